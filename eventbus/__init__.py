@@ -1,0 +1,21 @@
+"""The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service."""
+
+from eventbus.codec import Codec, PoisonRecord
+from eventbus.database import LostRace, Table, Transaction, Unavailable, WorkingSet
+from eventbus.event import Event, event
+from eventbus.service import Service, TryAgain, reacts_to
+
+__all__ = [
+    "Codec",
+    "Event",
+    "LostRace",
+    "PoisonRecord",
+    "Service",
+    "Table",
+    "Transaction",
+    "TryAgain",
+    "Unavailable",
+    "WorkingSet",
+    "event",
+    "reacts_to",
+]

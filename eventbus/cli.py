@@ -1,0 +1,129 @@
+"""The options that all commands share, so that every worker is started in the same way."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NoReturn, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+Delivery = Literal["exactly-once", "at-least-once"]
+
+CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
+"""For every click group: `@click.group(context_settings=CONTEXT)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a worker runs: what the common options say."""
+
+    bootstrap_servers: str
+    database: str
+    delivery: Delivery = "exactly-once"
+    instance: str | None = None
+    schema_registry_url: str | None = None
+    kafka_config: dict[str, str] = field(default_factory=dict)
+    metrics_port: int | None = None
+    log_format: str = "auto"
+    log_level: str = "info"
+    remote_concurrency: int = 32
+    dead_letter_limit: int = 100
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        key, equals, setting = value.partition("=")
+        if not key or not equals:
+            raise click.BadParameter(f"{value!r} is not KEY=VALUE, e.g. security.protocol=SASL_SSL")
+        pairs[key.strip()] = setting
+    return pairs
+
+
+bootstrap_servers = click.option(
+    "--bootstrap-servers",
+    envvar="KAFKA_BOOTSTRAP_SERVERS",
+    show_envvar=True,
+    default="localhost:9092",
+    help="Kafka brokers, HOST:PORT,...",
+)
+schema_registry_url = click.option(
+    "--schema-registry-url",
+    envvar="SCHEMA_REGISTRY_URL",
+    show_envvar=True,
+    help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
+)
+kafka_config = click.option(
+    "--kafka-config",
+    metavar="K=V",
+    multiple=True,
+    callback=_pairs,
+    help="A librdkafka property for all clients; may be repeated.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
+
+
+def database(service: str) -> Callable[[F], F]:
+    """Return the --database option of a service: `<SERVICE>_DATABASE`, by default a SQLite file in this folder."""
+    return click.option(
+        "--database",
+        envvar=f"{service.upper().replace('-', '_')}_DATABASE",
+        show_envvar=True,
+        default=f"sqlite:///{service.replace('-', '_')}.db",
+        help="sqlite:///FILE or postgresql://USER@HOST/NAME.",
+    )
+
+
+_WORKER_OPTIONS = (
+    click.option(
+        "--delivery",
+        type=click.Choice(["exactly-once", "at-least-once"]),
+        default="exactly-once",
+        help="at-least-once is for brokers without transactions: a crash may repeat events on the log, never effects.",
+    ),
+    click.option(
+        "--instance",
+        envvar="SAGA_INSTANCE",
+        show_envvar=True,
+        help="This worker's stable name  [default: the host's name and the first free number]",
+    ),
+    click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here."),
+    click.option("--log-format", type=click.Choice(["auto", "json", "console"]), default="auto", help="auto: JSON unless stderr is a terminal."),
+    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+    click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
+    click.option("--dead-letter-limit", type=click.IntRange(1), default=100, help="Stop after so many bad records in a row."),
+)
+
+
+def worker_options(service: str) -> Callable[[F], F]:
+    """Decorate a click command with everything a worker takes; it is called with `settings=Settings(...)`."""
+
+    def decorate(command: F) -> F:
+        def with_settings(**options: Any) -> Any:
+            names = Settings.__dataclass_fields__
+            settings = Settings(**{name: options.pop(name) for name in names})
+            return command(settings=settings, **options)
+
+        with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__
+        with_settings.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        decorated: Any = with_settings
+        for option in reversed((bootstrap_servers, database(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)):
+            decorated = option(decorated)
+        return decorated  # type: ignore[no-any-return]
+
+    return decorate
+
+
+def print_json(value: Any) -> None:
+    """Print a report for scripts: one JSON document on stdout."""
+    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """Say what is wrong on stderr and exit."""
+    click.echo(f"error: {message}", err=True)
+    sys.exit(code)

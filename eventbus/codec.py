@@ -1,0 +1,101 @@
+"""Avro in Confluent framing, and the guards on what comes in.
+
+The frame is a zero byte, the schema id as 4 bytes big-endian, then the Avro body (Confluent wire format, version 0).
+Decoding Avro is not validation, so everything that may be wrong is looked at here: size, frame, an allow-list of
+schemas, that the body is used up, ranges, and that the key is the event's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from io import BytesIO
+from struct import Struct
+from typing import Any
+
+import fastavro
+
+from eventbus.event import Event
+from eventbus.registry import Registry, UnknownSchema, check_released
+
+FRAME = Struct(">BI")
+MAX_VALUE_BYTES = 1_048_576
+"""Longer values are refused unread (Kafka's own default for a record batch)."""
+
+
+class PoisonRecord(ValueError):  # noqa: N818 - names a fact
+    """A record that can never be handled: dead-lettered at once, never retried.
+
+    `reason` is one lower-case word for counting (`trailing_bytes`); the message says what was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Codec:
+    """Turns events into record values and back. Only the events it was given exist for it."""
+
+    def __init__(self, registry: Registry, events: Iterable[type[Event]]) -> None:
+        self._registry = registry
+        self._events = {event.topic: event for event in events}
+        self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
+        self._readers: dict[tuple[str, int], tuple[dict[str, Any], dict[str, Any] | None]] = {}
+
+    def encode(self, event: Event) -> bytes:
+        """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
+        body = BytesIO()
+        body.write(self._frames[type(event)])
+        fastavro.schemaless_writer(body, event.schema, event.to_avro())
+        return body.getvalue()
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None) -> Event:
+        """Return the event, or raise PoisonRecord; RegistryUnavailable when the registry must be asked and is away."""
+        cls = self._events.get(topic)
+        if cls is None:
+            raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
+        event: Event = self._body(cls, value)
+        if key is None:
+            raise PoisonRecord("key_missing", f"the key must be the {cls.key_field}")
+        if event.key.encode() != key:
+            raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {event.key[:80]!r}")
+        return event
+
+    def _body(self, cls: type[Event], value: bytes | None) -> Event:
+        if not value:
+            reason = "null_value" if value is None else "empty_value"
+            raise PoisonRecord(reason, f"a record on {cls.topic} must have a value")
+        if len(value) > MAX_VALUE_BYTES:
+            raise PoisonRecord("too_large", f"{len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
+        if len(value) < FRAME.size or value[0] != 0:
+            raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {value[:8]!r}")
+        writer, reader = self._reader(cls, FRAME.unpack_from(value)[1])
+        body = BytesIO(value)
+        body.seek(FRAME.size)
+        try:
+            values = fastavro.schemaless_reader(body, writer, reader)
+        except Exception as error:
+            raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
+        if body.tell() != len(value):
+            raise PoisonRecord("trailing_bytes", f"{len(value) - body.tell()} bytes follow the event")
+        try:
+            return cls.from_avro(values)
+        except (ValueError, TypeError, OverflowError, UnicodeError) as error:
+            raise PoisonRecord("invalid_value", str(error)) from error
+
+    def _reader(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        pair = self._readers.get((cls.topic, schema_id))
+        if pair is None:
+            pair = self._readers[cls.topic, schema_id] = self._resolve(cls, schema_id)
+        return pair
+
+    def _resolve(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        try:
+            writer = self._registry.schema_of(schema_id)
+        except UnknownSchema as error:
+            raise PoisonRecord("unknown_schema_id", str(error)) from error
+        if writer["name"] != cls.schema["name"]:
+            raise PoisonRecord(
+                "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
+            )
+        return writer, None if writer == cls.schema else cls.schema

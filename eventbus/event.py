@@ -1,0 +1,190 @@
+"""Events: frozen dataclasses, each bound to the Avro schema that is its contract."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import fastavro
+
+INT_RANGES: Mapping[str, tuple[int, int]] = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
+PRIMITIVES: Mapping[str, type] = {"string": str, "int": int, "long": int, "boolean": bool, "bytes": bytes}
+
+E = TypeVar("E", bound="Event")
+
+
+class SchemaMismatch(TypeError):
+    """A dataclass and its .avsc disagree, or the .avsc could harm a reader. Raised at import."""
+
+
+class Event:
+    """What happened: past tense, immutable, published once. Subclasses are bound with `@event`.
+
+    A subclass may check its values in `__post_init__` and raise ValueError: on the way in that makes the record
+    poison, on the way out it is a bug of the handler.
+    """
+
+    __slots__ = ()
+
+    topic: ClassVar[str]
+    """The Kafka topic, named after the event."""
+    schema: ClassVar[dict[str, Any]]
+    """The parsed Avro schema (fastavro's form)."""
+    schema_text: ClassVar[str]
+    """The .avsc as it stands in its file."""
+    key_field: ClassVar[str]
+    """The field whose UTF-8 bytes are the record's key."""
+
+    @property
+    def key(self) -> str:
+        """What the record is keyed by, so that events of one key stay in order."""
+        value: str = getattr(self, self.key_field)
+        return value
+
+    def to_avro(self) -> dict[str, Any]:
+        """Return the plain dict that Avro encodes."""
+        return {name: _plain(getattr(self, name)) for name in _names(type(self))}
+
+    @classmethod
+    def from_avro(cls: type[E], values: dict[str, Any]) -> E:
+        """Build the event from a decoded Avro record; ValueError for values outside their ranges."""
+        return _builder(cls)(values)
+
+
+def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
+    """Bind a frozen dataclass to its .avsc; the topic is the file's name.
+
+    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, or when the schema is
+    recursive or has an array whose elements may take no bytes (a few bytes could then ask for millions of items).
+    """
+
+    def bind(cls: type[E]) -> type[E]:
+        cls.topic = avsc.name.removesuffix(".avsc")
+        cls.schema_text = avsc.read_text(encoding="utf-8")
+        raw = json.loads(cls.schema_text)
+        cls.schema = parse(raw)
+        cls.key_field = key
+        _check_record(raw, cls, avsc.name)
+        if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
+            raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
+        _BUILDERS[cls] = _make_builder(cls, raw)
+        return cls
+
+    return bind
+
+
+def parse(raw: dict[str, Any]) -> dict[str, Any]:
+    """Parse an Avro schema and refuse what could harm a reader: recursion, and arrays of nothing."""
+    _refuse_dangerous(raw, enclosing=(), at=str(raw.get("name")))
+    parsed = fastavro.parse_schema(json.loads(json.dumps(raw)), _write_hint=True)
+    return typing.cast("dict[str, Any]", parsed)
+
+
+def _refuse_dangerous(schema: Any, enclosing: tuple[str, ...], at: str) -> int:
+    """Return the least number of bytes that a value of this schema takes."""
+    if isinstance(schema, list):
+        return 1 + min(_refuse_dangerous(branch, enclosing, at) for branch in schema)
+    if isinstance(schema, str):
+        if schema in enclosing:
+            raise SchemaMismatch(f"{at}: the schema {schema!r} contains itself; recursive schemas are refused")
+        return {"null": 0, "float": 4, "double": 8}.get(schema, 1)
+    kind = schema["type"]
+    if kind == "record":
+        inner = (*enclosing, schema["name"], f"{schema.get('namespace', '')}.{schema['name']}")
+        return sum(_refuse_dangerous(f["type"], inner, f"{at}.{f['name']}") for f in schema["fields"])
+    if kind in ("array", "map"):
+        least = _refuse_dangerous(schema["items" if kind == "array" else "values"], enclosing, at)
+        if kind == "array" and least == 0:
+            raise SchemaMismatch(f"{at}: an array of elements that take no bytes is refused")
+        return 1
+    if kind == "fixed":
+        return int(schema["size"])
+    return _refuse_dangerous(kind, enclosing, at) if kind != "enum" else 1
+
+
+def _check_record(raw: dict[str, Any], cls: type, where: str) -> None:
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    in_schema = [f["name"] for f in raw["fields"]]
+    if in_schema != list(fields):
+        raise SchemaMismatch(f"{where} has the fields {in_schema}, {cls.__name__} has {list(fields)}")
+    for f in raw["fields"]:
+        _check_type(f["type"], hints[f["name"]], f"{where}: {cls.__name__}.{f['name']}")
+        default = fields[f["name"]].default
+        if ("default" in f) != (default is not dataclasses.MISSING) or ("default" in f and f["default"] != default):
+            raise SchemaMismatch(f"{where}: {cls.__name__}.{f['name']}: the defaults differ")
+
+
+def _check_type(avro: Any, hint: Any, where: str) -> None:
+    if isinstance(avro, list):
+        _check_union(avro, hint, where)
+    elif isinstance(avro, dict) and avro["type"] == "array":
+        args = typing.get_args(hint)
+        if typing.get_origin(hint) is not tuple or len(args) != 2 or args[1] is not Ellipsis:  # noqa: PLR2004
+            raise SchemaMismatch(f"{where}: an Avro array needs tuple[X, ...], not {hint}")
+        _check_type(avro["items"], args[0], where)
+    elif isinstance(avro, dict) and avro["type"] == "record":
+        _check_record(avro, hint, where)
+    elif isinstance(avro, dict) and avro["type"] == "enum":
+        if hint is not str and set(typing.get_args(hint)) != set(avro["symbols"]):
+            raise SchemaMismatch(f"{where}: the enum needs str or a Literal of its symbols, not {hint}")
+    elif PRIMITIVES.get(avro if isinstance(avro, str) else avro["type"]) is not hint:
+        raise SchemaMismatch(f"{where}: Avro {avro} does not go with {hint}")
+
+
+def _check_union(avro: list[Any], hint: Any, where: str) -> None:
+    args = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else ()
+    others = [branch for branch in avro if branch != "null"]
+    if len(others) != 1 or len(avro) != 2 or type(None) not in args:  # noqa: PLR2004
+        raise SchemaMismatch(f"{where}: only a union of null and one type is supported, as X | None; not {hint}")
+    _check_type(others[0], next(a for a in args if a is not type(None)), where)
+
+
+def _plain(value: Any) -> Any:
+    if type(value) is tuple:
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
+    return value
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+_BUILDERS: dict[type, Callable[[dict[str, Any]], Any]] = {}
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    names = _NAMES.get(cls)
+    if names is None:
+        names = _NAMES[cls] = tuple(f.name for f in dataclasses.fields(cls))
+    return names
+
+
+def _builder(cls: type[E]) -> Callable[[dict[str, Any]], E]:
+    return _BUILDERS[cls]
+
+
+def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
+    """Return what turns a decoded record into `cls`: ints within their Avro ranges, arrays to tuples."""
+    hints = typing.get_type_hints(cls)
+    ints = [(f["name"], *INT_RANGES[f["type"]]) for f in raw["fields"] if f["type"] in ("int", "long")]
+    arrays = []
+    for f in raw["fields"]:
+        if isinstance(f["type"], dict) and f["type"]["type"] == "array":
+            items, item_hint = f["type"]["items"], typing.get_args(hints[f["name"]])[0]
+            nested = _make_builder(item_hint, items) if isinstance(items, dict) else None
+            arrays.append((f["name"], nested))
+
+    def build(values: dict[str, Any]) -> Any:
+        for name, low, high in ints:
+            if not low <= values[name] <= high:
+                raise ValueError(f"{name} is {values[name]}, outside {low}..{high}")
+        for name, nested in arrays:
+            values[name] = tuple(map(nested, values[name])) if nested else tuple(values[name])
+        return cls(**values)
+
+    return build

@@ -1,0 +1,146 @@
+"""The port through which the engine reads and writes the log. Implemented on Kafka and for the embedded broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+Headers = list[tuple[str, bytes]]
+
+
+class Partition(NamedTuple):
+    """One partition of one topic; sorts by topic, then number: the order in which everything is locked."""
+
+    topic: str
+    number: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.number}"
+
+
+class Record(NamedTuple):
+    """One record as it lies in the log."""
+
+    partition: Partition
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    timestamp_ms: int
+    headers: Headers
+
+    @property
+    def address(self) -> str:
+        """Where anybody can go and look: `topic/partition/offset`."""
+        return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
+
+
+class Run(NamedTuple):
+    """Consecutive records of one partition.
+
+    `start` is the log position before the first record (not its offset: markers and aborted records take offsets too),
+    `end` the one after the last. A run may be empty: the end of the partition was reached, past markers.
+    """
+
+    partition: Partition
+    start: int
+    end: int
+    records: Sequence[Record]
+
+
+class Output(NamedTuple):
+    """A record to be published. Which partition it goes to follows from its key."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+class Cursor(NamedTuple):
+    """The group's committed offset; `position` is the number of the last outbox entry that was published with it.
+
+    None where the metadata is not ours: the offset was set by hand.
+    """
+
+    offset: int
+    position: int | None
+
+
+class Identity(NamedTuple):
+    """Which cluster and which incarnation of a topic this is; empty where the broker does not say."""
+
+    cluster: str
+    topic: str
+
+
+class Rebalanced(Protocol):
+    """What the log tells the engine, from inside `poll` or `keep_alive`. Must not raise."""
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """These are ours now, paused; they want recovery."""
+
+    def revoked(self, partitions: Iterable[Partition]) -> None:
+        """These go to somebody else when this returns: publish what is pending, forget them."""
+
+    def lost(self, partitions: Iterable[Partition]) -> None:
+        """These may be somebody else's already: forget them, publish nothing."""
+
+
+class LogUnavailable(ConnectionError):
+    """The broker did not answer in time. Ask again later."""
+
+
+class Doubt(Exception):  # noqa: N818 - names a fact
+    """What was being published may or may not have been: recover. The log is ready to publish again."""
+
+
+class Refused(Exception):  # noqa: N818 - names a fact
+    """Going on would lose or repeat something; a person has to look. The worker stops with exit code 3."""
+
+
+class TopicMissing(Exception):  # noqa: N818 - names a fact
+    """A topic is not there. The worker stops with exit code 5."""
+
+
+class InstanceTaken(Exception):  # noqa: N818 - names a fact
+    """Another live worker uses this instance name. The worker stops with exit code 4."""
+
+
+class Log(Protocol):
+    """All calls come from one thread. `poll` and `keep_alive` are never called while a transaction is open."""
+
+    def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
+        """Join the group for these topics; the listener is called from inside `poll` and `keep_alive`."""
+
+    def poll(self, limit: int, timeout: float) -> list[Run]:
+        """Return what is there, at most `limit` records; wait up to `timeout` seconds for the first one.
+
+        Raises TopicMissing, InstanceTaken.
+        """
+
+    def keep_alive(self) -> None:
+        """Stay in the group without reading anything: partitions that are not paused are afterwards as before."""
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """Read nothing of these until `seek`."""
+
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """Read on from `offset`, and unpause. False when that is not possible yet: try again after a poll."""
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
+        """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
+
+    def bounds(self, partition: Partition) -> tuple[int, int]:
+        """Return the first offset of the partition and the one after its last. Raises LogUnavailable."""
+
+    def identity(self, topic: str) -> Identity:
+        """Return who the cluster and the topic are. Raises LogUnavailable, TopicMissing."""
+
+    def publish(self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor]) -> None:
+        """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
+
+        Raises Doubt when that is not known to have happened; LogUnavailable when nothing was begun.
+        """
+
+    def close(self) -> None:
+        """Leave the group (a static member does not: it is expected back)."""

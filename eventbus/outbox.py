@@ -1,0 +1,64 @@
+"""The outbox: outputs that are decided but not yet published, and how they are named and packed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import msgpack
+
+from eventbus.codec import Codec
+from eventbus.database import Transaction
+from eventbus.event import Event
+from eventbus.log import Headers, Output
+
+CONTENT_TYPE = b"application/avro"
+
+
+def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes | None = None) -> Output:
+    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it answers.
+
+    The id is made, not drawn: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary mode).
+    """
+    headers = _headers(f"{event.topic}<{cause}", event.topic, source, trace)
+    headers.append(("ce_causationid", cause.encode()))
+    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
+
+
+def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:
+    """Return the output for the first event of a saga; its id is `topic/key`."""
+    headers = _headers(f"{event.topic}/{event.key}", event.topic, source, trace)
+    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
+
+
+def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
+    """Leave events without a cause in the log for the service's workers to publish, in this transaction."""
+    for event in events:
+        output = uncaused(codec, source.encode(), event, trace)
+        tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))
+
+
+def pack(outputs: Sequence[Output]) -> bytes:
+    """Return outputs as one blob (MessagePack)."""
+    packed: bytes = msgpack.packb(outputs)
+    return packed
+
+
+def unpack(blob: bytes) -> list[Output]:
+    """Return what `pack` was given."""
+    return [
+        Output(topic, key, value, [(name, content) for name, content in headers])
+        for topic, key, value, headers in msgpack.unpackb(blob)
+    ]
+
+
+def _headers(event_id: str, event_type: str, source: bytes, trace: bytes | None) -> Headers:
+    headers = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", event_id.encode()),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source),
+        ("content-type", CONTENT_TYPE),
+    ]
+    if trace is not None:
+        headers.append(("traceparent", trace))
+    return headers

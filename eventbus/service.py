@@ -1,0 +1,138 @@
+"""What a service declares: its handlers, and through their signatures its part in the choreography."""
+
+from __future__ import annotations
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from eventbus.event import Event
+
+if typing.TYPE_CHECKING:
+    from eventbus.database import Transaction
+
+W = TypeVar("W")
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class TryAgain(Exception):  # noqa: N818 - names a fact
+    """A remote call's outcome is not known: it is asked for again, with the same key, for as long as it takes."""
+
+
+class Repository(Protocol[W]):
+    """All SQL of a service: loads what a batch needs in few statements, and writes it back set by set."""
+
+    schema: str
+    """The DDL of the service's tables: plain `create table`, run once on an empty database."""
+
+    def load(self, tx: Transaction, events: Sequence[Event]) -> W:
+        """Load, and lock in a fixed order, what deciding on these events takes."""
+
+    def save(self, tx: Transaction, work: W) -> None:
+        """Write back what the handlers changed: insert what was not found, update what was."""
+
+
+class NoState:
+    """The repository of a service that keeps nothing."""
+
+    schema = ""
+
+    def load(self, tx: Transaction, events: Sequence[Event]) -> None:
+        """Load nothing."""
+
+    def save(self, tx: Transaction, work: None) -> None:
+        """Save nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """One arrow of the choreography: what a service does about an event."""
+
+    event: type[Event]
+    handler: Callable[..., Event | None]
+    remote: Callable[..., Any] | None
+    remote_knows: bool
+    """The remote function takes a working set, read without locks, as its second argument."""
+    publishes: tuple[type[Event], ...]
+
+    @property
+    def name(self) -> str:
+        """The handler's name: an imperative."""
+        return self.handler.__name__
+
+    @property
+    def purpose(self) -> str:
+        """The first line of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or "").partition("\n")[0]
+
+
+def reacts_to(event: type[Event], *, remote: Callable[..., Any] | None = None) -> Callable[[F], F]:
+    """Declare that a method handles `event`.
+
+    The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
+    given: `remote(self, event)`, or `remote(self, event, work)` with what the repository knows, runs before the
+    transaction, many at once, and must be idempotent. The return annotation names every event that may be published.
+    """
+
+    def mark(method: F) -> F:
+        marks = getattr(method, "_reacts_to", ())
+        method._reacts_to = (*marks, (event, remote))  # type: ignore[attr-defined]  # noqa: SLF001
+        return method
+
+    return mark
+
+
+class Service(Generic[W]):
+    """A participant. Subclass it, name it, give it handlers; `W` is the repository's working set."""
+
+    name: ClassVar[str]
+    """The consumer group, the event source, the start of the dead-letter topic's name."""
+    initiates: ClassVar[tuple[type[Event], ...]] = ()
+    """Events that it publishes without a cause in the log (they start a saga)."""
+    reactions: ClassVar[dict[type[Event], Reaction]]
+
+    repository: Repository[W]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.reactions = {}
+        for method in vars(cls).values():
+            for event, remote in getattr(method, "_reacts_to", ()):
+                if event in cls.reactions:
+                    raise TypeError(f"{cls.__name__} reacts to {event.topic} twice")
+                knows = remote is not None and len(inspect.signature(remote).parameters) > 2  # noqa: PLR2004
+                cls.reactions[event] = Reaction(event, method, remote, knows, _returned_events(method))
+
+    @classmethod
+    def topics(cls) -> list[str]:
+        """The topics it reads, in the order of its handlers."""
+        return [event.topic for event in cls.reactions]
+
+    @classmethod
+    def publishes(cls) -> list[type[Event]]:
+        """Every event it may publish, first mentioned first."""
+        caused = (event for reaction in cls.reactions.values() for event in reaction.publishes)
+        return list(dict.fromkeys((*cls.initiates, *caused)))
+
+    @classmethod
+    def events(cls) -> list[type[Event]]:
+        """Every event it reads or publishes."""
+        return list(dict.fromkeys((*cls.reactions, *cls.publishes())))
+
+    @classmethod
+    def dead_letters(cls) -> str:
+        """The topic for records that can never be handled."""
+        return f"{cls.name}.dead-letters"
+
+
+def _returned_events(method: Callable[..., Any]) -> tuple[type[Event], ...]:
+    hint = typing.get_type_hints(method).get("return")
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    branches = typing.get_args(hint) if union else (hint,)
+    events = tuple(branch for branch in branches if branch is not type(None))
+    if not all(isinstance(branch, type) and issubclass(branch, Event) for branch in events):
+        raise TypeError(f"{method.__qualname__} must return events or None; its annotation says {hint}")
+    return events

@@ -1,0 +1,138 @@
+"""The events, one frozen dataclass each, bound to the .avsc of the same name in this folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from eventbus import Event, event
+
+HERE = Path(__file__).parent
+
+MAX_AMOUNT = 10**15
+"""Minor units. Far above any order, far below what 64 bits hold, so that sums cannot overflow."""
+MAX_QUANTITY = 10_000
+MAX_ITEMS = 100
+MAX_ID_CHARACTERS = 200
+
+
+def _check_id(name: str, value: str) -> None:
+    if not value or len(value) > MAX_ID_CHARACTERS or not value.isprintable():
+        raise ValueError(f"{name} {value[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
+
+
+def _check_money(amount: int, currency: str) -> None:
+    if not 0 <= amount <= MAX_AMOUNT:
+        raise ValueError(f"the amount {amount} must be 0 to {MAX_AMOUNT} minor units")
+    if len(currency) != 3 or not (currency.isascii() and currency.isupper()):  # noqa: PLR2004
+        raise ValueError(f"the currency {currency[:80]!r} must be an ISO 4217 code")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """So many of one article; quantity 1 to 10,000."""
+
+    sku: str
+    quantity: int
+
+    def __post_init__(self) -> None:
+        _check_id("sku", self.sku)
+        if not 1 <= self.quantity <= MAX_QUANTITY:
+            raise ValueError(f"the quantity {self.quantity} of {self.sku} must be 1 to {MAX_QUANTITY}")
+
+
+@event(HERE / "order.created.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class OrderCreated(Event):
+    """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items."""
+
+    order_id: str
+    customer_id: str
+    total: int
+    currency: str
+    items: tuple[Item, ...]
+
+    def __post_init__(self) -> None:
+        _check_id("order_id", self.order_id)
+        _check_id("customer_id", self.customer_id)
+        _check_money(self.total, self.currency)
+        if not 1 <= len(self.items) <= MAX_ITEMS:
+            raise ValueError(f"an order has 1 to {MAX_ITEMS} items, not {len(self.items)}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Payment(Event):
+    order_id: str
+    payment_id: str
+    amount: int
+    currency: str
+
+    def __post_init__(self) -> None:
+        _check_id("order_id", self.order_id)
+        _check_id("payment_id", self.payment_id)
+        _check_money(self.amount, self.currency)
+
+
+@event(HERE / "payment.charged.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class PaymentCharged(_Payment):
+    """The customer was charged `amount` minor units."""
+
+
+@event(HERE / "payment.refunded.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class PaymentRefunded(_Payment):
+    """The charge was given back: `amount` minor units, all of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact(Event):
+    order_id: str
+
+    def __post_init__(self) -> None:
+        _check_id("order_id", self.order_id)
+
+
+@event(HERE / "inventory.reserved.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class InventoryReserved(_Fact):
+    """Every item of the order is set aside."""
+
+
+@event(HERE / "order.confirmed.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class OrderConfirmed(_Fact):
+    """The saga ended well."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure(Event):
+    order_id: str
+    error: str
+
+    def __post_init__(self) -> None:
+        _check_id("order_id", self.order_id)
+
+
+@event(HERE / "payment.failed.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class PaymentFailed(_Failure):
+    """The charge was refused; `error` says why, for people."""
+
+
+@event(HERE / "inventory.reservation.failed.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class InventoryReservationFailed(_Failure):
+    """An item is missing; nothing was set aside. `error` says which, for people."""
+
+
+@event(HERE / "order.cancelled.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class OrderCancelled(Event):
+    """The saga ended without a sale. Final: each participant undoes its own part when it hears it."""
+
+    order_id: str
+    reason: str
+
+    def __post_init__(self) -> None:
+        _check_id("order_id", self.order_id)
