@@ -57,11 +57,17 @@ class Table:
 class Transaction(Protocol):
     """What is read and written between begin and commit. Statements may raise LostRace or Unavailable."""
 
+    locking: str
+    """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""
+
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
         """Return the rows of a select, or of a statement with `returning`."""
 
     def execute(self, sql: str, *parameters: Scalar) -> int:
         """Run one statement; return the number of rows it changed."""
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        """Run one statement for each row of parameters."""
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         """Return the rows with these keys, in key order, locked until the end of the transaction."""
@@ -126,6 +132,8 @@ def connect(url: str, *, service: str, schema: str) -> Database:
 
 
 class _SQLiteTransaction:
+    locking = ""
+
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
@@ -134,6 +142,10 @@ class _SQLiteTransaction:
 
     def execute(self, sql: str, *parameters: Scalar) -> int:
         return self._connection.execute(sql, parameters).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.executemany(sql, rows)
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         wanted = json.dumps(sorted(set(keys)))
@@ -251,6 +263,11 @@ class _PostgreSQLTransaction:
 
     def execute(self, sql: str, *parameters: Scalar) -> int:
         return self._connection.execute(_percent(sql), parameters).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_percent(sql), rows)
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         columns = ", ".join(table.columns)
