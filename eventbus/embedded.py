@@ -1,0 +1,99 @@
+"""A broker inside this process, for demos and tests: librdkafka's mock cluster, reached through ctypes.
+
+Other processes and other clients (kcat) can use it: it listens on a local port. It keeps everything in memory, the
+newest 5 MB a partition, and proves nothing about exactly-once: it has no isolation between transactions and fences
+nobody. So workers on it run with `--delivery at-least-once`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Self
+
+import confluent_kafka.cimpl
+
+_PRODUCER = 0
+_ERROR_BYTES = 512
+
+
+class BrokerUnavailable(RuntimeError):  # noqa: N818 - names a fact
+    """The client library on this machine has no mock cluster, or it did not start."""
+
+
+class EmbeddedBroker:
+    """A context manager; while it is open, `bootstrap_servers` is the address of a broker with these topics.
+
+    The port is chosen by the operating system: the mock cluster takes no wish. Topics that are not created here come
+    into being with 4 partitions when a client first asks for them.
+    """
+
+    bootstrap_servers: str
+
+    def __init__(self, topics: Iterable[str] = (), *, partitions: int = 4) -> None:
+        self._topics, self._partitions = tuple(topics), partitions
+        self._handle: int | None = None
+        self._cluster: int | None = None
+
+    def __enter__(self) -> Self:
+        self._library = _library()
+        reason = ctypes.create_string_buffer(_ERROR_BYTES)
+        configuration = self._library.rd_kafka_conf_new()
+        self._library.rd_kafka_conf_set(configuration, b"log_level", b"3", reason, _ERROR_BYTES)
+        self._handle = self._library.rd_kafka_new(_PRODUCER, configuration, reason, _ERROR_BYTES)
+        if not self._handle:
+            raise BrokerUnavailable(f"the embedded broker did not start: {reason.value.decode()}")
+        self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
+        if not self._cluster:
+            self.close()
+            raise BrokerUnavailable("the embedded broker did not start: no free local port?")
+        self._library.rd_kafka_mock_set_controller_id(self._cluster, 1)
+        self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
+        for topic in self._topics:
+            self._create(topic)
+        self.bootstrap_servers = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the broker; everything on it is gone."""
+        if self._cluster:
+            self._library.rd_kafka_mock_cluster_destroy(self._cluster)
+            self._cluster = None
+        if self._handle:
+            self._library.rd_kafka_destroy(self._handle)
+            self._handle = None
+
+    def _create(self, topic: str) -> None:
+        error = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), self._partitions, 1)
+        if error:
+            self.close()
+            raise BrokerUnavailable(f"the embedded broker could not make the topic {topic} (librdkafka error {error})")
+
+
+def _library() -> ctypes.CDLL:
+    """Return the client library that confluent_kafka itself runs on: looked up through its extension module."""
+    library = ctypes.CDLL(confluent_kafka.cimpl.__file__)
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    signatures = {
+        "rd_kafka_conf_new": (pointer, []),
+        "rd_kafka_conf_set": (number, [pointer, text, text, text, ctypes.c_size_t]),
+        "rd_kafka_new": (pointer, [number, pointer, text, ctypes.c_size_t]),
+        "rd_kafka_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_new": (pointer, [pointer, number]),
+        "rd_kafka_mock_cluster_destroy": (None, [pointer]),
+        "rd_kafka_mock_cluster_bootstraps": (text, [pointer]),
+        "rd_kafka_mock_set_controller_id": (None, [pointer, ctypes.c_int32]),
+        "rd_kafka_mock_group_initial_rebalance_delay_ms": (None, [pointer, ctypes.c_int32]),
+        "rd_kafka_mock_topic_create": (number, [pointer, text, number, number]),
+    }
+    for name, (result, arguments) in signatures.items():
+        try:
+            function = getattr(library, name)
+        except AttributeError:
+            raise BrokerUnavailable(f"librdkafka on this machine has no embedded broker ({name} is missing)") from None
+        function.restype, function.argtypes = result, arguments
+    return library
