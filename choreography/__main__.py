@@ -1,0 +1,38 @@
+"""`saga`: the whole, for people."""
+
+from __future__ import annotations
+
+import click
+
+from choreography.broker import broker_command
+from choreography.cluster import BadConfiguration, Unreachable
+from choreography.topics_commands import topics_group
+from choreography.topics_file import BadTopicsFile
+from eventbus import cli
+
+
+class _Saga(click.Group):
+    """Says on stderr, in one line, what is not a mistake in the code."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except (Unreachable, BadConfiguration, BadTopicsFile) as error:
+            cli.fail(str(error))
+
+
+@click.group(cls=_Saga, context_settings=cli.CONTEXT)
+@click.version_option(package_name="order-saga")
+def main() -> None:
+    """Run, watch and check the order saga as a whole.
+
+    Example: saga demo
+    """
+
+
+for command in (broker_command, topics_group):
+    main.add_command(command)
+
+
+if __name__ == "__main__":
+    main(prog_name="saga")

@@ -1,0 +1,130 @@
+"""Making topics, and looking at them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
+
+from choreography.cluster import ANSWER_SECONDS, Cluster
+from choreography.topics_file import Topic
+
+CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
+BROKERS_DEFAULT = -1
+"""The replication factor that means: as the broker is configured (KIP-464)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What became of one topic: `created`, `exists`, `differs` or `failed`, and the details."""
+
+    topic: str
+    status: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How much lies in one partition: the first offset and the one after the last. Markers take offsets too."""
+
+    partition: int
+    start: int
+    end: int
+
+
+def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[Finding]:
+    """Make what is missing, compare what is there; nothing that is there is changed. Raises Unreachable."""
+    wanted = list(wanted)
+    there = cluster.partitions()
+    made = _make(cluster, [topic for topic in wanted if topic.name not in there], partitions, replication)
+    there = cluster.partitions()
+    compared = [topic for topic in wanted if topic.name not in made]
+    configs = _configs(cluster, [topic.name for topic in compared])
+    for topic in compared:
+        found = there.get(topic.name, {})
+        differences = [
+            *_compare_partitions(found, partitions, replication),
+            *_compare_config(configs[topic.name], topic.config),
+        ]
+        status = DIFFERS if differences else EXISTS
+        made[topic.name] = Finding(topic.name, status, "; ".join(differences) or _partitions(len(found)))
+    return [made[topic.name] for topic in wanted]
+
+
+def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
+    """Return what lies in these topics; those that are not there are left out. Raises Unreachable."""
+    there = cluster.partitions()
+    places = [TopicPartition(name, number) for name in topics for number in there.get(name, ())]
+    starts, ends = _offsets(cluster, places, OffsetSpec.earliest()), _offsets(cluster, places, OffsetSpec.latest())
+    found: dict[str, list[Extent]] = {}
+    for place in places:
+        at = (place.topic, place.partition)
+        found.setdefault(place.topic, []).append(Extent(place.partition, starts[at], ends[at]))
+    return found
+
+
+def _make(cluster: Cluster, topics: list[Topic], partitions: int, replication: int) -> dict[str, Finding]:
+    new = [NewTopic(topic.name, partitions, replication, config=dict(topic.config)) for topic in topics]
+    made = {}
+    futures = cluster.admin.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}
+    for name, future in futures.items():
+        try:
+            future.result()
+            made[name] = Finding(name, CREATED, _partitions(partitions))
+        except KafkaException as failure:
+            error = failure.args[0]
+            if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                made[name] = Finding(name, FAILED, _why_not(error))
+    return made
+
+
+def _why_not(error: KafkaError) -> str:
+    if error.code() == KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001 - that is how the client spells it
+        return "this broker makes no topics on request (`saga broker` brings its own)"
+    return str(error.str())
+
+
+def _compare_partitions(found: Mapping[int, Any], partitions: int, replication: int) -> list[str]:
+    differences = [] if len(found) == partitions else [f"it has {_partitions(len(found))}, not {partitions}"]
+    factors = {len(partition.replicas) for partition in found.values()}
+    if replication != BROKERS_DEFAULT and factors != {replication}:
+        differences.append(f"its replication factor is {max(factors, default=0)}, not {replication}")
+    return differences
+
+
+def _compare_config(found: Mapping[str, str] | None, wanted: Mapping[str, str]) -> list[str]:
+    if found is None:
+        return []
+    return [f"{name} is {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
+
+
+def _partitions(count: int) -> str:
+    return f"{count} partition{'' if count == 1 else 's'}"
+
+
+def _configs(cluster: Cluster, names: list[str]) -> dict[str, dict[str, str] | None]:
+    """Return the properties of these topics; None on a broker that knows no such question."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    configs: dict[str, dict[str, str] | None] = {}
+    futures = cluster.admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
+    for resource, future in futures.items():
+        try:
+            configs[resource.name] = {name: entry.value for name, entry in future.result().items()}
+        except KafkaException as failure:
+            if failure.args[0].code() != KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001 - the client spells it so
+                raise cluster.unreachable(failure) from failure
+            configs[resource.name] = None
+    return configs
+
+
+def _offsets(cluster: Cluster, places: list[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
+    if not places:
+        return {}
+    futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=ANSWER_SECONDS)
+    try:
+        return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
+    except KafkaException as failure:
+        raise cluster.unreachable(failure) from failure
