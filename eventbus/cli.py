@@ -92,10 +92,17 @@ _WORKER_OPTIONS = (
         help="This worker's stable name  [default: the host's name and the first free number]",
     ),
     click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here."),
-    click.option("--log-format", type=click.Choice(["auto", "json", "console"]), default="auto", help="auto: JSON unless stderr is a terminal."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["auto", "json", "console"]),
+        default="auto",
+        help="auto: JSON unless stderr is a terminal.",
+    ),
     click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
     click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
-    click.option("--dead-letter-limit", type=click.IntRange(1), default=100, help="Stop after so many bad records in a row."),
+    click.option(
+        "--dead-letter-limit", type=click.IntRange(1), default=100, help="Stop after so many bad records in a row."
+    ),
 )
 
 
@@ -111,7 +118,9 @@ def worker_options(service: str) -> Callable[[F], F]:
         with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__
         with_settings.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
         decorated: Any = with_settings
-        for option in reversed((bootstrap_servers, database(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)):
+        for option in reversed(
+            (bootstrap_servers, database(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)
+        ):
             decorated = option(decorated)
         return decorated  # type: ignore[no-any-return]
 

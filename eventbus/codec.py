@@ -22,7 +22,7 @@ MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
 
 
-class PoisonRecord(ValueError):  # noqa: N818 - names a fact
+class PoisonRecord(ValueError):
     """A record that can never be handled: dead-lettered at once, never retried.
 
     `reason` is one lower-case word for counting (`trailing_bytes`); the message says what was found.
@@ -73,7 +73,7 @@ class Codec:
         body = BytesIO(value)
         body.seek(FRAME.size)
         try:
-            values = fastavro.schemaless_reader(body, writer, reader)
+            values: Any = fastavro.schemaless_reader(body, writer, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
         if body.tell() != len(value):

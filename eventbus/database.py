@@ -30,11 +30,11 @@ class Unavailable(ConnectionError):
     """The database is away, locked for too long, full or read-only, or a commit's outcome is unknown. Ask again."""
 
 
-class LostRace(Exception):  # noqa: N818 - names a fact
+class LostRace(Exception):
     """Somebody else was first (a checkpoint that moved, a unique violation, a deadlock): roll back, do it again."""
 
 
-class NotOurs(Exception):  # noqa: N818 - names a fact
+class NotOurs(Exception):
     """The database is not one of this service's, or the URL cannot be one."""
 
 
@@ -149,7 +149,9 @@ class _SQLiteTransaction:
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         wanted = json.dumps(sorted(set(keys)))
-        sql = f"select {', '.join(table.columns)} from {table.name} where {table.key} in (select value from json_each(?))"
+        sql = (
+            f"select {', '.join(table.columns)} from {table.name} where {table.key} in (select value from json_each(?))"
+        )
         return self._connection.execute(f"{sql} order by {table.key}", (wanted,)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:

@@ -18,7 +18,7 @@ _PRODUCER = 0
 _ERROR_BYTES = 512
 
 
-class BrokerUnavailable(RuntimeError):  # noqa: N818 - names a fact
+class BrokerUnavailable(RuntimeError):
     """The client library on this machine has no mock cluster, or it did not start."""
 
 

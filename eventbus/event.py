@@ -8,7 +8,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 import fastavro
 
@@ -37,6 +37,8 @@ class Event:
     """The parsed Avro schema (fastavro's form)."""
     schema_text: ClassVar[str]
     """The .avsc as it stands in its file."""
+    ids: ClassVar[Path]
+    """`ids.json` beside the .avsc: the ids of its released versions, where there is no registry."""
     key_field: ClassVar[str]
     """The field whose UTF-8 bytes are the record's key."""
 
@@ -51,9 +53,10 @@ class Event:
         return {name: _plain(getattr(self, name)) for name in _names(type(self))}
 
     @classmethod
-    def from_avro(cls: type[E], values: dict[str, Any]) -> E:
+    def from_avro(cls, values: dict[str, Any]) -> typing.Self:
         """Build the event from a decoded Avro record; ValueError for values outside their ranges."""
-        return _builder(cls)(values)
+        built: Self = _BUILDERS[cls](values)
+        return built
 
 
 def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
@@ -68,7 +71,7 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         cls.schema_text = avsc.read_text(encoding="utf-8")
         raw = json.loads(cls.schema_text)
         cls.schema = parse(raw)
-        cls.key_field = key
+        cls.ids, cls.key_field = avsc.parent / "ids.json", key
         _check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
@@ -162,10 +165,6 @@ def _names(cls: type) -> tuple[str, ...]:
     if names is None:
         names = _NAMES[cls] = tuple(f.name for f in dataclasses.fields(cls))
     return names
-
-
-def _builder(cls: type[E]) -> Callable[[dict[str, Any]], E]:
-    return _BUILDERS[cls]
 
 
 def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

@@ -38,7 +38,8 @@ class Run(NamedTuple):
     """Consecutive records of one partition.
 
     `start` is the log position before the first record (not its offset: markers and aborted records take offsets too),
-    `end` the one after the last. A run may be empty: the end of the partition was reached, past markers.
+    `end` the one after the last. A run may be empty: the end of the partition was reached, past markers. A `start`
+    that does not connect to what was read before says that something was lost on the way.
     """
 
     partition: Partition
@@ -90,19 +91,19 @@ class LogUnavailable(ConnectionError):
     """The broker did not answer in time. Ask again later."""
 
 
-class Doubt(Exception):  # noqa: N818 - names a fact
+class Doubt(Exception):
     """What was being published may or may not have been: recover. The log is ready to publish again."""
 
 
-class Refused(Exception):  # noqa: N818 - names a fact
+class Refused(Exception):
     """Going on would lose or repeat something; a person has to look. The worker stops with exit code 3."""
 
 
-class TopicMissing(Exception):  # noqa: N818 - names a fact
+class TopicMissing(Exception):
     """A topic is not there. The worker stops with exit code 5."""
 
 
-class InstanceTaken(Exception):  # noqa: N818 - names a fact
+class InstanceTaken(Exception):
     """Another live worker uses this instance name. The worker stops with exit code 4."""
 
 
@@ -130,8 +131,8 @@ class Log(Protocol):
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
         """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
 
-    def bounds(self, partition: Partition) -> tuple[int, int]:
-        """Return the first offset of the partition and the one after its last. Raises LogUnavailable."""
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """Return the first offset of each partition and the one after its last. Raises LogUnavailable."""
 
     def identity(self, topic: str) -> Identity:
         """Return who the cluster and the topic are. Raises LogUnavailable, TopicMissing."""

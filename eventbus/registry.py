@@ -34,20 +34,24 @@ class Registry(Protocol):
 
 
 class FileRegistry:
-    """Ids from a JSON file beside the schemas: `{"1": "released/order.created.v1.avsc", ...}`."""
+    """Ids from JSON files beside the schemas: `{"1": "released/order.created.v1.avsc", ...}`."""
 
-    def __init__(self, path: Path) -> None:
-        self._schemas: dict[int, dict[str, Any]] = {
-            int(schema_id): json.loads((path.parent / name).read_text(encoding="utf-8"))
-            for schema_id, name in json.loads(path.read_text(encoding="utf-8")).items()
-        }
+    def __init__(self, *paths: Path) -> None:
+        self._schemas: dict[int, dict[str, Any]] = {}
+        for path in paths:
+            for number, name in json.loads(path.read_text(encoding="utf-8")).items():
+                if int(number) in self._schemas:
+                    raise SchemaMismatch(f"{path}: the id {number} is taken by another file's schema")
+                self._schemas[int(number)] = json.loads((path.parent / name).read_text(encoding="utf-8"))
 
     def id_of(self, event: type[Event]) -> int:
         """Return the newest id whose frozen schema is the event's own."""
         own = json.loads(event.schema_text)
         ids = [schema_id for schema_id, schema in self._schemas.items() if schema == own]
         if not ids:
-            raise UnknownSchema(f"the schema of {event.topic} was never released: add it to schemas/released and ids.json")
+            raise UnknownSchema(
+                f"the schema of {event.topic} was never released: add it to schemas/released and ids.json"
+            )
         return max(ids)
 
     def schema_of(self, schema_id: int) -> dict[str, Any]:
@@ -100,3 +104,8 @@ def _translated(error: SchemaRegistryError, what: str) -> Exception:
 def check_released(registry: Registry, events: Iterable[type[Event]]) -> dict[type[Event], int]:
     """Return the ids of all these events; raises UnknownSchema for the first that was never released."""
     return {event: registry.id_of(event) for event in events}
+
+
+def registry_at(url: str | None, events: Iterable[type[Event]]) -> Registry:
+    """Return the registry at `url`, or the ids that ship beside these events' schemas."""
+    return ConfluentRegistry(url) if url else FileRegistry(*sorted({event.ids for event in events}))

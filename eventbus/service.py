@@ -18,7 +18,7 @@ W = TypeVar("W")
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class TryAgain(Exception):  # noqa: N818 - names a fact
+class TryAgain(Exception):
     """A remote call's outcome is not known: it is asked for again, with the same key, for as long as it takes."""
 
 

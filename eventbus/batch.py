@@ -1,0 +1,112 @@
+"""What a turn of the engine handles: decoded records, cut so that remote calls stay few and orders stay in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from eventbus.codec import Codec, PoisonRecord
+from eventbus.event import Event
+from eventbus.log import Partition, Record
+from eventbus.progress import Checkpoint, Entry
+from eventbus.service import Reaction
+
+NOTHING_YET = Checkpoint(0, 0)
+
+
+class Item(NamedTuple):
+    """A record with what it means: an event, or why it is none."""
+
+    record: Record
+    event: Event | PoisonRecord
+
+
+def decode(codec: Codec, record: Record) -> Item:
+    """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable."""
+    try:
+        return Item(record, codec.decode(record.partition.topic, record.key, record.value))
+    except PoisonRecord as poison:
+        return Item(record, poison)
+
+
+@dataclass(slots=True)
+class Owned:
+    """What memory holds of a partition that is ours; all of it can be forgotten and read again (recovery)."""
+
+    partition: Partition
+    due: float
+    """When to recover, by the engine's clock."""
+    known: bool = False
+    """Recovered: its entries may be published."""
+    ready: bool = False
+    """Read from its checkpoint on: its records may be handled."""
+    failures: int = 0
+    """Recoveries in a row without anything handled since."""
+    checkpoint: Checkpoint = NOTHING_YET
+    reached: int = 0
+    """The log position up to which records were taken in; the checkpoint follows."""
+    buffer: list[Item] = field(default_factory=list)
+    pending: list[Entry] = field(default_factory=list)
+    """Committed in the database, not yet published."""
+    committed: int = -1
+    """The offset of the group's cursor, as far as we know it to be ours."""
+    published: int = 0
+    """Entries up to here are published..."""
+    deleted: int = 0
+    """...and up to here deleted."""
+
+    def forget(self, due: float) -> None:
+        """Drop everything and ask for recovery."""
+        self.known = self.ready = False
+        self.buffer.clear()
+        self.pending.clear()
+        self.due = due
+
+
+@dataclass(slots=True)
+class Part:
+    """The share of one partition in a batch."""
+
+    owned: Owned
+    items: list[Item]
+    end: int
+    """The log position after the last item."""
+
+    def cut(self, at: int) -> None:
+        """Keep only the items before index `at`."""
+        self.end = self.items[at].record.offset
+        del self.items[at:]
+
+
+def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[Part]:
+    """Take what is buffered, in order; at most one remote call for one key, whose later events wait."""
+    parts: list[Part] = []
+    called: set[bytes | None] = set()
+    for each in owned:
+        if not each.buffer or limit <= 0:
+            continue
+        count = _allowed(each.buffer, reactions, called, limit)
+        if count == 0:
+            continue
+        items, each.buffer = each.buffer[:count], each.buffer[count:]
+        end = each.buffer[0].record.offset if each.buffer else each.reached
+        parts.append(Part(each, items, end))
+        limit -= count
+    return parts
+
+
+def _allowed(buffer: list[Item], reactions: dict[type[Event], Reaction], called: set[bytes | None], limit: int) -> int:
+    count = 0
+    for record, event in buffer[:limit]:
+        if record.key in called:
+            break
+        if not isinstance(event, PoisonRecord) and reactions[type(event)].remote is not None:
+            called.add(record.key)
+        count += 1
+    return count
+
+
+def events(parts: Iterable[Part]) -> Iterator[Event]:
+    """Return every event of a batch, without the poison."""
+    return (item.event for part in parts for item in part.items if not isinstance(item.event, PoisonRecord))

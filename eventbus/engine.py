@@ -1,0 +1,385 @@
+"""The engine: exactly once, one step at a time, in one thread, with everything it touches handed in.
+
+The database transaction is the truth. The group's committed offset, moved in the same Kafka transaction as the outputs,
+carries in its metadata how far the outbox has been published. See docs/guarantees.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from eventbus import progress
+from eventbus.batch import Owned, Part, decode, take
+from eventbus.codec import Codec
+from eventbus.database import Database, LostRace, Unavailable
+from eventbus.decision import Decided, Decision, HandlerFailed, compare
+from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
+from eventbus.observer import Observer, handled
+from eventbus.outreach import Abandoned, reach_out
+from eventbus.progress import Checkpoint
+from eventbus.recovery import NotYet, recover
+from eventbus.registry import RegistryUnavailable
+from eventbus.remote import Calls
+from eventbus.service import Service
+
+TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace, NotYet)
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """Sizes and times; the defaults were measured."""
+
+    batch: int = 2_000
+    """Records a batch, at most."""
+    pending_outputs: int = 5_000
+    """So many outputs are published at once, although more input is there."""
+    pending_seconds: float = 0.05
+    """So long outputs wait for company, at most, while more input is there."""
+    remote_seconds: float = 0.25
+    """What the remote calls of one batch should take together."""
+    patience: float = 0.1
+    """How long an idle turn waits for input, at most."""
+    patience_uncaused: float = 0.02
+    """The same for a service that publishes uncaused events: they are looked for after it."""
+    tidy_after: float = 0.5
+    """So long after the last work an idle worker deletes published entries and notes the end of the log."""
+    backoff: float = 0.1
+    """The first wait after a failure in seconds; it doubles up to `backoff_most`, with jitter."""
+    backoff_most: float = 5.0
+    attempts: int = 6
+    """So often a handler may raise on the same record before the worker stops."""
+    dead_letters_in_a_row: int = 100
+    """More than these, and the worker stops: a bad deploy must not drain a topic."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything outside that the engine reads, writes, or waits for."""
+
+    log: Log
+    database: Database
+    calls: Calls
+    codec: Codec
+    clock: Callable[[], float]
+    """Seconds that only go forward."""
+    random: Callable[[], float]
+    """0 to 1, for jitter."""
+    observer: Observer
+    at: Callable[[str], None] = lambda _step: None
+    """Called at every named step: where tests crash, stall and interleave."""
+
+
+class Engine:
+    """Handles what the log says and publishes what follows. Call `turn` for ever; `stop` may come from a signal."""
+
+    def __init__(self, service: Service[Any], world: World, tuning: Tuning | None = None) -> None:
+        self._service, self._world = service, world
+        self._tuning = tuning or Tuning()
+        self._owned: dict[Partition, Owned] = {}
+        self._lead = Partition(service.topics()[0], 0) if service.initiates else None
+        self._remote = any(reaction.remote for reaction in service.reactions.values())
+        self._limit = world.calls.concurrency if self._remote else self._tuning.batch
+        self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row)
+        self._pending_since = self._worked_at = world.clock()
+        self._stopping = False
+        self._turns = 0
+        self._strikes: tuple[str, int] = ("", 0)
+
+    def subscribe(self) -> None:
+        """Join the group."""
+        self._world.log.subscribe(self._service.topics(), self)
+
+    def stop(self) -> None:
+        """Abandon remote calls that are being waited for; safe to call from a signal handler."""
+        self._stopping = True
+
+    @property
+    def assigned_partitions(self) -> int:
+        """How many partitions are ours."""
+        return len(self._owned)
+
+    def turn(self) -> None:
+        """Take in, recover, handle, publish.
+
+        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed: all final, nothing lost. What is transient is kept
+        and tried again in a later turn.
+        """
+        runs = self._world.log.poll(max(1, self._limit - self._buffered()), self._patience())
+        self._world.at("polled")
+        self._accept(runs)
+        self._recover_due()
+        parts = take(self._ready(), self._service.reactions, self._limit)
+        if parts:
+            self._handle(parts, self._lead_owned())
+        elif not runs:
+            self._look_around()
+        self._publish_if_due(drained=not runs and not parts)
+        self._seek_published()
+        self._tell()
+
+    def close(self) -> None:
+        """Publish what is pending, delete what was published, leave. A failure here loses nothing: it is recovered."""
+        self._world.at("closing")
+        try:
+            self._publish()
+            self._tidy(note_end=False)
+        except TRANSIENT as error:
+            self._world.observer.doubted(Partition("*", -1), f"on closing: {error}", retry_in=0)
+        self._world.log.close()
+
+    # What the log tells, from inside poll and keep_alive.
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """Note them: the loop recovers."""
+        partitions = list(partitions)
+        self._world.at("assigned")
+        for partition in partitions:
+            self._owned[partition] = Owned(partition, due=self._world.clock())
+        self._world.observer.assigned(partitions)
+
+    def revoked(self, partitions: Iterable[Partition]) -> None:
+        """Publish what is pending, then forget: the next owner gets them only after this returns."""
+        partitions = list(partitions)
+        self._world.at("revoked")
+        self._publish()
+        self._forget(partitions, lost=False)
+
+    def lost(self, partitions: Iterable[Partition]) -> None:
+        """Forget, publish nothing: somebody else may own them already."""
+        self._forget(list(partitions), lost=True)
+
+    def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
+        for partition in partitions:
+            self._owned.pop(partition, None)
+        self._world.observer.released(partitions, lost=lost)
+
+    # Taking in.
+
+    def _buffered(self) -> int:
+        return sum(len(owned.buffer) for owned in self._owned.values())
+
+    def _ready(self) -> list[Owned]:
+        """Return the partitions to take from, each time another one first, so that none starves the others."""
+        ready = [owned for owned in self._owned.values() if owned.ready]
+        self._turns += 1
+        first = self._turns % len(ready) if ready else 0
+        return ready[first:] + ready[:first]
+
+    def _patience(self) -> float:
+        if any(owned.pending or owned.buffer for owned in self._owned.values()):
+            return 0
+        tick = self._tuning.patience_uncaused if self._lead in self._owned else self._tuning.patience
+        now = self._world.clock()
+        dues = [0.01 if owned.known else owned.due - now for owned in self._owned.values() if not owned.ready]
+        return max(0.0, min([tick, *dues]))
+
+    def _accept(self, runs: list[Run]) -> None:
+        """Take in what connects to what is there; records that were dropped on the way are a doubt."""
+        for run in runs:
+            owned = self._owned.get(run.partition)
+            if owned is None or not owned.ready:
+                continue
+            if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
+                self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
+                continue
+            try:
+                owned.buffer += [decode(self._world.codec, record) for record in run.records]
+            except RegistryUnavailable as error:
+                self._doubt([owned], str(error))
+            else:
+                owned.reached = run.end
+
+    def _recover_due(self) -> None:
+        now = self._world.clock()
+        due = [owned for owned in self._owned.values() if not owned.known and owned.due <= now]
+        if not due:
+            return
+        self._world.at("recovering")
+        try:
+            states = recover(self._world.log, self._world.database, [owned.partition for owned in due])
+        except TRANSIENT as error:
+            self._doubt(due, str(error))
+            if isinstance(error, NotYet) and due[0].failures > self._tuning.attempts * 5:
+                raise Refused(f"{error}; nobody else is moving: rows of the table outbox are missing") from error
+            return
+        for owned in due:
+            cursor, owned.checkpoint, owned.pending = states[owned.partition]
+            ours = cursor is not None and cursor.position is not None
+            owned.committed = cursor.offset if ours and cursor else -1
+            owned.published = owned.checkpoint.position - len(owned.pending)
+            owned.deleted = 0
+            owned.known = True
+            self._world.observer.recovered(
+                owned.partition, entries=len(owned.pending), next_offset=owned.checkpoint.next_offset
+            )
+        if any(owned.pending for owned in due):
+            self._publish()
+        self._seek_published()
+
+    def _seek_published(self) -> None:
+        """Read on where everything that was decided before is published."""
+        for owned in self._owned.values():
+            if owned.known and not owned.ready and not owned.pending:
+                owned.reached = owned.checkpoint.next_offset
+                owned.ready = self._world.log.seek(owned.partition, owned.reached)
+
+    # Handling.
+
+    def _handle(self, parts: list[Part], lead: Owned | None) -> None:
+        """Make the remote calls, decide and commit. What fails is forgotten and read again, by partition."""
+        started, world = self._world.clock(), self._world
+        everyone = [part.owned for part in parts] + ([lead] if lead else [])
+        try:
+            reached = reach_out(self._service, parts, (world.log, world.database, world.calls), self._waiting)
+            self._adapt(reached.calls, world.clock() - started)
+            world.at("remote done")
+            mine = [part for part in parts if part.items and self._is_mine(part.owned)]
+            lead = lead if lead is not None and self._is_mine(lead) else None
+            if mine or lead:
+                self._applied(
+                    self._decision.commit(world.database, mine, lead, reached.outcomes, world.at), mine, started
+                )
+        except Abandoned:
+            self._doubt(everyone, "stopping")
+        except HandlerFailed as failed:
+            self._doubt(everyone, str(failed))
+            self._strike(failed)
+        except TRANSIENT as error:
+            self._doubt(everyone, str(error))
+        else:
+            self._hold_back(reached.failures)
+
+    def _waiting(self) -> bool:
+        self._world.observer.alive()
+        return not self._stopping
+
+    def _is_mine(self, owned: Owned) -> bool:
+        return self._owned.get(owned.partition) is owned and owned.ready
+
+    def _applied(self, decided: Decided, parts: list[Part], started: float) -> None:
+        """The database has it: from here on it will be published, by us or by the next owner."""
+        now = self._world.clock()
+        if not any(owned.pending for owned in self._owned.values()):
+            self._pending_since = now
+        for partition, checkpoint in decided.checkpoints.items():
+            owned = self._owned[partition]
+            owned.checkpoint, owned.failures = checkpoint, 0
+            owned.deleted = decided.deleted.get(partition, owned.deleted)
+            if partition in decided.entries:
+                owned.pending.append(decided.entries[partition])
+        self._worked_at = now
+        self._world.observer.batch_handled(handled(parts, decided, now - started))
+
+    def _adapt(self, calls: int, seconds: float) -> None:
+        """Let one slow provider not make every order wait for a thousand others."""
+        if calls:
+            can_do = int(self._tuning.remote_seconds * calls / max(seconds, 1e-6))
+            self._limit = min(max(can_do, self._world.calls.concurrency), self._tuning.batch)
+
+    def _hold_back(self, failures: list[tuple[Part, Exception]]) -> None:
+        """Ask again later, for these partitions only; what was decided before the failures goes out first."""
+        if failures:
+            self._publish()
+        for part, error in failures:
+            self._doubt([part.owned], f"{type(error).__name__}: {error}")
+            if isinstance(error, HandlerFailed):
+                self._strike(error)
+
+    def _strike(self, failed: HandlerFailed) -> None:
+        address = failed.record.address
+        strikes = self._strikes[1] + 1 if self._strikes[0] == address else 1
+        self._strikes = (address, strikes)
+        if strikes >= self._tuning.attempts:
+            raise failed
+
+    def _doubt(self, doubted: Iterable[Owned], why: str) -> None:
+        """Forget what memory holds of these partitions and recover them, later each time."""
+        for owned in doubted:
+            if self._owned.get(owned.partition) is not owned:
+                continue
+            owned.failures += 1
+            wait = min(self._tuning.backoff * 2 ** min(owned.failures - 1, 10), self._tuning.backoff_most)
+            wait *= 0.5 + self._world.random() / 2
+            owned.forget(self._world.clock() + wait)
+            self._world.log.pause([owned.partition])
+            self._world.observer.doubted(owned.partition, why, retry_in=wait)
+
+    # Publishing.
+
+    def _publish_if_due(self, *, drained: bool) -> None:
+        outputs = sum(len(entry.outputs) for owned in self._owned.values() for entry in owned.pending)
+        waited = self._world.clock() - self._pending_since
+        full = outputs >= self._tuning.pending_outputs or waited >= self._tuning.pending_seconds
+        if drained or (outputs and full):
+            self._publish()
+
+    def _publish(self) -> None:
+        """Write every pending entry of the partitions owned now, and their cursors, in one Kafka transaction."""
+        mine = [o for o in self._owned.values() if o.known and (o.pending or o.committed != o.checkpoint.next_offset)]
+        if not mine:
+            return
+        outputs = [output for owned in mine for entry in owned.pending for output in entry.outputs]
+        cursors = {owned.partition: Cursor(*owned.checkpoint) for owned in mine}
+        started = self._world.clock()
+        try:
+            self._world.log.publish(outputs, cursors)
+        except (Doubt, LogUnavailable) as error:
+            self._world.observer.transaction("doubt", len(outputs), self._world.clock() - started)
+            self._doubt(mine, str(error))
+            return
+        self._world.at("published")
+        for owned in mine:
+            owned.pending.clear()
+            owned.committed, owned.published = owned.checkpoint
+        self._world.observer.transaction("committed", len(outputs), self._world.clock() - started)
+
+    # Idle.
+
+    def _look_around(self) -> None:
+        """See whether uncaused events wait, and whether a zombie has moved a checkpoint since we read it."""
+        known = [owned for owned in self._owned.values() if owned.known]
+        if not known:
+            return
+        try:
+            with self._world.database.snapshot() as tx:
+                stored, waiting = progress.look(tx)
+            moved = [owned for owned in known if stored.get(owned.partition) != owned.checkpoint]
+            self._doubt(moved, "somebody else has moved the checkpoint")
+            lead = self._lead_owned()
+            if waiting and lead is not None:
+                self._handle([], lead)
+            elif self._world.clock() - self._worked_at >= self._tuning.tidy_after:
+                self._tidy(note_end=True)
+        except TRANSIENT as error:
+            self._doubt(known, str(error))
+
+    def _lead_owned(self) -> Owned | None:
+        owned = self._owned.get(self._lead) if self._lead else None
+        return owned if owned is not None and owned.ready else None
+
+    def _tidy(self, *, note_end: bool) -> None:
+        """Delete published entries; move checkpoints past what ends the log without being an event (markers)."""
+        known = [o for o in self._owned.values() if o.known and not o.pending]
+        ends = {
+            o.partition: Checkpoint(o.reached, o.checkpoint.position)
+            for o in known
+            if note_end and o.ready and not o.buffer and o.reached > o.checkpoint.next_offset
+        }
+        stale = {o.partition: o.published for o in known if o.published > o.deleted}
+        if not ends and not stale:
+            return
+        with self._world.database.transaction() as tx:
+            compare(tx, {p: self._owned[p] for p in {*ends, *stale}})
+            progress.advance(tx, ends)
+            progress.delete(tx, stale)
+        for partition, checkpoint in ends.items():
+            self._owned[partition].checkpoint = checkpoint
+        for partition, position in stale.items():
+            self._owned[partition].deleted = position
+
+    def _tell(self) -> None:
+        owned = self._owned.values()
+        pending = sum(len(entry.outputs) for each in owned for entry in each.pending)
+        self._world.observer.turned(ready=sum(each.ready for each in owned), owned=len(owned), pending=pending)

@@ -1,0 +1,42 @@
+"""/metrics, /livez and /readyz of a worker, served by a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+if TYPE_CHECKING:
+    from eventbus.telemetry import Telemetry
+
+
+def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
+    """Serve on all addresses at `port` (0: any free one; see `server_port`). Raises OSError when it is taken."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            status, body, kind = _answer(telemetry, self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments: object) -> None:
+            """Say nothing: probes come every few seconds."""
+
+    server = ThreadingHTTPServer(("", port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
+    return server
+
+
+def _answer(telemetry: Telemetry, path: str) -> tuple[int, bytes, str]:
+    if path == "/metrics":
+        return 200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST
+    checks = {"/livez": telemetry.is_alive, "/readyz": telemetry.is_ready}
+    if path not in checks:
+        return 404, b"try /metrics, /livez or /readyz\n", "text/plain"
+    good = checks[path]()
+    return (200, b"ok\n", "text/plain") if good else (503, b"no\n", "text/plain")

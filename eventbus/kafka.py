@@ -1,0 +1,304 @@
+"""The log on Apache Kafka, through confluent_kafka (librdkafka)."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from confluent_kafka import (
+    OFFSET_END,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicCollection,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from eventbus.kafka_config import Connection, consumer_config
+from eventbus.kafka_producer import Producers
+from eventbus.log import (
+    Cursor,
+    Doubt,
+    Identity,
+    InstanceTaken,
+    LogUnavailable,
+    Output,
+    Partition,
+    Rebalanced,
+    Record,
+    Run,
+    TopicMissing,
+)
+
+COMMITTED_SECONDS = 2.0
+"""`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
+ADMIN_SECONDS = 10.0
+
+BROKEN = -1
+"""The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
+
+MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+UNREADABLE = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_RECORD}  # noqa: SLF001
+
+
+@dataclass(slots=True)
+class _Trouble:
+    """What went wrong inside a callback, to be raised after it: librdkafka swallows exceptions there."""
+
+    errors: list[BaseException] = field(default_factory=list)
+
+    def raise_first(self) -> None:
+        if self.errors:
+            error, self.errors = self.errors[0], []
+            raise error
+
+
+class KafkaLog:
+    """See Log. `warn` hears, in words, what is wrong but heals by itself."""
+
+    def __init__(
+        self, connection: Connection, *, warn: Callable[[str], None], at: Callable[[str], None] = lambda _step: None
+    ) -> None:
+        self._connection, self._warn = connection, warn
+        self._consumer = Consumer(consumer_config(connection), logger=connection.logger)
+        self._producers = Producers(connection, at)
+        self._admin: AdminClient | None = None
+        self._cluster = ""
+        self._positions: dict[Partition, int] = {}
+        self._listener: Rebalanced | None = None
+        self._trouble = _Trouble()
+
+    def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
+        """See Log."""
+        self._listener = listener
+        self._consumer.subscribe(
+            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def poll(self, limit: int, timeout: float) -> list[Run]:
+        """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
+        try:
+            messages = self._consumer.consume(limit, 0)
+            if not messages and timeout > 0:
+                first = self._consumer.poll(timeout)
+                if first is not None:
+                    messages = [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
+        except KafkaException as exception:
+            raise self._final_or_away(exception.args[0]) from exception
+        runs = self._runs(messages)
+        self._trouble.raise_first()
+        return runs
+
+    def keep_alive(self) -> None:
+        """See Log. Pausing drops the prefetch, which is read again: only for calls that last longer than a second."""
+        reading = [TopicPartition(*partition) for partition in self._positions]
+        with contextlib.suppress(KafkaException):
+            self._consumer.pause(reading)
+        message = self._consumer.poll(0)
+        self._trouble.raise_first()
+        if message is not None:
+            self._runs([message])
+        still = [TopicPartition(*partition) for partition in self._positions]
+        with contextlib.suppress(KafkaException):
+            self._consumer.resume(still)
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        """See Log."""
+        for partition in partitions:
+            self._positions.pop(partition, None)
+            with contextlib.suppress(KafkaException):
+                self._consumer.pause([TopicPartition(*partition)])
+
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """See Log."""
+        try:
+            self._consumer.seek(TopicPartition(*partition, offset))
+            self._consumer.resume([TopicPartition(*partition)])
+        except KafkaException:
+            return False
+        self._positions[partition] = offset
+        return True
+
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
+        """See Log."""
+        try:
+            answers = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=COMMITTED_SECONDS)
+        except KafkaException as error:
+            raise LogUnavailable(f"the group's cursors: {error}") from error
+        for answer in answers:
+            if answer.error is not None:
+                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
+        return {Partition(a.topic, a.partition): _cursor(a) for a in answers}
+
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+        """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
+        spec: Any = OffsetSpec
+        starts, ends = self._offsets(partitions, spec.earliest()), self._offsets(partitions, spec.latest())
+        return {partition: (starts[partition], ends[partition]) for partition in partitions}
+
+    def _offsets(self, partitions: Sequence[Partition], which: OffsetSpec) -> dict[Partition, int]:
+        asked = {TopicPartition(*partition): which for partition in partitions}
+        try:
+            answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
+            return {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+        except KafkaException as error:
+            raise self._absent("of the bounds", error) from error
+
+    def identity(self, topic: str) -> Identity:
+        """See Log."""
+        admin = self._administrator()
+        try:
+            if not self._cluster:
+                self._cluster = admin.list_topics(timeout=ADMIN_SECONDS).cluster_id or ""
+            described = admin.describe_topics(TopicCollection([topic]), request_timeout=ADMIN_SECONDS)
+            return Identity(self._cluster, str(described[topic].result().topic_id))
+        except KafkaException as error:
+            raise self._absent(topic, error) from error
+
+    def _administrator(self) -> AdminClient:
+        if self._admin is None:
+            self._admin = AdminClient(self._connection.common(), logger=self._connection.logger)
+        return self._admin
+
+    def publish(self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor]) -> None:
+        """See Log."""
+        offsets = [TopicPartition(*p, cursor.offset, str(cursor.position)) for p, cursor in cursors.items()]
+        group = self._consumer.consumer_group_metadata()
+        if not _has_joined(group):
+            raise Doubt("the group has thrown this worker out: its partitions may be somebody else's")
+        if self._connection.exactly_once:
+            self._producers.transaction(outputs, offsets, group)
+            return
+        self._producers.flush_all(outputs)
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise Doubt(f"the commit of the cursors: {error}") from error
+
+    def lag(self) -> dict[Partition, int]:
+        """Return how many offsets lie beyond what was read, as far as the last fetches told; for metrics."""
+        lags = {}
+        for partition, position in list(self._positions.items()):
+            with contextlib.suppress(KafkaException):
+                end = self._consumer.get_watermark_offsets(TopicPartition(*partition), cached=True)[1]
+                lags[partition] = max(0, end - position)
+        return lags
+
+    def close(self) -> None:
+        """See Log."""
+        self._consumer.close()
+        self._producers.close()
+
+    # Callbacks, from inside poll.
+
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Take the partitions, at no offset in particular and paused: recovery seeks."""
+        consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
+        consumer.pause(partitions)
+        self._tell(partitions, lambda listener, ours: listener.assigned(ours))
+
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._tell(partitions, lambda listener, ours: listener.revoked(ours))
+        consumer.incremental_unassign(partitions)
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._tell(partitions, lambda listener, ours: listener.lost(ours))
+        consumer.incremental_unassign(partitions)
+
+    def _tell(self, partitions: list[TopicPartition], say: Callable[[Rebalanced, list[Partition]], None]) -> None:
+        ours = [Partition(p.topic, p.partition) for p in partitions]
+        for partition in ours:
+            self._positions.pop(partition, None)
+        try:
+            assert self._listener is not None
+            say(self._listener, ours)
+        except Exception as error:  # noqa: BLE001 - raised again by poll
+            self._trouble.errors.append(error)
+
+    # What was read.
+
+    def _runs(self, messages: list[Message]) -> list[Run]:
+        """Group by partition. Only what begins at a known position counts; the position moves even if it is dropped."""
+        records: dict[Partition, list[Record]] = {}
+        ends: dict[Partition, int] = {}
+        for message in messages:
+            if message.error() is None:
+                record = _record(message)
+                records.setdefault(record.partition, []).append(record)
+                ends[record.partition] = record.offset + 1
+            elif (reached := self._judge(message, message.error())) is not None:
+                records.setdefault(reached[0], [])
+                ends[reached[0]] = reached[1]
+        runs = []
+        for partition, run in records.items():
+            start = self._positions.get(partition)
+            if start is not None:
+                end = self._positions[partition] = max(start, ends[partition])
+                broken = ends[partition] == BROKEN
+                runs.append(Run(partition, BROKEN if broken else start, end, run))
+        return runs
+
+    def _judge(self, message: Any, error: Any) -> tuple[Partition, int] | None:
+        """Raise what is final, say what heals by itself; return the partition that ended there, or broke."""
+        where = Partition(message.topic(), message.partition())
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+            return where, message.offset()
+        if error.fatal() or error.code() == KafkaError._FENCED:  # noqa: SLF001
+            raise self._final_or_away(error)
+        if error.code() in JUMPED:
+            self._warn(f"{where}: {error.str()}")
+            return where, BROKEN
+        if error.code() in UNREADABLE and message.topic() is not None:
+            self.pause([where])
+            self._warn(f"{where} cannot be read at offset {message.offset()} and is paused: {error.str()}")
+        elif error.code() in MISSING and message.topic() is not None:
+            self._warn(f"waiting: {error.str()}")
+            with contextlib.suppress(LogUnavailable):
+                self.identity(message.topic())
+        else:
+            self._warn(f"{error.name()}: {error.str()}")
+        return None
+
+    def _final_or_away(self, error: Any) -> Exception:
+        if error.fatal() or error.code() == KafkaError._FENCED:  # noqa: SLF001
+            return InstanceTaken(
+                f"another live worker of {self._connection.group} took the instance name"
+                f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"
+            )
+        return LogUnavailable(f"reading: {error.str()}")
+
+    def _absent(self, topic: str, error: KafkaException) -> Exception:
+        if error.args[0].code() in MISSING:
+            return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it")
+        return LogUnavailable(f"the topic {topic}: {error}")
+
+
+def _record(message: Any) -> Record:
+    partition = Partition(message.topic(), message.partition())
+    headers = message.headers() or []
+    return Record(partition, message.offset(), message.key(), message.value(), message.timestamp()[1], headers)
+
+
+def _cursor(answer: TopicPartition) -> Cursor | None:
+    if answer.offset < 0:
+        return None
+    metadata = answer.metadata or ""
+    return Cursor(answer.offset, int(metadata) if metadata.isdecimal() else None)
+
+
+def _has_joined(group: bytes) -> bool:
+    """Return whether the group metadata has a generation: the broker takes one of -1 for no member and lets it pass.
+
+    librdkafka's form: `CGMDv2:`, the generation as 4 bytes in the machine's order, then ids.
+    """
+    prefix = b"CGMDv2:"
+    if not group.startswith(prefix):
+        raise Doubt(f"group metadata of an unknown form: {group[:16]!r}; use a tested confluent-kafka")
+    return int.from_bytes(group[len(prefix) : len(prefix) + 4], sys.byteorder, signed=True) >= 0

@@ -1,0 +1,143 @@
+"""Transactions on Kafka, and the producers that cannot be trusted any more after one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from eventbus.kafka_config import Connection, producer_config
+from eventbus.log import Doubt, LogUnavailable, Output
+
+CALL_SECONDS = 5.0
+"""How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
+TRIES = 3
+
+
+class _Failures(logging.Handler):
+    """Hears of broken connections.
+
+    librdkafka repeats an EndTxn behind one by itself and reports success; only its log tells, and the late first copy
+    would end the next transaction.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "FAIL" in record.getMessage():
+            self.heard += 1
+
+
+class Producers:
+    """One producer at a time, replaced by a new one of the same transactional.id as soon as it is suspect.
+
+    The new one's init_transactions settles what the old one left and raises the epoch, so that nothing late counts.
+    """
+
+    def __init__(self, connection: Connection, at: Callable[[str], None]) -> None:
+        self._connection, self._at = connection, at
+        self._producer: Producer | None = None
+        self._failures = _Failures()
+        self._logger = connection.logger.getChild("producer")
+        self._logger.addHandler(self._failures)
+        self._errors: list[KafkaError] = []
+
+    def transaction(self, outputs: Sequence[Output], offsets: list[TopicPartition], group: Any) -> None:
+        """Write outputs and offsets, both or neither. Raises Doubt, or LogUnavailable when nothing was begun."""
+        producer = self._ready()
+        producer.poll(0)
+        heard = self._failures.heard
+        try:
+            producer.begin_transaction()
+            self._at("begun")
+            self._produce(producer, outputs)
+            self._at("produced")
+            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
+            self._at("offsets sent")
+            self._again(lambda: producer.commit_transaction(CALL_SECONDS))
+            self._at("committed")
+        except (KafkaException, Doubt) as error:
+            self._give_up(producer, error)
+            raise Doubt(f"the transaction: {error}") from error
+        finally:
+            producer.poll(0)
+            if self._failures.heard != heard:
+                self._drop()
+
+    def flush_all(self, outputs: Sequence[Output]) -> None:
+        """Write outputs at least once. Raises Doubt unless all were delivered."""
+        producer = self._ready()
+        try:
+            self._produce(producer, outputs)
+        except (KafkaException, Doubt) as error:
+            self._drop()
+            raise Doubt(f"publishing: {error}") from error
+
+    def close(self) -> None:
+        """Drop the producer; an open transaction is aborted by the next one or by its timeout."""
+        self._drop()
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            producer = Producer(
+                producer_config(self._connection) | {"on_delivery": self._delivered}, logger=self._logger
+            )
+            if self._connection.exactly_once:
+                try:
+                    self._again(lambda: producer.init_transactions(CALL_SECONDS))
+                except KafkaException as error:
+                    raise LogUnavailable(f"the producer cannot start: {error}") from error
+            self._producer = producer
+        return self._producer
+
+    def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:
+        self._errors.clear()
+        produce: Any = producer.produce
+        for topic, key, value, headers in outputs:
+            try:
+                produce(topic, value, key, headers=headers)
+            except BufferError:
+                producer.flush(CALL_SECONDS)
+                produce(topic, value, key, headers=headers)
+        left = producer.flush(CALL_SECONDS)
+        if self._errors:
+            raise KafkaException(self._errors[0])
+        if left:
+            raise Doubt(f"{left} records were not delivered within {CALL_SECONDS:g} s")
+
+    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            self._errors.append(error)
+
+    def _again(self, call: Callable[[], None]) -> None:
+        """Make the same call again as long as librdkafka says so, a few times."""
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                call()
+            except KafkaException as exception:
+                error: Any = exception.args[0]
+                if not (left and error.retriable() and not error.txn_requires_abort()):
+                    raise
+            else:
+                return
+
+    def _give_up(self, producer: Producer, error: Exception) -> None:
+        """Abort where librdkafka asks for that; anything else is an unknown outcome and ends this producer."""
+        cause: Any = error.args[0] if isinstance(error, KafkaException) else None
+        if cause is not None and cause.txn_requires_abort() and not cause.fatal():
+            try:
+                self._again(lambda: producer.abort_transaction(CALL_SECONDS))
+            except KafkaException:
+                self._drop()
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Let go of the producer without waiting for what it still holds."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()

@@ -1,0 +1,66 @@
+"""What the engine tells the outside about itself; logs and metrics are made of it elsewhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from eventbus.batch import Part
+from eventbus.codec import PoisonRecord
+from eventbus.decision import Decided
+from eventbus.log import Partition, Record
+
+
+class Handled(NamedTuple):
+    """One batch, committed in the database."""
+
+    consumed: dict[str, int]
+    """Records by topic, poison included."""
+    published: dict[str, int]
+    """Outputs by topic, dead letters included."""
+    dead: list[tuple[Record, PoisonRecord]]
+    """What was dead-lettered, and why."""
+    oldest_ms: int | None
+    """The earliest timestamp of a record in it."""
+    seconds: float
+
+
+def handled(parts: Sequence[Part], decided: Decided, seconds: float) -> Handled:
+    """Sum a batch up: work a batch, not an event, because a log line an event costs more than the database."""
+    consumed: Counter[str] = Counter()
+    published: Counter[str] = Counter()
+    for part in parts:
+        consumed[part.owned.partition.topic] += len(part.items)
+    for entry in decided.entries.values():
+        published.update(output.topic for output in entry.outputs)
+    oldest = min((part.items[0].record.timestamp_ms for part in parts), default=None)
+    return Handled(dict(consumed), dict(published), decided.dead, oldest, seconds)
+
+
+class Observer:
+    """Hears everything and does nothing; subclasses log and count."""
+
+    def batch_handled(self, batch: Handled) -> None:
+        """A batch was committed in the database."""
+
+    def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
+        """Outputs and cursors were written: `committed` or `doubt`."""
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """Partitions became ours."""
+
+    def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
+        """Partitions are no longer ours."""
+
+    def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
+        """A partition was recovered; so many entries had still to be published."""
+
+    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
+        """A partition will be recovered, after so many seconds."""
+
+    def alive(self) -> None:
+        """The loop waits for remote calls, and lives."""
+
+    def turned(self, *, ready: int, owned: int, pending: int) -> None:
+        """The loop has turned once; so many partitions are read, owned, and outputs pending."""

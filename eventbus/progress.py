@@ -1,0 +1,92 @@
+"""Checkpoint, outbox and uncaused events: every SQL statement of the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from eventbus.database import Row, Transaction
+from eventbus.log import Identity, Output, Partition
+from eventbus.outbox import pack, unpack
+
+
+class Checkpoint(NamedTuple):
+    """How far a partition is applied, and the number of the last outbox entry made for it."""
+
+    next_offset: int
+    position: int
+
+
+class Entry(NamedTuple):
+    """The outputs of one batch of one partition; numbered without holes."""
+
+    position: int
+    outputs: list[Output]
+
+
+def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+    """Return what is stored, locked by (topic, partition) where the transaction writes."""
+    sql = "select topic, partition, next_offset, position from checkpoint"
+    return {Partition(t, n): Checkpoint(o, p) for t, n, o, p in _of(tx, sql, partitions)}
+
+
+def identities(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Identity]:
+    """Return the cluster and topic that each checkpoint was made for."""
+    sql = "select topic, partition, cluster_id, topic_id from checkpoint"
+    return {Partition(t, n): Identity(c, i) for t, n, c, i in _of(tx, sql, partitions)}
+
+
+def _of(tx: Transaction, sql: str, partitions: Iterable[Partition]) -> list[Row]:
+    wanted = sorted(partitions)
+    if not wanted:
+        return []
+    marks = ", ".join(["(?, ?)"] * len(wanted))
+    where = f"where (topic, partition) in (values {marks}) order by topic, partition{tx.locking}"
+    return tx.rows(f"{sql} {where}", *(value for partition in wanted for value in partition))
+
+
+def create(tx: Transaction, partition: Partition, start: int, identity: Identity) -> None:
+    """Make the first checkpoint of a partition, before anything else of it is handled."""
+    sql = "insert into checkpoint (topic, partition, next_offset, position, cluster_id, topic_id)"
+    sql += " values (?, ?, ?, 0, ?, ?)"
+    tx.execute(sql, *partition, start, *identity)
+
+
+def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
+    """Move checkpoints that this transaction has compared."""
+    sql = "update checkpoint set next_offset = ?, position = ? where topic = ? and partition = ?"
+    tx.many(sql, [(*checkpoint, *partition) for partition, checkpoint in sorted(to.items())])
+
+
+def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> None:
+    """Insert one outbox entry for each of these partitions."""
+    sql = "insert into outbox (topic, partition, position, records) values (?, ?, ?, ?)"
+    tx.many(sql, [(*p, entry.position, pack(entry.outputs)) for p, entry in sorted(entries.items())])
+
+
+def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:
+    """Delete the entries that are known to be published: up to this position, including it."""
+    sql = "delete from outbox where topic = ? and partition = ? and position <= ?"
+    tx.many(sql, [(*partition, position) for partition, position in sorted(published.items())])
+
+
+def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Partition, list[Entry]]:
+    """Return the entries above a position for each partition, in order."""
+    sql = "select position, records from outbox where topic = ? and partition = ? and position > ? order by position"
+    return {
+        partition: [Entry(number, unpack(blob)) for number, blob in tx.rows(sql, *partition, position)]
+        for partition, position in cursors.items()
+    }
+
+
+def take_uncaused(tx: Transaction, limit: int) -> list[Output]:
+    """Remove the oldest uncaused events and return them, in the order of their ids."""
+    sql = "delete from uncaused where id in (select id from uncaused order by id limit ?) returning id, records"
+    return [output for _, blob in sorted(tx.rows(sql, limit)) for output in unpack(blob)]
+
+
+def look(tx: Transaction) -> tuple[dict[Partition, Checkpoint], bool]:
+    """Return every checkpoint of the service, and whether uncaused events are waiting: one statement, no lock."""
+    sql = "select topic, partition, next_offset, position, exists (select 1 from uncaused) from checkpoint"
+    rows = tx.rows(sql)
+    return {Partition(t, n): Checkpoint(o, p) for t, n, o, p, _ in rows}, any(row[4] for row in rows)

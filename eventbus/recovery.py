@@ -1,0 +1,118 @@
+"""Recovery: the one routine for assignment, for a lost race, and for any doubt.
+
+Read the cursor, then in one snapshot the checkpoint and the entries above the cursor; what is above it is published
+before anything else. Whatever does not fit together is refused, because going on would lose or repeat something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from eventbus import progress
+from eventbus.database import Database, LostRace
+from eventbus.log import Cursor, Identity, Log, Partition, Refused
+from eventbus.progress import Checkpoint, Entry
+
+
+class State(NamedTuple):
+    """What is stored of one partition."""
+
+    cursor: Cursor | None
+    checkpoint: Checkpoint
+    unpublished: list[Entry]
+
+
+class NotYet(Exception):
+    """What was read does not fit together because somebody else is still moving: read again."""
+
+
+def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> dict[Partition, State]:
+    """Return where to go on for each partition, making the first checkpoint of those that have none.
+
+    Raises Refused, NotYet, and what the log and the database raise when they are away.
+    """
+    wanted = sorted(partitions)
+    actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
+    cursors = log.committed(wanted)
+    with database.snapshot() as tx:
+        stored = progress.checkpoints(tx, wanted)
+        identities = progress.identities(tx, wanted)
+        above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
+        entries = progress.entries_above(tx, above)
+    for partition, identity in identities.items():
+        _check_identity(partition, identity, actual[partition.topic])
+    missing = [partition for partition in wanted if partition not in stored]
+    bounds = log.bounds(wanted)
+    _refuse_cursors(missing, cursors)
+    stored |= _first_checkpoints(database, {p: bounds[p][0] for p in missing}, actual)
+    for partition in wanted:
+        _check(partition, cursors[partition], stored[partition], bounds[partition])
+        _check_entries(partition, cursors[partition], stored[partition], entries[partition])
+    return {p: State(cursors[p], stored[p], entries[p]) for p in wanted}
+
+
+def _refuse_cursors(missing: Iterable[Partition], cursors: Mapping[Partition, Cursor | None]) -> None:
+    for partition in missing:
+        if (cursor := cursors[partition]) is not None:
+            raise Refused(
+                f"{partition}: the group has committed offset {cursor.offset}, but the database has no checkpoint:"
+                " the database is older than the log (empty, restored, or the wrong one). Going on would repeat"
+                " everything. Point --database to the right one, or restore the newest backup"
+            )
+
+
+def _first_checkpoints(
+    database: Database, starts: Mapping[Partition, int], actual: Mapping[str, Identity]
+) -> dict[Partition, Checkpoint]:
+    if not starts:
+        return {}
+    try:
+        with database.transaction() as tx:
+            for partition, start in starts.items():
+                progress.create(tx, partition, start, actual[partition.topic])
+    except LostRace as race:
+        raise NotYet("another worker made the first checkpoint") from race
+    return {partition: Checkpoint(start, 0) for partition, start in starts.items()}
+
+
+def _check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:
+    if stored.cluster != actual.cluster:
+        raise Refused(
+            f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, this one is"
+            f" {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
+        )
+    if stored.topic != actual.topic:
+        raise Refused(
+            f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
+            f" {actual.topic}); offsets mean something else now. Use a new database, or, if every old event was"
+            f" handled, delete this topic's rows from the table checkpoint"
+        )
+
+
+def _check(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, bounds: tuple[int, int]) -> None:
+    if cursor is not None and cursor.position is not None:
+        ahead = cursor.position > checkpoint.position or cursor.offset > checkpoint.next_offset
+        if ahead:
+            raise Refused(
+                f"{partition}: the group's cursor (offset {cursor.offset}, entry {cursor.position}) is ahead of the"
+                f" database (offset {checkpoint.next_offset}, entry {checkpoint.position}): the database is older than"
+                " the log (restored, or failed over). Going on would repeat effects. Restore the newest backup"
+            )
+    start, end = bounds
+    if not start <= checkpoint.next_offset <= end:
+        raise Refused(
+            f"{partition}: the next offset to handle is {checkpoint.next_offset}, but the log has {start} to {end}:"
+            " it was truncated or recreated, and events would be lost. Restore the topic, or, if nothing of it is"
+            " needed, set next_offset in the table checkpoint by hand"
+        )
+
+
+def _check_entries(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, entries: list[Entry]) -> None:
+    """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there."""
+    last = checkpoint.position
+    first = last - len(entries) + 1
+    whole = [entry.position for entry in entries] == list(range(first, last + 1))
+    known = cursor is not None and cursor.position is not None
+    if not whole or (known and cursor is not None and first != (cursor.position or 0) + 1):
+        raise NotYet(f"{partition}: the outbox and the cursor do not fit together yet")

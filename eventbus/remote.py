@@ -1,0 +1,101 @@
+"""Remote calls of a batch: many at once, on threads that know nothing of the engine."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from queue import SimpleQueue
+from typing import Any, Protocol
+
+Call = Callable[[], Any]
+
+
+class Calls(Protocol):
+    """The port through which the engine makes remote calls."""
+
+    concurrency: int
+    """How many calls may be under way at once."""
+
+    def start(self, calls: Sequence[Call]) -> Pending:
+        """Begin all calls; returns at once."""
+
+
+class Pending(Protocol):
+    """Calls under way."""
+
+    def wait(self, timeout: float) -> bool:
+        """Wait up to so many seconds; say whether all have ended."""
+
+    def outcomes(self) -> list[Any]:
+        """Return one result for each call, in their order; an exception stands for itself."""
+
+    def abandon(self) -> None:
+        """Start no further call; the ones under way end by themselves, unheard."""
+
+
+class _Batch:
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._results: list[Any] = [None] * len(calls)
+        self._queue: Iterator[tuple[int, Call]] = iter(list(enumerate(calls)))
+        self._left = len(calls)
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+
+    def work(self) -> None:
+        """Make calls until none is left: one future a thread, not one a call."""
+        made = 0
+        while (numbered := self._next()) is not None:
+            number, call = numbered
+            try:
+                self._results[number] = call()
+            except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+                self._results[number] = error
+            made += 1
+        with self._lock:
+            self._left -= made
+            if self._left <= 0:
+                self._done.set()
+
+    def _next(self) -> tuple[int, Call] | None:
+        with self._lock:
+            return next(self._queue, None)
+
+    def wait(self, timeout: float) -> bool:
+        return self._done.wait(timeout)
+
+    def outcomes(self) -> list[Any]:
+        return self._results
+
+    def abandon(self) -> None:
+        with self._lock:
+            self._queue = itertools.chain(())
+
+
+class RemoteCalls:
+    """A pool of threads; `concurrency` is the most that one batch uses.
+
+    The threads are daemons: a call that hangs must not keep a worker from exiting. It is asked for again, with the same
+    key, by whoever handles the event next.
+    """
+
+    def __init__(self, concurrency: int) -> None:
+        self.concurrency = concurrency
+        self._batches: SimpleQueue[_Batch] = SimpleQueue()
+        self._threads: list[threading.Thread] = []
+
+    def start(self, calls: Sequence[Call]) -> Pending:
+        """See Calls."""
+        batch = _Batch(calls)
+        wanted = min(self.concurrency, len(calls))
+        while len(self._threads) < wanted:
+            thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        for _ in range(wanted):
+            self._batches.put(batch)
+        return batch
+
+    def _work(self) -> None:
+        while True:
+            self._batches.get().work()

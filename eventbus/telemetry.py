@@ -1,0 +1,171 @@
+"""What a worker says about itself: one log line a batch, Prometheus metrics, and whether it lives and is ready."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from eventbus.log import Partition
+from eventbus.observer import Handled, Observer
+
+ALIVE_SECONDS = 90.0
+"""The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
+REPEAT_SECONDS = 5.0
+"""The same warning is said at most this often."""
+DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+def configure_logging(log_format: str, level: str) -> None:
+    """Send structlog to stderr: JSON, or for people when stderr is a terminal (`auto`) or `console` is asked for."""
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer or structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+class Telemetry(Observer):
+    """Logs and counts what the engine tells. One registry an instance, so that several can live in one process."""
+
+    def __init__(self, service: str, instance: str, topics: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self.log = structlog.get_logger().bind(service=service, instance=instance)
+        self._turned_at = time.monotonic()
+        self._owned = 0
+        self._said: dict[str, float] = {}
+        self._make_metrics()
+        for topic in topics:
+            self._consumed.labels(topic)
+
+    def _make_metrics(self) -> None:
+        registry = self.registry
+        self._consumed = Counter("saga_events_consumed", "Records handled.", ["topic"], registry=registry)
+        self._published = Counter("saga_events_published", "Records decided on.", ["topic"], registry=registry)
+        self._dead = Counter("saga_dead_letters", "Records dead-lettered.", ["reason"], registry=registry)
+        self._delay = Histogram(
+            "saga_event_delay_seconds",
+            "From a record's timestamp to the commit of its effects; the oldest record of each batch.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self._batch = Histogram("saga_batch_seconds", "Handling one batch.", buckets=DELAYS, registry=registry)
+        self._transactions = Counter("saga_transactions", "Kafka transactions.", ["outcome"], registry=registry)
+        self._recoveries = Counter("saga_recoveries", "Recoveries of partitions.", registry=registry)
+        self._doubts = Counter("saga_doubts", "Doubts that led to a recovery.", registry=registry)
+        self._pending = Gauge("saga_outbox_pending", "Outputs committed, not yet published.", registry=registry)
+        self._partitions = Gauge("saga_partitions_assigned", "Partitions that are ours.", registry=registry)
+        self._lag = Gauge(
+            "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
+        )
+
+    def is_alive(self) -> bool:
+        """Return whether the loop turns; a broker that is away does not change that."""
+        return time.monotonic() - self._turned_at < ALIVE_SECONDS
+
+    def is_ready(self) -> bool:
+        """Return whether the worker has an assignment."""
+        return self._owned > 0
+
+    def warn(self, what: str) -> None:
+        """Say what is wrong but heals by itself, each thing at most every few seconds."""
+        now = time.monotonic()
+        if now - self._said.get(what, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {what: now}
+            self.log.warning("waiting", why=what)
+
+    def batch_handled(self, batch: Handled) -> None:
+        """See Observer."""
+        for topic, count in batch.consumed.items():
+            self._consumed.labels(topic).inc(count)
+        for topic, count in batch.published.items():
+            self._published.labels(topic).inc(count)
+        if batch.oldest_ms is not None:
+            self._delay.observe(max(0.0, time.time() - batch.oldest_ms / 1000))
+        self._batch.observe(batch.seconds)
+        for record, poison in batch.dead:
+            self._dead.labels(poison.reason).inc()
+            self.log.warning("record.dead_lettered", record=record.address, reason=poison.reason, detail=str(poison))
+        self.log.info(
+            "batch.handled",
+            consumed=batch.consumed,
+            published=batch.published,
+            dead_letters=len(batch.dead),
+            milliseconds=round(batch.seconds * 1000, 1),
+        )
+
+    def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
+        """See Observer."""
+        self._transactions.labels(outcome).inc()
+        self.log.debug("transaction", outcome=outcome, outputs=outputs, milliseconds=round(seconds * 1000, 1))
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """See Observer."""
+        self.log.info("partitions.assigned", partitions=[str(partition) for partition in partitions])
+
+    def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
+        """See Observer."""
+        event = "partitions.lost" if lost else "partitions.revoked"
+        self.log.info(event, partitions=[str(partition) for partition in partitions])
+
+    def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
+        """See Observer."""
+        self._recoveries.inc()
+        self.log.info("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
+
+    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
+        """See Observer."""
+        self._doubts.inc()
+        self.log.debug("partition.doubted", partition=str(partition), why=why, retry_in=round(retry_in, 2))
+        self.warn(why)
+
+    def alive(self) -> None:
+        """See Observer."""
+        self._turned_at = time.monotonic()
+
+    def turned(self, *, ready: int, owned: int, pending: int) -> None:
+        """See Observer."""
+        del ready
+        self.alive()
+        if owned != self._owned:
+            self._owned = owned
+            self._partitions.set(owned)
+        self._pending.set(pending)
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        """Take the lags of the partitions that are read."""
+        self._lag.clear()
+        for partition, records in lags.items():
+            self._lag.labels(partition.topic, str(partition.number)).set(records)
+
+
+class StructlogHandler(logging.Handler):
+    """Passes a library's own log on to structlog, each kind of line at most every few seconds."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+        self._said: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        message = record.getMessage()
+        kind = message.partition(" ")[0]
+        now = time.monotonic()
+        if "CONFWARN" in message or now - self._said.get(kind, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return
+        self._said[kind] = now
+        self._telemetry.log.log(record.levelno, "rdkafka", line=message)

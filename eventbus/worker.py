@@ -1,0 +1,180 @@
+"""A worker process: builds the world around an engine, turns it until a signal comes, and says how it ended."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn, TypeVar
+
+from confluent_kafka import KafkaException
+
+from eventbus import health
+from eventbus.cli import Settings, fail
+from eventbus.codec import Codec
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
+from eventbus.decision import HandlerFailed, TooManyDeadLetters
+from eventbus.engine import Engine, Tuning, World
+from eventbus.instance import InstanceName
+from eventbus.kafka import KafkaLog
+from eventbus.kafka_config import BadKafkaConfig, Connection, check
+from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
+from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.remote import RemoteCalls
+from eventbus.service import Service
+from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
+from eventbus.topics_check import check_topics
+
+EXIT_CODES: dict[type[Exception], int] = {
+    HandlerFailed: 1,
+    NotOurs: 1,
+    UnknownSchema: 1,
+    BadKafkaConfig: 2,
+    Refused: 3,
+    InstanceTaken: 4,
+    TopicMissing: 5,
+    TooManyDeadLetters: 6,
+}
+"""How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage."""
+AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace)
+GRACE_SECONDS = 9.0
+LAG_SECONDS = 2.0
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """A signal came before there was anything to stop."""
+
+
+class Signals:
+    """SIGTERM and SIGINT: the first stops the worker, the second ends it at once, even inside a blocking call.
+
+    After the first, a watchdog ends it hard when stopping takes too long; nothing is lost by that either.
+    """
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.hurry: Callable[[], None] = lambda: None
+        reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._first)
+        threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
+
+    def _first(self, _number: int, _frame: object) -> None:
+        self.stop.set()
+        self.hurry()
+
+    @staticmethod
+    def _watch(reader: socket.socket) -> None:
+        """Hear of signals as they arrive, whatever the main thread is doing."""
+        reader.recv(1)
+        reader.settimeout(GRACE_SECONDS)
+        try:
+            number = reader.recv(1)[0]
+            os._exit(128 + number)
+        except TimeoutError:
+            os._exit(1)
+
+
+def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
+    """Run until a signal (exit code 0) or until something is wrong that only a person can mend (see EXIT_CODES)."""
+    configure_logging(settings.log_format, settings.log_level)
+    signals = Signals()
+    instance = settings.instance or InstanceName(service.name).name
+    telemetry = Telemetry(service.name, instance, service.topics())
+    try:
+        check(settings.kafka_config)
+        _run(service, settings, instance, telemetry, signals)
+    except Stopped:
+        pass
+    except tuple(EXIT_CODES) as error:
+        telemetry.log.critical("worker.failed", error=type(error).__name__, why=str(error))
+        fail(str(error), EXIT_CODES[type(error)])
+    except KafkaException as error:
+        fail(f"Kafka's client: {error.args[0].str()}", 2 if "property" in error.args[0].str() else 1)
+    telemetry.log.info("worker.stopped")
+    sys.exit(0)
+
+
+def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> None:
+    if settings.metrics_port is not None:
+        _serve(telemetry, settings.metrics_port)
+    world = _world(service, settings, instance, telemetry, signals)
+    engine = Engine(service, world, Tuning(dead_letters_in_a_row=settings.dead_letter_limit))
+    signals.hurry = engine.stop
+    engine.subscribe()
+    telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
+    _loop(engine, world, telemetry, signals)
+
+
+def _loop(engine: Engine, world: World, telemetry: Telemetry, signals: Signals) -> None:
+    assert isinstance(world.log, KafkaLog)
+    lag_at = 0.0
+    try:
+        while not signals.stop.is_set():
+            try:
+                engine.turn()
+            except AWAY as error:
+                telemetry.warn(str(error))
+                signals.stop.wait(0.2)
+            if time.monotonic() - lag_at > LAG_SECONDS:
+                telemetry.lag(world.log.lag())
+                lag_at = time.monotonic()
+    finally:
+        engine.close()
+        world.database.close()
+
+
+def _serve(telemetry: Telemetry, port: int) -> None:
+    try:
+        server = health.serve(telemetry, port)
+    except OSError as error:
+        fail(f"--metrics-port {port}: {error.strerror}; choose another one")
+    telemetry.log.info("metrics.served", port=server.server_port)
+
+
+def _world(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> World:
+    logger = logging.getLogger(f"rdkafka.{service.name}.{instance}")
+    logger.addHandler(StructlogHandler(telemetry))
+    logger.propagate = False
+    exactly_once = settings.delivery == "exactly-once"
+    connection = Connection(
+        settings.bootstrap_servers, service.name, instance, exactly_once, settings.kafka_config, logger
+    )
+
+    def patiently(call: Callable[[], T]) -> T:
+        return _patiently(call, telemetry, signals)
+
+    database = patiently(lambda: _database(service, settings))
+    codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
+    outputs = [event.topic for event in service.publishes()]
+    patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
+    log = KafkaLog(connection, warn=telemetry.warn)
+    calls = RemoteCalls(settings.remote_concurrency)
+    return World(log, database, calls, codec, time.monotonic, random.random, telemetry)
+
+
+def _database(service: Service[Any], settings: Settings) -> Database:
+    database = connect(settings.database, service=service.name, schema=service.repository.schema)
+    with database.snapshot():
+        return database
+
+
+def _patiently(call: Callable[[], T], telemetry: Telemetry, signals: Signals) -> T:
+    """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first."""
+    while not signals.stop.is_set():
+        telemetry.alive()
+        try:
+            return call()
+        except AWAY as error:
+            telemetry.warn(str(error))
+            signals.stop.wait(1.0)
+    raise Stopped
