@@ -6,9 +6,15 @@ import click
 
 from choreography.broker import broker_command
 from choreography.cluster import BadConfiguration, Unreachable
+from choreography.decode import decode_command
+from choreography.reader import NoSuchTopic, ReadFailed
+from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
 from eventbus import cli
+from eventbus.registry import RegistryUnavailable
+
+_FACTS = (BadConfiguration, BadTopicsFile, NoSuchTopic, ReadFailed, RegistryUnavailable, Unreachable)
 
 
 class _Saga(click.Group):
@@ -17,7 +23,7 @@ class _Saga(click.Group):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except (Unreachable, BadConfiguration, BadTopicsFile) as error:
+        except _FACTS as error:
             cli.fail(str(error))
 
 
@@ -30,7 +36,7 @@ def main() -> None:
     """
 
 
-for command in (broker_command, topics_group):
+for command in (topics_group, broker_command, tail_command, decode_command):
     main.add_command(command)
 
 

@@ -1,0 +1,126 @@
+"""`saga decode`: what kcat cannot show."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from io import BytesIO
+from struct import Struct
+from typing import Any, BinaryIO, cast
+
+import click
+import fastavro
+
+from choreography.quiet import ends_quietly
+from eventbus import cli
+from eventbus.codec import FRAME
+from eventbus.registry import ConfluentRegistry, FileRegistry, Registry, UnknownSchema
+from schemas import IDS
+
+LENGTH = Struct(">i")
+NULL = -1
+"""The length that kcat 1.7 writes for a value that is null."""
+MAX_BYTES = 64 * 1024 * 1024
+"""A longer record is not believed: the input is something else. (Far above any broker's message.max.bytes.)"""
+
+
+class NotFramed(ValueError):
+    """The input is not what `kcat -f '%R%s'` writes, or it ends in the middle of a record."""
+
+
+class Undecodable(ValueError):
+    """One value that is not a known event in Confluent's framing; the message says what it is instead."""
+
+
+class Decoder:
+    """Turns record values into plain dicts, by the schema they were written with.
+
+    Looser than the codec of the workers, so that a person can see what was written: newer fields are shown, and amounts
+    and ids are not judged.
+    """
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self._schemas: dict[int, dict[str, Any]] = {}
+
+    def decode(self, value: bytes | None) -> dict[str, Any]:
+        """Return the fields. Raises Undecodable; RegistryUnavailable when the registry must be asked and is away."""
+        if not value:
+            raise Undecodable("the value is null" if value is None else "the value is empty")
+        if len(value) < FRAME.size or value[0] != 0:
+            raise Undecodable(f"not Confluent-framed Avro: it starts with {value[:8]!r}")
+        schema = self._schema(FRAME.unpack_from(value)[1])
+        body = BytesIO(value)
+        body.seek(FRAME.size)
+        try:
+            fields = fastavro.schemaless_reader(body, schema, None)
+        except Exception as error:
+            raise Undecodable(f"not a {schema['name']}: {type(error).__name__}: {error}") from error
+        if body.tell() != len(value):
+            raise Undecodable(f"{len(value) - body.tell()} bytes follow the {schema['name']}")
+        return cast("dict[str, Any]", fields)
+
+    def _schema(self, schema_id: int) -> dict[str, Any]:
+        schema = self._schemas.get(schema_id)
+        if schema is None:
+            try:
+                schema = self._schemas[schema_id] = self._registry.schema_of(schema_id)
+            except UnknownSchema as error:
+                raise Undecodable(str(error)) from error
+        return schema
+
+
+def registry_at(url: str | None) -> Registry:
+    """Return the registry at this URL, or the ids that ship with the code."""
+    return ConfluentRegistry(url) if url else FileRegistry(IDS)
+
+
+def frames(stream: BinaryIO) -> Iterator[bytes | None]:
+    """Yield the values that `kcat -f '%R%s'` wrote: a 4-byte big-endian length, then the value. Raises NotFramed."""
+    position = 0
+    while head := stream.read(LENGTH.size):
+        length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
+        if not NULL <= length <= MAX_BYTES:
+            raise NotFramed(f"at byte {position}: a record of {length} bytes? The input must come from kcat -f '%R%s'")
+        value = stream.read(length) if length > 0 else b""
+        if len(head) < LENGTH.size or len(value) < length:
+            end = position + len(head) + len(value)
+            raise NotFramed(f"the input ends at byte {end}, in the middle of the record that starts at byte {position}")
+        yield None if length == NULL else value
+        position += len(head) + len(value)
+
+
+@click.command("decode", context_settings=cli.CONTEXT)
+@cli.schema_registry_url
+def decode_command(schema_registry_url: str | None) -> None:
+    r"""Turn framed records on stdin into one JSON line each.
+
+    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end.
+
+    \b
+    Example:
+      kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
+    """
+    decoder = Decoder(registry_at(schema_registry_url))
+    count = bad = 0
+    with ends_quietly():
+        try:
+            for count, value in enumerate(frames(click.get_binary_stream("stdin")), start=1):  # noqa: B007
+                try:
+                    line = decoder.decode(value)
+                except Undecodable as error:
+                    line, bad = {"error": str(error)}, bad + 1
+                click.echo(to_json(line))
+        except NotFramed as error:
+            cli.fail(str(error))
+    if bad:
+        cli.fail(f"{bad} of {count} records could not be decoded")
+
+
+def to_json(line: dict[str, Any]) -> str:
+    """Return one line of JSON; bytes, which JSON has not, as in Avro's own JSON encoding (Avro 1.12, JSON Encoding)."""
+    return json.dumps(line, ensure_ascii=False, default=_latin_1)
+
+
+def _latin_1(content: bytes) -> str:
+    return content.decode("latin-1")

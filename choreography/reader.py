@@ -1,0 +1,95 @@
+"""Reading the log from outside: committed records only, no consumer group joined, no offset committed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+
+from choreography.cluster import Cluster, client_config, refused_config
+from eventbus.log import Partition, Record
+
+BATCH = 500
+NEEDED_BUT_UNUSED_GROUP = "saga-reader"
+"""librdkafka wants a group id of every consumer; with partitions assigned by hand it is never joined."""
+
+
+class NoSuchTopic(LookupError):
+    """A topic is not there."""
+
+
+class ReadFailed(RuntimeError):
+    """The broker refuses to give the records, for a reason that waiting does not cure."""
+
+
+class Reader:
+    """All records of some topics, each partition in order, the partitions in no order. A context manager."""
+
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        topics: Iterable[str],
+        *,
+        from_beginning: bool = True,
+        kafka_config: Mapping[str, str] | None = None,
+    ) -> None:
+        self._servers, self._topics, self._extra = bootstrap_servers, list(topics), dict(kafka_config or {})
+        self._start = OFFSET_BEGINNING if from_beginning else OFFSET_END
+        self._unfinished: set[Partition] = set()
+
+    def __enter__(self) -> Self:
+        there = Cluster(self._servers, self._extra).partitions()
+        for topic in self._topics:
+            if topic not in there:
+                raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
+        self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
+        with refused_config():
+            self._consumer = Consumer(self._configuration())
+        start = [TopicPartition(topic, number, self._start) for topic, number in sorted(self._unfinished)]
+        self._consumer.assign(start)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._consumer.close()
+
+    @property
+    def at_end(self) -> bool:
+        """Whether the end of every partition, as far as it is decided, has been reached since the start."""
+        return not self._unfinished
+
+    def read(self, timeout: float) -> list[Record]:
+        """Return what is there, waiting at most `timeout` seconds for it. Raises Unreachable, ReadFailed."""
+        records = []
+        first = self._consumer.poll(timeout)
+        for message in [first, *self._consumer.consume(BATCH, 0)] if first is not None else []:
+            error = message.error()
+            if error is None:
+                records.append(_record(message))
+            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
+                self._unfinished.discard(Partition(message.topic() or "", message.partition() or 0))
+            elif not error.retriable() and error.code() not in _PASSING:
+                raise ReadFailed(f"{message.topic()}/{message.partition()}: {error.str()}")
+        return records
+
+    def _configuration(self) -> dict[str, object]:
+        return {
+            **client_config(self._servers, self._extra),
+            "group.id": NEEDED_BUT_UNUSED_GROUP,
+            "isolation.level": "read_committed",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",
+        }
+
+
+_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001
+
+
+def _record(message: Message) -> Record:
+    headers = [(name, content if isinstance(content, bytes) else b"") for name, content in message.headers() or []]
+    partition = Partition(message.topic() or "", message.partition() or 0)
+    key, value, offset = message.key(), message.value(), message.offset()
+    return Record(partition, offset or 0, key, value, message.timestamp()[1], headers)
