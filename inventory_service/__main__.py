@@ -1,0 +1,157 @@
+"""The commands of the inventory service, and the only place that builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO
+
+import click
+
+from eventbus import LostRace, Unavailable
+from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, worker_options
+from eventbus.database import Database, NotOurs, connect
+from eventbus.worker import run_worker
+from inventory_service.domain import BelowReserved
+from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
+from inventory_service.service import InventoryService
+from inventory_service.stock_file import checked, read_counts
+
+DATABASE = database(InventoryService.name)
+RACES = 10
+"""How often in a row somebody else may count the same new article first."""
+
+
+class _Commands(click.Group):
+    """Says on stderr, in one line, what is not a mistake in the code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (NotOurs, Unavailable, LostRace, BelowReserved) as error:
+            fail(str(error))
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.version_option(package_name="order-saga")
+def main() -> None:
+    """Set the items of paid orders aside, and release them when an order is cancelled.
+
+    Example: inventory-service stock set CD-04 100
+    """
+
+
+@main.command()
+@worker_options(InventoryService.name)
+def run(settings: Settings) -> None:
+    """Start a worker: it reserves the items of paid orders and releases those of cancelled ones.
+
+    Example: inventory-service run --bootstrap-servers localhost:9092
+    """
+    run_worker(InventoryService(), settings)
+
+
+@main.command()
+@click.argument("order_id")
+@DATABASE
+@as_json
+def show(order_id: str, database: str, as_json: bool) -> None:
+    """Show the reservation of one order.
+
+    Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    """
+    with _open(database) as opened, opened.snapshot() as tx:
+        reservation = find_reservation(tx, order_id)
+    if reservation is None:
+        fail(f"inventory knows no order {order_id} in {database}")
+    items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
+    if as_json:
+        print_json({**reservation._asdict(), "items": items})
+        return
+    click.echo(f"order   {reservation.order_id}\nstatus  {reservation.status}")
+    if items:
+        click.echo(f"items   {', '.join(f'{quantity} x {sku}' for sku, quantity in reservation.items)}")
+    if reservation.error:
+        click.echo(f"error   {reservation.error}")
+
+
+@main.group()
+def stock() -> None:
+    """Say how many there are of each article, or look.
+
+    Example: inventory-service stock show
+    """
+
+
+@stock.command("set")
+@click.argument("sku")
+@click.argument("quantity", type=int)
+@DATABASE
+def set_command(sku: str, quantity: int, database: str) -> None:
+    """Set how many of SKU are on hand, those that are set aside for orders included.
+
+    Example: inventory-service stock set CD-04 100
+    """
+    try:
+        counts = dict([checked(sku, quantity)])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    _count(database, counts)
+    click.echo(f"{sku}: {quantity} on hand")
+
+
+@stock.command("load")
+@click.argument("file", type=click.File("rb"))
+@DATABASE
+def load_command(file: BinaryIO, database: str) -> None:
+    """Set how many are on hand of each article in FILE (- is stdin): all of them, or none if one line is wrong.
+
+    A line is CSV without a header, CD-04,100, or JSON, {"sku": "CD-04", "on_hand": 100}.
+
+    Example: inventory-service stock load stock.csv
+    """
+    try:
+        counts = read_counts(file)
+    except ValueError as error:
+        fail(str(error))
+    _count(database, counts)
+    click.echo(f"{len(counts)} articles counted")
+
+
+@stock.command("show")
+@DATABASE
+@as_json
+def show_command(database: str, as_json: bool) -> None:
+    """Show how many of each article are on hand, and how many of them are set aside for orders.
+
+    Example: inventory-service stock show --json
+    """
+    with _open(database) as opened, opened.snapshot() as tx:
+        articles = list(all_stock(tx))
+    if as_json:
+        print_json([article._asdict() for article in articles])
+        return
+    click.echo(f"{'on hand':>13}  {'reserved':>13}  sku")
+    for article in articles:
+        click.echo(f"{article.on_hand:>13}  {article.reserved:>13}  {article.sku}")
+
+
+def _count(url: str, counts: Mapping[str, int]) -> None:
+    with _open(url) as opened:
+        for _ in range(RACES):
+            try:
+                with opened.transaction() as tx:
+                    return set_on_hand(tx, counts)
+            except LostRace as lost:
+                race = lost
+        raise race
+
+
+@contextmanager
+def _open(url: str) -> Iterator[Database]:
+    with closing(connect(url, service=InventoryService.name, schema=SCHEMA)) as opened:
+        yield opened
+
+
+if __name__ == "__main__":
+    main(prog_name="inventory-service")

@@ -1,0 +1,103 @@
+"""Every SQL statement of the inventory service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from eventbus import Event, Table, Transaction, WorkingSet
+from eventbus.database import Row
+from inventory_service.domain import Reservation, Stock
+from schemas import OrderCancelled, OrderCreated, PaymentCharged
+
+SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+RESERVATION = Table("reservation", Reservation._fields)
+STOCK = Table("stock", Stock._fields)
+PAGE = 1_000
+
+
+class Warehouse(NamedTuple):
+    """The reservations of a batch, and the stock of every article that may move with them."""
+
+    reservations: WorkingSet[Reservation]
+    stock: WorkingSet[Stock]
+
+
+class InventoryRepository:
+    """What the engine loads and saves; reservations are locked before stock, always."""
+
+    schema = SCHEMA
+
+    def load(self, tx: Transaction, events: Sequence[Event]) -> Warehouse:
+        """Load and lock the reservations of these orders, and the stock that deciding on them can move."""
+        rows = tx.load(RESERVATION, (event.key for event in events))
+        reservations = {row[0]: _reservation(row) for row in rows}
+        stock = tx.load(STOCK, _moving(events, reservations))
+        return Warehouse(WorkingSet(reservations), WorkingSet({row[0]: Stock(*row) for row in stock}))
+
+    def save(self, tx: Transaction, work: Warehouse) -> None:
+        """Insert what is new, update what was known."""
+        work.reservations.save(tx, RESERVATION, _row)
+        work.stock.save(tx, STOCK, tuple)
+
+
+def set_on_hand(tx: Transaction, counts: Mapping[str, int]) -> None:
+    """Note how many there are of these articles, all or none. BelowReserved for less than what is set aside."""
+    known = {row[0]: Stock(*row) for row in tx.load(STOCK, counts)}
+    stock = WorkingSet(known)
+    for sku, on_hand in counts.items():
+        stock.put(sku, known.get(sku, Stock(sku, 0)).counted(on_hand))
+    stock.save(tx, STOCK, tuple)
+
+
+def find_reservation(tx: Transaction, order_id: str) -> Reservation | None:
+    """Return what is known of one order."""
+    rows = tx.rows(f"select {', '.join(RESERVATION.columns)} from reservation where order_id = ?", order_id)
+    return _reservation(rows[0]) if rows else None
+
+
+def all_reservations(tx: Transaction) -> Iterator[Reservation]:
+    """Return every reservation, in the order of the orders' ids."""
+    return map(_reservation, _all(tx, RESERVATION))
+
+
+def all_stock(tx: Transaction) -> Iterator[Stock]:
+    """Return the stock of every article, by SKU."""
+    return (Stock(*row) for row in _all(tx, STOCK))
+
+
+def _all(tx: Transaction, table: Table) -> Iterator[Row]:
+    columns = ", ".join(table.columns)
+    sql = f"select {columns} from {table.name} where {table.key} > ? order by {table.key} limit {PAGE}"
+    last = ""
+    while rows := tx.rows(sql, last):
+        yield from rows
+        last = rows[-1][0]
+
+
+def _moving(events: Sequence[Event], known: Mapping[str, Reservation]) -> set[str]:
+    """Return the SKUs of the orders in these events that can be set aside or released now.
+
+    An order whose items are only remembered moves nothing: its stock is neither loaded nor locked.
+    """
+    paid_or_cancelled = {event.key for event in events if isinstance(event, (PaymentCharged, OrderCancelled))}
+    skus = {sku for order_id in paid_or_cancelled if order_id in known for sku, _ in known[order_id].items}
+    for event in events:
+        if isinstance(event, OrderCreated) and (event.key in paid_or_cancelled or event.key in known):
+            skus.update(item.sku for item in event.items)
+    return skus
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _row(reservation: Reservation) -> Row:
+    order_id, status, items, error = reservation
+    return order_id, status, _to_json(items), error
+
+
+def _reservation(row: Row) -> Reservation:
+    order_id, status, items, error = row
+    return Reservation(order_id, status, tuple((sku, quantity) for sku, quantity in json.loads(items)), error)

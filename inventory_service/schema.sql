@@ -1,0 +1,12 @@
+create table reservation (
+    order_id text primary key,
+    status text not null check (status in ('awaiting_payment', 'awaiting_items', 'reserved', 'failed', 'cancelled')),
+    items text not null,                 -- JSON: [["sku", quantity], ...]; empty as long as they are not known
+    error text                           -- what is out of stock
+);
+
+create table stock (
+    sku text primary key,
+    on_hand bigint not null check (on_hand >= 0),
+    reserved bigint not null default 0 check (reserved between 0 and on_hand)
+);

@@ -1,0 +1,68 @@
+"""What the inventory service does about events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from eventbus import PoisonRecord, Service, reacts_to
+from inventory_service.domain import (
+    Change,
+    Contradiction,
+    Reservation,
+    Shelf,
+    hear_cancellation,
+    hear_items,
+    hear_payment,
+)
+from inventory_service.repository import InventoryRepository, Warehouse
+from schemas import InventoryReservationFailed, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged
+
+
+class InventoryService(Service[Warehouse]):
+    """Sets the items of paid orders aside, and releases them when an order is cancelled."""
+
+    name = "inventory-service"
+
+    def __init__(self) -> None:
+        self.repository = InventoryRepository()
+
+    @reacts_to(OrderCreated)
+    def remember_items(
+        self, order: OrderCreated, warehouse: Warehouse
+    ) -> InventoryReserved | InventoryReservationFailed | None:
+        """Remember the items until the money is there; reserve them at once if it came first."""
+        items = tuple((item.sku, item.quantity) for item in order.items)
+        return self._change(
+            warehouse, order.order_id, lambda known, shelf: hear_items(known, order.order_id, items, shelf)
+        )
+
+    @reacts_to(PaymentCharged)
+    def reserve_inventory(
+        self, charged: PaymentCharged, warehouse: Warehouse
+    ) -> InventoryReserved | InventoryReservationFailed | None:
+        """Reserve all items of the paid order, or none; wait if they are not known yet."""
+        order_id = charged.order_id
+        return self._change(warehouse, order_id, lambda known, shelf: hear_payment(known, order_id, shelf))
+
+    @reacts_to(OrderCancelled)
+    def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> None:
+        """Release what is set aside for the order; set nothing aside for it later."""
+        order_id = cancelled.order_id
+        self._change(warehouse, order_id, lambda known, shelf: hear_cancellation(known, order_id, shelf))
+
+    def _change(
+        self, warehouse: Warehouse, order_id: str, decide: Callable[[Reservation | None, Shelf], Change]
+    ) -> InventoryReserved | InventoryReservationFailed | None:
+        before = warehouse.reservations.get(order_id)
+        try:
+            after, stock = decide(before, warehouse.stock.get)
+        except Contradiction as contradiction:
+            raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
+        if after is before:
+            return None
+        warehouse.reservations.put(order_id, after)
+        for article in stock:
+            warehouse.stock.put(article.sku, article)
+        if after.status == "reserved":
+            return InventoryReserved(order_id)
+        return InventoryReservationFailed(order_id, after.error or "") if after.status == "failed" else None

@@ -1,0 +1,248 @@
+"""The commands of the order service, and the only place that builds it."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
+
+import click
+from rich.console import Console
+from rich.progress import Progress
+from uuid_utils import uuid7
+
+from eventbus import Codec, LostRace, Unavailable
+from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, schema_registry_url, worker_options
+from eventbus.database import Database, NotOurs, connect
+from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.worker import run_worker
+from order_service import report
+from order_service.currency import to_minor
+from order_service.domain import STATUSES, Items, Order, OrderRequest, RequestConflict, Status
+from order_service.intake import ImportReport, checked, import_orders
+from order_service.repository import SCHEMA, all_orders, count_by_status, find_order
+from order_service.service import OrderService
+
+LOOK_AGAIN_SECONDS = 0.05
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+DATABASE = database(OrderService.name)
+
+
+class _Commands(click.Group):
+    """Says on stderr, in one line, what is not a mistake in the code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (NotOurs, Unavailable, LostRace, RegistryUnavailable, UnknownSchema) as error:
+            fail(str(error))
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.version_option(package_name="order-saga")
+def main() -> None:
+    """Take orders, and know how each one ended.
+
+    Example: order-service place --customer 42 --total 29.33 --item CD-04=2
+    """
+
+
+@main.command()
+@worker_options(OrderService.name)
+def run(settings: Settings) -> None:
+    """Start a worker: it confirms and cancels orders, and publishes new ones.
+
+    Example: order-service run --bootstrap-servers localhost:9092
+    """
+    run_worker(_service(), settings)
+
+
+def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Items:
+    items = []
+    for value in values:
+        sku, _, quantity = value.rpartition("=")
+        if not sku or not (quantity.isascii() and quantity.isdigit()):
+            raise click.BadParameter(f"{value!r} is not SKU=QUANTITY, as in CD-04=2")
+        items.append((sku, int(quantity[:10])))
+    return tuple(items)
+
+
+@main.command()
+@click.option("--customer", required=True, metavar="ID", help="Who orders: 1 to 200 characters.")
+@click.option("--total", required=True, help="What the order costs, as in 29.33; 0 is fine.")
+@click.option("--currency", default="USD", help="ISO 4217 code of the total's currency.")
+@click.option(
+    "--item", "items", multiple=True, required=True, callback=_items, metavar="SKU=QTY", help="May be repeated."
+)
+@click.option("--request-id", metavar="ID", help="Your own key: given again, the same order comes back.")
+@click.option(
+    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until the order is final; exit 1 if not."
+)
+@click.option(
+    "--traceparent", envvar="TRACEPARENT", show_envvar=True, help="W3C trace context that the order's events carry."
+)
+@DATABASE
+@schema_registry_url
+@as_json
+def place(
+    *,
+    customer: str,
+    total: str,
+    currency: str,
+    items: Items,
+    request_id: str | None,
+    wait: float | None,
+    traceparent: str | None,
+    database: str,
+    schema_registry_url: str | None,
+    as_json: bool,
+) -> None:
+    """Place an order.
+
+    Example: order-service place --customer 42 --total 29.33 --item CD-04=2 --wait 10
+    """
+    try:
+        request = checked(OrderRequest(customer, to_minor(total, currency), currency, items, request_id))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    trace = traceparent.encode() if traceparent and TRACEPARENT.fullmatch(traceparent) else None
+    with _open(database) as orders:
+        try:
+            order, repeated = _service().create_order(request, orders, _codec(schema_registry_url), trace)
+        except RequestConflict as conflict:
+            fail(str(conflict))
+        if repeated:
+            click.echo("this request was placed before; here is its order", err=True)
+        if wait is not None:
+            order = _final(orders, order, wait)
+    if as_json:
+        print_json({**report.as_dict(order), "repeated": repeated})
+    else:
+        click.echo(report.as_text(order))
+    if wait is not None and not order.is_final:
+        fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
+
+
+@main.command("import")
+@click.argument("file", type=click.File("rb"))
+@DATABASE
+@schema_registry_url
+@as_json
+def import_command(file: BinaryIO, database: str, schema_registry_url: str | None, as_json: bool) -> None:
+    """Place one order a line of FILE (- is stdin), 500 a transaction; exit 1 if a line was rejected.
+
+    A line is JSON: {"request_id": "a-1", "customer_id": "42", "total": 2933, "currency": "USD", "items": [{"sku":
+    "CD-04", "quantity": 2}]}, the total in minor units. An order whose request id is known is not placed again, so an
+    import that was interrupted can simply be run again.
+
+    Example: order-service import orders.jsonl
+    """
+    result = ImportReport()
+    with _open(database) as orders, _progress(file) as seen:
+        try:
+            for result in import_orders(_service(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
+                pass
+        except (Unavailable, LostRace) as error:
+            done = f"{result.placed} placed and {result.repeated} repeated so far"
+            fail(f"{error} ({done}; run it again: nothing is placed twice)")
+    if as_json:
+        print_json(
+            {"placed": result.placed, "repeated": result.repeated, "rejected": [r._asdict() for r in result.rejected]}
+        )
+    else:
+        for line, why in result.rejected:
+            click.echo(f"line {line}: {why}", err=True)
+        click.echo(f"{result.placed} placed, {result.repeated} repeated, {len(result.rejected)} rejected")
+    if result.rejected:
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("order_id")
+@DATABASE
+@as_json
+def show(order_id: str, database: str, as_json: bool) -> None:
+    """Show one order.
+
+    Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    """
+    with _open(database) as orders, orders.snapshot() as tx:
+        order = find_order(tx, order_id)
+    if order is None:
+        fail(f"there is no order {order_id} in {database}")
+    if as_json:
+        print_json(report.as_dict(order))
+    else:
+        click.echo(report.as_text(order))
+
+
+@main.command("list")
+@click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
+@click.option("--summary", is_flag=True, help="Only how many there are in each status.")
+@DATABASE
+@as_json
+def list_command(status: Status | None, summary: bool, database: str, as_json: bool) -> None:
+    """List orders, oldest first, or count them.
+
+    Example: order-service list --status cancelled
+    """
+    with _open(database) as orders, orders.snapshot() as tx:
+        if summary:
+            _print_summary(count_by_status(tx), as_json)
+        elif as_json:
+            print_json([report.as_dict(order) for order in all_orders(tx, status)])
+        else:
+            for order in all_orders(tx, status):
+                click.echo(report.as_line(order))
+
+
+def _print_summary(counts: dict[Status, int], as_json: bool) -> None:
+    total = sum(counts.values())
+    if as_json:
+        print_json({"total": total, **counts})
+    else:
+        click.echo(f"{total} orders: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+
+
+def _final(orders: Database, order: Order, seconds: float) -> Order:
+    until = time.monotonic() + seconds
+    while not order.is_final and time.monotonic() < until:
+        time.sleep(LOOK_AGAIN_SECONDS)
+        with orders.snapshot() as tx:
+            order = find_order(tx, order.order_id) or order
+    return order
+
+
+def _service() -> OrderService:
+    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+
+
+def _codec(registry_url: str | None) -> Codec:
+    return Codec(registry_at(registry_url, OrderService.initiates), OrderService.initiates)
+
+
+@contextmanager
+def _open(url: str) -> Iterator[Database]:
+    opened = connect(url, service=OrderService.name, schema=SCHEMA)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+@contextmanager
+def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
+    """Show a bar on a terminal; its end is not known for a pipe."""
+    console = Console(stderr=True)
+    size = os.fstat(file.fileno()).st_size if file.seekable() else None
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task("placing orders", total=size)
+        yield lambda count: progress.advance(task, count)
+
+
+if __name__ == "__main__":
+    main(prog_name="order-service")

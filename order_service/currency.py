@@ -1,0 +1,38 @@
+"""Money as people write it, and as the saga counts it: integers of the currency's minor unit (ISO 4217)."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from iso4217 import Currency
+
+_AMOUNT = re.compile(r"\d+(?:\.(\d+))?", re.ASCII)
+MAX_DIGITS = 30
+
+
+def decimals(code: str) -> int:
+    """Return how many decimals amounts of this currency have. ValueError for what nothing can be paid in."""
+    try:
+        exponent: int | None = Currency(code).exponent
+    except ValueError:
+        raise ValueError(f"the currency {code[:80]!r} is none of ISO 4217; write its three capital letters") from None
+    if exponent is None:
+        raise ValueError(f"nothing can be paid in {code}: ISO 4217 gives it no minor unit")
+    return exponent
+
+
+def to_minor(amount: str, code: str) -> int:
+    """Return `29.33` of USD as 2933. ValueError for what is no amount of this currency."""
+    places = decimals(code)
+    match = _AMOUNT.fullmatch(amount)
+    if match is None or len(amount) > MAX_DIGITS:
+        raise ValueError(f"{amount[:80]!r} is no amount: write digits with a decimal point, 0 or more, as in 29.33")
+    if len(match[1] or "") > places:
+        raise ValueError(f"{amount} has more decimals than {code} has: {places}")
+    return int(Decimal(amount).scaleb(places))
+
+
+def to_text(amount: int, code: str) -> str:
+    """Return 2933 of USD as `29.33 USD`."""
+    return f"{Decimal(amount).scaleb(-decimals(code)):f} {code}"

@@ -1,0 +1,125 @@
+"""An order: pending, then confirmed or cancelled, both final. Every event is decided in every state, late ones too.
+
+A decision returns the changed value, or the very same one when there is nothing to do.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Status = Literal["pending", "confirmed", "cancelled"]
+STATUSES: tuple[Status, ...] = ("pending", "confirmed", "cancelled")
+
+Items = tuple[tuple[str, int], ...]
+"""Pairs of SKU and quantity, as they were ordered."""
+
+
+MAX_REASON = 1_000
+"""Characters of a reason that are kept."""
+
+
+class Contradiction(Exception):
+    """An event that cannot be true beside what is known of the order."""
+
+
+class RequestConflict(ValueError):
+    """The request id was used before, for an order with other content."""
+
+
+class OrderRequest(NamedTuple):
+    """What a customer asks for. `total` in minor units of `currency`; the same `request_id` gives the same order."""
+
+    customer_id: str
+    total: int
+    currency: str
+    items: Items
+    request_id: str | None = None
+
+
+class Order(NamedTuple):
+    """An order, whole. Times in ms since 1970 UTC; `refunded` is what was given back, in minor units."""
+
+    order_id: str
+    request_id: str | None
+    customer_id: str
+    total: int
+    currency: str
+    items: Items
+    status: Status
+    reason: str | None
+    refunded: int
+    created_at: int
+    updated_at: int
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing but a refund can follow."""
+        return self.status != "pending"
+
+
+class Progress(NamedTuple):
+    """The part of an order that events are decided on, and that they change."""
+
+    order_id: str
+    total: int
+    currency: str
+    status: Status
+    reason: str | None
+    refunded: int
+    updated_at: int
+
+
+def new_order(order_id: str, request: OrderRequest, now: int) -> Order:
+    """Return the order that a request starts."""
+    customer_id, total, currency, items, request_id = request
+    return Order(order_id, request_id, customer_id, total, currency, items, "pending", None, 0, now, now)
+
+
+def check_repeated(order: Order, request: OrderRequest) -> None:
+    """Raise RequestConflict unless the request asks for exactly what this order, of the same request id, is."""
+    if (order.customer_id, order.total, order.currency, order.items) != request[:4]:
+        raise RequestConflict(
+            f"the request id {request.request_id!r} belongs to order {order.order_id}, which has other content:"
+            " give a new order a new request id"
+        )
+
+
+def confirm(order: Progress | None, now: int) -> Progress:
+    """Every item is set aside. Of a cancelled order too: then inventory, which hears of that itself, releases them."""
+    order = _known(order)
+    if order.status == "pending":
+        return order._replace(status="confirmed", updated_at=now)
+    return order
+
+
+def cancel(order: Progress | None, reason: str, now: int) -> Progress:
+    """The money or an item is missing. The first reason stays."""
+    order = _known(order)
+    if order.status == "confirmed":
+        raise Contradiction(f"it is confirmed, but something it needs was refused: {reason}")
+    if order.status == "pending":
+        return order._replace(status="cancelled", reason=_for_people(reason), updated_at=now)
+    return order
+
+
+def note_refund(order: Progress | None, amount: int, currency: str, now: int) -> Progress:
+    """The money is back: all of it, and only of a cancelled order."""
+    order = _known(order)
+    if order.status != "cancelled":
+        raise Contradiction(f"it is {order.status}, but its money was given back")
+    if (amount, currency) != (order.total, order.currency):
+        raise Contradiction(f"its total is {order.total} {order.currency}, but {amount} {currency} was given back")
+    if order.refunded == amount:
+        return order
+    return order._replace(refunded=amount, updated_at=now)
+
+
+def _known(order: Progress | None) -> Progress:
+    if order is None:
+        raise Contradiction("no such order was placed here")
+    return order
+
+
+def _for_people(reason: str) -> str:
+    """Return a text that every database takes: PostgreSQL keeps no NUL."""
+    return reason.replace("\0", " ")[:MAX_REASON]

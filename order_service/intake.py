@@ -1,0 +1,128 @@
+"""From what comes in to requests: every value is checked before the first statement."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any, NamedTuple
+
+from eventbus import Codec
+from eventbus.database import Database
+from order_service.currency import decimals
+from order_service.domain import OrderRequest, new_order
+from order_service.service import OrderService, Placed, check_request_id, created
+
+ORDERS_A_TRANSACTION = 500
+FIELDS = {
+    "request_id": (str, "a text"),
+    "customer_id": (str, "a text"),
+    "total": (int, "a whole number of minor units"),
+    "currency": (str, "a text"),
+    "items": (list, "a list"),
+}
+ITEM_FIELDS = {"sku": (str, "a text"), "quantity": (int, "a whole number")}
+
+
+class Rejection(NamedTuple):
+    """A line that was not taken, and why."""
+
+    line: int
+    error: str
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """How an import went."""
+
+    placed: int = 0
+    repeated: int = 0
+    rejected: list[Rejection] = field(default_factory=list)
+
+
+def checked(request: OrderRequest) -> OrderRequest:
+    """Return the request if it can become an order; else ValueError, naming the value."""
+    decimals(request.currency)
+    check_request_id(request.request_id)
+    created(new_order("-", request, now=0))
+    return request
+
+
+def read_request(line: bytes) -> OrderRequest:
+    """Return the request on one line of JSON; ValueError for anything else.
+
+    The request id is required: without it an import that is run again would place the order twice.
+    """
+    try:
+        found = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error}") from None
+    values = _typed(found, FIELDS, "the order")
+    items = [_typed(item, ITEM_FIELDS, "an item") for item in values["items"]]
+    pairs = tuple((item["sku"], item["quantity"]) for item in items)
+    return checked(
+        OrderRequest(values["customer_id"], values["total"], values["currency"], pairs, values["request_id"])
+    )
+
+
+def import_orders(
+    service: OrderService, lines: Iterable[bytes], database: Database, codec: Codec, seen: Callable[[int], None]
+) -> Iterator[ImportReport]:
+    """Place one order a line, some hundreds a transaction; what was placed before is not placed again.
+
+    Yields the same report after every transaction, so that whoever is interrupted knows how far it came; `seen` is told
+    how many bytes were dealt with.
+    """
+    report = ImportReport()
+    numbered = enumerate(lines, 1)
+    while chunk := list(islice(numbered, ORDERS_A_TRANSACTION)):
+        requests = dict(_requests(chunk, report))
+        answers = service.create_orders(list(requests.values()), database, codec)
+        for number, answer in zip(requests, answers, strict=True):
+            if not isinstance(answer, Placed):
+                report.rejected.append(Rejection(number, str(answer)))
+            elif answer.repeated:
+                report.repeated += 1
+            else:
+                report.placed += 1
+        report.rejected.sort()
+        seen(sum(len(line) for _, line in chunk))
+        yield report
+
+
+def _requests(chunk: list[tuple[int, bytes]], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
+    for number, line in chunk:
+        if not line.strip():
+            continue
+        try:
+            yield number, read_request(line)
+        except ValueError as error:
+            report.rejected.append(Rejection(number, str(error)))
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        raise ValueError("a field stands there twice")
+    return values
+
+
+def _typed(found: Any, fields: dict[str, tuple[type, str]], what: str) -> dict[str, Any]:
+    if not isinstance(found, dict):
+        raise ValueError(f"{what} is {_short(found)}, but must be a JSON object")  # noqa: TRY004 - the line is wrong
+    for name, (kind, described) in fields.items():
+        if name not in found:
+            raise ValueError(f"{what} has no {name}")
+        if type(found[name]) is not kind:
+            raise ValueError(f"{name} is {_short(found[name])}, but must be {described}")
+    unknown = sorted(found.keys() - fields.keys())
+    if unknown:
+        raise ValueError(f"{what} has an unknown field {_short(unknown[0])}")
+    return found
+
+
+def _short(value: Any) -> str:
+    return repr(value)[:80]

@@ -1,0 +1,54 @@
+"""How orders are shown: keys of the JSON are stable."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from order_service.currency import to_text
+from order_service.domain import Order
+
+
+def as_dict(order: Order) -> dict[str, Any]:
+    """Return an order for JSON: amounts in minor units, times in ISO 8601, UTC."""
+    return {
+        "order_id": order.order_id,
+        "customer_id": order.customer_id,
+        "total": order.total,
+        "currency": order.currency,
+        "status": order.status,
+        "items": [{"sku": sku, "quantity": quantity} for sku, quantity in order.items],
+        "reason": order.reason,
+        "created_at": _time(order.created_at),
+        "updated_at": _time(order.updated_at),
+        "request_id": order.request_id,
+        "refunded": order.refunded,
+    }
+
+
+def as_text(order: Order) -> str:
+    """Return an order for people."""
+    lines = {
+        "order": order.order_id,
+        "request": order.request_id,
+        "customer": order.customer_id,
+        "total": to_text(order.total, order.currency),
+        "items": ", ".join(f"{quantity} x {sku}" for sku, quantity in order.items),
+        "status": order.status,
+        "reason": order.reason,
+        "refunded": to_text(order.refunded, order.currency) if order.refunded else None,
+        "created": _time(order.created_at),
+        "updated": _time(order.updated_at),
+    }
+    return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value is not None)
+
+
+def as_line(order: Order) -> str:
+    """Return an order as one line of a list."""
+    total = to_text(order.total, order.currency)
+    return f"{order.order_id}  {order.status:<9}  {total:>16}  {order.customer_id}  {order.reason or ''}".rstrip()
+
+
+def _time(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

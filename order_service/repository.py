@@ -1,0 +1,84 @@
+"""Every SQL statement of the order service."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from eventbus import Event, Table, Transaction, WorkingSet
+from eventbus.database import Row
+from order_service.domain import STATUSES, Order, Progress, Status
+
+SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+ORDERS = Table("orders", Order._fields)
+PROGRESS = Table("orders", Progress._fields)
+PAGE = 1_000
+
+Orders = WorkingSet[Progress]
+
+
+class OrderRepository:
+    """What the engine loads and saves: how far the orders of a batch have come."""
+
+    schema = SCHEMA
+
+    def load(self, tx: Transaction, events: Sequence[Event]) -> Orders:
+        """Load and lock the orders that these events are about."""
+        rows = tx.load(PROGRESS, (event.key for event in events))
+        return WorkingSet({row[0]: Progress(*row) for row in rows})
+
+    def save(self, tx: Transaction, work: Orders) -> None:
+        """Write back what changed; events never make an order."""
+        work.save(tx, PROGRESS, tuple)
+
+
+def insert_orders(tx: Transaction, orders: Sequence[Order]) -> None:
+    """Add new orders. LostRace when an order or request id is there already."""
+    tx.insert(ORDERS, [_row(order) for order in sorted(orders)])
+
+
+def orders_by_request(tx: Transaction, request_ids: Sequence[str]) -> dict[str, Order]:
+    """Return the orders that these requests have started before.
+
+    Read without locks: what is compared never changes, and a request that is placed twice at once ends in LostRace.
+    """
+    if not request_ids:
+        return {}
+    marks = ", ".join("?" * len(request_ids))
+    rows = tx.rows(f"select {', '.join(ORDERS.columns)} from orders where request_id in ({marks})", *request_ids)
+    return {row[1]: _order(row) for row in rows}
+
+
+def find_order(tx: Transaction, order_id: str) -> Order | None:
+    """Return one order."""
+    rows = tx.rows(f"select {', '.join(ORDERS.columns)} from orders where order_id = ?", order_id)
+    return _order(rows[0]) if rows else None
+
+
+def all_orders(tx: Transaction, status: Status | None = None) -> Iterator[Order]:
+    """Return every order, or those with one status, in the order of their ids: oldest first."""
+    which = "order_id > ?" if status is None else "order_id > ? and status = ?"
+    sql = f"select {', '.join(ORDERS.columns)} from orders where {which} order by order_id limit {PAGE}"
+    last = ""
+    while rows := tx.rows(sql, last, *([] if status is None else [status])):
+        yield from map(_order, rows)
+        last = rows[-1][0]
+
+
+def count_by_status(tx: Transaction) -> dict[Status, int]:
+    """Return how many orders there are in each status."""
+    counted: dict[Status, int] = dict(tx.rows("select status, count(*) from orders group by status"))
+    return {status: counted.get(status, 0) for status in STATUSES}
+
+
+_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+def _row(order: Order) -> Row:
+    return (*order[:5], _to_json(order.items), *order[6:])
+
+
+def _order(row: Row) -> Order:
+    items = tuple((sku, quantity) for sku, quantity in json.loads(row[5]))
+    return Order._make((*row[:5], items, *row[6:]))

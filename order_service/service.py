@@ -1,0 +1,150 @@
+"""How the order service takes orders, and what it does about events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from eventbus import Codec, LostRace, PoisonRecord, Service, Transaction, outbox, reacts_to
+from eventbus.database import Database
+from order_service.domain import (
+    Contradiction,
+    Order,
+    OrderRequest,
+    Progress,
+    cancel,
+    check_repeated,
+    confirm,
+    new_order,
+    note_refund,
+)
+from order_service.repository import OrderRepository, Orders, insert_orders, orders_by_request
+from schemas import (
+    InventoryReservationFailed,
+    InventoryReserved,
+    Item,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentFailed,
+    PaymentRefunded,
+)
+from schemas.events import MAX_ID_CHARACTERS
+
+RACES = 10
+"""How often in a row somebody else may place the same request first, before that is an error of its own."""
+
+
+class Placed(NamedTuple):
+    """The order of a request; `repeated` when the request had started it before."""
+
+    order: Order
+    repeated: bool
+
+
+class OrderService(Service[Orders]):
+    """Takes orders, and knows how each one ended."""
+
+    name = "order-service"
+    initiates = (OrderCreated,)
+
+    def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
+        """`now` tells the time in ms since 1970 UTC; `new_id` gives order ids that sort by time (UUIDv7)."""
+        self.repository = OrderRepository()
+        self._now = now
+        self._new_id = new_id
+
+    def create_order(
+        self, request: OrderRequest, database: Database, codec: Codec, trace: bytes | None = None
+    ) -> Placed:
+        """Start the saga: one transaction writes the order and leaves order.created in the outbox.
+
+        Raises RequestConflict; ValueError for what the published language does not take; Unavailable.
+        """
+        [answer] = self.create_orders([request], database, codec, trace)
+        if isinstance(answer, ValueError):
+            raise answer
+        return answer
+
+    def create_orders(
+        self, requests: Sequence[OrderRequest], database: Database, codec: Codec, trace: bytes | None = None
+    ) -> list[Placed | ValueError]:
+        """Do the same for many requests in one transaction; the answers are in their order, refusals among them."""
+        for attempt in range(RACES):
+            try:
+                with database.transaction() as tx:
+                    answers = self._answers(tx, requests)
+                    placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
+                    insert_orders(tx, placed)
+                    outbox.announce(tx, codec, self.name, map(created, placed), trace)
+                    return answers
+            except LostRace:
+                if attempt == RACES - 1:
+                    raise
+        raise AssertionError("unreachable")
+
+    def _answers(self, tx: Transaction, requests: Sequence[OrderRequest]) -> list[Placed | ValueError]:
+        known = orders_by_request(tx, [request.request_id for request in requests if request.request_id])
+        return [self._answer(request, known) for request in requests]
+
+    def _answer(self, request: OrderRequest, known: dict[str, Order]) -> Placed | ValueError:
+        try:
+            before = known.get(request.request_id) if request.request_id else None
+            if before is not None:
+                check_repeated(before, request)
+                return Placed(before, repeated=True)
+            order = new_order(self._new_id(), request, self._now())
+            check_request_id(request.request_id)
+            created(order)
+        except ValueError as refusal:
+            return refusal
+        if request.request_id:
+            known[request.request_id] = order
+        return Placed(order, repeated=False)
+
+    @reacts_to(InventoryReserved)
+    def confirm_order(self, reserved: InventoryReserved, orders: Orders) -> OrderConfirmed | None:
+        """Confirm the order: it is paid, and every item is set aside."""
+        changed = self._change(orders, reserved.order_id, lambda order: confirm(order, self._now()))
+        return OrderConfirmed(reserved.order_id) if changed else None
+
+    @reacts_to(PaymentFailed)
+    def cancel_unpaid_order(self, failed: PaymentFailed, orders: Orders) -> OrderCancelled | None:
+        """Cancel the order: the charge was refused."""
+        return self._cancel(orders, failed.order_id, failed.error)
+
+    @reacts_to(InventoryReservationFailed)
+    def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
+        """Cancel the order: an item is missing."""
+        return self._cancel(orders, failed.order_id, failed.error)
+
+    @reacts_to(PaymentRefunded)
+    def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:
+        """Note that the money is back."""
+        amount, currency = refunded.amount, refunded.currency
+        self._change(orders, refunded.order_id, lambda order: note_refund(order, amount, currency, self._now()))
+
+    def _cancel(self, orders: Orders, order_id: str, reason: str) -> OrderCancelled | None:
+        changed = self._change(orders, order_id, lambda order: cancel(order, reason, self._now()))
+        return OrderCancelled(order_id, changed.reason or "") if changed else None
+
+    def _change(self, orders: Orders, order_id: str, decide: Callable[[Progress | None], Progress]) -> Progress | None:
+        before = orders.get(order_id)
+        try:
+            after = decide(before)
+        except Contradiction as contradiction:
+            raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
+        orders.put(order_id, after)
+        return after if after is not before else None
+
+
+def check_request_id(request_id: str | None) -> None:
+    """Raise ValueError for what is no request id. It is no part of any event, so the published language is silent."""
+    if request_id is not None and not (0 < len(request_id) <= MAX_ID_CHARACTERS and request_id.isprintable()):
+        raise ValueError(f"request_id {request_id[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
+
+
+def created(order: Order) -> OrderCreated:
+    """Return the event that announces an order. ValueError for values outside the published language's ranges."""
+    items = tuple(Item(sku, quantity) for sku, quantity in order.items)
+    return OrderCreated(order.order_id, order.customer_id, order.total, order.currency, items)

@@ -1,0 +1,120 @@
+"""The commands of the payment service, and the only place that builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import click
+
+from eventbus import LostRace, Unavailable
+from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, worker_options
+from eventbus.database import NotOurs, Transaction, connect
+from eventbus.worker import run_worker
+from payment_service.gateway import BadGateway, open_gateway
+from payment_service.repository import SCHEMA, find_payment, totals
+from payment_service.service import PaymentService
+
+DATABASE = database(PaymentService.name)
+GATEWAY = click.option(
+    "--gateway",
+    envvar="PAYMENT_GATEWAY",
+    show_envvar=True,
+    default="simulated:///provider.db",
+    help="The payment provider: simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P"
+    "&seed=N; all parameters optional, P from 0 to 1.",
+)
+
+
+class _Commands(click.Group):
+    """Says on stderr, in one line, what is not a mistake in the code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (NotOurs, Unavailable, LostRace, BadGateway) as error:
+            fail(str(error))
+
+
+@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.version_option(package_name="order-saga")
+def main() -> None:
+    """Charge orders, and give the money back when they are cancelled.
+
+    Example: payment-service ledger --json
+    """
+
+
+@main.command()
+@GATEWAY
+@worker_options(PaymentService.name)
+def run(settings: Settings, gateway: str) -> None:
+    """Start a worker: it charges new orders and refunds cancelled ones.
+
+    Example: payment-service run --gateway 'simulated:///provider.db?decline-above=20000'
+    """
+    with closing(open_gateway(gateway)) as provider:
+        run_worker(PaymentService(provider), settings)
+
+
+@main.command()
+@click.argument("order_id")
+@DATABASE
+@as_json
+def show(order_id: str, database: str, as_json: bool) -> None:
+    """Show the payment of one order; the amount in minor units.
+
+    Example: payment-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    """
+    with _snapshot(database) as tx:
+        payment = find_payment(tx, order_id)
+    if payment is None:
+        fail(f"there is no payment of order {order_id} in {database}")
+    if as_json:
+        print_json(payment._asdict())
+    else:
+        lines = [f"{name:<10} {value}" for name, value in payment._asdict().items() if value not in (None, "")]
+        click.echo("\n".join(lines))
+
+
+@main.command()
+@DATABASE
+@GATEWAY
+@as_json
+def ledger(database: str, gateway: str, as_json: bool) -> None:
+    """Show what was charged and refunded, by currency, by our books and by the provider's; in minor units.
+
+    Example: payment-service ledger
+    """
+    # Ours first: what stands there stands in the provider's books already.
+    with _snapshot(database) as tx:
+        ours = totals(tx)
+    with closing(open_gateway(gateway)) as provider:
+        theirs = provider.totals()
+    books = {"service": _by_currency(ours), "provider": _by_currency(theirs)}
+    if as_json:
+        print_json(books)
+        return
+    click.echo(f"{'':<8}  {'':<3}  {'charged':>16}  {'refunded':>16}  {'net':>16}  (minor units)")
+    for whose, currencies in books.items():
+        for currency, sums in currencies.items():
+            amounts = "  ".join(f"{amount:>16}" for amount in sums.values())
+            click.echo(f"{whose:<8}  {currency}  {amounts}")
+
+
+def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
+    return {
+        currency: {"charged": charged, "refunded": refunded, "net": charged - refunded}
+        for currency, (charged, refunded) in sums.items()
+    }
+
+
+@contextmanager
+def _snapshot(url: str) -> Iterator[Transaction]:
+    with closing(connect(url, service=PaymentService.name, schema=SCHEMA)) as opened, opened.snapshot() as tx:
+        yield tx
+
+
+if __name__ == "__main__":
+    main(prog_name="payment-service")

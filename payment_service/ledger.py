@@ -1,0 +1,195 @@
+"""The books of the simulated provider: one SQLite file of its own, outside the service's database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from typing import Literal, NamedTuple
+
+from payment_service.domain import Charge, Declined, NothingTaken, Refund
+
+Kind = Literal["charge", "refund"]
+Answer = Charge | Declined | Refund | NothingTaken
+
+LOCK_WAIT_SECONDS = 5.0
+OPENING_ATTEMPTS = 50
+PAGE = 1_000
+DDL = """
+create table if not exists provider_ledger (
+    key text primary key,       -- the idempotency key
+    charge_key text not null,   -- the key of the charge that it is about; a charge's own
+    kind text not null,         -- charge, refund
+    amount integer not null,    -- minor units
+    currency text not null,
+    outcome text not null,      -- done; declined; nothing: there was no charge; void: refunded before it was made
+    detail text not null,       -- the provider's id of the charge, or why it was declined
+    refund_key text             -- of a charge that was given back: by which refund
+) without rowid
+"""
+COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
+
+
+class IdempotencyConflict(Exception):
+    """The key was used before with other parameters, or the charge was given back under another key."""
+
+
+class NotALedger(Exception):
+    """The file is something else, or cannot be opened at all."""
+
+
+class Request(NamedTuple):
+    """One question to the provider; the amount in minor units."""
+
+    kind: Kind
+    key: str
+    charge_key: str
+    amount: int
+    currency: str
+
+
+class LedgerEntry(NamedTuple):
+    """Money that moved. `order_id` is the key of the charge; the amount in minor units."""
+
+    key: str
+    order_id: str
+    kind: Kind
+    amount: int
+    currency: str
+
+
+class _Line(NamedTuple):
+    request: Request
+    outcome: Literal["done", "declined", "nothing", "void"]
+    detail: str
+    refund_key: str | None = None
+
+
+class Ledger:
+    """One connection to the books, used by one thread at a time; other processes may write in between.
+
+    synchronous=NORMAL: a killed process loses nothing; a power cut may lose the last moments, which a real provider's
+    books would survive, but which nobody tests against this one.
+    """
+
+    def __init__(self, path: str, decline_above: int | None) -> None:
+        """Open the books, or begin new ones. Raises NotALedger."""
+        self._decline_above = decline_above
+        try:
+            self._connection = sqlite3.connect(
+                path, timeout=LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._prepare(path)
+        except sqlite3.Error as error:
+            raise NotALedger(f"{path}: {error}") from error
+
+    def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict]:
+        """Answer all requests, in one transaction. sqlite3.OperationalError: nothing is known to have happened."""
+        self._connection.execute("begin immediate")
+        try:
+            lines = self._lines(requests)
+            before = dict(lines)
+            answers = [self._settled(request, lines) for request in requests]
+            changed = [(*line.request, *line[1:]) for key, line in lines.items() if before.get(key) is not line]
+            self._connection.executemany(f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)", changed)
+            self._connection.execute("commit")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("rollback")
+            raise
+        return answers
+
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Return every movement of money, by key."""
+        sql = (
+            "select key, charge_key, kind, amount, currency from provider_ledger"
+            f" where outcome = 'done' and key > ? order by key limit {PAGE}"
+        )
+        last = ""
+        while rows := self._connection.execute(sql, (last,)).fetchall():
+            yield from (LedgerEntry(*row) for row in rows)
+            last = rows[-1][0]
+
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Return what was charged and what was refunded, in minor units, by currency."""
+        rows = self._connection.execute(
+            "select currency, sum(case when kind = 'charge' then amount else 0 end),"
+            " sum(case when kind = 'refund' then amount else 0 end)"
+            " from provider_ledger where outcome = 'done' group by currency order by currency"
+        )
+        return {currency: (charged, refunded) for currency, charged, refunded in rows}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _prepare(self, path: str) -> None:
+        tables = {row[0] for row in self._connection.execute("select name from sqlite_master where type = 'table'")}
+        if tables and tables != {"provider_ledger"}:
+            raise NotALedger(f"{path} is a SQLite file of something else (tables {', '.join(sorted(tables)[:3])})")
+        for attempt in range(OPENING_ATTEMPTS):
+            try:
+                self._connection.execute("pragma journal_mode = wal")
+                break
+            except sqlite3.OperationalError:
+                # Two processes that open a new file at once: SQLite does not wait for the lock that this pragma takes.
+                if attempt == OPENING_ATTEMPTS - 1:
+                    raise
+                time.sleep(0.02)
+        self._connection.execute("pragma synchronous = normal")
+        self._connection.execute(DDL)
+
+    def _lines(self, requests: Sequence[Request]) -> dict[str, _Line]:
+        keys = {key for request in requests for key in (request.key, request.charge_key)}
+        sql = f"select {COLUMNS} from provider_ledger where key in (select value from json_each(?))"
+        rows = self._connection.execute(sql, (json.dumps(list(keys)),))
+        return {key: _Line(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
+
+    def _settled(self, request: Request, lines: dict[str, _Line]) -> Answer | IdempotencyConflict:
+        line = lines.get(request.key)
+        if line is None:
+            line = self._charged(request) if request.kind == "charge" else _refunded(request, lines)
+            if line is None:
+                return IdempotencyConflict(
+                    f"{request.key} does not fit what the provider knows of {request.charge_key}"
+                )
+            lines[request.key] = line
+        elif line.request != request:
+            known = line.request
+            return IdempotencyConflict(
+                f"the provider knows {request.key} as a {known.kind} of {known.amount} {known.currency},"
+                f" not as a {request.kind} of {request.amount} {request.currency}"
+            )
+        return _answer(line)
+
+    def _charged(self, request: Request) -> _Line:
+        if self._decline_above is not None and request.amount > self._decline_above:
+            why = f"declined: {request.amount} is above the limit of {self._decline_above} {request.currency}"
+            return _Line(request, "declined", why)
+        return _Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
+
+
+def _refunded(request: Request, lines: dict[str, _Line]) -> _Line | None:
+    charge = lines.get(request.charge_key)
+    if charge is None:
+        lines[request.charge_key] = _voided(request)
+    elif charge.outcome == "done":
+        if charge.request[3:] != request[3:] or charge.refund_key is not None:
+            return None
+        lines[request.charge_key] = charge._replace(refund_key=request.key)
+        return _Line(request, "done", charge.detail)
+    return _Line(request, "nothing", "")
+
+
+def _voided(refund: Request) -> _Line:
+    why = "declined: the charge was given back before it was made"
+    charge = Request("charge", refund.charge_key, refund.charge_key, refund.amount, refund.currency)
+    return _Line(charge, "void", why)
+
+
+def _answer(line: _Line) -> Answer:
+    if line.request.kind == "charge":
+        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail)
+    return Refund(line.detail) if line.outcome == "done" else NothingTaken()

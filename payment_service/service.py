@@ -1,0 +1,98 @@
+"""What the payment service does about events."""
+
+from __future__ import annotations
+
+from eventbus import LostRace, PoisonRecord, Service, reacts_to
+from payment_service.domain import (
+    Answer,
+    Conflict,
+    Contradiction,
+    NotAsked,
+    Outdated,
+    Payment,
+    Question,
+    charge,
+    free_of_charge,
+    refund,
+    to_ask_for_cancellation,
+    to_ask_for_order,
+)
+from payment_service.gateway import Gateway
+from payment_service.ledger import IdempotencyConflict
+from payment_service.repository import PaymentRepository, Payments
+from schemas import OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
+
+
+class PaymentService(Service[Payments]):
+    """Charges orders, and gives the money back when they are cancelled."""
+
+    name = "payment-service"
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.repository = PaymentRepository()
+        self._gateway = gateway
+
+    def request_charge(self, order: OrderCreated, payments: Payments) -> Answer:
+        """Ask the provider for the money; of an order that is already cancelled, to give back what may be taken."""
+        question = to_ask_for_order(payments.get(order.order_id))
+        return self._ask(question, order.order_id, order.total, order.currency)
+
+    def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Answer:
+        """Ask the provider to give back what is known to be charged."""
+        known = payments.get(cancelled.order_id)
+        if known is None:
+            return NotAsked()
+        return self._ask(to_ask_for_cancellation(known), known.order_id, known.amount, known.currency)
+
+    @reacts_to(OrderCreated, remote=request_charge)
+    def charge_payment(
+        self, order: OrderCreated, answer: Answer, payments: Payments
+    ) -> PaymentCharged | PaymentFailed | PaymentRefunded | None:
+        """Charge the customer once, or say why not; nothing if the order was cancelled before."""
+        known = payments.get(order.order_id)
+        try:
+            payment = charge(known, order.order_id, order.total, order.currency, answer)
+        except Contradiction as contradiction:
+            raise PoisonRecord("contradiction", f"order {order.order_id}: {contradiction}") from contradiction
+        except Outdated as outdated:
+            raise LostRace(f"order {order.order_id}: {outdated}") from outdated
+        payments.put(order.order_id, payment)
+        return _news(payment) if payment is not known else None
+
+    @reacts_to(OrderCancelled, remote=request_refund)
+    def refund_payment(self, cancelled: OrderCancelled, answer: Answer, payments: Payments) -> PaymentRefunded | None:
+        """Give back what was charged; if nothing was, see to it that nothing will be."""
+        known = payments.get(cancelled.order_id)
+        try:
+            payment = refund(known, cancelled.order_id, answer)
+        except Contradiction as contradiction:
+            raise PoisonRecord("contradiction", f"order {cancelled.order_id}: {contradiction}") from contradiction
+        except Outdated as outdated:
+            raise LostRace(f"order {cancelled.order_id}: {outdated}") from outdated
+        payments.put(cancelled.order_id, payment)
+        changed = payment is not known and payment.status == "refunded"
+        return _refunded(payment) if changed else None
+
+    def _ask(self, question: Question, order_id: str, amount: int, currency: str) -> Answer:
+        if question is None:
+            return NotAsked()
+        if amount == 0:
+            return free_of_charge(order_id, question)
+        try:
+            if question == "charge":
+                return self._gateway.charge(order_id, amount, currency)
+            return self._gateway.refund(f"refund/{order_id}", order_id, amount, currency)
+        except IdempotencyConflict as conflict:
+            return Conflict(str(conflict))
+
+
+def _news(payment: Payment) -> PaymentCharged | PaymentFailed | PaymentRefunded:
+    if payment.status == "charged":
+        return PaymentCharged(payment.order_id, payment.payment_id or "", payment.amount, payment.currency)
+    if payment.status == "declined":
+        return PaymentFailed(payment.order_id, payment.error or "")
+    return _refunded(payment)
+
+
+def _refunded(payment: Payment) -> PaymentRefunded:
+    return PaymentRefunded(payment.order_id, payment.payment_id or "", payment.amount, payment.currency)
