@@ -1,0 +1,134 @@
+"""`saga check`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import click
+
+from choreography.check.facts import Facts
+from choreography.check.flow import Flow
+from choreography.check.laws import judge
+from choreography.check.log import EventTopics, TopicsMissing
+from choreography.check.records import LogMoved
+from choreography.check.report import as_json as report_as_json
+from choreography.check.report import as_text, truncation
+from choreography.check.rules import CLOCK_SKEW_MS, Rules
+from choreography.check.stores import NotThere, Stores
+from choreography.cluster import Cluster, client_config
+from eventbus import Codec, Unavailable, cli
+from eventbus.database import NotOurs
+from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from inventory_service.service import InventoryService
+from order_service.service import OrderService
+from payment_service.gateway import BadGateway
+from payment_service.service import PaymentService
+from schemas import EVENTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+SERVICES = (OrderService, PaymentService, InventoryService)
+CANNOT_CHECK = (NotThere, TopicsMissing, LogMoved, NotOurs, Unavailable, UnknownSchema, RegistryUnavailable, BadGateway)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that is read."""
+
+    bootstrap_servers: str
+    kafka_config: dict[str, str]
+    schema_registry_url: str | None
+    stores: Stores
+
+    def collect(self, flow: Flow) -> Facts:
+        """Read everything, effects before their causes: why, see `laws`."""
+        self.stores.check()
+        codec = Codec(registry_at(self.schema_registry_url, EVENTS), EVENTS)
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
+        topics = EventTopics(cluster, flow.effects_first())
+        before = topics.ends()
+        orders = self.stores.read_orders()
+        reservations, stock = self.stores.read_inventory()
+        payments = self.stores.read_payments()
+        ledger = self.stores.read_ledger()
+        until = topics.ends()
+        log = topics.read(client_config(self.bootstrap_servers, self.kafka_config), codec, before, until)
+        return Facts(orders, payments, reservations, stock, ledger, log)
+
+
+def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:
+    return click.option(option, envvar=environment, show_envvar=True, default=default, help=what)
+
+
+SOURCES = (
+    cli.bootstrap_servers,
+    cli.kafka_config,
+    cli.schema_registry_url,
+    _store("--order-database", "ORDER_SERVICE_DATABASE", "sqlite:///order_service.db", "Of the order service."),
+    _store("--payment-database", "PAYMENT_SERVICE_DATABASE", "sqlite:///payment_service.db", "Of the payment service."),
+    _store("--inventory-database", "INVENTORY_SERVICE_DATABASE", "sqlite:///inventory_service.db", "Of inventory."),
+    _store("--gateway", "PAYMENT_GATEWAY", "simulated:///provider.db", "The payment provider; its ledger is read."),
+)
+
+
+def sources_options(command: F) -> F:
+    """Decorate a click command with where everything is; it is called with `sources=Sources(...)`."""
+
+    @wraps(command)
+    def with_sources(**options: Any) -> Any:
+        names = ("order_database", "payment_database", "inventory_database", "gateway")
+        stores = Stores(*(options.pop(name) for name in names))
+        settings = {name: options.pop(name) for name in ("bootstrap_servers", "kafka_config", "schema_registry_url")}
+        return command(sources=Sources(**settings, stores=stores), **options)
+
+    decorated: Any = with_sources
+    for option in reversed(SOURCES):
+        decorated = option(decorated)
+    return cast("F", decorated)
+
+
+@click.command("check")
+@sources_options
+@click.option(
+    "--delivery",
+    type=click.Choice(["exactly-once", "at-least-once"]),
+    default="exactly-once",
+    help="at-least-once: an event may be on the log again, with the same ce_id and bytes.",
+)
+@click.option("--quiescent", is_flag=True, help="Nothing moves any more: an open order is a violation too.")
+@click.option(
+    "--clock-skew",
+    type=click.FloatRange(0),
+    default=CLOCK_SKEW_MS / 1000,
+    help="Seconds by which the clocks of the workers' hosts may differ.",
+)
+@cli.as_json
+def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
+    """Check the laws of the saga over the databases, the payment provider's ledger and the topics.
+
+    Reads only, and may run while the saga runs: what is still in flight is counted as open, not called broken. Exit 0
+    when no law is broken, 1 when one is or the check could not be made.
+
+    Example: saga check --quiescent
+    """
+    flow = Flow.of(SERVICES)
+    try:
+        facts = sources.collect(flow)
+    except CANNOT_CHECK as why:
+        cli.fail(f"cannot check: {why}")
+    verdict = judge(facts, _rules(flow, **rules))
+    if as_json:
+        for warning in truncation(facts.log):
+            click.echo(warning, err=True)
+        cli.print_json(report_as_json(verdict, facts.log))
+    else:
+        click.echo("\n".join(as_text(verdict, facts.log)))
+    if verdict.violations:
+        raise SystemExit(1)
+
+
+def _rules(flow: Flow, *, delivery: str, quiescent: bool, clock_skew: float) -> Rules:
+    at_least_once = delivery == "at-least-once"
+    return Rules(flow, quiescent=quiescent, at_least_once=at_least_once, clock_skew_ms=round(clock_skew * 1000))

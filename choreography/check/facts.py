@@ -1,0 +1,193 @@
+"""What is known about the orders: small frozen facts, free of the services' classes, so that laws can be tested."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+Items = tuple[tuple[str, int], ...]
+"""(SKU, quantity) pairs."""
+
+
+class Address(NamedTuple):
+    """Where a record lies in the log."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Placed(NamedTuple):
+    """What order.created says, beside the order's id."""
+
+    customer_id: str
+    total: int
+    currency: str
+    items: Items
+
+
+class Money(NamedTuple):
+    """What payment.charged and payment.refunded say, beside the order's id; minor units."""
+
+    payment_id: str
+    amount: int
+    currency: str
+
+
+class EventFact(NamedTuple):
+    """One event on the log. There are many: nothing is kept that can be derived."""
+
+    topic: str
+    partition: int
+    offset: int
+    order_id: str
+    cause: Address | None
+    event_id: str | None
+    """ce_id, or None where it is the one that `made_id` makes."""
+    early: bool
+    """It was visible before the databases were read."""
+    timestamp_ms: int
+    """0 where the record has none."""
+    digest: int
+    """Equal for equal bytes."""
+    body: Placed | Money | None
+
+    @property
+    def address(self) -> Address:
+        """Where to look."""
+        return Address(self.topic, self.partition, self.offset)
+
+    @property
+    def ce_id(self) -> str:
+        """The event's id, as its header says."""
+        return made_id(self.topic, self.order_id, self.cause) if self.event_id is None else self.event_id
+
+
+def made_id(topic: str, order_id: str, cause: Address | None) -> str:
+    """Return the only id that an event with this cause may have."""
+    return f"{topic}/{order_id}" if cause is None else f"{topic}<{cause}"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFact:
+    """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: minor units that are back."""
+
+    order_id: str
+    customer_id: str
+    total: int
+    currency: str
+    items: Items
+    status: str
+    refunded: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentFact:
+    """A row of the payment service. `status`: charged, declined, refunded or cancelled."""
+
+    order_id: str
+    payment_id: str | None
+    amount: int
+    currency: str
+    status: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReservationFact:
+    """A row of inventory. `status`: awaiting_payment, awaiting_items, reserved, failed or cancelled."""
+
+    order_id: str
+    status: str
+    items: Items
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerFact:
+    """An entry of the payment provider's own ledger. `kind`: charge or refund."""
+
+    order_id: str
+    kind: str
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class StockFact:
+    """A row of inventory: so many are there, so many of them are set aside."""
+
+    sku: str
+    on_hand: int
+    reserved: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogFacts:
+    """What was read from the topics."""
+
+    events: Mapping[str, Sequence[EventFact]]
+    """By order id, as they were read."""
+    partitions: Mapping[str, int]
+    """The number of partitions of each topic."""
+    truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
+    """The first offset of partitions whose beginning is gone."""
+    undecodable: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Saga:
+    """Everything that is known about one order."""
+
+    order_id: str
+    order: OrderFact | None
+    payment: PaymentFact | None
+    reservation: ReservationFact | None
+    ledger: tuple[LedgerFact, ...]
+    events: Sequence[EventFact]
+
+    def has(self, topic: str) -> bool:
+        """Return whether this event of the order is on the log."""
+        return any(event.topic == topic for event in self.events)
+
+    def status(self, store: str) -> str | None:
+        """Return the status of the order's row in the store `order`, `payment` or `reservation`."""
+        row: OrderFact | PaymentFact | ReservationFact | None = getattr(self, store)
+        return None if row is None else row.status
+
+    @property
+    def charged(self) -> int:
+        """What the provider took, minor units."""
+        return sum(entry.amount for entry in self.ledger if entry.kind == "charge")
+
+    @property
+    def net(self) -> int:
+        """What the provider took and did not give back, minor units."""
+        return 2 * self.charged - sum(entry.amount for entry in self.ledger)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that was read, by order id."""
+
+    orders: Mapping[str, OrderFact]
+    payments: Mapping[str, PaymentFact]
+    reservations: Mapping[str, ReservationFact]
+    stock: Sequence[StockFact]
+    ledger: Mapping[str, tuple[LedgerFact, ...]]
+    log: LogFacts
+
+    def sagas(self) -> Iterator[Saga]:
+        """Put the facts of each order together, one order at a time."""
+        stores = (self.orders, self.payments, self.reservations, self.ledger, self.log.events)
+        for order_id in dict.fromkeys(key for store in stores for key in store):
+            yield Saga(
+                order_id,
+                self.orders.get(order_id),
+                self.payments.get(order_id),
+                self.reservations.get(order_id),
+                self.ledger.get(order_id, ()),
+                self.log.events.get(order_id, ()),
+            )

@@ -1,0 +1,115 @@
+"""Reads the topics of all events and keeps what the laws need of each event."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id
+from choreography.check.records import Ends, Lane, records
+from choreography.cluster import ANSWER_SECONDS, Cluster
+from eventbus import Codec, Event, PoisonRecord
+from schemas import OrderCreated, PaymentCharged, PaymentRefunded
+
+
+class TopicsMissing(LookupError):
+    """Topics of the choreography are not on this cluster."""
+
+
+class EventTopics:
+    """The topics of the choreography on one cluster; `effects_first` names them, effects before their causes."""
+
+    def __init__(self, cluster: Cluster, effects_first: Sequence[str]) -> None:
+        """Ask which partitions there are. Raises TopicsMissing, Unreachable."""
+        self._cluster = cluster
+        found = cluster.partitions()
+        missing = [topic for topic in effects_first if topic not in found]
+        if missing:
+            raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
+        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
+
+    def ends(self) -> Ends:
+        """Return where each partition ends for a read_committed reader, asked topic by topic, effects first."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.latest())
+
+    def read(self, config: Mapping[str, Any], codec: Codec, before: Ends, until: Ends) -> LogFacts:
+        """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
+
+        Raises LogMoved, Unreachable, and RegistryUnavailable when a schema must be fetched and cannot be.
+        """
+        spec: Any = OffsetSpec
+        starts = self._positions(spec.earliest())
+        histories: dict[str, list[EventFact]] = {}
+        undecodable = 0
+        for message in records(config, starts, until):
+            try:
+                event = codec.decode(message.topic(), message.key(), message.value())
+            except PoisonRecord:
+                undecodable += 1
+                continue
+            history = histories.setdefault(event.key, [])
+            order_id = history[0].order_id if history else event.key
+            history.append(_fact(message, event, order_id, before))
+        partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
+        truncated = {lane: start for lane, start in starts.items() if start > 0}
+        return LogFacts(histories, partitions, truncated, undecodable)
+
+    def _positions(self, which: OffsetSpec) -> Ends:
+        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which).items()}
+
+    def _ask(self, lanes: Iterable[Lane], which: OffsetSpec) -> Ends:
+        asked = {TopicPartition(*lane): which for lane in lanes}
+        try:
+            answers = self._cluster.admin.list_offsets(
+                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+            )
+            return {(lane.topic, lane.partition): answer.result().offset for lane, answer in answers.items()}
+        except KafkaException as error:
+            raise self._cluster.unreachable(error) from error
+
+
+def _fact(message: Any, event: Event, order_id: str, before: Ends) -> EventFact:
+    headers = dict(reversed(message.headers() or ()))  # of headers with one name the first counts
+    cause = _address(headers.get("ce_causationid"))
+    event_id = _text(headers.get("ce_id"))
+    offset = message.offset()
+    return EventFact(
+        topic=event.topic,
+        partition=message.partition(),
+        offset=offset,
+        order_id=order_id,
+        cause=cause,
+        event_id=None if event_id == made_id(event.topic, event.key, cause) else event_id,
+        early=offset < before[event.topic, message.partition()],
+        timestamp_ms=max(0, message.timestamp()[1]),
+        digest=hash(message.value()),
+        body=_body(event),
+    )
+
+
+def _address(cause: bytes | str | None) -> Address | None:
+    """Return the address that a cause names; one that is no address stands for itself, and no topic is called so."""
+    if cause is None:
+        return None
+    text = _text(cause)
+    parts = text.split("/")
+    if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):  # noqa: PLR2004
+        return Address(text, -1, -1)
+    return Address(parts[0], int(parts[1]), int(parts[2]))
+
+
+def _text(value: bytes | str | None) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
+
+
+def _body(event: Event) -> Placed | Money | None:
+    if isinstance(event, OrderCreated):
+        items = tuple((item.sku, item.quantity) for item in event.items)
+        return Placed(event.customer_id, event.total, event.currency, items)
+    if isinstance(event, (PaymentCharged, PaymentRefunded)):
+        return Money(event.payment_id, event.amount, event.currency)
+    return None

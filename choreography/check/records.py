@@ -1,0 +1,88 @@
+"""Reads records of many partitions, read_committed, each up to an end that was noted before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from choreography.cluster import Unreachable, refused_config
+
+Lane = tuple[str, int]
+"""A topic and the number of one of its partitions."""
+Ends = dict[Lane, int]
+"""A log position for each partition."""
+
+STALLED_SECONDS = 30.0
+"""So long without a record or the end of a partition, and the reading is given up."""
+READER = {
+    "group.id": "saga-check",  # the client wants one; it is neither joined nor written to
+    "enable.auto.commit": False,
+    "auto.offset.reset": "error",
+    "isolation.level": "read_committed",
+    "enable.partition.eof": True,
+    "queued.max.messages.kbytes": 16_384,
+}
+JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001 - the client spells it so
+PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}  # noqa: SLF001 - the same
+
+
+class LogMoved(RuntimeError):
+    """Records expired, or a topic was recreated, while it was being read."""
+
+
+def records(config: Mapping[str, Any], starts: Ends, until: Ends) -> Iterator[Any]:
+    """Return the client's messages, in order within each partition. Raises LogMoved, Unreachable."""
+    left = {lane: end for lane, end in until.items() if end > starts[lane]}
+    if not left:
+        return
+    with refused_config():
+        consumer = Consumer({**config, **READER})
+    with closing(consumer):
+        consumer.assign([TopicPartition(*lane, starts[lane]) for lane in left])
+        for message in _heard(consumer):
+            lane = (message.topic(), message.partition())
+            if lane not in left:
+                continue
+            if message.error() is None and message.offset() < left[lane]:
+                yield message
+            if _position(message) >= left[lane]:
+                del left[lane]
+                consumer.pause([TopicPartition(*lane)])
+            if not left:
+                return
+
+
+def _heard(consumer: Consumer) -> Iterator[Any]:
+    """Return records and ends of partitions, for ever."""
+    heard = time.monotonic()
+    while True:
+        # consume(n, t) would wait all of t for n records.
+        batch = consumer.consume(1_000, 0) or [message for message in [consumer.poll(0.5)] if message is not None]
+        for message in batch:
+            if _is_news(message):
+                heard = time.monotonic()
+                yield message
+        if time.monotonic() - heard > STALLED_SECONDS:
+            raise Unreachable(f"the brokers were heard of, but nothing could be read for {STALLED_SECONDS:.0f} s")
+
+
+def _is_news(message: Any) -> bool:
+    error = message.error()
+    if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client spells it so
+        return True
+    where = f"{message.topic()}/{message.partition()}"
+    if error.code() in JUMPED:
+        raise LogMoved(f"{where} was cut while it was read: check again ({error.str()})")
+    if error.code() not in PASSING:
+        raise Unreachable(f"{where} cannot be read at offset {message.offset()}: {error.str()}")
+    return False
+
+
+def _position(message: Any) -> int:
+    """Return where the reading of this partition stands after this record, or at its end."""
+    offset: int = message.offset()
+    return offset + 1 if message.error() is None else offset

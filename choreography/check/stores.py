@@ -1,0 +1,88 @@
+"""Reads the three databases and the provider's ledger; the services' own read functions do the SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from choreography.check.facts import LedgerFact, OrderFact, PaymentFact, ReservationFact, StockFact
+from eventbus.database import Transaction, connect
+from eventbus.service import Service
+from inventory_service import repository as inventory_repository
+from inventory_service.service import InventoryService
+from order_service import repository as order_repository
+from order_service.service import OrderService
+from payment_service import repository as payment_repository
+from payment_service.gateway import open_gateway
+from payment_service.service import PaymentService
+
+SQLITE, SIMULATED = "sqlite:///", "simulated:///"
+
+
+class NotThere(LookupError):
+    """A file that must be read does not exist; it is not made either, since nothing is written here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where the databases and the payment provider are: URLs as the services take them."""
+
+    orders: str
+    payments: str
+    inventory: str
+    gateway: str
+
+    def check(self) -> None:
+        """Raise NotThere for the first file that does not exist."""
+        for what, url in (("orders", self.orders), ("payments", self.payments), ("inventory", self.inventory)):
+            _check_file(f"the database of {what}", url, SQLITE)
+        _check_file("the provider's ledger", self.gateway.partition("?")[0], SIMULATED)
+
+    def read_orders(self) -> dict[str, OrderFact]:
+        """Return the orders by id."""
+        with _snapshot(self.orders, OrderService, order_repository.SCHEMA) as tx:
+            return {
+                o.order_id: OrderFact(o.order_id, o.customer_id, o.total, o.currency, o.items, o.status, o.refunded)
+                for o in order_repository.all_orders(tx)
+            }
+
+    def read_inventory(self) -> tuple[dict[str, ReservationFact], list[StockFact]]:
+        """Return the reservations by order id, and the stock, as they were at one moment."""
+        with _snapshot(self.inventory, InventoryService, inventory_repository.SCHEMA) as tx:
+            reservations = {
+                r.order_id: ReservationFact(r.order_id, r.status, r.items)
+                for r in inventory_repository.all_reservations(tx)
+            }
+            stock = [StockFact(s.sku, s.on_hand, s.reserved) for s in inventory_repository.all_stock(tx)]
+        return reservations, stock
+
+    def read_payments(self) -> dict[str, PaymentFact]:
+        """Return the payments by order id."""
+        with _snapshot(self.payments, PaymentService, payment_repository.SCHEMA) as tx:
+            return {
+                p.order_id: PaymentFact(p.order_id, p.payment_id, p.amount, p.currency, p.status)
+                for p in payment_repository.all_payments(tx)
+            }
+
+    def read_ledger(self) -> dict[str, tuple[LedgerFact, ...]]:
+        """Return the provider's movements of money by order id."""
+        movements: dict[str, tuple[LedgerFact, ...]] = {}
+        with closing(open_gateway(self.gateway)) as provider:
+            for entry in provider.entries():
+                fact = LedgerFact(entry.order_id, entry.kind, entry.amount, entry.currency)
+                movements[entry.order_id] = (*movements.get(entry.order_id, ()), fact)
+        return movements
+
+
+@contextmanager
+def _snapshot(url: str, service: type[Service[Any]], schema: str) -> Iterator[Transaction]:
+    with closing(connect(url, service=service.name, schema=schema)) as database, database.snapshot() as tx:
+        yield tx
+
+
+def _check_file(what: str, url: str, scheme: str) -> None:
+    if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+        raise NotThere(f"{what} is not at {url}: run this where the services run, or say where it is")
