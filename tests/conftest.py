@@ -1,0 +1,210 @@
+"""What the tests run on: a broker, databases, a registry, a proxy, workers. All are started when first asked for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import uuid
+from collections import Counter
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.support import brokers, postgres
+from tests.support.admin import Admin
+from tests.support.apicurio import ApicurioRegistry
+from tests.support.kafka_node import Broker, NoBroker, OwnBroker, Ports
+from tests.support.maven import Missing
+from tests.support.processes import Workers
+from tests.support.proxy import Proxy
+
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+SAGA_NAMES = ("order.", "payment.", "inventory.", "order-service", "payment-service", "inventory-service")
+
+Report = Generator[None, pytest.TestReport, pytest.TestReport]
+MakeTopics = Callable[..., list[str]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make SIGTERM end the run in good order too: nothing that was started stays behind."""
+    config.stash[LEFT_OUT] = Counter()
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", returncode=143))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Report:
+    """Count what is left out and why; show the end of the workers' logs where a test fails."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple):
+        item.config.stash[LEFT_OUT][report.longrepr[2].removeprefix("Skipped: ")] += 1
+    if report.failed:
+        for workers in getattr(item, "funcargs", {}).values():
+            if isinstance(workers, Workers):
+                report.sections.extend((f"end of the log of {name}", log) for name, log in workers.logs())
+    return report
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Iterator[None]:
+    """End the output with how many tests were left out, and why."""
+    yield
+    for reason, count in config.stash[LEFT_OUT].items():
+        terminalreporter.write_line(f"left out: {count} {'test' if count == 1 else 'tests'}: {reason}", yellow=True)
+
+
+def do_without(what: str, why: object) -> NoReturn:
+    """Skip the test, or let it fail where everything must be there (REQUIRE_BROKER=1)."""
+    if os.environ.get("REQUIRE_BROKER") == "1":
+        pytest.fail(f"no {what}: {why}", pytrace=False)
+    pytest.skip(f"no {what}: {why}")
+
+
+@pytest.fixture(scope="session")
+def _session_broker() -> Iterator[Broker | NoBroker]:
+    try:
+        broker = brokers.any_broker().start()
+    except NoBroker as why:
+        yield why
+        return
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def broker(_session_broker: Broker | NoBroker) -> Broker:
+    """One Kafka for the whole run. Use topics, groups and transactional ids of unique names: see make_topics."""
+    if isinstance(_session_broker, NoBroker):
+        do_without("Kafka", _session_broker)
+    return _session_broker
+
+
+@pytest.fixture
+def make_topics(broker: Broker) -> Iterator[MakeTopics]:
+    """Return a function that makes topics of unique names: `(a, b) = make_topics("a", "b", partitions=2)`."""
+    admin, made = Admin(broker.bootstrap_servers), list[str]()
+
+    def make(*stems: str, partitions: int = 4, config: dict[str, str] | None = None) -> list[str]:
+        names = [f"{stem}-{uuid.uuid4().hex[:8]}" for stem in stems]
+        admin.create(names, partitions, config)
+        made.extend(names)
+        return names
+
+    yield make
+    admin.remove(made)
+
+
+@pytest.fixture(scope="module")
+def fresh_broker() -> Iterator[Broker]:
+    """A Kafka for one module, without a topic or group of the saga, which the module may then make.
+
+    A new one that takes three seconds; only where KAFKA_BOOTSTRAP_SERVERS names one, that one, if it is free of them.
+    """
+    try:
+        broker = brokers.any_broker().start()
+    except NoBroker as why:
+        do_without("Kafka", why)
+    there = [name for name in Admin(broker.bootstrap_servers).everything() if name.startswith(SAGA_NAMES)]
+    if there:
+        do_without("empty Kafka", f"{broker.bootstrap_servers} already has {', '.join(sorted(there)[:3])}")
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture
+def make_broker() -> Iterator[Callable[..., OwnBroker]]:
+    """Return a function that starts a Kafka which the test may kill and restart; it takes Kafka's properties."""
+    started = list[OwnBroker]()
+
+    def make(**properties: str) -> OwnBroker:
+        try:
+            broker = brokers.own_kind()(**properties)
+        except NoBroker as why:
+            do_without("Kafka that may be stopped", why)
+        started.append(broker)
+        broker.start()
+        return broker
+
+    yield make
+    for broker in started:
+        broker.stop()
+
+
+@pytest.fixture
+def proxy(broker: Broker) -> Iterator[Proxy]:
+    """A proxy in front of `broker`: clients that bootstrap with its address stay behind it."""
+    if broker.host_ports is None:
+        pytest.skip("no proxy: the broker that KAFKA_BOOTSTRAP_SERVERS names does not advertise one")
+    with proxy_to(broker.host_ports) as proxy:
+        yield proxy
+
+
+def proxy_to(ports: Ports) -> Proxy:
+    """Return a proxy in front of the broker with these ports (`make_broker().host_ports`)."""
+    return Proxy(ports.proxy, ports.behind_proxy)
+
+
+@pytest.fixture(scope="session")
+def _session_postgres() -> Iterator[postgres.Server | postgres.NoPostgres]:
+    try:
+        server = postgres.server()
+    except postgres.NoPostgres as why:
+        yield why
+        return
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(name="postgres")
+def postgres_server(_session_postgres: postgres.Server | postgres.NoPostgres) -> postgres.Server:
+    """One PostgreSQL for the whole run. A test that stops it starts it again."""
+    if isinstance(_session_postgres, postgres.NoPostgres):
+        do_without("PostgreSQL", _session_postgres)
+    return _session_postgres
+
+
+@pytest.fixture
+def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A new empty database on PostgreSQL."""
+    server: postgres.Server = request.getfixturevalue("postgres")
+    name = postgres.create_database(server.port)
+    yield postgres.url(server.port, name)
+    postgres.drop_database(server.port, name)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A new empty database, once on SQLite and once on PostgreSQL."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/service.db"
+    return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(scope="session")
+def _session_registry() -> Iterator[ApicurioRegistry | Missing]:
+    try:
+        registry = ApicurioRegistry()
+    except Missing as why:
+        yield why
+        return
+    registry.start()
+    yield registry
+    registry.stop()
+
+
+@pytest.fixture
+def registry(_session_registry: ApicurioRegistry | Missing) -> ApicurioRegistry:
+    """A schema registry with Confluent's API at `.url`, one for the whole run."""
+    if isinstance(_session_registry, Missing):
+        pytest.skip(f"no schema registry: {_session_registry}")
+    return _session_registry
+
+
+@pytest.fixture
+def workers(tmp_path: Path) -> Iterator[Workers]:
+    """Start worker processes with `workers.start("order_service", env=...)`; all are ended with the test."""
+    started = Workers(tmp_path)
+    yield started
+    started.kill_all()

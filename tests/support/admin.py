@@ -1,0 +1,104 @@
+"""Topics and groups of a broker, and what lies in its topics."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+
+class Admin:
+    """What tests ask of a broker, waiting until it is so."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self._servers = bootstrap_servers
+        self._client = AdminClient({"bootstrap.servers": bootstrap_servers})
+
+    def topics(self) -> set[str]:
+        """Return the names of all topics that are not Kafka's own."""
+        return {name for name in self._client.list_topics(timeout=10).topics if not name.startswith("__")}
+
+    def groups(self) -> set[str]:
+        """Return the names of all consumer groups."""
+        return {group.group_id for group in self._client.list_consumer_groups().result().valid}
+
+    def members(self, group: str) -> int:
+        """Return how many members a consumer group has."""
+        described = self._client.describe_consumer_groups([group])
+        return len(described[group].result().members)
+
+    def everything(self) -> frozenset[str]:
+        """Return the names of all topics and groups."""
+        return frozenset(self.topics() | self.groups())
+
+    def create(self, topics: Iterable[str], partitions: int = 4, config: Mapping[str, str] | None = None) -> None:
+        """Create topics, and wait until clients can see them."""
+        names = list(topics)
+        made = [
+            NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {})) for name in names
+        ]
+        for created in self._client.create_topics(made).values():
+            created.result()
+        self._until(lambda: set(names) <= self.topics(), f"{names} cannot be seen")
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Delete the topics and groups of these names. A group must be empty by now, or become so in 30 s."""
+        wanted = set(names)
+        if topics := wanted & self.topics():
+            for deleted in self._client.delete_topics(list(topics)).values():
+                deleted.result()
+            self._until(lambda: not topics & self.topics(), f"{topics} can still be seen")
+        if groups := wanted & self.groups():
+            self._until(lambda: self._deleted(groups), f"{groups} still have members")
+
+    def read(self, topic: str, committed: bool = True) -> list[Message]:
+        """Return every record of a topic, partition by partition, at most up to its present end."""
+        config: dict[str, Any] = {
+            "bootstrap.servers": self._servers,
+            "group.id": "tests-read-only",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "fetch.wait.max.ms": 5,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed" if committed else "read_uncommitted",
+        }
+        consumer = Consumer(config)
+        try:
+            return [record for number in self._numbers(topic) for record in _partition(consumer, topic, number)]
+        finally:
+            consumer.close()
+
+    def _numbers(self, topic: str) -> list[int]:
+        return sorted(self._client.list_topics(topic, timeout=10).topics[topic].partitions)
+
+    def _deleted(self, groups: set[str]) -> bool:
+        for deleted in self._client.delete_consumer_groups(list(groups)).values():
+            deleted.exception()
+        return not groups & self.groups()
+
+    def _until(self, so: Callable[[], bool], otherwise: str, seconds: float = 30) -> None:
+        deadline = time.monotonic() + seconds
+        while not so():
+            if time.monotonic() > deadline:
+                raise TimeoutError(otherwise)
+            time.sleep(0.05)
+
+
+def _partition(consumer: Consumer, topic: str, number: int) -> list[Message]:
+    start, _ = consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+    consumer.assign([TopicPartition(topic, number, start)])
+    records = []
+    while True:
+        message = consumer.poll(10)
+        if message is None:
+            raise TimeoutError(f"{topic}/{number} did not come to its end")
+        error = message.error()
+        if error is None:
+            records.append(message)
+        elif error.name() == "_PARTITION_EOF":
+            return records
+        else:
+            raise RuntimeError(f"{topic}/{number}: {error}")

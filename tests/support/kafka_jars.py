@@ -1,0 +1,97 @@
+"""Apache Kafka from its jars on Maven Central, for machines without a Docker engine."""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import shutil
+import subprocess
+import tempfile
+import uuid
+from pathlib import Path
+
+from tests.support.kafka_node import VERSION, Ports, properties, wait_until_it_answers
+from tests.support.maven import cached, java, maven
+from tests.support.ports import free_port
+
+JAVA = 17
+POM = f"""<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
+<groupId>local</groupId><artifactId>kafka</artifactId><version>1</version><packaging>pom</packaging><dependencies>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>{VERSION}</version></dependency>
+<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>{VERSION}</version></dependency>
+<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-simple</artifactId><version>1.7.36</version></dependency>
+</dependencies></project>"""
+QUICK = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+
+
+def jars() -> Path:
+    """Return the folder with Kafka's jars (54 MB); raises Missing when they cannot be had."""
+
+    def download(folder: Path) -> None:
+        pom = folder / "pom.xml"
+        pom.write_text(POM, encoding="utf-8")
+        maven("-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}")
+
+    return cached(f"kafka-{VERSION}", download)
+
+
+class KafkaFromJars:
+    """One KRaft node in a Java process, its data in a temporary folder."""
+
+    def __init__(self, **more: str) -> None:
+        self.host_ports = Ports()
+        self.bootstrap_servers = f"127.0.0.1:{self.host_ports.client}"
+        self._more = more
+        self._java = [str(java(JAVA)), *QUICK, "-cp", f"{jars()}/*"]
+        self._folder = Path(tempfile.mkdtemp(prefix="saga-kafka-"))
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> KafkaFromJars:
+        atexit.register(self.stop)
+        config = self._configure()
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        format_storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        subprocess.run(format_storage, capture_output=True, check=True)
+        self._launch()
+        return self
+
+    def stop(self) -> None:
+        atexit.unregister(self.stop)
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+        self._launch()
+
+    def _configure(self) -> Path:
+        ports = self.host_ports
+        listeners = f"CLIENT://127.0.0.1:{ports.client},PROXY://127.0.0.1:{ports.behind_proxy}"
+        settings = properties(listeners, "127.0.0.1", ports, (free_port(), free_port())) | self._more
+        settings |= {"log.dirs": str(self._folder / "data")}
+        config = self._folder / "server.properties"
+        config.write_text("".join(f"{key}={setting}\n" for key, setting in settings.items()), encoding="utf-8")
+        return config
+
+    def _launch(self) -> None:
+        log = self._folder / "broker.log"
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [*self._java, "kafka.Kafka", str(self._folder / "server.properties")],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the tests, which then stop it themselves
+            )
+        try:
+            wait_until_it_answers(self.bootstrap_servers, lambda: self._process is None or self._process.poll() is None)
+        except OSError as error:
+            error.add_note(log.read_text(errors="replace")[-3000:])
+            raise

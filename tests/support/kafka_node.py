@@ -1,0 +1,115 @@
+"""What every broker of the tests has in common: its ports, its properties, and how to tell that it is ready."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from tests.support.ports import free_port
+
+VERSION = "4.3.1"
+START_SECONDS = 90
+QUIET = logging.getLogger("tests.kafka.waiting")
+QUIET.addHandler(logging.NullHandler())
+QUIET.propagate = False
+
+
+class NoBroker(Exception):
+    """This machine has no Kafka for the tests, and the message says why."""
+
+
+class Broker(Protocol):
+    """A real Kafka."""
+
+    bootstrap_servers: str
+
+    @property
+    def host_ports(self) -> Ports | None:
+        """The ports of a broker that the tests have started; None for somebody else's."""
+
+    def start(self) -> Broker:
+        """Start it and wait until it answers."""
+
+    def stop(self) -> None:
+        """Stop it for good and forget its data."""
+
+
+class OwnBroker(Broker, Protocol):
+    """A broker that the tests have started, on ports that stay the same over `restart`."""
+
+    @property
+    def host_ports(self) -> Ports:
+        """Its ports on this host."""
+
+    def kill(self) -> None:
+        """End it without any warning (SIGKILL)."""
+
+    def restart(self) -> None:
+        """Start it again, same ports, same data; shut it down in good order first if it still runs."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """The ports of one broker on this host.
+
+    A client stays with the listener that it came in by, so there is one listener more for clients behind a proxy: it
+    listens on `behind_proxy` and tells its clients `proxy`.
+    """
+
+    client: int = field(default_factory=free_port)
+    behind_proxy: int = field(default_factory=free_port)
+    proxy: int = field(default_factory=free_port)
+
+
+def properties(listeners: str, advertised_host: str, ports: Ports, inside: tuple[int, int]) -> dict[str, str]:
+    """Return the properties of a single KRaft node that starts fast; what tests measure is left at its default.
+
+    `inside`: two ports where the node listens for itself, as controller and as the broker that writes transaction
+    markers: in a container it could not reach itself at the address that its clients use.
+    """
+    client, proxy = f"{advertised_host}:{ports.client}", f"{advertised_host}:{ports.proxy}"
+    controller, itself = (f"localhost:{port}" for port in inside)
+    return {
+        "process.roles": "broker,controller",
+        "node.id": "1",
+        "controller.quorum.voters": f"1@{controller}",
+        "listeners": f"{listeners},SELF://{itself},CONTROLLER://{controller}",
+        "advertised.listeners": f"CLIENT://{client},PROXY://{proxy},SELF://{itself}",
+        "listener.security.protocol.map": "CLIENT:PLAINTEXT,PROXY:PLAINTEXT,SELF:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "SELF",
+        "offsets.topic.replication.factor": "1",
+        "offsets.topic.num.partitions": "4",
+        "transaction.state.log.replication.factor": "1",
+        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.num.partitions": "4",
+        "share.coordinator.state.topic.replication.factor": "1",
+        "share.coordinator.state.topic.min.isr": "1",
+        "group.initial.rebalance.delay.ms": "0",
+        "auto.create.topics.enable": "false",
+        # A killed node is let in again only when its old session is over (by default 9 s).
+        "broker.session.timeout.ms": "2000",
+        "broker.heartbeat.interval.ms": "500",
+    }
+
+
+def wait_until_it_answers(
+    bootstrap_servers: str, still_running: Callable[[], bool], seconds: float = START_SECONDS
+) -> None:
+    """Return when the broker serves metadata; raises TimeoutError, or ChildProcessError when it ended meanwhile."""
+    deadline = time.monotonic() + seconds
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers, "reconnect.backoff.max.ms": 200}, logger=QUIET)
+    while time.monotonic() < deadline:
+        try:
+            if admin.list_topics(timeout=1).brokers:
+                return
+        except KafkaException:
+            if not still_running():
+                raise ChildProcessError("the broker ended while it was starting") from None
+    raise TimeoutError(f"no broker answered at {bootstrap_servers} within {seconds:.0f} s")

@@ -1,0 +1,62 @@
+"""Java programs from Maven Central, kept in the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+DOWNLOAD_SECONDS = 600
+
+
+class Missing(Exception):
+    """What is needed to run it is not on this machine, and the message says what."""
+
+
+@cache
+def java(least: int) -> Path:
+    """Return a Java of version `least` or newer, from JAVA_HOME, PATH or /usr/lib/jvm; raises Missing."""
+    places = [Path(os.environ["JAVA_HOME"], "bin/java")] if os.environ.get("JAVA_HOME") else []
+    places += [Path(found)] if (found := shutil.which("java")) else []
+    places += sorted(Path("/usr/lib/jvm").glob("*/bin/java"))
+    for place in places:
+        if place.exists() and _version(place) >= least:
+            return place
+    raise Missing(f"there is no Java {least} or newer")
+
+
+def _version(place: Path) -> int:
+    said = subprocess.run([place, "-version"], capture_output=True, text=True, check=False).stderr
+    match = re.search(r'version "(?:1\.)?(\d+)', said)
+    return int(match[1]) if match else 0
+
+
+def cached(name: str, make: Callable[[Path], None]) -> Path:
+    """Return the folder `name` of the cache; `make` fills it the first time, wholly or not at all."""
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "order-saga-tests"
+    folder = root / name
+    if not folder.exists():
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root) as scratch:
+            fresh = Path(scratch, "made")
+            fresh.mkdir()
+            make(fresh)
+            fresh.rename(folder)
+    return folder
+
+
+def maven(*arguments: str) -> None:
+    """Run mvn quietly; raises Missing when there is none or when it fails."""
+    if shutil.which("mvn") is None:
+        raise Missing("there is no mvn")
+    run = ["mvn", "-q", "-B", *arguments]
+    done = subprocess.run(
+        run, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS, check=False
+    )
+    if done.returncode != 0:
+        raise Missing(f"mvn failed: {done.stdout.strip()[-400:]}")

@@ -1,0 +1,172 @@
+"""Commands and workers as processes of their own, as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.ports import free_port
+
+OURS = ("KAFKA_", "SCHEMA_REGISTRY_", "ORDER_", "PAYMENT_", "INVENTORY_", "SAGA_")
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """Return this process's environment without any setting of the saga's, and with these."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
+    return inherited | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"} | settings
+
+
+def saga_environment(folder: Path, bootstrap_servers: str, **more: str) -> dict[str, str]:
+    """Return settings for all three services, with SQLite files in `folder`."""
+    return (
+        environment(
+            KAFKA_BOOTSTRAP_SERVERS=bootstrap_servers,
+            ORDER_SERVICE_DATABASE=f"sqlite:///{folder}/order-service.db",
+            PAYMENT_SERVICE_DATABASE=f"sqlite:///{folder}/payment-service.db",
+            INVENTORY_SERVICE_DATABASE=f"sqlite:///{folder}/inventory-service.db",
+            PAYMENT_GATEWAY=f"simulated:///{folder}/provider.db",
+        )
+        | more
+    )
+
+
+def command(
+    module: str, *arguments: str, env: Mapping[str, str], folder: Path, stdin: str = "", seconds: float = 60
+) -> Done:
+    """Run `python -m module arguments` to its end; raises TimeoutExpired."""
+    run = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(
+        run, env=env, cwd=folder, input=stdin, capture_output=True, text=True, timeout=seconds, check=False
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Worker:
+    """`python -m order_service run …`: its log in a file, its health on a port of its own."""
+
+    def __init__(self, module: str, *arguments: str, env: Mapping[str, str], folder: Path) -> None:
+        self.name = f"{module}-{free_port()}"
+        self._port = free_port()
+        self._log = folder / f"{self.name}.log"
+        run = [
+            sys.executable,
+            "-m",
+            module,
+            "run",
+            "--log-format",
+            "json",
+            "--metrics-port",
+            str(self._port),
+            *arguments,
+        ]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                run, env=env, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    @property
+    def log(self) -> str:
+        """Everything that it has written so far."""
+        return self._log.read_text(encoding="utf-8", errors="replace")
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask its HTTP server for `/livez`, `/readyz` or `/metrics`; raises OSError when nobody answers."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def wait_ready(self, seconds: float = 45) -> None:
+        """Return when it has partitions to work on."""
+        self._until(self._ready, "was not ready", seconds)
+
+    def wait_for(self, text: str, seconds: float = 30) -> None:
+        """Return when its log contains `text`."""
+        self._until(lambda: text in self.log, f"did not log {text!r}", seconds)
+
+    def terminate(self, seconds: float = 20) -> int:
+        """Ask it to end (SIGTERM), and return its exit code."""
+        self._process.send_signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def wait(self, seconds: float = 30) -> int:
+        """Return its exit code once it has ended; raises TimeoutExpired."""
+        return self._process.wait(seconds)
+
+    def kill(self) -> None:
+        """End it without any warning (SIGKILL)."""
+        self._process.kill()
+        self._process.wait()
+
+    def stop(self) -> None:
+        """Let it stand still (SIGSTOP), like a paused virtual machine."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on (SIGCONT)."""
+        self._process.send_signal(signal.SIGCONT)
+
+    def _ready(self) -> bool:
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def _until(self, so: Callable[[], bool], otherwise: str, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not so():
+            if not self.running:
+                raise ChildProcessError(f"{self.name} {otherwise}: it ended with code {self._process.returncode}")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} {otherwise} within {seconds:.0f} s")
+            time.sleep(0.05)
+
+
+class Workers:
+    """The workers of one test: started with its settings, ended with it whatever happens."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._all: list[Worker] = []
+
+    def start(self, module: str, *arguments: str, env: Mapping[str, str]) -> Worker:
+        """Start one; it is not ready yet."""
+        worker = Worker(module, *arguments, env=env, folder=self._folder)
+        self._all.append(worker)
+        return worker
+
+    def kill_all(self) -> None:
+        """End every worker that still runs."""
+        for worker in self._all:
+            worker.kill()
+
+    def logs(self, lines: int = 40) -> list[tuple[str, str]]:
+        """Return the name and the end of the log of every worker, for reports on failed tests."""
+        return [(worker.name, "\n".join(worker.log.splitlines()[-lines:])) for worker in self._all]

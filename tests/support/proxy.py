@@ -1,0 +1,199 @@
+"""A TCP proxy in front of a broker, which sees Kafka's requests and can do to them what networks do.
+
+Every request and response is a 4-byte length and a payload. A request's payload starts with its api key (2 bytes), its
+version (2) and its correlation id (4), a response's with the correlation id (https://kafka.apache.org/protocol).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from enum import IntEnum
+from struct import Struct
+from typing import NamedTuple, Self
+
+LENGTH = Struct(">i")
+REQUEST = Struct(">hhi")
+RESPONSE = Struct(">i")
+HOST = "127.0.0.1"
+
+
+class Api(IntEnum):
+    """The requests that tests are interested in."""
+
+    PRODUCE = 0
+    FETCH = 1
+    METADATA = 3
+    OFFSET_FETCH = 9
+    HEARTBEAT = 12
+    ADD_PARTITIONS_TO_TXN = 24
+    ADD_OFFSETS_TO_TXN = 25
+    END_TXN = 26
+    TXN_OFFSET_COMMIT = 28
+
+
+class Fault(NamedTuple):
+    """What happens to one request.
+
+    `forward`: the broker gets it. `answer`: the client gets the response; else its connection is cut instead.
+    `hold`: a copy is kept for `send_held`. `delay`: seconds that the response waits.
+    """
+
+    forward: bool = True
+    answer: bool = True
+    hold: bool = False
+    delay: float = 0
+
+
+LOSE_REQUEST = Fault(forward=False, answer=False)
+LOSE_RESPONSE = Fault(answer=False)
+LATE_COPY = Fault(forward=False, answer=False, hold=True)
+"""The request is on its way when the connection breaks, and arrives only when `send_held` is called."""
+
+
+class Proxy:
+    """Listens on `port` for clients and connects each to the broker at `upstream`. One thread a direction."""
+
+    def __init__(self, port: int, upstream: int) -> None:
+        self.bootstrap_servers = f"{HOST}:{port}"
+        self.seen: deque[int] = deque()
+        self._upstream = upstream
+        self._faults: dict[int, deque[Fault]] = {}
+        self._held: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._listener = socket.create_server((HOST, port))
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.cut()
+
+    def next(self, api: Api, fault: Fault, times: int = 1) -> None:
+        """Let `fault` happen to the next `times` requests of this kind, one each."""
+        with self._changed:
+            self._faults.setdefault(api, deque()).extend([fault] * times)
+
+    def wait_for(self, api: Api, count: int = 1, seconds: float = 30) -> None:
+        """Return when `count` requests of this kind have been seen in all; raises TimeoutError."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: self.seen.count(api) >= count, seconds):
+                raise TimeoutError(f"{self.seen.count(api)} of {count} {api.name} requests within {seconds} s")
+
+    def cut(self) -> None:
+        """Break all connections; clients may come back."""
+        with self._changed:
+            sockets, self._open = self._open, set()
+        for one in sockets:
+            _close(one)
+
+    def send_held(self) -> bytes:
+        """Let the oldest held request arrive now, by a connection of its own; return the broker's whole response."""
+        with socket.create_connection((HOST, self._upstream), timeout=30) as broker:
+            broker.sendall(self._held.popleft())
+            response = _frame(broker)
+        assert response is not None, "the broker closed the connection instead of answering"
+        return response
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                try:
+                    broker = socket.create_connection((HOST, self._upstream), timeout=5)
+                except OSError:
+                    client.close()
+                    continue
+                broker.settimeout(None)
+                _Connection(self, client, broker).start()
+
+    def _opened(self, *sockets: socket.socket) -> None:
+        with self._changed:
+            self._open.update(sockets)
+
+    def _closed(self, *sockets: socket.socket) -> None:
+        with self._changed:
+            self._open.difference_update(sockets)
+        for one in sockets:
+            _close(one)
+
+    def _judge(self, api: int, frame: bytes) -> Fault:
+        with self._changed:
+            faults = self._faults.get(api)
+            fault = faults.popleft() if faults else Fault()
+            if fault.hold:
+                self._held.append(frame)
+            self.seen.append(api)
+            self._changed.notify_all()
+        return fault
+
+
+class _Connection:
+    def __init__(self, proxy: Proxy, client: socket.socket, broker: socket.socket) -> None:
+        self._proxy, self._client, self._broker = proxy, client, broker
+        self._answers: dict[int, Fault] = {}
+
+    def start(self) -> None:
+        for one in (self._client, self._broker):
+            one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._proxy._opened(self._client, self._broker)
+        for direction in (self._requests, self._responses):
+            threading.Thread(target=self._until_broken, args=(direction,), daemon=True).start()
+
+    def _until_broken(self, direction: Callable[[], None]) -> None:
+        with contextlib.suppress(OSError):
+            direction()
+        self._proxy._closed(self._client, self._broker)
+
+    def _requests(self) -> None:
+        while (frame := _frame(self._client)) is not None:
+            api, _, correlation = REQUEST.unpack_from(frame, LENGTH.size)
+            fault = self._proxy._judge(api, frame)
+            if fault.delay or not fault.answer:
+                self._answers[correlation] = fault
+            if not fault.forward:
+                return
+            self._broker.sendall(frame)
+
+    def _responses(self) -> None:
+        while (frame := _frame(self._broker)) is not None:
+            (correlation,) = RESPONSE.unpack_from(frame, LENGTH.size)
+            fault = self._answers.pop(correlation, Fault())
+            if not fault.answer:
+                return
+            if fault.delay:
+                time.sleep(fault.delay)
+            self._client.sendall(frame)
+
+
+def _frame(stream: socket.socket) -> bytes | None:
+    head = _exactly(stream, LENGTH.size)
+    if head is None:
+        return None
+    body = _exactly(stream, LENGTH.unpack(head)[0])
+    return None if body is None else head + body
+
+
+def _exactly(stream: socket.socket, size: int) -> bytes | None:
+    chunks = bytearray()
+    while len(chunks) < size:
+        chunk = stream.recv(min(size - len(chunks), 1 << 16))
+        if not chunk:
+            return None
+        chunks += chunk
+    return bytes(chunks)
+
+
+def _close(one: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)
+    one.close()
