@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from io import BytesIO
 from struct import Struct
@@ -105,7 +106,7 @@ def decode_command(schema_registry_url: str | None) -> None:
     count = bad = 0
     with ends_quietly():
         try:
-            for count, value in enumerate(frames(click.get_binary_stream("stdin")), start=1):  # noqa: B007
+            for count, value in enumerate(frames(sys.stdin.buffer), start=1):  # noqa: B007
                 try:
                     line = decoder.decode(value)
                 except Undecodable as error:

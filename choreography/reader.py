@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
@@ -47,7 +47,7 @@ class Reader:
         self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         with refused_config():
             self._consumer = Consumer(self._configuration())
-        start = [TopicPartition(topic, number, self._start) for topic, number in sorted(self._unfinished)]
+        start = [TopicPartition(at.topic, at.number, self._start) for at in sorted(self._unfinished)]
         self._consumer.assign(start)
         return self
 
@@ -89,7 +89,8 @@ _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIM
 
 
 def _record(message: Message) -> Record:
-    headers = [(name, content if isinstance(content, bytes) else b"") for name, content in message.headers() or []]
+    pairs: Any = message.headers() or []
+    headers = [(name, content or b"") for name, content in pairs]
     partition = Partition(message.topic() or "", message.partition() or 0)
     key, value, offset = message.key(), message.value(), message.offset()
     return Record(partition, offset or 0, key, value, message.timestamp()[1], headers)
