@@ -6,6 +6,7 @@ carries in its metadata how far the outbox has been published. See docs/guarante
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -85,6 +86,7 @@ class Engine:
         self._pending_since = self._worked_at = world.clock()
         self._stopping = False
         self._turns = 0
+        self._numbers = itertools.count(1)
         self._strikes: tuple[str, int] = ("", 0)
 
     def subscribe(self) -> None:
@@ -268,7 +270,7 @@ class Engine:
             owned.checkpoint, owned.failures = checkpoint, 0
             owned.deleted = decided.deleted.get(partition, owned.deleted)
             if partition in decided.entries:
-                owned.pending.append(decided.entries[partition])
+                owned.pending.append(decided.entries[partition]._replace(turn=next(self._numbers)))
         self._worked_at = now
         self._world.observer.batch_handled(handled(parts, decided, now - started))
 
@@ -320,7 +322,8 @@ class Engine:
         mine = [o for o in self._owned.values() if o.known and (o.pending or o.committed != o.checkpoint.next_offset)]
         if not mine:
             return
-        outputs = [output for owned in mine for entry in owned.pending for output in entry.outputs]
+        entries = sorted((entry for owned in mine for entry in owned.pending), key=lambda entry: entry.turn)
+        outputs = [output for entry in entries for output in entry.outputs]
         cursors = {owned.partition: Cursor(*owned.checkpoint) for owned in mine}
         started = self._world.clock()
         try:

@@ -7,6 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -50,7 +51,7 @@ class Event:
 
     def to_avro(self) -> dict[str, Any]:
         """Return the plain dict that Avro encodes."""
-        return {name: _plain(getattr(self, name)) for name in _names(type(self))}
+        return _WRITERS[type(self)](self)
 
     @classmethod
     def from_avro(cls, values: dict[str, Any]) -> typing.Self:
@@ -75,7 +76,7 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         _check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
-        _BUILDERS[cls] = _make_builder(cls, raw)
+        _BUILDERS[cls], _WRITERS[cls] = _make_builder(cls, raw), _make_writer(cls, raw)
         return cls
 
     return bind
@@ -148,23 +149,28 @@ def _check_union(avro: list[Any], hint: Any, where: str) -> None:
     _check_type(others[0], next(a for a in args if a is not type(None)), where)
 
 
-def _plain(value: Any) -> Any:
-    if type(value) is tuple:
-        return [_plain(item) for item in value]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: _plain(getattr(value, name)) for name in _names(type(value))}
-    return value
-
-
-_NAMES: dict[type, tuple[str, ...]] = {}
 _BUILDERS: dict[type, Callable[[dict[str, Any]], Any]] = {}
+_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {}
 
 
-def _names(cls: type) -> tuple[str, ...]:
-    names = _NAMES.get(cls)
-    if names is None:
-        names = _NAMES[cls] = tuple(f.name for f in dataclasses.fields(cls))
-    return names
+def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
+    """Return what turns an instance into the plain dict that Avro encodes."""
+    hints = typing.get_type_hints(cls)
+    names = [f["name"] for f in raw["fields"]]
+    nested = [
+        (f["name"], _make_writer(typing.get_args(hints[f["name"]])[0], f["type"]["items"]))
+        for f in raw["fields"]
+        if isinstance(f["type"], dict) and f["type"]["type"] == "array" and isinstance(f["type"]["items"], dict)
+    ]
+    values = attrgetter(*names) if len(names) > 1 else lambda instance: (getattr(instance, names[0]),)
+
+    def write(instance: Any) -> dict[str, Any]:
+        plain = dict(zip(names, values(instance), strict=True))
+        for name, write_item in nested:
+            plain[name] = [write_item(item) for item in plain[name]]
+        return plain
+
+    return write
 
 
 def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:

@@ -231,8 +231,12 @@ class KafkaLog:
         for message in messages:
             if message.error() is None:
                 record = _record(message)
-                records.setdefault(record.partition, []).append(record)
-                ends[record.partition] = record.offset + 1
+                partition = record.partition
+                if partition in records:
+                    records[partition].append(record)
+                else:
+                    records[partition] = [record]
+                ends[partition] = record.offset + 1
             elif (reached := self._judge(message, message.error())) is not None:
                 records.setdefault(reached[0], [])
                 ends[reached[0]] = reached[1]

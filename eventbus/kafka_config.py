@@ -52,7 +52,7 @@ class Connection:
     def common(self) -> dict[str, Any]:
         """What every client gets, the admin client too."""
         mine = {k: v for k, v in self.extra.items() if not k.startswith((*ONLY_CONSUMER, *ONLY_PRODUCER))}
-        return {"bootstrap.servers": self.bootstrap_servers, "client.id": self.instance} | mine
+        return {"bootstrap.servers": self.bootstrap_servers, "client.id": self.instance, "log_level": 5} | mine
 
 
 def check(extra: dict[str, str]) -> None:

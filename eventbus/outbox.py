@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 
 import msgpack
 
@@ -52,13 +53,17 @@ def unpack(blob: bytes) -> list[Output]:
 
 
 def _headers(event_id: str, event_type: str, source: bytes, trace: bytes | None) -> Headers:
-    headers = [
+    headers = [*_constant_headers(event_type, source), ("ce_id", event_id.encode())]
+    if trace is not None:
+        headers.append(("traceparent", trace))
+    return headers
+
+
+@cache
+def _constant_headers(event_type: str, source: bytes) -> Headers:
+    return [
         ("ce_specversion", b"1.0"),
-        ("ce_id", event_id.encode()),
         ("ce_type", event_type.encode()),
         ("ce_source", source),
         ("content-type", CONTENT_TYPE),
     ]
-    if trace is not None:
-        headers.append(("traceparent", trace))
-    return headers

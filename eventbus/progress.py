@@ -22,6 +22,8 @@ class Entry(NamedTuple):
 
     position: int
     outputs: list[Output]
+    turn: int = 0
+    """When it was decided, so that entries of several partitions are published in that order; not stored."""
 
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:

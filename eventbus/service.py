@@ -98,13 +98,14 @@ class Service(Generic[W]):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.reactions = {}
+        own: dict[type[Event], Reaction] = {}
         for method in vars(cls).values():
             for event, remote in getattr(method, "_reacts_to", ()):
-                if event in cls.reactions:
+                if event in own:
                     raise TypeError(f"{cls.__name__} reacts to {event.topic} twice")
                 knows = remote is not None and len(inspect.signature(remote).parameters) > 2  # noqa: PLR2004
-                cls.reactions[event] = Reaction(event, method, remote, knows, _returned_events(method))
+                own[event] = Reaction(event, method, remote, knows, _returned_events(method))
+        cls.reactions = {**getattr(cls, "reactions", {}), **own}
 
     @classmethod
     def topics(cls) -> list[str]:

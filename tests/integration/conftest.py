@@ -1,0 +1,26 @@
+"""Engines on the real broker and both databases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.engines import Playground, playground_of
+from tests.support.kafka_node import Broker
+
+
+@pytest.fixture
+def playground(broker: Broker, database_url: str) -> Iterator[Playground]:
+    """Two partitions of ping, pang and pong, and a service that tallies, on each database."""
+    playground = playground_of(broker.bootstrap_servers, database_url)
+    yield playground
+    playground.close()
+
+
+@pytest.fixture
+def sqlite_playground(broker: Broker, tmp_path: object) -> Iterator[Playground]:
+    """The same on SQLite only, where the database makes no difference."""
+    playground = playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db")
+    yield playground
+    playground.close()

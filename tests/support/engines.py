@@ -1,0 +1,207 @@
+"""Engines inside the test's own process, turned by hand, so that a test can stop between any two steps."""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from confluent_kafka import Message, Producer
+
+from eventbus.codec import Codec
+from eventbus.database import Database, connect
+from eventbus.engine import Engine, Tuning, World
+from eventbus.kafka import KafkaLog
+from eventbus.kafka_config import Connection
+from eventbus.observer import Handled, Observer
+from eventbus.registry import registry_at
+from eventbus.remote import RemoteCalls
+from eventbus.service import Service
+from tests.support.admin import Admin
+from tests.support.sample import Pang, Ping, PingService, Pong
+
+EVENTS = (Ping, Pang, Pong)
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+
+
+class Crash(BaseException):
+    """Not an accident of the code: the process is gone, at this step."""
+
+
+class Watch(Observer):
+    """Remembers what the engine told."""
+
+    def __init__(self) -> None:
+        self.handled = 0
+        self.doubts: list[str] = []
+        self.dead: list[str] = []
+
+    def batch_handled(self, batch: Handled) -> None:
+        self.handled += sum(batch.consumed.values())
+        self.dead += [poison.reason for _, poison in batch.dead]
+
+    def doubted(self, partition: Any, why: str, *, retry_in: float) -> None:
+        self.doubts.append(why)
+
+
+class Worker:
+    """An engine with its log and database. `steps` maps names of steps to what happens there."""
+
+    def __init__(
+        self, playground: Playground, instance: str, service: Service[Any], bootstrap: str, **kafka: str
+    ) -> None:
+        self.watch = Watch()
+        self.steps: dict[str, Callable[[], None]] = {}
+        self.seen: Counter[str] = Counter()
+        self.database: Database = connect(playground.url, service=service.name, schema=service.repository.schema)
+        logger = logging.getLogger(f"rdkafka.{service.name}.{instance}.{uuid.uuid4().hex[:4]}")
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
+        self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
+        world = World(self.log, self.database, RemoteCalls(8), CODEC, time.monotonic, lambda: 0.5, self.watch, self._at)
+        self.engine = Engine(service, world, playground.tuning)
+        self.engine.subscribe()
+
+    def _at(self, step: str) -> None:
+        self.seen[step] += 1
+        if step in self.steps:
+            self.steps[step]()
+
+    def at(self, step: str, action: Callable[[], None]) -> None:
+        """Do something once, when this step is reached."""
+
+        def once() -> None:
+            del self.steps[step]
+            action()
+
+        self.steps[step] = once
+
+    def crash_at(self, step: str) -> None:
+        """Let the process be gone when this step is reached: `turn` raises Crash, and nothing is tidied up."""
+
+        def crash() -> None:
+            raise Crash(step)
+
+        self.at(step, crash)
+
+    def owns(self) -> int:
+        return self.engine.assigned_partitions
+
+    def ready(self) -> int:
+        return sum(owned.ready for owned in self.engine._owned.values())
+
+
+class Playground:
+    """A broker's ping, pang and pong topics, a service on them, and its database."""
+
+    def __init__(self, bootstrap: str, url: str, partitions: int, service: Callable[[], Service[Any]]) -> None:
+        self.bootstrap, self.url, self.partitions = bootstrap, url, partitions
+        self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
+        self.group = f"ping-service-{uuid.uuid4().hex[:8]}"
+        self.make_service = service
+        self.admin = Admin(bootstrap)
+        self.workers: list[Worker] = []
+        self.recreate_topics()
+
+    @property
+    def topics(self) -> list[str]:
+        return ["ping", "pang", "pong", f"{self.group}.dead-letters"]
+
+    def recreate_topics(self) -> None:
+        self.admin.remove(self.topics)
+        self.admin.create(self.topics, self.partitions)
+
+    def service(self) -> Service[Any]:
+        service = self.make_service()
+        type(service).name = self.group
+        return service
+
+    def worker(self, instance: str = "one", *, bootstrap: str | None = None, **kafka: str) -> Worker:
+        properties = {name.replace("_", "."): value for name, value in kafka.items()}
+        worker = Worker(self, instance, self.service(), bootstrap or self.bootstrap, **properties)
+        self.workers.append(worker)
+        return worker
+
+    def send(self, numbers: Iterable[int], *, topic: str = "ping", names: int = 7, partition: int = -1) -> None:
+        """Send events that each add 1 to one of a few tallies."""
+        producer = Producer({"bootstrap.servers": self.bootstrap, "partitioner": "murmur2_random"})
+        event = {"ping": Ping, "pang": Pang}[topic]
+        for number in numbers:
+            name = f"name-{number % names}"
+            producer.produce(topic, CODEC.encode(event(name, 1)), name, partition=partition)
+        producer.flush()
+
+    def turn_until(self, so: Callable[[], bool], seconds: float = 40, workers: list[Worker] | None = None) -> None:
+        """Turn the workers one after another until it is so."""
+        deadline = time.monotonic() + seconds
+        while not so():
+            if time.monotonic() > deadline:
+                doubts = [worker.watch.doubts[-3:] for worker in self.workers]
+                raise TimeoutError(f"not so within {seconds} s; pongs {len(self.pongs())}; doubts {doubts}")
+            for worker in workers if workers is not None else self.workers:
+                worker.engine.turn()
+
+    def settle(self, count: int, seconds: float = 40) -> None:
+        """Turn until the log has as many pongs."""
+        self.turn_until(lambda: self.tallied() >= count, seconds)
+        self.turn_until(lambda: len(self.pongs()) >= count, seconds)
+
+    def abandon(self, worker: Worker) -> None:
+        """Take a worker away as kill -9 would: nothing is published, committed or said any more."""
+        self.workers.remove(worker)
+        worker.log._listener = None
+        worker.database.close()
+
+    def pongs(self) -> list[Message]:
+        return self.admin.read("pong")
+
+    def tallied(self) -> int:
+        return sum(self.tallies().values())
+
+    def tallies(self) -> dict[str, int]:
+        database = connect(self.url, service=self.group, schema=self.service().repository.schema)
+        try:
+            with database.snapshot() as tx:
+                return {name: times for name, times in tx.rows("select name, times from tally")}
+        finally:
+            database.close()
+
+    def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        database = connect(self.url, service=self.group, schema=self.service().repository.schema)
+        try:
+            with database.transaction() as tx:
+                if statement.startswith("select"):
+                    return tx.rows(statement, *parameters)
+                tx.execute(statement, *parameters)
+                return []
+        finally:
+            database.close()
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.steps.clear()
+            worker.engine.close()
+
+    def assert_exactly_once(self, count: int) -> None:
+        """Every event had its effect once, every answer stands once in the log, in the order of its tally."""
+        assert self.tallied() == count, "each event has its effect once"
+        ids = Counter(dict(message.headers())["ce_id"] for message in self.pongs())
+        assert len(ids) == count, "each event has its answer"
+        assert not [event_id for event_id, times in ids.items() if times > 1], "no answer stands twice"
+        counts: dict[bytes, list[int]] = {}
+        for message in self.pongs():
+            pong = CODEC.decode("pong", message.key(), message.value())
+            counts.setdefault(message.key(), []).append(pong.times)
+        assert all(times == sorted(times) for times in counts.values()), "the answers to one key are in order"
+        assert self.sql("select count(*) from outbox") == [(0,)] or self.workers, "nothing is left to publish"
+
+
+def playground_of(bootstrap: str, url: str, partitions: int = 2) -> Playground:
+    class Pings(PingService):
+        """A class of its own, so that each test has its own group."""
+
+    return Playground(bootstrap, url, partitions, Pings)
