@@ -15,8 +15,8 @@ import fastavro
 from choreography.quiet import ends_quietly
 from eventbus import cli
 from eventbus.codec import FRAME
-from eventbus.registry import ConfluentRegistry, FileRegistry, Registry, UnknownSchema
-from schemas import IDS
+from eventbus.registry import Registry, UnknownSchema, registry_at
+from schemas import EVENTS
 
 LENGTH = Struct(">i")
 NULL = -1
@@ -71,11 +71,6 @@ class Decoder:
         return schema
 
 
-def registry_at(url: str | None) -> Registry:
-    """Return the registry at this URL, or the ids that ship with the code."""
-    return ConfluentRegistry(url) if url else FileRegistry(IDS)
-
-
 def frames(stream: BinaryIO) -> Iterator[bytes | None]:
     """Yield the values that `kcat -f '%R%s'` wrote: a 4-byte big-endian length, then the value. Raises NotFramed."""
     position = 0
@@ -102,7 +97,7 @@ def decode_command(schema_registry_url: str | None) -> None:
     Example:
       kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
     """
-    decoder = Decoder(registry_at(schema_registry_url))
+    decoder = Decoder(registry_at(schema_registry_url, EVENTS))
     count = bad = 0
     with ends_quietly():
         try:

@@ -10,11 +10,13 @@ from typing import Any
 
 import click
 
-from choreography.decode import Decoder, Undecodable, registry_at, to_json
+from choreography.decode import Decoder, Undecodable, to_json
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
 from eventbus import cli
 from eventbus.log import Headers, Record
+from eventbus.registry import registry_at
+from schemas import EVENTS
 
 POLL_SECONDS = 0.5
 
@@ -40,7 +42,7 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     """
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
-    decoder = Decoder(registry_at(schema_registry_url))
+    decoder = Decoder(registry_at(schema_registry_url, EVENTS))
     with ends_quietly(), Reader(topics=[topic], **where) as reader:
         for record in islice(_records(reader, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))

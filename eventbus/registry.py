@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from eventbus.event import Event, SchemaMismatch, parse
@@ -66,39 +67,44 @@ class ConfluentRegistry:
     """Ids from a Confluent-compatible registry, subjects by TopicNameStrategy (`<topic>-value`). Never registers."""
 
     def __init__(self, url: str) -> None:
-        self._client = SchemaRegistryClient({"url": url, "timeout": 5, "max.retries": 1})
+        self._client = registry_client(url)
 
     def id_of(self, event: type[Event]) -> int:
         """Look the event's own schema up under its subject."""
-        from confluent_kafka.schema_registry import Schema  # noqa: PLC0415
-
-        try:
+        with asking(f"the schema of {event.topic}: run `saga schemas register`"):
             found = self._client.lookup_schema(f"{event.topic}-value", Schema(event.schema_text, "AVRO"))
-        except SchemaRegistryError as error:
-            raise _translated(error, f"the schema of {event.topic}: run `saga schemas register`") from error
-        except OSError as error:
-            raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
         assert found.schema_id is not None
         return int(found.schema_id)
 
     def schema_of(self, schema_id: int) -> dict[str, Any]:
         """Fetch the writer's schema."""
-        try:
+        with asking(f"schema id {schema_id}"):
             text = self._client.get_schema(schema_id).schema_str
-        except SchemaRegistryError as error:
-            raise _translated(error, f"schema id {schema_id}") from error
-        except OSError as error:
-            raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
         try:
             return parse(json.loads(text or "null"))
         except (SchemaMismatch, ValueError, TypeError, KeyError) as error:
             raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
 
 
-def _translated(error: SchemaRegistryError, what: str) -> Exception:
-    if error.http_status_code == NOT_FOUND:
-        return UnknownSchema(f"the registry does not know {what}")
-    return RegistryUnavailable(f"the registry failed on {what}: {error}")
+def registry_client(url: str) -> SchemaRegistryClient:
+    """Return the client for a registry; it connects when it is asked. Raises RegistryUnavailable for what is no URL."""
+    try:
+        return SchemaRegistryClient({"url": url, "timeout": 5, "max.retries": 1})
+    except ValueError as error:
+        raise RegistryUnavailable(f"the schema registry's URL: {error}") from error
+
+
+@contextmanager
+def asking(what: str) -> Iterator[None]:
+    """Turn the client's errors while asking for `what` into UnknownSchema (it is not there) and RegistryUnavailable."""
+    try:
+        yield
+    except SchemaRegistryError as error:
+        if error.http_status_code == NOT_FOUND:
+            raise UnknownSchema(f"the registry does not know {what}") from error
+        raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
+    except Exception as error:  # the HTTP library underneath has errors of its own, which are no OSErrors
+        raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
 
 
 def check_released(registry: Registry, events: Iterable[type[Event]]) -> dict[type[Event], int]:
