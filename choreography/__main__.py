@@ -5,16 +5,18 @@ from __future__ import annotations
 import click
 
 from choreography.broker import broker_command
+from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.decode import decode_command
 from choreography.reader import NoSuchTopic, ReadFailed
+from choreography.schemas_commands import schemas_group
 from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
 from eventbus import cli
-from eventbus.registry import RegistryUnavailable
+from eventbus.registry import RegistryUnavailable, UnknownSchema
 
-_FACTS = (BadConfiguration, BadTopicsFile, NoSuchTopic, ReadFailed, RegistryUnavailable, Unreachable)
+_FACTS = (BadConfiguration, BadTopicsFile, NoSuchTopic, ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable)
 
 
 class _Saga(click.Group):
@@ -36,7 +38,7 @@ def main() -> None:
     """
 
 
-for command in (topics_group, broker_command, tail_command, decode_command):
+for command in (topics_group, broker_command, tail_command, decode_command, schemas_group, check_command):
     main.add_command(command)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
+from httpx2 import HTTPError
 
 from eventbus.event import Event, SchemaMismatch, parse
 
@@ -103,7 +104,7 @@ def asking(what: str) -> Iterator[None]:
         if error.http_status_code == NOT_FOUND:
             raise UnknownSchema(f"the registry does not know {what}") from error
         raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
-    except Exception as error:  # the HTTP library underneath has errors of its own, which are no OSErrors
+    except (OSError, HTTPError) as error:
         raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
 
 

@@ -1,0 +1,88 @@
+"""The released schemas in a Confluent-compatible registry: subjects by TopicNameStrategy, `<topic>-value`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, SchemaRegistryClient, ServerConfig
+
+from choreography.compatibility import breaks
+from choreography.released import Problem, Version
+from eventbus.registry import UnknownSchema, asking
+
+FULL_TRANSITIVE = "FULL_TRANSITIVE"
+INCOMPATIBLE = 409
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Where a released schema stands in the registry; `status` is `registered` now, or `exists`."""
+
+    subject: str
+    version: int
+    id: int
+    status: str
+
+
+def register(client: SchemaRegistryClient, versions: Iterable[Version]) -> Iterator[Registered]:
+    """Put versions of one topic, oldest first, under their subject, and make the subject FULL_TRANSITIVE.
+
+    Doing it again changes nothing. Raises RegistryUnavailable, also when the registry refuses a version.
+    """
+    for version in versions:
+        subject, schema = subject_of(version.topic), Schema(version.text, "AVRO")
+        with asking(f"the subject {subject}"):
+            client.set_config(subject, ServerConfig(compatibility=ConfigCompatibilityLevel(FULL_TRANSITIVE)))
+        status = "exists" if _find(client, subject, schema) else "registered"
+        with asking(f"the subject {subject}"):
+            client.register_schema(subject, schema)
+        found: Any = _find(client, subject, schema)
+        yield Registered(subject, found.version, found.schema_id, status)
+
+
+def check_registered(client: SchemaRegistryClient, versions: Iterable[Version]) -> Iterator[Problem]:
+    """Compare versions of one topic with what the registry has: all are there, and all that is there goes with them."""
+    versions = list(versions)
+    for version in versions:
+        subject = subject_of(version.topic)
+        if _find(client, subject, Schema(version.text, "AVRO")) is None:
+            yield Problem(version.topic, "not registered", f"{version} is not in {subject}: `saga schemas register`")
+    for topic in {version.topic for version in versions}:
+        yield from _check_subject(client, topic, versions)
+
+
+def subject_of(topic: str) -> str:
+    """Return the subject of a topic's values (TopicNameStrategy)."""
+    return f"{topic}-value"
+
+
+def _check_subject(client: SchemaRegistryClient, topic: str, versions: list[Version]) -> Iterator[Problem]:
+    subject = subject_of(topic)
+    try:
+        with asking(subject):
+            numbers = client.get_versions(subject)
+            level: Any = client.get_config(subject).compatibility_level
+    except UnknownSchema:
+        return
+    if getattr(level, "value", level) != FULL_TRANSITIVE:
+        yield Problem(
+            topic, "compatibility level", f"{subject} is {getattr(level, 'value', level)}, not {FULL_TRANSITIVE}"
+        )
+    for number in numbers:
+        with asking(f"version {number} of {subject}"):
+            theirs = json.loads(client.get_version(subject, number).schema.schema_str or "null")
+        for ours in versions:
+            for writer, reader in ((theirs, ours.schema), (ours.schema, theirs)):
+                for rule, at, detail in breaks(writer, reader):
+                    yield Problem(topic, rule, f"version {number} of {subject} does not go with {ours}: {at}: {detail}")
+
+
+def _find(client: SchemaRegistryClient, subject: str, schema: Schema) -> Any:
+    try:
+        with asking(subject):
+            return client.lookup_schema(subject, schema)
+    except UnknownSchema:
+        return None

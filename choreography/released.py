@@ -1,0 +1,133 @@
+"""The released schemas: frozen files, each compatible with every other version of its topic, both ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from choreography.compatibility import FIELD_WITHOUT_DEFAULT, breaks
+from choreography.samples import unread
+from eventbus.event import SchemaMismatch, parse
+
+FILE_NAME = re.compile(r"(?P<topic>.+)\.v(?P<number>[1-9][0-9]*)\.avsc")
+
+
+class Problem(NamedTuple):
+    """What is wrong with one topic's schemas: the rule that is broken, and how."""
+
+    topic: str
+    rule: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Version:
+    """One released schema of a topic."""
+
+    topic: str
+    number: int
+    path: Path
+
+    @property
+    def text(self) -> str:
+        """The file as it stands."""
+        return self.path.read_text(encoding="utf-8")
+
+    @property
+    def schema(self) -> Any:
+        """What the file says."""
+        return json.loads(self.text)
+
+    def __str__(self) -> str:
+        return f"v{self.number}"
+
+
+def released(folder: Path) -> dict[str, list[Version]]:
+    """Return the versions of each topic, oldest first, from `folder`/released."""
+    versions: dict[str, list[Version]] = {}
+    for path in (folder / "released").glob("*.avsc"):
+        if match := FILE_NAME.fullmatch(path.name):
+            version = Version(match["topic"], int(match["number"]), path)
+            versions.setdefault(version.topic, []).append(version)
+    return {topic: sorted(versions[topic]) for topic in sorted(versions)}
+
+
+def check(folder: Path) -> list[Problem]:
+    """Return everything that is wrong with the schemas in this folder; [] is the good answer."""
+    current = {path.name.removesuffix(".avsc"): path for path in sorted(folder.glob("*.avsc"))}
+    versions = released(folder)
+    unusable = list(_unusable([*current.values(), *(folder / "released").iterdir()]))
+    if unusable:
+        return unusable
+    return [
+        *_check_names(current, versions),
+        *_check_ids(folder),
+        *(problem for of_topic in versions.values() for problem in check_pairs(of_topic)),
+    ]
+
+
+def check_pairs(versions: Iterable[Version]) -> Iterator[Problem]:
+    """Compare every version with every other one, both ways (FULL_TRANSITIVE): by the rules, then by trying it."""
+    for writer, reader in permutations(versions, 2):
+        broken = breaks(writer.schema, reader.schema)
+        for rule, at, detail in broken:
+            newer = reader.number > writer.number
+            named = f"{'added' if newer else 'removed'} {rule}" if rule == FIELD_WITHOUT_DEFAULT else rule
+            yield Problem(writer.topic, named, f"{reader} cannot read what {writer} wrote: {at}: {detail}")
+        if not broken and (failure := unread(writer.schema, reader.schema)):
+            yield Problem(writer.topic, "unreadable", f"{reader} cannot read what {writer} wrote: {failure}")
+
+
+def _unusable(paths: Iterable[Path]) -> Iterator[Problem]:
+    for path in paths:
+        released_name = path.parent.name != "released" or FILE_NAME.fullmatch(path.name)
+        if not released_name:
+            yield Problem(path.name, "file name", "a released schema is called <topic>.v<number>.avsc")
+            continue
+        try:
+            parse(json.loads(path.read_text(encoding="utf-8")))
+        except (SchemaMismatch, ValueError, KeyError, TypeError) as error:
+            yield Problem(path.name, "not a usable schema", f"{type(error).__name__}: {error}")
+
+
+def _check_names(current: dict[str, Path], versions: dict[str, list[Version]]) -> Iterator[Problem]:
+    for topic in sorted({*current, *versions}):
+        numbers = [version.number for version in versions.get(topic, [])]
+        if topic not in current:
+            yield Problem(topic, "no schema", f"{topic}.avsc is gone, but {len(numbers)} versions were released")
+        elif not numbers:
+            yield Problem(topic, "not released", f"copy {topic}.avsc to released/{topic}.v1.avsc, add it to ids.json")
+        elif numbers != list(range(1, len(numbers) + 1)):
+            yield Problem(
+                topic, "version missing", f"released are {numbers}: versions count from 1, and none is removed"
+            )
+        elif json.loads(current[topic].read_text(encoding="utf-8")) != versions[topic][-1].schema:
+            newest = numbers[-1]
+            yield Problem(
+                topic,
+                "not the newest release",
+                f"{topic}.avsc differs from released/{topic}.v{newest}.avsc: release it as v{newest + 1}",
+            )
+
+
+def _check_ids(folder: Path) -> Iterator[Problem]:
+    """Every released file has exactly one id, and every id a file."""
+    try:
+        ids = json.loads((folder / "ids.json").read_text(encoding="utf-8"))
+        numbers = [int(number) for number in ids]
+    except (OSError, ValueError, TypeError) as error:
+        yield Problem("ids.json", "ids", f"not a mapping of numbers to files: {error}")
+        return
+    files = {f"released/{path.name}" for path in (folder / "released").glob("*.avsc")}
+    named = list(ids.values())
+    for name in sorted(files - set(named)):
+        yield Problem("ids.json", "ids", f"{name} has no id; the next free one is {max(numbers, default=0) + 1}")
+    for name in sorted({name for name in named if named.count(name) > 1}):
+        yield Problem("ids.json", "ids", f"{name} has more than one id")
+    for name in sorted(set(named) - files):
+        yield Problem("ids.json", "ids", f"{name} has an id, but there is no such file")
