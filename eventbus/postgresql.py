@@ -1,0 +1,175 @@
+"""The database port on PostgreSQL: rows are locked as they are loaded, in key order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+
+import psycopg
+
+from eventbus.database import (
+    LOCK_WAIT_MS,
+    LostRace,
+    NotOurs,
+    Row,
+    Scalar,
+    Table,
+    Transaction,
+    Unavailable,
+    check_owner,
+    statements,
+)
+
+IDLE_IN_TRANSACTION_MS = 10_000
+"""The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
+
+
+class _PostgreSQLTransaction:
+    locking = " for update"
+
+    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
+        return self._connection.execute(_percent(sql), parameters).fetchall()
+
+    def execute(self, sql: str, *parameters: Scalar) -> int:
+        return self._connection.execute(_percent(sql), parameters).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            with self._connection.cursor() as cursor:
+                cursor.executemany(_percent(sql), rows)
+
+    def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
+        select = f"select {', '.join(table.columns)} from {table.name} where {table.key} = any(%s)"
+        sql = f'{select} order by {table.key} collate "C"{self.locking}'
+        return self._connection.execute(sql.encode(), (sorted(set(keys)),)).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            names = ", ".join(table.columns)
+            new = f"json_populate_recordset(null::{table.name}, %s)"
+            sql = f"insert into {table.name} ({names}) select {names} from {new}"
+            self._connection.execute(sql.encode(), (_as_json(table, rows),))
+
+    def update(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            sets = ", ".join(f"{column} = new.{column}" for column in table.columns[1:])
+            sql = (
+                f"update {table.name} set {sets} from json_populate_recordset(null::{table.name}, %s) new"
+                f" where {table.name}.{table.key} = new.{table.key}"
+            )
+            self._connection.execute(sql.encode(), (_as_json(table, rows),))
+
+
+class _PostgreSQLSnapshot(_PostgreSQLTransaction):
+    locking = ""
+
+
+class PostgreSQL:
+    """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
+
+    def __init__(self, url: str, service: str, ddl: str) -> None:
+        self._url, self._service, self._ddl = url, service, ddl
+        self._schema = service.replace("-", "_")
+        self._connection: psycopg.Connection[Row] | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See Database."""
+        with self._between("begin", _PostgreSQLTransaction) as tx:
+            yield tx
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """See Database."""
+        with self._between("begin isolation level repeatable read read only", _PostgreSQLSnapshot) as tx:
+            yield tx
+
+    def close(self) -> None:
+        """See Database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _between(self, begin: str, kind: type[_PostgreSQLTransaction]) -> Iterator[Transaction]:
+        with self._translated():
+            connection = self._ours()
+            connection.execute(begin.encode())
+            try:
+                yield kind(connection)
+                connection.execute("commit")
+            except BaseException:
+                if not connection.closed and not connection.broken:
+                    connection.execute("rollback")
+                raise
+
+    def _ours(self) -> psycopg.Connection[Row]:
+        try:
+            return self._connected()
+        except psycopg.ProgrammingError as error:
+            raise NotOurs(f"postgresql://USER@HOST/NAME of {self._service} cannot be used: {error}") from error
+
+    def _connected(self) -> psycopg.Connection[Row]:
+        if self._connection is None or self._connection.closed:
+            options = (
+                f"-c search_path={self._schema} -c lock_timeout={LOCK_WAIT_MS} -c client_min_messages=warning"
+                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+            )
+            connection = psycopg.connect(self._url, autocommit=True, options=options, connect_timeout=5)
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _prepare(self, connection: psycopg.Connection[Row]) -> None:
+        with connection.transaction():
+            connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
+            if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
+                self._create(connection)
+            owners = connection.execute("select name from service").fetchall()
+        if len(owners) != 1:
+            raise NotOurs(f"the schema {self._schema} is of something else")
+        check_owner(owners[0][0], self._service, f"the schema {self._schema}")
+
+    def _create(self, connection: psycopg.Connection[Row]) -> None:
+        # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
+        if not self._exists(connection, "to_regnamespace", self._schema):
+            connection.execute(f"create schema {self._schema}".encode())
+        for statement in statements(self._ddl):
+            connection.execute(statement.encode())
+        connection.execute("insert into service (name) values (%s)", (self._service,))
+
+    def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:
+        return connection.execute(f"select {find}(%s) is not null".encode(), (name,)).fetchall() == [(True,)]
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (
+            psycopg.errors.UniqueViolation,
+            psycopg.errors.DeadlockDetected,
+            psycopg.errors.SerializationFailure,
+        ) as error:
+            raise LostRace(str(error)) from error
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
+            if self._connection is not None and (self._connection.closed or self._connection.broken):
+                self._connection = None
+            raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
+
+
+@lru_cache(maxsize=256)
+def _percent(sql: str) -> bytes:
+    return sql.replace("%", "%%").replace("?", "%s").encode()
+
+
+def _as_json(table: Table, rows: Sequence[Row]) -> str:
+    return json.dumps([dict(zip(table.columns, row, strict=True)) for row in rows])

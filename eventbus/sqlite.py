@@ -1,0 +1,184 @@
+"""The database port on SQLite: a file on this host, one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from eventbus.database import (
+    LOCK_WAIT_MS,
+    LostRace,
+    NotOurs,
+    Row,
+    Scalar,
+    Table,
+    Transaction,
+    Unavailable,
+    check_owner,
+    statements,
+)
+
+PRIMARY_CODE = 0xFF
+"""The part of SQLite's extended result codes that says what kind of error it is (sqlite.org/rescode.html)."""
+OUTAGES = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOMEM,
+    )
+)
+"""What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+
+
+class _SQLiteTransaction:
+    locking = ""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, *parameters: Scalar) -> int:
+        return self._connection.execute(sql, parameters).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.executemany(sql, rows)
+
+    def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
+        wanted = json.dumps(sorted(set(keys)))
+        sql = (
+            f"select {', '.join(table.columns)} from {table.name} where {table.key} in (select value from json_each(?))"
+        )
+        return self._connection.execute(f"{sql} order by {table.key}", (wanted,)).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            marks = ", ".join("?" * len(table.columns))
+            self._connection.executemany(
+                f"insert into {table.name} ({', '.join(table.columns)}) values ({marks})", rows
+            )
+
+    def update(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            sets = ", ".join(f"{column} = ?" for column in table.columns[1:])
+            self._connection.executemany(
+                f"update {table.name} set {sets} where {table.key} = ?", [(*row[1:], row[0]) for row in rows]
+            )
+
+
+class SQLite:
+    """A file on this host: WAL, synchronous=FULL, one writer at a time."""
+
+    def __init__(self, path: str, service: str, ddl: str) -> None:
+        self._path, self._service, self._ddl = path, service, ddl
+        self._connection: sqlite3.Connection | None = None
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See Database."""
+        with self._between("begin immediate") as tx:
+            yield tx
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """See Database."""
+        with self._between("begin deferred") as tx:
+            yield tx
+
+    def close(self) -> None:
+        """See Database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _between(self, begin: str) -> Iterator[Transaction]:
+        with _translated(self._path):
+            connection = self._connected()
+            connection.execute(begin)
+            try:
+                yield _SQLiteTransaction(connection)
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+
+    def _connected(self) -> sqlite3.Connection:
+        if self._connection is None:
+            connection = sqlite3.connect(
+                self._path, timeout=LOCK_WAIT_MS / 1000, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        owner = self._owner(connection)
+        _use_wal(connection)
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        check_owner(owner or self._create(connection), self._service, self._path)
+
+    def _owner(self, connection: sqlite3.Connection) -> str | None:
+        names = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
+        tables = sorted(name for (name,) in connection.execute(names))
+        columns = connection.execute("select name from pragma_table_info('service')").fetchall()
+        owners = connection.execute("select name from service").fetchall() if columns == [("name",)] else []
+        if tables and len(owners) != 1:
+            raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
+        return str(owners[0][0]) if owners else None
+
+    def _create(self, connection: sqlite3.Connection) -> str:
+        connection.execute("begin immediate")
+        owner = self._owner(connection)
+        if owner is None:
+            for statement in statements(self._ddl):
+                connection.execute(statement)
+            connection.execute("insert into service (name) values (?)", (self._service,))
+        connection.execute("commit")
+        return owner or self._service
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for the lock that this takes on a new file (sqlite.org/wal.html): so wait for it here."""
+    deadline = time.monotonic() + LOCK_WAIT_MS / 1000
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+@contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+            raise LostRace(str(error)) from error
+        if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
+            raise NotOurs(f"{path} is not a SQLite file") from error
+        if code & PRIMARY_CODE in OUTAGES:
+            raise Unavailable(f"{path}: {error}") from error
+        raise

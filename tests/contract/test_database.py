@@ -1,0 +1,233 @@
+"""The laws of the database port, on SQLite and on PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+import pytest
+
+from eventbus import postgresql, sqlite
+from eventbus.database import Database, LostRace, NotOurs, Row, Unavailable
+from tests.support.things import THINGS, everything, put, things
+
+Open = Callable[[], Database]
+
+
+@pytest.fixture
+def connect(database_url: str) -> Iterator[Open]:
+    """Return a function that opens one connection more to the same database."""
+    opened: list[Database] = []
+
+    def another() -> Database:
+        opened.append(things(database_url))
+        return opened[-1]
+
+    yield another
+    for one in opened:
+        one.close()
+
+
+@pytest.fixture
+def db(connect: Open) -> Database:
+    return connect()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Connections that are opened from now on wait 0.2 s for a lock."""
+    for adapter in (sqlite, postgresql):
+        monkeypatch.setattr(adapter, "LOCK_WAIT_MS", 200)
+
+
+def test_what_a_transaction_wrote_is_there_for_others_when_it_has_ended(db: Database, connect: Open) -> None:
+    other = connect()
+    with db.transaction() as tx:
+        tx.insert(THINGS, [("a", "apple", 1)])
+        assert everything(other) == []
+    assert everything(other) == [("a", "apple", 1)]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_a_transaction_that_ends_with_an_exception_has_never_been(db: Database, error: type[BaseException]) -> None:
+    with pytest.raises(error), db.transaction() as tx:
+        tx.insert(THINGS, [("a", "apple", 1)])
+        raise error
+    assert everything(db) == []
+    put(db, ("b", "still works", 2))
+
+
+def test_load_returns_the_rows_that_exist_in_key_order_each_once(db: Database) -> None:
+    put(db, ("B", "x", 1), ("a", "y", 2), ("é", "z", 3), ("Z", "w", 4), ("other", "v", 5))
+    with db.transaction() as tx:
+        loaded = tx.load(THINGS, ["é", "a", "Z", "a", "nobody", "B"])
+    assert [row[0] for row in loaded] == sorted(["B", "a", "é", "Z"])
+
+
+def test_load_of_no_keys_returns_no_rows(db: Database) -> None:
+    put(db, ("a", "apple", 1))
+    with db.transaction() as tx:
+        assert tx.load(THINGS, []) == []
+
+
+def test_insert_and_update_of_no_rows_do_nothing(db: Database) -> None:
+    with db.transaction() as tx:
+        tx.insert(THINGS, [])
+        tx.update(THINGS, [])
+        tx.many("insert into things (id) values (?)", [])
+    assert everything(db) == []
+
+
+def test_a_key_that_is_there_already_is_a_lost_race_and_nothing_of_the_set_stays(db: Database) -> None:
+    put(db, ("b", "first", 1))
+    with pytest.raises(LostRace):
+        put(db, ("a", "new", 2), ("b", "second", 3))
+    assert everything(db) == [("b", "first", 1)]
+
+
+def test_a_violated_check_is_no_lost_race(db: Database) -> None:
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
+        put(db, ("a", "unlucky", 13))
+    assert everything(db) == []
+
+
+def test_a_mistake_in_a_statement_is_not_taken_for_an_outage(db: Database) -> None:
+    with pytest.raises((sqlite3.Error, psycopg.ProgrammingError)), db.transaction() as tx:
+        tx.execute("update nothing_of_that_name set x = 1")
+
+
+def test_update_writes_all_columns_of_the_rows_with_these_keys_and_no_others(db: Database) -> None:
+    put(db, ("a", "apple", 1), ("b", "banana", 2), ("c", "cherry", 3))
+    with db.transaction() as tx:
+        tx.update(THINGS, [("a", None, 10), ("c", "cranberry", 30)])
+    assert everything(db) == [("a", None, 10), ("b", "banana", 2), ("c", "cranberry", 30)]
+
+
+VALUES = [
+    ("quotes ' \" and \\ backslash", "it's \"quoted\" -- '; drop table things; --", 0),
+    ("unicode 漢字 🍏 é", "\u202e line\nbreak\ttab \x01", -1),
+    ("largest", "percent %s ? {x} $1", 2**63 - 1),
+    ("smallest", "", -(2**63)),
+    ("nothing", None, None),
+]
+
+
+@pytest.mark.parametrize("row", VALUES, ids=[row[0].split()[0] for row in VALUES])
+def test_every_value_comes_back_as_it_was_whichever_way_it_went_in(db: Database, row: Row) -> None:
+    put(db, row)
+    with db.transaction() as tx:
+        tx.execute("delete from things where id = ?", row[0])
+        assert tx.execute("insert into things (id, name, amount) values (?, ?, ?)", *row) == 1
+        tx.update(THINGS, [row])
+        assert tx.load(THINGS, [row[0]]) == [row]
+        assert tx.rows("select id, name, amount from things where id = ?", row[0]) == [row]
+
+
+def test_bytes_come_back_as_they_were(db: Database) -> None:
+    content = bytes(range(256)) * 4
+    with db.transaction() as tx:
+        tx.execute("insert into blobs (id, content) values (?, ?)", "a", content)
+        tx.many("insert into blobs (id, content) values (?, ?)", [("b", b""), ("c", b"\x00")])
+        assert tx.rows("delete from blobs where id = ? returning content", "a") == [(content,)]
+        assert tx.rows("select content from blobs order by id") == [(b"",), (b"\x00",)]
+
+
+def test_execute_says_how_many_rows_it_changed(db: Database) -> None:
+    put(db, ("a", "x", 1), ("b", "x", 2), ("c", "y", 3))
+    with db.transaction() as tx:
+        assert tx.execute("update things set amount = 0 where name = ?", "x") == 2
+        assert tx.execute("delete from things where name = ?", "nobody") == 0
+
+
+def test_a_snapshot_sees_one_moment_whatever_others_commit_meanwhile(db: Database, connect: Open) -> None:
+    other = connect()
+    put(db, ("a", "apple", 1))
+    with db.snapshot() as tx:
+        assert tx.load(THINGS, ["a"]) == [("a", "apple", 1)]
+        with other.transaction() as writing:
+            writing.update(THINGS, [("a", "changed", 2)])
+        put(other, ("b", "new", 3))
+        assert tx.load(THINGS, ["a", "b"]) == [("a", "apple", 1)]
+    assert everything(db) == [("a", "changed", 2), ("b", "new", 3)]
+
+
+def test_a_second_writer_waits_and_then_sees_what_the_first_one_wrote(db: Database, connect: Open) -> None:
+    put(db, ("a", "apple", 1))
+    second, asked = connect(), threading.Event()
+
+    def add() -> None:
+        asked.set()
+        with second.transaction() as tx:
+            ((key, name, amount),) = tx.load(THINGS, ["a"])
+            tx.update(THINGS, [(key, name, amount + 1)])
+
+    with ThreadPoolExecutor() as pool:
+        with db.transaction() as tx:
+            ((key, name, amount),) = tx.load(THINGS, ["a"])
+            adding = pool.submit(add)
+            asked.wait(10)
+            with pytest.raises(TimeoutError):
+                adding.result(timeout=0.2)
+            tx.update(THINGS, [(key, name, amount + 1)])
+        adding.result(timeout=10)
+    assert everything(db) == [("a", "apple", 3)]
+
+
+def test_a_writer_that_waits_too_long_is_told_so_and_can_try_again(
+    db: Database, impatient: None, connect: Open
+) -> None:
+    put(db, ("a", "apple", 1))
+    second = connect()
+    with db.transaction() as tx:
+        tx.load(THINGS, ["a"])
+        with pytest.raises(Unavailable), second.transaction() as late:
+            late.load(THINGS, ["a"])
+    with second.transaction() as tx:
+        assert tx.load(THINGS, ["a"]) == [("a", "apple", 1)]
+
+
+def test_of_two_that_insert_the_same_key_at_once_one_loses_the_race(db: Database, connect: Open) -> None:
+    first, second = db, connect()
+    assert everything(second) == everything(first) == []
+    barrier = threading.Barrier(2)
+
+    def insert(one: Database) -> str:
+        barrier.wait(10)
+        try:
+            with one.transaction() as tx:
+                assert tx.load(THINGS, ["a"]) in ([], [("a", "same", 1)])
+                tx.insert(THINGS, [("a", "same", 1)])
+        except LostRace:
+            return "lost"
+        return "won"
+
+    with ThreadPoolExecutor() as pool:
+        assert sorted(pool.map(insert, [first, second])) == ["lost", "won"]
+
+
+def test_workers_that_start_at_the_same_moment_agree_on_one_new_database(connect: Open) -> None:
+    starting = [connect() for _ in range(6)]
+    barrier = threading.Barrier(len(starting))
+
+    def use(one: Database) -> list[Row]:
+        barrier.wait(10)
+        return everything(one)
+
+    with ThreadPoolExecutor(len(starting)) as pool:
+        assert list(pool.map(use, starting)) == [[]] * len(starting)
+
+
+def test_it_can_be_used_again_after_close(db: Database) -> None:
+    put(db, ("a", "apple", 1))
+    db.close()
+    db.close()
+    assert everything(db) == [("a", "apple", 1)]
+
+
+@pytest.mark.parametrize("url", ["mysql://localhost/x", "sqlite://x.db", "sqlite:///", "", "order.db"])
+def test_a_url_of_neither_kind_is_refused(url: str) -> None:
+    with pytest.raises(NotOurs, match="neither"):
+        things(url)
