@@ -18,7 +18,7 @@ from choreography.check.report import as_json as report_as_json
 from choreography.check.report import as_text, truncation
 from choreography.check.rules import CLOCK_SKEW_MS, Rules
 from choreography.check.stores import NotThere, Stores
-from choreography.cluster import Cluster, client_config
+from choreography.cluster import BadConfiguration, Cluster, Unreachable, client_config
 from eventbus import Codec, Unavailable, cli
 from eventbus.database import NotOurs
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
@@ -30,7 +30,11 @@ from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 SERVICES = (OrderService, PaymentService, InventoryService)
-CANNOT_CHECK = (NotThere, TopicsMissing, LogMoved, NotOurs, Unavailable, UnknownSchema, RegistryUnavailable, BadGateway)
+CANNOT_CHECK = (
+    *(NotThere, NotOurs, Unavailable, BadGateway),
+    *(Unreachable, BadConfiguration, TopicsMissing, LogMoved),
+    *(UnknownSchema, RegistryUnavailable),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,5 +34,5 @@ class Flow:
         return cls({topic: frozenset(of) for topic, of in causes.items()}, answers)
 
     def effects_first(self) -> list[str]:
-        """Return every topic, each before the topics of its causes. Raises graphlib.CycleError if there is no such order."""
+        """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order."""
         return list(TopologicalSorter(self.causes).static_order())[::-1]

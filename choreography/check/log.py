@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id
@@ -13,6 +14,15 @@ from choreography.check.records import Ends, Lane, records
 from choreography.cluster import ANSWER_SECONDS, Cluster
 from eventbus import Codec, Event, PoisonRecord
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
+
+ELECTING = {
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.OFFSET_NOT_AVAILABLE,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+}
+"""A partition that was just made or has just moved answers so; it will answer in a moment."""
+ELECTION_SECONDS = 0.1
 
 
 class TopicsMissing(LookupError):
@@ -61,15 +71,19 @@ class EventTopics:
     def _positions(self, which: OffsetSpec) -> Ends:
         return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which).items()}
 
-    def _ask(self, lanes: Iterable[Lane], which: OffsetSpec) -> Ends:
-        asked = {TopicPartition(*lane): which for lane in lanes}
-        try:
-            answers = self._cluster.admin.list_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
-            )
-            return {(lane.topic, lane.partition): answer.result().offset for lane, answer in answers.items()}
-        except KafkaException as error:
-            raise self._cluster.unreachable(error) from error
+    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec) -> Ends:
+        give_up = time.monotonic() + ANSWER_SECONDS
+        while True:
+            asked = {TopicPartition(*lane): which for lane in lanes}
+            try:
+                answers = self._cluster.admin.list_offsets(
+                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
+                )
+                return {(lane.topic, lane.partition): answer.result().offset for lane, answer in answers.items()}
+            except KafkaException as error:
+                if error.args[0].code() not in ELECTING or time.monotonic() > give_up:
+                    raise self._cluster.unreachable(error) from error
+                time.sleep(ELECTION_SECONDS)
 
 
 def _fact(message: Any, event: Event, order_id: str, before: Ends) -> EventFact:

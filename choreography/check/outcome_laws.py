@@ -103,14 +103,15 @@ def open_because(saga: Saga, rules: Rules) -> str | None:
         return "it is pending"
     if rules.lacks(saga, LAST_EVENTS[saga.order.status]):
         return f"{LAST_EVENTS[saga.order.status]} is not published yet"
-    return "its refund is outstanding" if _refund_is_outstanding(saga) else None
+    return "its refund is outstanding" if _refund_is_outstanding(saga, rules) else None
 
 
-def _refund_is_outstanding(saga: Saga) -> bool:
+def _refund_is_outstanding(saga: Saga, rules: Rules) -> bool:
     if saga.status("order") != "cancelled" or (saga.order is not None and saga.order.refunded):
         return False
-    unpublished = saga.status("payment") == "refunded" and not saga.has(PaymentRefunded.topic)
-    return saga.status("payment") == "charged" or saga.net > 0 or (unpublished and saga.charged > 0)
+    payment = saga.status("payment")
+    unannounced = payment == "refunded" and rules.lacks(saga, PaymentRefunded.topic)
+    return payment == "charged" or saga.charged > 0 or unannounced
 
 
 def _money_is_settled(saga: Saga) -> bool:

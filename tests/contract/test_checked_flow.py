@@ -1,0 +1,40 @@
+"""What `saga check` takes for the choreography is what the services declare."""
+
+from __future__ import annotations
+
+from choreography.check.command import SERVICES
+from choreography.check.flow import Flow
+from choreography.check.log_laws import REQUIRES
+from choreography.check.state_laws import ORIGINS, TRACES
+from schemas import EVENTS
+from tests.support.saga_model import FLOW
+
+DECLARED = Flow.of(SERVICES)
+
+
+def test_the_model_of_the_laws_tests_follows_the_declared_flow():
+    """Each event has the causes, and each reaction the alternatives, that the handlers' signatures name."""
+    assert DECLARED.causes == FLOW.causes
+    for topic, answers in DECLARED.answers.items():
+        assert set(answers) - {frozenset()} == set(FLOW.answers.get(topic, ()))
+
+
+def test_every_event_is_checked_against_a_database_and_every_published_state_against_an_event():
+    """No event is without the state it tells of, and no state is announced by an event that nobody publishes."""
+    topics = {event.topic for event in EVENTS}
+    assert set(DECLARED.causes) == topics
+    assert set(TRACES) == topics - {"order.created"}
+    assert {origin.announced_by for origin in ORIGINS.values()} - {None} == set(TRACES)
+
+
+def test_what_an_event_requires_is_upstream_of_it():
+    """What must have been published before an event is read after it: it is among its causes, or theirs."""
+    order = DECLARED.effects_first()
+    for topic, required in REQUIRES.items():
+        ancestors, to_see = set(), [topic]
+        while to_see:
+            causes = DECLARED.causes[to_see.pop()] - ancestors
+            ancestors |= causes
+            to_see += causes
+        assert set(required) <= ancestors
+        assert all(order.index(topic) < order.index(needed) for needed in required)

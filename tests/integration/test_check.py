@@ -1,0 +1,162 @@
+"""`saga check` reads what is there, all of it and nothing else, and says so in its exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from choreography.check import check_command
+from eventbus.log import Output
+from schemas import EVENTS
+from tests.support.admin import Admin
+from tests.support.kafka_node import Broker
+from tests.support.saga_model import CHARGED, CREATED, PARTITIONS, RESERVED, World
+from tests.support.written_saga import Places, Publisher, write_stores
+
+TOPICS = [event.topic for event in EVENTS]
+
+
+class Written:
+    """A finished saga of twelve orders, in databases and on topics of its own."""
+
+    def __init__(self, places: Places) -> None:
+        self.places, self.world = places, World(Random(3), 12)
+        self.world.finish()
+        write_stores(self.world, places)
+        self.publisher = Publisher(places.bootstrap_servers)
+        self.lies = self.publisher.history(self.world)
+        self.confirmed = next(o for o in self.world.orders.values() if o.status == "confirmed" and o.total > 0)
+
+    def event(self, topic: str) -> tuple[Output, int]:
+        """Return an event of the confirmed order as it was published, and its partition."""
+        lanes = (lane for (name, _), lane in self.world.log.items() if name == topic)
+        fact = next(e for lane in lanes for e in lane if e.order_id == self.confirmed.order_id)
+        return self.publisher.output(fact, self.lies), fact.partition
+
+    def check(self, *arguments: str) -> Result:
+        return CliRunner().invoke(check_command, [*arguments], env=self.places.environment)
+
+    def report(self, *arguments: str) -> dict[str, Any]:
+        result = self.check("--json", *arguments)
+        report: dict[str, Any] = json.loads(result.stdout)
+        assert result.exit_code == bool(report["violations"])
+        return report
+
+
+@pytest.fixture
+def places(fresh_broker: Broker, tmp_path: Path) -> Iterator[Places]:
+    admin = Admin(fresh_broker.bootstrap_servers)
+    admin.create(TOPICS, PARTITIONS)
+    yield Places(tmp_path, fresh_broker.bootstrap_servers)
+    admin.remove(TOPICS)
+
+
+@pytest.fixture
+def written(places: Places) -> Written:
+    return Written(places)
+
+
+def test_a_correct_history_is_clean(written):
+    """Markers, aborted and open transactions, and records that are no events change nothing."""
+    events = len(written.lies)
+    created, partition = written.event(CREATED)
+    written.publisher.publish(created, partition, commit=False)
+    for value in (None, b"", b"{}", created.value[:-1], created.value + b"\0", b"\0\0\0\x03\xe7" + created.value[5:]):
+        written.publisher.publish(created._replace(value=value), partition)
+    written.publisher.publish(created._replace(key=b"another"), partition)
+    written.publisher.begin(created, partition)
+    report = written.report("--quiescent")
+    written.publisher.abort()
+    assert report["violations"] == []
+    assert (report["orders"], report["open"], report["events"], report["undecodable"]) == (12, 0, events, 7)
+    assert report["truncated"] == {}
+
+
+def test_what_is_broken_is_named_for_people_with_its_law_its_order_and_where_to_look(written):
+    """A second charge on the log is found, and its records are addressed by topic, partition and offset."""
+    charged, partition = written.event(CHARGED)
+    address = written.publisher.publish(charged._replace(headers=[("ce_id", b"drawn")]), partition)
+    result = written.check()
+    assert result.exit_code == 1
+    for text in (f"event-id-follows-cause: order {written.confirmed.order_id}: the ce_id is 'drawn'", f"see {address}"):
+        assert text in result.stdout
+    assert {v["law"] for v in written.report()["violations"]} == {
+        "each-event-once",
+        "event-id-follows-cause",
+        "cause-is-legal",
+    }
+
+
+TAMPERED = [
+    ("confirmed-is-charged-once", "payment-service", "update payment set amount = 1 where order_id = ?"),
+    ("confirmed-is-reserved-once", "inventory-service", "update reservation set status = 'failed' where order_id = ?"),
+    ("event-has-its-state", "order-service", "update orders set status = 'pending' where order_id = ?"),
+    ("order-iff-order-created", "order-service", "delete from orders where order_id = ?"),
+]
+
+
+@pytest.mark.parametrize(("law", "service", "sql"), TAMPERED)
+def test_a_row_that_was_tampered_with_is_found(written, law, service, sql):
+    """What a database says is held against the log and the other databases."""
+    written.places.change(service, sql, written.confirmed.order_id)
+    assert (law, written.confirmed.order_id) in {(v["law"], v["order_id"]) for v in written.report()["violations"]}
+
+
+def test_stock_that_does_not_add_up_is_found_by_sku(written):
+    """Stock is held against the reservations of the same snapshot."""
+    written.places.change("inventory-service", "update stock set reserved = reserved - 1 where sku = 'cd-1'")
+    [violation] = written.report("--quiescent")["violations"]
+    assert (violation["law"], violation["order_id"]) == ("reserved-stock-adds-up", "")
+    assert violation["detail"].startswith("cd-1: ")
+
+
+def test_a_copy_on_the_log_is_a_violation_only_with_exactly_once_delivery(written):
+    """With at-least-once delivery the same ce_id with the same bytes may stand there twice."""
+    written.publisher.publish(*written.event(RESERVED))
+    assert [v["law"] for v in written.report("--quiescent")["violations"]] == ["each-event-once"]
+    assert written.report("--quiescent", "--delivery", "at-least-once")["violations"] == []
+
+
+def test_a_history_without_its_beginning_is_said_to_be_incomplete(written):
+    """Expired records are not called lost; that they are gone is said on stderr and in the report."""
+    last = max(at for at in written.lies.values() if at.topic == CREATED)
+    admin = AdminClient({"bootstrap.servers": written.places.bootstrap_servers})
+    cut = TopicPartition(CREATED, last.partition, last.offset + 1)
+    admin.delete_records([cut])[cut].result()
+    result = written.check("--quiescent", "--json")
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["violations"]) == (0, [])
+    assert report["truncated"] == {f"{CREATED}/{last.partition}": last.offset + 1}
+    assert f"INCOMPLETE HISTORY: {CREATED}/{last.partition} begins at {last.offset + 1}" in result.stderr
+
+
+def test_what_cannot_be_read_is_named_and_nothing_is_made(places):
+    """A missing database or ledger, missing topics, no broker: exit 1 with the reason, and no new file."""
+
+    def refusal() -> str:
+        result = CliRunner().invoke(check_command, env=places.environment)
+        assert (result.exit_code, result.stdout) == (1, "")
+        return result.stderr
+
+    assert "the database of orders is not at" in refusal()
+    assert list(places.folder.iterdir()) == []
+    write_stores(World(Random(0), 0), places)
+    Admin(places.bootstrap_servers).remove([CREATED])
+    assert f"the topics {CREATED} do not exist: `saga topics create` makes them" in refusal()
+    (places.folder / "provider.db").unlink()
+    assert "the provider's ledger is not at" in refusal()
+
+
+def test_an_empty_saga_is_clean(places):
+    """No orders break no law."""
+    write_stores(World(Random(0), 0), places)
+    result = CliRunner().invoke(check_command, ["--quiescent"], env=places.environment)
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "clean")
