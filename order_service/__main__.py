@@ -238,7 +238,10 @@ def _open(url: str) -> Iterator[Database]:
 def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
     """Show a bar on a terminal; its end is not known for a pipe."""
     console = Console(stderr=True)
-    size = os.fstat(file.fileno()).st_size if file.seekable() else None
+    size = None
+    if file.seekable():
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
     with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task("placing orders", total=size)
         yield lambda count: progress.advance(task, count)

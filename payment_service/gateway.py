@@ -94,7 +94,7 @@ class SimulatedProvider:
     """
 
     def __init__(self, path: str, behaviour: Behaviour = PERFECT) -> None:
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._ledger = Ledger(path, behaviour.decline_above)
         self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
         self._calls: deque[_Call] = deque()
@@ -125,7 +125,7 @@ class SimulatedProvider:
         self._ledger.close()
 
     def _ask(self, request: Request) -> Answer:
-        behaviour = self._behaviour
+        behaviour = self.behaviour
         if behaviour.latency_ms:
             time.sleep(behaviour.latency_ms / 1000)
         if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:

@@ -1,0 +1,12 @@
+"""The laws of the order service on a database hold on PostgreSQL as they do on SQLite."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.unit.test_order_service import *  # noqa: F403 - the same laws on the other database
+
+
+@pytest.fixture
+def database_url(postgres_url):
+    return postgres_url

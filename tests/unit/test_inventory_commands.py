@@ -1,0 +1,128 @@
+"""inventory-service at the command line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from eventbus.database import connect
+from inventory_service.__main__ import main
+from inventory_service.repository import SCHEMA
+from inventory_service.service import InventoryService
+from schemas import Item, OrderCreated, PaymentCharged
+from tests.support.stepping import deliver
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INVENTORY_SERVICE_DATABASE", raising=False)
+    return lambda *arguments, **settings: CliRunner().invoke(main, arguments, **settings)
+
+
+def reserve(*items):
+    service, url = InventoryService(), "sqlite:///inventory_service.db"
+    with closing(connect(url, service=InventoryService.name, schema=SCHEMA)) as database:
+        order = OrderCreated("o", "customer", 1, "USD", tuple(Item(sku, quantity) for sku, quantity in items))
+        deliver(service, database, order, PaymentCharged("o", "p", 1, "USD"))
+
+
+def shown(run):
+    return json.loads(run("stock", "show", "--json").stdout)
+
+
+def test_stock_is_set_and_shown(run):
+    """The keys are those that scripts know; setting again replaces the count."""
+    assert run("stock", "set", "b", "5").exit_code == 0
+    assert run("stock", "set", "a", "1").exit_code == 0
+    assert run("stock", "set", "b", "7").exit_code == 0
+    assert shown(run) == [{"sku": "a", "on_hand": 1, "reserved": 0}, {"sku": "b", "on_hand": 7, "reserved": 0}]
+    assert [line.split() for line in run("stock", "show").stdout.splitlines()[1:]] == [["1", "0", "a"], ["7", "0", "b"]]
+
+
+def test_stock_is_never_set_below_what_is_set_aside(run):
+    """One line says how many are set aside; nothing changes."""
+    run("stock", "set", "a", "5")
+    reserve(("a", 3))
+    result = run("stock", "set", "a", "2")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "error: 3 of a are set aside for orders: there cannot be only 2 on hand\n"
+    assert shown(run) == [{"sku": "a", "on_hand": 5, "reserved": 3}]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (["a", "--", "-1"], "-1 of a on hand must be 0 to"),
+        (["a", "x"], "'x' is not a valid integer"),
+        (["a", "9999999999999"], "must be 0 to 1000000000000"),
+        (["", "1"], "sku '' must be 1 to 200"),
+        (["x" * 201, "1"], "must be 1 to 200 printable characters"),
+    ],
+)
+def test_bad_counts_are_refused(run, arguments, error):
+    """Usage errors end with exit code 2 and name the value."""
+    result = run("stock", "set", *arguments)
+    assert result.exit_code == 2
+    assert error in result.stderr
+    assert shown(run) == []
+
+
+def test_a_file_of_counts_is_loaded_whole(run):
+    """CSV and JSON lines, blank lines and quoted fields."""
+    text = 'a,1\n\n"b,c", 2\r\n{"sku": "d", "on_hand": 3}\n'
+    assert run("stock", "load", "-", input=text).stdout == "3 articles counted\n"
+    assert [(article["sku"], article["on_hand"]) for article in shown(run)] == [("a", 1), ("b,c", 2), ("d", 3)]
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        (b"b", "'b' is not SKU,QUANTITY"),
+        (b"b,1,2", "is not SKU,QUANTITY"),
+        (b"b,x", "'b,x' is not SKU,QUANTITY"),
+        (b"b,-1", "'b,-1' is not SKU,QUANTITY"),
+        (b"b,1.5", "is not SKU,QUANTITY"),
+        (b",1", "sku '' must be"),
+        (b'"b,1', "unexpected end of data"),
+        (b"a,2", "a stands there twice"),
+        (b'{"sku": "b"}', 'is not {"sku": "CD-04", "on_hand": 100}'),
+        (b'{"sku": "b", "on_hand": "1"}', 'is not {"sku": "CD-04", "on_hand": 100}'),
+        (b'{"sku": "b", "on_hand": -1}', "-1 of b on hand must be"),
+        (b'{"sku": ', "Expecting value"),
+        (b"\xff,1", "can't decode"),
+    ],
+)
+def test_one_bad_line_loads_nothing_and_is_named(run, line, error):
+    """All articles of the file, or none."""
+    result = run("stock", "load", "-", input=b"a,1\n" + line + b"\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: line 2: ")
+    assert error in result.stderr
+    assert shown(run) == []
+
+
+def test_a_reservation_is_shown(run):
+    """Status, items and what is missing; an unknown order ends with exit code 1."""
+    reserve(("a", 3))
+    reservation = json.loads(run("show", "o", "--json").stdout)
+    assert reservation == {
+        "order_id": "o",
+        "status": "failed",
+        "items": [{"sku": "a", "quantity": 3}],
+        "error": "out of stock: a is not a known article",
+    }
+    assert "status  failed" in run("show", "o").stdout
+    unknown = run("show", "nobody")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert unknown.stderr == "error: inventory knows no order nobody in sqlite:///inventory_service.db\n"
+
+
+def test_every_command_helps_with_an_example():
+    """--help of each command shows how it is called."""
+    for path in (["run"], ["show"], ["stock", "set"], ["stock", "load"], ["stock", "show"]):
+        text = CliRunner().invoke(main, [*path, "--help"]).stdout
+        assert f"Example: inventory-service {' '.join(path)}" in " ".join(text.split())
