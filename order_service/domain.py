@@ -121,5 +121,6 @@ def _known(order: Progress | None) -> Progress:
 
 
 def _for_people(reason: str) -> str:
-    """Return a text that every database takes: PostgreSQL keeps no NUL."""
-    return reason.replace("\0", " ")[:MAX_REASON]
+    """Return a text that every database and terminal takes: PostgreSQL keeps no NUL."""
+    shown = reason if reason.isprintable() else "".join(c if c.isprintable() else " " for c in reason)
+    return shown[:MAX_REASON]
