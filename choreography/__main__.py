@@ -8,6 +8,7 @@ from choreography.broker import broker_command
 from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.decode import decode_command
+from choreography.demo import demo_command
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.schemas_commands import schemas_group
 from choreography.tail import tail_command
@@ -38,7 +39,7 @@ def main() -> None:
     """
 
 
-for command in (topics_group, broker_command, tail_command, decode_command, schemas_group, check_command):
+for command in (demo_command, topics_group, broker_command, tail_command, decode_command, schemas_group, check_command):
     main.add_command(command)
 
 

@@ -1,0 +1,116 @@
+"""`saga demo`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+
+from choreography.demo.place import InUse, Place, embedded, real
+from choreography.demo.plan import DECLINE_ABOVE, Plan, make_plan
+from choreography.demo.run import Run, Stuck
+from choreography.demo.story import examples, print_outcomes, print_path, surprises
+from choreography.demo.workers import WorkerDied, Workers, without_settings
+from choreography.quiet import ends_quietly
+from eventbus import cli
+
+PLAIN_WIDTH = 140
+CHECK_SECONDS = 15.0
+
+
+@click.command("demo")
+@click.option("--orders", type=click.IntRange(1, 100_000), default=50, help="How many are placed.")
+@click.option("--decline", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that the provider declines.")
+@click.option(
+    "--short", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that are paid, then lack stock."
+)
+@click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
+@click.option("--bootstrap-servers", help="A real broker, exactly-once.  [default: a broker inside this process]")
+@cli.kafka_config
+def demo_command(orders: int, decline: float, short: float, seed: int, **where: Any) -> None:
+    """Show the whole saga: a broker, the three workers as processes, and orders that move from event to event.
+
+    Everything is in a temporary folder, and gone at the end. On a real broker the saga's topics must be missing or
+    empty; at the end they are as they were before. KAFKA_BOOTSTRAP_SERVERS is not looked at.
+
+    Example: saga demo --orders 200 --decline 0.1 --short 0.3 --seed 7
+    """
+    if decline + short > 1:
+        raise click.UsageError(f"--decline {decline:g} and --short {short:g} are more than all orders together")
+    plan = make_plan(orders, decline, short, seed)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=PLAIN_WIDTH)
+    with ends_quietly(), _stoppable():
+        try:
+            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
+        except (InUse, Stuck, WorkerDied) as error:
+            cli.fail(str(error))
+
+
+def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str]) -> None:
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
+        place = stack.enter_context(real(bootstrap_servers, kafka_config) if bootstrap_servers else embedded())
+        gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}"
+        options = [*place.options(), "--log-format", "json", "--instance", folder.name]
+        run = stack.enter_context(Run.prepared(plan, folder, place))
+        workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
+        history = run.watch(workers, console)
+        found = run.orders()
+        print_outcomes(console, found, history)
+        for order_id in examples(history):
+            print_path(console, history, order_id)
+        wrong = surprises(plan, found, history)
+        clean = _check(console, folder, place, gateway)
+    for surprise in wrong:
+        click.echo(f"error: {surprise}", err=True)
+    if wrong or not clean:
+        sys.exit(1)
+
+
+def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
+    """Run `saga check --quiescent`; for some seconds again, because the last effects follow the last event."""
+    databases = [
+        f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in ("order", "payment", "inventory")
+    ]
+    command = [sys.executable, "-m", "choreography", "check", "--quiescent", *databases, "--gateway", gateway]
+    until = time.monotonic() + CHECK_SECONDS
+    while True:
+        done = subprocess.run(  # noqa: S603 - our own module
+            [*command, *place.options()], env=without_settings(), capture_output=True, text=True, check=False
+        )
+        if done.returncode == 0 or time.monotonic() > until:
+            break
+        time.sleep(0.2)
+    console.print("saga check --quiescent", style="bold")
+    console.out(done.stdout, done.stderr, sep="")
+    return done.returncode == 0
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, let nothing disturb it."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,98 @@
+"""What the log says happened, order by order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from choreography.decode import Decoder, Undecodable
+from eventbus.log import Record
+from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
+
+
+class Step(NamedTuple):
+    """One event of an order, as it lies in the log; `cause` is the address of the record that it answers."""
+
+    event: str
+    at_ms: int
+    address: str
+    cause: str | None
+    source: str
+    values: dict[str, Any]
+
+
+class History:
+    """Every order's events, in the order in which they were read; an event that is on the log again counts once."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self._decoder = decoder
+        self._seen: set[str] = set()
+        self._finished: set[str] = set()
+        self.orders: dict[str, list[Step]] = {}
+
+    def add(self, records: Iterable[Record]) -> list[tuple[str, Step]]:
+        """Take records in; return what is new, as pairs of order id and step, by time."""
+        new = []
+        for record in sorted(records, key=lambda record: record.timestamp_ms):
+            headers = {name: content.decode(errors="replace") for name, content in record.headers}
+            event_id = headers.get("ce_id", record.address)
+            if event_id in self._seen:
+                continue
+            self._seen.add(event_id)
+            try:
+                values = self._decoder.decode(record.value)
+            except Undecodable as error:
+                values = {"error": str(error)}
+            cause, source = headers.get("ce_causationid"), headers.get("ce_source", "?")
+            step = Step(record.partition.topic, record.timestamp_ms, record.address, cause, source, values)
+            order_id = (record.key or b"").decode(errors="replace")
+            steps = self.orders.setdefault(order_id, [])
+            steps.append(step)
+            if _is_finished(steps):
+                self._finished.add(order_id)
+            new.append((order_id, step))
+        return new
+
+    def state(self, order_id: str) -> str:
+        """Return the event that says most about how far an order has come."""
+        events = {step.event for step in self.orders.get(order_id, ())}
+        return next((topic for topic in _FURTHEST_FIRST if topic in events), "")
+
+    def states(self) -> Counter[str]:
+        """Return how many orders are how far."""
+        return Counter(map(self.state, self.orders))
+
+    def finished(self) -> int:
+        """Return of how many orders the saga has ended, with the money where it belongs."""
+        return len(self._finished)
+
+    def path(self, order_id: str) -> list[Step]:
+        """Return the events of an order, causes before effects."""
+        left = sorted(self.orders[order_id], key=lambda step: step.at_ms)
+        path: list[Step] = []
+        while left:
+            waiting = {step.address for step in left}
+            step = next((step for step in left if step.cause not in waiting), left[0])
+            left.remove(step)
+            path.append(step)
+        return path
+
+
+def _is_finished(steps: list[Step]) -> bool:
+    events = {step.event for step in steps}
+    if OrderCancelled.topic in events:
+        return PaymentFailed.topic in events or PaymentRefunded.topic in events
+    return OrderConfirmed.topic in events
+
+
+_FURTHEST_FIRST = (
+    OrderConfirmed.topic,
+    PaymentRefunded.topic,
+    OrderCancelled.topic,
+    "inventory.reserved",
+    "inventory.reservation.failed",
+    "payment.failed",
+    PaymentCharged.topic,
+    OrderCreated.topic,
+)

@@ -1,0 +1,107 @@
+"""Where the demo takes place: a broker of its own, or a real one, which is left as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
+
+from choreography.cluster import ANSWER_SECONDS, Cluster
+from choreography.demo.workers import MODULES
+from choreography.topics import BROKERS_DEFAULT, FAILED, create, extents
+from choreography.topics_file import Topic, read_topics
+from eventbus.embedded import EmbeddedBroker
+
+PARTITIONS = 4
+EAGER = {"fetch.wait.max.ms": "10"}
+"""The embedded broker answers a fetch that found nothing only when its time is over, so that time has to be short."""
+
+
+class InUse(RuntimeError):
+    """The broker has orders or workers of its own; the demo would get mixed up with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A broker with the saga's topics, empty."""
+
+    bootstrap_servers: str
+    delivery: str
+    kafka_config: Mapping[str, str]
+
+    def options(self) -> list[str]:
+        """Return how a command is told to use this broker."""
+        pairs = [f"{name}={value}" for name, value in self.kafka_config.items()]
+        config = [argument for pair in pairs for argument in ("--kafka-config", pair)]
+        return ["--bootstrap-servers", self.bootstrap_servers, "--delivery", self.delivery, *config]
+
+
+@contextmanager
+def embedded() -> Iterator[Place]:
+    """Run a broker inside this process."""
+    with EmbeddedBroker([topic.name for topic in read_topics()], partitions=PARTITIONS) as broker:
+        yield Place(broker.bootstrap_servers, "at-least-once", EAGER)
+
+
+@contextmanager
+def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Place]:
+    """Use a broker that runs already; raises InUse unless the saga's topics are empty or missing and nobody reads them.
+
+    At the end the topics are deleted, and made again if they were there: workers would refuse topics whose cursors
+    belong to databases that are gone.
+    """
+    cluster = Cluster(bootstrap_servers, kafka_config)
+    topics = read_topics()
+    _refuse_orders(cluster, topics)
+    _refuse_workers(cluster)
+    found = _describe(cluster, topics)
+    failed = [finding for finding in create(cluster, topics, PARTITIONS, BROKERS_DEFAULT) if finding.status == FAILED]
+    if failed:
+        raise InUse(f"the topic {failed[0].topic} cannot be made: {failed[0].detail}")
+    try:
+        yield Place(bootstrap_servers, "exactly-once", kafka_config)
+    finally:
+        _wait(cluster.admin.delete_topics([topic.name for topic in topics], operation_timeout=ANSWER_SECONDS))
+        if found:
+            _wait(cluster.admin.create_topics(found, operation_timeout=ANSWER_SECONDS))
+
+
+def _refuse_orders(cluster: Cluster, topics: list[Topic]) -> None:
+    for topic, parts in extents(cluster, [topic.name for topic in topics]).items():
+        if used := sum(part.end - part.start for part in parts):
+            raise InUse(
+                f"the topic {topic} is not empty ({used} offsets taken): the demo wants a broker without orders"
+            )
+
+
+def _refuse_workers(cluster: Cluster) -> None:
+    for group, future in cluster.admin.describe_consumer_groups(list(MODULES), request_timeout=ANSWER_SECONDS).items():
+        try:
+            members = future.result().members
+        except KafkaException:
+            continue
+        if members:
+            raise InUse(f"{len(members)} workers of {group} are members of its group on this broker: stop them first")
+
+
+def _describe(cluster: Cluster, topics: list[Topic]) -> list[NewTopic]:
+    """Return what it takes to make the topics that are there once more, just as they are."""
+    there = cluster.partitions()
+    names = [topic.name for topic in topics if topic.name in there]
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
+    configs = cluster.admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
+    described = []
+    for resource, future in configs.items():
+        own = {n: e.value for n, e in future.result().items() if e.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value}
+        parts = there[resource.name]
+        described.append(NewTopic(resource.name, len(parts), len(parts[0].replicas), config=own))
+    return described
+
+
+def _wait(futures: Mapping[str, Any]) -> None:
+    for future in futures.values():
+        future.result()

@@ -1,0 +1,66 @@
+"""Which orders are placed, and how each of them has to end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Literal, NamedTuple
+
+from order_service.domain import Items, OrderRequest
+
+Ending = Literal["confirmed", "declined", "short"]
+
+DECLINE_ABOVE = 20_000
+"""Minor units: the demo's payment provider refuses every charge above."""
+PRICES = {"MUG-BLUE": 1_250, "PEN-BLACK": 390, "NOTEBOOK-A5": 875, "LAMP-DESK": 3_495, "SOCKS-WOOL": 1_690}
+RARE, GONE = "PRINT-SIGNED", "POSTER-1977"
+"""The article of which one is left, and the one that inventory has never heard of."""
+RARE_PRICE = 2_500
+
+
+class Plan(NamedTuple):
+    """The orders by their request ids, how each has to end, and what is in stock before."""
+
+    requests: list[OrderRequest]
+    endings: dict[str, Ending]
+    stock: dict[str, int]
+
+
+def make_plan(orders: int, decline: float, short: float, seed: int) -> Plan:
+    """Return a plan in which these shares (0 to 1, together at most 1) are declined and lack stock.
+
+    The same numbers and the same seed make the same plan. An order that is short is charged first, so it is refunded.
+    """
+    chance = Random(seed)  # noqa: S311 - a demo, not a secret
+    declined, lacking = round(orders * decline), round(orders * short)
+    confirmed = max(0, orders - declined - lacking)
+    shares: list[tuple[Ending, int]] = [("declined", declined), ("short", lacking), ("confirmed", confirmed)]
+    endings = [ending for ending, count in shares for _ in range(count)][:orders]
+    chance.shuffle(endings)
+    requests = [_request(chance, f"demo-{number}", ending) for number, ending in enumerate(endings, start=1)]
+    wanted = Counter[str]()
+    for request in requests:
+        wanted.update(dict(request.items))
+    stock = {sku: wanted[sku] for sku in PRICES} | {RARE: 1}
+    return Plan(requests, {str(r.request_id): e for r, e in zip(requests, endings, strict=True)}, stock)
+
+
+def _request(chance: Random, request_id: str, ending: Ending) -> OrderRequest:
+    items = dict(_items(chance))
+    total = sum(PRICES[sku] * quantity for sku, quantity in items.items())
+    if ending == "declined":
+        total = DECLINE_ABOVE + chance.randrange(1, 10_000)
+    elif ending == "short":
+        items[chance.choice((RARE, GONE))] = quantity = chance.randint(2, 3)
+        total += RARE_PRICE * quantity
+    return OrderRequest(f"customer-{chance.randint(1, 30)}", total, "USD", _as_items(items), request_id)
+
+
+def _items(chance: Random) -> Iterator[tuple[str, int]]:
+    for sku in chance.sample(sorted(PRICES), chance.randint(1, 2)):
+        yield sku, chance.randint(1, 2)
+
+
+def _as_items(items: dict[str, int]) -> Items:
+    return tuple(items.items())
