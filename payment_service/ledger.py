@@ -166,7 +166,8 @@ class Ledger:
 
     def _charged(self, request: Request) -> _Line:
         if self._decline_above is not None and request.amount > self._decline_above:
-            why = f"declined: {request.amount} is above the limit of {self._decline_above} {request.currency}"
+            limit = f"{self._decline_above} minor units of {request.currency}"
+            why = f"declined: {request.amount} is above the limit of {limit}"
             return _Line(request, "declined", why)
         return _Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
 

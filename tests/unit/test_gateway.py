@@ -52,7 +52,7 @@ def test_amounts_above_the_limit_are_declined_and_move_nothing(provider):
     """The limit itself is still taken; a declined charge can be asked for again and given back: nothing moves."""
     assert isinstance(provider.charge("at", 10_000, "USD"), Charge)
     declined = provider.charge("above", 10_001, "USD")
-    assert declined == Declined("declined: 10001 is above the limit of 10000 USD")
+    assert declined == Declined("declined: 10001 is above the limit of 10000 minor units of USD")
     assert provider.charge("above", 10_001, "USD") == declined
     assert provider.refund("refund/above", "above", 10_001, "USD") == NothingTaken()
     assert provider.totals() == {"USD": (10_000, 0)}
