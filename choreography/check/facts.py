@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
+T = TypeVar("T", bound=Hashable)
 Items = tuple[tuple[str, int], ...]
 """(SKU, quantity) pairs."""
+
+
+@lru_cache(maxsize=65_536)
+def shared(value: T) -> T:
+    """Return one and the same value for equal ones: of what many facts say alike, memory holds one copy."""
+    return value
 
 
 class Address(NamedTuple):
@@ -147,10 +155,8 @@ class Saga:
     reservation: ReservationFact | None
     ledger: tuple[LedgerFact, ...]
     events: Sequence[EventFact]
-
-    def has(self, topic: str) -> bool:
-        """Return whether this event of the order is on the log."""
-        return any(event.topic == topic for event in self.events)
+    topics: frozenset[str]
+    """Which events of the order are on the log."""
 
     def status(self, store: str) -> str | None:
         """Return the status of the order's row in the store `order`, `payment` or `reservation`."""
@@ -183,11 +189,13 @@ class Facts:
         """Put the facts of each order together, one order at a time."""
         stores = (self.orders, self.payments, self.reservations, self.ledger, self.log.events)
         for order_id in dict.fromkeys(key for store in stores for key in store):
+            events = self.log.events.get(order_id, ())
             yield Saga(
                 order_id,
                 self.orders.get(order_id),
                 self.payments.get(order_id),
                 self.reservations.get(order_id),
                 self.ledger.get(order_id, ()),
-                self.log.events.get(order_id, ()),
+                events,
+                frozenset([event.topic for event in events]),
             )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from sys import intern
 from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id
+from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id, shared
 from choreography.check.records import Ends, Lane, records
 from choreography.cluster import ANSWER_SECONDS, Cluster
 from eventbus import Codec, Event, PoisonRecord
@@ -61,9 +62,8 @@ class EventTopics:
             except PoisonRecord:
                 undecodable += 1
                 continue
-            history = histories.setdefault(event.key, [])
-            order_id = history[0].order_id if history else event.key
-            history.append(_fact(message, event, order_id, before))
+            history = histories.setdefault(intern(event.key), [])
+            history.append(_fact(message, event, before))
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
         truncated = {lane: start for lane, start in starts.items() if start > 0}
         return LogFacts(histories, partitions, truncated, undecodable)
@@ -86,7 +86,7 @@ class EventTopics:
                 time.sleep(ELECTION_SECONDS)
 
 
-def _fact(message: Any, event: Event, order_id: str, before: Ends) -> EventFact:
+def _fact(message: Any, event: Event, before: Ends) -> EventFact:
     headers = dict(reversed(message.headers() or ()))  # of headers with one name the first counts
     cause = _address(headers.get("ce_causationid"))
     event_id = _text(headers.get("ce_id"))
@@ -95,7 +95,7 @@ def _fact(message: Any, event: Event, order_id: str, before: Ends) -> EventFact:
         topic=event.topic,
         partition=message.partition(),
         offset=offset,
-        order_id=order_id,
+        order_id=intern(event.key),
         cause=cause,
         event_id=None if event_id == made_id(event.topic, event.key, cause) else event_id,
         early=offset < before[event.topic, message.partition()],
@@ -113,7 +113,7 @@ def _address(cause: bytes | str | None) -> Address | None:
     parts = text.split("/")
     if len(parts) != 3 or not (parts[1].isdecimal() and parts[2].isdecimal()):  # noqa: PLR2004
         return Address(text, -1, -1)
-    return Address(parts[0], int(parts[1]), int(parts[2]))
+    return Address(shared(parts[0]), int(parts[1]), int(parts[2]))
 
 
 def _text(value: bytes | str | None) -> str:
@@ -123,7 +123,7 @@ def _text(value: bytes | str | None) -> str:
 def _body(event: Event) -> Placed | Money | None:
     if isinstance(event, OrderCreated):
         items = tuple((item.sku, item.quantity) for item in event.items)
-        return Placed(event.customer_id, event.total, event.currency, items)
+        return Placed(shared(event.customer_id), event.total, shared(event.currency), shared(items))
     if isinstance(event, (PaymentCharged, PaymentRefunded)):
-        return Money(event.payment_id, event.amount, event.currency)
+        return Money(event.payment_id, event.amount, shared(event.currency))
     return None

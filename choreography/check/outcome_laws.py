@@ -98,7 +98,7 @@ def all_is_finished(saga: Saga, rules: Rules) -> Iterator[Finding]:
 def open_because(saga: Saga, rules: Rules) -> str | None:
     """Return what an order still waits for; None when its saga has ended."""
     if saga.order is None:
-        return "its row is not there yet" if saga.has(OrderCreated.topic) else None
+        return "its row is not there yet" if OrderCreated.topic in saga.topics else None
     if saga.order.status == "pending":
         return "it is pending"
     if rules.lacks(saga, LAST_EVENTS[saga.order.status]):
@@ -117,7 +117,7 @@ def _refund_is_outstanding(saga: Saga, rules: Rules) -> bool:
 def _money_is_settled(saga: Saga) -> bool:
     """Nothing was ever charged, or it was given back before the provider was asked."""
     refunded = any(event.early for event in _of(saga, PaymentRefunded.topic))
-    return refunded or saga.status("payment") == "refunded" or saga.has(PaymentFailed.topic)
+    return refunded or saga.status("payment") == "refunded" or PaymentFailed.topic in saga.topics
 
 
 def _possible(saga: Saga, rules: Rules) -> list[tuple[list[tuple[int, str]], list[tuple[int, str]]]] | None:

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from sys import intern
 from typing import Any
 
-from choreography.check.facts import LedgerFact, OrderFact, PaymentFact, ReservationFact, StockFact
+from choreography.check.facts import LedgerFact, OrderFact, PaymentFact, ReservationFact, StockFact, shared
 from eventbus.database import Transaction, connect
 from eventbus.service import Service
 from inventory_service import repository as inventory_repository
 from inventory_service.service import InventoryService
 from order_service import repository as order_repository
+from order_service.domain import Order
 from order_service.service import OrderService
 from payment_service import repository as payment_repository
+from payment_service.domain import Payment
 from payment_service.gateway import open_gateway
 from payment_service.service import PaymentService
 
@@ -44,16 +47,13 @@ class Stores:
     def read_orders(self) -> dict[str, OrderFact]:
         """Return the orders by id."""
         with _snapshot(self.orders, OrderService, order_repository.SCHEMA) as tx:
-            return {
-                o.order_id: OrderFact(o.order_id, o.customer_id, o.total, o.currency, o.items, o.status, o.refunded)
-                for o in order_repository.all_orders(tx)
-            }
+            return {intern(order.order_id): _order(order) for order in order_repository.all_orders(tx)}
 
     def read_inventory(self) -> tuple[dict[str, ReservationFact], list[StockFact]]:
         """Return the reservations by order id, and the stock, as they were at one moment."""
         with _snapshot(self.inventory, InventoryService, inventory_repository.SCHEMA) as tx:
             reservations = {
-                r.order_id: ReservationFact(r.order_id, r.status, r.items)
+                intern(r.order_id): ReservationFact(intern(r.order_id), shared(r.status), shared(r.items))
                 for r in inventory_repository.all_reservations(tx)
             }
             stock = [StockFact(s.sku, s.on_hand, s.reserved) for s in inventory_repository.all_stock(tx)]
@@ -62,19 +62,34 @@ class Stores:
     def read_payments(self) -> dict[str, PaymentFact]:
         """Return the payments by order id."""
         with _snapshot(self.payments, PaymentService, payment_repository.SCHEMA) as tx:
-            return {
-                p.order_id: PaymentFact(p.order_id, p.payment_id, p.amount, p.currency, p.status)
-                for p in payment_repository.all_payments(tx)
-            }
+            return {intern(payment.order_id): _payment(payment) for payment in payment_repository.all_payments(tx)}
 
     def read_ledger(self) -> dict[str, tuple[LedgerFact, ...]]:
         """Return the provider's movements of money by order id."""
         movements: dict[str, tuple[LedgerFact, ...]] = {}
         with closing(open_gateway(self.gateway)) as provider:
             for entry in provider.entries():
-                fact = LedgerFact(entry.order_id, entry.kind, entry.amount, entry.currency)
-                movements[entry.order_id] = (*movements.get(entry.order_id, ()), fact)
+                order_id = intern(entry.order_id)
+                fact = LedgerFact(order_id, shared(entry.kind), entry.amount, shared(entry.currency))
+                movements[order_id] = (*movements.get(order_id, ()), fact)
         return movements
+
+
+def _order(order: Order) -> OrderFact:
+    return OrderFact(
+        intern(order.order_id),
+        shared(order.customer_id),
+        order.total,
+        shared(order.currency),
+        shared(order.items),
+        shared(order.status),
+        order.refunded,
+    )
+
+
+def _payment(payment: Payment) -> PaymentFact:
+    currency, status = shared(payment.currency), shared(payment.status)
+    return PaymentFact(intern(payment.order_id), payment.payment_id, payment.amount, currency, status)
 
 
 @contextmanager
