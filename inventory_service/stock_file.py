@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterable, Mapping
 
 from schemas import Item
 
 MAX_ON_HAND = 10**12
+QUANTITY = re.compile(r"\s*[0-9]{1,18}\s*")
 
 
 def checked(sku: str, on_hand: int) -> tuple[str, int]:
@@ -45,9 +47,9 @@ def _read_count(text: str, before: Mapping[str, int]) -> dict[str, int]:
 
 def _from_csv(text: str) -> tuple[str, int]:
     [fields] = csv.reader([text], strict=True)
-    if len(fields) != 2 or not (fields[1].strip().isascii() and fields[1].strip().isdigit()):  # noqa: PLR2004
+    if len(fields) != 2 or not QUANTITY.fullmatch(fields[1]):  # noqa: PLR2004
         raise ValueError(f"{text[:80]!r} is not SKU,QUANTITY")
-    return fields[0].strip(), int(fields[1][:20])
+    return fields[0].strip(), int(fields[1])
 
 
 def _from_json(text: str) -> tuple[str, int]:

@@ -28,6 +28,7 @@ from order_service.repository import SCHEMA, all_orders, count_by_status, find_o
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
+QUANTITY = re.compile(r"[0-9]{1,9}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database(OrderService.name)
 
@@ -65,9 +66,9 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     items = []
     for value in values:
         sku, _, quantity = value.rpartition("=")
-        if not sku or not (quantity.isascii() and quantity.isdigit()):
+        if not sku or not QUANTITY.fullmatch(quantity):
             raise click.BadParameter(f"{value!r} is not SKU=QUANTITY, as in CD-04=2")
-        items.append((sku, int(quantity[:10])))
+        items.append((sku, int(quantity)))
     return tuple(items)
 
 

@@ -86,6 +86,8 @@ def test_a_file_of_counts_is_loaded_whole(run):
         (b"b,x", "'b,x' is not SKU,QUANTITY"),
         (b"b,-1", "'b,-1' is not SKU,QUANTITY"),
         (b"b,1.5", "is not SKU,QUANTITY"),
+        (b"b," + b"9" * 5_000, "is not SKU,QUANTITY"),
+        (b"b,9999999999999", "must be 0 to 1000000000000"),
         (b",1", "sku '' must be"),
         (b'"b,1', "unexpected end of data"),
         (b"a,2", "a stands there twice"),

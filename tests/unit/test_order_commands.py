@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
 
+from eventbus import outbox
+from eventbus.database import connect
 from order_service.__main__ import main
 from order_service.currency import to_minor, to_text
 from order_service.intake import read_request
+from order_service.repository import SCHEMA
+from order_service.service import OrderService
+from schemas import InventoryReserved
+from tests.support.stepping import deliver
+
+URL = "sqlite:///order_service.db"
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 PLACE = ["place", "--customer", "42", "--total", "29.33", "--item", "CD-04=2"]
 LINE = {
@@ -89,6 +99,7 @@ BAD_PLACE = {
     "quantity 0": (replaced("--item", "CD-04=0"), "the quantity 0 of CD-04 must be 1 to 10000"),
     "quantity 10001": (replaced("--item", "CD-04=10001"), "the quantity 10001 of CD-04 must be 1 to 10000"),
     "negative quantity": (replaced("--item", "CD-04=-1"), "'CD-04=-1' is not SKU=QUANTITY"),
+    "quantity absurd": (replaced("--item", "CD-04=" + "9" * 5_000), "is not SKU=QUANTITY"),
     "101 items": (PLACE + ["--item", "CD-05=1"] * 100, "1 to 100 items, not 101"),
     "empty customer": (replaced("--customer", ""), "customer_id '' must be 1 to 200"),
     "long customer": (replaced("--customer", "x" * 201), "must be 1 to 200 printable characters"),
@@ -138,6 +149,29 @@ def test_an_order_that_stays_pending_is_printed_and_fails_the_wait(run):
     order = json.loads(result.stdout)
     assert order["status"] == "pending"
     assert f"{order['order_id']} is still pending after 0 s" in result.stderr
+
+
+def test_an_order_that_is_final_ends_the_wait(run):
+    """A request that was placed before comes back as it is now, with exit code 0 when it is final."""
+    placed = json.loads(run(*PLACE, "--request-id", "r1", "--json").stdout)
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        deliver(OrderService(lambda: 1, str), database, InventoryReserved(placed["order_id"]))
+    result = run(*PLACE, "--request-id", "r1", "--wait", "60")
+    assert result.exit_code == 0
+    assert "status    confirmed" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "carried"),
+    [(TRACE, [("traceparent", TRACE.encode())]), ("no trace", []), (TRACE.upper(), [])],
+)
+def test_a_trace_goes_on_in_the_orders_event(run, given, carried):
+    """TRACEPARENT is carried as it is if it is one (W3C Trace Context), else left out."""
+    assert run(*PLACE, env={"TRACEPARENT": given}).exit_code == 0
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.snapshot() as tx:
+        [(blob,)] = tx.rows("select records from uncaused")
+    [output] = outbox.unpack(blob)
+    assert [header for header in output.headers if header[0] == "traceparent"] == carried
 
 
 def lines(*changes):
