@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
@@ -13,13 +14,23 @@ from confluent_kafka.admin import AdminClient
 from eventbus import cli
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
 """How long a person waits before hearing that no broker answers."""
 
+ASK_AGAIN_SECONDS = 0.1
+SETTLING = (
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError.REPLICA_NOT_AVAILABLE,
+)
+SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)  # noqa: SLF001
+
 
 class Unreachable(ConnectionError):
-    """No broker answered in time."""
+    """No broker answered in time, or it will not answer us."""
 
 
 class BadConfiguration(ValueError):
@@ -37,15 +48,25 @@ class Cluster:
 
     def partitions(self) -> dict[str, dict[int, Any]]:
         """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
-        try:
-            found = self.admin.list_topics(timeout=ANSWER_SECONDS)
-        except KafkaException as error:
-            raise self.unreachable(error) from error
+        found = self.ask(lambda: self.admin.list_topics(timeout=ANSWER_SECONDS))
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Return the answer; ask again while a new topic is still finding its leaders. Raises Unreachable."""
+        until = time.monotonic() + ANSWER_SECONDS
+        while True:
+            try:
+                return question()
+            except KafkaException as error:
+                if error.args[0].code() not in SETTLING or time.monotonic() > until:
+                    raise self.unreachable(error) from error
+            time.sleep(ASK_AGAIN_SECONDS)
 
     def unreachable(self, error: KafkaException) -> Unreachable:
         """Return the error for people: which servers, and what the client last complained about."""
         self.admin.poll(0)
+        if error.args[0].code() not in SILENT:
+            return Unreachable(f"Kafka at {self._servers} says: {error.args[0].str()}")
         why = self._last_error or error.args[0].str()
         return Unreachable(f"no Kafka broker answers at {self._servers} within {ANSWER_SECONDS:.0f} s ({why})")
 

@@ -123,8 +123,9 @@ def _configs(cluster: Cluster, names: list[str]) -> dict[str, dict[str, str] | N
 def _offsets(cluster: Cluster, places: list[TopicPartition], which: OffsetSpec) -> dict[tuple[str, int], int]:
     if not places:
         return {}
-    futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=ANSWER_SECONDS)
-    try:
+
+    def question() -> dict[tuple[str, int], int]:
+        futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=ANSWER_SECONDS)
         return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
-    except KafkaException as failure:
-        raise cluster.unreachable(failure) from failure
+
+    return cluster.ask(question)

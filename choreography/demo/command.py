@@ -28,6 +28,12 @@ PLAIN_WIDTH = 140
 CHECK_SECONDS = 15.0
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the command, as everywhere else; rich itself would exit with 1."""
+        raise BrokenPipeError
+
+
 @click.command("demo")
 @click.option("--orders", type=click.IntRange(1, 100_000), default=50, help="How many are placed.")
 @click.option("--decline", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that the provider declines.")
@@ -48,9 +54,9 @@ def demo_command(orders: int, decline: float, short: float, seed: int, **where: 
     if decline + short > 1:
         raise click.UsageError(f"--decline {decline:g} and --short {short:g} are more than all orders together")
     plan = make_plan(orders, decline, short, seed)
-    console = Console(highlight=False)
+    console = _Console(highlight=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=PLAIN_WIDTH)
+        console = _Console(highlight=False, width=PLAIN_WIDTH)
     with ends_quietly(), _stoppable():
         try:
             _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
@@ -105,7 +111,7 @@ def _stoppable() -> Iterator[None]:
 
     def stop(number: int, _frame: FrameType | None) -> NoReturn:
         for each in numbers:
-            signal.signal(each, signal.SIG_IGN)
+            signal.signal(each, lambda *_: None)
         raise SystemExit(128 + number)
 
     before = {number: signal.signal(number, stop) for number in numbers}

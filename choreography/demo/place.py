@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka import KafkaException
 from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 
-from choreography.cluster import ANSWER_SECONDS, Cluster
+from choreography.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
 from choreography.demo.workers import MODULES
 from choreography.topics import BROKERS_DEFAULT, FAILED, create, extents
 from choreography.topics_file import Topic, read_topics
 from eventbus.embedded import EmbeddedBroker
 
 PARTITIONS = 4
+MEMBERS_SECONDS = 12.0
+"""A worker that was stopped is still expected back, as a static member, for its session timeout of 10 s."""
 EAGER = {"fetch.wait.max.ms": "10"}
 """The embedded broker answers a fetch that found nothing only when its time is over, so that time has to be short."""
 
@@ -79,13 +81,17 @@ def _refuse_orders(cluster: Cluster, topics: list[Topic]) -> None:
 
 
 def _refuse_workers(cluster: Cluster) -> None:
-    for group, future in cluster.admin.describe_consumer_groups(list(MODULES), request_timeout=ANSWER_SECONDS).items():
-        try:
-            members = future.result().members
-        except KafkaException:
-            continue
-        if members:
-            raise InUse(f"{len(members)} workers of {group} are members of its group on this broker: stop them first")
+    until = time.monotonic() + MEMBERS_SECONDS
+    while members := _members(cluster):
+        if time.monotonic() > until:
+            raise InUse(f"workers of {', '.join(members)} run on this broker: stop them first")
+        time.sleep(ASK_AGAIN_SECONDS)
+
+
+def _members(cluster: Cluster) -> list[str]:
+    """Return the groups of the services that have members."""
+    groups = cluster.admin.describe_consumer_groups(list(MODULES), request_timeout=ANSWER_SECONDS)
+    return [group for group, future in groups.items() if future.exception() is None and future.result().members]
 
 
 def _describe(cluster: Cluster, topics: list[Topic]) -> list[NewTopic]:

@@ -68,7 +68,7 @@ class Run:
         topics = [event.topic for event in EVENTS]
         config = dict(self._place.kafka_config)
         history = History(Decoder(self._registry))
-        waiting = self._portions()
+        due = self._due()
         with (
             Reader(self._place.bootstrap_servers, topics, kafka_config=config) as reader,
             screen_for(console, len(self._plan.requests)) as screen,
@@ -76,7 +76,7 @@ class Run:
             self._wait_for(workers)
             heard = time.monotonic()
             while history.finished() < len(self._plan.requests):
-                self._service.create_orders(next(waiting, []), self._orders, self._codec)
+                self._service.create_orders(next(due, []), self._orders, self._codec)
                 new = history.add(reader.read(STEP_SECONDS))
                 heard = time.monotonic() if new else heard
                 screen.show(history, new)
@@ -90,12 +90,15 @@ class Run:
         with self._orders.snapshot() as tx:
             return list(all_orders(tx))
 
-    def _portions(self) -> Iterator[list[OrderRequest]]:
-        """Return the requests in so many portions that placing them takes a few seconds at most."""
+    def _due(self) -> Iterator[list[OrderRequest]]:
+        """Return, each time it is asked, the requests whose turn it is: spread over a few seconds at most."""
         requests = self._plan.requests
-        size = max(1, round(len(requests) * STEP_SECONDS / PLACING_SECONDS))
-        for start in range(0, len(requests), size):
-            yield requests[start : start + size]
+        a_second = max(1 / STEP_SECONDS, len(requests) / PLACING_SECONDS)
+        start, placed = time.monotonic(), 0
+        while placed < len(requests):
+            until = 1 + int((time.monotonic() - start) * a_second)
+            yield requests[placed:until]
+            placed = max(placed, min(until, len(requests)))
 
     @staticmethod
     def _wait_for(workers: Workers) -> None:

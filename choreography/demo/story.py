@@ -12,7 +12,7 @@ from rich.table import Table
 
 from choreography.demo.history import History, Step
 from choreography.demo.plan import Ending, Plan
-from order_service.currency import decimals
+from order_service.currency import to_text
 from order_service.domain import Order
 from schemas import OrderCreated
 
@@ -81,15 +81,10 @@ def _saying(step: Step) -> str:
     values = step.values
     if step.event == OrderCreated.topic:
         items = ", ".join(f"{item['quantity']} x {item['sku']}" for item in values["items"])
-        return f"{values['customer_id']} orders {items} for {_money(values['total'], values['currency'])}"
+        return f"{values['customer_id']}: {items} for {to_text(values['total'], values['currency'])}"
     if "amount" in values:
-        return _money(values["amount"], values["currency"])
+        return to_text(values["amount"], values["currency"])
     return str(values.get("error") or values.get("reason") or "")
-
-
-def _money(amount: int, currency: str) -> str:
-    digits = decimals(currency)
-    return f"{amount / 10**digits:.{digits}f} {currency}"
 
 
 def _table(title: str) -> Table:

@@ -62,7 +62,7 @@ class Workers:
     def log(self, service: str) -> str:
         """Return the last lines of a worker's log."""
         lines = self._log_file(service).read_text(errors="replace").splitlines()
-        return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:])
+        return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:] or ["(its log is empty)"])
 
     def stop(self) -> None:
         """Ask all to stop, and kill who does not."""
