@@ -80,6 +80,15 @@ def test_a_correct_history_is_clean(written):
     assert report["truncated"] == {}
 
 
+def test_on_postgresql_it_reads_the_same(places, postgres_url):
+    """Each service's tables are found in the schema of its name; what is broken there is found too."""
+    written = Written(Places(places.folder, places.bootstrap_servers, postgres_url))
+    assert written.report("--quiescent")["violations"] == []
+    written.places.change("order-service", "delete from orders where order_id = ?", written.confirmed.order_id)
+    found = written.report()["violations"]
+    assert {(v["law"], v["order_id"]) for v in found} >= {("order-iff-order-created", written.confirmed.order_id)}
+
+
 def test_what_is_broken_is_named_for_people_with_its_law_its_order_and_where_to_look(written):
     """A second charge on the log is found, and its records are addressed by topic, partition and offset."""
     charged, partition = written.event(CHARGED)

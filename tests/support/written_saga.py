@@ -44,6 +44,7 @@ class Places:
 
     folder: Path
     bootstrap_servers: str
+    postgresql: str | None = None
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +54,7 @@ class Places:
         object.__setattr__(self, "environment", urls)
 
     def database(self, name: str) -> str:
-        return f"sqlite:///{self.folder}/{name}.db"
+        return self.postgresql or f"sqlite:///{self.folder}/{name}.db"
 
     @property
     def gateway(self) -> str:
