@@ -1,0 +1,100 @@
+"""The choreography is closed: what is heard is said, what is said has a schema and a topic, versions go together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import click
+import pytest
+
+import choreography.__main__
+import inventory_service.__main__
+import order_service.__main__
+import payment_service.__main__
+from choreography.compatibility import breaks
+from choreography.released import check_pairs, released
+from choreography.topics_file import read_topics
+from eventbus.registry import FileRegistry
+from inventory_service.service import InventoryService
+from order_service.service import OrderService
+from payment_service.service import PaymentService
+from schemas import EVENTS, IDS
+
+SERVICES = (OrderService, PaymentService, InventoryService)
+PROGRAMS = {
+    "order-service": order_service.__main__.main,
+    "payment-service": payment_service.__main__.main,
+    "inventory-service": inventory_service.__main__.main,
+    "saga": choreography.__main__.main,
+}
+RELEASED = released(IDS.parent)
+
+
+def test_every_event_that_a_service_reacts_to_is_published_by_one():
+    """Else it would wait for ever."""
+    published = {event for service in SERVICES for event in service.publishes()}
+    assert {event for service in SERVICES for event in service.reactions} <= published
+
+
+def test_every_event_is_published_by_exactly_one_service_and_known_to_the_published_language():
+    """An event has one owner, and nothing is published that has no schema."""
+    publishers = [event for service in SERVICES for event in service.publishes()]
+    assert sorted(publishers, key=EVENTS.index) == list(EVENTS)
+
+
+def test_every_topic_of_the_file_is_an_event_or_dead_letters_and_the_other_way_round():
+    """What `saga topics create` makes is what the workers use."""
+    topics = {
+        kind: {topic.name for topic in read_topics() if topic.kind == kind} for kind in ("events", "dead_letters")
+    }
+    assert topics["events"] == {event.topic for event in EVENTS}
+    assert topics["dead_letters"] == {service.dead_letters() for service in SERVICES}
+
+
+def test_every_event_has_released_versions_and_the_newest_is_the_one_in_use():
+    """And the id that workers write is that version's."""
+    assert set(RELEASED) == {event.topic for event in EVENTS}
+    registry = FileRegistry(IDS)
+    for event in EVENTS:
+        assert RELEASED[event.topic][-1].schema == json.loads(event.schema_text)
+        assert registry.schema_of(registry.id_of(event)) == event.schema
+
+
+@pytest.mark.parametrize("topic", RELEASED)
+def test_every_released_version_can_read_every_other_one(topic):
+    """FULL_TRANSITIVE, by the rules and by trying it, itself included: services can be upgraded in any order."""
+    assert list(check_pairs(RELEASED[topic])) == []
+    for version in RELEASED[topic]:
+        assert breaks(version.schema, version.schema) == []
+
+
+def commands() -> Iterator[tuple[str, click.Command]]:
+    """Return every command of the four programs with its full name, groups too."""
+    waiting: list[tuple[str, click.Command]] = list(PROGRAMS.items())
+    while waiting:
+        name, command = waiting.pop()
+        yield name, command
+        if isinstance(command, click.Group):
+            waiting += [(f"{name} {child}", found) for child, found in command.commands.items()]
+
+
+COMMANDS = dict(sorted(commands()))
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_shows_an_example_of_itself(name):
+    """In its help: the program's name and its own, so that it can be copied."""
+    help_text = COMMANDS[name].get_help(click.Context(COMMANDS[name], info_name=name))
+    _, example, after = help_text.partition("Example")
+    assert example
+    assert name in " ".join(after.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_is_for(name):
+    """And an environment variable that sets it is shown."""
+    options = [p for p in COMMANDS[name].params if isinstance(p, click.Option)]
+    for option in options:
+        assert option.help, option.name
+        assert option.show_envvar or not option.envvar, option.name

@@ -1,0 +1,55 @@
+"""The topics file is read as a whole or refused with its name."""
+
+from __future__ import annotations
+
+import pytest
+from click.testing import CliRunner
+
+from choreography.__main__ import main
+from choreography.topics_file import BadTopicsFile, read_topics, topics_file
+
+
+def test_the_file_that_ships_is_found_and_its_dead_letters_take_the_largest_record_and_64_kib():
+    """Or one dead letter too large would wedge every partition."""
+    assert topics_file().is_file()
+    largest = {topic.kind: int(topic.config["max.message.bytes"]) for topic in read_topics()}
+    assert largest["dead_letters"] >= largest["events"] + 64 * 1024 - 64
+
+
+def test_events_come_before_dead_letters_each_with_the_config_of_its_kind(tmp_path):
+    """Property values become the text that Kafka wants, whatever YAML makes of them."""
+    path = tmp_path / "topics.yaml"
+    path.write_text("dead_letters: [d]\nevents: [a, b]\nconfig: {dead_letters: {retention.ms: -1}}\n")
+    assert [(t.name, t.kind, dict(t.config)) for t in read_topics(path)] == [
+        ("a", "events", {}),
+        ("b", "events", {}),
+        ("d", "dead_letters", {"retention.ms": "-1"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "may have the keys"),
+        ("- a", "may have the keys"),
+        ("event: [a]", "may have the keys"),
+        ("events: a", "events must be a list"),
+        ("events: [1]", "events must be a list"),
+        ("events: [a, b, a]", "named twice: a"),
+        ("events: [a]\ndead_letters: [a]", "named twice: a"),
+        ("events: [a]\nconfig: 3", "config must hold"),
+        ("events: [a]\nconfig: {events: 3}", "config must hold"),
+        ("events: [a", "expected"),
+        ("\udcff", "codec"),
+    ],
+)
+def test_a_file_that_is_no_list_of_topics_is_refused_by_name(tmp_path, content, why):
+    """With what is wrong; the command says it in one line and exits 1."""
+    path = tmp_path / "wrong.yaml"
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(BadTopicsFile, match=why) as caught:
+        read_topics(path)
+    assert str(path) in str(caught.value)
+    result = CliRunner().invoke(main, ["topics", "create", "--file", str(path)])
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"error: {path}")
