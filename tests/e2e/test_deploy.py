@@ -26,7 +26,7 @@ def project() -> Iterator[Project]:
     except NoImage as why:
         do_without("Docker engine with compose", why)
     try:
-        project.run("build", seconds=BUILD_SECONDS)
+        project.run("build", "topics", seconds=BUILD_SECONDS)
         project.run("up", "--detach")
         yield project
     finally:

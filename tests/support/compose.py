@@ -13,6 +13,7 @@ from tests.support.ports import free_port
 
 FILE = Path(__file__).parents[2] / "deploy" / "compose.yaml"
 PORTS = ("KAFKA_PORT", "ORDER_METRICS_PORT", "PAYMENT_METRICS_PORT", "INVENTORY_METRICS_PORT")
+OURS = "label=org.opencontainers.image.title=order-saga"
 
 
 def compose_command() -> list[str]:
@@ -50,6 +51,7 @@ class Project:
         return self.run("run", "--rm", "-T", service, *command)
 
     def remove(self) -> None:
-        """Remove everything: containers, network, volumes, image."""
+        """Remove everything: containers, network, volumes, image, and what building it left without a name."""
         self.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
-        subprocess.run(["docker", "rmi", "--force", self._image], capture_output=True, check=False)
+        for images in (["rmi", "--force", self._image], ["image", "prune", "--force", "--filter", OURS]):
+            subprocess.run(["docker", *images], capture_output=True, check=False)
