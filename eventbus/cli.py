@@ -98,7 +98,12 @@ _WORKER_OPTIONS = (
         default="auto",
         help="auto: JSON unless stderr is a terminal.",
     ),
-    click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info"),
+    click.option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning", "error"]),
+        default="info",
+        help="debug: a line an event, too.",
+    ),
     click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
     click.option(
         "--dead-letter-limit", type=click.IntRange(1), default=100, help="Stop after so many bad records in a row."

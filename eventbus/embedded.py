@@ -8,7 +8,9 @@ nobody. So workers on it run with `--delivery at-least-once`.
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -44,7 +46,8 @@ class EmbeddedBroker:
         self._handle = self._library.rd_kafka_new(_PRODUCER, configuration, reason, _ERROR_BYTES)
         if not self._handle:
             raise BrokerUnavailable(f"the embedded broker did not start: {reason.value.decode()}")
-        self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
+        with _signals_blocked():
+            self._cluster = self._library.rd_kafka_mock_cluster_new(self._handle, 1)
         if not self._cluster:
             self.close()
             raise BrokerUnavailable("the embedded broker did not start: no free local port?")
@@ -72,6 +75,16 @@ class EmbeddedBroker:
         if error:
             self.close()
             raise BrokerUnavailable(f"the embedded broker could not make the topic {topic} (librdkafka error {error})")
+
+
+@contextmanager
+def _signals_blocked() -> Iterator[None]:
+    """Start threads to which no signal is delivered: the mock cluster's would stop serving at the first one (EINTR)."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _library() -> ctypes.CDLL:

@@ -1,0 +1,120 @@
+"""`saga demo` as a user starts it: it ends well, and whatever happens it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import environment
+
+DEMO = [sys.executable, "-m", "choreography", "demo"]
+EVENTS_OF_A_CONFIRMED_ORDER = ("order.created/", "payment.charged/", "inventory.reserved/", "order.confirmed/")
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """The folder in which the demo makes its own."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+def start(temporary: Path, *arguments: str) -> subprocess.Popen[str]:
+    env = environment(TMPDIR=str(temporary), KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    return subprocess.Popen([*DEMO, *arguments], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def children(pid: int) -> dict[int, str]:
+    """Return the command lines of the processes that this one started."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True, check=True).stdout
+    rows = [line.split(None, 2) for line in listed.splitlines()[1:]]
+    return {int(child): args for child, parent, args in rows if int(parent) == pid}
+
+
+def workers(demo: subprocess.Popen[str]) -> dict[int, str]:
+    """Return the demo's three workers as soon as they run."""
+    until = time.monotonic() + 30
+    while demo.poll() is None and time.monotonic() < until:
+        found = {pid: args for pid, args in children(demo.pid).items() if "_service run" in args}
+        if len(found) == 3:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(demo.communicate())
+
+
+def wait_for_orders(demo: subprocess.Popen[str]) -> None:
+    """Return when the first order has moved."""
+    assert demo.stdout is not None
+    assert "order.created" in demo.stdout.readline()
+
+
+def assert_nothing_is_left(temporary: Path, started: dict[int, str]) -> None:
+    assert list(temporary.iterdir()) == []
+    assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+
+
+def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
+    """With outcomes, the paths of a confirmed and of a refunded order, a clean check, and nothing left; in under 60 s.
+
+    What the environment says of a broker is not looked at.
+    """
+    before = time.monotonic()
+    demo = start(temporary, "--orders", "20", "--seed", "3")
+    started = workers(demo)
+    stdout, stderr = demo.communicate(timeout=60)
+    assert (demo.returncode, stderr) == (0, "")
+    assert time.monotonic() - before < 60
+    assert re.search(r"confirmed +12\b", stdout)
+    assert len(re.findall(r"ended +\S+ +payment\.refunded$", stdout, re.MULTILINE)) == 4
+    for event in (*EVENTS_OF_A_CONFIRMED_ORDER, "order.cancelled/", "payment.refunded/"):
+        assert re.search(rf"\d+ ms +{re.escape(event)}\d+/\d+ ", stdout), event
+    assert "orders 20, of which 0 open" in stdout
+    assert stdout.rstrip().endswith("clean")
+    assert "\x1b" not in stdout
+    assert_nothing_is_left(temporary, started)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_in_the_middle_ends_it_and_leaves_nothing(temporary, number, code):
+    """Ctrl-C, a stop from outside, a closed terminal; a second signal while it cleans up changes nothing."""
+    demo = start(temporary, "--orders", "5000")
+    started = workers(demo)
+    wait_for_orders(demo)
+    demo.send_signal(number)
+    demo.send_signal(signal.SIGTERM)
+    _, stderr = demo.communicate(timeout=30)
+    assert (demo.returncode, stderr) == (code, "")
+    assert_nothing_is_left(temporary, started)
+
+
+def test_a_worker_that_dies_is_named_with_the_end_of_its_log(temporary):
+    """And the demo fails, leaving nothing."""
+    demo = start(temporary, "--orders", "5000")
+    started = workers(demo)
+    wait_for_orders(demo)
+    os.kill(next(pid for pid, args in started.items() if "payment_service" in args), signal.SIGKILL)
+    _, stderr = demo.communicate(timeout=30)
+    assert demo.returncode == 1
+    assert "the worker of payment-service ended with exit code -9" in stderr
+    assert '"worker.started"' in stderr
+    assert_nothing_is_left(temporary, started)
+
+
+def test_a_reader_that_has_had_enough_ends_it_quietly(temporary):
+    """As in `saga demo | head`."""
+    demo = start(temporary, "--orders", "500")
+    started = workers(demo)
+    wait_for_orders(demo)
+    assert demo.stdout is not None
+    demo.stdout.close()
+    assert demo.wait(30) == 0
+    assert demo.stderr is not None
+    assert demo.stderr.read() == ""
+    assert_nothing_is_left(temporary, started)

@@ -1,0 +1,169 @@
+"""The embedded broker is a broker for other processes too, and the commands that read a log work on it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from choreography.cluster import Cluster
+from choreography.topics_file import read_topics
+from eventbus import Codec
+from eventbus.embedded import EmbeddedBroker
+from eventbus.registry import registry_at
+from schemas import EVENTS, OrderConfirmed
+from tests.support.processes import command, environment
+
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[str]:
+    with EmbeddedBroker([topic.name for topic in read_topics()], partitions=3) as embedded:
+        yield embedded.bootstrap_servers
+
+
+@pytest.fixture(scope="module")
+def written(broker: str) -> str:
+    """A broker with a good record, a null one and one that is no event on order.confirmed."""
+    producer = Producer({"bootstrap.servers": broker})
+    headers = {"ce_id": b"x", "raw": b"\xff"}
+    producer.produce("order.confirmed", CODEC.encode(OrderConfirmed("o-1")), "o-1", partition=1, headers=headers)
+    producer.produce("order.confirmed", None, "o-2", partition=1)
+    producer.produce("order.confirmed", b"junk", "o-3", partition=1)
+    assert producer.flush(10) == 0
+    return broker
+
+
+def saga(*arguments, broker, tmp_path, stdin=""):
+    return command(
+        "choreography", *arguments, env=environment(KAFKA_BOOTSTRAP_SERVERS=broker), folder=tmp_path, stdin=stdin
+    )
+
+
+def test_it_has_the_topics_and_partitions_that_were_asked_for(broker):
+    """And looking does not make others."""
+    found = Cluster(broker).partitions()
+    assert {name: len(partitions) for name, partitions in found.items()} == {t.name: 3 for t in read_topics()}
+
+
+def test_it_keeps_the_metadata_of_committed_offsets(broker):
+    """The cursor of the outbox lives there."""
+    consumer = Consumer({"bootstrap.servers": broker, "group.id": "g"})
+    place = TopicPartition("order.created", 0, 5, "17")
+    consumer.commit(offsets=[place], asynchronous=False)
+    [found] = consumer.committed([TopicPartition("order.created", 0)], timeout=10)
+    consumer.close()
+    assert (found.offset, found.metadata) == (5, "17")
+
+
+def test_two_of_them_do_not_know_each_other():
+    """Each has its own port and topics."""
+    with EmbeddedBroker(["a"]) as one, EmbeddedBroker(["b"]) as other:
+        assert set(Cluster(one.bootstrap_servers).partitions()) == {"a"}
+        assert set(Cluster(other.bootstrap_servers).partitions()) == {"b"}
+
+
+def test_no_signal_reaches_its_thread(broker):
+    """One that interrupted its poll would silence the broker: a terminal that is resized must not end a demo."""
+    threads = [(task / "status").read_text() for task in sorted(Path("/proc/self/task").iterdir())]
+    masks = [re.search(r"SigBlk:\s*(\w+)", status)[1] for status in threads if "rdk:mock" in status]
+    assert masks
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGWINCH):
+        assert all(int(mask, 16) >> (number - 1) & 1 for mask in masks), number
+
+
+def test_kcat_reads_it_and_decode_shows_it(written, tmp_path):
+    """Null values too, for which kcat writes the length -1."""
+    if shutil.which("kcat") is None:
+        pytest.skip("kcat is not installed")
+    read = ["kcat", "-C", "-b", written, "-t", "order.confirmed", "-p", "1", "-e", "-q", "-f", "%R%s"]
+    framed = subprocess.run(read, capture_output=True, check=True, timeout=30).stdout
+    decode = [sys.executable, "-m", "choreography", "decode"]
+    done = subprocess.run(
+        decode, input=framed, capture_output=True, env=environment(), cwd=tmp_path, timeout=30, check=False
+    )
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0] == {"order_id": "o-1"}
+    assert [list(line) for line in lines[1:]] == [["error"], ["error"]]
+    assert done.returncode == 1
+
+
+def test_tail_shows_where_a_record_lies_and_what_it_says(written, tmp_path):
+    """Undecodable ones in between do not stop it; --no-follow ends at the end."""
+    done = saga("tail", "order.confirmed", "--no-follow", broker=written, tmp_path=tmp_path)
+    good, null, junk = map(json.loads, done.stdout.splitlines())
+    assert (good["partition"], good["offset"], good["key"], good["value"]) == (1, 0, "o-1", {"order_id": "o-1"})
+    assert good["headers"] == {"ce_id": "x", "raw": "base64:/w=="}
+    assert (null["value"], null["key"]) == (None, "o-2")
+    assert junk["value_base64"] == "anVuaw=="
+    assert (done.code, done.stderr) == (0, "")
+
+
+def test_tail_stops_after_so_many(written, tmp_path):
+    """Though there are more."""
+    done = saga("tail", "order.confirmed", "--from-beginning", "--count", "2", broker=written, tmp_path=tmp_path)
+    assert len(done.stdout.splitlines()) == 2
+    assert done.code == 0
+
+
+def test_tail_of_a_topic_that_is_not_there_says_so_and_does_not_make_it(broker, tmp_path):
+    """Asking a broker for the metadata of one topic can make it."""
+    done = saga("tail", "order.creatde", broker=broker, tmp_path=tmp_path)
+    assert (done.code, done.stdout) == (1, "")
+    assert "there is no topic 'order.creatde'" in done.stderr
+    assert "order.creatde" not in Cluster(broker).partitions()
+
+
+def test_topics_create_says_what_differs_and_fails(broker, tmp_path):
+    """Every topic by name, with both numbers; nothing is changed."""
+    done = saga("topics", "create", "--partitions", "5", "--json", broker=broker, tmp_path=tmp_path)
+    findings = json.loads(done.stdout)
+    assert {finding["status"] for finding in findings} == {"differs"}
+    assert {finding["detail"] for finding in findings} == {"it has 3 partitions, not 5"}
+    assert done.code == 1
+    assert saga("topics", "create", "--partitions", "3", broker=broker, tmp_path=tmp_path).code == 0
+
+
+def test_topics_list_counts_offsets_and_marks_what_is_missing(written, tmp_path):
+    """A topic of the file that is not on the broker."""
+    path = tmp_path / "topics.yaml"
+    path.write_text("events: [order.confirmed, order.lost]")
+    done = saga("topics", "list", "--json", "--file", str(path), broker=written, tmp_path=tmp_path)
+    there, missing = json.loads(done.stdout)
+    assert (there["partitions"], there["offsets"], there["extents"][1]) == (
+        3,
+        3,
+        {"partition": 1, "start": 0, "end": 3},
+    )
+    assert (missing["topic"], missing["exists"]) == ("order.lost", False)
+    text = saga("topics", "list", "--file", str(path), broker=written, tmp_path=tmp_path).stdout
+    assert "order.lost       missing" in text
+
+
+def test_a_broker_that_does_not_answer_is_named(tmp_path):
+    """Within some ten seconds."""
+    done = saga("topics", "list", broker="127.0.0.1:1", tmp_path=tmp_path)
+    assert (done.code, done.stdout) == (1, "")
+    assert "no Kafka broker answers at 127.0.0.1:1" in done.stderr
+    assert "Connection refused" in done.stderr
+
+
+def test_saga_broker_prints_its_address_and_ends_at_a_signal():
+    """Nothing but the address on stdout, so that a script can take it from there."""
+    run = [sys.executable, "-m", "choreography", "broker", "--partitions", "2"]
+    with subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        assert len(Cluster(address).partitions()["order.created"]) == 2
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == 0
