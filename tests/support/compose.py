@@ -35,7 +35,7 @@ class Project:
         self._image = f"{self.name}:latest"
         self._command = [*compose_command(), "--project-name", self.name, "--file", str(FILE)]
 
-    def run(self, *arguments: str, seconds: float = 120) -> str:
+    def run(self, *arguments: str, seconds: float = 300) -> str:
         """Run compose with these arguments and return its stdout; raises AssertionError with the output if it fails."""
         settings = {name: str(port) for name, port in self.ports.items()} | {"SAGA_IMAGE": self._image}
         run = [*self._command, *arguments]
