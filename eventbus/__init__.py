@@ -3,12 +3,13 @@
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import LostRace, Table, Transaction, Unavailable, WorkingSet
 from eventbus.event import Event, event
-from eventbus.service import Service, TryAgain, reacts_to
+from eventbus.service import NoState, Service, TryAgain, reacts_to
 
 __all__ = [
     "Codec",
     "Event",
     "LostRace",
+    "NoState",
     "PoisonRecord",
     "Service",
     "Table",

@@ -254,7 +254,7 @@ class KafkaLog:
         where = Partition(message.topic(), message.partition())
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             return where, message.offset()
-        if error.fatal() or error.code() == KafkaError._FENCED:  # noqa: SLF001
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001
             raise self._final_or_away(error)
         if error.code() in JUMPED:
             self._warn(f"{where}: {error.str()}")
@@ -271,7 +271,7 @@ class KafkaLog:
         return None
 
     def _final_or_away(self, error: Any) -> Exception:
-        if error.fatal() or error.code() == KafkaError._FENCED:  # noqa: SLF001
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001
             return InstanceTaken(
                 f"another live worker of {self._connection.group} took the instance name"
                 f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"

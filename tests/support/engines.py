@@ -38,6 +38,11 @@ class Watch(Observer):
         self.handled = 0
         self.doubts: list[str] = []
         self.dead: list[str] = []
+        self.lost: list[Any] = []
+
+    def released(self, partitions: Any, *, lost: bool) -> None:
+        if lost:
+            self.lost += partitions
 
     def batch_handled(self, batch: Handled) -> None:
         self.handled += sum(batch.consumed.values())
@@ -166,7 +171,7 @@ class Playground:
         database = connect(self.url, service=self.group, schema=self.service().repository.schema)
         try:
             with database.snapshot() as tx:
-                return {name: times for name, times in tx.rows("select name, times from tally")}
+                return dict(tx.rows("select name, times from tally"))  # type: ignore[arg-type]
         finally:
             database.close()
 

@@ -83,6 +83,11 @@ class Proxy:
         with self._changed:
             self._faults.setdefault(api, deque()).extend([fault] * times)
 
+    def forget_faults(self) -> None:
+        """Let everything pass from now on."""
+        with self._changed:
+            self._faults.clear()
+
     def wait_for(self, api: Api, count: int = 1, seconds: float = 30) -> None:
         """Return when `count` requests of this kind have been seen in all; raises TimeoutError."""
         with self._changed:

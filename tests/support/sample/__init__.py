@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to
+from eventbus import Event, NoState, Service, Table, Transaction, WorkingSet, event, reacts_to
 
 HERE = Path(__file__).parent
 TALLY = Table("tally", ("name", "total", "times"))
@@ -89,3 +89,17 @@ def _count(event: Ping | Pang, tallies: WorkingSet[Tally]) -> Pong:
     tally = Tally(event.name, known.total + event.number, known.times + 1)
     tallies.put(event.name, tally)
     return Pong(event.name, event.number, tally.times)
+
+
+class Starter(Service[None]):
+    """Starts things: its pings have no cause in the log."""
+
+    name = "starter"
+    initiates = (Ping,)
+
+    def __init__(self) -> None:
+        self.repository = NoState()
+
+    @reacts_to(Pong)
+    def hear(self, pong: Pong, _nothing: None) -> None:
+        return None

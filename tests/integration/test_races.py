@@ -1,0 +1,226 @@
+"""Two workers that both believe a partition is theirs: the checkpoint and the group's generation decide, nobody else."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import pytest
+
+from eventbus.database import connect
+from eventbus.decision import Decided, Decision
+from eventbus.outbox import announce
+from tests.support.engines import CODEC, Playground, Worker, playground_of
+from tests.support.kafka_node import Broker
+from tests.support.sample import Ping, RemotePingService, Starter
+
+QUICK = {"session_timeout_ms": "6000", "max_poll_interval_ms": "6000"}
+"""So that a stalled worker is thrown out as soon as the broker allows."""
+
+
+@pytest.mark.parametrize("step", ["remote done", "after database commit", "begun", "offsets sent"])
+def test_a_zombie_changes_nothing(playground: Playground, step: str) -> None:
+    """Stalled at a step until it is thrown out and another has taken over; then it goes on where it stopped."""
+    zombie = playground.worker("zombie", **QUICK)
+    playground.turn_until(lambda: zombie.ready() == 4)
+    playground.send(range(100))
+    other: list[Worker] = []
+
+    def stall() -> None:
+        other.append(playground.worker("other"))
+        playground.turn_until(lambda: other[0].ready() == 4 and playground.tallied() == 100, 60, workers=other)
+        playground.turn_until(lambda: len(playground.pongs()) == 100, 60, workers=other)
+
+    zombie.at(step, stall)
+    playground.turn_until(lambda: bool(other), workers=[zombie])
+    playground.send(range(100))
+    playground.settle(200)
+    assert zombie.watch.doubts or zombie.watch.lost, "the zombie noticed"
+    playground.assert_exactly_once(200)
+
+
+def test_what_a_zombie_decided_after_the_takeover_is_published_by_the_new_owner(broker: Broker, database_url: str) -> None:
+    """It wakes after the new owner has recovered and before that has moved: the batch stands, and no input follows.
+
+    Only the idle look at the checkpoint finds it.
+    """
+
+    class Starts(Starter):
+        """A class of its own, so that each test has its own group."""
+
+    playground = playground_of(broker.bootstrap_servers, database_url, 1)
+    playground.make_service = Starts
+    zombie = playground.worker("zombie", **QUICK)
+    playground.turn_until(lambda: zombie.ready() == 1)
+    other: list[Worker] = []
+
+    def stall() -> None:
+        other.append(playground.worker("other"))
+        playground.turn_until(lambda: other[0].ready() == 1, 60, workers=other)
+
+    zombie.at("remote done", stall)
+    database = connect(database_url, service=playground.group, schema="")
+    with database.transaction() as tx:
+        announce(tx, CODEC, playground.group, [Ping("name", 1)])
+    database.close()
+    playground.turn_until(lambda: bool(other), workers=[zombie])
+    assert playground.sql("select count(*) from uncaused") == [(0,)], "the zombie's batch stands"
+    assert playground.admin.read("ping") == [], "but it could not publish"
+    playground.turn_until(lambda: len(playground.admin.read("ping")) == 1, workers=other)
+    playground.turn_until(lambda: len(playground.admin.read("ping")) == 1, workers=[zombie, *other])
+    playground.close()
+
+
+def test_losing_the_race_for_one_partition_recovers_all_of_the_batch(playground: Playground) -> None:
+    """Somebody else has moved one of two partitions: the records of the other are not lost with the batch."""
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 4)
+    inner = worker.engine._decision.commit
+    raced: list[int] = []
+
+    def lose_once(database: Any, parts: Any, *rest: Any) -> Decided:
+        if len(parts) > 1 and not raced:
+            raced.append(len(parts))
+            somebody = Decision(playground.service(), CODEC, 100)
+            mine = connect(playground.url, service=playground.group, schema="")
+            somebody.commit(mine, parts[:1], None, {}, lambda _step: None)
+            mine.close()
+        return inner(database, parts, *rest)
+
+    worker.engine._decision.commit = lose_once
+    playground.send(range(100), partition=0)
+    playground.send(range(100), partition=1)
+    playground.settle(200)
+    assert raced == [2]
+    assert worker.watch.doubts
+    playground.assert_exactly_once(200)
+
+
+def test_two_workers_on_one_key_from_two_topics_lose_no_update(broker: Broker, database_url: str) -> None:
+    """Both find no row and insert it, at the same moment: one of them loses the race and does it again."""
+    playground = playground_of(broker.bootstrap_servers, database_url, 1)
+    left, right = playground.worker("left"), playground.worker("right")
+    playground.turn_until(lambda: left.ready() == right.ready() == 1)
+    for topic in ("ping", "pang"):
+        playground.send(range(50), topic=topic, names=1)
+    meeting = threading.Event()
+
+    def the_other() -> None:
+        meeting.set()
+        playground.turn_until(lambda: right.watch.handled == 50, workers=[right])
+
+    thread = threading.Thread(target=the_other)
+
+    def meet() -> None:
+        thread.start()
+        meeting.wait()
+        thread.join(1.0)
+
+    left.at("before database commit", meet)
+    playground.turn_until(lambda: left.watch.handled == 50, workers=[left])
+    thread.join()
+    playground.settle(100)
+    assert playground.tallies() == {"name-0": 100}, "no update is lost"
+    playground.assert_exactly_once(100)
+    playground.close()
+
+
+def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(playground: Playground) -> None:
+    """What was decided is published in the revoke callback; after it the entries are the next owner's."""
+    object.__setattr__(playground.tuning, "pending_seconds", 1_000.0)
+    first = playground.worker("first")
+    playground.turn_until(lambda: first.ready() == 4)
+    second: list[Worker] = []
+    pending: list[int] = []
+
+    def let_another_join() -> None:
+        second.append(playground.worker("second"))
+        heartbeat = threading.Event()
+        for _ in range(25):
+            second[0].engine.turn()
+            heartbeat.wait(0.1)
+
+    first.at("after database commit", let_another_join)
+    first.steps["revoked"] = lambda: pending.append(
+        sum(len(entry.outputs) for owned in first.engine._owned.values() for entry in owned.pending)
+    )
+    playground.send(range(200))
+    playground.settle(200)
+    assert pending
+    assert pending[0] > 0, "the revoke came while entries were pending"
+    playground.turn_until(lambda: first.ready() == second[0].ready() == 2)
+    playground.send(range(200))
+    playground.settle(400)
+    playground.assert_exactly_once(400)
+
+
+def test_a_batch_in_flight_is_dropped_where_its_partition_is_gone(playground: Playground) -> None:
+    """Revoked during the remote calls: another worker handles those records; nothing has its effect twice."""
+    answer, asked = threading.Event(), threading.Event()
+
+    def call(_ping: Ping) -> None:
+        asked.set()
+        answer.wait(60)
+
+    class Remote(RemotePingService):
+        """A class of its own, so that each test has its own group."""
+
+    playground.make_service = lambda: Remote(call)
+    playground.recreate_topics()
+    first = playground.worker("first")
+    playground.turn_until(lambda: first.ready() == 2)
+    playground.send(range(100), names=100)
+    turning = threading.Thread(target=lambda: playground.turn_until(answer.is_set, 60, workers=[first]))
+    turning.start()
+    asked.wait(30)
+    second = playground.worker("second")
+    playground.turn_until(lambda: second.owns() == 1, workers=[second])
+    answer.set()
+    turning.join()
+    playground.settle(100)
+    assert first.owns() == second.owns() == 1
+    playground.assert_exactly_once(100)
+
+
+def test_remote_calls_longer_than_the_poll_interval_do_not_cost_the_membership(sqlite_playground: Playground) -> None:
+    """The group is kept alive while a provider takes its time."""
+    playground = sqlite_playground
+    slow = threading.Event()
+
+    class Remote(RemotePingService):
+        """A class of its own, so that each test has its own group."""
+
+    playground.make_service = lambda: Remote(lambda _ping: slow.wait(9))
+    playground.recreate_topics()
+    worker = playground.worker(**QUICK)
+    playground.send(range(4), names=4)
+    playground.settle(4)
+    assert worker.seen["assigned"] == 1
+    assert not worker.watch.doubts
+    playground.assert_exactly_once(4)
+
+
+def test_a_stale_generation_is_refused_and_recovered_from(playground: Playground) -> None:
+    """Group metadata from before a rebalance: Kafka refuses the transaction, the worker recovers and repeats it."""
+    worker = playground.worker("first")
+    playground.turn_until(lambda: worker.ready() == 4)
+    consumer = worker.log._consumer
+    stale = consumer.consumer_group_metadata()
+    playground.worker("second")
+    playground.turn_until(lambda: worker.ready() == 2)
+
+    class Stale:
+        used = 0
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(consumer, name)
+
+        def consumer_group_metadata(self) -> Any:
+            Stale.used += 1
+            return stale if Stale.used == 1 else consumer.consumer_group_metadata()
+
+    worker.log._consumer = Stale()
+    playground.send(range(200))
+    playground.settle(200)
+    assert any("generation" in why.lower() for why in worker.watch.doubts)
+    playground.assert_exactly_once(200)
