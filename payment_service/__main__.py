@@ -23,7 +23,7 @@ GATEWAY = click.option(
     show_envvar=True,
     default="simulated:///provider.db",
     help="The payment provider: simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P"
-    "&seed=N; all parameters optional, P from 0 to 1.",
+    "&seed=N; all parameters optional, P from 0 to 1. Without a file (simulated://) it is in this process's memory.",
 )
 
 

@@ -1,4 +1,4 @@
-"""The payment provider: the port, and a simulated provider that is honest enough to test against.
+"""The payment provider: the port, and what a URL stands for.
 
 Every question carries an idempotency key made from the order id. An unknown outcome is asked for again with the same
 key; the same key with the same parameters always has the same result.
@@ -6,21 +6,17 @@ key; the same key with the same parameters always has the same result.
 
 from __future__ import annotations
 
-import random
-import sqlite3
-import threading
-import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from eventbus import TryAgain
+from payment_service.books import LedgerEntry
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
-from payment_service.ledger import Answer, Ledger, LedgerEntry, NotALedger, Request
+from payment_service.ledger import NotALedger
+from payment_service.simulated import BadBehaviour, Behaviour, MemoryProvider, SimulatedProvider
 
 SCHEME = "simulated:///"
+IN_MEMORY = ("simulated://", "simulated:///:memory:")
 PARAMETERS: dict[str, Callable[[str], float]] = {
     "decline-above": int,
     "latency-ms": float,
@@ -52,115 +48,30 @@ class Gateway(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    """How the simulated provider behaves.
-
-    `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
-    refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
-    """
-
-    decline_above: int | None = None
-    latency_ms: float = 0
-    failure_rate: float = 0
-    lose_reply_rate: float = 0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.decline_above is not None and self.decline_above < 0:
-            raise BadGateway(f"decline-above is {self.decline_above}, but must be 0 or more minor units")
-        if not 0 <= self.latency_ms <= 3_600_000:  # noqa: PLR2004 - an hour
-            raise BadGateway(f"latency-ms is {self.latency_ms:g}, but must be 0 to 3600000")
-        for name, rate in (("failure-rate", self.failure_rate), ("lose-reply-rate", self.lose_reply_rate)):
-            if not 0 <= rate <= 1:
-                raise BadGateway(f"{name} is {rate:g}, but must be 0 to 1")
-
-
-PERFECT = Behaviour()
-
-
-class _Call:
-    __slots__ = ("answer", "request")
-
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.answer: Answer | Exception | None = None
-
-
-class SimulatedProvider:
-    """A payment provider with its own ledger file; any number of threads and processes may use it at once.
-
-    Calls that wait for their turn are settled together: whoever has it writes everybody's in one transaction.
-    """
-
-    def __init__(self, path: str, behaviour: Behaviour = PERFECT) -> None:
-        self.behaviour = behaviour
-        self._ledger = Ledger(path, behaviour.decline_above)
-        self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
-        self._calls: deque[_Call] = deque()
-        self._turn = threading.Lock()
-
-    def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
-        """See Gateway."""
-        answer = self._ask(Request("charge", key, key, amount, currency))
-        assert isinstance(answer, (Charge, Declined))
-        return answer
-
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Refund | NothingTaken:
-        """See Gateway."""
-        answer = self._ask(Request("refund", key, charge_key, amount, currency))
-        assert isinstance(answer, (Refund, NothingTaken))
-        return answer
+class Provider(Gateway, Protocol):
+    """A gateway whose books can be read."""
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Return every movement of money, by key. Not to be mixed with calls from other threads."""
-        return self._ledger.entries()
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Return what was charged and what was refunded, in minor units, by currency."""
-        return self._ledger.totals()
 
     def close(self) -> None:
-        """Close the ledger."""
-        self._ledger.close()
-
-    def _ask(self, request: Request) -> Answer:
-        behaviour = self.behaviour
-        if behaviour.latency_ms:
-            time.sleep(behaviour.latency_ms / 1000)
-        if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
-            raise TryAgain(f"the provider is busy: the {request.kind} {request.key} was not looked at")
-        call = _Call(request)
-        self._calls.append(call)
-        with self._turn:
-            if call.answer is None:
-                self._settle([self._calls.popleft() for _ in range(len(self._calls))])
-        if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
-            raise TryAgain(f"the answer to the {request.kind} {request.key} was lost")
-        if isinstance(call.answer, Exception):
-            raise call.answer
-        assert call.answer is not None
-        return call.answer
-
-    def _settle(self, calls: list[_Call]) -> None:
-        try:
-            answers = self._ledger.settle([call.request for call in calls])
-        except sqlite3.Error as error:
-            for call in calls:
-                call.answer = TryAgain(f"the provider is away: {error}")
-        else:
-            for call, answer in zip(calls, answers, strict=True):
-                call.answer = answer
+        """Close the books."""
 
 
-def open_gateway(url: str) -> SimulatedProvider:
+def open_gateway(url: str) -> Provider:
     """Return the provider at `simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P&seed=N`.
 
-    FILE is relative to the current folder; with a fourth slash it is absolute. All parameters are optional. Raises
-    BadGateway.
+    FILE is relative to the current folder; with a fourth slash it is absolute. Without it (`simulated://`, or
+    `simulated:///:memory:`) the books are this process's own memory. All parameters are optional. Raises BadGateway.
     """
-    path, _, query = url.removeprefix(SCHEME).partition("?")
-    if not url.startswith(SCHEME) or not path:
+    place, _, query = url.partition("?")
+    if place in IN_MEMORY:
+        return MemoryProvider(_behaviour(query))
+    path = place.removeprefix(SCHEME)
+    if not place.startswith(SCHEME) or not path:
         raise BadGateway(f"the gateway {url!r} is not simulated:///FILE?parameter=value")
     try:
         return SimulatedProvider(path, _behaviour(query))
@@ -180,4 +91,7 @@ def _behaviour(query: str) -> Behaviour:
             values[field] = PARAMETERS[name](value)
         except ValueError:
             raise BadGateway(f"the gateway's parameter {name} is {value!r}, which is no number") from None
-    return Behaviour(**values)
+    try:
+        return Behaviour(**values)
+    except BadBehaviour as error:
+        raise BadGateway(str(error)) from error

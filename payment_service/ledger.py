@@ -1,18 +1,13 @@
-"""The books of the simulated provider: one SQLite file of its own, outside the service's database."""
+"""The books of the simulated provider: a SQLite file of its own, outside the service's database, or just memory."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple
 
-from payment_service.domain import Charge, Declined, NothingTaken, Refund
-
-Kind = Literal["charge", "refund"]
-Answer = Charge | Declined | Refund | NothingTaken
+from payment_service.books import Answer, IdempotencyConflict, LedgerEntry, Line, Request, settled
 
 LOCK_WAIT_SECONDS = 5.0
 OPENING_ATTEMPTS = 50
@@ -32,39 +27,8 @@ create table if not exists provider_ledger (
 COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
 
 
-class IdempotencyConflict(Exception):
-    """The key was used before with other parameters, or the charge was given back under another key."""
-
-
 class NotALedger(Exception):
     """The file is something else, or cannot be opened at all."""
-
-
-class Request(NamedTuple):
-    """One question to the provider; the amount in minor units."""
-
-    kind: Kind
-    key: str
-    charge_key: str
-    amount: int
-    currency: str
-
-
-class LedgerEntry(NamedTuple):
-    """Money that moved. `order_id` is the key of the charge; the amount in minor units."""
-
-    key: str
-    order_id: str
-    kind: Kind
-    amount: int
-    currency: str
-
-
-class _Line(NamedTuple):
-    request: Request
-    outcome: Literal["done", "declined", "nothing", "void"]
-    detail: str
-    refund_key: str | None = None
 
 
 class Ledger:
@@ -91,7 +55,7 @@ class Ledger:
         try:
             lines = self._lines(requests)
             before = dict(lines)
-            answers = [self._settled(request, lines) for request in requests]
+            answers = [settled(request, lines, self._decline_above) for request in requests]
             changed = [(*line.request, *line[1:]) for key, line in lines.items() if before.get(key) is not line]
             self._connection.executemany(f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)", changed)
             self._connection.execute("commit")
@@ -141,56 +105,41 @@ class Ledger:
         self._connection.execute("pragma synchronous = normal")
         self._connection.execute(DDL)
 
-    def _lines(self, requests: Sequence[Request]) -> dict[str, _Line]:
+    def _lines(self, requests: Sequence[Request]) -> dict[str, Line]:
         keys = {key for request in requests for key in (request.key, request.charge_key)}
         sql = f"select {COLUMNS} from provider_ledger where key in (select value from json_each(?))"
         rows = self._connection.execute(sql, (json.dumps(list(keys)),))
-        return {key: _Line(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
-
-    def _settled(self, request: Request, lines: dict[str, _Line]) -> Answer | IdempotencyConflict:
-        line = lines.get(request.key)
-        if line is None:
-            line = self._charged(request) if request.kind == "charge" else _refunded(request, lines)
-            if line is None:
-                return IdempotencyConflict(
-                    f"{request.key} does not fit what the provider knows of {request.charge_key}"
-                )
-            lines[request.key] = line
-        elif line.request != request:
-            known = line.request
-            return IdempotencyConflict(
-                f"the provider knows {request.key} as a {known.kind} of {known.amount} {known.currency},"
-                f" not as a {request.kind} of {request.amount} {request.currency}"
-            )
-        return _answer(line)
-
-    def _charged(self, request: Request) -> _Line:
-        if self._decline_above is not None and request.amount > self._decline_above:
-            limit = f"{self._decline_above} minor units of {request.currency}"
-            why = f"declined: {request.amount} is above the limit of {limit}"
-            return _Line(request, "declined", why)
-        return _Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
+        return {key: Line(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
 
 
-def _refunded(request: Request, lines: dict[str, _Line]) -> _Line | None:
-    charge = lines.get(request.charge_key)
-    if charge is None:
-        lines[request.charge_key] = _voided(request)
-    elif charge.outcome == "done":
-        if charge.request[3:] != request[3:] or charge.refund_key is not None:
-            return None
-        lines[request.charge_key] = charge._replace(refund_key=request.key)
-        return _Line(request, "done", charge.detail)
-    return _Line(request, "nothing", "")
+class MemoryLedger:
+    """Books that last as long as their process; used by one thread at a time."""
 
+    def __init__(self, decline_above: int | None) -> None:
+        self._decline_above = decline_above
+        self._lines: dict[str, Line] = {}
 
-def _voided(refund: Request) -> _Line:
-    why = "declined: the charge was given back before it was made"
-    charge = Request("charge", refund.charge_key, refund.charge_key, refund.amount, refund.currency)
-    return _Line(charge, "void", why)
+    def settle_one(self, request: Request) -> Answer | IdempotencyConflict:
+        """Answer one request."""
+        return settled(request, self._lines, self._decline_above)
 
+    def entries(self) -> Iterator[LedgerEntry]:
+        """Return every movement of money, by key."""
+        for key, line in sorted(self._lines.items()):
+            if line.outcome == "done":
+                kind, _, charge_key, amount, currency = line.request
+                yield LedgerEntry(key, charge_key, kind, amount, currency)
 
-def _answer(line: _Line) -> Answer:
-    if line.request.kind == "charge":
-        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail)
-    return Refund(line.detail) if line.outcome == "done" else NothingTaken()
+    def totals(self) -> dict[str, tuple[int, int]]:
+        """Return what was charged and what was refunded, in minor units, by currency."""
+        sums: dict[str, tuple[int, int]] = {}
+        for entry in self.entries():
+            charged, refunded = sums.get(entry.currency, (0, 0))
+            if entry.kind == "charge":
+                sums[entry.currency] = charged + entry.amount, refunded
+            else:
+                sums[entry.currency] = charged, refunded + entry.amount
+        return dict(sorted(sums.items()))
+
+    def close(self) -> None:
+        """Forget nothing yet: the books go with the process."""

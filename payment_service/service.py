@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from eventbus import LostRace, PoisonRecord, Service, reacts_to
+from payment_service.books import IdempotencyConflict
 from payment_service.domain import (
     Answer,
     Conflict,
@@ -18,7 +19,6 @@ from payment_service.domain import (
     to_ask_for_order,
 )
 from payment_service.gateway import Gateway
-from payment_service.ledger import IdempotencyConflict
 from payment_service.repository import PaymentRepository, Payments
 from schemas import OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from eventbus import TryAgain
+from payment_service.books import IdempotencyConflict, LedgerEntry, Request
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
-from payment_service.gateway import BadGateway, Behaviour, open_gateway
-from payment_service.ledger import IdempotencyConflict, Ledger, LedgerEntry, Request
+from payment_service.gateway import BadGateway, open_gateway
+from payment_service.ledger import Ledger
+from payment_service.simulated import Behaviour
 
 
 @pytest.fixture
@@ -20,9 +22,10 @@ def url(tmp_path):
     return f"simulated:///{tmp_path}/provider.db"
 
 
-@pytest.fixture
-def provider(url):
-    provider = open_gateway(f"{url}?decline-above=10000")
+@pytest.fixture(params=["file", "memory"])
+def provider(url, request):
+    place = url if request.param == "file" else "simulated://"
+    provider = open_gateway(f"{place}?decline-above=10000")
     yield provider
     provider.close()
 
@@ -203,6 +206,19 @@ def test_a_ledger_that_fails_means_the_outcome_is_asked_for_again(tmp_path):
         other.execute("drop table provider_ledger")
     with pytest.raises(TryAgain, match="the provider is away"):
         provider.charge("o", 1, "USD")
+
+
+@pytest.mark.parametrize("place", ["simulated://", "simulated:///:memory:"])
+def test_books_in_memory_leave_no_file_and_are_nobody_elses(place, tmp_path, monkeypatch):
+    """Two providers in memory know nothing of each other, behave as the URL says, and write nowhere."""
+    monkeypatch.chdir(tmp_path)
+    one, other = open_gateway(place), open_gateway(f"{place}?lose-reply-rate=1")
+    one.charge("o", 2933, "USD")
+    assert other.totals() == {}
+    with pytest.raises(TryAgain):
+        other.charge("o", 5, "USD")
+    assert (one.totals(), other.totals()) == ({"USD": (2933, 0)}, {"USD": (5, 0)})
+    assert list(tmp_path.iterdir()) == []
 
 
 BAD = {

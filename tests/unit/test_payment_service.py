@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from eventbus import LostRace, PoisonRecord, TryAgain
 from eventbus.database import connect
-from payment_service.gateway import SimulatedProvider, open_gateway
+from payment_service.gateway import open_gateway
 from payment_service.repository import SCHEMA, all_payments, find_payment, totals
 from payment_service.service import PaymentService
+from payment_service.simulated import SimulatedProvider
 from schemas import Item, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 from tests.support.stepping import deliver
 

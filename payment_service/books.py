@@ -1,0 +1,92 @@
+"""The rules of the simulated provider's books: what each request's answer is, whatever the books are kept in."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Literal, NamedTuple
+
+from payment_service.domain import Charge, Declined, NothingTaken, Refund
+
+Kind = Literal["charge", "refund"]
+Answer = Charge | Declined | Refund | NothingTaken
+
+
+class IdempotencyConflict(Exception):
+    """The key was used before with other parameters, or the charge was given back under another key."""
+
+
+class Request(NamedTuple):
+    """One question to the provider; the amount in minor units."""
+
+    kind: Kind
+    key: str
+    charge_key: str
+    amount: int
+    currency: str
+
+
+class LedgerEntry(NamedTuple):
+    """Money that moved. `order_id` is the key of the charge; the amount in minor units."""
+
+    key: str
+    order_id: str
+    kind: Kind
+    amount: int
+    currency: str
+
+
+class Line(NamedTuple):
+    """What is known of one key."""
+
+    request: Request
+    outcome: Literal["done", "declined", "nothing", "void"]
+    detail: str
+    refund_key: str | None = None
+
+
+def settled(request: Request, lines: dict[str, Line], decline_above: int | None) -> Answer | IdempotencyConflict:
+    """Answer one request from the lines about its keys, adding or changing what follows from it."""
+    line = lines.get(request.key)
+    if line is None:
+        line = _charged(request, decline_above) if request.kind == "charge" else _refunded(request, lines)
+        if line is None:
+            return IdempotencyConflict(f"{request.key} does not fit what the provider knows of {request.charge_key}")
+        lines[request.key] = line
+    elif line.request != request:
+        known = line.request
+        return IdempotencyConflict(
+            f"the provider knows {request.key} as a {known.kind} of {known.amount} {known.currency},"
+            f" not as a {request.kind} of {request.amount} {request.currency}"
+        )
+    return _answer(line)
+
+
+def _charged(request: Request, decline_above: int | None) -> Line:
+    if decline_above is not None and request.amount > decline_above:
+        limit = f"{decline_above} minor units of {request.currency}"
+        return Line(request, "declined", f"declined: {request.amount} is above the limit of {limit}")
+    return Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
+
+
+def _refunded(request: Request, lines: dict[str, Line]) -> Line | None:
+    charge = lines.get(request.charge_key)
+    if charge is None:
+        lines[request.charge_key] = _voided(request)
+    elif charge.outcome == "done":
+        if charge.request[3:] != request[3:] or charge.refund_key is not None:
+            return None
+        lines[request.charge_key] = charge._replace(refund_key=request.key)
+        return Line(request, "done", charge.detail)
+    return Line(request, "nothing", "")
+
+
+def _voided(refund: Request) -> Line:
+    why = "declined: the charge was given back before it was made"
+    charge = Request("charge", refund.charge_key, refund.charge_key, refund.amount, refund.currency)
+    return Line(charge, "void", why)
+
+
+def _answer(line: Line) -> Answer:
+    if line.request.kind == "charge":
+        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail)
+    return Refund(line.detail) if line.outcome == "done" else NothingTaken()
