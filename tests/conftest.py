@@ -19,6 +19,7 @@ from tests.support.kafka_node import Broker, NoBroker, OwnBroker, Ports
 from tests.support.maven import Missing
 from tests.support.processes import Workers
 from tests.support.proxy import Proxy
+from tests.support.saga import Saga
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 SAGA_NAMES = ("order.", "payment.", "inventory.", "order-service", "payment-service", "inventory-service")
@@ -40,7 +41,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     if report.skipped and isinstance(report.longrepr, tuple):
         item.config.stash[LEFT_OUT][report.longrepr[2].removeprefix("Skipped: ")] += 1
     if report.failed:
-        for workers in getattr(item, "funcargs", {}).values():
+        for argument in getattr(item, "funcargs", {}).values():
+            workers = argument.workers if isinstance(argument, Saga) else argument
             if isinstance(workers, Workers):
                 report.sections.extend((f"end of the log of {name}", log) for name, log in workers.logs())
     return report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -11,7 +12,9 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.ports import free_port
 
@@ -103,6 +106,20 @@ class Worker:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def metric(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples with these labels; raises LookupError when there is none."""
+        families = text_string_to_metric_families(self.get("/metrics")[1])
+        samples = [sample for family in families for sample in family.samples]
+        found = [s.value for s in samples if s.name == name and labels.items() <= s.labels.items()]
+        if not found:
+            raise LookupError(f"{self.name} has no metric {name} {labels}")
+        return sum(found)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return the lines of its log that tell of this event."""
+        lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
+        return [line for line in lines if line["event"] == name]
+
     def wait_ready(self, seconds: float = 45) -> None:
         """Return when it has partitions to work on."""
         self._until(self._ready, "was not ready", seconds)
@@ -113,8 +130,12 @@ class Worker:
 
     def terminate(self, seconds: float = 20) -> int:
         """Ask it to end (SIGTERM), and return its exit code."""
-        self._process.send_signal(signal.SIGTERM)
+        self.signal(signal.SIGTERM)
         return self.wait(seconds)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
 
     def wait(self, seconds: float = 30) -> int:
         """Return its exit code once it has ended; raises TimeoutExpired."""
@@ -127,11 +148,11 @@ class Worker:
 
     def stop(self) -> None:
         """Let it stand still (SIGSTOP), like a paused virtual machine."""
-        self._process.send_signal(signal.SIGSTOP)
+        self.signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""
-        self._process.send_signal(signal.SIGCONT)
+        self.signal(signal.SIGCONT)
 
     def _ready(self) -> bool:
         try:
