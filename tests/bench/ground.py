@@ -1,0 +1,103 @@
+"""What a measurement stands on: a broker, its topics, a folder for databases, and workers as processes of their own."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from choreography.topics_file import read_topics
+from tests.bench import workload
+from tests.support.admin import Admin
+from tests.support.processes import Worker, command, saga_environment
+
+PARTITIONS = 12
+SERVICES = ("order-service", "payment-service", "inventory-service")
+
+
+class Ground:
+    """A broker, and a new folder of databases for each measurement."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self.admin = Admin(bootstrap_servers)
+        self._root = self.folder = folder
+        self.env: dict[str, str] = {}
+
+    def fresh(self, *, topics: bool = True) -> None:
+        """Forget databases and groups, and, unless told otherwise, what is in the topics."""
+        forgotten = {topic.name for topic in read_topics()} if topics else set()
+        self.admin.remove({*SERVICES, *forgotten})
+        self.folder = Path(tempfile.mkdtemp(dir=self._root))
+        self.env = saga_environment(self.folder, self.bootstrap_servers)
+        if topics:
+            self.run("choreography", "topics", "create", "--partitions", str(PARTITIONS))
+
+    @contextmanager
+    def worker(self, module: str, *arguments: str) -> Iterator[Worker]:
+        """Start a worker whose log says when each transaction was committed; stop it in the end."""
+        worker = Worker(module, "--log-level", "debug", *arguments, env=self.env, folder=self.folder)
+        try:
+            yield worker
+            worker.terminate()
+        finally:
+            worker.kill()
+
+    @contextmanager
+    def all_workers(self) -> Iterator[None]:
+        """Start one worker of each service, and wait until all have partitions."""
+        with ExitStack() as stack:
+            modules = ("order_service", "payment_service", "inventory_service")
+            for worker in [stack.enter_context(self.worker(module)) for module in modules]:
+                worker.wait_ready()
+            yield
+
+    def run(self, module: str, *arguments: str, seconds: float = 600) -> str:
+        """Run a command to its end and return its output; RuntimeError when it fails."""
+        done = command(module, *arguments, env=self.env, folder=self.folder, seconds=seconds)
+        if done.code:
+            raise RuntimeError(f"{module} {' '.join(arguments)} failed: {done.stderr[-2000:]}")
+        return done.stdout
+
+    def load_stock(self) -> None:
+        """Stock of every article, more than will ever be ordered."""
+        workload.write_stock(self.folder / "stock.csv")
+        self.run("inventory_service", "stock", "load", "stock.csv")
+
+    def import_orders(self, count: int) -> None:
+        """Place so many orders through the order service's own command."""
+        workload.write_lines(self.folder / "orders.jsonl", count)
+        self.run("order_service", "import", "orders.jsonl")
+
+
+class Handled(NamedTuple):
+    """What a worker's log says it did."""
+
+    consumed: int
+    published: int
+    seconds: float
+    """From the beginning of its first batch to the last commit of outputs to Kafka."""
+
+
+def handled(log: str) -> Handled:
+    """Sum a worker's log up."""
+    consumed = published = 0
+    begun: float | None = None
+    ended = 0.0
+    for line in log.splitlines():
+        said = json.loads(line) if line.startswith("{") else {}
+        if said.get("event") == "batch.handled":
+            consumed += sum(said["consumed"].values())
+            begun = begun or _seconds(said["timestamp"]) - said["milliseconds"] / 1000
+        elif said.get("event") == "transaction" and said["outcome"] == "committed" and said["outputs"]:
+            published += said["outputs"]
+            ended = _seconds(said["timestamp"])
+    return Handled(consumed, published, ended - (begun or ended))
+
+
+def _seconds(timestamp: str) -> float:
+    return datetime.fromisoformat(timestamp).timestamp()

@@ -1,0 +1,49 @@
+"""How much memory each worker takes at most, while it handles a deep backlog."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.bench.ground import Ground, handled
+from tests.bench.report import Figures
+
+PATIENCE_SECONDS = 600
+IN_MEMORY = "simulated://"
+
+
+def memory(ground: Ground, events: int, say: Callable[[str], None]) -> Figures:
+    """Return each worker's greatest resident set in MB (Linux), one after another, each on its own deep backlog."""
+    ground.fresh()
+    ground.load_stock()
+    ground.import_orders(events)
+    figures: Figures = {}
+    backlogs = (
+        ("order.created", "order_service", ()),
+        ("order.created", "payment_service", ()),
+        ("order.created and payment.charged", "inventory_service", ()),
+        ("inventory.reserved", "order_service", ()),
+    )
+    for topic, module, arguments in backlogs:
+        name = f"{module.replace('_', '-')}, {'publishing' if not figures else 'handling'} {topic}, MB"
+        figures[name] = _peak(ground, module, events, *arguments)
+        say(f"  {name}: {figures[name]}")
+    return figures | {"events": events}
+
+
+def _peak(ground: Ground, module: str, events: int, *arguments: str) -> float:
+    with ground.worker(module, *arguments) as worker:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while handled(worker.log).published < events:
+            if time.monotonic() > deadline or not worker.running:
+                raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
+            time.sleep(0.5)
+        return _greatest_resident_mb(worker.pid)
+
+
+def _greatest_resident_mb(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) * 1024 / 1e6, 1)
+    raise RuntimeError(f"/proc/{pid}/status does not say how much memory it took")

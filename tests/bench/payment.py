@@ -1,0 +1,70 @@
+"""The payment service on a deep backlog, and the textbook loop on the same one, in turns."""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Callable
+
+from tests.bench import workload
+from tests.bench.ground import PARTITIONS, Ground, handled
+from tests.bench.report import Figures, median
+
+IN_MEMORY = "simulated://"
+PATIENCE_SECONDS = 300
+Say = Callable[[str], None]
+
+
+def payment(ground: Ground, events: int, rounds: int, say: Say) -> Figures:
+    """Return events/s of both and their ratio: from the first batch to the last commit, by each process's own clock."""
+    ground.fresh()
+    workload.publish_backlog(ground.bootstrap_servers, events)
+    runs: dict[str, list[float]] = {"service": [], "textbook": [], "service, ledger in a file": []}
+    for number in range(rounds):
+        ground.fresh(topics=False)
+        runs["service"].append(_service(ground, events, IN_MEMORY))
+        runs["textbook"].append(_textbook(ground, events))
+        say(
+            f"  round {number + 1}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in runs.items() if rates)
+        )
+    ground.fresh(topics=False)
+    runs["service, ledger in a file"].append(_service(ground, events, f"simulated:///{ground.folder}/provider.db"))
+    figures: Figures = {f"{name}, events/s": round(median(rates)) for name, rates in runs.items()}
+    ratios = [service / textbook for service, textbook in zip(runs["service"], runs["textbook"], strict=True)]
+    return figures | {
+        "service / textbook": round(median(ratios), 3),
+        "ratios": [round(ratio, 3) for ratio in ratios],
+        "events": events,
+        "rounds": rounds,
+    }
+
+
+def _service(ground: Ground, events: int, gateway: str) -> float:
+    with ground.worker("payment_service", "--gateway", gateway) as worker:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while handled(worker.log).published < events:
+            if time.monotonic() > deadline or not worker.running:
+                raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
+            time.sleep(0.5)
+    done = handled(worker.log)
+    if (done.consumed, done.published) != (events, events):
+        raise RuntimeError(f"{done} of {events} events: each must be handled and answered once")
+    return events / done.seconds
+
+
+def _textbook(ground: Ground, events: int) -> float:
+    name = f"textbook-{uuid.uuid4().hex[:8]}"
+    ground.admin.create([name], PARTITIONS)
+    try:
+        told = json.loads(
+            ground.run(
+                "tests.bench.textbook",
+                *("--bootstrap-servers", ground.bootstrap_servers, "--group", name, "--sink", name),
+                *("--file", f"{ground.folder}/{name}.db", "--events", str(events)),
+                seconds=PATIENCE_SECONDS,
+            )
+        )
+    finally:
+        ground.admin.remove([name])
+    return float(told["events"] / told["seconds"])
