@@ -15,7 +15,7 @@ class Admin:
 
     def __init__(self, bootstrap_servers: str) -> None:
         self._servers = bootstrap_servers
-        self._client = AdminClient({"bootstrap.servers": bootstrap_servers})
+        self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
 
     def topics(self) -> set[str]:
         """Return the names of all topics that are not Kafka's own."""
