@@ -14,6 +14,8 @@ RESERVED = {
     "group.id",
     "group.instance.id",
     "isolation.level",
+    "log.connection.close",
+    "log_level",
     "partitioner",
     "transactional.id",
 }
@@ -32,6 +34,8 @@ ONLY_PRODUCER = ("queue.", "linger.", "batch.", "compression.", "acks", "deliver
 CLASSIC_ONLY = ("group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
 LARGEST_DEAD_LETTER = 1_114_124
 """Bytes: the largest input record and 64 KiB more for where, why and when."""
+HEARS_DISCONNECTS = 6
+"""Syslog's INFO. Below it librdkafka does not say that a connection broke with one request under way (an EndTxn)."""
 
 
 class BadKafkaConfig(ValueError):
@@ -93,6 +97,7 @@ def producer_config(connection: Connection) -> dict[str, Any]:
     engine flushes whole batches itself. `murmur2_random` places keys as Java clients do.
     """
     config = connection.common() | {
+        "log_level": HEARS_DISCONNECTS,
         "enable.idempotence": True,
         "linger.ms": 0,
         "retry.backoff.ms": 5,

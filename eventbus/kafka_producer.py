@@ -20,7 +20,8 @@ class _Failures(logging.Handler):
     """Hears of broken connections.
 
     librdkafka repeats an EndTxn behind one by itself and reports success; only its log tells, and the late first copy
-    would end the next transaction.
+    would end the next transaction. A connection that breaks with one request under way is only INFO to librdkafka, so
+    the producer's `log_level` and its logger's must let that pass.
     """
 
     def __init__(self) -> None:
@@ -43,6 +44,7 @@ class Producers:
         self._producer: Producer | None = None
         self._failures = _Failures()
         self._logger = connection.logger.getChild("producer")
+        self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self._failures)
         self._errors: list[KafkaError] = []
 
