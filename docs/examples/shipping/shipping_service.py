@@ -1,0 +1,97 @@
+"""The shipping service: books one parcel for every confirmed order.
+
+| hears           | does           | says          |
+|-----------------|----------------|---------------|
+| order.confirmed | books a parcel | order.shipped |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to
+from eventbus.cli import CONTEXT, Settings, worker_options
+from eventbus.worker import run_worker
+from schemas import OrderConfirmed
+
+HERE = Path(__file__).parent
+
+
+@event(HERE / "order.shipped.avsc", key="order_id")
+@dataclass(frozen=True, slots=True)
+class OrderShipped(Event):
+    """A parcel with the order's items was booked; `parcel` is its number."""
+
+    order_id: str
+    parcel: str
+
+
+class Parcel(NamedTuple):
+    """What the service keeps of an order."""
+
+    order_id: str
+    parcel: str
+
+
+PARCEL = Table("parcel", Parcel._fields)
+Parcels = WorkingSet[Parcel]
+
+
+class ParcelRepository:
+    """Every SQL statement of the shipping service."""
+
+    schema = "create table parcel (order_id text primary key, parcel text not null);"
+
+    def load(self, tx: Transaction, events: Sequence[Event]) -> Parcels:
+        """Load and lock the parcels of the orders that these events are about."""
+        rows = tx.load(PARCEL, (event.key for event in events))
+        return WorkingSet({row[0]: Parcel(*row) for row in rows})
+
+    def save(self, tx: Transaction, work: Parcels) -> None:
+        """Insert what is new."""
+        work.save(tx, PARCEL, tuple)
+
+
+class ShippingService(Service[Parcels]):
+    """Books parcels for confirmed orders."""
+
+    name = "shipping-service"
+
+    def __init__(self) -> None:
+        self.repository = ParcelRepository()
+
+    @reacts_to(OrderConfirmed)
+    def ship_order(self, confirmed: OrderConfirmed, parcels: Parcels) -> OrderShipped | None:
+        """Book one parcel for the order; nothing if that was done before."""
+        order_id = confirmed.order_id
+        if parcels.get(order_id) is not None:
+            return None
+        parcels.put(order_id, Parcel(order_id, f"parcel-{order_id}"))
+        return OrderShipped(order_id, f"parcel-{order_id}")
+
+
+@click.group(context_settings=CONTEXT)
+def main() -> None:
+    """Book parcels for confirmed orders.
+
+    Example: shipping-service run
+    """
+
+
+@main.command()
+@worker_options(ShippingService.name)
+def run(settings: Settings) -> None:
+    """Start a worker.
+
+    Example: shipping-service run --bootstrap-servers localhost:9092
+    """
+    run_worker(ShippingService(), settings)
+
+
+if __name__ == "__main__":
+    main(prog_name="shipping-service")
