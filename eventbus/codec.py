@@ -12,7 +12,7 @@ from io import BytesIO
 from struct import Struct
 from typing import Any
 
-import fastavro
+from fastavro import schemaless_reader, schemaless_writer
 
 from eventbus.event import Event
 from eventbus.registry import Registry, UnknownSchema, check_released
@@ -40,13 +40,13 @@ class Codec:
         self._registry = registry
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
-        self._readers: dict[tuple[str, int], tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        self._readers: dict[tuple[type[Event], bytes], tuple[dict[str, Any], dict[str, Any] | None]] = {}
 
     def encode(self, event: Event) -> bytes:
         """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
         body = BytesIO()
         body.write(self._frames[type(event)])
-        fastavro.schemaless_writer(body, event.schema, event.to_avro())
+        schemaless_writer(body, event.schema, event.to_avro())
         return body.getvalue()
 
     def decode(self, topic: str, key: bytes | None, value: bytes | None) -> Event:
@@ -57,36 +57,37 @@ class Codec:
         event: Event = self._body(cls, value)
         if key is None:
             raise PoisonRecord("key_missing", f"the key must be the {cls.key_field}")
-        if event.key.encode() != key:
-            raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {event.key[:80]!r}")
+        named: str = getattr(event, cls.key_field)
+        if named.encode() != key:
+            raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {named[:80]!r}")
         return event
 
     def _body(self, cls: type[Event], value: bytes | None) -> Event:
         if not value:
             reason = "null_value" if value is None else "empty_value"
             raise PoisonRecord(reason, f"a record on {cls.topic} must have a value")
-        if len(value) > MAX_VALUE_BYTES:
-            raise PoisonRecord("too_large", f"{len(value)} bytes, at most {MAX_VALUE_BYTES} are read")
-        if len(value) < FRAME.size or value[0] != 0:
-            raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {value[:8]!r}")
-        writer, reader = self._reader(cls, FRAME.unpack_from(value)[1])
+        size = len(value)
+        if size > MAX_VALUE_BYTES:
+            raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
+        frame = value[: FRAME.size]
+        writer, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
         body = BytesIO(value)
         body.seek(FRAME.size)
         try:
-            values: Any = fastavro.schemaless_reader(body, writer, reader)
+            values: Any = schemaless_reader(body, writer, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
-        if body.tell() != len(value):
-            raise PoisonRecord("trailing_bytes", f"{len(value) - body.tell()} bytes follow the event")
+        if body.tell() != size:
+            raise PoisonRecord("trailing_bytes", f"{size - body.tell()} bytes follow the event")
         try:
             return cls.from_avro(values)
         except (ValueError, TypeError, OverflowError, UnicodeError) as error:
             raise PoisonRecord("invalid_value", str(error)) from error
 
-    def _reader(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
-        pair = self._readers.get((cls.topic, schema_id))
-        if pair is None:
-            pair = self._readers[cls.topic, schema_id] = self._resolve(cls, schema_id)
+    def _reader(self, cls: type[Event], frame: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        if len(frame) < FRAME.size or frame[0] != 0:
+            raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {frame!r}")
+        pair = self._readers[cls, frame] = self._resolve(cls, FRAME.unpack(frame)[1])
         return pair
 
     def _resolve(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:

@@ -128,8 +128,7 @@ class Decision:
                 return None
             if type(answer) not in reaction.publishes:
                 raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
-            trace = next((value for name, value in record.headers if name == "traceparent"), None)
-            return caused(self._codec, self._source, answer, record.address, trace)
+            return caused(self._codec, self._source, answer, record.address, _trace(record))
         except (PoisonRecord, LostRace, Unavailable):
             raise
         except Exception as error:
@@ -140,6 +139,13 @@ class Decision:
             f"more than {self._limit} bad records in a row, the last {record.address}: {poison.reason}: {poison}."
             f" Nothing of the last batch was dead-lettered. If the records are really bad, raise --dead-letter-limit"
         )
+
+
+def _trace(record: Record) -> bytes | None:
+    for name, value in record.headers:
+        if name == "traceparent":
+            return value
+    return None
 
 
 def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:

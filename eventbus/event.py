@@ -165,7 +165,7 @@ def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, An
     values = attrgetter(*names) if len(names) > 1 else lambda instance: (getattr(instance, names[0]),)
 
     def write(instance: Any) -> dict[str, Any]:
-        plain = dict(zip(names, values(instance), strict=True))
+        plain = dict(zip(names, values(instance)))  # noqa: B905 - as many values as names, and this is a hot path
         for name, write_item in nested:
             plain[name] = [write_item(item) for item in plain[name]]
         return plain
