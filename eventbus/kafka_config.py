@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
+
+from confluent_kafka import KafkaException
+
+C = TypeVar("C")
 
 RESERVED = {
     "auto.offset.reset",
@@ -54,9 +59,28 @@ class Connection:
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("rdkafka"))
 
     def common(self) -> dict[str, Any]:
-        """What every client gets, the admin client too."""
+        """What every client gets, the admin client too.
+
+        `metadata.recovery.strategy` none: at librdkafka's default a producer whose last connection breaks inside a
+        transaction decommissions its coordinator, and send_offsets_to_transaction never returns, whatever its timeout.
+        """
         mine = {k: v for k, v in self.extra.items() if not k.startswith((*ONLY_CONSUMER, *ONLY_PRODUCER))}
-        return {"bootstrap.servers": self.bootstrap_servers, "client.id": self.instance, "log_level": 5} | mine
+        return {
+            "bootstrap.servers": self.bootstrap_servers,
+            "client.id": self.instance,
+            "log_level": 5,
+            "metadata.recovery.strategy": "none",
+        } | mine
+
+
+def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logger) -> C:
+    """Make a client. Raises BadKafkaConfig where librdkafka does not know a setting, or not such a value."""
+    try:
+        return kind(config, logger=logger)
+    except KafkaException as error:
+        raise BadKafkaConfig(
+            f"Kafka's client refuses its settings: {error.args[0].str()} (see --kafka-config)"
+        ) from error
 
 
 def check(extra: dict[str, str]) -> None:
