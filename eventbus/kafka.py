@@ -20,7 +20,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from eventbus.kafka_config import Connection, consumer_config
+from eventbus.kafka_config import Connection, client, consumer_config
 from eventbus.kafka_producer import Producers
 from eventbus.log import (
     Cursor,
@@ -67,7 +67,7 @@ class KafkaLog:
         self, connection: Connection, *, warn: Callable[[str], None], at: Callable[[str], None] = lambda _step: None
     ) -> None:
         self._connection, self._warn = connection, warn
-        self._consumer = Consumer(consumer_config(connection), logger=connection.logger)
+        self._consumer = client(Consumer, consumer_config(connection), connection.logger)
         self._producers = Producers(connection, at)
         self._admin: AdminClient | None = None
         self._cluster = ""
@@ -164,7 +164,7 @@ class KafkaLog:
 
     def _administrator(self) -> AdminClient:
         if self._admin is None:
-            self._admin = AdminClient(self._connection.common(), logger=self._connection.logger)
+            self._admin = client(AdminClient, self._connection.common(), self._connection.logger)
         return self._admin
 
     def publish(self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-from eventbus.kafka_config import Connection, producer_config
+from eventbus.kafka_config import Connection, client, producer_config
 from eventbus.log import Doubt, LogUnavailable, Output
 
 CALL_SECONDS = 5.0
@@ -85,9 +85,8 @@ class Producers:
 
     def _ready(self) -> Producer:
         if self._producer is None:
-            producer = Producer(
-                producer_config(self._connection) | {"on_delivery": self._delivered}, logger=self._logger
-            )
+            config = producer_config(self._connection) | {"on_delivery": self._delivered}
+            producer = client(Producer, config, self._logger)
             if self._connection.exactly_once:
                 try:
                     self._again(lambda: producer.init_transactions(CALL_SECONDS))

@@ -14,8 +14,6 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from confluent_kafka import KafkaException
-
 from eventbus import health
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
@@ -25,12 +23,12 @@ from eventbus.engine import Engine, Tuning, World
 from eventbus.instance import InstanceName
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import BadKafkaConfig, Connection, check
+from eventbus.kafka_topics import check_topics
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
-from eventbus.topics_check import check_topics
 
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,
@@ -102,8 +100,6 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     except tuple(EXIT_CODES) as error:
         telemetry.log.critical("worker.failed", error=type(error).__name__, why=str(error))
         fail(str(error), EXIT_CODES[type(error)])
-    except KafkaException as error:
-        fail(f"Kafka's client: {error.args[0].str()}", 2 if "property" in error.args[0].str() else 1)
     telemetry.log.info("worker.stopped")
     sys.exit(0)
 

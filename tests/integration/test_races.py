@@ -1,4 +1,4 @@
-"""Two workers that both believe a partition is theirs: the checkpoint and the group's generation decide, nobody else."""
+"""Two workers that both believe a partition is theirs: the checkpoint and the group's generation decide."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_zombie_changes_nothing(playground: Playground, step: str) -> None:
     playground.assert_exactly_once(200)
 
 
-def test_what_a_zombie_decided_after_the_takeover_is_published_by_the_new_owner(broker: Broker, database_url: str) -> None:
+def test_what_a_zombie_decided_after_the_takeover_is_published(broker: Broker, database_url: str) -> None:
     """It wakes after the new owner has recovered and before that has moved: the batch stands, and no input follows.
 
     Only the idle look at the checkpoint finds it.

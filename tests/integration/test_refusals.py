@@ -37,7 +37,8 @@ def test_an_empty_database_is_older_than_the_log(playground: Playground) -> None
 def test_a_restored_database_is_older_than_the_log(playground: Playground) -> None:
     """The group's cursor is ahead of the checkpoint: the database is an old copy."""
     stopped_after(playground, 50)
-    playground.sql("update checkpoint set next_offset = next_offset - 10, position = position - 1 where next_offset > 10")
+    older = "update checkpoint set next_offset = next_offset - 10, position = position - 1 where next_offset > 10"
+    playground.sql(older)
     assert "older than the log" in refusal(playground)
 
 

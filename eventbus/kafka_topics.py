@@ -9,7 +9,7 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from eventbus.dead_letters import ROOM_BYTES
-from eventbus.kafka_config import Connection
+from eventbus.kafka_config import Connection, client
 from eventbus.log import LogUnavailable, Refused, TopicMissing
 
 SECONDS = 5.0
@@ -18,7 +18,7 @@ LIMIT = "max.message.bytes"
 
 def check_topics(connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str) -> None:
     """Raise TopicMissing, Refused when a dead letter could be too large for its topic, or LogUnavailable."""
-    admin = AdminClient(connection.common(), logger=connection.logger)
+    admin = client(AdminClient, connection.common(), connection.logger)
     inputs = list(inputs)
     wanted = {*inputs, *outputs, dead_letters}
     try:
