@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol
 
@@ -37,7 +37,7 @@ class Pending(Protocol):
 class _Batch:
     def __init__(self, calls: Sequence[Call]) -> None:
         self._results: list[Any] = [None] * len(calls)
-        self._queue: Iterator[tuple[int, Call]] = iter(list(enumerate(calls)))
+        self._queue = deque(enumerate(calls))
         self._left = len(calls)
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -45,8 +45,11 @@ class _Batch:
     def work(self) -> None:
         """Make calls until none is left: one future a thread, not one a call."""
         made = 0
-        while (numbered := self._next()) is not None:
-            number, call = numbered
+        while True:
+            try:
+                number, call = self._queue.popleft()
+            except IndexError:
+                break
             try:
                 self._results[number] = call()
             except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
@@ -57,10 +60,6 @@ class _Batch:
             if self._left <= 0:
                 self._done.set()
 
-    def _next(self) -> tuple[int, Call] | None:
-        with self._lock:
-            return next(self._queue, None)
-
     def wait(self, timeout: float) -> bool:
         return self._done.wait(timeout)
 
@@ -68,8 +67,7 @@ class _Batch:
         return self._results
 
     def abandon(self) -> None:
-        with self._lock:
-            self._queue = itertools.chain(())
+        self._queue.clear()
 
 
 class RemoteCalls:
