@@ -11,11 +11,10 @@ from eventbus.codec import PoisonRecord
 from eventbus.database import Database
 from eventbus.decision import Address, HandlerFailed
 from eventbus.log import Log
-from eventbus.remote import Calls
-from eventbus.service import Reaction, Service, TryAgain
+from eventbus.remote import UNKNOWN_OUTCOME, Calls
+from eventbus.service import Reaction, Service
 
 KEEP_ALIVE_SECONDS = 1.0
-UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
 
 
 class Abandoned(Exception):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
+import random
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from eventbus.service import TryAgain
+
 Call = Callable[[], Any]
+UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
+"""Asked for again, with the same key, for as long as it takes."""
+ATTEMPTS = 4
+"""So often at once; after that the engine holds the partition back and asks later."""
+QUICK_SECONDS = 1.0
+FIRST_WAIT_SECONDS = 0.02
 
 
 class Calls(Protocol):
@@ -50,10 +61,7 @@ class _Batch:
                 number, call = self._queue.popleft()
             except IndexError:
                 break
-            try:
-                self._results[number] = call()
-            except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
-                self._results[number] = error
+            self._results[number] = _outcome(call)
             made += 1
         with self._lock:
             self._left -= made
@@ -68,6 +76,21 @@ class _Batch:
 
     def abandon(self) -> None:
         self._queue.clear()
+
+
+def _outcome(call: Call) -> Any:
+    """Make the call, a few times while its outcome is unknown and asking is quick: one lost answer holds nobody up."""
+    started = time.monotonic()
+    for attempt in itertools.count(1):
+        try:
+            return call()
+        except UNKNOWN_OUTCOME as error:
+            if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
+                return error
+            time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+            return error
+    raise AssertionError
 
 
 class RemoteCalls:
