@@ -9,6 +9,7 @@ from typing import Any, Self
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
 from choreography.cluster import Cluster, client_config, refused_config
+from eventbus.kafka_headers import headers_of
 from eventbus.log import Partition, Record
 
 BATCH = 500
@@ -89,7 +90,7 @@ _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIM
 
 
 def _record(message: Message) -> Record:
-    pairs: Any = message.headers() or []
+    pairs: Any = headers_of(message)
     headers = [(name, content or b"") for name, content in pairs]
     partition = Partition(message.topic() or "", message.partition() or 0)
     key, value, offset = message.key(), message.value(), message.offset()

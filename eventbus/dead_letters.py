@@ -1,4 +1,8 @@
-"""Dead letters: the record as it was, byte for byte, with where it came from, why it is here, and when."""
+"""Dead letters: the record as it was, byte for byte, with where it came from, why it is here, and when.
+
+Only what is larger than Kafka's default for a record is cut: a small compressed batch can hold a record of any size,
+and a dead letter that no topic takes would keep everything behind it waiting for ever.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,11 @@ from eventbus.log import Output, Record
 ROOM_BYTES = 65_536
 """A dead letter may be so much larger than the record in it: headers that say where, why and when."""
 MAX_ERROR_CHARACTERS = 1_000
+MAX_RECORD_BYTES = 1_048_588
+"""Kafka's default `max.message.bytes`. Of a larger record the beginnings of key and value are kept, and no headers."""
+KEPT_BYTES = 16_384
+HEADER_BYTES = 10
+"""What a header takes beside its name and content, at most."""
 
 
 def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord) -> Output:
@@ -21,5 +30,18 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord) ->
         "dlq_reason": poison.reason,
         "dlq_error": str(poison)[:MAX_ERROR_CHARACTERS],
     }
+    size = _size(record)
+    if size > MAX_RECORD_BYTES:
+        provenance["dlq_cut_from_bytes"] = str(size)
+        record = record._replace(key=_beginning(record.key), value=_beginning(record.value), headers=[])
     headers = [*record.headers, *((name, text.encode("utf-8", "replace")) for name, text in provenance.items())]
     return Output(topic, record.key, record.value, headers)
+
+
+def _size(record: Record) -> int:
+    headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
+
+
+def _beginning(content: bytes | None) -> bytes | None:
+    return content if content is None else content[:KEPT_BYTES]

@@ -18,6 +18,8 @@ from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Service
 
 UNCAUSED_AT_ONCE = 5_000
+MAX_TRACE_BYTES = 128
+"""A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
 
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
@@ -142,9 +144,10 @@ class Decision:
 
 
 def _trace(record: Record) -> bytes | None:
+    """Return what the output is to carry on; never more than an output has room for, whoever wrote the input."""
     for name, value in record.headers:
         if name == "traceparent":
-            return value
+            return value if value and len(value) <= MAX_TRACE_BYTES else None
     return None
 
 

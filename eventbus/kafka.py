@@ -21,6 +21,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventbus.kafka_config import Connection, client, consumer_config
+from eventbus.kafka_headers import headers_of
 from eventbus.kafka_producer import Producers
 from eventbus.log import (
     Cursor,
@@ -286,8 +287,8 @@ class KafkaLog:
 
 def _record(message: Any) -> Record:
     partition = Partition(message.topic(), message.partition())
-    headers = message.headers() or []
-    return Record(partition, message.offset(), message.key(), message.value(), message.timestamp()[1], headers)
+    timestamp = message.timestamp()[1]
+    return Record(partition, message.offset(), message.key(), message.value(), timestamp, headers_of(message))
 
 
 def _cursor(answer: TopicPartition) -> Cursor | None:

@@ -14,6 +14,7 @@ from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed
 from choreography.check.records import Ends, Lane, records
 from choreography.cluster import ANSWER_SECONDS, Cluster
 from eventbus import Codec, Event, PoisonRecord
+from eventbus.kafka_headers import headers_of
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
 
 ELECTING = {
@@ -87,7 +88,7 @@ class EventTopics:
 
 
 def _fact(message: Any, event: Event, before: Ends) -> EventFact:
-    headers = dict(reversed(message.headers() or ()))  # of headers with one name the first counts
+    headers = dict(reversed(headers_of(message)))  # of headers with one name the first counts
     cause = _address(headers.get("ce_causationid"))
     event_id = _text(headers.get("ce_id"))
     offset = message.offset()
