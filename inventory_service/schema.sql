@@ -1,6 +1,8 @@
 create table reservation (
     order_id text primary key,
-    status text not null check (status in ('awaiting_payment', 'awaiting_items', 'reserved', 'failed', 'cancelled')),
+    status text not null check (  -- not `in (...)`: for that SQLite builds a small table at each row
+        status = 'awaiting_payment' or status = 'awaiting_items' or status = 'reserved' or status = 'failed' or status = 'cancelled'
+    ),
     items text not null,                 -- JSON: [["sku", quantity], ...]; empty as long as they are not known
     error text                           -- what is out of stock
 );

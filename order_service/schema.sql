@@ -5,7 +5,9 @@ create table orders (
     total bigint not null check (total >= 0),                  -- minor units
     currency text not null,                                    -- ISO 4217
     items text not null,                                       -- JSON: [["sku", quantity], ...]
-    status text not null check (status in ('pending', 'confirmed', 'cancelled')),
+    status text not null check (  -- not `in (...)`: for that SQLite builds a small table at each row
+        status = 'pending' or status = 'confirmed' or status = 'cancelled'
+    ),
     reason text,                                               -- why it was cancelled
     refunded bigint not null default 0 check (refunded >= 0),  -- minor units given back
     created_at bigint not null,                                -- ms since 1970 UTC
