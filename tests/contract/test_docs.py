@@ -1,0 +1,130 @@
+"""The documents say what is so: diagram, commands, options, links, code and tests that they name are there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from choreography.diagram import mermaid
+from tests.contract.test_choreography import COMMANDS, SERVICES
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
+INLINE = re.compile(r"`([^`\n]+)`")
+PROGRAM = re.compile(r"^(saga|order-service|payment-service|inventory-service)$")
+LEAVES = [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
+
+
+def text(document: Path) -> str:
+    return document.read_text(encoding="utf-8")
+
+
+def blocks(document: Path, *kinds: str) -> list[str]:
+    return [content for kind, content in BLOCK.findall(text(document)) if kind in kinds]
+
+
+def named(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def invocations() -> Iterator[tuple[str, list[str]]]:
+    """Return every call of our programs in the documents' shell blocks and inline code: where, and its words."""
+    for document in DOCUMENTS:
+        shell = [
+            line for block in blocks(document, "sh", "console") for line in block.replace("\\\n", " ").splitlines()
+        ]
+        inline = [code for code in INLINE.findall(BLOCK.sub("", text(document))) if PROGRAM.match(code.split()[0])]
+        for line in shell + inline:
+            for command in re.split(r"\s\|\s|&&", line):
+                words = shlex.split(command.removeprefix("$ "), comments=True)
+                programs = [index for index, word in enumerate(words) if PROGRAM.match(word)]
+                if programs and len(words) > programs[-1] + 1:
+                    yield named(document), words[programs[-1] :]
+
+
+INVOCATIONS = list(dict.fromkeys((where, " ".join(map(shlex.quote, words))) for where, words in invocations()))
+
+
+def test_the_readmes_diagram_is_the_choreography_that_the_code_declares() -> None:
+    """Read from the handlers' signatures, never written beside them."""
+    assert blocks(ROOT / "README.md", "mermaid") == [mermaid(SERVICES)]
+
+
+@pytest.mark.parametrize("command", LEAVES)
+def test_every_command_is_named_in_a_document(command: str) -> None:
+    """A command that nobody tells of is not found."""
+    assert any(f"`{command}`" in text(document) or f"{command} " in text(document) for document in DOCUMENTS)
+
+
+@pytest.mark.parametrize(("where", "line"), INVOCATIONS, ids=[line[:60] for _, line in INVOCATIONS])
+def test_every_command_in_the_documents_exists_with_its_options(where: str, line: str) -> None:
+    """As it stands it can be copied: the command, its options, and in shell blocks whatever it requires."""
+    words = shlex.split(line)
+    command: click.Command = COMMANDS[words.pop(0)]
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"{where}: there is no {line}"
+        command = command.commands[words.pop(0)]
+    if isinstance(command, click.Group) or not words:
+        return
+    context = click.Context(command)
+    values, rest, _ = command.make_parser(context).parse_args(words)
+    assert rest == [], f"{where}: {rest} is too much in {line}"
+    missing = [p.name for p in command.params if p.required and not p.envvar and values.get(p.name or "") is None]
+    assert missing == [], f"{where}: {line} lacks {missing}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_relative_link_leads_somewhere(document: Path) -> None:
+    """To a file of the project, and to a heading of it where one is named."""
+    for link in LINK.findall(BLOCK.sub("", text(document))):
+        if "://" in link:
+            continue
+        path, _, heading = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.is_relative_to(ROOT), link
+        assert target.exists(), link
+        if heading:
+            assert heading in anchors(target), link
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", BLOCK.sub("", text(document)), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    """A promise is shown by a test, not by its name."""
+    for path, test in NAMED_TEST.findall(text(document)):
+        assert f"\ndef {test}(" in text(ROOT / path), f"{path}::{test}"
+
+
+def test_every_promise_names_a_test() -> None:
+    """In the part of guarantees.md that promises, each bold sentence and each row of a table is shown by something."""
+    promised, _, _ = text(ROOT / "docs" / "guarantees.md").partition("## Not promised")
+    for paragraph in promised.partition("## Promised")[2].split("\n\n"):
+        rows = [row for row in paragraph.splitlines() if row.startswith("| ") and "shown by" not in row]
+        assert all(NAMED_TEST.search(row) for row in rows), paragraph
+
+
+@pytest.mark.parametrize("file", ["shipping_service.py", "order.shipped.avsc", "ids.json", "topics.yaml"])
+def test_adding_a_service_shows_its_files_as_they_are(file: str) -> None:
+    """What is shown is what is run."""
+    shown = blocks(ROOT / "docs" / "adding-a-service.md", "python", "json", "yaml")
+    assert text(ROOT / "docs" / "examples" / "shipping" / file) in shown
+
+
+def test_make_targets_in_the_documents_exist() -> None:
+    """`make` in a shell block or in inline code."""
+    targets = set(re.findall(r"^(\w+):", text(ROOT / "Makefile"), re.MULTILINE))
+    for document in DOCUMENTS:
+        code = "\n".join([*blocks(document, "sh", "console"), *INLINE.findall(BLOCK.sub("", text(document)))])
+        assert set(re.findall(r"^make (\w+)", code, re.MULTILINE)) <= targets, named(document)
