@@ -1,0 +1,106 @@
+"""What the bench measures with does what it says: the orders, the textbook loop, and how figures are summed up."""
+
+from __future__ import annotations
+
+import json
+
+from eventbus import Codec
+from eventbus.registry import registry_at
+from inventory_service.stock_file import read_counts
+from order_service.intake import read_request
+from payment_service.gateway import open_gateway
+from schemas import OrderCreated, PaymentCharged
+from tests.bench import textbook
+from tests.bench.ground import Handled, handled
+from tests.bench.report import percentile
+from tests.bench.workload import ARTICLES, CODEC, orders, skus, write_lines, write_stock
+
+
+class Message:
+    """A record as the client hands it out."""
+
+    def __init__(self, order: OrderCreated) -> None:
+        self._value = CODEC.encode(order)
+
+    def value(self) -> bytes:
+        return self._value
+
+
+class Topic:
+    """Where the textbook loop publishes, and its transactions."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.records: list[tuple[str, bytes, str]] = []
+
+    def produce(self, topic, value, key):
+        self.records.append((topic, value, key))
+
+    def __getattr__(self, step):
+        return lambda *_: self.steps.append(step)
+
+
+def test_the_same_seed_gives_the_same_orders_under_new_ids():
+    """Rounds and machines can be compared; no order is another's double."""
+    first, second = list(orders(200)), list(orders(200))
+    assert [(o.customer_id, o.total, o.items) for o in first] == [(o.customer_id, o.total, o.items) for o in second]
+    assert len({o.order_id for o in first + second}) == 400
+    assert [o.order_id for o in first] == sorted(o.order_id for o in first)
+
+
+def test_every_written_line_can_be_imported_and_every_article_is_in_stock(tmp_path):
+    """The files are what the services' own commands take."""
+    write_lines(tmp_path / "orders.jsonl", 100)
+    requests = [read_request(line) for line in (tmp_path / "orders.jsonl").read_bytes().splitlines()]
+    write_stock(tmp_path / "stock.csv")
+    with (tmp_path / "stock.csv").open("rb") as file:
+        counts = read_counts(file)
+    assert len(counts) == ARTICLES == len(skus())
+    assert {sku for request in requests for sku, _ in request.items} <= set(counts)
+    assert len({request.request_id for request in requests}) == 100
+
+
+def test_the_textbook_loop_charges_stores_and_publishes_each_order(tmp_path):
+    """It does the payment service's work: a charge at the provider, a row, and an event that others can read."""
+    placed = list(orders(50))
+    gateway, connection, topic = open_gateway("simulated://"), textbook.database(str(tmp_path / "t.db")), Topic()
+    charged = textbook.decide([Message(order) for order in placed], gateway)
+    textbook.store(connection, charged)
+    textbook.publish(topic, topic, "charged", charged)
+    assert gateway.totals() == {"USD": (sum(order.total for order in placed), 0)}
+    rows = connection.execute("select order_id, amount, status from payment order by order_id").fetchall()
+    assert rows == [(order.order_id, order.total, "charged") for order in placed]
+    codec = Codec(registry_at(None, [PaymentCharged]), [PaymentCharged])
+    events = [codec.decode("payment.charged", key.encode(), value) for _, value, key in topic.records]
+    assert [(event.order_id, event.amount) for event in events] == [(order.order_id, order.total) for order in placed]
+    assert connection.execute("pragma synchronous").fetchone() == (2,)
+    connection.close()
+
+
+def test_the_textbook_loop_flushes_and_sends_offsets_inside_one_transaction():
+    """In the order that makes it fast; so the comparison is fair."""
+    topic = Topic()
+    textbook.publish(topic, topic, "charged", [])
+    calls = [step for step in topic.steps if step not in ("position", "assignment", "consumer_group_metadata")]
+    assert calls == ["begin_transaction", "flush", "send_offsets_to_transaction", "commit_transaction"]
+
+
+def test_a_workers_seconds_run_from_the_start_of_its_first_batch_to_its_last_commit_of_outputs():
+    """Neither joining the group before nor idling afterwards counts."""
+    said = [
+        {"event": "transaction", "timestamp": "2026-01-01T00:00:01Z", "outcome": "committed", "outputs": 0},
+        {"event": "batch.handled", "timestamp": "2026-01-01T00:00:03Z", "milliseconds": 500, "consumed": {"a": 2}},
+        {"event": "batch.handled", "timestamp": "2026-01-01T00:00:04Z", "milliseconds": 500, "consumed": {"a": 1}},
+        {"event": "transaction", "timestamp": "2026-01-01T00:00:05Z", "outcome": "committed", "outputs": 3},
+        {"event": "transaction", "timestamp": "2026-01-01T00:00:09Z", "outcome": "committed", "outputs": 0},
+    ]
+    log = "\n".join(["not JSON", *map(json.dumps, said)])
+    assert handled(log) == Handled(consumed=3, published=3, seconds=2.5)
+    assert handled("") == Handled(0, 0, 0.0)
+
+
+def test_a_percentile_is_a_value_that_was_measured():
+    """The smallest one that so many percent do not exceed."""
+    values = [float(value) for value in range(100, 0, -1)]
+    assert [percentile(values, percent) for percent in (50, 99, 100)] == [50, 99, 100]
+    assert percentile([7.0], 50) == 7.0
