@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from confluent_kafka import (
-    OFFSET_END,
     Consumer,
     KafkaError,
     KafkaException,
@@ -144,6 +143,14 @@ class KafkaLog:
         starts, ends = self._offsets(partitions, spec.earliest()), self._offsets(partitions, spec.latest())
         return {partition: (starts[partition], ends[partition]) for partition in partitions}
 
+    def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        """Return where these begin, or 0 where nobody answers: a seek that comes too late after it is not possible."""
+        try:
+            earliest: Any = OffsetSpec
+            return self._offsets(partitions, earliest.earliest())
+        except (LogUnavailable, TopicMissing):
+            return dict.fromkeys(partitions, 0)
+
     def _offsets(self, partitions: Sequence[Partition], which: OffsetSpec) -> dict[Partition, int]:
         asked = {TopicPartition(*partition): which for partition in partitions}
         try:
@@ -200,8 +207,13 @@ class KafkaLog:
     # Callbacks, from inside poll.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take the partitions, at no offset in particular and paused: recovery seeks."""
-        consumer.incremental_assign([TopicPartition(p.topic, p.partition, OFFSET_END) for p in partitions])
+        """Take the partitions, at their beginning and paused: recovery seeks.
+
+        Never at a logical offset. librdkafka would ask the broker where that is, and when a seek is faster than the
+        answer, it asks once more afterwards and goes there: everything up to the end is skipped without a word.
+        """
+        starts = self._starts([Partition(p.topic, p.partition) for p in partitions])
+        consumer.incremental_assign([TopicPartition(*partition, start) for partition, start in starts.items()])
         consumer.pause(partitions)
         self._tell(partitions, lambda listener, ours: listener.assigned(ours))
 
