@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from eventbus.log import Headers
 
 
 class Admin:
@@ -70,6 +72,23 @@ class Admin:
             return [record for number in self._numbers(topic) for record in _partition(consumer, topic, number)]
         finally:
             consumer.close()
+
+    def produce(
+        self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None, partition: int = -1
+    ) -> str:
+        """Write one record as anybody could, and return where it lies: topic/partition/offset."""
+        where: list[str] = []
+
+        def delivered(error: Any, record: Message) -> None:
+            where.append(str(error) if error else f"{topic}/{record.partition()}/{record.offset()}")
+
+        producer = Producer(
+            {"bootstrap.servers": self._servers, "partitioner": "murmur2_random", "message.max.bytes": 2_000_000}
+        )
+        producer.produce(topic, value, key, partition=partition, headers=headers or [], on_delivery=delivered)
+        assert producer.flush(30) == 0
+        assert where[0].startswith(f"{topic}/"), where
+        return where[0]
 
     def _numbers(self, topic: str) -> list[int]:
         return sorted(self._client.list_topics(topic, timeout=10).topics[topic].partitions)

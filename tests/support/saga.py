@@ -123,12 +123,12 @@ class Saga:
             time.sleep(0.1)
         return found
 
-    def settle(self, seconds: float = 90) -> dict[str, Any]:
+    def settle(self, *check: str, seconds: float = 90) -> dict[str, Any]:
         """Wait until every order has ended and `saga check --quiescent` is clean, and return its report."""
         self.until(lambda: not self.pending(), "not every order had ended", seconds)
         deadline = time.monotonic() + 20
         while True:
-            done = self.run("choreography", "check", "--quiescent", "--json")
+            done = self.run("choreography", "check", "--quiescent", "--json", *check)
             report: dict[str, Any] = json.loads(done.stdout)
             if done.code == 0 or time.monotonic() > deadline:
                 assert report["violations"] == [], f"{len(report['violations'])}: {report['violations'][:5]}"
