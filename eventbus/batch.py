@@ -12,7 +12,7 @@ from eventbus.log import Partition, Record
 from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Reaction
 
-NOTHING_YET = Checkpoint(0, 0)
+NOTHING_YET = Checkpoint(0, 0, 0)
 
 
 class Item(NamedTuple):

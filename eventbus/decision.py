@@ -169,6 +169,7 @@ def _decided(
         if partition in outputs:
             position += 1
             entries[partition] = Entry(position, outputs[partition])
-        checkpoints[partition] = Checkpoint(ends.get(partition, each.checkpoint.next_offset), position)
+        next_offset = ends.get(partition, each.checkpoint.next_offset)
+        checkpoints[partition] = Checkpoint(next_offset, position, each.checkpoint.epoch)
     deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}
     return Decided(checkpoints, entries, deleted)

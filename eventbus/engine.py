@@ -19,7 +19,6 @@ from eventbus.decision import Decided, Decision, HandlerFailed, compare
 from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
-from eventbus.progress import Checkpoint
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Calls
@@ -44,6 +43,8 @@ class Tuning:
     """How long an idle turn waits for input, at most."""
     patience_uncaused: float = 0.02
     """The same for a service that publishes uncaused events: they are looked for after it."""
+    look_after: float = 1.0
+    """So often a busy worker, too, looks whether somebody else has moved a checkpoint."""
     tidy_after: float = 0.5
     """So long after the last work an idle worker deletes published entries and notes the end of the log."""
     backoff: float = 0.1
@@ -83,7 +84,7 @@ class Engine:
         self._remote = any(reaction.remote for reaction in service.reactions.values())
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
         self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row)
-        self._pending_since = self._worked_at = world.clock()
+        self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
         self._numbers = itertools.count(1)
@@ -115,9 +116,10 @@ class Engine:
         parts = take(self._ready(), self._service.reactions, self._limit)
         if parts:
             self._handle(parts, self._lead_owned())
-        elif not runs:
+        drained = not runs and not parts
+        self._publish_if_due(drained=drained)
+        if drained or self._world.clock() - self._looked_at > self._tuning.look_after:
             self._look_around()
-        self._publish_if_due(drained=not runs and not parts)
         self._seek_published()
         self._tell()
 
@@ -324,10 +326,10 @@ class Engine:
             return
         entries = sorted((entry for owned in mine for entry in owned.pending), key=lambda entry: entry.turn)
         outputs = [output for entry in entries for output in entry.outputs]
-        cursors = {owned.partition: Cursor(*owned.checkpoint) for owned in mine}
+        cursors = {o.partition: Cursor(o.checkpoint.next_offset, o.checkpoint.position) for o in mine}
         started = self._world.clock()
         try:
-            self._world.log.publish(outputs, cursors)
+            self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))
         except (Doubt, LogUnavailable) as error:
             self._world.observer.transaction("doubt", len(outputs), self._world.clock() - started)
             self._doubt(mine, str(error))
@@ -335,13 +337,23 @@ class Engine:
         self._world.at("published")
         for owned in mine:
             owned.pending.clear()
-            owned.committed, owned.published = owned.checkpoint
+            owned.committed, owned.published, _ = owned.checkpoint
         self._world.observer.transaction("committed", len(outputs), self._world.clock() - started)
+
+    def _still_ours(self, mine: list[Owned]) -> bool:
+        """Return whether nobody has recovered these since we did; no when that cannot be asked."""
+        try:
+            with self._world.database.snapshot() as tx:
+                compare(tx, {owned.partition: owned for owned in mine})
+        except TRANSIENT:
+            return False
+        return True
 
     # Idle.
 
     def _look_around(self) -> None:
         """See whether uncaused events wait, and whether a zombie has moved a checkpoint since we read it."""
+        self._looked_at = self._world.clock()
         known = [owned for owned in self._owned.values() if owned.known]
         if not known:
             return
@@ -366,7 +378,7 @@ class Engine:
         """Delete published entries; move checkpoints past what ends the log without being an event (markers)."""
         known = [o for o in self._owned.values() if o.known and not o.pending]
         ends = {
-            o.partition: Checkpoint(o.reached, o.checkpoint.position)
+            o.partition: o.checkpoint._replace(next_offset=o.reached)
             for o in known
             if note_end and o.ready and not o.buffer and o.reached > o.checkpoint.next_offset
         }

@@ -29,6 +29,7 @@ from eventbus.log import (
     InstanceTaken,
     LogUnavailable,
     Output,
+    Overtaken,
     Partition,
     Rebalanced,
     Record,
@@ -175,15 +176,19 @@ class KafkaLog:
             self._admin = client(AdminClient, self._connection.common(), self._connection.logger)
         return self._admin
 
-    def publish(self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor]) -> None:
+    def publish(
+        self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor], still_ours: Callable[[], bool]
+    ) -> None:
         """See Log."""
         offsets = [TopicPartition(*p, cursor.offset, str(cursor.position)) for p, cursor in cursors.items()]
         group = self._consumer.consumer_group_metadata()
         if not _has_joined(group):
             raise Doubt("the group has thrown this worker out: its partitions may be somebody else's")
         if self._connection.exactly_once:
-            self._producers.transaction(outputs, offsets, group)
+            self._producers.transaction(outputs, offsets, group, still_ours)
             return
+        if not still_ours():
+            raise Overtaken("another worker has recovered these partitions")
         self._producers.flush_all(outputs)
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from eventbus.kafka_config import Connection, client, producer_config
-from eventbus.log import Doubt, LogUnavailable, Output
+from eventbus.log import Doubt, LogUnavailable, Output, Overtaken
 
 CALL_SECONDS = 5.0
 """How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
@@ -48,10 +49,12 @@ class Producers:
         self._logger.addHandler(self._failures)
         self._errors: list[KafkaError] = []
 
-    def transaction(self, outputs: Sequence[Output], offsets: list[TopicPartition], group: Any) -> None:
+    def transaction(
+        self, outputs: Sequence[Output], offsets: list[TopicPartition], group: Any, still_ours: Callable[[], bool]
+    ) -> None:
         """Write outputs and offsets, both or neither. Raises Doubt, or LogUnavailable when nothing was begun."""
         producer = self._ready()
-        producer.poll(0)
+        self._listen(producer)
         heard = self._failures.heard
         try:
             producer.begin_transaction()
@@ -60,13 +63,15 @@ class Producers:
             self._at("produced")
             self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
             self._at("offsets sent")
+            if not still_ours():
+                raise Overtaken("another worker has recovered these partitions")
             self._again(lambda: producer.commit_transaction(CALL_SECONDS))
             self._at("committed")
         except (KafkaException, Doubt) as error:
             self._give_up(producer, error)
             raise Doubt(f"the transaction: {error}") from error
         finally:
-            producer.poll(0)
+            self._listen(producer)
             if self._failures.heard != heard:
                 self._drop()
 
@@ -82,6 +87,12 @@ class Producers:
     def close(self) -> None:
         """Drop the producer; an open transaction is aborted by the next one or by its timeout."""
         self._drop()
+
+    @staticmethod
+    def _listen(producer: Producer) -> None:
+        """Let librdkafka's log through; a fatal error that it raises here was or will be raised by the call itself."""
+        with contextlib.suppress(KafkaException):
+            producer.poll(0)
 
     def _ready(self) -> Producer:
         if self._producer is None:
@@ -129,7 +140,8 @@ class Producers:
     def _give_up(self, producer: Producer, error: Exception) -> None:
         """Abort where librdkafka asks for that; anything else is an unknown outcome and ends this producer."""
         cause: Any = error.args[0] if isinstance(error, KafkaException) else None
-        if cause is not None and cause.txn_requires_abort() and not cause.fatal():
+        abortable = cause is not None and cause.txn_requires_abort() and not cause.fatal()
+        if abortable or isinstance(error, Overtaken):
             try:
                 self._again(lambda: producer.abort_transaction(CALL_SECONDS))
             except KafkaException:

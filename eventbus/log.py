@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
@@ -95,6 +95,10 @@ class Doubt(Exception):
     """What was being published may or may not have been: recover. The log is ready to publish again."""
 
 
+class Overtaken(Doubt):
+    """Somebody else has recovered what was about to be published: it was not."""
+
+
 class Refused(Exception):
     """Going on would lose or repeat something; a person has to look. The worker stops with exit code 3."""
 
@@ -137,10 +141,13 @@ class Log(Protocol):
     def identity(self, topic: str) -> Identity:
         """Return who the cluster and the topic are. Raises LogUnavailable, TopicMissing."""
 
-    def publish(self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor]) -> None:
+    def publish(
+        self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor], still_ours: Callable[[], bool]
+    ) -> None:
         """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
 
-        Raises Doubt when that is not known to have happened; LogUnavailable when nothing was begun.
+        `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
+        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun.
         """
 
     def close(self) -> None:

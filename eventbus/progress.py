@@ -11,10 +11,14 @@ from eventbus.outbox import pack, unpack
 
 
 class Checkpoint(NamedTuple):
-    """How far a partition is applied, and the number of the last outbox entry made for it."""
+    """How far a partition is applied, the number of the last outbox entry made for it, and by which recovery's owner.
+
+    Every recovery raises the epoch, so whoever recovered before can neither decide nor publish any more.
+    """
 
     next_offset: int
     position: int
+    epoch: int
 
 
 class Entry(NamedTuple):
@@ -28,8 +32,16 @@ class Entry(NamedTuple):
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
     """Return what is stored, locked by (topic, partition) where the transaction writes."""
-    sql = "select topic, partition, next_offset, position from checkpoint"
-    return {Partition(t, n): Checkpoint(o, p) for t, n, o, p in _of(tx, sql, partitions)}
+    sql = "select topic, partition, next_offset, position, epoch from checkpoint"
+    return {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e in _of(tx, sql, partitions)}
+
+
+def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """Raise the epochs of these partitions, where they have a checkpoint, and return the new ones."""
+    epochs = {partition: stored.epoch + 1 for partition, stored in checkpoints(tx, partitions).items()}
+    sql = "update checkpoint set epoch = ? where topic = ? and partition = ?"
+    tx.many(sql, [(epoch, *partition) for partition, epoch in epochs.items()])
+    return epochs
 
 
 def identities(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Identity]:
@@ -49,15 +61,15 @@ def _of(tx: Transaction, sql: str, partitions: Iterable[Partition]) -> list[Row]
 
 def create(tx: Transaction, partition: Partition, start: int, identity: Identity) -> None:
     """Make the first checkpoint of a partition, before anything else of it is handled."""
-    sql = "insert into checkpoint (topic, partition, next_offset, position, cluster_id, topic_id)"
-    sql += " values (?, ?, ?, 0, ?, ?)"
+    sql = "insert into checkpoint (topic, partition, next_offset, position, epoch, cluster_id, topic_id)"
+    sql += " values (?, ?, ?, 0, 1, ?, ?)"
     tx.execute(sql, *partition, start, *identity)
 
 
 def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
     """Move checkpoints that this transaction has compared."""
     sql = "update checkpoint set next_offset = ?, position = ? where topic = ? and partition = ?"
-    tx.many(sql, [(*checkpoint, *partition) for partition, checkpoint in sorted(to.items())])
+    tx.many(sql, [(to[p].next_offset, to[p].position, *p) for p in sorted(to)])
 
 
 def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> None:
@@ -89,6 +101,6 @@ def take_uncaused(tx: Transaction, limit: int) -> list[Output]:
 
 def look(tx: Transaction) -> tuple[dict[Partition, Checkpoint], bool]:
     """Return every checkpoint of the service, and whether uncaused events are waiting: one statement, no lock."""
-    sql = "select topic, partition, next_offset, position, exists (select 1 from uncaused) from checkpoint"
+    sql = "select topic, partition, next_offset, position, epoch, exists (select 1 from uncaused) from checkpoint"
     rows = tx.rows(sql)
-    return {Partition(t, n): Checkpoint(o, p) for t, n, o, p, _ in rows}, any(row[4] for row in rows)
+    return {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e, _ in rows}, any(row[5] for row in rows)

@@ -1,7 +1,12 @@
 """Recovery: the one routine for assignment, for a lost race, and for any doubt.
 
-Read the cursor, then in one snapshot the checkpoint and the entries above the cursor; what is above it is published
-before anything else. Whatever does not fit together is refused, because going on would lose or repeat something.
+Raise the checkpoint's epoch, read the cursor, then in one snapshot the checkpoint and the entries above the cursor;
+what is above it is published before anything else. Whatever does not fit together is refused, because going on would
+lose or repeat something.
+
+The order is what makes two owners harmless. A publisher sends its cursor into its Kafka transaction first and looks at
+the epoch then; a recovery raises the epoch first and reads the cursor then, which waits for undecided transactions. So
+either the publisher sees the new epoch and aborts, or the recovery sees what the publisher committed.
 """
 
 from __future__ import annotations
@@ -34,14 +39,14 @@ def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> di
     """
     wanted = sorted(partitions)
     actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
+    epochs = _claim(database, wanted, actual)
     cursors = log.committed(wanted)
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
-        identities = progress.identities(tx, wanted)
         above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
         entries = progress.entries_above(tx, above)
-    for partition, identity in identities.items():
-        _check_identity(partition, identity, actual[partition.topic])
+    if epochs != {partition: checkpoint.epoch for partition, checkpoint in stored.items()}:
+        raise NotYet("another worker is recovering the same partitions")
     missing = [partition for partition in wanted if partition not in stored]
     bounds = log.bounds(wanted)
     _refuse_cursors(missing, cursors)
@@ -50,6 +55,14 @@ def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> di
         _check(partition, cursors[partition], stored[partition], bounds[partition])
         _check_entries(partition, cursors[partition], stored[partition], entries[partition])
     return {p: State(cursors[p], stored[p], entries[p]) for p in wanted}
+
+
+def _claim(database: Database, wanted: list[Partition], actual: Mapping[str, Identity]) -> dict[Partition, int]:
+    with database.transaction() as tx:
+        epochs = progress.claim(tx, wanted)
+        for partition, identity in progress.identities(tx, wanted).items():
+            _check_identity(partition, identity, actual[partition.topic])
+    return epochs
 
 
 def _refuse_cursors(missing: Iterable[Partition], cursors: Mapping[Partition, Cursor | None]) -> None:
@@ -73,7 +86,7 @@ def _first_checkpoints(
                 progress.create(tx, partition, start, actual[partition.topic])
     except LostRace as race:
         raise NotYet("another worker made the first checkpoint") from race
-    return {partition: Checkpoint(start, 0) for partition, start in starts.items()}
+    return {partition: Checkpoint(start, 0, 1) for partition, start in starts.items()}
 
 
 def _check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:

@@ -9,6 +9,7 @@ create table checkpoint (                -- how far the input is applied: one ro
     partition integer not null,
     next_offset bigint not null,         -- the log position that is read next
     position bigint not null,            -- the number of the last outbox entry made for this partition
+    epoch bigint not null,               -- which recovery it belongs to: a worker of an older one decides nothing more
     cluster_id text not null,            -- another cluster, or a recreated topic, is noticed, not mistaken
     topic_id text not null,
     primary key (topic, partition)
