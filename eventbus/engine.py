@@ -7,6 +7,7 @@ carries in its metadata how far the outbox has been published. See docs/guarante
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +89,8 @@ class Engine:
         self._stopping = False
         self._turns = 0
         self._numbers = itertools.count(1)
-        self._strikes: tuple[str, int] = ("", 0)
+        self._strikes: Counter[Partition] = Counter()
+        self._misfits = 0
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -147,8 +149,10 @@ class Engine:
         """Publish what is pending, then forget: the next owner gets them only after this returns."""
         partitions = list(partitions)
         self._world.at("revoked")
-        self._publish()
-        self._forget(partitions, lost=False)
+        try:
+            self._publish()
+        finally:
+            self._forget(partitions, lost=False)
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Forget, publish nothing: somebody else may own them already."""
@@ -205,9 +209,11 @@ class Engine:
             states = recover(self._world.log, self._world.database, [owned.partition for owned in due])
         except TRANSIENT as error:
             self._doubt(due, str(error))
-            if isinstance(error, NotYet) and due[0].failures > self._tuning.attempts * 5:
+            self._misfits = self._misfits + 1 if isinstance(error, NotYet) else 0
+            if self._misfits > self._tuning.attempts * 5:
                 raise Refused(f"{error}; nobody else is moving: rows of the table outbox are missing") from error
             return
+        self._misfits = 0
         for owned in due:
             cursor, owned.checkpoint, owned.pending = states[owned.partition]
             ours = cursor is not None and cursor.position is not None
@@ -270,6 +276,7 @@ class Engine:
         for partition, checkpoint in decided.checkpoints.items():
             owned = self._owned[partition]
             owned.checkpoint, owned.failures = checkpoint, 0
+            del self._strikes[partition]
             owned.deleted = decided.deleted.get(partition, owned.deleted)
             if partition in decided.entries:
                 owned.pending.append(decided.entries[partition]._replace(turn=next(self._numbers)))
@@ -292,10 +299,10 @@ class Engine:
                 self._strike(error)
 
     def _strike(self, failed: HandlerFailed) -> None:
-        address = failed.record.address
-        strikes = self._strikes[1] + 1 if self._strikes[0] == address else 1
-        self._strikes = (address, strikes)
-        if strikes >= self._tuning.attempts:
+        """Count by partition: it cannot get past the record, while the first to fail may change from turn to turn."""
+        partition = failed.record.partition
+        self._strikes[partition] += 1
+        if self._strikes[partition] >= self._tuning.attempts:
             raise failed
 
     def _doubt(self, doubted: Iterable[Owned], why: str) -> None:
