@@ -7,7 +7,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Self
 
 from confluent_kafka import Message, Producer
 
@@ -111,6 +111,12 @@ class Playground:
         self.admin = Admin(bootstrap)
         self.workers: list[Worker] = []
         self.recreate_topics()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @property
     def topics(self) -> list[str]:
