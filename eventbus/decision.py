@@ -9,7 +9,7 @@ from typing import Any
 from eventbus import progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, LostRace, Transaction, Unavailable
+from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
@@ -72,19 +72,38 @@ class Decision:
         owned = {part.owned.partition: part.owned for part in parts}
         if lead is not None:
             owned.setdefault(lead.partition, lead)
-        with database.transaction() as tx:
-            compare(tx, owned)
-            outputs, dead, in_a_row = self._answers(tx, parts, outcomes)
-            if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
-                outputs.setdefault(lead.partition, []).extend(waiting)
-            decided = _decided(parts, owned, outputs)
-            decided.dead, decided.poison_in_a_row = dead, in_a_row
-            progress.advance(tx, decided.checkpoints)
-            progress.add(tx, decided.entries)
-            progress.delete(tx, decided.deleted)
-            at("before database commit")
-        self._poison_in_a_row = in_a_row
+        try:
+            with database.transaction() as tx:
+                decided = self._in_transaction(tx, parts, owned, lead, outcomes)
+                at("before database commit")
+        except (LostRace, Unavailable, NotOurs, HandlerFailed, TooManyDeadLetters):
+            raise
+        except Exception as error:
+            if not parts:
+                raise
+            # Loading or saving failed (a CHECK, say): nobody's fault in particular, so the first record stands for all.
+            raise HandlerFailed(parts[0].items[0].record, "the repository", error) from error
+        self._poison_in_a_row = decided.poison_in_a_row
         at("after database commit")
+        return decided
+
+    def _in_transaction(
+        self,
+        tx: Transaction,
+        parts: Sequence[Part],
+        owned: dict[Partition, Owned],
+        lead: Owned | None,
+        outcomes: Mapping[Address, Any],
+    ) -> Decided:
+        compare(tx, owned)
+        outputs, dead, in_a_row = self._answers(tx, parts, outcomes)
+        if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
+            outputs.setdefault(lead.partition, []).extend(waiting)
+        decided = _decided(parts, owned, outputs)
+        decided.dead, decided.poison_in_a_row = dead, in_a_row
+        progress.advance(tx, decided.checkpoints)
+        progress.add(tx, decided.entries)
+        progress.delete(tx, decided.deleted)
         return decided
 
     def _answers(

@@ -211,7 +211,10 @@ class Engine:
             self._doubt(due, str(error))
             self._misfits = self._misfits + 1 if isinstance(error, NotYet) else 0
             if self._misfits > self._tuning.attempts * 5:
-                raise Refused(f"{error}; nobody else is moving: rows of the table outbox are missing") from error
+                raise Refused(
+                    f"{error}, and it stays so: rows of the table outbox are missing, or two workers"
+                    " take turns at the same partitions"
+                ) from error
             return
         self._misfits = 0
         for owned in due:

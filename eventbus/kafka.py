@@ -33,6 +33,7 @@ from eventbus.log import (
     Partition,
     Rebalanced,
     Record,
+    Refused,
     Run,
     TopicMissing,
 )
@@ -102,7 +103,10 @@ class KafkaLog:
         reading = [TopicPartition(*partition) for partition in self._positions]
         with contextlib.suppress(KafkaException):
             self._consumer.pause(reading)
-        message = self._consumer.poll(0)
+        try:
+            message = self._consumer.poll(0)
+        except KafkaException as exception:
+            raise self._final_or_away(exception.args[0]) from exception
         self._trouble.raise_first()
         if message is not None:
             self._runs([message])
@@ -129,6 +133,8 @@ class KafkaLog:
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
         """See Log."""
+        if self._connection.exactly_once:
+            self._producers.start()
         try:
             answers = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=COMMITTED_SECONDS)
         except KafkaException as error:
@@ -289,11 +295,13 @@ class KafkaLog:
         return None
 
     def _final_or_away(self, error: Any) -> Exception:
-        if error.code() == KafkaError._FATAL:  # noqa: SLF001
+        if error.code() == KafkaError._FATAL and "fenced" in error.str():  # noqa: SLF001
             return InstanceTaken(
                 f"another live worker of {self._connection.group} took the instance name"
                 f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"
             )
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001
+            return Refused(f"Kafka's client has given up: {error.str()}")
         return LogUnavailable(f"reading: {error.str()}")
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:

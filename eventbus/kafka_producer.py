@@ -67,7 +67,7 @@ class Producers:
                 raise Overtaken("another worker has recovered these partitions")
             self._again(lambda: producer.commit_transaction(CALL_SECONDS))
             self._at("committed")
-        except (KafkaException, Doubt) as error:
+        except (KafkaException, BufferError, Doubt) as error:
             self._give_up(producer, error)
             raise Doubt(f"the transaction: {error}") from error
         finally:
@@ -80,9 +80,16 @@ class Producers:
         producer = self._ready()
         try:
             self._produce(producer, outputs)
-        except (KafkaException, Doubt) as error:
+        except (KafkaException, BufferError, Doubt) as error:
             self._drop()
             raise Doubt(f"publishing: {error}") from error
+
+    def start(self) -> None:
+        """Settle what an earlier producer of the same name left open, instead of waiting for its time-out.
+
+        Raises LogUnavailable.
+        """
+        self._ready()
 
     def close(self) -> None:
         """Drop the producer; an open transaction is aborted by the next one or by its timeout."""
@@ -100,7 +107,7 @@ class Producers:
             producer = client(Producer, config, self._logger)
             if self._connection.exactly_once:
                 try:
-                    self._again(lambda: producer.init_transactions(CALL_SECONDS))
+                    producer.init_transactions(CALL_SECONDS)
                 except KafkaException as error:
                     raise LogUnavailable(f"the producer cannot start: {error}") from error
             self._producer = producer

@@ -39,6 +39,7 @@ def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> di
     """
     wanted = sorted(partitions)
     actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
+    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
     epochs = _claim(database, wanted, actual)
     cursors = log.committed(wanted)
     with database.snapshot() as tx:

@@ -38,3 +38,29 @@ def test_an_exception_that_stays_one_stops_the_worker(sqlite_playground: Playgro
     playground.worker("mended")
     playground.settle(2 * broken)
     playground.assert_exactly_once(2 * broken)
+
+
+class Unsaved(PingService):
+    """Decides what its own table refuses."""
+
+    @reacts_to(Ping)
+    def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
+        tallies.put(ping.name, Tally(ping.name, None, 1))  # type: ignore[arg-type]
+        return Pong(ping.name, ping.number, 1)
+
+
+def test_what_the_database_refuses_is_a_failure_like_any_other(playground: Playground) -> None:
+    """A NOT NULL or a CHECK that says no: retried, then the worker stops and says where; nothing is half done."""
+    mended, playground.make_service = playground.make_service, Unsaved
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 4)
+    playground.send([0])
+    with pytest.raises(HandlerFailed, match=r"the repository raised on ping/"):
+        playground.turn_until(lambda: False, 60)
+    assert playground.tallied() == 0
+    worker.engine.close()
+    playground.workers.clear()
+    playground.make_service = mended
+    playground.worker()
+    playground.settle(1)
+    playground.assert_exactly_once(1)

@@ -1,0 +1,188 @@
+"""The laws of the log port, on a real Kafka and on the embedded broker."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+from confluent_kafka import Producer
+
+from eventbus.embedded import EmbeddedBroker
+from eventbus.kafka import KafkaLog
+from eventbus.kafka_config import Connection
+from eventbus.log import Cursor, Doubt, Output, Partition, Run, TopicMissing
+
+
+class Listener:
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        self.mine: set[Partition] = set()
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        self.mine |= set(partitions)
+
+    def revoked(self, partitions: Iterable[Partition]) -> None:
+        self.mine -= set(partitions)
+
+    def lost(self, partitions: Iterable[Partition]) -> None:
+        self.mine -= set(partitions)
+
+
+class Ground:
+    """A log on a broker, with one input topic of two partitions and one output topic."""
+
+    def __init__(self, bootstrap: str, source: str, target: str, *, exactly_once: bool) -> None:
+        self.bootstrap, self.source, self.target, self.exactly_once = bootstrap, source, target, exactly_once
+        self.group = f"group-{uuid.uuid4().hex[:8]}"
+        self.listener = Listener()
+        self.log = self.another()
+
+    def another(self) -> KafkaLog:
+        logger = logging.getLogger(f"rdkafka.{uuid.uuid4().hex}")
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False
+        connection = Connection(
+            self.bootstrap, self.group, "one", self.exactly_once, {"fetch.wait.max.ms": "10"}, logger
+        )
+        return KafkaLog(connection, warn=lambda _what: None)
+
+    def join(self) -> list[Partition]:
+        self.log.subscribe([self.source], self.listener)
+        self.until(lambda: len(self.listener.mine) == 2)
+        return sorted(self.listener.mine)
+
+    def write(self, partition: int, *values: bytes) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap})
+        for value in values:
+            producer.produce(self.source, value, b"key", partition=partition, headers=[("h", b"1")])
+        assert producer.flush(10) == 0
+
+    def until(self, so: Callable[[], bool]) -> list[Run]:
+        runs: list[Run] = []
+        deadline = time.monotonic() + 30
+        while not so() and time.monotonic() < deadline:
+            runs += self.log.poll(100, 0.05)
+        assert so()
+        return runs
+
+    def read(self, count: int) -> list[Run]:
+        runs: list[Run] = []
+        deadline = time.monotonic() + 30
+        while sum(len(run.records) for run in runs) < count and time.monotonic() < deadline:
+            runs += self.log.poll(100, 0.05)
+        return runs
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self.until(lambda: self.log.seek(partition, offset))
+
+
+@pytest.fixture(params=["kafka", "embedded"])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """A log on each kind of broker."""
+    if request.param == "embedded":
+        with EmbeddedBroker(["source", "target"], partitions=2) as embedded:
+            ground = Ground(embedded.bootstrap_servers, "source", "target", exactly_once=False)
+            yield ground
+            ground.log.close()
+        return
+    source, target = request.getfixturevalue("make_topics")("source", "target", partitions=2)
+    broker = request.getfixturevalue("broker")
+    ground = Ground(broker.bootstrap_servers, source, target, exactly_once=True)
+    yield ground
+    ground.log.close()
+
+
+def test_what_is_assigned_is_not_read_before_it_is_sought(ground: Ground) -> None:
+    """Assigned partitions are paused: recovery says from where they are read."""
+    ground.write(0, b"a", b"b")
+    partitions = ground.join()
+    assert not [run for _ in range(10) for run in ground.log.poll(100, 0.05)]
+    ground.seek(partitions[0], 0)
+    assert [record.value for run in ground.read(2) for record in run.records] == [b"a", b"b"]
+
+
+def test_runs_connect_and_begin_where_was_sought(ground: Ground) -> None:
+    """Each run starts where the one before it ended; records come with key, value, headers and offset."""
+    ground.write(0, b"a", b"b", b"c")
+    partitions = ground.join()
+    ground.seek(partitions[0], 1)
+    runs = ground.read(2)
+    ground.write(0, b"d")
+    runs += ground.read(1)
+    assert runs[0].start == 1
+    assert all(later.start == earlier.end for earlier, later in itertools.pairwise(runs))
+    records = [record for run in runs for record in run.records]
+    assert [(record.offset, record.value) for record in records] == [(1, b"b"), (2, b"c"), (3, b"d")]
+    assert {(record.key, record.headers[0]) for record in records} == {(b"key", ("h", b"1"))}
+
+
+def test_a_paused_partition_is_silent_until_it_is_sought(ground: Ground) -> None:
+    """A doubt pauses; what comes meanwhile is not lost but read after the next seek."""
+    partitions = ground.join()
+    ground.seek(partitions[0], 0)
+    ground.log.pause([partitions[0]])
+    ground.write(0, b"a")
+    assert not [run for _ in range(10) for run in ground.log.poll(100, 0.05) if run.records]
+    ground.seek(partitions[0], 0)
+    assert [record.value for run in ground.read(1) for record in run.records] == [b"a"]
+
+
+def test_keep_alive_loses_nothing(ground: Ground) -> None:
+    """Records that arrive during long remote calls are read afterwards, in connected runs."""
+    partitions = ground.join()
+    ground.seek(partitions[0], 0)
+    ground.write(0, b"a", b"b")
+    for _ in range(5):
+        ground.log.keep_alive()
+    assert [record.value for run in ground.read(2) for record in run.records] == [b"a", b"b"]
+
+
+def test_published_cursors_come_back_with_their_positions(ground: Ground) -> None:
+    """The committed offset carries how far the outbox is published; without a commit there is none."""
+    partitions = ground.join()
+    assert ground.log.committed(partitions) == dict.fromkeys(partitions)
+    ground.write(0, b"a")
+    output = Output(ground.target, b"key", b"value", [("h", b"1")])
+    ground.log.publish([output], {partitions[0]: Cursor(1, 7)}, lambda: True)
+    assert ground.log.committed(partitions) == {partitions[0]: Cursor(1, 7), partitions[1]: None}
+    ends = ground.log.bounds([Partition(ground.target, 0), Partition(ground.target, 1)])
+    assert sum(end for _, end in ends.values()) >= 1
+
+
+def test_who_is_overtaken_publishes_nothing(ground: Ground) -> None:
+    """Asked at the last moment, a no means that neither outputs nor cursors are written, and the log goes on."""
+    partitions = ground.join()
+    ground.write(0, b"a")
+    with pytest.raises(Doubt):
+        ground.log.publish([], {partitions[0]: Cursor(1, 1)}, lambda: False)
+    assert ground.log.committed(partitions)[partitions[0]] is None
+    ground.log.publish([], {partitions[0]: Cursor(1, 2)}, lambda: True)
+    assert ground.log.committed(partitions)[partitions[0]] == Cursor(1, 2)
+
+
+def test_who_has_not_joined_publishes_nothing(ground: Ground) -> None:
+    """A broker takes group metadata without a generation for that of no member, and lets it pass: never send it."""
+    with pytest.raises(Doubt, match="thrown"):
+        ground.log.publish([], {Partition(ground.source, 0): Cursor(1, 1)}, lambda: True)
+
+
+def test_bounds_and_identity_tell_what_is_there(ground: Ground) -> None:
+    """First and next offset of each partition; the cluster and this incarnation of the topic."""
+    ground.write(1, b"a", b"b")
+    bounds = ground.log.bounds([Partition(ground.source, 0), Partition(ground.source, 1)])
+    assert bounds == {Partition(ground.source, 0): (0, 0), Partition(ground.source, 1): (0, 2)}
+    identity = ground.log.identity(ground.source)
+    assert identity.cluster
+    assert identity.topic
+    assert ground.log.identity(ground.target) != identity
+
+
+def test_a_topic_that_is_not_there_is_named(ground: Ground) -> None:
+    """The message says which, and which command makes it."""
+    with pytest.raises(TopicMissing, match="nowhere does not exist: `saga topics create`"):
+        ground.log.identity("nowhere")
