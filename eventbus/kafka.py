@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,6 +42,8 @@ from eventbus.log import (
 COMMITTED_SECONDS = 2.0
 """`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
 ADMIN_SECONDS = 10.0
+FENCED_AGAIN_SECONDS = 120.0
+"""Fenced twice within this time: by a twin. Once may be our own doing: see `_fenced`."""
 
 BROKEN = -1
 """The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
@@ -74,14 +77,19 @@ class KafkaLog:
         self._admin: AdminClient | None = None
         self._cluster = ""
         self._positions: dict[Partition, int] = {}
+        self._topics: list[str] = []
         self._listener: Rebalanced | None = None
+        self._fenced_at = -FENCED_AGAIN_SECONDS
         self._trouble = _Trouble()
 
     def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
         """See Log."""
-        self._listener = listener
+        self._topics, self._listener = list(topics), listener
+        self._join()
+
+    def _join(self) -> None:
         self._consumer.subscribe(
-            list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
         )
 
     def poll(self, limit: int, timeout: float) -> list[Run]:
@@ -296,13 +304,29 @@ class KafkaLog:
 
     def _final_or_away(self, error: Any) -> Exception:
         if error.code() == KafkaError._FATAL and "fenced" in error.str():  # noqa: SLF001
+            return self._fenced(error)
+        if error.code() == KafkaError._FATAL:  # noqa: SLF001
+            return Refused(f"Kafka's client has given up: {error.str()}")
+        return LogUnavailable(f"reading: {error.str()}")
+
+    def _fenced(self, error: Any) -> Exception:
+        """Join again with a new consumer, once; who is fenced again soon afterwards has a live twin.
+
+        After an outage that outlasts its session, a static member joins anew, and a heartbeat of its old self that was
+        still waiting for the connection then makes the broker fence it, although there is nobody else.
+        """
+        now, before = time.monotonic(), self._fenced_at
+        self._fenced_at = now
+        if now - before < FENCED_AGAIN_SECONDS:
             return InstanceTaken(
                 f"another live worker of {self._connection.group} took the instance name"
                 f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"
             )
-        if error.code() == KafkaError._FATAL:  # noqa: SLF001
-            return Refused(f"Kafka's client has given up: {error.str()}")
-        return LogUnavailable(f"reading: {error.str()}")
+        self._consumer.close()
+        self._positions.clear()
+        self._consumer = client(Consumer, consumer_config(self._connection), self._connection.logger)
+        self._join()
+        return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:
         if error.args[0].code() in MISSING:
