@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from confluent_kafka import Message
 
 from choreography.topics_file import read_topics
@@ -38,11 +39,11 @@ class Saga:
         """Start a worker of a service; it is not ready yet."""
         return self.workers.start(module, "--instance", instance, *arguments, env=self.env | env)
 
-    def start_all(self, *arguments: str, instance: str = "a") -> list[Worker]:
+    def start_all(self, *arguments: str, instance: str = "a", seconds: float = 45) -> list[Worker]:
         """Start one worker of each service and wait until all have partitions."""
         started = [self.start(module, *arguments, instance=instance) for module in SERVICES]
         for worker in started:
-            worker.wait_ready()
+            worker.wait_ready(seconds)
         return started
 
     def run(self, module: str, *arguments: str, stdin: str = "", seconds: float = 60) -> Done:
@@ -101,10 +102,16 @@ class Saga:
         assert result == {"placed": count, "repeated": 0, "rejected": []}
         return result
 
-    def rows(self, service: str, sql: str, *parameters: str) -> list[Any]:
+    def rows(self, service: str, sql: str) -> list[Any]:
         """Return what is in a service's database, for what is asked often: a command takes most of a second."""
-        with closing(sqlite3.connect(f"file:{self.folder}/{service}.db?mode=ro", uri=True, timeout=10)) as database:
-            return database.execute(sql, parameters).fetchall()
+        schema = service.replace("-", "_")
+        url = self.env[f"{schema.upper()}_DATABASE"]
+        if url.startswith("postgresql:"):
+            with psycopg.connect(url, options=f"-c search_path={schema}") as server:
+                return server.execute(sql.encode()).fetchall()
+        file = url.removeprefix("sqlite:///")
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+            return database.execute(sql).fetchall()
 
     def summary(self) -> dict[str, int]:
         """Return how many orders there are in each state."""

@@ -1,0 +1,65 @@
+"""The broker goes away in the middle of the work and comes back: no worker ends, nothing is lost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.kafka_node import OwnBroker
+from tests.support.saga import SESSION, Saga
+
+AWAY_SECONDS = 12
+"""Longer than the workers' sessions."""
+STOP_SECONDS = 10
+
+
+@pytest.fixture
+def own_broker(make_broker: Callable[..., OwnBroker]) -> OwnBroker:
+    """A broker that may be killed."""
+    return make_broker()
+
+
+@pytest.fixture
+def saga(own_broker: OwnBroker, tmp_path) -> Iterator[Saga]:
+    """A saga on that broker, with a slow provider, so that there is work for some seconds."""
+    slow = f"simulated:///{tmp_path}/provider.db?latency-ms=100"
+    saga = Saga(tmp_path, own_broker.bootstrap_servers, PAYMENT_GATEWAY=slow)
+    saga.make_topics(3)
+    saga.stock(cd_1=100_000)
+    yield saga
+    saga.close()
+
+
+def test_workers_live_through_an_outage_of_the_broker(saga, own_broker):
+    """They stay alive and say what they wait for; orders are taken meanwhile, and all end when it is back."""
+    workers = saga.start_all(*SESSION)
+    saga.import_orders("before", 2_000, "cd-1")
+    saga.until(lambda: 0 < saga.pending() < 1_900, "the work did not begin")
+    own_broker.kill()
+    began = time.monotonic()
+    saga.import_orders("meanwhile", 500, "cd-1")
+    while time.monotonic() - began < AWAY_SECONDS:
+        assert [worker.get("/livez") for worker in workers] == [(200, "ok\n")] * 3
+        time.sleep(0.5)
+    own_broker.restart()
+    report = saga.settle()
+    assert report["orders"] == 2_500
+    assert all(worker.events("waiting") or worker.events("rdkafka") for worker in workers)
+    assert [worker.terminate() for worker in workers] == [0, 0, 0]
+
+
+def test_a_worker_can_be_stopped_while_the_broker_is_away(saga, own_broker):
+    """In time; what it could not publish, the next one does."""
+    workers = saga.start_all(*SESSION)
+    saga.import_orders("early", 2_000, "cd-1")
+    saga.until(lambda: 0 < saga.pending() < 1_900, "the work did not begin")
+    own_broker.kill()
+    for worker in workers:
+        began = time.monotonic()
+        assert worker.terminate() in (0, 1)  # 1: it was in a call that took too long
+        assert time.monotonic() - began < STOP_SECONDS
+    own_broker.restart()
+    saga.start_all(*SESSION)
+    saga.settle()

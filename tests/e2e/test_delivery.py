@@ -1,0 +1,78 @@
+"""Other ways to run the same workers: Kafka's newer group protocol, PostgreSQL, and at-least-once delivery."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.kafka_node import OwnBroker
+from tests.support.saga import SERVICES, SESSION, Saga
+
+NEWER = ("--kafka-config", "group.protocol=consumer")
+MakeSaga = Callable[..., Saga]
+
+
+@pytest.fixture
+def make_saga(make_broker: Callable[..., OwnBroker], tmp_path) -> Iterator[MakeSaga]:
+    """Return a function that makes a saga with plenty of cd-1 and a slow provider, on a broker of its own."""
+    made: list[Saga] = []
+
+    def make(**settings: str) -> Saga:
+        slow = f"simulated:///{tmp_path}/provider.db?latency-ms=100"
+        saga = Saga(tmp_path, make_broker().bootstrap_servers, PAYMENT_GATEWAY=slow, **settings)
+        made.append(saga)
+        saga.make_topics(4)
+        saga.stock(cd_1=100_000)
+        return saga
+
+    yield make
+    for saga in made:
+        saga.close()
+
+
+def test_the_newer_group_protocol_works_too(make_saga: MakeSaga) -> None:
+    """KIP-848, without group.instance.id: workers come and go, every order ends."""
+    saga = make_saga()
+    first = saga.start_all(*NEWER)
+    assert saga.place("cd-1=1")["status"] == "confirmed"
+    saga.import_orders("newer", 1_000, "cd-1")
+    second = saga.start_all(*NEWER, instance="b", seconds=90)
+    assert [worker.terminate() for worker in first] == [0, 0, 0]
+    saga.settle()
+    assert [worker.terminate() for worker in second] == [0, 0, 0]
+
+
+def test_on_postgresql_two_workers_a_service_survive_a_killed_one(make_saga: MakeSaga, postgres_url: str) -> None:
+    """All three services in one database, each in a schema of its own; both books say the same in the end."""
+    databases = dict.fromkeys(
+        ("ORDER_SERVICE_DATABASE", "PAYMENT_SERVICE_DATABASE", "INVENTORY_SERVICE_DATABASE"), postgres_url
+    )
+    saga = make_saga(**databases)
+    saga.stock(cd_2=100)
+    workers = {(module, name): saga.start(module, *SESSION, instance=name) for module in SERVICES for name in "ab"}
+    for worker in workers.values():
+        worker.wait_ready()
+    saga.import_orders("sold", 1_500, "cd-1")
+    saga.import_orders("short", 300, "cd-2")
+    saga.until(lambda: 0 < saga.pending() < 1_700, "the work did not begin")
+    for module in SERVICES:
+        workers[module, "a"].kill()
+        workers[module, "a"] = saga.start(module, *SESSION, instance="a")
+    assert saga.settle()["orders"] == 1_800
+    assert saga.summary() == {"confirmed": 1_600, "cancelled": 200}
+    books = saga.ask("payment_service", "ledger")
+    assert books["service"] == books["provider"] == {"USD": {"charged": 180_000, "refunded": 20_000, "net": 160_000}}
+
+
+def test_at_least_once_an_event_may_stand_on_the_log_again_but_has_its_effect_once(make_saga: MakeSaga) -> None:
+    """On a real broker, with all three workers killed in the middle of the work."""
+    saga = make_saga()
+    workers = saga.start_all("--delivery", "at-least-once", *SESSION)
+    saga.import_orders("least", 2_000, "cd-1")
+    saga.until(lambda: 0 < saga.pending() < 1_900, "the work did not begin")
+    for worker in workers:
+        worker.kill()
+    saga.start_all("--delivery", "at-least-once", *SESSION)
+    assert saga.settle("--delivery", "at-least-once")["orders"] == 2_000
+    assert saga.shelf()["cd-1"]["reserved"] == 2_000
