@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from eventbus.log import Headers
+from eventbus.log import Headers, Output
 
 
 class Admin:
@@ -77,18 +77,22 @@ class Admin:
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers | None = None, partition: int = -1
     ) -> str:
         """Write one record as anybody could, and return where it lies: topic/partition/offset."""
+        return self.produce_many([Output(topic, key, value, headers or [])], partition)[0]
+
+    def produce_many(self, outputs: Iterable[Output], partition: int = -1) -> list[str]:
+        """Write records at once, so that who reads them gets them at once; return where they lie."""
         where: list[str] = []
 
         def delivered(error: Any, record: Message) -> None:
-            where.append(str(error) if error else f"{topic}/{record.partition()}/{record.offset()}")
+            assert error is None, error
+            where.append(f"{record.topic()}/{record.partition()}/{record.offset()}")
 
-        producer = Producer(
-            {"bootstrap.servers": self._servers, "partitioner": "murmur2_random", "message.max.bytes": 2_000_000}
-        )
-        producer.produce(topic, value, key, partition=partition, headers=headers or [], on_delivery=delivered)
+        config = {"bootstrap.servers": self._servers, "partitioner": "murmur2_random", "message.max.bytes": 2_000_000}
+        producer = Producer(config)
+        for topic, key, value, headers in outputs:
+            producer.produce(topic, value, key, partition=partition, headers=headers, on_delivery=delivered)
         assert producer.flush(30) == 0
-        assert where[0].startswith(f"{topic}/"), where
-        return where[0]
+        return where
 
     def _numbers(self, topic: str) -> list[int]:
         return sorted(self._client.list_topics(topic, timeout=10).topics[topic].partitions)
