@@ -112,7 +112,9 @@ class PostgreSQL:
         try:
             return self._connected()
         except psycopg.ProgrammingError as error:
-            raise NotOurs(f"postgresql://USER@HOST/NAME of {self._service} cannot be used: {error}") from error
+            raise NotOurs(
+                f"postgresql://USER@HOST/NAME of {self._service} cannot be used: {str(error).strip()}"
+            ) from error
 
     def _connected(self) -> psycopg.Connection[Row]:
         if self._connection is None or self._connection.closed:

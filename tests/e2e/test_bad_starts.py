@@ -1,0 +1,239 @@
+"""Starts that cannot work: what only a person can mend ends the worker and is named, what may come back is waited for.
+
+Exit codes: 1 wrong database or port, 2 wrong usage, 3 refused, 4 the instance name is taken, 5 a topic is missing.
+"""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from tests.support import postgres
+from tests.support.ports import free_port
+from tests.support.processes import Worker, Workers, saga_environment
+from tests.support.saga import SERVICES, SESSION, Saga
+
+DEAD_LETTERS = "payment-service.dead-letters"
+ROOM = 65_536
+PARTITIONS = 4
+STOP_SECONDS = 10
+
+
+@pytest.fixture
+def away() -> str:
+    """An address where nobody listens."""
+    return f"127.0.0.1:{free_port()}"
+
+
+@pytest.fixture
+def postgres_port(request: pytest.FixtureRequest) -> int:
+    """The port of a PostgreSQL that answers."""
+    server: postgres.Server = request.getfixturevalue("postgres")
+    return server.port
+
+
+@pytest.fixture
+def ready(saga: Saga) -> Iterator[Saga]:
+    """The saga with all its topics and no worker; afterwards too."""
+    yield saga
+    saga.workers.kill_all()
+    saga.make_topics(PARTITIONS)
+
+
+def start(workers: Workers, folder: Path, servers: str, *arguments: str, **settings: str) -> Worker:
+    """Start a payment worker that does not come as far as to need topics."""
+    return workers.start("payment_service", *arguments, env=saga_environment(folder, servers, **settings))
+
+
+def last_word(worker: Worker, code: int) -> str:
+    """Return what it says at last, once it has ended with this code; it is one line and no traceback."""
+    assert worker.wait() == code
+    assert "Traceback" not in worker.log
+    line = worker.log.splitlines()[-1]
+    assert line.startswith("error: ")
+    return line
+
+
+def assert_waits(worker: Worker, *words: str) -> None:
+    """It says again and again what it waits for, is alive and not ready, and ends in time when it is told to."""
+    worker.wait_for(words[0])
+    deadline = time.monotonic() + 40
+    while len(said := worker.events("waiting")) < 2:
+        assert time.monotonic() < deadline, f"said only {said}"
+        assert worker.get("/livez") == (200, "ok\n")
+        assert worker.get("/readyz") == (503, "no\n")
+        time.sleep(0.1)
+    assert all(word in line["why"] for word in words for line in said)
+    began = time.monotonic()
+    assert worker.terminate() == 0
+    assert time.monotonic() - began < STOP_SECONDS
+
+
+@pytest.mark.parametrize("module", SERVICES)
+def test_brokers_that_do_not_answer_are_waited_for(workers, tmp_path, away, module):
+    assert_waits(workers.start(module, env=saga_environment(tmp_path, away)), "no broker answers at", away)
+
+
+def test_a_postgresql_that_does_not_answer_is_waited_for(workers, tmp_path, away):
+    """It may be on its way up, as after a power failure."""
+    url = f"postgresql://saga@{away}/saga"
+    assert_waits(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=url), "PostgreSQL: ", "refused")
+
+
+@pytest.mark.parametrize(
+    ("login", "said"),
+    [
+        (f"{postgres.USER}:wrong-one@{{}}/postgres", "password authentication failed"),
+        ("nobody-of-that-name:any-one@{}/postgres", "password authentication failed"),
+        (f"{postgres.USER}:{postgres.PASSWORD}@{{}}/no-such-database", "does not exist"),
+    ],
+    ids=["password", "user", "database"],
+)
+def test_a_postgresql_that_lets_nobody_in_is_waited_for(workers, tmp_path, postgres_port, login, said):
+    """Roles, passwords and databases are made while workers start; the log says what is wrong, not the password."""
+    url = f"postgresql://{login.format(f'127.0.0.1:{postgres_port}')}"
+    worker = start(workers, tmp_path, f"127.0.0.1:{free_port()}", PAYMENT_SERVICE_DATABASE=url)
+    assert_waits(worker, said)
+    assert str(urlsplit(url).password) not in worker.log
+
+
+def test_a_postgresql_schema_of_another_service_is_refused(workers, tmp_path, away, postgres_url):
+    with psycopg.connect(postgres_url, autocommit=True) as server:
+        server.execute("create schema payment_service create table service (name text)")
+        server.execute("insert into payment_service.service values ('another-service')")
+    said = last_word(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=postgres_url), 1)
+    assert "the schema payment_service is the database of another-service, not of payment-service" in said
+
+
+def test_a_folder_that_does_not_exist_is_waited_for(workers, tmp_path, away):
+    """It may be a volume that is not there yet."""
+    file = tmp_path / "not-mounted" / "payment.db"
+    assert_waits(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=f"sqlite:///{file}"), str(file))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://saga@localhost/saga",
+        "payment.db",
+        "sqlite://payment.db",
+        "sqlite:///",
+        "postgresql://localhost/saga?no-such-parameter=1",
+    ],
+)
+def test_what_is_no_url_of_a_database_is_refused(workers, tmp_path, away, url):
+    """And the answer shows a form that is one."""
+    said = last_word(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=url), 1)
+    assert "postgresql://USER@HOST/NAME" in said
+
+
+def test_a_file_that_is_not_sqlites_is_refused_and_left_alone(workers, tmp_path, away):
+    file = tmp_path / "notes.txt"
+    file.write_text("to be or not to be\n" * 100)
+    said = last_word(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=f"sqlite:///{file}"), 1)
+    assert f"{file} is not a SQLite file" in said
+    assert file.read_text() == "to be or not to be\n" * 100
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(workers, tmp_path, away):
+    file = tmp_path / "photos.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("create table photo (name text)")
+    before = file.read_bytes()
+    said = last_word(start(workers, tmp_path, away, PAYMENT_SERVICE_DATABASE=f"sqlite:///{file}"), 1)
+    assert f"{file} is a SQLite file of something else (tables photo)" in said
+    assert file.read_bytes() == before
+
+
+def test_another_services_database_is_refused(ready):
+    """It says whose it is; two services in one database would take each other's checkpoints for theirs."""
+    ready.stock(cd_1=1)
+    worker = ready.start("payment_service", PAYMENT_SERVICE_DATABASE=ready.env["INVENTORY_SERVICE_DATABASE"])
+    assert "is the database of inventory-service, not of payment-service" in last_word(worker, 1)
+
+
+def test_a_metrics_port_that_is_taken_is_named(workers, tmp_path, away):
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        said = last_word(start(workers, tmp_path, away, "--metrics-port", str(port)), 1)
+    assert f"--metrics-port {port}: " in said
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["no.such.property=1", "fetch.no.such=1", "linger.no.such=1", "batch.size=much", "security.protocol=secret"],
+)
+def test_a_kafka_config_that_librdkafka_does_not_know_is_refused(ready, setting):
+    """Whichever of the clients it is for: consumer, producer or all."""
+    said = last_word(ready.start("payment_service", "--kafka-config", setting), 2)
+    assert setting.partition("=")[0] in said
+    assert "--kafka-config" in said
+
+
+@pytest.mark.parametrize("setting", ["enable.auto.commit=true", "transactional.id=mine", "isolation.level=x"])
+def test_a_kafka_config_that_exactly_once_rests_on_is_refused(workers, tmp_path, away, setting):
+    """Before anything is connected to."""
+    said = last_word(start(workers, tmp_path, away, "--kafka-config", setting), 2)
+    assert f"--kafka-config {setting.partition('=')[0]}: exactly-once rests on this" in said
+
+
+def test_a_kafka_config_that_is_no_pair_is_wrong_usage(workers, tmp_path, away):
+    worker = start(workers, tmp_path, away, "--kafka-config", "linger.ms")
+    assert worker.wait() == 2
+    assert "'linger.ms' is not KEY=VALUE" in worker.log
+
+
+@pytest.mark.parametrize("topic", ["order.created", "payment.charged", DEAD_LETTERS], ids=["input", "output", "dead"])
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(ready, topic):
+    """Whether it would be read, written or is for dead letters; only the one that is missing is named."""
+    ready.admin.remove([topic])
+    said = last_word(ready.start("payment_service"), 5)
+    assert f"topics that do not exist: {topic}. " in said
+    assert f"saga topics create --bootstrap-servers {ready.bootstrap_servers}" in said
+
+
+def test_a_topic_for_dead_letters_that_takes_too_small_ones_is_refused(ready):
+    """It says how small, and what its limit has to be: one that fits nowhere would stop everything behind it."""
+    ready.admin.remove([DEAD_LETTERS])
+    ready.admin.create([DEAD_LETTERS], config={"max.message.bytes": "100000"})
+    said = last_word(ready.start("payment_service"), 3)
+    assert f"{DEAD_LETTERS} takes at most 100000 bytes" in said
+    assert f"Set its max.message.bytes to {1_048_588 + ROOM}" in said
+    ready.admin.remove([DEAD_LETTERS])
+
+
+def test_of_two_live_workers_with_one_instance_name_one_is_left(ready):
+    """The fenced one ends with code 4 and says why; the other has all the partitions."""
+    twins = [ready.start("payment_service", *SESSION, instance="twin")]
+    twins[0].wait_ready()
+    twins.append(ready.start("payment_service", *SESSION, instance="twin"))
+    fenced = ready.until(lambda: next((twin for twin in twins if not twin.running), None), "both went on")
+    said = last_word(fenced, 4)
+    assert "another live worker of payment-service took the instance name 'twin'" in said
+    assert "give each worker its own --instance" in said
+    (left,) = (twin for twin in twins if twin is not fenced)
+    left.wait_ready()
+    ready.until(lambda: left.metric("saga_partitions_assigned") == 2 * PARTITIONS, "something is nobody's")
+    assert left.terminate() == 0
+
+
+def test_workers_without_a_name_get_their_own_and_get_it_back(ready):
+    """The host's name and the first free number: two on one host differ, one that is killed comes back as itself."""
+
+    def unnamed() -> tuple[Worker, str]:
+        worker = ready.workers.start("payment_service", *SESSION, env=ready.env | {"TMPDIR": str(ready.folder)})
+        worker.wait_for("worker.started")
+        return worker, worker.events("worker.started")[0]["instance"]
+
+    (first, first_name), (_, second_name) = unnamed(), unnamed()
+    assert (first_name, second_name) == (f"{socket.gethostname()}-1", f"{socket.gethostname()}-2")
+    first.kill()
+    assert unnamed()[1] == first_name
