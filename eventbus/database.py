@@ -126,7 +126,8 @@ def connect(url: str, *, service: str, schema: str) -> Database:
         from eventbus.postgresql import PostgreSQL  # noqa: PLC0415
 
         return PostgreSQL(url, service, ddl)
-    raise NotOurs(f"the database {url!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+    shown = url if "@" not in url else f"…@{url.rpartition('@')[2]}"  # a password has no place in a log
+    raise NotOurs(f"the database {shown!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
 
 
 def check_owner(owner: str, service: str, where: str) -> None:

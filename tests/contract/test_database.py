@@ -231,3 +231,10 @@ def test_it_can_be_used_again_after_close(db: Database) -> None:
 def test_a_url_of_neither_kind_is_refused(url: str) -> None:
     with pytest.raises(NotOurs, match="neither"):
         things(url)
+
+
+def test_a_password_is_not_shown_when_the_url_is_wrong() -> None:
+    """What is refused is named, without what must not stand in a log."""
+    with pytest.raises(NotOurs, match="db.example") as refused:
+        connect("mysql://saga:secret@db.example/saga", service="a-service", schema="")
+    assert "secret" not in str(refused.value)
