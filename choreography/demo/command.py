@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Self
 
 import click
 from rich.console import Console
@@ -57,14 +57,16 @@ def demo_command(orders: int, decline: float, short: float, seed: int, **where: 
     console = _Console(highlight=False)
     if not console.is_terminal:
         console = _Console(highlight=False, width=PLAIN_WIDTH)
-    with ends_quietly(), _stoppable():
+    with ends_quietly(), _Stop().listening() as stop:
         try:
-            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
+            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], stop)
         except (InUse, Stuck, WorkerDied) as error:
             cli.fail(str(error))
 
 
-def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str]) -> None:
+def _demo(
+    plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str], stop: _Stop
+) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
         place = stack.enter_context(real(bootstrap_servers, kafka_config) if bootstrap_servers else embedded())
@@ -72,7 +74,8 @@ def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_con
         options = [*place.options(), "--log-format", "json", "--instance", folder.name]
         run = stack.enter_context(Run.prepared(plan, folder, place))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
-        history = run.watch(workers, console)
+        with stop.showing():
+            history = run.watch(workers, console)
         found = run.orders()
         print_outcomes(console, found, history)
         for order_id in examples(history):
@@ -104,19 +107,47 @@ def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
     return done.returncode == 0
 
 
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, let nothing disturb it."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+class _Stop:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, nothing disturbs it.
 
-    def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        for each in numbers:
-            signal.signal(each, lambda *_: None)
-        raise SystemExit(128 + number)
+    The exception of a signal may come in the middle of a finalizer, where Python prints and forgets it: as long as the
+    show goes on (`with showing`), it is raised again.
+    """
 
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    AGAIN_SECONDS = 0.2
+
+    def __init__(self) -> None:
+        self._code: int | None = None
+        self._showing = False
+
+    @contextmanager
+    def listening(self) -> Iterator[Self]:
+        """Hear signals; afterwards they mean what they meant before."""
+        before = {number: signal.signal(number, self._asked) for number in self.NUMBERS}
+        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._again)
+        try:
+            yield self
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Be stopped for certain in here."""
+        self._showing = True
+        try:
+            yield
+        finally:
+            self._showing = False
+
+    def _asked(self, number: int, _frame: FrameType | None) -> None:
+        if self._code is None:
+            self._code = 128 + number
+            signal.setitimer(signal.ITIMER_REAL, self.AGAIN_SECONDS, self.AGAIN_SECONDS)
+            raise SystemExit(self._code)
+
+    def _again(self, _number: int, _frame: FrameType | None) -> None:
+        if self._showing:
+            raise SystemExit(self._code)
