@@ -20,17 +20,7 @@ from eventbus.registry import RegistryUnavailable, UnknownSchema
 _FACTS = (BadConfiguration, BadTopicsFile, NoSuchTopic, ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable)
 
 
-class _Saga(click.Group):
-    """Says on stderr, in one line, what is not a mistake in the code."""
-
-    def invoke(self, ctx: click.Context) -> object:
-        try:
-            return super().invoke(ctx)
-        except _FACTS as error:
-            cli.fail(str(error))
-
-
-@click.group(cls=_Saga, context_settings=cli.CONTEXT)
+@click.group(cls=cli.group_saying(*_FACTS), context_settings=cli.CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Run, watch and check the order saga as a whole.

@@ -141,3 +141,16 @@ def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong on stderr and exit."""
     click.echo(f"error: {message}", err=True)
     sys.exit(code)
+
+
+def group_saying(*facts: type[Exception]) -> type[click.Group]:
+    """Return a click group that says these, which are no mistakes in the code, in one line on stderr; exit code 1."""
+
+    class Saying(click.Group):
+        def invoke(self, ctx: click.Context) -> Any:
+            try:
+                return super().invoke(ctx)
+            except facts as error:
+                fail(str(error))
+
+    return Saying

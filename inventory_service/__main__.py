@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from eventbus import LostRace, Unavailable
-from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, worker_options
+from eventbus.cli import CONTEXT, Settings, as_json, database, fail, group_saying, print_json, worker_options
 from eventbus.database import Database, NotOurs, connect
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -22,17 +22,7 @@ RACES = 10
 """How often in a row somebody else may count the same new article first."""
 
 
-class _Commands(click.Group):
-    """Says on stderr, in one line, what is not a mistake in the code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (NotOurs, Unavailable, LostRace, BelowReserved) as error:
-            fail(str(error))
-
-
-@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.group(cls=group_saying(NotOurs, Unavailable, LostRace, BelowReserved), context_settings=CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Set the items of paid orders aside, and release them when an order is cancelled.

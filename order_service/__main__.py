@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 from rich.console import Console
@@ -16,7 +16,17 @@ from rich.progress import Progress
 from uuid_utils import uuid7
 
 from eventbus import Codec, LostRace, Unavailable
-from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, schema_registry_url, worker_options
+from eventbus.cli import (
+    CONTEXT,
+    Settings,
+    as_json,
+    database,
+    fail,
+    group_saying,
+    print_json,
+    schema_registry_url,
+    worker_options,
+)
 from eventbus.database import Database, NotOurs, connect
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
@@ -33,17 +43,9 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database(OrderService.name)
 
 
-class _Commands(click.Group):
-    """Says on stderr, in one line, what is not a mistake in the code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (NotOurs, Unavailable, LostRace, RegistryUnavailable, UnknownSchema) as error:
-            fail(str(error))
-
-
-@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.group(
+    cls=group_saying(NotOurs, Unavailable, LostRace, RegistryUnavailable, UnknownSchema), context_settings=CONTEXT
+)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Take orders, and know how each one ended.

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 import click
 
 from eventbus import LostRace, Unavailable
-from eventbus.cli import CONTEXT, Settings, as_json, database, fail, print_json, worker_options
+from eventbus.cli import CONTEXT, Settings, as_json, database, fail, group_saying, print_json, worker_options
 from eventbus.database import NotOurs, Transaction, connect
 from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, open_gateway
@@ -27,17 +26,7 @@ GATEWAY = click.option(
 )
 
 
-class _Commands(click.Group):
-    """Says on stderr, in one line, what is not a mistake in the code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (NotOurs, Unavailable, LostRace, BadGateway) as error:
-            fail(str(error))
-
-
-@click.group(cls=_Commands, context_settings=CONTEXT)
+@click.group(cls=group_saying(NotOurs, Unavailable, LostRace, BadGateway), context_settings=CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Charge orders, and give the money back when they are cancelled.
