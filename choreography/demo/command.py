@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, Self
+from typing import Any, NoReturn
 
 import click
 from rich.console import Console
@@ -26,6 +26,7 @@ from eventbus import cli
 
 PLAIN_WIDTH = 140
 CHECK_SECONDS = 15.0
+AGAIN_SECONDS = 0.05
 
 
 class _Console(Console):
@@ -57,16 +58,14 @@ def demo_command(orders: int, decline: float, short: float, seed: int, **where: 
     console = _Console(highlight=False)
     if not console.is_terminal:
         console = _Console(highlight=False, width=PLAIN_WIDTH)
-    with ends_quietly(), _Stop().listening() as stop:
+    with ends_quietly(), _stoppable():
         try:
-            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], stop)
+            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
         except (InUse, Stuck, WorkerDied) as error:
             cli.fail(str(error))
 
 
-def _demo(
-    plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str], stop: _Stop
-) -> None:
+def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str]) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
         place = stack.enter_context(real(bootstrap_servers, kafka_config) if bootstrap_servers else embedded())
@@ -74,8 +73,7 @@ def _demo(
         options = [*place.options(), "--log-format", "json", "--instance", folder.name]
         run = stack.enter_context(Run.prepared(plan, folder, place))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
-        with stop.showing():
-            history = run.watch(workers, console)
+        history = run.watch(workers, console)
         found = run.orders()
         print_outcomes(console, found, history)
         for order_id in examples(history):
@@ -107,47 +105,39 @@ def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
     return done.returncode == 0
 
 
-class _Stop:
-    """SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, nothing disturbs it.
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, let nothing disturb it.
 
-    The exception of a signal may come in the middle of a finalizer, where Python prints and forgets it: as long as the
-    show goes on (`with showing`), it is raised again.
+    A signal may come in the middle of a finalizer. Python drops what is raised there and tells only the unraisable
+    hook: it is raised again from there, a moment later.
     """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    hook = sys.unraisablehook
 
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    AGAIN_SECONDS = 0.2
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        for each in numbers:
+            signal.signal(each, lambda *_: None)
+        raise SystemExit(128 + number)
 
-    def __init__(self) -> None:
-        self._code: int | None = None
-        self._showing = False
+    def dropped(what: sys.UnraisableHookArgs) -> None:
+        if not isinstance(what.exc_value, SystemExit):
+            hook(what)
+            return
+        code = what.exc_value.code
 
-    @contextmanager
-    def listening(self) -> Iterator[Self]:
-        """Hear signals; afterwards they mean what they meant before."""
-        before = {number: signal.signal(number, self._asked) for number in self.NUMBERS}
-        before[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._again)
-        try:
-            yield self
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        def again(_number: int, _frame: FrameType | None) -> NoReturn:
+            raise SystemExit(code)
 
-    @contextmanager
-    def showing(self) -> Iterator[None]:
-        """Be stopped for certain in here."""
-        self._showing = True
-        try:
-            yield
-        finally:
-            self._showing = False
+        signal.signal(signal.SIGALRM, again)
+        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
 
-    def _asked(self, number: int, _frame: FrameType | None) -> None:
-        if self._code is None:
-            self._code = 128 + number
-            signal.setitimer(signal.ITIMER_REAL, self.AGAIN_SECONDS, self.AGAIN_SECONDS)
-            raise SystemExit(self._code)
-
-    def _again(self, _number: int, _frame: FrameType | None) -> None:
-        if self._showing:
-            raise SystemExit(self._code)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -163,3 +165,24 @@ def test_no_setting_of_the_callers_reaches_the_demos_workers(monkeypatch):
     ):
         monkeypatch.setenv(name, "real")
     assert "real" not in without_settings().values()
+
+
+STOPPED_IN_A_FINALIZER = """
+import os, signal, time
+from choreography.demo.command import _stoppable
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0)
+
+with _stoppable():
+    Finalized()
+    time.sleep(20)
+"""
+
+
+def test_a_signal_that_comes_in_a_finalizer_stops_the_demo_all_the_same() -> None:
+    """Python drops what is raised there; it is raised again a moment later, and nothing is printed."""
+    done = subprocess.run([sys.executable, "-c", STOPPED_IN_A_FINALIZER], capture_output=True, timeout=15, check=False)
+    assert (done.returncode, done.stderr) == (143, b"")
