@@ -49,6 +49,7 @@ BROKEN = -1
 """The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
 
 MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
+EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()
 JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 UNREADABLE = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_RECORD}  # noqa: SLF001
 
@@ -154,25 +155,23 @@ class KafkaLog:
 
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
         """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
-        spec: Any = OffsetSpec
-        starts, ends = self._offsets(partitions, spec.earliest()), self._offsets(partitions, spec.latest())
+        starts, ends = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
         return {partition: (starts[partition], ends[partition]) for partition in partitions}
 
     def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return where these begin, or 0 where nobody answers: a seek that comes too late after it is not possible."""
         try:
-            earliest: Any = OffsetSpec
-            return self._offsets(partitions, earliest.earliest())
+            return self._offsets(partitions, EARLIEST)
         except (LogUnavailable, TopicMissing):
             return dict.fromkeys(partitions, 0)
 
-    def _offsets(self, partitions: Sequence[Partition], which: OffsetSpec) -> dict[Partition, int]:
+    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
         asked = {TopicPartition(*partition): which for partition in partitions}
         try:
             answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
             return {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
         except KafkaException as error:
-            raise self._absent("of the bounds", error) from error
+            raise self._absent(", ".join(sorted({partition.topic for partition in partitions})), error) from error
 
     def identity(self, topic: str) -> Identity:
         """See Log."""
@@ -312,8 +311,8 @@ class KafkaLog:
     def _fenced(self, error: Any) -> Exception:
         """Join again with a new consumer, once; who is fenced again soon afterwards has a live twin.
 
-        After an outage that outlasts its session, a static member joins anew, and a heartbeat of its old self that was
-        still waiting for the connection then makes the broker fence it, although there is nobody else.
+        After an outage that outlasted the session, static members without a twin were fenced when they joined anew
+        (measured with Kafka 4.3.1; a late heartbeat of the old membership is suspected).
         """
         now, before = time.monotonic(), self._fenced_at
         self._fenced_at = now
