@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
 from eventbus.decision import Decided, Decision
 from eventbus.outbox import announce
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
-from tests.support.sample import Ping, RemotePingService, Starter
+from tests.support.sample import Ping, PingService, RemotePingService, Starter, Tally, _count
 
 QUICK = {"session_timeout_ms": "6000", "max_poll_interval_ms": "6000"}
 """So that a stalled worker is thrown out as soon as the broker allows."""
@@ -68,14 +69,12 @@ def test_a_zombie_decides_nothing_after_the_takeover(broker: Broker, database_ur
         assert zombie.watch.doubts or zombie.watch.lost, "the zombie noticed"
 
 
-def test_losing_the_race_for_one_partition_recovers_all_of_the_batch(playground: Playground) -> None:
-    """Somebody else has moved one of two partitions: the records of the other are not lost with the batch."""
-    worker = playground.worker()
-    playground.turn_until(lambda: worker.ready() == 4)
+def lose_once(playground: Playground, worker: Worker) -> list[int]:
+    """Let somebody else decide on the first of two partitions of a batch, just before the worker does."""
     inner = worker.engine._decision.commit
     raced: list[int] = []
 
-    def lose_once(database: Any, parts: Any, *rest: Any) -> Decided:
+    def commit(database: Any, parts: Any, *rest: Any) -> Decided:
         if len(parts) > 1 and not raced:
             raced.append(len(parts))
             somebody = Decision(playground.service(), CODEC, 100)
@@ -84,17 +83,50 @@ def test_losing_the_race_for_one_partition_recovers_all_of_the_batch(playground:
             mine.close()
         return inner(database, parts, *rest)
 
-    worker.engine._decision.commit = lose_once
+    worker.engine._decision.commit = commit
+    return raced
+
+
+def send_until(playground: Playground, raced: list[int]) -> int:
+    """Send until one poll brings records of both partitions; return how many were sent."""
     sent = 0
-    while not raced:  # until one poll brings records of both partitions
+    while not raced:
         assert sent < 4_000
         for partition in (0, 1):
             playground.send(range(20), partition=partition)
         sent += 40
         playground.turn_until(lambda: playground.tallied() >= sent)  # noqa: B023 - used within this turn of the loop
+    return sent
+
+
+def test_losing_the_race_for_one_partition_recovers_all_of_the_batch(playground: Playground) -> None:
+    """Somebody else has moved one of two partitions: the records of the other are not lost with the batch."""
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 4)
+    sent = send_until(playground, lose_once(playground, worker))
     playground.settle(sent)
     assert worker.watch.doubts
     playground.assert_exactly_once(sent, one_source=False)
+
+
+class Silent(PingService):
+    """Answers nothing, so that no number in the outbox is taken."""
+
+    @reacts_to(Ping)
+    def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> None:
+        _count(ping, tallies)
+
+
+def test_the_checkpoint_alone_refuses_a_batch_that_was_handled(playground: Playground) -> None:
+    """Nothing but its compare can tell where a batch leaves no row of its own."""
+    playground.make_service = Silent
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 4)
+    sent = send_until(playground, lose_once(playground, worker))
+    playground.send(range(20), partition=0)
+    playground.turn_until(lambda: playground.tallied() >= sent + 20)
+    assert playground.tallied() == sent + 20, "no effect twice"
+    assert worker.watch.doubts
 
 
 def test_two_workers_on_one_key_from_two_topics_lose_no_update(broker: Broker, database_url: str) -> None:
