@@ -54,13 +54,12 @@ class Codec:
         cls = self._events.get(topic)
         if cls is None:
             raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
-        event: Event = self._body(cls, value)
+        event = self._body(cls, value)
+        if event.key.encode() == key:
+            return event
         if key is None:
             raise PoisonRecord("key_missing", f"the key must be the {cls.key_field}")
-        named: str = getattr(event, cls.key_field)
-        if named.encode() != key:
-            raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {named[:80]!r}")
-        return event
+        raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {event.key[:80]!r}")
 
     def _body(self, cls: type[Event], value: bytes | None) -> Event:
         if not value:

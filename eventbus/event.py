@@ -7,7 +7,7 @@ import json
 import types
 import typing
 from collections.abc import Callable, Mapping
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -176,6 +176,7 @@ def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, An
 def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
     """Return what turns a decoded record into `cls`: ints within their Avro ranges, arrays to tuples."""
     hints = typing.get_type_hints(cls)
+    names = [f["name"] for f in raw["fields"]]
     ints = [(f["name"], *INT_RANGES[f["type"]]) for f in raw["fields"] if f["type"] in ("int", "long")]
     arrays = []
     for f in raw["fields"]:
@@ -183,6 +184,7 @@ def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], 
             items, item_hint = f["type"]["items"], typing.get_args(hints[f["name"]])[0]
             nested = _make_builder(item_hint, items) if isinstance(items, dict) else None
             arrays.append((f["name"], nested))
+    in_order = itemgetter(*names) if len(names) > 1 else lambda values: (values[names[0]],)
 
     def build(values: dict[str, Any]) -> Any:
         for name, low, high in ints:
@@ -190,6 +192,6 @@ def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], 
                 raise ValueError(f"{name} is {values[name]}, outside {low}..{high}")
         for name, nested in arrays:
             values[name] = tuple(map(nested, values[name])) if nested else tuple(values[name])
-        return cls(**values)
+        return cls(*in_order(values))
 
     return build

@@ -56,11 +56,11 @@ class _SQLiteTransaction:
             self._connection.executemany(sql, rows)
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
-        wanted = json.dumps(sorted(set(keys)))
-        sql = (
-            f"select {', '.join(table.columns)} from {table.name} where {table.key} in (select value from json_each(?))"
-        )
-        return self._connection.execute(f"{sql} order by {table.key}", (wanted,)).fetchall()
+        wanted = json.dumps(list(set(keys)))
+        columns = ", ".join(f"{table.name}.{column}" for column in table.columns)
+        key = f"{table.name}.{table.key}"
+        sql = f"select {columns} from json_each(?) as wanted cross join {table.name} on {key} = wanted.value"
+        return self._connection.execute(f"{sql} order by {key}", (wanted,)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
         if rows:

@@ -26,6 +26,7 @@ READER = {
     "enable.partition.eof": True,
     # Fetches come faster than they are judged, and what waits is memory: measured, 160 MB less and no slower.
     "queued.max.messages.kbytes": 4_096,
+    "fetch.queue.backoff.ms": 20,
     "fetch.max.bytes": 2_097_152,
     "fetch.message.max.bytes": 262_144,
 }
