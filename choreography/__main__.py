@@ -11,6 +11,7 @@ from choreography.decode import decode_command
 from choreography.demo import demo_command
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.schemas_commands import schemas_group
+from choreography.simulate import simulate_command
 from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
@@ -29,7 +30,16 @@ def main() -> None:
     """
 
 
-for command in (demo_command, topics_group, broker_command, tail_command, decode_command, schemas_group, check_command):
+for command in (
+    demo_command,
+    topics_group,
+    broker_command,
+    tail_command,
+    decode_command,
+    schemas_group,
+    check_command,
+    simulate_command,
+):
     main.add_command(command)
 
 

@@ -73,7 +73,7 @@ class KafkaLog:
         self, connection: Connection, *, warn: Callable[[str], None], at: Callable[[str], None] = lambda _step: None
     ) -> None:
         self._connection, self._warn = connection, warn
-        self._consumer = client(Consumer, consumer_config(connection), connection.logger)
+        self._consumer = client(connection.clients.consumer, consumer_config(connection), connection.logger)
         self._producers = Producers(connection, at)
         self._admin: AdminClient | None = None
         self._cluster = ""
@@ -186,7 +186,7 @@ class KafkaLog:
 
     def _administrator(self) -> AdminClient:
         if self._admin is None:
-            self._admin = client(AdminClient, self._connection.common(), self._connection.logger)
+            self._admin = client(self._connection.clients.admin, self._connection.common(), self._connection.logger)
         return self._admin
 
     def publish(
@@ -323,7 +323,9 @@ class KafkaLog:
             )
         self._consumer.close()
         self._positions.clear()
-        self._consumer = client(Consumer, consumer_config(self._connection), self._connection.logger)
+        self._consumer = client(
+            self._connection.clients.consumer, consumer_config(self._connection), self._connection.logger
+        )
         self._join()
         return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 

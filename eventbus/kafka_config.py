@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 C = TypeVar("C")
 
@@ -48,6 +49,15 @@ class BadKafkaConfig(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class Clients:
+    """What makes Kafka's clients; each is called with a configuration and `logger=`."""
+
+    consumer: Callable[..., Any] = Consumer
+    producer: Callable[..., Any] = Producer
+    admin: Callable[..., Any] = AdminClient
+
+
+@dataclass(frozen=True, slots=True)
 class Connection:
     """Which cluster, as whom, and how."""
 
@@ -57,6 +67,7 @@ class Connection:
     exactly_once: bool = True
     extra: dict[str, str] = field(default_factory=dict)
     logger: logging.Logger = field(default_factory=lambda: logging.getLogger("rdkafka"))
+    clients: Clients = Clients()
 
     def common(self) -> dict[str, Any]:
         """What every client gets, the admin client too.

@@ -104,7 +104,7 @@ class Producers:
     def _ready(self) -> Producer:
         if self._producer is None:
             config = producer_config(self._connection) | {"on_delivery": self._delivered}
-            producer = client(Producer, config, self._logger)
+            producer = client(self._connection.clients.producer, config, self._logger)
             if self._connection.exactly_once:
                 try:
                     producer.init_transactions(CALL_SECONDS)

@@ -64,7 +64,7 @@ class EventTopics:
                 undecodable += 1
                 continue
             history = histories.setdefault(intern(event.key), [])
-            history.append(_fact(message, event, before))
+            history.append(fact_of(message, event, before))
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
         truncated = {lane: start for lane, start in starts.items() if start > 0}
         return LogFacts(histories, partitions, truncated, undecodable)
@@ -87,7 +87,8 @@ class EventTopics:
                 time.sleep(ELECTION_SECONDS)
 
 
-def _fact(message: Any, event: Event, before: Ends) -> EventFact:
+def fact_of(message: Any, event: Event, before: Ends) -> EventFact:
+    """Return what the laws need of an event and of the message that it came in."""
     headers = dict(reversed(headers_of(message)))  # of headers with one name the first counts
     cause = _address(headers.get("ce_causationid"))
     event_id = _text(headers.get("ce_id"))

@@ -19,7 +19,7 @@ from order_service.domain import Order
 from order_service.service import OrderService
 from payment_service import repository as payment_repository
 from payment_service.domain import Payment
-from payment_service.gateway import open_gateway
+from payment_service.gateway import Provider, open_gateway
 from payment_service.service import PaymentService
 
 SQLITE, SIMULATED = "sqlite:///", "simulated:///"
@@ -47,32 +47,52 @@ class Stores:
     def read_orders(self) -> dict[str, OrderFact]:
         """Return the orders by id."""
         with _snapshot(self.orders, OrderService, order_repository.SCHEMA) as tx:
-            return {intern(order.order_id): _order(order) for order in order_repository.all_orders(tx)}
+            return orders_in(tx)
 
     def read_inventory(self) -> tuple[dict[str, ReservationFact], list[StockFact]]:
         """Return the reservations by order id, and the stock, as they were at one moment."""
         with _snapshot(self.inventory, InventoryService, inventory_repository.SCHEMA) as tx:
-            reservations = {
-                intern(r.order_id): ReservationFact(intern(r.order_id), shared(r.status), shared(r.items))
-                for r in inventory_repository.all_reservations(tx)
-            }
-            stock = [StockFact(s.sku, s.on_hand, s.reserved) for s in inventory_repository.all_stock(tx)]
-        return reservations, stock
+            return inventory_in(tx)
 
     def read_payments(self) -> dict[str, PaymentFact]:
         """Return the payments by order id."""
         with _snapshot(self.payments, PaymentService, payment_repository.SCHEMA) as tx:
-            return {intern(payment.order_id): _payment(payment) for payment in payment_repository.all_payments(tx)}
+            return payments_in(tx)
 
     def read_ledger(self) -> dict[str, tuple[LedgerFact, ...]]:
         """Return the provider's movements of money by order id."""
-        movements: dict[str, tuple[LedgerFact, ...]] = {}
         with closing(open_gateway(self.gateway)) as provider:
-            for entry in provider.entries():
-                order_id = intern(entry.order_id)
-                fact = LedgerFact(order_id, shared(entry.kind), entry.amount, shared(entry.currency))
-                movements[order_id] = (*movements.get(order_id, ()), fact)
-        return movements
+            return movements_of(provider)
+
+
+def orders_in(tx: Transaction) -> dict[str, OrderFact]:
+    """Return the order service's orders by id."""
+    return {intern(order.order_id): _order(order) for order in order_repository.all_orders(tx)}
+
+
+def inventory_in(tx: Transaction) -> tuple[dict[str, ReservationFact], list[StockFact]]:
+    """Return inventory's reservations by order id, and its stock."""
+    reservations = {
+        intern(r.order_id): ReservationFact(intern(r.order_id), shared(r.status), shared(r.items))
+        for r in inventory_repository.all_reservations(tx)
+    }
+    stock = [StockFact(s.sku, s.on_hand, s.reserved) for s in inventory_repository.all_stock(tx)]
+    return reservations, stock
+
+
+def payments_in(tx: Transaction) -> dict[str, PaymentFact]:
+    """Return the payment service's payments by order id."""
+    return {intern(payment.order_id): _payment(payment) for payment in payment_repository.all_payments(tx)}
+
+
+def movements_of(provider: Provider) -> dict[str, tuple[LedgerFact, ...]]:
+    """Return a payment provider's movements of money by order id."""
+    movements: dict[str, tuple[LedgerFact, ...]] = {}
+    for entry in provider.entries():
+        order_id = intern(entry.order_id)
+        fact = LedgerFact(order_id, shared(entry.kind), entry.amount, shared(entry.currency))
+        movements[order_id] = (*movements.get(order_id, ()), fact)
+    return movements
 
 
 def _order(order: Order) -> OrderFact:

@@ -1,4 +1,4 @@
-"""The laws of the log port, on a real Kafka and on the embedded broker."""
+"""The laws of the log port, on a real Kafka, on the embedded broker, and on the simulator's model of one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from confluent_kafka import Producer
 
 from eventbus.embedded import EmbeddedBroker
 from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
-from eventbus.log import Cursor, Doubt, Output, Partition, Run, TopicMissing
+from eventbus.kafka_config import Clients, Connection
+from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
+from eventbus.simulation.clients import Host, clients
+from eventbus.simulation.cluster import Cluster, Written
 
 
 class Listener:
@@ -36,18 +38,21 @@ class Listener:
 class Ground:
     """A log on a broker, with one input topic of two partitions and one output topic."""
 
-    def __init__(self, bootstrap: str, source: str, target: str, *, exactly_once: bool) -> None:
+    def __init__(
+        self, bootstrap: str, source: str, target: str, *, exactly_once: bool, made_by: Clients | None = None
+    ) -> None:
         self.bootstrap, self.source, self.target, self.exactly_once = bootstrap, source, target, exactly_once
+        self.made_by = made_by or Clients()
         self.group = f"group-{uuid.uuid4().hex[:8]}"
         self.listener = Listener()
         self.log = self.another()
 
-    def another(self) -> KafkaLog:
+    def another(self, instance: str = "one") -> KafkaLog:
         logger = logging.getLogger(f"rdkafka.{uuid.uuid4().hex}")
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         connection = Connection(
-            self.bootstrap, self.group, "one", self.exactly_once, {"fetch.wait.max.ms": "10"}, logger
+            self.bootstrap, self.group, instance, self.exactly_once, {"fetch.wait.max.ms": "10"}, logger, self.made_by
         )
         return KafkaLog(connection, warn=lambda _what: None)
 
@@ -81,20 +86,48 @@ class Ground:
         self.until(lambda: self.log.seek(partition, offset))
 
 
-@pytest.fixture(params=["kafka", "embedded"])
-def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
-    """A log on each kind of broker."""
-    if request.param == "embedded":
+class SimulatedGround(Ground):
+    """The same on the simulator's model of a cluster, in real time."""
+
+    def __init__(self) -> None:
+        self.cluster = Cluster(time.monotonic)
+        self.cluster.create_topics(["source", "target"], 2)
+        super().__init__("simulated", "source", "target", exactly_once=True, made_by=clients(self.cluster, Host()))
+
+    def write(self, partition: int, *values: bytes) -> None:
+        for value in values:
+            self.cluster.append(Partition(self.source, partition), Written(self.source, b"key", value, [("h", b"1")]))
+
+
+def ground_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Return a log on this kind of broker, closed in the end."""
+    if kind == "simulated":
+        simulated = SimulatedGround()
+        yield simulated
+        simulated.log.close()
+    elif kind == "embedded":
         with EmbeddedBroker(["source", "target"], partitions=2) as embedded:
             ground = Ground(embedded.bootstrap_servers, "source", "target", exactly_once=False)
             yield ground
             ground.log.close()
-        return
-    source, target = request.getfixturevalue("make_topics")("source", "target", partitions=2)
-    broker = request.getfixturevalue("broker")
-    ground = Ground(broker.bootstrap_servers, source, target, exactly_once=True)
-    yield ground
-    ground.log.close()
+    else:
+        source, target = request.getfixturevalue("make_topics")("source", "target", partitions=2)
+        broker = request.getfixturevalue("broker")
+        ground = Ground(broker.bootstrap_servers, source, target, exactly_once=True)
+        yield ground
+        ground.log.close()
+
+
+@pytest.fixture(params=["kafka", "embedded", "simulated"])
+def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """A log on each kind of broker."""
+    yield from ground_of(request.param, request)
+
+
+@pytest.fixture(params=["kafka", "simulated"])
+def transactional(request: pytest.FixtureRequest) -> Iterator[Ground]:
+    """Where outputs and cursors are written both or neither; nothing about delivery is claimed of the embedded one."""
+    yield from ground_of(request.param, request)
 
 
 def test_what_is_assigned_is_not_read_before_it_is_sought(ground: Ground) -> None:
@@ -186,3 +219,96 @@ def test_a_topic_that_is_not_there_is_named(ground: Ground) -> None:
     """The message says which, and which command makes it."""
     with pytest.raises(TopicMissing, match="nowhere does not exist: `saga topics create`"):
         ground.log.identity("nowhere")
+
+
+OUTPUT = [("h", b"1")]
+
+
+def test_what_was_aborted_is_never_read(transactional: Ground) -> None:
+    """Outputs of an aborted transaction take offsets, and nobody sees them; what follows is read."""
+    partitions = transactional.join()
+    lost = Output(transactional.source, b"key", b"aborted", OUTPUT)
+    with pytest.raises(Doubt):
+        transactional.log.publish([lost], {partitions[0]: Cursor(0, 1)}, lambda: False)
+    transactional.log.publish([lost._replace(value=b"kept")], {partitions[0]: Cursor(0, 2)}, lambda: True)
+    for partition in partitions:
+        transactional.seek(partition, 0)
+    runs = transactional.read(1)
+    (record,) = [record for run in runs for record in run.records]
+    assert record.value == b"kept"
+    assert record.offset >= 1, "the aborted one took an offset"
+
+
+def test_nothing_is_read_past_an_undecided_transaction(transactional: Ground) -> None:
+    """The last stable offset: records behind the first undecided one wait, also those without a transaction."""
+    partitions = transactional.join()
+    for partition in partitions:
+        transactional.seek(partition, 0)
+    seen: list[bytes | None] = []
+
+    def look() -> bool:
+        for partition in (0, 1):
+            transactional.write(partition, b"plain")
+        seen.extend(record.value for run in transactional.read(1) for record in run.records)
+        for _ in range(10):
+            seen.extend(r.value for run in transactional.log.poll(100, 0.05) for r in run.records)
+        return True
+
+    output = Output(transactional.source, b"key", b"undecided", OUTPUT)
+    transactional.log.publish([output], {partitions[0]: Cursor(0, 1)}, look)
+    assert seen == [b"plain"], "of the partition without the transaction"
+    after = [record.value for run in transactional.read(2) for record in run.records]
+    assert after == [b"undecided", b"plain"]
+
+
+def test_cursors_wait_for_the_transaction_that_moves_them(transactional: Ground) -> None:
+    """Who asks for the cursors while they are pending gets no answer, instead of an old one."""
+    partitions = transactional.join()
+    other = transactional.another("two")
+    answers: list[object] = []
+
+    def ask() -> bool:
+        try:
+            answers.append(other.committed(partitions))
+        except LogUnavailable:
+            answers.append("no answer")
+        return True
+
+    output = Output(transactional.target, b"key", b"value", OUTPUT)
+    transactional.log.publish([output], {partitions[0]: Cursor(0, 3)}, ask)
+    assert answers == ["no answer"]
+    assert other.committed(partitions)[partitions[0]] == Cursor(0, 3)
+    other.close()
+
+
+def test_a_newer_producer_of_the_same_name_fences_the_older(transactional: Ground) -> None:
+    """The older one's transaction is aborted when the newer one starts; it starts anew itself and goes on."""
+    partitions = transactional.join()
+    newer: list[KafkaLog] = []
+
+    def start_newer() -> bool:
+        newer.append(transactional.another())
+        newer[0].committed([])
+        return True
+
+    output = Output(transactional.target, b"key", b"value", OUTPUT)
+    with pytest.raises(Doubt):
+        transactional.log.publish([output], {partitions[0]: Cursor(0, 1)}, start_newer)
+    assert transactional.log.committed(partitions)[partitions[0]] is None
+    transactional.log.publish([output], {partitions[0]: Cursor(0, 2)}, lambda: True)
+    assert transactional.log.committed(partitions)[partitions[0]] == Cursor(0, 2)
+    newer[0].close()
+
+
+def test_a_partition_is_revoked_before_somebody_else_has_it(transactional: Ground) -> None:
+    """Cooperative rebalancing: a second member gets its share only after the first has let go of it."""
+    transactional.join()
+    second, other = Listener(), transactional.another("two")
+    other.subscribe([transactional.source], second)
+    deadline = time.monotonic() + 30
+    while len(second.mine) != 1 and time.monotonic() < deadline:
+        transactional.log.poll(1, 0.02)
+        other.poll(1, 0.02)
+        assert not transactional.listener.mine & second.mine, "never two owners"
+    assert len(transactional.listener.mine) == len(second.mine) == 1
+    other.close()

@@ -1,0 +1,379 @@
+"""Simulated Kafka clients with the face that eventbus.kafka knows of confluent_kafka, on a Cluster.
+
+The adapter above them is the real one: its transactions, its suspect producers and its callbacks are what is tried.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from confluent_kafka import KafkaError, TopicPartition
+
+from eventbus.kafka import EARLIEST
+from eventbus.kafka_config import Clients
+from eventbus.log import Headers, Partition
+from eventbus.simulation import group
+from eventbus.simulation.cluster import Cluster, Entry, Written, error
+
+Callback = Callable[[Any, list[TopicPartition]], None]
+
+
+class Fault(Enum):
+    """What happens to one request."""
+
+    NONE = "nothing"
+    LOSE_REQUEST = "the request is lost"
+    LOSE_ANSWER = "the answer is lost"
+    LATE_COPY = "the client repeats it by itself, and the first copy arrives later"
+
+
+class Host(group.Host):
+    """The process of a client. A simulation overrides what happens on the way to the brokers."""
+
+    def reach(self, step: str) -> None:
+        """Note that the client is at this step; may raise or take long."""
+
+    def fault(self, request: str) -> Fault:
+        """Return what happens to a request of this name."""
+        return Fault.NONE
+
+    def lateness(self) -> float:
+        """Return the seconds after which a late copy arrives."""
+        return 0.0
+
+    def slow(self, partition: Partition) -> bool:
+        """Return whether a fetch brings nothing of this partition although something is there."""
+        return False
+
+    def busy(self) -> None:
+        """Something was read, written or decided."""
+
+
+def clients(cluster: Cluster, host: Host) -> Clients:
+    """Return what makes clients of this cluster instead of real ones."""
+    return Clients(
+        partial(SimulatedConsumer, cluster, host),
+        partial(SimulatedProducer, cluster, host),
+        partial(SimulatedAdmin, cluster),
+    )
+
+
+class Message:
+    """What a consumer returns: a record, or the end of a partition."""
+
+    __slots__ = ("_entry", "_error", "_offset", "_partition")
+
+    def __init__(self, partition: Partition, offset: int, entry: Entry | None) -> None:
+        self._partition, self._offset, self._entry = partition, offset, entry
+        self._error = END if entry is None else None
+
+    def error(self) -> KafkaError | None:
+        return self._error
+
+    def topic(self) -> str:
+        return self._partition.topic
+
+    def partition(self) -> int:
+        return self._partition.number
+
+    def offset(self) -> int:
+        return self._offset
+
+    def key(self) -> bytes | None:
+        return self._entry.key if self._entry else None
+
+    def value(self) -> bytes | None:
+        return self._entry.value if self._entry else None
+
+    def headers(self) -> Headers | None:
+        return list(self._entry.headers) if self._entry else None
+
+    def timestamp(self) -> tuple[int, int]:
+        return (1, self._entry.timestamp_ms if self._entry else -1)
+
+
+END = KafkaError(KafkaError._PARTITION_EOF)  # noqa: SLF001 - the client spells it so
+
+
+class SimulatedConsumer:
+    """A read_committed consumer that reads at most what it is asked for."""
+
+    def __init__(self, cluster: Cluster, host: Host, config: dict[str, Any], *, logger: Any = None) -> None:
+        self._cluster, self._host = cluster, host
+        self._name, self._instance = config["group.id"], config.get("group.instance.id")
+        self._group = cluster.group(self._name)
+        self._member: group.Member | None = None
+        self._callbacks: dict[str, Callback] = {}
+        self._positions: dict[Partition, int] = {}
+        self._paused: set[Partition] = set()
+        self._at_end: set[Partition] = set()
+        self._turn = 0
+        self._nothing_at = -1.0
+
+    def subscribe(self, topics: Sequence[str], **callbacks: Callback) -> None:
+        self._callbacks = callbacks
+        self._member = self._group.join(self._instance, self._host, topics)
+
+    def consume(self, limit: int, _timeout: float) -> list[Message]:
+        self._serve()
+        messages: list[Message] = []
+        self._turn += 1
+        reading = [p for p in self._positions if p not in self._paused]
+        first = self._turn % len(reading) if reading else 0
+        for partition in reading[first:] + reading[:first]:
+            if len(messages) < limit and not self._host.slow(partition):
+                messages += self._fetched(partition, limit - len(messages))
+        if messages:
+            self._host.busy()
+        else:
+            self._nothing_at = self._cluster.clock()
+        return messages
+
+    def poll(self, timeout: float) -> Message | None:
+        """Return one message; none where nothing was there just now: waiting is the scheduler's, not ours."""
+        if self._nothing_at == self._cluster.clock():
+            return None
+        return next(iter(self.consume(1, timeout)), None)
+
+    def _fetched(self, partition: Partition, limit: int) -> list[Message]:
+        found, position = self._cluster.read(partition, self._positions[partition], limit)
+        if position != self._positions[partition]:
+            self._positions[partition] = position
+            self._at_end.discard(partition)
+        messages = [Message(partition, offset, entry) for offset, entry in found]
+        if not found and partition not in self._at_end:
+            self._at_end.add(partition)
+            messages.append(Message(partition, position, None))
+        return messages
+
+    def _serve(self) -> None:
+        """Make the callbacks that are due."""
+        self._cluster.tick()
+        self._group.tick()
+        member = self._member
+        if member is None:
+            return
+        if member.fenced:
+            raise error(KafkaError._FATAL, "fenced: another member has this group.instance.id", fatal=True)  # noqa: SLF001
+        if member.evicted:
+            member = self._member = self._return(member)
+        if member.to_revoke:
+            self._call("on_revoke", member.to_revoke)
+            for partition in member.to_revoke:
+                member.owned.pop(partition, None)
+            member.to_revoke = []
+            self._group.rebalance()
+        if member.to_assign and not member.fenced and not member.evicted:
+            assigned, member.to_assign = member.to_assign, []
+            member.owned |= dict.fromkeys(assigned)
+            self._call("on_assign", assigned)
+
+    def _return(self, member: group.Member) -> group.Member:
+        """Join again after the session has expired: as one who has lost everything, or, in haste, claiming it still."""
+        if self._group.hasty():
+            return self._group.join_again(member)
+        lost = list(member.owned)
+        member.owned = {}
+        if lost:
+            self._call("on_lost", lost)
+        return self._group.join(member.instance, member.host, member.topics)
+
+    def _call(self, callback: str, partitions: list[Partition]) -> None:
+        self._host.busy()
+        self._callbacks[callback](self, [TopicPartition(*partition) for partition in partitions])
+
+    def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self._positions[_lane(partition)] = partition.offset
+
+    def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
+        for partition in partitions:
+            self._positions.pop(_lane(partition), None)
+
+    def pause(self, partitions: Sequence[TopicPartition]) -> None:
+        self._paused |= {self._held(partition) for partition in partitions}
+
+    def resume(self, partitions: Sequence[TopicPartition]) -> None:
+        self._paused -= {self._held(partition) for partition in partitions}
+
+    def seek(self, partition: TopicPartition) -> None:
+        self._positions[self._held(partition)] = partition.offset
+        self._at_end.discard(_lane(partition))
+
+    def _held(self, partition: TopicPartition) -> Partition:
+        lane = _lane(partition)
+        if lane not in self._positions:
+            raise error(KafkaError._STATE, f"{lane} is not assigned")  # noqa: SLF001
+        return lane
+
+    def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
+        self._host.reach("asking for cursors")
+        if self._host.fault("OffsetFetch") is not Fault.NONE:
+            raise _timed_out("committed")
+        known = self._cluster.committed(self._name, map(_lane, partitions))
+        none = (-1001, "")
+        return [TopicPartition(p.topic, p.partition, *(known[_lane(p)] or none)) for p in partitions]
+
+    def consumer_group_metadata(self) -> bytes:
+        generation = self._member.generation if self._member else -1
+        name = self._member.id if self._member else ""
+        return b"CGMDv2:" + generation.to_bytes(4, sys.byteorder, signed=True) + f"{self._name}\0{name}".encode()
+
+    def commit(self, *, offsets: Sequence[TopicPartition], asynchronous: bool) -> None:
+        assert self._member is not None
+        self._cluster.tick()
+        self._group.check(self._member.id, self._member.generation)
+        self._group.offsets.update({_lane(p): (p.offset, p.metadata or "") for p in offsets})
+
+    def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
+        return 0, self._cluster.end(_lane(partition))
+
+    def close(self) -> None:
+        if self._member is not None:
+            self._group.leave(self._member)
+
+
+class SimulatedProducer:
+    """A producer, transactional where it has a transactional.id."""
+
+    def __init__(self, cluster: Cluster, host: Host, config: dict[str, Any], *, logger: Any = None) -> None:
+        self._cluster, self._host = cluster, host
+        self._name: str | None = config.get("transactional.id")
+        self._logger = logger or logging.getLogger("simulated")
+        self._epoch = 0
+        self._open = False
+        self._buffer: list[Written] = []
+
+    def init_transactions(self, _timeout: float) -> None:
+        assert self._name is not None
+        if self._host.fault("InitProducerId") is not Fault.NONE:
+            raise _timed_out("init_transactions")
+        self._epoch = self._cluster.start_producer(self._name)
+        self._host.busy()
+
+    def begin_transaction(self) -> None:
+        if self._open:
+            raise error(KafkaError._STATE, "the last transaction has not ended", fatal=True)  # noqa: SLF001
+        self._open = True
+
+    def produce(self, topic: str, value: bytes | None, key: bytes | None, *, headers: Headers) -> None:
+        self._buffer.append(Written(topic, key, value, headers))
+
+    def flush(self, _timeout: float) -> int:
+        if not self._buffer:
+            return 0
+        fault = self._host.fault("Produce")
+        if fault is Fault.LOSE_REQUEST:
+            return len(self._buffer)
+        written, self._buffer = self._buffer, []
+        if self._name is None:
+            for record in written:
+                self._cluster.append(self._cluster.partition_of(record.topic, record.key), record)
+        else:
+            self._cluster.write(self._name, self._epoch, written)
+        self._host.busy()
+        return len(written) if fault is Fault.LOSE_ANSWER else 0
+
+    def send_offsets_to_transaction(self, offsets: Sequence[TopicPartition], metadata: bytes, _timeout: float) -> None:
+        assert self._name is not None
+        fault = self._host.fault("TxnOffsetCommit")
+        if fault is Fault.LOSE_REQUEST:
+            raise _timed_out("send_offsets_to_transaction")
+        generation = int.from_bytes(metadata[7:11], sys.byteorder, signed=True)
+        name, _, member = metadata[11:].decode().partition("\0")
+        cursors = {_lane(p): (p.offset, p.metadata or "") for p in offsets}
+        self._cluster.write_offsets(self._name, self._epoch, name, (member, generation), cursors)
+        self._host.busy()
+        if fault is Fault.LOSE_ANSWER:
+            raise _timed_out("send_offsets_to_transaction")
+
+    def commit_transaction(self, _timeout: float) -> None:
+        self._end(commit=True)
+
+    def abort_transaction(self, _timeout: float) -> None:
+        self._buffer.clear()
+        self._end(commit=False)
+
+    def _end(self, *, commit: bool) -> None:
+        assert self._name is not None
+        fault = self._host.fault("EndTxn")
+        self._host.reach("ending")
+        if fault is Fault.LOSE_REQUEST:
+            raise _timed_out("the end of the transaction")
+        self._cluster.end_transaction(self._name, self._epoch, commit=commit)
+        self._host.busy()
+        self._host.reach("ended")
+        if fault is Fault.LOSE_ANSWER:
+            raise _timed_out("the end of the transaction")
+        if fault is Fault.LATE_COPY:
+            self._logger.info("FAIL [simulated]: the connection broke with an EndTxn under way")
+            self._cluster.arrive_late(self._host.lateness(), self._name, self._epoch, commit=commit)
+        self._open = False
+
+    def poll(self, _timeout: float) -> int:
+        return 0
+
+    def purge(self) -> None:
+        self._buffer.clear()
+
+
+class _Answer:
+    """A future that has its result."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+
+    def result(self) -> Any:
+        return self._result
+
+
+class _Offset:
+    def __init__(self, offset: int) -> None:
+        self.offset = offset
+
+
+class _Described:
+    def __init__(self, topic_id: str) -> None:
+        self.topic_id = topic_id
+
+
+class _Metadata:
+    def __init__(self, cluster_id: str) -> None:
+        self.cluster_id = cluster_id
+
+
+class SimulatedAdmin:
+    """What the adapter asks an admin client for."""
+
+    def __init__(self, cluster: Cluster, _config: dict[str, Any], *, logger: Any = None) -> None:
+        self._cluster = cluster
+
+    def list_offsets(
+        self, asked: dict[TopicPartition, Any], *, request_timeout: float
+    ) -> dict[TopicPartition, _Answer]:
+        return {
+            partition: _Answer(_Offset(0 if which is EARLIEST else self._cluster.end(_lane(partition))))
+            for partition, which in asked.items()
+        }
+
+    def list_topics(self, *, timeout: float) -> _Metadata:
+        return _Metadata(self._cluster.id)
+
+    def describe_topics(self, topics: Any, *, request_timeout: float) -> dict[str, _Answer]:
+        for name in topics.topic_names:
+            if name not in self._cluster.topics():
+                raise error(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{name} does not exist")
+        return {name: _Answer(_Described(f"id-of-{name}")) for name in topics.topic_names}
+
+
+def _lane(partition: TopicPartition) -> Partition:
+    return Partition(partition.topic, partition.partition)
+
+
+def _timed_out(what: str) -> Exception:
+    return error(KafkaError._TIMED_OUT, f"{what} timed out", retriable=True)  # noqa: SLF001

@@ -1,0 +1,271 @@
+"""A model of the Kafka brokers: partitions, transactions and their coordinator. Groups are in group.py.
+
+It does what the engine rests on and what hurts it, as measured on Apache Kafka 4.3.1 (transactions v1, as librdkafka
+speaks them): a last stable offset, aborted records, markers that are written later than the transaction ends, epochs
+and fencing, offsets that are pending until their transaction is marked, an end of transaction that arrives late.
+One suite holds it to the real broker (tests/contract/test_log.py and test_transactions.py).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException
+
+from eventbus.log import Headers, Partition
+from eventbus.simulation.group import Group
+
+State = Literal["ongoing", "committed", "aborted"]
+
+
+class Written(NamedTuple):
+    """A record to append."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
+@dataclass(slots=True, eq=False)
+class Transaction:
+    """One transaction of one producer; `unmarked` are the partitions that do not have its marker yet."""
+
+    began: float
+    state: State = "ongoing"
+    group: str = ""
+    offsets: dict[Partition, tuple[int, str]] = field(default_factory=dict)
+    unmarked: dict[Partition, None] = field(default_factory=dict)
+    marked_at: float = 0
+
+
+@dataclass(slots=True)
+class _Producer:
+    """What the coordinator knows under one transactional.id."""
+
+    epoch: int = 0
+    current: Transaction | None = None
+    last: Transaction | None = None
+
+
+@dataclass(slots=True)
+class Entry:
+    """One offset of a partition: a record, or a transaction's marker."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    timestamp_ms: int
+    transaction: Transaction | None
+    marker: bool = False
+
+
+@dataclass(slots=True)
+class _Lane:
+    entries: list[Entry] = field(default_factory=list)
+    undecided: dict[Transaction, int] = field(default_factory=dict, compare=False)
+    """Transactions without a marker here, and their first offset."""
+
+    @property
+    def stable(self) -> int:
+        """The last stable offset: what a read_committed consumer may read up to."""
+        return min(self.undecided.values()) if self.undecided else len(self.entries)
+
+
+def error(code: int, why: str, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaException:
+    """Return what confluent_kafka would raise."""
+    return KafkaException(KafkaError(code, why, fatal, retriable, abort))
+
+
+def nothing_late() -> float:
+    """Every marker is written at once."""
+    return 0.0
+
+
+class Cluster:
+    """One cluster. `clock` in seconds; `marker_delay` draws how long after its end a transaction is marked."""
+
+    def __init__(
+        self, clock: Callable[[], float], *, transaction_seconds: float = 4.0, session_seconds: float = 10.0
+    ) -> None:
+        self.clock = clock
+        self.id = "simulated"
+        self.marker_delay: Callable[[], float] = nothing_late
+        self._transaction_seconds, self._session_seconds = transaction_seconds, session_seconds
+        self._lanes: dict[Partition, _Lane] = {}
+        self._counts: dict[str, int] = {}
+        self._producers: dict[str, _Producer] = {}
+        self._groups: dict[str, Group] = {}
+        self._unmarked: list[Transaction] = []
+        self._late: list[tuple[float, str, int, bool]] = []
+        self._ticked_at = -1.0
+
+    # Topics.
+
+    def create_topics(self, names: Iterable[str], partitions: int) -> None:
+        """Create topics that do not exist yet."""
+        for name in names:
+            self._counts[name] = partitions
+            self._lanes |= {Partition(name, number): _Lane() for number in range(partitions)}
+
+    def topics(self) -> Mapping[str, int]:
+        """Return the number of partitions of each topic."""
+        return self._counts
+
+    def partition_of(self, topic: str, key: bytes | None) -> Partition:
+        """Return where a key's records go: equal keys to equal numbers."""
+        return Partition(topic, (zlib.crc32(key or b"") >> 16) % self._counts[topic])
+
+    def end(self, partition: Partition) -> int:
+        """Return the offset after the last one."""
+        return len(self._lanes[partition].entries)
+
+    def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
+        """Return committed records from a position on, and the position after them (past markers and the aborted)."""
+        lane = self._lanes[partition]
+        found: list[tuple[int, Entry]] = []
+        stable = lane.stable
+        while position < stable and len(found) < limit:
+            entry = lane.entries[position]
+            aborted = entry.transaction is not None and entry.transaction.state == "aborted"
+            if not entry.marker and not aborted:
+                found.append((position, entry))
+            position += 1
+        return found, position
+
+    def undecided(self, partition: Partition) -> bool:
+        """Return whether a transaction is under way here."""
+        return bool(self._lanes[partition].undecided)
+
+    def append(self, partition: Partition, record: Written, transaction: Transaction | None = None) -> int:
+        """Write one record at the end of a partition and return its offset."""
+        lane = self._lanes[partition]
+        entry = Entry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
+        lane.entries.append(entry)
+        offset = len(lane.entries) - 1
+        if transaction is not None:
+            lane.undecided.setdefault(transaction, offset)
+            transaction.unmarked[partition] = None
+        return offset
+
+    # Transactions.
+
+    def start_producer(self, name: str) -> int:
+        """Settle what an earlier producer of this name left; return the new epoch: who has an older one is fenced."""
+        producer = self._producers.setdefault(name, _Producer())
+        if producer.current is not None:
+            self._end(producer, commit=False)
+        self._mark_now(producer.last)
+        producer.epoch += 1
+        return producer.epoch
+
+    def write(self, name: str, epoch: int, records: Iterable[Written]) -> None:
+        """Append records in the producer's transaction, which begins with its first one."""
+        producer = self._authentic(name, epoch)
+        for record in records:
+            transaction = self._current(producer)
+            self.append(self.partition_of(record.topic, record.key), record, transaction)
+
+    def write_offsets(
+        self, name: str, epoch: int, group: str, member: tuple[str, int], offsets: Mapping[Partition, tuple[int, str]]
+    ) -> None:
+        """Make a group's offsets part of the transaction; they are pending until it is marked."""
+        producer = self._authentic(name, epoch)
+        self.group(group).check(*member)
+        transaction = self._current(producer)
+        transaction.group = group
+        transaction.offsets.update(offsets)
+
+    def end_transaction(self, name: str, epoch: int, *, commit: bool) -> None:
+        """End the producer's transaction. The same end again is answered alike; another one is refused."""
+        producer = self._authentic(name, epoch)
+        if producer.current is not None:
+            self._end(producer, commit=commit)
+        elif producer.last is not None and (producer.last.state == "committed") != commit:
+            raise error(KafkaError.INVALID_TXN_STATE, "the transaction has ended otherwise", fatal=True)
+
+    def arrive_late(self, seconds: float, name: str, epoch: int, *, commit: bool) -> None:
+        """Let a copy of an end of transaction arrive after so long, and end whatever is under way then."""
+        self._late.append((self.clock() + seconds, name, epoch, commit))
+
+    def _authentic(self, name: str, epoch: int) -> _Producer:
+        self.tick()
+        producer = self._producers[name]
+        if producer.epoch != epoch:
+            raise error(KafkaError._FENCED, "a newer producer of this transactional.id exists", fatal=True)  # noqa: SLF001
+        return producer
+
+    def _current(self, producer: _Producer) -> Transaction:
+        if producer.current is None:
+            self._mark_now(producer.last)  # CONCURRENT_TRANSACTIONS until then; the client waits
+            producer.current = Transaction(self.clock())
+        return producer.current
+
+    def _end(self, producer: _Producer, *, commit: bool) -> None:
+        transaction, producer.current = producer.current, None
+        assert transaction is not None
+        transaction.state = "committed" if commit else "aborted"
+        transaction.marked_at = self.clock() + self.marker_delay()
+        producer.last = transaction
+        self._unmarked.append(transaction)
+        self._mark()
+
+    def _mark_now(self, transaction: Transaction | None) -> None:
+        if transaction is not None and transaction in self._unmarked:
+            transaction.marked_at = self.clock()
+            self._mark()
+
+    def _mark(self) -> None:
+        now = self.clock()
+        for transaction in [t for t in self._unmarked if t.marked_at <= now]:
+            self._unmarked.remove(transaction)
+            for partition in transaction.unmarked:
+                lane = self._lanes[partition]
+                del lane.undecided[transaction]
+                lane.entries.append(Entry(None, None, [], round(now * 1000), transaction, marker=True))
+            if transaction.offsets and transaction.state == "committed":
+                self.group(transaction.group).offsets.update(transaction.offsets)
+
+    # Groups.
+
+    def group(self, name: str) -> Group:
+        """Return a group, made when it is first asked for."""
+        if name not in self._groups:
+            self._groups[name] = Group(self.clock, self._counts, self._session_seconds)
+        return self._groups[name]
+
+    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str] | None]:
+        """Return the group's offsets. Raises while one of them is pending in a transaction (require_stable)."""
+        self.tick()
+        wanted = list(partitions)
+        producers = [p.current for p in self._producers.values() if p.current is not None]
+        for transaction in (*producers, *self._unmarked):
+            if transaction.group == group and any(partition in transaction.offsets for partition in wanted):
+                raise error(KafkaError._TIMED_OUT, "offsets are pending in a transaction", retriable=True)  # noqa: SLF001
+        offsets = self.group(group).offsets
+        return {partition: offsets.get(partition) for partition in wanted}
+
+    def tick(self) -> None:
+        """Do what is due: late requests, markers, transactions and members whose time is up."""
+        now = self.clock()
+        if now == self._ticked_at:
+            return
+        self._ticked_at = now
+        if self._late:
+            due = [late for late in self._late if late[0] <= now]
+            self._late = [late for late in self._late if late[0] > now]
+            for _, name, epoch, commit in due:
+                producer = self._producers[name]
+                if producer.epoch == epoch and producer.current is not None:
+                    self._end(producer, commit=commit)
+        if self._unmarked:
+            self._mark()
+        for producer in self._producers.values():
+            if producer.current is not None and now - producer.current.began > self._transaction_seconds:
+                producer.epoch += 1
+                self._end(producer, commit=False)
+        for group in self._groups.values():
+            group.tick()

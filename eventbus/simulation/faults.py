@@ -1,0 +1,148 @@
+"""What can go wrong in a simulation, and the plan of one run: drawn before it starts, so that it can be shortened."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+STEPS = {
+    "polled": 400,
+    "assigned": 9,
+    "revoked": 2,
+    "recovering": 9,
+    "asking for cursors": 17,
+    "before snapshot": 400,
+    "calling": 4,
+    "called": 4,
+    "remote done": 16,
+    "before transaction": 42,
+    "before database commit": 16,
+    "after database commit": 16,
+    "begun": 32,
+    "produced": 32,
+    "offsets sent": 32,
+    "ending": 32,
+    "ended": 32,
+    "committed": 32,
+    "published": 32,
+    "closing": 1,
+}
+"""Where a process can crash, stand still, or see the group change: everything that the engine and its clients reach.
+
+With each, about how often a run of three orders and two workers a service comes by.
+"""
+REQUESTS = {"InitProducerId": 9, "Produce": 11, "TxnOffsetCommit": 32, "EndTxn": 32, "OffsetFetch": 17}
+DATABASE = {"transaction": 42, "snapshot": 400}
+
+
+class Fault(NamedTuple):
+    """One fault: it happens when `where` is reached for the `nth` time by anybody.
+
+    `seconds` is how long it lasts: a stall, or the time until a killed worker is started again.
+    """
+
+    kind: str
+    where: str
+    nth: int
+    detail: str = ""
+    seconds: float = 0
+
+    def __str__(self) -> str:
+        parts = [self.kind, self.detail, f"at {self.where} #{self.nth}"]
+        return " ".join(part for part in parts if part) + (f" for {self.seconds:g} s" if self.seconds else "")
+
+
+def _somewhere(draw: random.Random, places: Mapping[str, int]) -> tuple[str, int]:
+    where = draw.choice(list(places))
+    return where, draw.randint(1, places[where])
+
+
+def _crash(draw: random.Random) -> Fault:
+    return Fault("crash", *_somewhere(draw, STEPS), seconds=draw.choice((0.5, 3, 12, 30)))
+
+
+def _stall(draw: random.Random) -> Fault:
+    """The process stands still: all of it, or all but the client's own threads, which go on sending heartbeats."""
+    detail = draw.choice(("all of it", "but for its heartbeats"))
+    return Fault("stall", *_somewhere(draw, STEPS), detail, draw.choice((0.5, 5, 11, 25)))
+
+
+def _rebalance(draw: random.Random) -> Fault:
+    return Fault("rebalance", *_somewhere(draw, STEPS), draw.choice(("add a worker", "stop a worker")))
+
+
+def _haste(_draw: random.Random) -> Fault:
+    """The group gives a partition away before its owner has let go of it (measured, see docs/decisions)."""
+    return Fault("haste", "assignment", 1)
+
+
+def _network(draw: random.Random) -> Fault:
+    what = draw.choice(("the request is lost", "the answer is lost"))
+    return Fault("network", *_somewhere(draw, REQUESTS), what)
+
+
+def _late_copy(draw: random.Random) -> Fault:
+    seconds = draw.choice((0.001, 0.01, 0.05, 0.3))
+    nth = draw.randint(1, REQUESTS["EndTxn"])
+    return Fault("late copy", "EndTxn", nth, "the client repeats it by itself", seconds)
+
+
+def _database(draw: random.Random) -> Fault:
+    what = draw.choice(("it is refused before anything happened", "it fails and is rolled back"))
+    what = draw.choice((what, "it happens, and the answer is lost"))
+    return Fault("database", *_somewhere(draw, DATABASE), what)
+
+
+def _provider(draw: random.Random) -> Fault:
+    what = draw.choice(("it is refused before anything happened", "it happens, and the answer is lost"))
+    return Fault("provider", "call", draw.randint(1, 4), what)
+
+
+def _slow_provider(draw: random.Random) -> Fault:
+    return Fault("slow provider", "calls", draw.randint(1, 3), seconds=draw.choice((1, 4)))
+
+
+KINDS = {
+    "crash": _crash,
+    "stall": _stall,
+    "rebalance": _rebalance,
+    "haste": _haste,
+    "network": _network,
+    "late copy": _late_copy,
+    "database": _database,
+    "provider": _provider,
+    "slow provider": _slow_provider,
+}
+"""Every kind of fault, and what draws one."""
+
+
+def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Fault, ...]:
+    """Return the faults of one run: none to five, of these kinds."""
+    if not kinds:
+        return ()
+    drawn = [KINDS[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
+    if any(fault.kind == "haste" for fault in drawn):
+        drawn += [_rebalance(draw), _stall(draw)]  # nothing is given away otherwise
+    return tuple(drawn)
+
+
+class Planned:
+    """Counts what is reached and says which fault is due."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self._due: dict[str, list[Fault]] = {}
+        for fault in faults:
+            self._due.setdefault(fault.where, []).append(fault)
+        self._counts: dict[str, int] = dict.fromkeys(self._due, 0)
+
+    def reached(self, where: str) -> Fault | None:
+        """Note that `where` was reached once more; return the fault that happens now, if any."""
+        if where not in self._counts:
+            return None
+        self._counts[where] += 1
+        for fault in self._due[where]:
+            if fault.nth == self._counts[where]:
+                self._due[where].remove(fault)
+                return fault
+        return None

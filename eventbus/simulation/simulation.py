@@ -1,0 +1,450 @@
+"""One simulated run: services, workers, time and faults, all drawn from a seed; the same seed is the same run.
+
+The engine, the handlers, the SQL and the Kafka adapter are the real ones; the brokers, the network, the clock, and the
+processes are models. One process runs at a time; where it stands still, the others go on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from eventbus.codec import Codec
+from eventbus.database import LostRace, Unavailable, connect
+from eventbus.engine import Engine, Tuning, World
+from eventbus.event import Event
+from eventbus.kafka import KafkaLog
+from eventbus.kafka_config import Connection
+from eventbus.log import LogUnavailable, Partition
+from eventbus.observer import Observer
+from eventbus.registry import registry_at
+from eventbus.remote import Call
+from eventbus.service import Service
+from eventbus.simulation import clients, faults
+from eventbus.simulation.cluster import Cluster
+from eventbus.simulation.faults import Planned
+from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
+
+AWAY = (Unavailable, LogUnavailable, LostRace)
+DEEPEST = 3
+"""So many processes may stand still in the middle of a step at once."""
+MOST_TURNS = 6_000
+FIRST_JUMP, LONGEST_JUMP = 0.05, 1.0
+"""Seconds by which time goes on when nothing moves: twice as far each time."""
+
+
+class Crashed(BaseException):
+    """The process is gone, at this step: nothing is tidied up."""
+
+
+class Stuck(Exception):
+    """The run does not come to an end: something waits for ever."""
+
+
+class WorkerStopped(Exception):
+    """A worker ended by itself although nothing was wrong that a person must mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is simulated. `services` makes each service anew for a run, given its clock and a source of chance."""
+
+    services: Sequence[Callable[[Simulation], Service[Any]]]
+    events: Sequence[type[Event]]
+    workers: int = 2
+    partitions: int = 2
+    tuning: Tuning = field(default_factory=Tuning)
+
+
+class Simulation:
+    """One run. `do` acts for the outside (place an order); `run` turns everything until nothing moves any more."""
+
+    def __init__(self, setup: Setup, seed: object, plan: Iterable[faults.Fault] = (), *, tracing: bool = False) -> None:
+        self.setup, self.now = setup, 1_000.0
+        self.chance = random.Random(f"{seed}")  # noqa: S311 - schedules, not secrets
+        self.trace: list[str] = []
+        self.steps: Counter[str] = Counter()
+        self.happened: list[faults.Fault] = []
+        self.turns = 0
+        self.schedule = 0
+        self._tracing = tracing
+        self._planned = Planned(plan)
+        self._jump = FIRST_JUMP
+        self._moved = True
+        self._depth = 0
+        self._haste = False
+        self._later: list[tuple[float, Callable[[], None]]] = []
+        self.cluster = Cluster(lambda: self.now)
+        self.cluster.marker_delay = self._marker_delay
+        self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
+        self.services = [make(self) for make in setup.services]
+        for service in self.services:
+            self.cluster.create_topics([service.dead_letters()], 1)
+            self.cluster.group(service.name).hasty = self._hasty
+        self.databases = {service.name: Shared(_memory(service)) for service in self.services}
+        self.processes: list[Process] = []
+        for service in self.services:
+            for number in range(1, setup.workers + 1):
+                self._start(service, str(number))
+
+    def database(self, service: Service[Any]) -> SimulatedDatabase:
+        """Return a service's database as the outside uses it: without faults of its own."""
+        return SimulatedDatabase(self.databases[service.name], Place())
+
+    def after(self, seconds: float, act: Callable[[], None]) -> None:
+        """Do something from outside, so many seconds from now."""
+        self._later.append((self.now + seconds, act))
+        self._later.sort(key=lambda entry: entry[0])
+
+    def run(self) -> None:
+        """Turn until nothing moves any more. Raises Stuck, WorkerStopped."""
+        while True:
+            self._step()
+            if not self._moved and not self._later and self._quiet():
+                return
+
+    def restart_all(self) -> None:
+        """Kill every process and start all again under their names: what was left behind must harm nobody."""
+        self.note("every worker is killed and started again")
+        for process in self.processes:
+            process.die()
+        names = list(dict.fromkeys((p.service.name, p.instance) for p in self.processes))
+        services = {service.name: service for service in self.services}
+        self.processes = []
+        for name, instance in names:
+            self._start(services[name], instance)
+
+    def note(self, what: str) -> None:
+        """Put a line into the trace."""
+        if self._tracing:
+            self.trace.append(f"{self.now - 1_000:9.3f} {what}")
+
+    # One step after another.
+
+    def _step(self) -> None:
+        """Let one process turn, and some time pass."""
+        self.turns += 1
+        if self.turns > MOST_TURNS:
+            raise Stuck(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
+        while self._later and self._later[0][0] <= self.now:
+            self._moved = True
+            self._later.pop(0)[1]()
+        able = [p for p in self.processes if p.able]
+        if not able or not self._moved:
+            self.now += self._jump
+            self._jump = min(self._jump * 2, LONGEST_JUMP)
+        else:
+            self.now += self.chance.random() * 0.01
+        self._moved = False
+        self.chance.shuffle(able)
+        for process in able:
+            if process.able:
+                process.turn()
+        if self._moved:
+            self._jump = FIRST_JUMP
+
+    def _quiet(self) -> bool:
+        """Return whether everything was read, decided and published."""
+        if any(not process.able for process in self.processes):
+            return False
+        for service in self.services:
+            shared = self.databases[service.name]
+            with shared.database.snapshot() as tx:
+                if tx.rows("select 1 from outbox limit 1") or tx.rows("select 1 from uncaused limit 1"):
+                    return False
+            cursors = self.cluster.group(service.name).offsets
+            for topic in service.topics():
+                for number in range(self.cluster.topics()[topic]):
+                    partition = Partition(topic, number)
+                    reached = cursors.get(partition, (0, ""))[0]
+                    unread, _ = self.cluster.read(partition, reached, 1)
+                    if unread or self.cluster.undecided(partition):
+                        return False
+        return True
+
+    def turned(self, process: Process, consumed: dict[str, int]) -> None:
+        """A batch was handled: part of the schedule."""
+        did = f"{self.schedule} {process} {consumed} {self.turns}"
+        self.schedule = zlib.crc32(did.encode())
+
+    def moved(self) -> None:
+        """Something happened: time need not be hurried on."""
+        self._moved = True
+
+    # Faults.
+
+    def due(self, where: str) -> faults.Fault | None:
+        """Return the fault that happens now."""
+        self.steps[where] += 1
+        fault = self._planned.reached(where)
+        if fault is not None:
+            self.happened.append(fault)
+            self.note(f"fault: {fault}")
+            self._moved = True
+        return fault
+
+    def _hasty(self) -> bool:
+        """Once it is hasty, the group stays so."""
+        self._haste = self._haste or self.due("assignment") is not None
+        return self._haste
+
+    def _marker_delay(self) -> float:
+        return self.chance.choice((0, 0, 0.002, 0.02))
+
+    def suffer(self, process: Process, fault: faults.Fault) -> None:
+        """Let a fault of the processes happen at this step of one of them."""
+        if fault.kind == "crash":
+            process.die()
+            self._restart_later(process, fault.seconds)
+            raise Crashed
+        if fault.kind == "stall" and fault.detail == "but for its heartbeats":
+            self.live_on(fault.seconds)
+            self.note(f"{process} goes on")
+        elif fault.kind == "stall":
+            self.stand_still(process, fault.seconds)
+        elif fault.detail == "add a worker":
+            names = {p.instance for p in self.processes if p.service is process.service}
+            self._start(
+                process.service, next(name for number in itertools.count(1) if (name := str(number)) not in names)
+            )
+        else:
+            self._stop_one()
+
+    def stand_still(self, process: Process, seconds: float) -> None:
+        """Stop a process in the middle of a step, and let the others go on meanwhile."""
+        until = self.now + seconds
+        if self._depth >= DEEPEST:
+            return
+        self._depth += 1
+        process.host.silent_since = self.now
+        try:
+            while self.now < until:
+                self._step()
+        finally:
+            self._depth -= 1
+            process.host.silent_since = None
+        self.note(f"{process} wakes")
+        self._moved = True
+
+    def live_on(self, seconds: float) -> None:
+        """Let time pass for everybody while one process waits."""
+        until = self.now + seconds
+        if self._depth >= DEEPEST:
+            self.now = until
+            return
+        self._depth += 1
+        while self.now < until:
+            self._step()
+        self._depth -= 1
+
+    def leave(self, call: Call) -> None:
+        """Let a remote call of a process that died arrive, or not."""
+        if self.chance.random() < 0.5:  # noqa: PLR2004 - one in two
+            self.after(self.chance.random() * 5, lambda: _ignored(call))
+
+    def _start(self, service: Service[Any], instance: str) -> None:
+        process = Process(self, service, instance)
+        self.processes.append(process)
+        self.note(f"{process} starts")
+
+    def _restart_later(self, process: Process, seconds: float) -> None:
+        def restart() -> None:
+            if process in self.processes:
+                self.processes.remove(process)
+                self._start(process.service, process.instance)
+
+        self.after(seconds, restart)
+
+    def _stop_one(self) -> None:
+        """Stop a worker as SIGTERM does; it comes back if it was the last of its service."""
+        able = [process for process in self.processes if process.able and not process.turning]
+        if not able:
+            return
+        process = self.chance.choice(able)
+        self.note(f"{process} is told to stop")
+        process.stop()
+        if any(p.able for p in self.processes if p.service is process.service):
+            self.processes.remove(process)
+        else:
+            self._restart_later(process, 1.0)
+
+
+class Process:
+    """A worker: its engine, its clients, and whether it is alive."""
+
+    def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
+        self.service, self.instance = service, instance
+        self.turning = self.dead = False
+        self._simulation = simulation
+        self.host = _ProcessHost(simulation, self)
+        connection = Connection(
+            "simulated",
+            service.name,
+            instance,
+            logger=_Logger("rdkafka"),
+            clients=clients.clients(simulation.cluster, self.host),
+        )
+        self._log = KafkaLog(connection, warn=lambda _what: None, at=self.host.reach)
+        chance = simulation.chance
+        world = World(
+            self._log,
+            SimulatedDatabase(simulation.databases[service.name], self.host),
+            SimulatedCalls(self.host, chance, simulation.leave),
+            _codec(type(service)),
+            lambda: simulation.now,
+            chance.random,
+            _Told(simulation, self),
+            self.host.reach,
+        )
+        self._engine = Engine(service, world, simulation.setup.tuning)
+        self._engine.subscribe()
+
+    def __str__(self) -> str:
+        return f"{self.service.name}-{self.instance}"
+
+    @property
+    def able(self) -> bool:
+        """It is alive and not standing still."""
+        return not self.dead and not self.turning and self.host.silent_since is None
+
+    def turn(self) -> None:
+        """Turn its engine once, as a worker's loop does. Raises WorkerStopped when it would end."""
+        self._guarded(self._engine.turn)
+
+    def stop(self) -> None:
+        """End as after SIGTERM."""
+        self._guarded(self._engine.close)
+        if not self.dead:
+            self.die()
+
+    def die(self) -> None:
+        """End as after SIGKILL."""
+        self.dead = True
+        self.host.silent_since = self._simulation.now
+        self._simulation.note(f"{self} is gone")
+
+    def _guarded(self, act: Callable[[], None]) -> None:
+        self.turning = True
+        try:
+            act()
+        except AWAY:
+            pass
+        except Crashed:
+            if not self.dead:
+                raise
+        except (Stuck, WorkerStopped):
+            raise
+        except Exception as error:
+            raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
+        finally:
+            self.turning = False
+
+
+class _ProcessHost(Place):
+    """What happens to one process on its way through a step."""
+
+    def __init__(self, simulation: Simulation, process: Process) -> None:
+        super().__init__()
+        self._simulation, self._process = simulation, process
+
+    def reach(self, step: str) -> None:
+        simulation, process = self._simulation, self._process
+        if process.dead:
+            raise Crashed
+        if (fault := simulation.due(step)) is not None:
+            simulation.note(f"{process} at: {step}")
+            simulation.suffer(process, fault)
+        if process.dead:
+            raise Crashed
+
+    def fault(self, request: str) -> clients.Fault:
+        fault = self._simulation.due(request)
+        if fault is None:
+            return clients.Fault.NONE
+        self._late_by = fault.seconds
+        return clients.Fault.LATE_COPY if fault.kind == "late copy" else clients.Fault(fault.detail)
+
+    def lateness(self) -> float:
+        return self._late_by
+
+    def slow(self, _partition: Partition) -> bool:
+        return self._simulation.chance.random() < 0.2  # noqa: PLR2004 - one in five
+
+    def busy(self) -> None:
+        self._simulation.moved()
+
+    def trouble(self, what: str) -> Trouble:
+        fault = self._simulation.due(what)
+        return Trouble.NONE if fault is None else Trouble(fault.detail)
+
+    def pause(self) -> None:
+        self._simulation.live_on(1.0)
+
+    def call_lasts(self) -> int:
+        fault = self._simulation.due("calls")
+        return 0 if fault is None else int(fault.seconds)
+
+
+class _Told(Observer):
+    """Writes what the engine tells into the trace."""
+
+    def __init__(self, simulation: Simulation, process: Process) -> None:
+        self._simulation, self._process = simulation, process
+
+    def batch_handled(self, batch: Any) -> None:
+        self._simulation.moved()
+        self._simulation.turned(self._process, batch.consumed)
+        self._simulation.note(f"{self._process} handled {batch.consumed}, decided {batch.published}")
+
+    def transaction(self, outcome: str, outputs: int, seconds: float) -> None:  # noqa: ARG002 - time is simulated
+        self._simulation.note(f"{self._process} published {outputs}: {outcome}")
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        self._simulation.note(f"{self._process} is assigned {_listed(partitions)}")
+
+    def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
+        self._simulation.note(f"{self._process} {'loses' if lost else 'gives up'} {_listed(partitions)}")
+
+    def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
+        self._simulation.moved()
+        self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, goes on at {next_offset}")
+
+    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
+        self._simulation.moved()
+        self._simulation.note(f"{self._process} doubts {partition}: {why}")
+
+
+class _Logger(logging.Logger):
+    """A logger outside logging's registry, which would keep one for every worker of every run."""
+
+    def getChild(self, suffix: str) -> _Logger:  # noqa: N802 - logging's name
+        return _Logger(f"{self.name}.{suffix}")
+
+
+_CODECS: dict[type[Service[Any]], Codec] = {}
+
+
+def _codec(service: type[Service[Any]]) -> Codec:
+    if service not in _CODECS:
+        _CODECS[service] = Codec(registry_at(None, service.events()), service.events())
+    return _CODECS[service]
+
+
+def _memory(service: Service[Any]) -> Any:
+    return connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
+
+
+def _ignored(call: Call) -> None:
+    with suppress(Exception):  # nobody hears of it
+        call()
+
+
+def _listed(partitions: Iterable[Partition]) -> str:
+    return ", ".join(map(str, sorted(partitions)))

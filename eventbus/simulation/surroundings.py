@@ -1,0 +1,146 @@
+"""Simulated databases and remote calls: real SQL, in memory, with the outages and races that real ones have."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from enum import Enum
+from typing import Any
+
+from eventbus.database import Database, Transaction, Unavailable
+from eventbus.remote import UNKNOWN_OUTCOME, Call, Pending
+from eventbus.service import TryAgain
+from eventbus.simulation.clients import Host
+
+
+class Trouble(Enum):
+    """What happens to one database transaction or remote call."""
+
+    NONE = "nothing"
+    REFUSED = "it is refused before anything happened"
+    UNDONE = "it fails and is rolled back"
+    UNKNOWN = "it happens, and the answer is lost"
+
+
+class Place(Host):
+    """A host whose databases and remote calls have troubles too."""
+
+    def trouble(self, what: str) -> Trouble:  # noqa: ARG002 - for who overrides it
+        """Return what happens to the next `transaction`, `snapshot` or `call`."""
+        return Trouble.NONE
+
+    def pause(self) -> None:
+        """Let a second pass, in which the process lives."""
+
+    def call_lasts(self) -> int:
+        """Return how many seconds the next batch of calls takes."""
+        return 0
+
+
+class Shared:
+    """One service's database, used by all its workers; a writer keeps everybody else out, as SQLite does."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.busy = False
+
+
+class SimulatedDatabase:
+    """The database as one worker sees it."""
+
+    def __init__(self, shared: Shared, place: Place) -> None:
+        self._shared, self._place = shared, place
+
+    @contextmanager
+    def transaction(self) -> Iterator[Transaction]:
+        """See Database."""
+        trouble = self._enter("transaction")
+        self._shared.busy = True
+        try:
+            with self._shared.database.transaction() as tx:
+                yield tx
+                if trouble is Trouble.UNDONE:
+                    raise Unavailable("simulated: the transaction was rolled back")
+        finally:
+            self._shared.busy = False
+        self._place.busy()
+        if trouble is Trouble.UNKNOWN:
+            raise Unavailable("simulated: the connection broke in the commit")
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Transaction]:
+        """See Database."""
+        self._enter("snapshot")
+        with self._shared.database.snapshot() as tx:
+            yield tx
+
+    def close(self) -> None:
+        """See Database: the other workers go on using it."""
+
+    def _enter(self, what: str) -> Trouble:
+        self._place.reach(f"before {what}")
+        trouble = self._place.trouble(what)
+        if trouble is Trouble.REFUSED:
+            raise Unavailable("simulated: the database is away")
+        if self._shared.busy:
+            raise Unavailable("simulated: the database is locked")
+        return trouble
+
+
+class SimulatedCalls:
+    """Remote calls, made in a drawn order; those of a process that dies meanwhile may still arrive (`leave`)."""
+
+    def __init__(
+        self, place: Place, chance: random.Random, leave: Callable[[Call], None], concurrency: int = 4
+    ) -> None:
+        self.concurrency = concurrency
+        self._place, self._chance, self._leave = place, chance, leave
+
+    def start(self, calls: Sequence[Call]) -> Pending:
+        """See Calls."""
+        order = list(range(len(calls)))
+        self._chance.shuffle(order)
+        results: list[Any] = [None] * len(calls)
+        made = 0
+        try:
+            for number in order:
+                self._place.reach("calling")
+                results[number] = self._outcome(calls[number])
+                made += 1
+                self._place.reach("called")
+        finally:
+            for number in order[made : made + 1]:
+                self._leave(calls[number])
+        return _Started(self._place, results)
+
+    def _outcome(self, call: Call) -> Any:
+        trouble = self._place.trouble("call")
+        if trouble in (Trouble.REFUSED, Trouble.UNDONE):
+            return TryAgain("simulated: the provider is away")
+        try:
+            answer = call()
+        except UNKNOWN_OUTCOME as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+            return error
+        return TryAgain("simulated: the answer was lost") if trouble is Trouble.UNKNOWN else answer
+
+
+class _Started:
+    def __init__(self, place: Place, results: list[Any]) -> None:
+        self._place, self._results = place, results
+        self._seconds = place.call_lasts()
+
+    def wait(self, _timeout: float) -> bool:
+        if self._seconds <= 0:
+            return True
+        self._seconds -= 1
+        self._place.pause()
+        return False
+
+    def outcomes(self) -> list[Any]:
+        return self._results
+
+    def abandon(self) -> None:
+        """See Pending: every call has been made."""

@@ -1,0 +1,227 @@
+"""Bugs to plant, one at a time: each a replacement of text that stands exactly once in the source."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+EARLY = """    def _publish_early(self, parts, lead, outcomes):
+        owned = {part.owned.partition: part.owned for part in parts} | ({lead.partition: lead} if lead else {})
+        try:
+            with self._world.database.transaction() as tx:
+                decided = self._decision._in_transaction(tx, parts, owned, lead, outcomes)
+                raise KeyError("rolled back")
+        except KeyError:
+            pass
+        outputs = [output for entry in decided.entries.values() for output in entry.outputs]
+        self._world.log.publish(outputs, {}, lambda: True)
+
+    def _waiting(self) -> bool:
+"""
+
+
+class Mutant(NamedTuple):
+    """A bug: in this file, this text becomes that one; `also` where one place is not enough."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    also: tuple[tuple[str, str], ...] = ()
+
+
+MUTANTS = (
+    Mutant(
+        "skip the checkpoint's compare",
+        "eventbus/decision.py",
+        "        compare(tx, owned)\n",
+        "",
+    ),
+    Mutant(
+        "recover only the partition that lost the race",
+        "eventbus/engine.py",
+        "        except TRANSIENT as error:\n            self._doubt(everyone, str(error))\n",
+        "        except TRANSIENT as error:\n            self._doubt(everyone[:1], str(error))\n",
+    ),
+    Mutant(
+        "do not look at the epoch before the commit",
+        "eventbus/kafka_producer.py",
+        "            if not still_ours():\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "do not raise the epoch at recovery",
+        "eventbus/progress.py",
+        "stored.epoch + 1 for",
+        "stored.epoch for",
+    ),
+    Mutant(
+        "read checkpoint and entries in two snapshots",
+        "eventbus/recovery.py",
+        "        stored = progress.checkpoints(tx, wanted)\n        above",
+        "        stored = progress.checkpoints(tx, wanted)\n    with database.snapshot() as tx:\n        above",
+    ),
+    Mutant(
+        "read the cursors before the epoch is raised",
+        "eventbus/recovery.py",
+        "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
+        "    epochs = _claim(database, wanted, actual)\n    cursors = log.committed(wanted)\n",
+        "    cursors = log.committed(wanted)\n    epochs = _claim(database, wanted, actual)\n",
+    ),
+    Mutant(
+        "never look at the checkpoint when idle",
+        "eventbus/engine.py",
+        "moved = [owned for owned in known if stored.get(owned.partition) != owned.checkpoint]",
+        "moved: list[Owned] = []",
+    ),
+    Mutant(
+        "publish before the database commit",
+        "eventbus/engine.py",
+        "                self._applied(\n                    self._decision.commit(",
+        "                self._publish_early(mine, lead, reached.outcomes)\n"
+        "                self._applied(\n                    self._decision.commit(",
+        (
+            ("    def _waiting(self) -> bool:\n", EARLY),
+            ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
+        ),
+    ),
+    Mutant(
+        "forget the outbox",
+        "eventbus/decision.py",
+        "        progress.add(tx, decided.entries)\n",
+        "",
+    ),
+    Mutant(
+        "ignore the position in the metadata",
+        "eventbus/recovery.py",
+        "above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}",
+        "above = dict.fromkeys(wanted, 0)",
+    ),
+    Mutant(
+        "commit one offset too far",
+        "eventbus/decision.py",
+        "ends = {part.owned.partition: part.end for part in parts}",
+        "ends = {part.owned.partition: part.end + 1 for part in parts}",
+    ),
+    Mutant(
+        "send a cursor one offset too far",
+        "eventbus/engine.py",
+        "Cursor(o.checkpoint.next_offset, o.checkpoint.position)",
+        "Cursor(o.checkpoint.next_offset + 1, o.checkpoint.position)",
+    ),
+    Mutant(
+        "delete an entry that is not published yet",
+        "eventbus/decision.py",
+        "deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}",
+        "deleted = {p: each.checkpoint.position for p, each in owned.items()}",
+    ),
+    Mutant(
+        "number the next entry like the last one published",
+        "eventbus/decision.py",
+        "            position += 1\n",
+        "            position += 0 if position else 1\n",
+    ),
+    Mutant(
+        "take uncaused events without publishing them",
+        "eventbus/decision.py",
+        "            outputs.setdefault(lead.partition, []).extend(waiting)\n",
+        "            outputs.setdefault(lead.partition, []).extend(waiting[:1])\n",
+    ),
+    Mutant(
+        "do not rewind after an abort",
+        "eventbus/engine.py",
+        '            self._doubt(mine, str(error))\n            return\n        self._world.at("published")',
+        '        self._world.at("published")',
+    ),
+    Mutant(
+        "keep the producer after an unknown commit",
+        "eventbus/kafka_producer.py",
+        "            except KafkaException:\n                self._drop()\n        else:\n            self._drop()\n",
+        "            except KafkaException:\n                self._drop()\n",
+    ),
+    Mutant(
+        "take an unknown commit for done",
+        "eventbus/kafka_producer.py",
+        "            self._again(lambda: producer.commit_transaction(CALL_SECONDS))\n",
+        "            with contextlib.suppress(KafkaException):\n"
+        "                self._again(lambda: producer.commit_transaction(CALL_SECONDS))\n",
+    ),
+    Mutant(
+        "do not hear of a connection that broke under an end of transaction",
+        "eventbus/kafka_producer.py",
+        "            if self._failures.heard != heard:\n                self._drop()\n",
+        "",
+    ),
+    Mutant(
+        "publish while fenced",
+        "eventbus/kafka_producer.py",
+        "            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))\n",
+        "            with contextlib.suppress(KafkaException):\n"
+        "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))\n",
+    ),
+    Mutant(
+        "handle a batch of partitions that were revoked meanwhile",
+        "eventbus/engine.py",
+        "        return self._owned.get(owned.partition) is owned and owned.ready\n",
+        "        return owned.ready\n",
+    ),
+    Mutant(
+        "send no cursors",
+        "eventbus/engine.py",
+        "self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))",
+        "self._world.log.publish(outputs, {}, lambda: self._still_ours(mine))",
+    ),
+    Mutant(
+        "go on reading from the cursor, not from the checkpoint",
+        "eventbus/engine.py",
+        "                owned.reached = owned.checkpoint.next_offset\n",
+        "                owned.reached = max(owned.committed, 0)\n",
+    ),
+    Mutant(
+        "a new idempotency key for every attempt",
+        "payment_service/service.py",
+        "return self._gateway.charge(order_id, amount, currency)",
+        'return self._gateway.charge(f"{order_id}/{id(object())}", amount, currency)',
+    ),
+    Mutant(
+        "take an unknown outcome for a refusal, and compensate it",
+        "eventbus/outreach.py",
+        "    if isinstance(error, UNKNOWN_OUTCOME):\n        return error\n",
+        "",
+    ),
+    Mutant(
+        "drop an order.created that comes after the payment",
+        "inventory_service/domain.py",
+        '    if known.status == "awaiting_items":\n        return _set_aside(order_id, items, shelf)\n',
+        '    if known.status == "awaiting_items":\n        return Change(known)\n',
+    ),
+    Mutant(
+        "drop a payment that comes before order.created",
+        "inventory_service/domain.py",
+        '        return Change(Reservation(order_id, "awaiting_items", ()))\n',
+        '        return Change(Reservation(order_id, "cancelled", ()))\n',
+    ),
+    Mutant(
+        "reserve what is there and leave the rest",
+        "inventory_service/domain.py",
+        '    if missing:\n        return Change(Reservation(order_id, "failed"',
+        '    if missing and not taken:\n        return Change(Reservation(order_id, "failed"',
+    ),
+    Mutant(
+        "refund twice",
+        "payment_service/domain.py",
+        '    if known.status != "charged":\n        return known\n    if isinstance(answer, Refund):',
+        '    if isinstance(answer, Refund) or known.status == "refunded":',
+    ),
+    Mutant(
+        "do not refund what was charged",
+        "payment_service/domain.py",
+        'return "refund" if known is not None and known.status == "charged" else None',
+        "return None",
+    ),
+    Mutant(
+        "confirm a cancelled order",
+        "order_service/domain.py",
+        '    if order.status == "pending":\n        return order._replace(status="confirmed"',
+        '    if order.status != "confirmed":\n        return order._replace(status="confirmed"',
+    ),
+)
