@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench simulate mutants clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -42,6 +42,12 @@ check: setup ## Lint, formatting, types, and which package may import which.
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+simulate: setup ## Try the saga under drawn faults, 10,000 runs (no Kafka needed).
+	@$(BIN)/saga simulate $(ARGS)
+
+mutants: setup ## Plant bugs one at a time and show that the simulator finds each.
+	@$(BIN)/python -m tests.mutants $(ARGS)
 
 clean: ## Remove everything that was made here.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from eventbus.codec import Codec
 from eventbus.database import LostRace, Unavailable, connect
@@ -28,10 +28,11 @@ from eventbus.registry import registry_at
 from eventbus.remote import Call
 from eventbus.service import Service
 from eventbus.simulation import clients, faults
-from eventbus.simulation.cluster import Cluster
+from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
 
+E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
@@ -102,6 +103,22 @@ class Simulation:
         """Do something from outside, so many seconds from now."""
         self._later.append((self.now + seconds, act))
         self._later.sort(key=lambda entry: entry[0])
+
+    def publish(self, event: Event) -> None:
+        """Write an event to its topic, as a producer without a transaction does."""
+        codec = Codec(registry_at(None, [type(event)]), [type(event)])
+        key = event.key.encode()
+        self.note(f"from outside: {event}")
+        record = Written(event.topic, key, codec.encode(event), [])
+        self.cluster.append(self.cluster.partition_of(event.topic, key), record)
+
+    def published(self, kind: type[E]) -> list[E]:
+        """Return the events of a kind that a read_committed reader sees, partition by partition."""
+        codec = Codec(registry_at(None, [kind]), [kind])
+        partitions = [Partition(kind.topic, number) for number in range(self.cluster.topics()[kind.topic])]
+        found = [self.cluster.read(partition, 0, self.cluster.end(partition))[0] for partition in partitions]
+        events = [codec.decode(kind.topic, entry.key, entry.value) for records in found for _, entry in records]
+        return cast("list[E]", events)
 
     def run(self) -> None:
         """Turn until nothing moves any more. Raises Stuck, WorkerStopped."""

@@ -1,0 +1,118 @@
+"""For the tests of services: a handler (`given … when … then`), or a whole choreography under drawn faults (`seeded`).
+
+pytest finds both as fixtures of these names wherever eventbus is installed. Nothing here needs a broker: handlers and
+SQL are the real ones, on SQLite in memory; what a real broker does is tried in the simulator's model of one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Self
+
+import pytest
+
+from eventbus.codec import PoisonRecord
+from eventbus.database import LostRace, connect
+from eventbus.event import Event
+from eventbus.service import Service
+from eventbus.simulation import KINDS, Setup, Simulation, plan
+
+Given = Callable[..., "Scenario"]
+Seeded = Callable[..., Simulation]
+
+
+class Scenario:
+    """One service that has heard some events. `when` lets it hear one more; `then` says what it must answer."""
+
+    def __init__(self, service: Service[Any], *events: Event) -> None:
+        self._service = service
+        self._database = connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
+        self._answer: Event | None = None
+        self._refusal: PoisonRecord | LostRace | None = None
+        for event in events:
+            self._hear(event)
+
+    def when(self, event: Event) -> Self:
+        """Let the service handle this event: the remote call, if there is one, then the decision."""
+        try:
+            self._answer, self._refusal = self._hear(event), None
+        except (PoisonRecord, LostRace) as refusal:
+            self._answer, self._refusal = None, refusal
+        return self
+
+    def then(self, *answers: Event) -> Self:
+        """Assert that the service answered with exactly this; without arguments, with nothing."""
+        assert self._refusal is None, f"it was refused: {self._refusal}"
+        given = () if self._answer is None else (self._answer,)
+        assert given == answers, f"it answered {given or 'nothing'}, not {answers or 'nothing'}"
+        return self
+
+    def then_poison(self, reason: str) -> Self:
+        """Assert that the event is dead-lettered for this reason."""
+        assert isinstance(self._refusal, PoisonRecord), f"it answered {self._answer}, and was not refused"
+        assert self._refusal.reason == reason, f"it was refused for {self._refusal.reason}, not {reason}"
+        return self
+
+    def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
+        """Return what a select finds in the service's database."""
+        with self._database.snapshot() as tx:
+            return tx.rows(sql, *parameters)
+
+    def _hear(self, event: Event) -> Event | None:
+        service = self._service
+        reaction = service.reactions[type(event)]
+        outcome: tuple[Any, ...] = ()
+        if reaction.remote is not None:
+            with self._database.snapshot() as tx:
+                known = (service.repository.load(tx, [event]),) if reaction.remote_knows else ()
+            outcome = (reaction.remote(service, event, *known),)
+        with self._database.transaction() as tx:
+            work = service.repository.load(tx, [event])
+            answer = reaction.handler(service, event, *outcome, work)
+            service.repository.save(tx, work)
+        if answer is not None and type(answer) not in reaction.publishes:
+            raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")
+        return answer
+
+
+def run_seeded(
+    services: Sequence[Callable[[], Service[Any]]],
+    events: Iterable[Event],
+    seed: int,
+    *,
+    workers: int = 2,
+    faults: Sequence[str] = tuple(KINDS),
+) -> Simulation:
+    """Run services under faults drawn from `seed`, and publish these events to them from outside.
+
+    Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the same
+    run. Raises Stuck when something waits for ever, WorkerStopped when a worker ends by itself. `faults` are kinds of
+    eventbus.simulation.KINDS.
+    """
+    coming = list(events)
+    known = [event for make in services for event in make().events()]
+    classes = list(dict.fromkeys([*known, *map(type, coming)]))
+    setup = Setup([_ignoring(make) for make in services], classes, workers)
+    chance = random.Random(f"faults of {seed}")  # noqa: S311 - faults, not secrets
+    simulation = Simulation(setup, seed, plan(chance, tuple(faults)))
+    for event in coming:
+        simulation.after(chance.random(), lambda event=event: simulation.publish(event))  # type: ignore[misc]
+    simulation.run()
+    return simulation
+
+
+def _ignoring(make: Callable[[], Service[Any]]) -> Callable[[Simulation], Service[Any]]:
+    return lambda _simulation: make()
+
+
+@pytest.fixture
+def given() -> Given:
+    """Return a Scenario: `given(MyService(), Happened(…)).when(AnotherThing(…)).then(Answer(…))`."""
+    return Scenario
+
+
+@pytest.fixture
+def seeded() -> Seeded:
+    """Return `run_seeded`: `seeded([MyService], [Happened(…)], seed=7).published(Answer)`."""
+    return run_seeded
