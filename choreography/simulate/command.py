@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections import Counter
@@ -85,10 +86,12 @@ def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, a
         return
     started = time.monotonic()
     tally = Tally()
-    for told in _runs(case, range(first, first + seeds), how["jobs"]):
-        tally.add(told)
-        if how["stop_at_first"] and tally.violating:
-            break
+    with click.progressbar(length=seeds, label="simulating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+        for told in _runs(case, range(first, first + seeds), how["jobs"]):
+            tally.add(told)
+            bar.update(1)
+            if how["stop_at_first"] and tally.violating:
+                break
     tally.violating.sort(key=lambda found: found[0])
     seconds = time.monotonic() - started
     if as_json:
@@ -114,7 +117,8 @@ def _runs(case: Case, seeds: range, jobs: int) -> Iterator[_Told]:
     if jobs == 1:
         yield from map(one, seeds)
         return
-    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+    ignoring = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
+    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, ignoring) as pool:
         yield from pool.imap(one, seeds, chunksize=AT_ONCE)
 
 

@@ -32,6 +32,11 @@ STEPS = {
 
 With each, about how often a run of three orders and two workers a service comes by.
 """
+BETWEEN_OWNERS = (
+    *("recovering", "asking for cursors", "before snapshot", "before transaction", "after database commit"),
+    *("begun", "produced", "offsets sent", "ending", "revoked", "polled"),
+)
+"""Where it matters most that somebody else goes on meanwhile."""
 REQUESTS = {"InitProducerId": 9, "Produce": 11, "TxnOffsetCommit": 32, "EndTxn": 32, "OffsetFetch": 17}
 DATABASE = {"transaction": 42, "snapshot": 400}
 
@@ -72,9 +77,12 @@ def _rebalance(draw: random.Random) -> Fault:
     return Fault("rebalance", *_somewhere(draw, STEPS), draw.choice(("add a worker", "stop a worker")))
 
 
-def _haste(_draw: random.Random) -> Fault:
-    """The group gives a partition away before its owner has let go of it (measured, see docs/decisions)."""
-    return Fault("haste", "assignment", 1)
+def _haste(draw: random.Random) -> Fault:
+    """The group gives partitions away before their owners have let go of them (measured, ADR 8).
+
+    Soon after the first, somebody stands still at `detail`, so that two owners are at work in turns.
+    """
+    return Fault("haste", "assignment", 1, draw.choice(BETWEEN_OWNERS), draw.choice((0.2, 1, 5)))
 
 
 def _network(draw: random.Random) -> Fault:
@@ -123,7 +131,8 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
         return ()
     drawn = [KINDS[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
     if any(fault.kind == "haste" for fault in drawn):
-        drawn += [_rebalance(draw), _stall(draw)]  # nothing is given away otherwise
+        # Nothing is given away unless somebody comes while there is work.
+        drawn.append(Fault("rebalance", "polled", draw.randint(10, 120), "add a worker"))
     return tuple(drawn)
 
 
@@ -135,6 +144,11 @@ class Planned:
         for fault in faults:
             self._due.setdefault(fault.where, []).append(fault)
         self._counts: dict[str, int] = dict.fromkeys(self._due, 0)
+
+    def soon(self, fault: Fault, after: int) -> None:
+        """Let a fault happen when its place is reached for the `after`-th time from now on."""
+        seen = self._counts.setdefault(fault.where, 0)
+        self._due.setdefault(fault.where, []).append(fault._replace(nth=seen + after))
 
     def reached(self, where: str) -> Fault | None:
         """Note that `where` was reached once more; return the fault that happens now, if any."""

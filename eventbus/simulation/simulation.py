@@ -37,6 +37,8 @@ AWAY = (Unavailable, LogUnavailable, LostRace)
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
+FOLLOWS = "stall after haste"
+"""A stall that another fault brings with it: it is not one to leave out."""
 FIRST_JUMP, LONGEST_JUMP = 0.05, 1.0
 """Seconds by which time goes on when nothing moves: twice as far each time."""
 
@@ -202,14 +204,18 @@ class Simulation:
         self.steps[where] += 1
         fault = self._planned.reached(where)
         if fault is not None:
-            self.happened.append(fault)
+            if fault.kind != FOLLOWS:
+                self.happened.append(fault)
             self.note(f"fault: {fault}")
             self._moved = True
         return fault
 
     def _hasty(self) -> bool:
         """Once it is hasty, the group stays so."""
-        self._haste = self._haste or self.due("assignment") is not None
+        if not self._haste and (fault := self.due("assignment")) is not None:
+            self._haste = True
+            stall = faults.Fault(FOLLOWS, fault.detail, 0, "but for its heartbeats", fault.seconds)
+            self._planned.soon(stall, self.chance.randint(1, 4))
         return self._haste
 
     def _marker_delay(self) -> float:
@@ -221,7 +227,7 @@ class Simulation:
             process.die()
             self._restart_later(process, fault.seconds)
             raise Crashed
-        if fault.kind == "stall" and fault.detail == "but for its heartbeats":
+        if fault.kind in ("stall", FOLLOWS) and fault.detail == "but for its heartbeats":
             self.live_on(fault.seconds)
             self.note(f"{process} goes on")
         elif fault.kind == "stall":
