@@ -7,10 +7,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench crash-matrix clean
 
 help: ## Show the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 setup: $(STAMP) ## Make .venv/ with everything in it (nothing to do while pyproject.toml stays the same).
 	@:
@@ -42,6 +42,9 @@ check: setup ## Lint, formatting, types, and which package may import which.
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+crash-matrix: setup ## Kill a worker at every step of every service on a real Kafka (25 minutes; ARGS=--small: one).
+	@$(BIN)/python -m tests.crash_matrix $(ARGS)
 
 clean: ## Remove everything that was made here.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -23,7 +23,7 @@ def as_json(outcomes: Sequence[Outcome], surroundings: dict[str, Any]) -> dict[s
         "runs": len(outcomes),
         "reached": sum(outcome.reached for outcome in outcomes),
         "violations": sum(len(outcome.violations) for outcome in outcomes),
-        "not_reached": [str(outcome.as_dict()) for outcome in outcomes if not outcome.reached],
+        "not_reached": [outcome.as_dict() for outcome in outcomes if not outcome.reached],
         "late": [outcome.as_dict() for outcome in late(outcomes)],
         "seconds": {name: times(outcomes, name) for name in TIMES},
         "cannot_occur": [
