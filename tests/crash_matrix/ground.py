@@ -109,6 +109,14 @@ class Ground:
             found.append(f"{self.placed} orders were placed, there are {verdict.orders}")
         return found
 
+    def unowned(self, service: str) -> list[str]:
+        """Return the partitions that the group of a service has given to nobody."""
+        group = service.replace("_", "-")
+        members = self._client.describe_consumer_groups([group])[group].result().members
+        owned = {(each.topic, each.partition) for member in members for each in member.assignment.topic_partitions}
+        all_of_them = self.saga.rows(group, "select topic, partition from checkpoint order by topic, partition")
+        return [f"{topic}/{number}" for topic, number in all_of_them if (topic, number) not in owned]
+
     def alone(self, service: str) -> bool:
         """Return whether the group of a service has one member only."""
         return self.saga.admin.members(service.replace("_", "-")) == 1
