@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 .PHONY: help setup demo test check bench crash-matrix clean
 
 help: ## Show the targets.
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: $(STAMP) ## Make .venv/ with everything in it (nothing to do while pyproject.toml stays the same).
 	@:
