@@ -7,10 +7,10 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench simulate mutants clean
+.PHONY: help setup demo test check bench simulate mutants crash-matrix clean
 
 help: ## Show the targets.
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
 setup: $(STAMP) ## Make .venv/ with everything in it (nothing to do while pyproject.toml stays the same).
 	@:
@@ -48,6 +48,9 @@ simulate: setup ## Try the saga under drawn faults, 10,000 runs (no Kafka needed
 
 mutants: setup ## Plant bugs one at a time and show that the simulator finds each.
 	@$(BIN)/python -m tests.mutants $(ARGS)
+
+crash-matrix: setup ## Kill a worker at every step of every service on a real Kafka (25 minutes; ARGS=--small: one).
+	@$(BIN)/python -m tests.crash_matrix $(ARGS)
 
 clean: ## Remove everything that was made here.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

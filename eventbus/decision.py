@@ -24,6 +24,9 @@ MAX_TRACE_BYTES = 128
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
 
+Answers = tuple[dict[Partition, list[Output]], list[tuple[Record, PoisonRecord]], int]
+"""Outputs by partition, what is dead-lettered, and how many bad records came last, one after another."""
+
 
 class HandlerFailed(Exception):
     """A handler raised on a record. Nothing is lost: the record is handled again."""
@@ -74,8 +77,12 @@ class Decision:
             owned.setdefault(lead.partition, lead)
         try:
             with database.transaction() as tx:
-                decided = self._in_transaction(tx, parts, owned, lead, outcomes)
+                compare(tx, owned)
+                at("compared")
+                answers = self._answers(tx, parts, outcomes, at)
+                decided = _advance(tx, parts, owned, lead, answers)
                 at("before database commit")
+                at("during database commit")
         except (LostRace, Unavailable, NotOurs, HandlerFailed, TooManyDeadLetters):
             raise
         except Exception as error:
@@ -87,28 +94,9 @@ class Decision:
         at("after database commit")
         return decided
 
-    def _in_transaction(
-        self,
-        tx: Transaction,
-        parts: Sequence[Part],
-        owned: dict[Partition, Owned],
-        lead: Owned | None,
-        outcomes: Mapping[Address, Any],
-    ) -> Decided:
-        compare(tx, owned)
-        outputs, dead, in_a_row = self._answers(tx, parts, outcomes)
-        if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
-            outputs.setdefault(lead.partition, []).extend(waiting)
-        decided = _decided(parts, owned, outputs)
-        decided.dead, decided.poison_in_a_row = dead, in_a_row
-        progress.advance(tx, decided.checkpoints)
-        progress.add(tx, decided.entries)
-        progress.delete(tx, decided.deleted)
-        return decided
-
     def _answers(
-        self, tx: Transaction, parts: Sequence[Part], outcomes: Mapping[Address, Any]
-    ) -> tuple[dict[Partition, list[Output]], list[tuple[Record, PoisonRecord]], int]:
+        self, tx: Transaction, parts: Sequence[Part], outcomes: Mapping[Address, Any], at: Callable[[str], None]
+    ) -> Answers:
         outputs: dict[Partition, list[Output]] = {}
         dead: list[tuple[Record, PoisonRecord]] = []
         in_a_row = self._poison_in_a_row
@@ -129,7 +117,9 @@ class Decision:
                     answers.append(answer)
             if answers:
                 outputs[part.owned.partition] = answers
+        at("before save")
         self._service.repository.save(tx, work)
+        at("after save")
         return outputs, dead, in_a_row
 
     def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
@@ -176,6 +166,20 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
     moved = [str(p) for p, each in owned.items() if stored.get(p) != each.checkpoint]
     if moved:
         raise LostRace(f"somebody else has moved the checkpoint of {', '.join(moved)}")
+
+
+def _advance(
+    tx: Transaction, parts: Sequence[Part], owned: dict[Partition, Owned], lead: Owned | None, answers: Answers
+) -> Decided:
+    outputs, dead, in_a_row = answers
+    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
+        outputs.setdefault(lead.partition, []).extend(waiting)
+    decided = _decided(parts, owned, outputs)
+    decided.dead, decided.poison_in_a_row = dead, in_a_row
+    progress.advance(tx, decided.checkpoints)
+    progress.add(tx, decided.entries)
+    progress.delete(tx, decided.deleted)
+    return decided
 
 
 def _decided(

@@ -117,6 +117,7 @@ class Engine:
         self._recover_due()
         parts = take(self._ready(), self._service.reactions, self._limit)
         if parts:
+            self._world.at("taken")
             self._handle(parts, self._lead_owned())
         drained = not runs and not parts
         self._publish_if_due(drained=drained)
@@ -130,10 +131,13 @@ class Engine:
         self._world.at("closing")
         try:
             self._publish()
+            self._world.at("closing and published")
             self._tidy(note_end=False)
         except TRANSIENT as error:
             self._world.observer.doubted(Partition("*", -1), f"on closing: {error}", retry_in=0)
+        self._world.at("leaving")
         self._world.log.close()
+        self._world.at("left")
 
     # What the log tells, from inside poll and keep_alive.
 
@@ -151,6 +155,7 @@ class Engine:
         self._world.at("revoked")
         try:
             self._publish()
+            self._world.at("revoked and published")
         finally:
             self._forget(partitions, lost=False)
 
@@ -198,6 +203,7 @@ class Engine:
                 self._doubt([owned], str(error))
             else:
                 owned.reached = run.end
+                self._world.at("accepted")
 
     def _recover_due(self) -> None:
         now = self._world.clock()
@@ -206,7 +212,7 @@ class Engine:
             return
         self._world.at("recovering")
         try:
-            states = recover(self._world.log, self._world.database, [owned.partition for owned in due])
+            states = recover(self._world.log, self._world.database, [owned.partition for owned in due], self._world.at)
         except TRANSIENT as error:
             self._doubt(due, str(error))
             self._misfits = self._misfits + 1 if isinstance(error, NotYet) else 0
@@ -217,6 +223,7 @@ class Engine:
                 ) from error
             return
         self._misfits = 0
+        self._world.at("recovered")
         for owned in due:
             cursor, owned.checkpoint, owned.pending = states[owned.partition]
             ours = cursor is not None and cursor.position is not None
@@ -235,6 +242,7 @@ class Engine:
         """Read on where everything that was decided before is published."""
         for owned in self._owned.values():
             if owned.known and not owned.ready and not owned.pending:
+                self._world.at("before seek")
                 owned.reached = owned.checkpoint.next_offset
                 owned.ready = self._world.log.seek(owned.partition, owned.reached)
 
@@ -245,7 +253,7 @@ class Engine:
         started, world = self._world.clock(), self._world
         everyone = [part.owned for part in parts] + ([lead] if lead else [])
         try:
-            reached = reach_out(self._service, parts, (world.log, world.database, world.calls), self._waiting)
+            reached = reach_out(self._service, parts, (world.log, world.database, world.calls), self._waiting, world.at)
             self._adapt(reached.calls, world.clock() - started)
             world.at("remote done")
             mine = [part for part in parts if part.items and self._is_mine(part.owned)]
@@ -399,6 +407,8 @@ class Engine:
             compare(tx, {p: self._owned[p] for p in {*ends, *stale}})
             progress.advance(tx, ends)
             progress.delete(tx, stale)
+            self._world.at("tidying")
+        self._world.at("tidied")
         for partition, checkpoint in ends.items():
             self._owned[partition].checkpoint = checkpoint
         for partition, position in stale.items():

@@ -57,14 +57,18 @@ class Producers:
         self._listen(producer)
         heard = self._failures.heard
         try:
+            self._at("before begin")
             producer.begin_transaction()
             self._at("begun")
             self._produce(producer, outputs)
             self._at("produced")
+            self._at("during offsets")
             self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
             self._at("offsets sent")
             if not still_ours():
                 raise Overtaken("another worker has recovered these partitions")
+            self._at("before commit")
+            self._at("during commit")
             self._again(lambda: producer.commit_transaction(CALL_SECONDS))
             self._at("committed")
         except (KafkaException, BufferError, Doubt) as error:

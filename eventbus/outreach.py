@@ -34,6 +34,7 @@ def reach_out(
     parts: Sequence[Part],
     world: tuple[Log, Database, Calls],
     waiting: Callable[[], bool],
+    at: Callable[[str], None],
 ) -> Reached:
     """Make the remote calls of these parts. Raises Abandoned as soon as `waiting`, asked each second, says no."""
     log, database, calls = world
@@ -44,7 +45,9 @@ def reach_out(
     if any(reaction.remote_knows for _, reaction in wanted):
         with database.snapshot() as tx:
             known = service.repository.load(tx, list(events(parts)))
+    at("before remote")
     pending = calls.start([_call(service, item, reaction, known) for item, reaction in wanted])
+    at("remote under way")
     while not pending.wait(KEEP_ALIVE_SECONDS):
         log.keep_alive()
         if not waiting():

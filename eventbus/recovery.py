@@ -11,7 +11,7 @@ either the publisher sees the new epoch and aborts, or the recovery sees what th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 from eventbus import progress
@@ -32,7 +32,9 @@ class NotYet(Exception):
     """What was read does not fit together because somebody else is still moving: read again."""
 
 
-def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> dict[Partition, State]:
+def recover(
+    log: Log, database: Database, partitions: Iterable[Partition], at: Callable[[str], None]
+) -> dict[Partition, State]:
     """Return where to go on for each partition, making the first checkpoint of those that have none.
 
     Raises Refused, NotYet, and what the log and the database raise when they are away.
@@ -41,6 +43,7 @@ def recover(log: Log, database: Database, partitions: Iterable[Partition]) -> di
     actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
     epochs = _claim(database, wanted, actual)
+    at("claimed")
     cursors = log.committed(wanted)
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)

@@ -20,6 +20,7 @@ from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
 from eventbus.decision import HandlerFailed, TooManyDeadLetters
 from eventbus.engine import Engine, Tuning, World
+from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.instance import InstanceName
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import BadKafkaConfig, Connection, check
@@ -35,6 +36,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     NotOurs: 1,
     UnknownSchema: 1,
     BadKafkaConfig: 2,
+    BadFailpoint: 2,
     Refused: 3,
     InstanceTaken: 4,
     TopicMissing: 5,
@@ -147,6 +149,7 @@ def _world(service: Service[Any], settings: Settings, instance: str, telemetry: 
     logger = logging.getLogger(f"rdkafka.{service.name}.{instance}")
     logger.addHandler(StructlogHandler(telemetry))
     logger.propagate = False
+    at = failpoint(os.environ.get(VARIABLE), telemetry.log)
     exactly_once = settings.delivery == "exactly-once"
     connection = Connection(
         settings.bootstrap_servers, service.name, instance, exactly_once, settings.kafka_config, logger
@@ -159,9 +162,9 @@ def _world(service: Service[Any], settings: Settings, instance: str, telemetry: 
     codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
     outputs = [event.topic for event in service.publishes()]
     patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
-    log = KafkaLog(connection, warn=telemetry.warn)
+    log = KafkaLog(connection, warn=telemetry.warn, at=at)
     calls = RemoteCalls(settings.remote_concurrency)
-    return World(log, database, calls, codec, time.monotonic, random.random, telemetry)
+    return World(log, database, calls, codec, time.monotonic, random.random, telemetry, at)
 
 
 def _database(service: Service[Any], settings: Settings) -> Database:

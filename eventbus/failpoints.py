@@ -1,0 +1,89 @@
+"""Named steps at which a worker can be made to die, so that crashes can be rehearsed on a real broker.
+
+`SAGA_FAILPOINT=STEP[:N]` in a worker's environment: it kills itself (SIGKILL) when it reaches that step for the Nth
+time, by default the first. STEP is one of STEPS, e.g. `SAGA_FAILPOINT="before database commit:3"`. For tests:
+`make crash-matrix` does it at every step of every service. Without the variable nothing is looked at or counted.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+VARIABLE = "SAGA_FAILPOINT"
+
+UNDER_WAY = {
+    "remote under way": 0.010,
+    "during database commit": 0.003,
+    "during offsets": 0.002,
+    "during commit": 0.004,
+}
+"""Steps that are calls, not moments: the worker dies at a drawn time, at most so many seconds after the call began."""
+
+STEPS = (
+    *("assigned", "recovering", "claimed", "recovered", "before seek"),
+    *("polled", "accepted", "taken"),
+    *("before remote", "remote under way", "remote done"),
+    *("compared", "before save", "after save"),
+    *("before database commit", "during database commit", "after database commit"),
+    *("before begin", "begun", "produced", "during offsets", "offsets sent"),
+    *("before commit", "during commit", "committed", "published"),
+    *("tidying", "tidied"),
+    *("revoked", "revoked and published"),
+    *("closing", "closing and published", "leaving", "left"),
+)
+"""Every step that the engine and the log name by calling `at`."""
+
+
+class BadFailpoint(ValueError):
+    """The variable names no step, or no number of times."""
+
+
+def failpoint(spec: str | None, log: Any) -> Callable[[str], None]:
+    """Return what is to be called at each step; raises BadFailpoint. `log` is warned when the worker is to die."""
+    if not spec:
+        return lambda _step: None
+    step, _, times = spec.partition(":")
+    if step not in STEPS:
+        raise BadFailpoint(f"{VARIABLE}={spec}: there is no step {step!r}; there are {', '.join(STEPS)}")
+    if times and not (times.isdecimal() and int(times) > 0):
+        raise BadFailpoint(f"{VARIABLE}={spec}: {times!r} is not how many times, 1 or more")
+    log.warning(
+        "failpoint.set", step=step, times=int(times or 1), why=f"{VARIABLE} is set: this worker will kill itself"
+    )
+    return Failpoint(step, int(times or 1), _kill).at
+
+
+class Failpoint:
+    """Counts how often its step is reached, and calls `die` when it is time to."""
+
+    def __init__(self, step: str, times: int, die: Callable[[], Any]) -> None:
+        self._step, self._left, self._die = step, times, die
+        self._longest = UNDER_WAY.get(step)
+        self._timer: threading.Timer | None = None
+
+    def at(self, step: str) -> None:
+        """Hear of a step. The one that follows a call says that the call is over: it is the next call's turn then."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if step != self._step:
+            return
+        self._left -= 1
+        if self._left > 0:
+            return
+        if self._longest is None:
+            self._die()
+            return
+        self._timer = threading.Timer(random.uniform(0, self._longest), self._die)  # noqa: S311 - any moment will do
+        self._timer.daemon = True
+        self._timer.start()
+
+
+def _kill() -> NoReturn:
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError

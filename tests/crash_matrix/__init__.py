@@ -1,0 +1,1 @@
+"""Kills workers at every step of every service on a real broker, and looks whether anything is lost or doubled."""

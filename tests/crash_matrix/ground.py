@@ -1,0 +1,149 @@
+"""The saga that is crashed: three workers, orders of all fates, when nothing moves any more, whether the laws hold."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from confluent_kafka import TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+from uuid_utils import uuid7
+
+from choreography.check.command import SERVICES as CHECKED
+from choreography.check.command import Sources
+from choreography.check.flow import Flow
+from choreography.check.laws import judge
+from choreography.check.rules import Rules
+from choreography.check.stores import Stores
+from eventbus.database import connect
+from order_service.domain import OrderRequest
+from order_service.service import OrderService, Placed
+from tests.support.processes import Worker
+from tests.support.saga import SERVICES, Saga
+
+PARTITIONS = 4
+PLENTY = 10_000_000
+DECLINED_ABOVE = 20_000
+ORDERS_A_GROUND = 4_000
+"""After so many, everything begins anew: a check reads all there is."""
+DEBUG = ("--log-level", "debug")
+
+
+class Ground:
+    """A saga on a broker that is nobody else's. One order in ten is declined, one in ten is out of stock."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path) -> None:
+        self._bootstrap_servers, self._root = bootstrap_servers, folder
+        self._client = AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 2})
+        self._flow = Flow.of(CHECKED)
+        self._numbers = itertools.count()
+        self.workers: dict[str, Worker] = {}
+        self.placed = ORDERS_A_GROUND
+
+    def renew(self) -> None:
+        """Begin with empty topics and databases, and a running worker of each service."""
+        self.end()
+        folder = Path(tempfile.mkdtemp(dir=self._root))
+        provider = f"simulated:///{folder}/provider.db?decline-above={DECLINED_ABOVE}&latency-ms=5"
+        self.saga = Saga(folder, self._bootstrap_servers, PAYMENT_GATEWAY=provider)
+        self.saga.admin.remove([name.replace("_", "-") for name in SERVICES])
+        self.saga.remove_topics()
+        self.saga.make_topics(PARTITIONS)
+        self.saga.stock(cd_1=PLENTY)
+        database = connect(self.saga.env["ORDER_SERVICE_DATABASE"], service=OrderService.name, schema="")
+        self._orders, self._service = database, OrderService(lambda: time.time_ns() // 1_000_000, lambda: str(uuid7()))
+        self.workers = dict(zip(SERVICES, self.saga.start_all(*DEBUG), strict=True))
+        self.placed = 0
+
+    def end(self) -> None:
+        """End all workers."""
+        if self.workers:
+            self.saga.close()
+            self._orders.close()
+            self.workers = {}
+
+    def start(self, service: str, *arguments: str, instance: str = "a", **env: str) -> Worker:
+        """Start a worker; it is not ready yet."""
+        return self.saga.start(service, *DEBUG, *arguments, instance=instance, **env)
+
+    def place(self, count: int) -> None:
+        """Place orders as the order service's own commands do."""
+        numbers = [next(self._numbers) for _ in range(count)]
+        answers = self._service.create_orders([_request(number) for number in numbers], self._orders, self.saga.codec)
+        assert all(isinstance(answer, Placed) for answer in answers)
+        self.placed += count
+
+    def all_ended(self) -> bool:
+        """Return whether no order is pending."""
+        return not self.saga.pending()
+
+    def quiescent(self) -> str:
+        """Return what still moves: unpublished events, or input that nobody has taken; nothing when all is still."""
+        if pending := self.saga.pending():
+            return f"{pending} orders are pending"
+        ends: dict[tuple[str, int], int] = {}
+        for service in ("order-service", "payment-service", "inventory-service"):
+            waiting = self.saga.rows(service, "select (select count(*) from outbox) + (select count(*) from uncaused)")
+            if waiting != [(0,)]:
+                return f"{service} has not published {waiting[0][0]} entries"
+            checkpoints = self.saga.rows(service, "select topic, partition, next_offset from checkpoint")
+            ends = ends or self._ends()
+            for topic, partition, next_offset in checkpoints:
+                if ends[topic, partition] != next_offset:
+                    return (
+                        f"{service} is at {next_offset} of {topic}/{partition}, which ends at {ends[topic, partition]}"
+                    )
+        return ""
+
+    def violations(self) -> list[str]:
+        """Return what `saga check --quiescent` finds."""
+        names = ("ORDER_SERVICE_DATABASE", "PAYMENT_SERVICE_DATABASE", "INVENTORY_SERVICE_DATABASE", "PAYMENT_GATEWAY")
+        stores = Stores(*(self.saga.env[name] for name in names))
+        facts = Sources(self._bootstrap_servers, {}, None, stores).collect(self._flow)
+        verdict = judge(facts, Rules(self._flow, quiescent=True))
+        found = [f"{v.law}: order {v.order_id}: {v.detail} {list(map(str, v.where))}" for v in verdict.violations]
+        if verdict.orders != self.placed:
+            found.append(f"{self.placed} orders were placed, there are {verdict.orders}")
+        return found
+
+    def unowned(self, service: str) -> list[str]:
+        """Return the partitions that the group of a service has given to nobody."""
+        group = service.replace("_", "-")
+        members = self._client.describe_consumer_groups([group])[group].result().members
+        owned = {(each.topic, each.partition) for member in members for each in member.assignment.topic_partitions}
+        all_of_them = self.saga.rows(group, "select topic, partition from checkpoint order by topic, partition")
+        return [f"{topic}/{number}" for topic, number in all_of_them if (topic, number) not in owned]
+
+    def alone(self, service: str) -> bool:
+        """Return whether the group of a service has one member only."""
+        return self.saga.admin.members(service.replace("_", "-")) == 1
+
+    def _ends(self) -> dict[tuple[str, int], int]:
+        topics = self._client.list_topics(timeout=10).topics
+        asked = {
+            TopicPartition(name, number): OffsetSpec.latest()
+            for name, topic in topics.items()
+            if name.startswith(("order.", "payment.", "inventory."))
+            for number in topic.partitions
+        }
+        answers = self._client.list_offsets(asked)
+        return {(where.topic, where.partition): answer.result().offset for where, answer in answers.items()}
+
+
+def waited(so: Callable[[], object], seconds: float) -> bool:
+    """Return whether it became so in time."""
+    deadline = time.monotonic() + seconds
+    while not so():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _request(number: int) -> OrderRequest:
+    total = DECLINED_ABOVE + 1 if number % 10 == 3 else 100 + number % 1000
+    sku = "none-left" if number % 10 == 6 else "cd-1"
+    return OrderRequest(f"customer-{number % 7}", total, "USD", ((sku, 1),), f"request-{number}")

@@ -1,0 +1,118 @@
+"""One cell: let a worker die at its step, start it again, and see how soon it is back and whether the laws hold."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any
+
+from eventbus.failpoints import VARIABLE
+from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, Cell
+from tests.crash_matrix.ground import Ground, waited
+from tests.support.processes import Worker
+from tests.support.saga import SESSION
+
+DIES_SECONDS = 40.0
+ENDS_SECONDS = 60.0
+OWNED_SECONDS = 15.0
+"""A group in which somebody died has given every partition to somebody again: the session time-out, and some."""
+NUDGE = 20
+"""Steps that depend on luck want more work: so many more orders at once, when all others have ended."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What happened in a cell. Times in seconds, from the start of the new process of the same instance name."""
+
+    service: str
+    step: str
+    orders: int
+    reached: bool = False
+    exit_code: int | None = None
+    recovered: float | None = None
+    """All its partitions are recovered."""
+    progress: float | None = None
+    """The first batch is in the database."""
+    ended: float | None = None
+    """Every order has ended."""
+    violations: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it for the report."""
+        return asdict(self)
+
+
+def run(cell: Cell, ground: Ground) -> Outcome:
+    """Run a cell; whatever goes wrong is in its outcome."""
+    outcome = Outcome(*cell)
+    ground.workers[cell.service].terminate()
+    victim, others = _start_victim(cell, ground)
+    outcome.reached = _dies(cell, ground, victim)
+    if not outcome.reached:
+        victim.kill()
+    outcome.exit_code = victim.wait()
+    _restart(cell, ground, outcome)
+    for other in others:
+        other.terminate()
+        if not waited(lambda: ground.alone(cell.service), 30):
+            outcome.violations.append("the second worker did not leave the group")
+    return outcome
+
+
+def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
+    """Start the worker that is to die; orders wait for it, unless they come while it is closing or revoked."""
+    failpoint = {VARIABLE: cell.step}
+    if cell.step not in ON_CLOSING + ON_REVOCATION:
+        ground.place(cell.orders)
+        return ground.start(cell.service, **failpoint), []
+    victim = ground.start(cell.service, **failpoint)
+    victim.wait_ready()
+    if cell.step in ON_CLOSING:
+        ground.place(cell.orders)
+        time.sleep(random.uniform(0, 0.3))
+        victim.signal(signal.SIGTERM)
+        return victim, []
+    second = ground.start(cell.service, *SESSION, instance="b")
+    second.wait_for('"worker.started"')
+    ground.place(cell.orders)
+    return victim, [second]
+
+
+def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
+    """Return whether it died by its own SIGKILL; new orders keep something in flight until then."""
+    deadline = time.monotonic() + DIES_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            return victim.wait(0.05) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            if ground.all_ended():
+                ground.place(min(cell.orders, NUDGE))
+    return False
+
+
+def _restart(cell: Cell, ground: Ground, outcome: Outcome) -> None:
+    """Start it again under its old name, with one order more, so that there is something to go on with."""
+    ground.place(1)
+    started = time.time()
+    worker = ground.workers[cell.service] = ground.start(cell.service)
+    if waited(ground.all_ended, ENDS_SECONDS):
+        outcome.ended = time.time() - started
+    if not waited(lambda: not ground.unowned(cell.service), OWNED_SECONDS):
+        outcome.violations.append(f"nobody owns {', '.join(ground.unowned(cell.service))}")
+    waited(lambda: not ground.quiescent(), ENDS_SECONDS if outcome.ended else 0)
+    first = {line["partition"]: _seconds(line, started) for line in reversed(worker.events("partition.recovered"))}
+    outcome.recovered = max(first.values(), default=None)
+    outcome.progress = next((_seconds(line, started) for line in worker.events("batch.handled")), None)
+    if not worker.running:
+        outcome.violations.append(f"the worker that was started again ended: {worker.log[-500:]}")
+    if moving := ground.quiescent():
+        outcome.violations.append(f"it does not come to rest: {moving}")
+    outcome.violations += ground.violations()
+
+
+def _seconds(line: dict[str, Any], started: float) -> float:
+    return datetime.fromisoformat(line["timestamp"]).timestamp() - started

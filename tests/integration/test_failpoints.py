@@ -1,0 +1,26 @@
+"""Every named step is really reached: a crash that is rehearsed at a step that never comes shows nothing."""
+
+from __future__ import annotations
+
+from eventbus.failpoints import STEPS
+from tests.support.engines import Playground
+from tests.support.sample import RemotePingService
+
+
+def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> None:
+    """Assigned, at work with remote calls, idle, a partition handed over to another worker, closed."""
+    playground = sqlite_playground
+
+    class Remote(RemotePingService):
+        """A class of its own, so that the test has its own group."""
+
+    playground.make_service = lambda: Remote(lambda ping: ping.number)
+    worker = playground.worker("one")
+    playground.send(range(20))
+    playground.settle(20)
+    playground.turn_until(lambda: worker.seen["tidied"] > 0)
+    other = playground.worker("two")
+    playground.turn_until(lambda: other.ready() > 0 and worker.ready() + other.ready() == 2)
+    playground.close()
+    playground.workers.clear()
+    assert [step for step in STEPS if not worker.seen[step]] == []

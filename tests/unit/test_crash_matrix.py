@@ -1,0 +1,47 @@
+"""The crash matrix misses no cell and hides nothing: what was not reached, late or broken makes it fail."""
+
+from __future__ import annotations
+
+import pytest
+
+from eventbus.failpoints import STEPS
+from tests.crash_matrix import report
+from tests.crash_matrix.cells import CANNOT_OCCUR, ORDERS, SMALL_STEPS, cells, small
+from tests.crash_matrix.run import Outcome
+from tests.support.saga import SERVICES
+
+
+def good() -> Outcome:
+    return Outcome("payment_service", "taken", 1, reached=True, exit_code=-9, recovered=1.0, progress=1.5, ended=2.0)
+
+
+def test_every_step_of_every_service_is_a_cell_or_has_a_reason() -> None:
+    """With each number of orders in flight."""
+    whole = list(cells())
+    assert len(whole) == len(set(whole)) == len(ORDERS) * (len(STEPS) * len(SERVICES) - len(CANNOT_OCCUR))
+    assert len(small()) == len(SMALL_STEPS)
+
+
+def test_a_run_without_fault_passes() -> None:
+    outcomes = [good(), good()]
+    assert not report.failed(outcomes)
+    assert "back within 5 s: 2 of 2" in list(report.as_text(outcomes))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("reached", False, "NOT REACHED"),
+        ("violations", ["sold twice"], "VIOLATION"),
+        ("recovered", 5.1, "LATE"),
+        ("progress", None, "LATE"),
+    ],
+)
+def test_one_fault_makes_it_fail_and_is_named(name: str, value: object, said: str) -> None:
+    """In the text, and counted in the JSON."""
+    bad = good()
+    setattr(bad, name, value)
+    assert report.failed([good(), bad])
+    assert any(line.startswith(said) for line in report.as_text([good(), bad]))
+    shown = report.as_json([good(), bad], {})
+    assert (shown["runs"], bool(shown["not_reached"] or shown["violations"] or shown["late"])) == (2, True)
