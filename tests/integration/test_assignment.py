@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from choreography.chaos.proxy import Api, Fault, Proxy
 from tests.support.engines import playground_of
 from tests.support.kafka_node import Broker
-from tests.support.proxy import Api, Fault, Proxy
 
 
 def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(
