@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench clean
+.PHONY: help setup demo test check bench chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -42,6 +42,9 @@ check: setup ## Lint, formatting, types, and which package may import which.
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+chaos: setup ## Let orders flow while everything breaks, on a broker of its own: ARGS="--orders 20000 --minutes 10".
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove everything that was made here.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
