@@ -166,12 +166,17 @@ class KafkaLog:
             return dict.fromkeys(partitions, 0)
 
     def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+        """Return what the broker says. Where the connection breaks librdkafka says -1001, and no error (2.16)."""
         asked = {TopicPartition(*partition): which for partition in partitions}
+        topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
             answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
-            return {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+            offsets = {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
         except KafkaException as error:
-            raise self._absent(", ".join(sorted({partition.topic for partition in partitions})), error) from error
+            raise self._absent(topics, error) from error
+        if min(offsets.values(), default=0) < 0:
+            raise LogUnavailable(f"the topic {topics}: the broker did not answer where they begin and end")
+        return offsets
 
     def identity(self, topic: str) -> Identity:
         """See Log."""
