@@ -17,7 +17,7 @@ from choreography.demo.workers import MODULES, without_settings
 
 EXIT_SECONDS = 20.0
 """Then a worker that was told to end is killed. It ends itself within 10 s."""
-START_SECONDS = 60.0
+START_SECONDS = 120.0
 SHOWN_LINES = 5
 
 
@@ -126,9 +126,8 @@ class Fleet:
         running = [worker for worker in self._workers.values() if worker.wanted]
         while not all(b'"partition.recovered"' in worker.log.read_bytes() for worker in running):
             if time.monotonic() > until:
-                raise TimeoutError(
-                    f"not every worker had partitions within {START_SECONDS:.0f} s; see {running[0].log}"
-                )
+                folder = running[0].log.parent
+                raise TimeoutError(f"not every worker had partitions within {START_SECONDS:.0f} s; see {folder}")
             self.mind()
             time.sleep(0.1)
 

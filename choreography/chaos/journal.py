@@ -43,27 +43,24 @@ class Journal:
             lines.sort()
 
     def held(self, worker: str, at: float) -> set[str]:
-        """Return the partitions that a worker had at a time."""
-        held: set[str] = set()
+        """Return the partitions that a worker had at a time: it was the last to be given them, and kept them."""
+        owners: dict[str, str] = {}
         for line in self._lines[service_of(worker)]:
             if line.at > at:
                 break
-            if line.worker != worker:
-                continue
-            if line.event == "worker.started":
-                held.clear()
-            elif line.event == "partitions.assigned":
-                held.update(line.partitions)
-            elif line.event != "partition.recovered":
-                held.difference_update(line.partitions)
-        return held
+            if line.event in ("partitions.assigned", "partition.recovered"):
+                owners.update(dict.fromkeys(line.partitions, line.worker))
+            else:
+                gone = owners if line.event == "worker.started" else line.partitions
+                owners = {p: owner for p, owner in owners.items() if owner != line.worker or p not in gone}
+        return {partition for partition, owner in owners.items() if owner == worker}
 
     def recovered(self, worker: str, at: float) -> float | None:
         """Return when the last of the partitions that the worker had at a time was taken up again, by whomever.
 
-        None if one never was; `at` itself for a worker without any.
+        None if it had none, or one never was.
         """
-        waiting, last = self.held(worker, at), at
+        waiting, last = self.held(worker, at), None
         for line in self._lines[service_of(worker)]:
             if line.at > at and line.event == "partition.recovered" and waiting.intersection(line.partitions):
                 waiting.difference_update(line.partitions)

@@ -1,31 +1,17 @@
-"""Workers with a bug planted in them, to show that `saga chaos` finds it: `python -m choreography.chaos.mutants`.
-
-Arguments: the mutant's name, the module of a service, and what its own command takes. No other code imports this.
-"""
+"""Bugs that can be planted in a worker, to show that `saga chaos` finds them: see `mutated`."""
 
 from __future__ import annotations
 
-import runpy
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from eventbus import decision, engine, kafka, progress, recovery
+from eventbus import engine, kafka, progress, recovery
 from eventbus.database import Transaction
 from eventbus.log import Cursor, Partition
 from eventbus.progress import Checkpoint, Entry
 from payment_service.books import Request
 from payment_service.simulated import SimulatedProvider
-
-
-def _ignore_checkpoint_compare() -> None:
-    """A batch is committed although somebody else has moved the checkpoint."""
-
-    def never(tx: Transaction, owned: Mapping[Partition, Any]) -> None:
-        del tx, owned
-
-    decision.compare = engine.compare = never  # type: ignore[attr-defined]
 
 
 def _forget_outbox() -> None:
@@ -83,20 +69,7 @@ def _new_idempotency_key() -> None:
 
 MUTANTS: dict[str, Callable[[], None]] = {
     "forget-outbox": _forget_outbox,
-    "ignore-checkpoint-compare": _ignore_checkpoint_compare,
     "ignore-cursor-position": _ignore_cursor_position,
     "new-idempotency-key": _new_idempotency_key,
     "skip-what-failed": _skip_what_failed,
 }
-
-
-def main() -> None:
-    """Plant the bug, then run the service's command."""
-    name, module = sys.argv[1:3]
-    MUTANTS[name]()
-    del sys.argv[1:3]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
-
-
-if __name__ == "__main__":
-    main()

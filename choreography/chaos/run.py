@@ -61,7 +61,7 @@ class Chaos:
     def command(self, worker: str, world: World) -> list[str]:
         """Return how a worker is started: by its service's own command, or by a mutant of it."""
         service, _, number = worker.partition("/")
-        run = ["choreography.chaos.mutants", self.mutant] if self.mutant else []
+        run = ["choreography.chaos.mutated", self.mutant] if self.mutant else []
         command = [sys.executable, "-m", *run, MODULES[service], "run", "--instance", number, "--log-format", "json"]
         command += ["--database", world.databases.url(service), "--bootstrap-servers", self.workers_servers]
         for name, value in self.kafka_config.items():

@@ -129,6 +129,13 @@ def test_a_partition_goes_on_when_somebody_has_recovered_it(journal: Journal) ->
     assert (recovery.since_fault, recovery.silence, recovery.alone) == (13, 14, True)
 
 
+def test_what_was_taken_over_is_no_longer_the_killed_workers(journal: Journal) -> None:
+    """Killed again before it was given anything, it held nothing up."""
+    assert journal.held("order-service/1", 22) == set()
+    [recovery] = recoveries([Happened(Fault(8, "kill", "order-service/1", 1), began=22, ended=23)], journal)
+    assert recovery.since_fault is None
+
+
 def test_a_partition_that_nobody_recovers_has_not_gone_on(journal: Journal) -> None:
     """It is not said to have taken no time."""
     killed = Happened(Fault(8, "kill", "order-service/2", 1), began=24.5, ended=25)
