@@ -29,8 +29,10 @@ from choreography.demo.workers import MODULES
 from order_service.repository import all_orders
 
 STEP_SECONDS = 0.2
+STEPS = 3
+"""A fault of so many steps has the most: scaling."""
 HEALING_SECONDS = 180.0
-"""So long after its planned end the last fault may take to be over."""
+"""So long after its planned end the last fault may take to be over: it may have had to wait for others."""
 STUCK_SECONDS = 60.0
 """Without a new record for so long, orders that are still pending will stay so."""
 CHECK_SECONDS = 20.0
@@ -103,11 +105,12 @@ class Chaos:
         )
 
     def _pass_time(self, customers: Customers, faults: Faults, fleet: Fleet) -> list[str]:
-        until = time.monotonic() + self.seconds + HEALING_SECONDS
+        longest = STEPS * max((fault.seconds for fault in self.timeline), default=0)
+        until = time.monotonic() + self.seconds + longest + HEALING_SECONDS
         while not (customers.done and faults.over):
             if time.monotonic() > until:
                 what = "not every order could be placed" if faults.over else "a fault did not come to its end"
-                return [f"{what} within {HEALING_SECONDS:.0f} s after the time was over"]
+                return [f"{what} within {longest + HEALING_SECONDS:.0f} s after the time was over"]
             fleet.mind()
             time.sleep(STEP_SECONDS)
         return []

@@ -82,9 +82,9 @@ def _target(chance: Random, kind: str, workers: list[str]) -> str:
 
 
 def _lasts(chance: Random, kind: str, session: float) -> float:
-    if kind in ("kill-long", "scale"):
+    if kind == "kill-long":
         return session + chance.uniform(8, 12)
     if kind == "stop":
         return session + chance.uniform(1, 6)
-    shortest, longest = {"half-open": (5, 15), "term": (1, 2), "end-txn": (2, 4)}.get(kind, (1, 8))
+    shortest, longest = {"half-open": (5, 15), "scale": (12, 16), "end-txn": (2, 4)}.get(kind, (1, 8))
     return chance.uniform(shortest, longest)
