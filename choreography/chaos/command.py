@@ -73,6 +73,7 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
     "--database", default="sqlite", help="sqlite: files in a temporary folder; or postgresql://USER@HOST/NAME."
 )
 @click.option("--faults", callback=_kinds, help=f"Some of {','.join(KINDS)}.  [default: all that are possible]")
+@click.option("--every", type=click.FloatRange(0.1), default=4.0, help="Seconds from fault to fault, on average.")
 @cli.bootstrap_servers
 @click.option("--broker-kill", metavar="COMMAND", help="Kills the broker, as in 'docker kill kafka'.")
 @click.option("--broker-start", metavar="COMMAND", help="Starts it again, as in 'docker start kafka'.")
@@ -94,6 +95,7 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
     minutes: float,
     seed: int,
     database: str,
+    every: float,
     faults: tuple[str, ...] | None,
     json_file: Path | None,
     **where: Any,
@@ -112,9 +114,9 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
         control = Commands(killing, starting)
     possible = _possible(faults, control, where["proxy"])
     session = CONSUMER_SESSION if where["kafka_config"].get("group.protocol") == "consumer" else CLASSIC_SESSION
-    timeline = draw(seed, minutes * 60, possible, session)
+    timeline = draw(seed, minutes * 60, possible, session, every)
     settings = {"orders": orders, "minutes": minutes, "seed": seed, "database": database.partition(":")[0]}
-    settings |= {"faults": possible, "kafka_config": where["kafka_config"], "mutant": where["mutant"]}
+    settings |= {"faults": possible, "every": every, "kafka_config": where["kafka_config"], "mutant": where["mutant"]}
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))
     with ends_quietly(), stoppable(), ExitStack() as stack:
         try:

@@ -61,7 +61,7 @@ def _recovery(one: Happened, happened: Iterable[Happened], journal: Journal) -> 
     after = one.ended if recovered is None else recovered
     answers = [journal.handled(service, after) for service in struck]
     handled = None if None in answers else max(at for at in answers if at is not None)
-    until = max(one.ended, recovered or one.ended)
+    until = one.ended if recovered is None else recovered
     return Recovery(one, recovered, handled, not any(_disturbs(other, one, until) for other in happened))
 
 

@@ -27,8 +27,6 @@ NEEDS_PROXY = frozenset({"latency", "cut", "half-open", "end-txn"})
 OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider"})
 """Faults of what the workers stand on, not of the workers."""
 
-EVERY_SECONDS = 4.0
-"""A fault so often, on average."""
 NUMBERS = (1, 2)
 """A service's workers in peace."""
 BEHAVIOURS = {"slow": "latency-ms=300", "failing": "failure-rate=0.3", "losing": "lose-reply-rate=0.3"}
@@ -44,8 +42,8 @@ class Fault(NamedTuple):
     how: str = ""
 
 
-def draw(seed: int, seconds: float, kinds: Iterable[str], session: float) -> list[Fault]:
-    """Return the faults of a run by time; equal arguments draw equal faults.
+def draw(seed: int, seconds: float, kinds: Iterable[str], session: float, every: float) -> list[Fault]:
+    """Return the faults of a run by time, on average one every so many seconds; equal arguments draw equal faults.
 
     Rounds of the same faults in ever new order, so that each worker is killed as often as the others; at least one
     round, however short the run is. `session`: seconds until the group gives a silent worker up.
@@ -54,7 +52,7 @@ def draw(seed: int, seconds: float, kinds: Iterable[str], session: float) -> lis
     one_round = [kind for kind in KINDS if kind in set(kinds)]
     workers = [f"{service}/{number}" for service in MODULES for number in NUMBERS]
     size = sum(len(workers) if kind == "kill" else 1 for kind in one_round)
-    rounds = max(1, round(seconds / (EVERY_SECONDS * size))) if size else 0
+    rounds = max(1, round(seconds / (every * size))) if size else 0
     drawn = []
     for _ in range(rounds):
         bag = list(_round(chance, one_round, workers, session))

@@ -23,13 +23,13 @@ CREATED = Partition("order.created", 0)
 
 def test_the_same_seed_draws_the_same_timeline() -> None:
     """So that a run can be made again; another seed draws another one."""
-    assert draw(7, 300, KINDS, 10) == draw(7, 300, KINDS, 10) != draw(8, 300, KINDS, 10)
+    assert draw(7, 300, KINDS, 10, 4) == draw(7, 300, KINDS, 10, 4) != draw(8, 300, KINDS, 10, 4)
 
 
 @pytest.mark.parametrize("seconds", [10, 300, 1800])
 def test_every_worker_is_killed_equally_often_and_every_fault_happens(seconds: int) -> None:
     """However short the run is; and all within its time, in order."""
-    timeline = draw(1, seconds, KINDS, 10)
+    timeline = draw(1, seconds, KINDS, 10, 4)
     kills = Counter(fault.target for fault in timeline if fault.kind == "kill")
     assert kills.keys() == WORKERS
     assert len(set(kills.values())) == 1
@@ -40,13 +40,13 @@ def test_every_worker_is_killed_equally_often_and_every_fault_happens(seconds: i
 
 def test_only_the_wanted_faults_are_drawn() -> None:
     """And none at all where none is wanted."""
-    assert {fault.kind for fault in draw(1, 60, ["cut", "stop"], 10)} == {"cut", "stop"}
-    assert draw(1, 60, [], 10) == []
+    assert {fault.kind for fault in draw(1, 60, ["cut", "stop"], 10, 4)} == {"cut", "stop"}
+    assert draw(1, 60, [], 10, 4) == []
 
 
 def test_a_worker_that_is_stopped_or_killed_for_long_is_away_past_its_session() -> None:
     """Else nobody would take over."""
-    timeline = draw(1, 600, ["stop", "kill-long"], 45)
+    timeline = draw(1, 600, ["stop", "kill-long"], 45, 4)
     assert all(fault.seconds > 45 for fault in timeline)
 
 
