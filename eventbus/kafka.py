@@ -333,6 +333,12 @@ class KafkaLog:
         return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:
+        """Return what it means that the admin client failed, and forget the client: the next one asks everything anew.
+
+        One that asked a broker which was just starting learns of no controller, waits for it in every call, and asks
+        again only after topic.metadata.refresh.interval.ms, five minutes (measured).
+        """
+        self._admin = None
         if error.args[0].code() in MISSING:
             return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it")
         return LogUnavailable(f"the topic {topic}: {error}")

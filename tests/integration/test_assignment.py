@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
+from confluent_kafka import KafkaError, KafkaException
 
 from choreography.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from eventbus.kafka import KafkaLog
@@ -55,5 +58,28 @@ def test_the_bounds_of_a_partition_are_never_guessed(broker: Broker, proxy: Prox
         proxy.next(Api.LIST_OFFSETS, LOSE_RESPONSE)
         with pytest.raises(LogUnavailable, match="where they begin and end"):
             log.bounds(partitions)
+    finally:
+        log.close()
+
+
+class NoController:
+    """An admin client that was made while the broker was starting: it waits for a controller that it never hears of."""
+
+    def describe_topics(self, *_: object, **__: object) -> NoReturn:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller: Local: Timed out"))
+
+    list_topics = list_offsets = describe_topics
+
+
+def test_an_admin_client_that_knows_no_controller_is_replaced(broker: Broker, make_topics: MakeTopics) -> None:
+    """Else recovery would wait for minutes on a broker that answers everybody else."""
+    (topic,) = make_topics("controlled", partitions=1)
+    log = KafkaLog(Connection(broker.bootstrap_servers, topic, "1"), warn=lambda _why: None)
+    try:
+        for ask in (lambda: log.identity(topic), lambda: log.bounds([Partition(topic, 0)])):
+            log._admin = NoController()
+            with pytest.raises(LogUnavailable, match="controller"):
+                ask()
+            assert ask()
     finally:
         log.close()
