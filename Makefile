@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench simulate mutants crash-matrix clean
+.PHONY: help setup demo test check bench simulate mutants crash-matrix chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -51,6 +51,9 @@ mutants: setup ## Plant bugs one at a time and show that the simulator finds eac
 
 crash-matrix: setup ## Kill a worker at every step of every service on a real Kafka (25 minutes; ARGS=--small: one).
 	@$(BIN)/python -m tests.crash_matrix $(ARGS)
+
+chaos: setup ## Let orders flow while everything breaks, on a broker of its own: ARGS="--orders 20000 --minutes 10".
+	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove everything that was made here.
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from choreography.broker import broker_command
+from choreography.chaos import chaos_command
 from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.decode import decode_command
@@ -31,14 +32,8 @@ def main() -> None:
 
 
 for command in (
-    demo_command,
-    topics_group,
-    broker_command,
-    tail_command,
-    decode_command,
-    schemas_group,
-    check_command,
-    simulate_command,
+    *(demo_command, topics_group, broker_command, tail_command, decode_command),
+    *(schemas_group, check_command, simulate_command, chaos_command),
 ):
     main.add_command(command)
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus import cli
@@ -73,6 +73,17 @@ class Cluster:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - that is how the client spells it
             self._last_error = error.str()
+
+
+def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
+    """Return the offsets that `list_offsets` was answered, by topic and number of the partition.
+
+    Raises KafkaException. Where the connection breaks librdkafka says -1001, and no error (2.16): that is one.
+    """
+    offsets = {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
+    if min(offsets.values(), default=0) < 0:
+        raise KafkaException(KafkaError(KafkaError._TRANSPORT))  # noqa: SLF001 - that is how the client spells it
+    return offsets
 
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str] | None = None) -> dict[str, Any]:

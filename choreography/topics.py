@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
-from choreography.cluster import ANSWER_SECONDS, Cluster
+from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from choreography.topics_file import Topic
 
 CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
@@ -126,6 +126,6 @@ def _offsets(cluster: Cluster, places: list[TopicPartition], which: OffsetSpec) 
 
     def question() -> dict[tuple[str, int], int]:
         futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=ANSWER_SECONDS)
-        return {(place.topic, place.partition): future.result().offset for place, future in futures.items()}
+        return offsets_of(futures)
 
     return cluster.ask(question)

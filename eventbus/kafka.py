@@ -166,12 +166,17 @@ class KafkaLog:
             return dict.fromkeys(partitions, 0)
 
     def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+        """Return what the broker says. Where the connection breaks librdkafka says -1001, and no error (2.16)."""
         asked = {TopicPartition(*partition): which for partition in partitions}
+        topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
             answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
-            return {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+            offsets = {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
         except KafkaException as error:
-            raise self._absent(", ".join(sorted({partition.topic for partition in partitions})), error) from error
+            raise self._absent(topics, error) from error
+        if min(offsets.values(), default=0) < 0:
+            raise LogUnavailable(f"the topic {topics}: the broker did not answer where they begin and end")
+        return offsets
 
     def identity(self, topic: str) -> Identity:
         """See Log."""
@@ -330,6 +335,12 @@ class KafkaLog:
         return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:
+        """Return what it means that the admin client failed, and forget the client: the next one asks everything anew.
+
+        One that asked a broker which was just starting learns of no controller, waits for it in every call, and asks
+        again only after topic.metadata.refresh.interval.ms, five minutes (measured).
+        """
+        self._admin = None
         if error.args[0].code() in MISSING:
             return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it")
         return LogUnavailable(f"the topic {topic}: {error}")

@@ -12,13 +12,13 @@ from typing import NoReturn
 
 import pytest
 
+from choreography.chaos.proxy import Proxy
 from tests.support import brokers, postgres
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.kafka_node import Broker, NoBroker, OwnBroker, Ports
 from tests.support.maven import Missing
 from tests.support.processes import Workers
-from tests.support.proxy import Proxy
 from tests.support.saga import Saga
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()

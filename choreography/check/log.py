@@ -12,7 +12,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id, shared
 from choreography.check.records import Ends, Lane, records
-from choreography.cluster import ANSWER_SECONDS, Cluster
+from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka_headers import headers_of
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
@@ -80,7 +80,7 @@ class EventTopics:
                 answers = self._cluster.admin.list_offsets(
                     asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
                 )
-                return {(lane.topic, lane.partition): answer.result().offset for lane, answer in answers.items()}
+                return offsets_of(answers)
             except KafkaException as error:
                 if error.args[0].code() not in ELECTING or time.monotonic() > give_up:
                     raise self._cluster.unreachable(error) from error

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import click
 from rich.console import Console
@@ -21,12 +18,11 @@ from choreography.demo.plan import DECLINE_ABOVE, Plan, make_plan
 from choreography.demo.run import Run, Stuck
 from choreography.demo.story import examples, print_outcomes, print_path, surprises
 from choreography.demo.workers import WorkerDied, Workers, without_settings
-from choreography.quiet import ends_quietly
+from choreography.quiet import ends_quietly, stoppable
 from eventbus import cli
 
 PLAIN_WIDTH = 140
 CHECK_SECONDS = 15.0
-AGAIN_SECONDS = 0.05
 
 
 class _Console(Console):
@@ -58,7 +54,7 @@ def demo_command(orders: int, decline: float, short: float, seed: int, **where: 
     console = _Console(highlight=False)
     if not console.is_terminal:
         console = _Console(highlight=False, width=PLAIN_WIDTH)
-    with ends_quietly(), _stoppable():
+    with ends_quietly(), stoppable():
         try:
             _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
         except (InUse, Stuck, WorkerDied) as error:
@@ -103,41 +99,3 @@ def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
     console.print("saga check --quiescent", style="bold")
     console.out(done.stdout, done.stderr, sep="")
     return done.returncode == 0
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the demo as Ctrl-C does; while it cleans up, let nothing disturb it.
-
-    A signal may come in the middle of a finalizer. Python drops what is raised there and tells only the unraisable
-    hook: it is raised again from there, a moment later.
-    """
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    hook = sys.unraisablehook
-
-    def stop(number: int, _frame: FrameType | None) -> NoReturn:
-        for each in numbers:
-            signal.signal(each, lambda *_: None)
-        raise SystemExit(128 + number)
-
-    def dropped(what: sys.UnraisableHookArgs) -> None:
-        if not isinstance(what.exc_value, SystemExit):
-            hook(what)
-            return
-        code = what.exc_value.code
-
-        def again(_number: int, _frame: FrameType | None) -> NoReturn:
-            raise SystemExit(code)
-
-        signal.signal(signal.SIGALRM, again)
-        signal.setitimer(signal.ITIMER_REAL, AGAIN_SECONDS)
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    before[signal.SIGALRM] = signal.getsignal(signal.SIGALRM)
-    sys.unraisablehook = dropped
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from choreography.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
+from eventbus.kafka import KafkaLog
+from eventbus.kafka_config import Connection
+from eventbus.log import LogUnavailable, Partition
+from tests.conftest import MakeTopics
 from tests.support.engines import playground_of
 from tests.support.kafka_node import Broker
-from tests.support.proxy import Api, Fault, Proxy
 
 
 def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(
@@ -22,3 +31,55 @@ def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(
         playground.assert_exactly_once(400)
     finally:
         playground.close()
+
+
+@pytest.mark.parametrize("fault", [LOSE_REQUEST, LOSE_RESPONSE], ids=["request lost", "response lost"])
+def test_a_lost_answer_about_offsets_is_no_answer(broker: Broker, proxy: Proxy, tmp_path: object, fault: Fault) -> None:
+    """librdkafka reports the offset -1001 then, and no error: that is neither a log's end nor a place to read from."""
+    playground = playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db")
+    playground.send(range(100))
+    proxy.next(Api.LIST_OFFSETS, fault, times=8)
+    worker = playground.worker(bootstrap=proxy.bootstrap_servers, reconnect_backoff_max_ms="200")
+    try:
+        playground.turn_until(lambda: worker.ready() == 4)
+        playground.settle(100)
+        playground.assert_exactly_once(100)
+    finally:
+        playground.close()
+
+
+def test_the_bounds_of_a_partition_are_never_guessed(broker: Broker, proxy: Proxy, make_topics: MakeTopics) -> None:
+    """Where the connection breaks, the log is away; -1001 would look like a log that was truncated."""
+    (topic,) = make_topics("bounds", partitions=2)
+    log = KafkaLog(Connection(proxy.bootstrap_servers, topic, "1"), warn=lambda _why: None)
+    partitions = [Partition(topic, 0), Partition(topic, 1)]
+    try:
+        assert log.bounds(partitions) == dict.fromkeys(partitions, (0, 0))
+        proxy.next(Api.LIST_OFFSETS, LOSE_RESPONSE)
+        with pytest.raises(LogUnavailable, match="where they begin and end"):
+            log.bounds(partitions)
+    finally:
+        log.close()
+
+
+class NoController:
+    """An admin client that was made while the broker was starting: it waits for a controller that it never hears of."""
+
+    def describe_topics(self, *_: object, **__: object) -> NoReturn:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller: Local: Timed out"))
+
+    list_topics = list_offsets = describe_topics
+
+
+def test_an_admin_client_that_knows_no_controller_is_replaced(broker: Broker, make_topics: MakeTopics) -> None:
+    """Else recovery would wait for minutes on a broker that answers everybody else."""
+    (topic,) = make_topics("controlled", partitions=1)
+    log = KafkaLog(Connection(broker.bootstrap_servers, topic, "1"), warn=lambda _why: None)
+    try:
+        for ask in (lambda: log.identity(topic), lambda: log.bounds([Partition(topic, 0)])):
+            log._admin = NoController()
+            with pytest.raises(LogUnavailable, match="controller"):
+                ask()
+            assert ask()
+    finally:
+        log.close()

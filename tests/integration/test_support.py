@@ -10,12 +10,12 @@ from collections.abc import Callable
 import pytest
 from confluent_kafka import Producer
 
+from choreography.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 from eventbus import database
 from tests.conftest import MakeTopics, proxy_to
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.kafka_node import Broker, OwnBroker
-from tests.support.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 
 
 def transactional(bootstrap_servers: str, name: str) -> Producer:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from choreography.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from tests.support.engines import Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
-from tests.support.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ EARLY = """    def _publish_early(self, parts, lead, outcomes):
         owned = {part.owned.partition: part.owned for part in parts} | ({lead.partition: lead} if lead else {})
         try:
             with self._world.database.transaction() as tx:
-                decided = self._decision._in_transaction(tx, parts, owned, lead, outcomes)
+                answers = self._decision._answers(tx, parts, outcomes, self._world.at)
+                decided = decision._advance(tx, parts, owned, lead, answers)
                 raise KeyError("rolled back")
         except KeyError:
             pass
@@ -33,7 +34,7 @@ MUTANTS = (
     Mutant(
         "skip the checkpoint's compare",
         "eventbus/decision.py",
-        "        compare(tx, owned)\n",
+        "                compare(tx, owned)\n",
         "",
     ),
     Mutant(
@@ -64,7 +65,7 @@ MUTANTS = (
         "read the cursors before the epoch is raised",
         "eventbus/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
-        "    epochs = _claim(database, wanted, actual)\n    cursors = log.committed(wanted)\n",
+        "    epochs = _claim(database, wanted, actual)\n    at(\"claimed\")\n    cursors = log.committed(wanted)\n",
         "    cursors = log.committed(wanted)\n    epochs = _claim(database, wanted, actual)\n",
     ),
     Mutant(
@@ -81,13 +82,14 @@ MUTANTS = (
         "                self._applied(\n                    self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
+            ("from eventbus import progress\n", "from eventbus import decision, progress\n"),
             ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
         ),
     ),
     Mutant(
         "forget the outbox",
         "eventbus/decision.py",
-        "        progress.add(tx, decided.entries)\n",
+        "    progress.add(tx, decided.entries)\n",
         "",
     ),
     Mutant(
@@ -123,8 +125,8 @@ MUTANTS = (
     Mutant(
         "take uncaused events without publishing them",
         "eventbus/decision.py",
-        "            outputs.setdefault(lead.partition, []).extend(waiting)\n",
-        "            outputs.setdefault(lead.partition, []).extend(waiting[:1])\n",
+        "        outputs.setdefault(lead.partition, []).extend(waiting)\n",
+        "        outputs.setdefault(lead.partition, []).extend(waiting[:1])\n",
     ),
     Mutant(
         "do not rewind after an abort",

@@ -169,14 +169,14 @@ def test_no_setting_of_the_callers_reaches_the_demos_workers(monkeypatch):
 
 STOPPED_IN_A_FINALIZER = """
 import os, signal, time
-from choreography.demo.command import _stoppable
+from choreography.quiet import stoppable
 
 class Finalized:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0)
 
-with _stoppable():
+with stoppable():
     Finalized()
     time.sleep(20)
 """

@@ -23,7 +23,7 @@ HOST = "127.0.0.1"
 
 
 class Api(IntEnum):
-    """The requests that tests are interested in."""
+    """The requests that faults are made for."""
 
     PRODUCE = 0
     FETCH = 1
@@ -62,11 +62,14 @@ class Proxy:
     def __init__(self, port: int, upstream: int) -> None:
         self.bootstrap_servers = f"{HOST}:{port}"
         self.seen: deque[int] = deque()
+        self.latency = 0.0
+        """Seconds that every response waits."""
         self._upstream = upstream
         self._faults: dict[int, deque[Fault]] = {}
         self._held: deque[bytes] = deque()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
+        self._silent: set[socket.socket] = set()
         self._listener = socket.create_server((HOST, port))
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -102,6 +105,22 @@ class Proxy:
         for one in sockets:
             _close(one)
 
+    def half_open(self) -> None:
+        """Let nothing pass any more over the connections of now, though they stay open; new ones work."""
+        with self._changed:
+            self._silent |= self._open
+
+    def cut_half_open(self) -> None:
+        """Break the connections that `half_open` silenced, as a host that is back would."""
+        with self._changed:
+            silent, self._silent = self._silent, set()
+        self.closed(*silent)
+
+    @property
+    def holds(self) -> bool:
+        """Whether there is a request for `send_held`."""
+        return bool(self._held)
+
     def send_held(self) -> bytes:
         """Let the oldest held request arrive now, by a connection of its own; return the broker's whole response."""
         with socket.create_connection((HOST, self._upstream), timeout=30) as broker:
@@ -122,17 +141,25 @@ class Proxy:
                 broker.settimeout(None)
                 _Connection(self, client, broker).start()
 
-    def _opened(self, *sockets: socket.socket) -> None:
+    def opened(self, *sockets: socket.socket) -> None:
+        """Note a connection's sockets."""
         with self._changed:
             self._open.update(sockets)
 
-    def _closed(self, *sockets: socket.socket) -> None:
+    def closed(self, *sockets: socket.socket) -> None:
+        """Close a connection's sockets and forget them."""
         with self._changed:
             self._open.difference_update(sockets)
+            self._silent.difference_update(sockets)
         for one in sockets:
             _close(one)
 
-    def _judge(self, api: int, frame: bytes) -> Fault:
+    def silent(self, one: socket.socket) -> bool:
+        """Return whether nothing may pass over this connection any more."""
+        return one in self._silent
+
+    def judge(self, api: int, frame: bytes) -> Fault:
+        """Note a request, and return what is to happen to it."""
         with self._changed:
             faults = self._faults.get(api)
             fault = faults.popleft() if faults else Fault()
@@ -151,19 +178,21 @@ class _Connection:
     def start(self) -> None:
         for one in (self._client, self._broker):
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._proxy._opened(self._client, self._broker)
+        self._proxy.opened(self._client, self._broker)
         for direction in (self._requests, self._responses):
             threading.Thread(target=self._until_broken, args=(direction,), daemon=True).start()
 
     def _until_broken(self, direction: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):
             direction()
-        self._proxy._closed(self._client, self._broker)
+        self._proxy.closed(self._client, self._broker)
 
     def _requests(self) -> None:
         while (frame := _frame(self._client)) is not None:
+            if self._proxy.silent(self._client):
+                continue
             api, _, correlation = REQUEST.unpack_from(frame, LENGTH.size)
-            fault = self._proxy._judge(api, frame)
+            fault = self._proxy.judge(api, frame)
             if fault.delay or not fault.answer:
                 self._answers[correlation] = fault
             if not fault.forward:
@@ -172,12 +201,14 @@ class _Connection:
 
     def _responses(self) -> None:
         while (frame := _frame(self._broker)) is not None:
+            if self._proxy.silent(self._client):
+                continue
             (correlation,) = RESPONSE.unpack_from(frame, LENGTH.size)
             fault = self._answers.pop(correlation, Fault())
             if not fault.answer:
                 return
-            if fault.delay:
-                time.sleep(fault.delay)
+            if delay := fault.delay + self._proxy.latency:
+                time.sleep(delay)
             self._client.sendall(frame)
 
 

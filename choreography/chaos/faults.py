@@ -1,0 +1,203 @@
+"""Makes the faults happen, each at its time in a thread of its own, and notes what happened when."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple, Protocol
+
+from choreography.chaos.databases import Databases
+from choreography.chaos.fleet import Fleet
+from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
+from choreography.chaos.timeline import BEHAVIOURS, NUMBERS, Fault
+
+BETWEEN_SECONDS = 3.0
+"""Between the workers of a rolling restart."""
+ENDS_OF_TRANSACTIONS = 3
+LATEST_SECONDS = 1.0
+"""By so much a held end-of-transaction is late, at most."""
+
+
+class BrokerControl(Protocol):
+    """Who can kill the broker and start it again."""
+
+    def kill(self) -> None:
+        """End it without any warning (SIGKILL)."""
+
+    def restart(self) -> None:
+        """Start it again, same address, same data; return when it answers."""
+
+
+class Happened(NamedTuple):
+    """A fault as it happened, in seconds since 1970."""
+
+    fault: Fault
+    began: float
+    ended: float
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that faults are done to."""
+
+    fleet: Fleet
+    databases: Databases
+    broker: BrokerControl | None
+    proxy: Proxy | None
+    behaviour: str = ""
+    """How the payment provider behaves to workers that are started from now on: parameters of its URL."""
+
+
+class Faults:
+    """Does what the timeline says. `failures` are faults that could not be done."""
+
+    def __init__(self, world: World, seed: int, say: Callable[[str], None]) -> None:
+        self.happened: list[Happened] = []
+        self.failures: list[str] = []
+        self._world, self._say = world, say
+        self._chance = Random(seed)  # noqa: S311 - faults, not secrets
+        self._one_outage, self._one_behaviour = threading.Lock(), threading.Lock()
+        self._threads: list[threading.Thread] = []
+
+    def begin(self, timeline: Iterable[Fault]) -> None:
+        """Start the clock of the timeline."""
+        start = time.monotonic()
+        self._threads = [threading.Thread(target=self._one, args=(fault, start), daemon=True) for fault in timeline]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def over(self) -> bool:
+        """Whether every fault has happened, and everything is as it was before."""
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _one(self, fault: Fault, start: float) -> None:
+        time.sleep(max(0.0, start + fault.at - time.monotonic()))
+        deed: Callable[[Fault], float] = getattr(self, "_" + fault.kind.replace("-", "_"))
+        try:
+            began = deed(fault)
+        except Exception as error:  # noqa: BLE001 - reported, and the run fails
+            self.failures.append(f"{fault.kind} of {fault.target} at {fault.at} s: {type(error).__name__}: {error}")
+            return
+        self.happened.append(Happened(fault, began, time.time()))
+
+    def _now(self, fault: Fault) -> float:
+        self._say(f"{fault.kind} {fault.target} {fault.how} {fault.seconds:.1f} s".replace("  ", " "))
+        return time.time()
+
+    def _kill(self, fault: Fault) -> float:
+        worker = self._world.fleet.named(fault.target)
+        with worker.lock:
+            began = self._now(fault)
+            worker.kill()
+            time.sleep(fault.seconds)
+            worker.start()
+        return began
+
+    _kill_long = _kill
+
+    def _stop(self, fault: Fault) -> float:
+        worker = self._world.fleet.named(fault.target)
+        with worker.lock:
+            began = self._now(fault)
+            worker.signal(signal.SIGSTOP)
+            time.sleep(fault.seconds)
+            worker.signal(signal.SIGCONT)
+        return began
+
+    def _term(self, fault: Fault) -> float:
+        began = self._now(fault)
+        self._roll(fault.target)
+        return began
+
+    def _roll(self, service: str) -> None:
+        for number in NUMBERS:
+            worker = self._world.fleet.worker(service, number)
+            with worker.lock:
+                self._world.fleet.terminate(worker)
+                worker.start()
+            time.sleep(BETWEEN_SECONDS)
+
+    def _scale(self, fault: Fault) -> float:
+        fleet = self._world.fleet
+        second, third = (fleet.worker(fault.target, number) for number in (2, 3))
+        with second.lock, third.lock:
+            began = self._now(fault)
+            fleet.terminate(second)
+            time.sleep(fault.seconds)
+            second.start()
+            third.start()
+            time.sleep(fault.seconds)
+            fleet.terminate(third)
+            fleet.terminate(second)
+            time.sleep(fault.seconds)
+            second.start()
+        return began
+
+    def _broker(self, fault: Fault) -> float:
+        assert self._world.broker is not None
+        with self._one_outage:
+            began = self._now(fault)
+            self._world.broker.kill()
+            time.sleep(fault.seconds)
+            self._world.broker.restart()
+        return began
+
+    def _latency(self, fault: Fault) -> float:
+        began = self._now(fault)
+        self._proxy.latency = 0.02 + 0.2 * self._chance.random()
+        time.sleep(fault.seconds)
+        self._proxy.latency = 0.0
+        return began
+
+    def _cut(self, fault: Fault) -> float:
+        began = self._now(fault)
+        self._proxy.cut()
+        return began
+
+    def _half_open(self, fault: Fault) -> float:
+        began = self._now(fault)
+        self._proxy.half_open()
+        time.sleep(fault.seconds)
+        self._proxy.cut_half_open()
+        return began
+
+    def _end_txn(self, fault: Fault) -> float:
+        began = self._now(fault)
+        for _ in range(ENDS_OF_TRANSACTIONS):
+            self._proxy.next(Api.END_TXN, self._chance.choice((LATE_COPY, LOSE_RESPONSE)))
+            time.sleep(fault.seconds / ENDS_OF_TRANSACTIONS)
+            threading.Timer(LATEST_SECONDS * self._chance.random(), self._arrive).start()
+        time.sleep(LATEST_SECONDS)
+        return began
+
+    def _arrive(self) -> None:
+        while self._proxy.holds:
+            with contextlib.suppress(OSError, AssertionError):  # a broker that is down hears of nothing
+                self._proxy.send_held()
+
+    def _database(self, fault: Fault) -> float:
+        began = self._now(fault)
+        self._world.databases.take_away(fault.target, fault.seconds)
+        return began
+
+    def _provider(self, fault: Fault) -> float:
+        with self._one_behaviour, ExitStack() as healed:
+            began = self._now(fault)
+            self._world.behaviour = BEHAVIOURS[fault.how]
+            healed.callback(self._roll, fault.target)
+            healed.callback(setattr, self._world, "behaviour", "")
+            self._roll(fault.target)
+            time.sleep(fault.seconds)
+        return began
+
+    @property
+    def _proxy(self) -> Proxy:
+        assert self._world.proxy is not None
+        return self._world.proxy

@@ -1,0 +1,160 @@
+"""The workers as processes of their own: started as users start them, killed, stopped, and watched."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from choreography.chaos.timeline import NUMBERS
+from choreography.demo.workers import MODULES, without_settings
+
+EXIT_SECONDS = 20.0
+"""Then a worker that was told to end is killed. It ends itself within 10 s."""
+START_SECONDS = 120.0
+SHOWN_LINES = 5
+
+
+class Exit(NamedTuple):
+    """How a worker ended that was told to: how soon, and with which code (None: it had to be killed)."""
+
+    worker: str
+    at: float
+    seconds: float
+    code: int | None
+
+
+class Worker:
+    """One worker of a service. Whoever does something to it holds its lock for as long as the fault lasts."""
+
+    def __init__(self, name: str, log: Path, command: Callable[[str], list[str]]) -> None:
+        self.name, self.log, self.lock = name, log, threading.RLock()
+        self.wanted = False
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it is not ready yet."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(  # noqa: S603 - our own modules
+                self._command(self.name),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=without_settings(),
+                start_new_session=True,
+            )
+        self.wanted = True
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it without any warning (SIGKILL)."""
+        self.wanted = False
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def terminate(self) -> Exit:
+        """Ask it to end (SIGTERM), and wait until it has."""
+        self.wanted = False
+        at, code = time.time(), None
+        if self._process is not None:
+            self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(EXIT_SECONDS)
+        ended = Exit(self.name, at, time.time() - at, code)
+        self.kill()
+        return ended
+
+    def died(self) -> int | None:
+        """Return the exit code of a worker that ended although nobody wanted it to."""
+        return self._process.poll() if self.wanted and self._process is not None else None
+
+
+class Fleet:
+    """All workers. A context manager: inside, two of each service run."""
+
+    def __init__(self, folder: Path, command: Callable[[str], list[str]]) -> None:
+        self.exits: list[Exit] = []
+        self.deaths: list[str] = []
+        names = [f"{service}/{number}" for service in MODULES for number in (*NUMBERS, max(NUMBERS) + 1)]
+        self._workers = {n: Worker(n, folder / f"{n.replace('/', '-')}.log", command) for n in names}
+
+    def __enter__(self) -> Self:
+        try:
+            for service in MODULES:
+                for number in NUMBERS:
+                    self.worker(service, number).start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self.kill()
+
+    @property
+    def logs(self) -> dict[str, Path]:
+        """The log file of each worker that was ever started, by its name."""
+        return {worker.name: worker.log for worker in self._workers.values() if worker.log.exists()}
+
+    def named(self, name: str) -> Worker:
+        """Return one worker by its name: `payment-service/1`."""
+        return self._workers[name]
+
+    def worker(self, service: str, number: int) -> Worker:
+        """Return one worker of a service."""
+        return self._workers[f"{service}/{number}"]
+
+    def terminate(self, worker: Worker) -> None:
+        """End a worker, and note how long that took."""
+        self.exits.append(worker.terminate())
+
+    def wait_until_ready(self) -> None:
+        """Return when every worker that runs has read a partition's state. Raises TimeoutError."""
+        until = time.monotonic() + START_SECONDS
+        running = [worker for worker in self._workers.values() if worker.wanted]
+        while not all(b'"partition.recovered"' in worker.log.read_bytes() for worker in running):
+            if time.monotonic() > until:
+                folder = running[0].log.parent
+                raise TimeoutError(f"not every worker had partitions within {START_SECONDS:.0f} s; see {folder}")
+            self.mind()
+            time.sleep(0.1)
+
+    def mind(self) -> None:
+        """Note which workers died by themselves, and start them again, as an orchestrator would."""
+        for worker in self._workers.values():
+            if not worker.lock.acquire(blocking=False):
+                continue
+            try:
+                if (code := worker.died()) is not None:
+                    said = worker.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+                    self.deaths.append(f"{worker.name} ended by itself with exit code {code}: {' | '.join(said)}")
+                    worker.start()
+            finally:
+                worker.lock.release()
+
+    def stop(self) -> None:
+        """End all workers in good order."""
+        for worker in self._running():
+            worker.signal(signal.SIGTERM)
+        for worker in self._running():
+            worker.terminate()
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        for worker in self._workers.values():
+            worker.kill()
+
+    def _running(self) -> Iterable[Worker]:
+        return [worker for worker in self._workers.values() if worker.wanted]

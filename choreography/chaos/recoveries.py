@@ -1,0 +1,91 @@
+"""How long each fault was felt, and whether that is within what is promised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from choreography.chaos.faults import Happened
+from choreography.chaos.fleet import Exit
+from choreography.chaos.journal import Journal, service_of
+from choreography.chaos.timeline import OUTSIDE
+from choreography.demo.workers import MODULES
+
+TO_A_WORKER = frozenset({"kill", "kill-long", "stop"})
+AFTERMATH_SECONDS = 10.0
+"""So long after its end a fault of the broker, the network, a database or the provider may still be felt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """One fault and what followed. Seconds since 1970; None where nothing of the kind followed."""
+
+    happened: Happened
+    recovered: float | None
+    """When all partitions of the struck worker were taken up again; for other faults, when they were over."""
+    handled: float | None
+    """When every service that was struck had committed a batch again."""
+    alone: bool
+    """Whether nothing else was wrong meanwhile that would have held it up."""
+
+    @property
+    def since_fault(self) -> float | None:
+        """Seconds from the fault until its partitions went on."""
+        return None if self.recovered is None else self.recovered - self.happened.began
+
+    @property
+    def since_healed(self) -> float | None:
+        """Seconds from its end (a killed worker: its start) until its partitions went on."""
+        return None if self.recovered is None else max(0.0, self.recovered - self.happened.ended)
+
+    @property
+    def silence(self) -> float | None:
+        """Seconds from the fault until every struck service had committed a batch again."""
+        return None if self.handled is None else self.handled - self.happened.began
+
+
+def recoveries(happened: Sequence[Happened], journal: Journal) -> list[Recovery]:
+    """Return what followed each fault, by the time when it began."""
+    return [_recovery(one, happened, journal) for one in sorted(happened, key=lambda one: one.began)]
+
+
+def _recovery(one: Happened, happened: Iterable[Happened], journal: Journal) -> Recovery:
+    recovered: float | None = one.ended
+    if one.fault.kind in TO_A_WORKER:
+        recovered = journal.recovered(one.fault.target, one.began)
+        if recovered is None and one.fault.kind == "stop":
+            recovered = one.ended  # it woke in time and had lost nothing
+    struck = [service_of(one.fault.target)] if service_of(one.fault.target) in MODULES else list(MODULES)
+    after = one.ended if recovered is None else recovered
+    answers = [journal.handled(service, after) for service in struck]
+    handled = None if None in answers else max(at for at in answers if at is not None)
+    until = one.ended if recovered is None else recovered
+    return Recovery(one, recovered, handled, not any(_disturbs(other, one, until) for other in happened))
+
+
+def _disturbs(other: Happened, one: Happened, until: float) -> bool:
+    if other is one:
+        return False
+    outside = other.fault.kind in OUTSIDE
+    near = other.began < until and one.began < other.ended + (AFTERMATH_SECONDS if outside else 0)
+    return near and (outside or service_of(other.fault.target) == service_of(one.fault.target))
+
+
+def calm(ended: Exit, happened: Iterable[Happened]) -> bool:
+    """Return whether nothing outside the workers was wrong while this one ended."""
+    until = ended.at + ended.seconds
+    return not any(
+        one.fault.kind in OUTSIDE - {"provider"} and one.began < until and ended.at < one.ended + AFTERMATH_SECONDS
+        for one in happened
+    )
+
+
+def spread(seconds: Iterable[float | None]) -> dict[str, Any]:
+    """Return how many there are, the median, the 99th percentile (the next higher one) and the largest."""
+    known = sorted(value for value in seconds if value is not None)
+    if not known:
+        return {"count": 0}
+    p50, p99 = (known[ceil(len(known) * share) - 1] for share in (0.5, 0.99))
+    return {"count": len(known), "p50": round(p50, 2), "p99": round(p99, 2), "max": round(known[-1], 2)}

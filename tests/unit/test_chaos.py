@@ -1,0 +1,151 @@
+"""`saga chaos` before and after its run: the timeline, the two views of the auditor, what the logs tell."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from choreography.chaos.auditor import View, differences
+from choreography.chaos.faults import Faults, Happened
+from choreography.chaos.fleet import Exit
+from choreography.chaos.journal import Journal
+from choreography.chaos.recoveries import calm, recoveries, spread
+from choreography.chaos.timeline import KINDS, Fault, draw
+from eventbus.log import Partition, Record
+
+WORKERS = {f"{name}-service/{number}" for name in ("order", "payment", "inventory") for number in (1, 2)}
+CREATED = Partition("order.created", 0)
+
+
+def test_the_same_seed_draws_the_same_timeline() -> None:
+    """So that a run can be made again; another seed draws another one."""
+    assert draw(7, 300, KINDS, 10, 4) == draw(7, 300, KINDS, 10, 4) != draw(8, 300, KINDS, 10, 4)
+
+
+@pytest.mark.parametrize("seconds", [10, 300, 1800])
+def test_every_worker_is_killed_equally_often_and_every_fault_happens(seconds: int) -> None:
+    """However short the run is; and all within its time, in order."""
+    timeline = draw(1, seconds, KINDS, 10, 4)
+    kills = Counter(fault.target for fault in timeline if fault.kind == "kill")
+    assert kills.keys() == WORKERS
+    assert len(set(kills.values())) == 1
+    assert {fault.kind for fault in timeline} == set(KINDS)
+    assert [fault.at for fault in timeline] == sorted(fault.at for fault in timeline)
+    assert 0 <= timeline[0].at <= timeline[-1].at <= seconds
+
+
+def test_only_the_wanted_faults_are_drawn() -> None:
+    """And none at all where none is wanted."""
+    assert {fault.kind for fault in draw(1, 60, ["cut", "stop"], 10, 4)} == {"cut", "stop"}
+    assert draw(1, 60, [], 10, 4) == []
+
+
+def test_a_worker_that_is_stopped_or_killed_for_long_is_away_past_its_session() -> None:
+    """Else nobody would take over."""
+    timeline = draw(1, 600, ["stop", "kill-long"], 45, 4)
+    assert all(fault.seconds > 45 for fault in timeline)
+
+
+def test_every_kind_of_fault_can_be_made() -> None:
+    """Each is a method of its name."""
+    assert all(hasattr(Faults, "_" + kind.replace("-", "_")) for kind in KINDS)
+
+
+def view(*records: Record) -> View:
+    seen = View()
+    seen.add(records)
+    return seen
+
+
+def record(offset: int, value: bytes = b"v") -> Record:
+    return Record(CREATED, offset, b"key", value, 1, [("ce_id", b"x")])
+
+
+def test_two_views_of_the_same_records_agree() -> None:
+    """However they were read."""
+    assert list(differences(view(record(0), record(2)), view(record(0), record(2)))) == []
+
+
+@pytest.mark.parametrize(
+    ("live", "final"),
+    [
+        ([record(0), record(2)], [record(0)]),
+        ([record(0)], [record(0), record(2)]),
+        ([record(0), record(2, b"other")], [record(0), record(2)]),
+        ([record(0), record(1)], [record(0), record(2)]),
+        ([record(0), record(0)], [record(0)]),
+        ([], [record(0)]),
+    ],
+)
+def test_any_difference_between_two_views_is_told(live: list[Record], final: list[Record]) -> None:
+    """A record less, more, another one, at another offset, or twice."""
+    [told] = differences(view(*live), view(*final))
+    assert told.startswith("order.created/0: record ")
+
+
+def log(folder: Path, worker: str, *lines: tuple[float, str, list[str]]) -> tuple[str, Path]:
+    file = folder / f"{worker.replace('/', '-')}.log"
+    entries = []
+    for at, event, partitions in lines:
+        named = {"partition": partitions[0]} if event == "partition.recovered" else {"partitions": partitions}
+        entries.append(json.dumps({"event": event, "timestamp": datetime.fromtimestamp(at, UTC).isoformat()} | named))
+    file.write_text("\n".join([*entries, '{"event": "half of a li']), encoding="utf-8")
+    return worker, file
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
+    """The first worker has a/0 and b/0 and is killed at 10; the second takes a/0 at 21, b/0 at 23, and works on."""
+    first = log(
+        tmp_path,
+        "order-service/1",
+        (1, "worker.started", []),
+        (2, "partitions.assigned", ["a/0", "b/0", "c/0"]),
+        (3, "partition.recovered", ["a/0"]),
+        (4, "partitions.revoked", ["c/0"]),
+        (9, "batch.handled", []),
+    )
+    second = log(
+        tmp_path,
+        "order-service/2",
+        (11, "batch.handled", []),
+        (20, "partitions.assigned", ["a/0", "b/0"]),
+        (21, "partition.recovered", ["a/0"]),
+        (23, "partition.recovered", ["b/0"]),
+        (24, "batch.handled", []),
+    )
+    return Journal(dict([first, second]))
+
+
+def test_a_partition_goes_on_when_somebody_has_recovered_it(journal: Journal) -> None:
+    """The last one of those that the killed worker had counts."""
+    assert journal.held("order-service/1", 10) == {"a/0", "b/0"}
+    killed = Happened(Fault(8, "kill-long", "order-service/1", 20), began=10, ended=30)
+    [recovery] = recoveries([killed], journal)
+    assert (recovery.since_fault, recovery.silence, recovery.alone) == (13, 14, True)
+
+
+def test_what_was_taken_over_is_no_longer_the_killed_workers(journal: Journal) -> None:
+    """Killed again before it was given anything, it held nothing up."""
+    assert journal.held("order-service/1", 22) == set()
+    [recovery] = recoveries([Happened(Fault(8, "kill", "order-service/1", 1), began=22, ended=23)], journal)
+    assert recovery.since_fault is None
+
+
+def test_a_partition_that_nobody_recovers_has_not_gone_on(journal: Journal) -> None:
+    """It is not said to have taken no time."""
+    killed = Happened(Fault(8, "kill", "order-service/2", 1), began=24.5, ended=25)
+    [recovery] = recoveries([killed], journal)
+    assert (recovery.since_fault, recovery.silence) == (None, None)
+
+
+def test_times_are_told_apart_by_whether_something_else_was_wrong() -> None:
+    """A worker that ends while the broker is away says nothing about how soon workers end."""
+    outage = Happened(Fault(0, "broker", "broker", 5), began=100, ended=105)
+    assert not calm(Exit("order-service/1", 104, 9, 1), [outage])
+    assert calm(Exit("order-service/1", 130, 1, 0), [outage])
+    assert spread([3, None, 1, 2]) == {"count": 3, "p50": 2, "p99": 3, "max": 3}
