@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from choreography.simulate import saga
 from choreography.simulate.command import shortest, simulate_command
 from choreography.simulate.saga import Case, simulate
-from eventbus import progress
+from eventbus import failpoints, progress
 from eventbus.log import Partition
 from eventbus.simulation import KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
@@ -52,6 +52,7 @@ def test_every_step_where_a_fault_may_strike_is_reached(monkeypatch: pytest.Monk
     for run in runs:
         reached.update(run.steps)
     assert [step for step in STEPS if not reached[step]] == []
+    assert set(failpoints.STEPS) <= set(STEPS), "every failpoint is a step of the simulator"
 
 
 def test_one_seed_is_one_run_in_every_process(tmp_path: Path) -> None:
