@@ -338,7 +338,7 @@ class KafkaLog:
         """Return what it means that the admin client failed, and forget the client: the next one asks everything anew.
 
         One that asked a broker which was just starting learns of no controller, waits for it in every call, and asks
-        again only after topic.metadata.refresh.interval.ms, five minutes (measured).
+        again only after topic.metadata.refresh.interval.ms, five minutes.
         """
         self._admin = None
         if error.args[0].code() in MISSING:
