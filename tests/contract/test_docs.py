@@ -124,7 +124,7 @@ def test_adding_a_service_shows_its_files_as_they_are(file: str) -> None:
 
 def test_make_targets_in_the_documents_exist() -> None:
     """`make` in a shell block or in inline code."""
-    targets = set(re.findall(r"^(\w+):", text(ROOT / "Makefile"), re.MULTILINE))
+    targets = set(re.findall(r"^([\w-]+):", text(ROOT / "Makefile"), re.MULTILINE))
     for document in DOCUMENTS:
         code = "\n".join([*blocks(document, "sh", "console"), *INLINE.findall(BLOCK.sub("", text(document)))])
-        assert set(re.findall(r"^make (\w+)", code, re.MULTILINE)) <= targets, named(document)
+        assert set(re.findall(r"^make ([\w-]+)", code, re.MULTILINE)) <= targets, named(document)

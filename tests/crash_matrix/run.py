@@ -22,6 +22,8 @@ OWNED_SECONDS = 15.0
 """A group in which somebody died has given every partition to somebody again: the session time-out, and some."""
 NUDGE = 20
 """Steps that depend on luck want more work: so many more orders at once, when all others have ended."""
+NUDGE_SECONDS = 2.0
+"""But after a pause: a worker tidies up only when it has nothing else to do."""
 
 
 @dataclass(slots=True)
@@ -84,13 +86,16 @@ def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
 
 def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
     """Return whether it died by its own SIGKILL; new orders keep something in flight until then."""
-    deadline = time.monotonic() + DIES_SECONDS
+    pause = 0 if cell.step in ON_REVOCATION else NUDGE_SECONDS
+    placed_at = time.monotonic()
+    deadline = placed_at + DIES_SECONDS
     while time.monotonic() < deadline:
         try:
             return victim.wait(0.05) == -signal.SIGKILL
         except subprocess.TimeoutExpired:
-            if ground.all_ended():
+            if ground.all_ended() and time.monotonic() - placed_at > pause:
                 ground.place(min(cell.orders, NUDGE))
+                placed_at = time.monotonic()
     return False
 
 
