@@ -22,6 +22,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventbus.kafka_config import Connection, client, consumer_config
 from eventbus.kafka_headers import headers_of
+from eventbus.kafka_orphans import Orphans
 from eventbus.kafka_producer import Producers
 from eventbus.log import (
     Cursor,
@@ -42,6 +43,8 @@ from eventbus.log import (
 COMMITTED_SECONDS = 2.0
 """`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
 ADMIN_SECONDS = 10.0
+NARROW_SECONDS = 2.0
+"""So long a worker leaves one topic out, for the group to notice."""
 FENCED_AGAIN_SECONDS = 120.0
 """Fenced twice within this time: by a twin. Once may be our own doing: see `_fenced`."""
 
@@ -70,10 +73,19 @@ class KafkaLog:
     """See Log. `warn` hears, in words, what is wrong but heals by itself."""
 
     def __init__(
-        self, connection: Connection, *, warn: Callable[[str], None], at: Callable[[str], None] = lambda _step: None
+        self,
+        connection: Connection,
+        *,
+        warn: Callable[[str], None],
+        at: Callable[[str], None] = lambda _step: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._connection, self._warn = connection, warn
-        self._consumer = client(connection.clients.consumer, consumer_config(connection), connection.logger)
+        self._connection, self._warn, self._clock = connection, warn, clock
+        self._narrowed_at: float | None = None
+        config = consumer_config(connection)
+        self._consumer = client(connection.clients.consumer, config, connection.logger)
+        static = "group.instance.id" in config
+        self._orphans = Orphans(connection.group, connection.instance, clock) if static else None
         self._producers = Producers(connection, at)
         self._admin: AdminClient | None = None
         self._cluster = ""
@@ -88,13 +100,25 @@ class KafkaLog:
         self._topics, self._listener = list(topics), listener
         self._join()
 
-    def _join(self) -> None:
-        self._consumer.subscribe(
-            self._topics, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-        )
+    def _join(self, topics: Sequence[str] | None = None) -> None:
+        callbacks = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
+        self._consumer.subscribe(list(topics or self._topics), **callbacks)
+
+    def _see_to_orphans(self) -> None:
+        """Make the group give out what it gave to nobody: only a changed subscription makes it do that (measured)."""
+        if self._narrowed_at is not None:
+            if self._clock() - self._narrowed_at >= NARROW_SECONDS:
+                self._narrowed_at = None
+                self._join()
+        elif self._orphans and (orphans := self._orphans.found(self._topics, self._administrator)):
+            self._warn(f"the group gave {', '.join(map(str, sorted(orphans)))} to nobody: it is asked to do so again")
+            if len(self._topics) > 1:
+                self._narrowed_at = self._clock()
+                self._join(self._topics[:-1])
 
     def poll(self, limit: int, timeout: float) -> list[Run]:
         """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
+        self._see_to_orphans()
         try:
             messages = self._consumer.consume(limit, 0)
             if not messages and timeout > 0:
@@ -319,7 +343,7 @@ class KafkaLog:
         After an outage that outlasted the session, static members without a twin were fenced when they joined anew
         (measured with Kafka 4.3.1; a late heartbeat of the old membership is suspected).
         """
-        now, before = time.monotonic(), self._fenced_at
+        now, before = self._clock(), self._fenced_at
         self._fenced_at = now
         if now - before < FENCED_AGAIN_SECONDS:
             return InstanceTaken(
@@ -328,6 +352,7 @@ class KafkaLog:
             )
         self._consumer.close()
         self._positions.clear()
+        self._narrowed_at = None
         self._consumer = client(
             self._connection.clients.consumer, consumer_config(self._connection), self._connection.logger
         )

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import KafkaError, TopicPartition
+from confluent_kafka import ConsumerGroupState, KafkaError, TopicPartition
 
 from eventbus.kafka import EARLIEST
 from eventbus.kafka_config import Clients
@@ -117,7 +118,10 @@ class SimulatedConsumer:
 
     def subscribe(self, topics: Sequence[str], **callbacks: Callback) -> None:
         self._callbacks = callbacks
-        self._member = self._group.join(self._instance, self._host, topics)
+        if self._member is None:
+            self._member = self._group.join(self._instance, self._host, topics)
+        else:
+            self._group.resubscribe(self._member, topics)
 
     def consume(self, limit: int, _timeout: float) -> list[Message]:
         self._serve()
@@ -331,15 +335,31 @@ class _Answer:
     def result(self) -> Any:
         return self._result
 
+    def done(self) -> bool:
+        return True
+
 
 class _Offset:
     def __init__(self, offset: int) -> None:
         self.offset = offset
 
 
-class _Described:
-    def __init__(self, topic_id: str) -> None:
-        self.topic_id = topic_id
+def _topic(name: str, partitions: int) -> SimpleNamespace:
+    numbers = [SimpleNamespace(id=number) for number in range(partitions)]
+    return SimpleNamespace(topic_id=f"id-of-{name}", partitions=numbers)
+
+
+def _group(stable: bool, given: dict[str, list[Partition]]) -> SimpleNamespace:
+    members = [
+        SimpleNamespace(
+            group_instance_id=instance,
+            member_id=instance,
+            assignment=SimpleNamespace(topic_partitions=[TopicPartition(*partition) for partition in partitions]),
+        )
+        for instance, partitions in given.items()
+    ]
+    state = ConsumerGroupState.STABLE if stable else ConsumerGroupState.PREPARING_REBALANCING
+    return SimpleNamespace(state=state, members=members)
 
 
 class _Metadata:
@@ -368,7 +388,12 @@ class SimulatedAdmin:
         for name in topics.topic_names:
             if name not in self._cluster.topics():
                 raise error(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{name} does not exist")
-        return {name: _Answer(_Described(f"id-of-{name}")) for name in topics.topic_names}
+        counts = self._cluster.topics()
+        return {name: _Answer(_topic(name, counts[name])) for name in topics.topic_names}
+
+    def describe_consumer_groups(self, names: list[str], *, request_timeout: float) -> dict[str, _Answer]:
+        self._cluster.tick()
+        return {name: _Answer(_group(*self._cluster.group(name).described())) for name in names}
 
 
 def _lane(partition: TopicPartition) -> Partition:

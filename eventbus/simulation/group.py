@@ -72,8 +72,6 @@ class Group:
         old.fenced = True
         member.generation = self.generation
         member.to_assign = [p for p in (*old.owned, *old.to_assign) if p not in old.to_revoke]
-        if old.to_revoke:
-            self.rebalance()
         return member
 
     def join_again(self, member: Member) -> Member:
@@ -81,6 +79,20 @@ class Group:
         again = self.join(member.instance, member.host, member.topics)
         again.owned = member.owned
         return again
+
+    def resubscribe(self, member: Member, topics: Iterable[str]) -> None:
+        """Take in that a member wants other topics."""
+        if member.topics != tuple(topics):
+            member.topics = tuple(topics)
+            self.rebalance()
+
+    def described(self) -> tuple[bool, dict[str, list[Partition]]]:
+        """Return whether the group is stable, and what it gave to which instance."""
+        stable = not self._rebalancing and not any(map(_keeps_waiting, self._members.values()))
+        return stable, {
+            member.instance or member.id: [*(p for p in member.owned if p not in member.to_revoke), *member.to_assign]
+            for member in self._members.values()
+        }
 
     def leave(self, member: Member) -> None:
         """Take a dynamic member away; a static one is expected back until its session expires."""
@@ -141,16 +153,21 @@ def _balanced(members: list[Member], topics: Mapping[str, int]) -> dict[Partitio
     share = dict.fromkeys(members, 0)
     target: dict[Partition, Member] = {}
     for partition in partitions:
-        owner = next((m for m in members if partition in m.owned and share[m] < most), None)
+        owner = next((m for m in members if partition in m.owned and wants(m, partition) and share[m] < most), None)
         if owner is not None:
             target[partition] = owner
             share[owner] += 1
     for partition in partitions:
         if partition not in target:
-            owner = min(members, key=lambda member: share[member])
+            owner = min((m for m in members if wants(m, partition)), key=lambda member: share[member])
             target[partition] = owner
             share[owner] += 1
     return {partition: target[partition] for partition in partitions}
+
+
+def wants(member: Member, partition: Partition) -> bool:
+    """Return whether the member subscribes to the partition's topic."""
+    return partition.topic in member.topics
 
 
 def _refused(code: int, why: str) -> KafkaException:

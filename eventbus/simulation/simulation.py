@@ -314,7 +314,7 @@ class Process:
             logger=_Logger("rdkafka"),
             clients=clients.clients(simulation.cluster, self.host),
         )
-        self._log = KafkaLog(connection, warn=lambda _what: None, at=self.host.reach)
+        self._log = KafkaLog(connection, warn=lambda _what: None, at=self.host.reach, clock=lambda: simulation.now)
         chance = simulation.chance
         world = World(
             self._log,
