@@ -48,6 +48,8 @@ class Fault(NamedTuple):
     nth: int
     detail: str = ""
     seconds: float = 0
+    brought: bool = False
+    """Another fault brings it with it: it is not one to leave out."""
 
     def __str__(self) -> str:
         parts = [self.kind, self.detail, f"at {self.where} #{self.nth}"]
@@ -81,6 +83,12 @@ def _haste(draw: random.Random) -> Fault:
     return Fault("haste", "assignment", 1, draw.choice(BETWEEN_OWNERS), draw.choice((0.2, 1, 5)))
 
 
+def _takeover(draw: random.Random) -> Fault:
+    """A worker stands still past its session; who takes over dies at `detail`; the first claims its own again."""
+    step = draw.choice(("after database commit", "before begin", "offsets sent"))
+    return Fault("takeover", *_somewhere(draw, STEPS), step, draw.choice((25, 40)))
+
+
 def _network(draw: random.Random) -> Fault:
     what = draw.choice(("the request is lost", "the answer is lost"))
     return Fault("network", *_somewhere(draw, REQUESTS), what)
@@ -112,6 +120,7 @@ KINDS = {
     "stall": _stall,
     "rebalance": _rebalance,
     "haste": _haste,
+    "takeover": _takeover,
     "network": _network,
     "late copy": _late_copy,
     "database": _database,

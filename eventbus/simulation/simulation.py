@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from eventbus.codec import Codec
@@ -37,8 +38,6 @@ AWAY = (Unavailable, LogUnavailable, LostRace)
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
-FOLLOWS = "stall after haste"
-"""A stall that another fault brings with it: it is not one to leave out."""
 FIRST_JUMP, LONGEST_JUMP = 0.05, 1.0
 """Seconds by which time goes on when nothing moves: twice as far each time."""
 
@@ -82,7 +81,7 @@ class Simulation:
         self._jump = FIRST_JUMP
         self._moved = True
         self._depth = 0
-        self._haste = False
+        self._hasty: set[str] = set()
         self._later: list[tuple[float, Callable[[], None]]] = []
         self.cluster = Cluster(lambda: self.now)
         self.cluster.marker_delay = self._marker_delay
@@ -90,7 +89,7 @@ class Simulation:
         self.services = [make(self) for make in setup.services]
         for service in self.services:
             self.cluster.create_topics([service.dead_letters()], 1)
-            self.cluster.group(service.name).hasty = self._hasty
+            self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(_memory(service)) for service in self.services}
         self.processes: list[Process] = []
         for service in self.services:
@@ -204,19 +203,30 @@ class Simulation:
         self.steps[where] += 1
         fault = self._planned.reached(where)
         if fault is not None:
-            if fault.kind != FOLLOWS:
-                self.happened.append(fault)
-            self.note(f"fault: {fault}")
-            self._moved = True
+            self._happens(fault)
         return fault
 
-    def _hasty(self) -> bool:
-        """Once it is hasty, the group stays so."""
-        if not self._haste and (fault := self.due("assignment")) is not None:
-            self._haste = True
-            stall = faults.Fault(FOLLOWS, fault.detail, 0, "but for its heartbeats", fault.seconds)
-            self._planned.soon(stall, self.chance.randint(1, 4))
-        return self._haste
+    def due_of(self, service: str, step: str) -> faults.Fault | None:
+        """Return the fault that another one has brought to this step of this service."""
+        fault = self._planned.reached(f"{step} of {service}")
+        if fault is not None:
+            self._happens(fault)
+        return fault
+
+    def _happens(self, fault: faults.Fault) -> None:
+        if not fault.brought:
+            self.happened.append(fault)
+        self.note(f"fault: {fault}")
+        self._moved = True
+
+    def _is_hasty(self, service: str) -> bool:
+        """Once it is hasty, a group stays so."""
+        if service not in self._hasty and (fault := self.due("assignment")) is not None:
+            self._hasty.add(service)
+            where, how = f"{fault.detail} of {service}", "but for its heartbeats"
+            stall = faults.Fault("stall", where, 0, how, fault.seconds, brought=True)
+            self._planned.soon(stall, self.chance.randint(1, 3))
+        return service in self._hasty
 
     def _marker_delay(self) -> float:
         return self.chance.choice((0, 0, 0.002, 0.02))
@@ -227,7 +237,12 @@ class Simulation:
             process.die()
             self._restart_later(process, fault.seconds)
             raise Crashed
-        if fault.kind in ("stall", FOLLOWS) and fault.detail == "but for its heartbeats":
+        if fault.kind == "takeover":
+            self._take_over(process, fault)
+        elif fault.kind == "recovery":
+            crash = faults.Fault("crash", f"{fault.detail} of {process.service.name}", 0, seconds=60, brought=True)
+            self._planned.soon(crash, self.chance.randint(1, 2))
+        elif fault.kind == "stall" and fault.detail == "but for its heartbeats":
             self.live_on(fault.seconds)
             self.note(f"{process} goes on")
         elif fault.kind == "stall":
@@ -239,6 +254,13 @@ class Simulation:
             )
         else:
             self._stop_one()
+
+    def _take_over(self, process: Process, fault: faults.Fault) -> None:
+        service = process.service.name
+        self._hasty.add(service)
+        recovery = faults.Fault("recovery", f"recovered of {service}", 0, fault.detail, brought=True)
+        self._planned.soon(recovery, 1)
+        self.stand_still(process, fault.seconds)
 
     def stand_still(self, process: Process, seconds: float) -> None:
         """Stop a process in the middle of a step, and let the others go on meanwhile."""
@@ -381,7 +403,8 @@ class _ProcessHost(Place):
         simulation, process = self._simulation, self._process
         if process.dead:
             raise Crashed
-        if (fault := simulation.due(step)) is not None:
+        fault = simulation.due(step) or simulation.due_of(process.service.name, step)
+        if fault is not None:
             simulation.note(f"{process} at: {step}")
             simulation.suffer(process, fault)
         if process.dead:
