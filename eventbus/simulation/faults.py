@@ -103,7 +103,8 @@ def _late_copy(draw: random.Random) -> Fault:
 def _database(draw: random.Random) -> Fault:
     what = draw.choice(("it is refused before anything happened", "it fails and is rolled back"))
     what = draw.choice((what, "it happens, and the answer is lost"))
-    return Fault("database", *_somewhere(draw, DATABASE), what)
+    where = draw.choice(("transaction", "transaction", "transaction", "snapshot"))
+    return Fault("database", where, draw.randint(1, DATABASE[where]), what)
 
 
 def _provider(draw: random.Random) -> Fault:

@@ -58,7 +58,7 @@ def hunt(mutant: Mutant, seeds: int, jobs: int) -> Result:
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seeds", type=click.IntRange(1), default=3_000, help="A bug that lives so long was not found.")
+@click.option("--seeds", type=click.IntRange(1), default=10_000, help="A bug that lives so long was not found.")
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1)
 @click.option("--only", default="", help="Only bugs with this in their names.")
 def main(seeds: int, jobs: int, only: str) -> None:
