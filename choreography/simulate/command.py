@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import multiprocessing
 import os
@@ -117,9 +118,14 @@ def _runs(case: Case, seeds: range, jobs: int) -> Iterator[_Told]:
     if jobs == 1:
         yield from map(one, seeds)
         return
-    ignoring = (signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which ends its children
-    with multiprocessing.get_context("spawn").Pool(jobs, signal.signal, ignoring) as pool:
+    with multiprocessing.get_context("spawn").Pool(jobs, _prepare) as pool:
         yield from pool.imap(one, seeds, chunksize=AT_ONCE)
+
+
+def _prepare() -> None:
+    """Leave Ctrl-C to the parent, which ends its children; look for cycles rarely."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    gc.set_threshold(200_000, 20, 100)
 
 
 def _told(case: Case, seed: int) -> _Told:

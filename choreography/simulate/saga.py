@@ -78,7 +78,7 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     try:
         saga.open(simulation)
         simulation.run()
-        if draw.random() < 0.5:  # noqa: PLR2004 - every other time
+        if draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
             simulation.restart_all()
             simulation.run()
     except Stuck as stuck:

@@ -38,7 +38,7 @@ AWAY = (Unavailable, LogUnavailable, LostRace)
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
-FIRST_JUMP, LONGEST_JUMP = 0.05, 1.0
+FIRST_JUMP, LONGEST_JUMP = 0.05, 3.0
 """Seconds by which time goes on when nothing moves: twice as far each time."""
 
 
