@@ -6,6 +6,9 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+from eventbus.simulation import clients
+from eventbus.simulation.surroundings import Trouble
+
 _ABOUT_SO_OFTEN = {
     260: ("polled", "before snapshot"),
     48: ("accepted",),
@@ -29,6 +32,7 @@ STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in ste
 With each, about how often a run of three orders and two workers a service comes by (measured).
 """
 REQUESTS = {"InitProducerId": 8, "Produce": 9, "TxnOffsetCommit": 27, "EndTxn": 27, "OffsetFetch": 15}
+ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
 DATABASE = {"transaction": 36, "snapshot": 260}
 BETWEEN_OWNERS = (
     *("recovering", "asking for cursors", "before snapshot", "before transaction", "claimed", "before seek"),
@@ -67,12 +71,12 @@ def _crash(draw: random.Random) -> Fault:
 
 def _stall(draw: random.Random) -> Fault:
     """The process stands still: all of it, or all but the client's own threads, which go on sending heartbeats."""
-    detail = draw.choice(("all of it", "but for its heartbeats"))
+    detail = draw.choice(("all of it", ITS_HEARTBEATS_GO_ON))
     return Fault("stall", *_somewhere(draw, STEPS), detail, draw.choice((0.5, 5, 11, 25)))
 
 
 def _rebalance(draw: random.Random) -> Fault:
-    return Fault("rebalance", *_somewhere(draw, STEPS), draw.choice(("add a worker", "stop a worker")))
+    return Fault("rebalance", *_somewhere(draw, STEPS), draw.choice((ADD_A_WORKER, "stop a worker")))
 
 
 def _haste(draw: random.Random) -> Fault:
@@ -90,8 +94,8 @@ def _takeover(draw: random.Random) -> Fault:
 
 
 def _network(draw: random.Random) -> Fault:
-    what = draw.choice(("the request is lost", "the answer is lost"))
-    return Fault("network", *_somewhere(draw, REQUESTS), what)
+    what = draw.choice((clients.Fault.LOSE_REQUEST, clients.Fault.LOSE_ANSWER))
+    return Fault("network", *_somewhere(draw, REQUESTS), what.value)
 
 
 def _late_copy(draw: random.Random) -> Fault:
@@ -101,15 +105,15 @@ def _late_copy(draw: random.Random) -> Fault:
 
 
 def _database(draw: random.Random) -> Fault:
-    what = draw.choice(("it is refused before anything happened", "it fails and is rolled back"))
-    what = draw.choice((what, "it happens, and the answer is lost"))
+    what = draw.choice((Trouble.REFUSED, Trouble.UNDONE))
+    what = draw.choice((what, Trouble.UNKNOWN))
     where = draw.choice(("transaction", "transaction", "transaction", "snapshot"))
-    return Fault("database", where, draw.randint(1, DATABASE[where]), what)
+    return Fault("database", where, draw.randint(1, DATABASE[where]), what.value)
 
 
 def _provider(draw: random.Random) -> Fault:
-    what = draw.choice(("it is refused before anything happened", "it happens, and the answer is lost"))
-    return Fault("provider", "call", draw.randint(1, 4), what)
+    what = draw.choice((Trouble.REFUSED, Trouble.UNKNOWN))
+    return Fault("provider", "call", draw.randint(1, 4), what.value)
 
 
 def _slow_provider(draw: random.Random) -> Fault:
@@ -138,7 +142,7 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
     drawn = [KINDS[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
     if any(fault.kind == "haste" for fault in drawn):
         # Nothing is given away unless somebody comes while there is work.
-        drawn.append(Fault("rebalance", "polled", draw.randint(10, 120), "add a worker"))
+        drawn.append(Fault("rebalance", "polled", draw.randint(10, 120), ADD_A_WORKER))
     return tuple(drawn)
 
 

@@ -66,7 +66,7 @@ class Setup:
 
 
 class Simulation:
-    """One run. `do` acts for the outside (place an order); `run` turns everything until nothing moves any more."""
+    """One run. `after` acts for the outside (place an order); `run` turns everything until nothing moves any more."""
 
     def __init__(self, setup: Setup, seed: object, plan: Iterable[faults.Fault] = (), *, tracing: bool = False) -> None:
         self.setup, self.now = setup, 1_000.0
@@ -107,15 +107,14 @@ class Simulation:
 
     def publish(self, event: Event) -> None:
         """Write an event to its topic, as a producer without a transaction does."""
-        codec = Codec(registry_at(None, [type(event)]), [type(event)])
         key = event.key.encode()
         self.note(f"from outside: {event}")
-        record = Written(event.topic, key, codec.encode(event), [])
+        record = Written(event.topic, key, _codec(type(event)).encode(event), [])
         self.cluster.append(self.cluster.partition_of(event.topic, key), record)
 
     def published(self, kind: type[E]) -> list[E]:
         """Return the events of a kind that a read_committed reader sees, partition by partition."""
-        codec = Codec(registry_at(None, [kind]), [kind])
+        codec = _codec(kind)
         partitions = [Partition(kind.topic, number) for number in range(self.cluster.topics()[kind.topic])]
         found = [self.cluster.read(partition, 0, self.cluster.end(partition))[0] for partition in partitions]
         events = [codec.decode(kind.topic, entry.key, entry.value) for records in found for _, entry in records]
@@ -147,7 +146,7 @@ class Simulation:
     # One step after another.
 
     def _step(self) -> None:
-        """Let one process turn, and some time pass."""
+        """Let some time pass, and every process turn that can, in a drawn order."""
         self.turns += 1
         if self.turns > MOST_TURNS:
             raise Stuck(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
@@ -201,29 +200,26 @@ class Simulation:
     def due(self, where: str) -> faults.Fault | None:
         """Return the fault that happens now."""
         self.steps[where] += 1
-        fault = self._planned.reached(where)
-        if fault is not None:
-            self._happens(fault)
-        return fault
+        return self._reached(where)
 
     def due_of(self, service: str, step: str) -> faults.Fault | None:
-        """Return the fault that another one has brought to this step of this service."""
-        fault = self._planned.reached(f"{step} of {service}")
-        if fault is not None:
-            self._happens(fault)
-        return fault
+        """Return the fault that another one has brought to this step of this service: only a hasty group has any."""
+        return self._reached(f"{step} of {service}") if service in self._hasty else None
 
-    def _happens(self, fault: faults.Fault) -> None:
-        if not fault.brought:
-            self.happened.append(fault)
-        self.note(f"fault: {fault}")
-        self._moved = True
+    def _reached(self, where: str) -> faults.Fault | None:
+        fault = self._planned.reached(where)
+        if fault is not None:
+            if not fault.brought:
+                self.happened.append(fault)
+            self.note(f"fault: {fault}")
+            self._moved = True
+        return fault
 
     def _is_hasty(self, service: str) -> bool:
         """Once it is hasty, a group stays so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
             self._hasty.add(service)
-            where, how = f"{fault.detail} of {service}", "but for its heartbeats"
+            where, how = f"{fault.detail} of {service}", faults.ITS_HEARTBEATS_GO_ON
             stall = faults.Fault("stall", where, 0, how, fault.seconds, brought=True)
             self._planned.soon(stall, self.chance.randint(1, 3))
         return service in self._hasty
@@ -242,12 +238,12 @@ class Simulation:
         elif fault.kind == "recovery":
             crash = faults.Fault("crash", f"{fault.detail} of {process.service.name}", 0, seconds=60, brought=True)
             self._planned.soon(crash, self.chance.randint(1, 2))
-        elif fault.kind == "stall" and fault.detail == "but for its heartbeats":
+        elif fault.kind == "stall" and fault.detail == faults.ITS_HEARTBEATS_GO_ON:
             self.live_on(fault.seconds)
             self.note(f"{process} goes on")
         elif fault.kind == "stall":
             self.stand_still(process, fault.seconds)
-        elif fault.detail == "add a worker":
+        elif fault.detail == faults.ADD_A_WORKER:
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
                 process.service, next(name for number in itertools.count(1) if (name := str(number)) not in names)
@@ -264,16 +260,12 @@ class Simulation:
 
     def stand_still(self, process: Process, seconds: float) -> None:
         """Stop a process in the middle of a step, and let the others go on meanwhile."""
-        until = self.now + seconds
         if self._depth >= DEEPEST:
             return
-        self._depth += 1
         process.host.silent_since = self.now
         try:
-            while self.now < until:
-                self._step()
+            self.live_on(seconds)
         finally:
-            self._depth -= 1
             process.host.silent_since = None
         self.note(f"{process} wakes")
         self._moved = True
@@ -285,9 +277,11 @@ class Simulation:
             self.now = until
             return
         self._depth += 1
-        while self.now < until:
-            self._step()
-        self._depth -= 1
+        try:
+            while self.now < until:
+                self._step()
+        finally:
+            self._depth -= 1
 
     def leave(self, call: Call) -> None:
         """Let a remote call of a process that died arrive, or not."""
@@ -309,7 +303,7 @@ class Simulation:
 
     def _stop_one(self) -> None:
         """Stop a worker as SIGTERM does; it comes back if it was the last of its service."""
-        able = [process for process in self.processes if process.able and not process.turning]
+        able = [process for process in self.processes if process.able]
         if not able:
             return
         process = self.chance.choice(able)
@@ -342,7 +336,7 @@ class Process:
             self._log,
             SimulatedDatabase(simulation.databases[service.name], self.host),
             SimulatedCalls(self.host, chance, simulation.leave),
-            _codec(type(service)),
+            _codec(*service.events()),
             lambda: simulation.now,
             chance.random,
             _Told(simulation, self),
@@ -474,13 +468,13 @@ class _Logger(logging.Logger):
         return _Logger(f"{self.name}.{suffix}")
 
 
-_CODECS: dict[type[Service[Any]], Codec] = {}
+_CODECS: dict[tuple[type[Event], ...], Codec] = {}
 
 
-def _codec(service: type[Service[Any]]) -> Codec:
-    if service not in _CODECS:
-        _CODECS[service] = Codec(registry_at(None, service.events()), service.events())
-    return _CODECS[service]
+def _codec(*events: type[Event]) -> Codec:
+    if events not in _CODECS:
+        _CODECS[events] = Codec(registry_at(None, events), events)
+    return _CODECS[events]
 
 
 def _memory(service: Service[Any]) -> Any:

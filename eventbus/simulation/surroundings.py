@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from eventbus.database import Database, Transaction, Unavailable
-from eventbus.remote import UNKNOWN_OUTCOME, Call, Pending
+from eventbus.remote import Call, Pending
 from eventbus.service import TryAgain
 from eventbus.simulation.clients import Host
 
@@ -120,8 +120,6 @@ class SimulatedCalls:
             return TryAgain("simulated: the provider is away")
         try:
             answer = call()
-        except UNKNOWN_OUTCOME as error:
-            return error
         except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
             return error
         return TryAgain("simulated: the answer was lost") if trouble is Trouble.UNKNOWN else answer

@@ -18,6 +18,7 @@ from choreography.check.flow import Flow
 from choreography.check.laws import judge
 from choreography.check.rules import Rules
 from choreography.check.stores import Stores
+from choreography.cluster import offsets_of
 from eventbus.database import connect
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
@@ -129,8 +130,7 @@ class Ground:
             if name.startswith(("order.", "payment.", "inventory."))
             for number in topic.partitions
         }
-        answers = self._client.list_offsets(asked)
-        return {(where.topic, where.partition): answer.result().offset for where, answer in answers.items()}
+        return offsets_of(self._client.list_offsets(asked))
 
 
 def waited(so: Callable[[], object], seconds: float) -> bool:

@@ -20,32 +20,26 @@ def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(
     broker: Broker, proxy: Proxy, tmp_path: object
 ) -> None:
     """Slow answers to ListOffsets: a consumer that was assigned a logical offset would go there after the seek."""
-    playground = playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db")
-    for _ in range(20):  # batches of their own: one fetch takes only the first of each partition
-        playground.send(range(20))
-    worker = playground.worker(bootstrap=proxy.bootstrap_servers, fetch_message_max_bytes="100")
-    proxy.next(Api.LIST_OFFSETS, Fault(delay=1.5), times=4)
-    try:
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        for _ in range(20):  # batches of their own: one fetch takes only the first of each partition
+            playground.send(range(20))
+        worker = playground.worker(bootstrap=proxy.bootstrap_servers, fetch_message_max_bytes="100")
+        proxy.next(Api.LIST_OFFSETS, Fault(delay=1.5), times=4)
         playground.turn_until(lambda: worker.ready() == 4)
         playground.settle(400)
         playground.assert_exactly_once(400)
-    finally:
-        playground.close()
 
 
 @pytest.mark.parametrize("fault", [LOSE_REQUEST, LOSE_RESPONSE], ids=["request lost", "response lost"])
 def test_a_lost_answer_about_offsets_is_no_answer(broker: Broker, proxy: Proxy, tmp_path: object, fault: Fault) -> None:
     """librdkafka reports the offset -1001 then, and no error: that is neither a log's end nor a place to read from."""
-    playground = playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db")
-    playground.send(range(100))
-    proxy.next(Api.LIST_OFFSETS, fault, times=8)
-    worker = playground.worker(bootstrap=proxy.bootstrap_servers, reconnect_backoff_max_ms="200")
-    try:
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        playground.send(range(100))
+        proxy.next(Api.LIST_OFFSETS, fault, times=8)
+        worker = playground.worker(bootstrap=proxy.bootstrap_servers, reconnect_backoff_max_ms="200")
         playground.turn_until(lambda: worker.ready() == 4)
         playground.settle(100)
         playground.assert_exactly_once(100)
-    finally:
-        playground.close()
 
 
 def test_the_bounds_of_a_partition_are_never_guessed(broker: Broker, proxy: Proxy, make_topics: MakeTopics) -> None:
