@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from eventbus.log import Headers, Output
 
@@ -67,9 +67,11 @@ class Admin:
             "auto.offset.reset": "error",
             "isolation.level": "read_committed" if committed else "read_uncommitted",
         }
+        places = [TopicPartition(topic, number) for number in self._numbers(topic)]
+        self._until(lambda: self._led(places), f"{topic} has partitions without a leader")
         consumer = Consumer(config)
         try:
-            return [record for number in self._numbers(topic) for record in _partition(consumer, topic, number)]
+            return [record for place in places for record in _partition(consumer, topic, place.partition)]
         finally:
             consumer.close()
 
@@ -96,6 +98,12 @@ class Admin:
 
     def _numbers(self, topic: str) -> list[int]:
         return sorted(self._client.list_topics(topic, timeout=10).topics[topic].partitions)
+
+    def _led(self, places: list[TopicPartition]) -> bool:
+        """Return whether the leaders answer: who asks right after a creation may hear NOT_LEADER_FOR_PARTITION."""
+        earliest: Any = OffsetSpec.earliest()
+        answers = self._client.list_offsets(dict.fromkeys(places, earliest), request_timeout=10)
+        return not any(answer.exception() for answer in answers.values())
 
     def _deleted(self, groups: set[str]) -> bool:
         for deleted in self._client.delete_consumer_groups(list(groups)).values():
