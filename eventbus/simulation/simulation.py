@@ -35,6 +35,8 @@ from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, Simu
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
+SLEEPS = 0.7
+"""How often a process that had nothing to do in its last turn goes on waiting, as one does inside its poll."""
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
@@ -161,10 +163,15 @@ class Simulation:
             self.now += self.chance.random() * 0.01
         self._moved = False
         self.chance.shuffle(able)
+        moved = False
         for process in able:
-            if process.able:
+            if process.able and not (process.idle and self.chance.random() < SLEEPS):
+                self._moved = False
                 process.turn()
-        if self._moved:
+                process.idle = not self._moved
+                moved = moved or self._moved
+        self._moved = moved
+        if moved:
             self._jump = FIRST_JUMP
 
     def _quiet(self) -> bool:
@@ -320,7 +327,7 @@ class Process:
 
     def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
         self.service, self.instance = service, instance
-        self.turning = self.dead = False
+        self.turning = self.dead = self.idle = False
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
         connection = Connection(
