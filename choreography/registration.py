@@ -11,7 +11,8 @@ from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, Sc
 
 from choreography.compatibility import breaks
 from choreography.released import Problem, Version
-from eventbus.registry import UnknownSchema, asking
+from eventbus.confluent_registry import asking
+from eventbus.registry import UnknownSchema
 
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
 INCOMPATIBLE = 409

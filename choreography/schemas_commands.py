@@ -9,7 +9,7 @@ import click
 from choreography.registration import check_registered, register
 from choreography.released import check, released
 from eventbus import cli
-from eventbus.registry import registry_client
+from eventbus.confluent_registry import registry_client
 from schemas import IDS
 
 FOLDER = IDS.parent
