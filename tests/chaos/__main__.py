@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 from choreography.chaos.command import chaos_command
+from choreography.quiet import stoppable
 from tests.support import brokers, postgres
 from tests.support.kafka_node import NoBroker
 
 
 def main(arguments: list[str]) -> None:
     """Start what is needed, run the command with these arguments, remove everything."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         broker = brokers.own_kind()()
         servers = [postgres.server()] if "postgresql" in arguments else []
@@ -34,4 +33,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    with stoppable():
+        main(sys.argv[1:])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from choreography.quiet import stoppable
 from eventbus.failpoints import STEPS
 from tests.bench.report import surroundings
 from tests.crash_matrix import report
@@ -89,4 +90,5 @@ def _said(outcome: Outcome) -> str:
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m tests.crash_matrix")
+    with stoppable():
+        main(prog_name="python -m tests.crash_matrix")
