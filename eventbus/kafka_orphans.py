@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from confluent_kafka import ConsumerGroupState, KafkaException, TopicCollection
@@ -11,8 +12,16 @@ from eventbus.log import Partition
 
 EVERY_SECONDS = 3.0
 """How often the group is looked at. What is nobody's twice in a row is an orphan."""
+ANSWER_SECONDS = 320.0
+"""How long an answer may take: longer than any socket.timeout.ms (300 s at most). librdkafka 2.16 ends the process (an
+assertion; confluentinc/librdkafka#4605, #5397) when a request to a group's coordinator times out before the request to
+its broker does: measured, 6 of 6 admin clients with 3 s, on a broker that stood still now and then.
+"""
 PATIENCE_SECONDS = 60.0
 """So long what was done about it may take: partitions that were added to a topic are everybody's news only later."""
+
+Answers = dict[str, Any]
+"""Futures by name."""
 
 
 class Orphans:
@@ -26,35 +35,43 @@ class Orphans:
     def __init__(self, group: str, instance: str, clock: Callable[[], float]) -> None:
         self._group, self._instance, self._clock = group, f"{group}.{instance}", clock
         self._asked_at = clock()
-        self._asked: tuple[Any, dict[str, Any]] | None = None
+        self._admin: Any = None
+        self._topics: Answers = {}
+        self._group_is: Answers = {}
         self._before: set[Partition] = set()
 
     def found(self, topics: Sequence[str], admin: Callable[[], Any]) -> set[Partition]:
         """Return the orphans among the partitions of these topics, if it is this member's turn to see to them."""
-        if self._asked is None:
+        if not self._topics:
             if self._clock() - self._asked_at >= EVERY_SECONDS:
                 self._ask(topics, admin())
-            return set()
-        group, described = self._asked
-        if not all(answer.done() for answer in (group, *described.values())):
-            return set()
-        self._asked = None
+        elif all(answer.done() for answer in (*self._topics.values(), *self._group_is.values())):
+            return self._heard()
+        return set()
+
+    def _ask(self, topics: Sequence[str], admin: Any) -> None:
+        """The topics first: the coordinator is asked only while brokers answer (ANSWER_SECONDS says why)."""
+        self._asked_at, self._admin = self._clock(), admin  # kept: no answer comes from a client that is gone
+        with suppress(KafkaException):
+            self._topics = admin.describe_topics(TopicCollection(list(topics)), request_timeout=EVERY_SECONDS)
+
+    def _heard(self) -> set[Partition]:
         try:
-            nobodys = self._nobodys(group.result(), {name: answer.result() for name, answer in described.items()})
+            described = {name: answer.result() for name, answer in self._topics.items()}
+            if not self._group_is:
+                self._group_is = self._admin.describe_consumer_groups([self._group], request_timeout=ANSWER_SECONDS)
+                return set()
+            nobodys = self._nobodys(self._group_is[self._group].result(), described)
         except KafkaException:
             nobodys = set()
+        self._forget()
         orphans, self._before = nobodys & self._before, nobodys
         if orphans:
             self._asked_at, self._before = self._clock() + PATIENCE_SECONDS, set()
         return orphans
 
-    def _ask(self, topics: Sequence[str], admin: Any) -> None:
-        self._asked_at = self._clock()
-        try:
-            group = admin.describe_consumer_groups([self._group], request_timeout=EVERY_SECONDS)[self._group]
-            self._asked = group, admin.describe_topics(TopicCollection(list(topics)), request_timeout=EVERY_SECONDS)
-        except KafkaException:
-            self._asked = None
+    def _forget(self) -> None:
+        self._topics, self._group_is = {}, {}
 
     def _nobodys(self, group: Any, described: dict[str, Any]) -> set[Partition]:
         """The first of the members sees to it, so that they do not all at once."""

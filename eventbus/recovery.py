@@ -42,6 +42,7 @@ def recover(
     wanted = sorted(partitions)
     actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
+    at("claiming")
     epochs = _claim(database, wanted, actual)
     at("claimed")
     cursors = log.committed(wanted)

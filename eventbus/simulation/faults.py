@@ -10,10 +10,10 @@ from eventbus.simulation import clients
 from eventbus.simulation.surroundings import Trouble
 
 _ABOUT_SO_OFTEN = {
-    260: ("polled", "before snapshot"),
-    48: ("accepted",),
-    36: ("before transaction",),
-    27: (
+    145: ("polled", "before snapshot"),
+    45: ("accepted",),
+    33: ("before transaction",),
+    24: (
         *("before begin", "begun", "produced", "during offsets", "offsets sent"),
         *("before commit", "during commit", "ending", "ended", "committed", "published"),
     ),
@@ -21,7 +21,7 @@ _ABOUT_SO_OFTEN = {
         *("before seek", "asking for cursors", "taken", "remote done", "compared", "before save", "after save"),
         *("before database commit", "during database commit", "after database commit"),
     ),
-    8: ("assigned", "recovering", "claimed", "recovered", "tidying", "tidied"),
+    8: ("assigned", "recovering", "claiming", "claimed", "recovered", "tidying", "tidied"),
     4: ("before remote", "remote under way", "calling", "called"),
     2: ("revoked", "revoked and published"),
     1: ("closing", "closing and published", "leaving", "left"),
@@ -31,12 +31,13 @@ STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in ste
 
 With each, about how often a run of three orders and two workers a service comes by (measured).
 """
-REQUESTS = {"InitProducerId": 8, "Produce": 9, "TxnOffsetCommit": 27, "EndTxn": 27, "OffsetFetch": 15}
+REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
-DATABASE = {"transaction": 36, "snapshot": 260}
+DATABASE = {"transaction": 33, "snapshot": 145}
 BETWEEN_OWNERS = (
-    *("recovering", "asking for cursors", "before snapshot", "before transaction", "claimed", "before seek"),
-    *("after database commit", "begun", "produced", "offsets sent", "before commit", "ending", "revoked", "polled"),
+    *("recovering", "asking for cursors", "before snapshot", "before transaction", "claiming", "claimed"),
+    *("before seek", "after database commit", "begun", "produced", "offsets sent", "before commit", "ending"),
+    *("revoked", "polled"),
 )
 """Where it matters most that somebody else goes on meanwhile."""
 
@@ -142,7 +143,7 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
     drawn = [KINDS[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
     if any(fault.kind == "haste" for fault in drawn):
         # Nothing is given away unless somebody comes while there is work.
-        drawn.append(Fault("rebalance", "polled", draw.randint(10, 120), ADD_A_WORKER))
+        drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))
     return tuple(drawn)
 
 

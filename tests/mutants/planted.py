@@ -63,8 +63,9 @@ MUTANTS = (
         "read the cursors before the epoch is raised",
         "eventbus/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
-        '    epochs = _claim(database, wanted, actual)\n    at("claimed")\n    cursors = log.committed(wanted)\n',
-        "    cursors = log.committed(wanted)\n    epochs = _claim(database, wanted, actual)\n",
+        '    at("claiming")\n    epochs = _claim(database, wanted, actual)\n'
+        '    at("claimed")\n    cursors = log.committed(wanted)\n',
+        '    cursors = log.committed(wanted)\n    at("claiming")\n    epochs = _claim(database, wanted, actual)\n',
     ),
     Mutant(
         "never look at the checkpoint when idle",
