@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from eventbus.event import Event
 
@@ -57,6 +57,10 @@ class Reaction:
     remote_knows: bool
     """The remote function takes a working set, read without locks, as its second argument."""
     publishes: tuple[type[Event], ...]
+    compensates: tuple[type[Event], ...] = ()
+    awaits: tuple[type[Event], ...] = ()
+    read_only: bool = False
+    repeats: bool = False
 
     @property
     def name(self) -> str:
@@ -69,17 +73,42 @@ class Reaction:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
 
-def reacts_to(event: type[Event], *, remote: Callable[..., Any] | None = None) -> Callable[[F], F]:
+class _Mark(NamedTuple):
+    """What `@reacts_to` was given."""
+
+    event: type[Event]
+    remote: Callable[..., Any] | None
+    compensates: tuple[type[Event], ...]
+    awaits: tuple[type[Event], ...]
+    read_only: bool
+    repeats: bool
+
+
+def reacts_to(  # noqa: PLR0913 - a declaration, everything by its name
+    event: type[Event],
+    *,
+    remote: Callable[..., Any] | None = None,
+    compensates: Sequence[type[Event]] = (),
+    awaits: Sequence[type[Event]] = (),
+    read_only: bool = False,
+    repeats: bool = False,
+) -> Callable[[F], F]:
     """Declare that a method handles `event`.
 
     The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
     given: `remote(self, event)`, or `remote(self, event, work)` with what the repository knows, runs before the
     transaction, many at once, and must be idempotent. The return annotation names every event that may be published.
+
+    What no type can say is said here, for `saga flow` and `saga verify`; it changes nothing about what is done:
+    `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events without which it
+    decides nothing yet; `read_only`, it changes nothing that would ever have to be undone; `repeats`, it is meant to
+    close a cycle.
     """
+    said = _Mark(event, remote, tuple(compensates), tuple(awaits), read_only, repeats)
 
     def mark(method: F) -> F:
         marks = getattr(method, "_reacts_to", ())
-        method._reacts_to = (*marks, (event, remote))  # type: ignore[attr-defined]  # noqa: SLF001
+        method._reacts_to = (*marks, said)  # type: ignore[attr-defined]  # noqa: SLF001
         return method
 
     return mark
@@ -92,6 +121,12 @@ class Service(Generic[W]):
     """The consumer group, the event source, the start of the dead-letter topic's name."""
     initiates: ClassVar[tuple[type[Event], ...]] = ()
     """Events that it publishes without a cause in the log (they start a saga)."""
+    completes: ClassVar[tuple[type[Event], ...]] = ()
+    """Its events that are final: the saga has ended well."""
+    aborts: ClassVar[tuple[type[Event], ...]] = ()
+    """Its events that are final: the saga has ended without its purpose, and everybody undoes their part."""
+    owns: ClassVar[tuple[type[Event], ...]] = ()
+    """Its events that are not named after it, as payment.charged is after payment-service."""
     reactions: ClassVar[dict[type[Event], Reaction]]
 
     repository: Repository[W]
@@ -100,12 +135,20 @@ class Service(Generic[W]):
         super().__init_subclass__()
         own: dict[type[Event], Reaction] = {}
         for method in vars(cls).values():
-            for event, remote in getattr(method, "_reacts_to", ()):
-                if event in own:
-                    raise TypeError(f"{cls.__name__} reacts to {event.topic} twice")
-                knows = remote is not None and len(inspect.signature(remote).parameters) > 2  # noqa: PLR2004
-                own[event] = Reaction(event, method, remote, knows, _returned_events(method))
+            for said in getattr(method, "_reacts_to", ()):
+                if said.event in own:
+                    raise TypeError(f"{cls.__name__} reacts to {said.event.topic} twice")
+                own[said.event] = _reaction(method, said)
         cls.reactions = {**getattr(cls, "reactions", {}), **own}
+
+    @classmethod
+    def specimens(cls, key: str) -> Mapping[str, tuple[Self, W]]:
+        """Return an example of every state that `key` can be in: a service, and a working set in which it is in it.
+
+        `saga verify` tries every handler in every one of them; the states are what the names say. Nothing is run.
+        """
+        del key
+        return {}
 
     @classmethod
     def topics(cls) -> list[str]:
@@ -127,6 +170,22 @@ class Service(Generic[W]):
     def dead_letters(cls) -> str:
         """The topic for records that can never be handled."""
         return f"{cls.name}.dead-letters"
+
+
+def _reaction(method: Callable[..., Any], said: _Mark) -> Reaction:
+    knows = said.remote is not None and len(inspect.signature(said.remote).parameters) > 2  # noqa: PLR2004
+    publishes = _returned_events(method)
+    return Reaction(
+        said.event,
+        method,
+        said.remote,
+        knows,
+        publishes,
+        said.compensates,
+        said.awaits,
+        said.read_only,
+        said.repeats,
+    )
 
 
 def _returned_events(method: Callable[..., Any]) -> tuple[type[Event], ...]:

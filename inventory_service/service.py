@@ -26,7 +26,7 @@ class InventoryService(Service[Warehouse]):
     def __init__(self) -> None:
         self.repository = InventoryRepository()
 
-    @reacts_to(OrderCreated)
+    @reacts_to(OrderCreated, awaits=[PaymentCharged])
     def remember_items(
         self, order: OrderCreated, warehouse: Warehouse
     ) -> InventoryReserved | InventoryReservationFailed | None:
@@ -36,7 +36,7 @@ class InventoryService(Service[Warehouse]):
             warehouse, order.order_id, lambda known, shelf: hear_items(known, order.order_id, items, shelf)
         )
 
-    @reacts_to(PaymentCharged)
+    @reacts_to(PaymentCharged, awaits=[OrderCreated])
     def reserve_inventory(
         self, charged: PaymentCharged, warehouse: Warehouse
     ) -> InventoryReserved | InventoryReservationFailed | None:
@@ -44,7 +44,7 @@ class InventoryService(Service[Warehouse]):
         order_id = charged.order_id
         return self._change(warehouse, order_id, lambda known, shelf: hear_payment(known, order_id, shelf))
 
-    @reacts_to(OrderCancelled)
+    @reacts_to(OrderCancelled, compensates=[InventoryReserved])
     def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> None:
         """Release what is set aside for the order; set nothing aside for it later."""
         order_id = cancelled.order_id

@@ -47,6 +47,8 @@ class OrderService(Service[Orders]):
 
     name = "order-service"
     initiates = (OrderCreated,)
+    completes = (OrderConfirmed,)
+    aborts = (OrderCancelled,)
 
     def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
         """`now` tells the time in ms since 1970 UTC; `new_id` gives order ids that sort by time (UUIDv7)."""
@@ -108,12 +110,12 @@ class OrderService(Service[Orders]):
         changed = self._change(orders, reserved.order_id, lambda order: confirm(order, self._now()))
         return OrderConfirmed(reserved.order_id) if changed else None
 
-    @reacts_to(PaymentFailed)
+    @reacts_to(PaymentFailed, compensates=[OrderCreated])
     def cancel_unpaid_order(self, failed: PaymentFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: the charge was refused."""
         return self._cancel(orders, failed.order_id, failed.error)
 
-    @reacts_to(InventoryReservationFailed)
+    @reacts_to(InventoryReservationFailed, compensates=[OrderCreated])
     def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: an item is missing."""
         return self._cancel(orders, failed.order_id, failed.error)

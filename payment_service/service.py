@@ -59,7 +59,7 @@ class PaymentService(Service[Payments]):
         payments.put(order.order_id, payment)
         return _news(payment) if payment is not known else None
 
-    @reacts_to(OrderCancelled, remote=request_refund)
+    @reacts_to(OrderCancelled, remote=request_refund, compensates=[PaymentCharged])
     def refund_payment(self, cancelled: OrderCancelled, answer: Answer, payments: Payments) -> PaymentRefunded | None:
         """Give back what was charged; if nothing was, see to it that nothing will be."""
         known = payments.get(cancelled.order_id)

@@ -20,12 +20,12 @@ from choreography.chaos.report import Outcome
 from choreography.chaos.timeline import Fault
 from choreography.check.command import SERVICES, Sources
 from choreography.check.facts import Facts
-from choreography.check.flow import Flow
 from choreography.check.laws import Verdict, judge
 from choreography.check.rules import Rules
 from choreography.check.stores import Stores
 from choreography.demo.plan import DECLINE_ABOVE, Plan
 from choreography.demo.workers import MODULES
+from choreography.flow.model import Flow
 from order_service.repository import all_orders
 
 STEP_SECONDS = 0.2

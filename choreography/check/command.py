@@ -10,7 +10,6 @@ from typing import Any, TypeVar, cast
 import click
 
 from choreography.check.facts import Facts
-from choreography.check.flow import Flow
 from choreography.check.laws import judge
 from choreography.check.log import EventTopics, TopicsMissing
 from choreography.check.records import LogMoved
@@ -19,6 +18,7 @@ from choreography.check.report import as_text, truncation
 from choreography.check.rules import CLOCK_SKEW_MS, Rules
 from choreography.check.stores import NotThere, Stores
 from choreography.cluster import BadConfiguration, Cluster, Unreachable, client_config
+from choreography.flow.model import Flow
 from eventbus import Codec, Unavailable, cli
 from eventbus.database import NotOurs
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at

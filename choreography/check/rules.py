@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from choreography.check.facts import Address, EventFact, Saga
-from choreography.check.flow import Flow
+from choreography.flow.model import Flow
 
 CLOCK_SKEW_MS = 1_000
 """By so much the clocks of two hosts may differ before an effect seems to come before its cause."""

@@ -9,11 +9,11 @@ from functools import partial
 from typing import Any
 
 from choreography.check.facts import EventFact, Facts, LogFacts
-from choreography.check.flow import Flow
 from choreography.check.laws import judge
 from choreography.check.log import fact_of
 from choreography.check.rules import Rules, Violation
 from choreography.check.stores import inventory_in, movements_of, orders_in, payments_in
+from choreography.flow.model import Flow
 from eventbus import Codec
 from eventbus.database import LostRace, Unavailable
 from eventbus.engine import Tuning

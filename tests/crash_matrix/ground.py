@@ -14,11 +14,11 @@ from uuid_utils import uuid7
 
 from choreography.check.command import SERVICES as CHECKED
 from choreography.check.command import Sources
-from choreography.check.flow import Flow
 from choreography.check.laws import judge
 from choreography.check.rules import Rules
 from choreography.check.stores import Stores
 from choreography.cluster import offsets_of
+from choreography.flow.model import Flow
 from eventbus.database import connect
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed

@@ -23,31 +23,23 @@ from choreography.check.facts import (
     ReservationFact,
     StockFact,
 )
-from choreography.check.flow import Flow
+from choreography.flow.model import Flow
+from tests.support.declarations import declared
 
 CREATED, CHARGED, FAILED = "order.created", "payment.charged", "payment.failed"
 RESERVED, SHORT = "inventory.reserved", "inventory.reservation.failed"
 CONFIRMED, CANCELLED, REFUNDED = "order.confirmed", "order.cancelled", "payment.refunded"
 PARTITIONS = 2
 FLOW = Flow(
-    causes={
-        CREATED: frozenset(),
-        CHARGED: frozenset({CREATED}),
-        FAILED: frozenset({CREATED}),
-        RESERVED: frozenset({CREATED, CHARGED}),
-        SHORT: frozenset({CREATED, CHARGED}),
-        CONFIRMED: frozenset({RESERVED}),
-        CANCELLED: frozenset({FAILED, SHORT}),
-        REFUNDED: frozenset({CANCELLED, CREATED}),
-    },
-    answers={
-        CREATED: (frozenset({CHARGED, FAILED, REFUNDED}), frozenset({RESERVED, SHORT})),
-        CHARGED: (frozenset({RESERVED, SHORT}),),
-        FAILED: (frozenset({CANCELLED}),),
-        SHORT: (frozenset({CANCELLED}),),
-        RESERVED: (frozenset({CONFIRMED}),),
-        CANCELLED: (frozenset({REFUNDED}),),
-    },
+    [
+        declared(
+            "order-service",
+            initiates=(CREATED,),
+            heard={RESERVED: (CONFIRMED,), FAILED: (CANCELLED,), SHORT: (CANCELLED,), REFUNDED: ()},
+        ),
+        declared("payment-service", heard={CREATED: (CHARGED, FAILED, REFUNDED), CANCELLED: (REFUNDED,)}),
+        declared("inventory-service", heard={CREATED: (RESERVED, SHORT), CHARGED: (RESERVED, SHORT), CANCELLED: ()}),
+    ]
 )
 LISTENS = {
     "order": (RESERVED, FAILED, SHORT, REFUNDED),

@@ -1,0 +1,173 @@
+"""The flow: what the services declare, merged. Which event may cause which, who waits, who undoes, how it ends.
+
+Everything is about one saga (one key) and about kinds of events, which are named by their topics. A kind of event
+happens at most once in a saga. A handler that answers nothing has heard a repeated or a late event: that is no branch.
+
+What a handler may publish are *alternatives*: it answers with one. The exception is read from `compensates`: an event
+that a compensation publishes follows that compensation's own trigger, also where another handler of the service says it
+because the trigger came first (payment.refunded in answer to order.created, when order.cancelled was heard before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from graphlib import TopologicalSorter
+from typing import Any, NamedTuple
+
+from eventbus.declaration import Declaration, DeclaredEvent, DeclaredReaction, declare
+from eventbus.service import Service
+
+
+class Edge(NamedTuple):
+    """An event may be published in answer to another; `cause` is None where a saga starts."""
+
+    cause: str | None
+    event: str
+    service: str
+    handler: str | None
+
+
+class Handler(NamedTuple):
+    """A handler of a service; what it `does` is what the service declares of it."""
+
+    service: str
+    does: DeclaredReaction
+
+    @property
+    def name(self) -> str:
+        """Service and handler, for people."""
+        return f"{self.service} {self.does.handler}"
+
+
+class Flow:
+    """A choreography. Built of declarations, or with `Flow.of` of the classes of services."""
+
+    def __init__(self, declarations: Iterable[Declaration]) -> None:
+        """Merge what services declare. The order of services is that of their first steps, whatever it is here."""
+        self._unordered = sorted(declarations, key=lambda declaration: declaration.service)
+
+    @classmethod
+    def of(cls, services: Iterable[type[Service[Any]]]) -> Flow:
+        """Read what these services declare."""
+        return cls(map(declare, services))
+
+    @cached_property
+    def services(self) -> tuple[Declaration, ...]:
+        """Every service, who starts the saga first, then whoever steps in next."""
+        unknown = len(self._levels)
+
+        def first_step(declaration: Declaration) -> tuple[int, str]:
+            steps = (self._levels[event] for event in declaration.publishes)
+            return min(steps, default=unknown), declaration.service
+
+        return tuple(sorted(self._unordered, key=first_step))
+
+    @cached_property
+    def handlers(self) -> tuple[Handler, ...]:
+        """Every handler of every service, as declared."""
+        return tuple(Handler(service.service, does) for service in self.services for does in service.reactions)
+
+    @cached_property
+    def events(self) -> Mapping[str, DeclaredEvent]:
+        """Every event that is published, each after its causes, with the contract as its publisher declares it."""
+        published = {topic: service for service in reversed(self.services) for topic in service.publishes}
+        declared = [topic for service in self.services for topic in service.publishes]
+        in_order = sorted(dict.fromkeys(declared), key=lambda topic: self._levels[topic])
+        return {topic: published[topic].events[topic] for topic in in_order}
+
+    @cached_property
+    def initiates(self) -> tuple[str, ...]:
+        """The events that start a saga."""
+        return tuple(event for service in self.services for event in service.initiates)
+
+    @cached_property
+    def completes(self) -> frozenset[str]:
+        """The events with which a saga ends well."""
+        return frozenset(event for service in self.services for event in service.completes)
+
+    @cached_property
+    def aborts(self) -> frozenset[str]:
+        """The events with which it ends without its purpose; what was done is undone then."""
+        return frozenset(event for service in self.services for event in service.aborts)
+
+    @property
+    def endings(self) -> frozenset[str]:
+        """The events that are final. Only compensations, and whoever waited for the end, may step in after one."""
+        return self.completes | self.aborts
+
+    @cached_property
+    def edges(self) -> tuple[Edge, ...]:
+        """Every arrow from an event to one that may answer it, and from nothing to those that start a saga."""
+        started = [Edge(None, event, service.service, None) for service in self.services for event in service.initiates]
+        answered = [
+            Edge(does.event, event, service, does.handler)
+            for service, does in self.handlers
+            for event in does.publishes
+        ]
+        return (*started, *answered)
+
+    @cached_property
+    def causes(self) -> Mapping[str, frozenset[str]]:
+        """For every event that is published, the events that it may answer; empty where it starts a saga."""
+        causes: dict[str, set[str]] = {}
+        for edge in self.edges:
+            causes.setdefault(edge.event, set()).update({edge.cause} - {None})  # type: ignore[arg-type]
+        return {event: frozenset(of) for event, of in causes.items()}
+
+    @cached_property
+    def answers(self) -> Mapping[str, tuple[frozenset[str], ...]]:
+        """For every event that is heard, the sets of events of which one service answers with at most one."""
+        answers: dict[str, tuple[frozenset[str], ...]] = {}
+        for _, does in self.handlers:
+            answers[does.event] = (*answers.get(does.event, ()), frozenset(does.publishes))
+        return answers
+
+    @cached_property
+    def compensates(self) -> Mapping[str, tuple[Handler, ...]]:
+        """For every event whose effect can be undone, the handlers that do it."""
+        undone: dict[str, tuple[Handler, ...]] = {}
+        for handler in self.handlers:
+            for event in handler.does.compensates:
+                undone[event] = (*undone.get(event, ()), handler)
+        return undone
+
+    @cached_property
+    def undoings(self) -> frozenset[str]:
+        """The events that tell of a compensation."""
+        return frozenset(event for _, does in self.handlers if does.compensates for event in does.publishes)
+
+    def publishers(self, event: str) -> tuple[str, ...]:
+        """Return the services that may publish an event; a sound choreography has one."""
+        return tuple(service.service for service in self.services if event in service.publishes)
+
+    def hearers(self, event: str) -> tuple[Handler, ...]:
+        """Return the handlers of an event."""
+        return tuple(handler for handler in self.handlers if handler.does.event == event)
+
+    def alternatives(self, handler: Handler) -> tuple[str, ...]:
+        """Return the events of which a handler answers with one, when nothing overtook its event."""
+        does = handler.does
+        return does.publishes if does.compensates else tuple(e for e in does.publishes if e not in self.undoings)
+
+    def effects_first(self) -> list[str]:
+        """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.
+
+        An arrow that is declared to close a cycle does not count.
+        """
+        causes: dict[str, set[str]] = {event: set() for event in self.causes}
+        for _, does in self.handlers:
+            for event in () if does.repeats else does.publishes:
+                causes[event].add(does.event)
+        return list(TopologicalSorter(causes).static_order())[::-1]
+
+    @cached_property
+    def _levels(self) -> Mapping[str, int]:
+        """How many steps lead to an event at most; what is awaited counts, cycles are cut off."""
+        levels = {event: 0 for service in self._unordered for event in service.publishes}
+        reactions = [does for service in self._unordered for does in service.reactions]
+        for _ in levels:
+            for does in reactions:
+                after = 1 + max(levels.get(event, 0) for event in (does.event, *does.awaits))
+                levels.update({event: max(levels[event], min(after, len(levels))) for event in does.publishes})
+        return levels

@@ -1,0 +1,58 @@
+"""A declaration says what the code says, survives its way as a document, and a bad document is refused by name."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from choreography.check.command import SERVICES
+from eventbus.declaration import BadDeclaration, declare, read_declaration
+from order_service.service import OrderService
+from payment_service.service import PaymentService
+
+PAYMENT = declare(PaymentService)
+
+
+def changed(**keys):
+    return json.dumps(json.loads(PAYMENT.to_json()) | keys)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_what_is_written_is_read_again(service):
+    """As it was, whole."""
+    assert read_declaration(declare(service).to_json(), "here") == declare(service)
+
+
+def test_it_says_what_the_handlers_signatures_and_marks_say():
+    """With where to find them."""
+    order, cancelled = PAYMENT.reactions
+    assert (order.event, order.handler, order.remote) == ("order.created", "charge_payment", "request_charge")
+    assert order.publishes == ("payment.charged", "payment.failed", "payment.refunded")
+    assert (cancelled.event, cancelled.compensates) == ("order.cancelled", ("payment.charged",))
+    assert cancelled.file.startswith("payment_service/service.py:")
+    assert declare(OrderService).initiates == ("order.created",)
+    assert PAYMENT.events["payment.charged"].key == "order_id"
+    assert PAYMENT.version[0].isdigit()
+
+
+@pytest.mark.parametrize(
+    ("document", "why"),
+    [
+        ("{", "here: it is not JSON"),
+        ("[]", "here: it is no declaration"),
+        ('{"a": 1}', "here: it is no declaration"),
+        (changed(format=99), "here: its format is another one than 1"),
+        (changed(colour="red"), "here: it has the unknown key 'colour'"),
+        (changed(service=3), "here: service must be a str, not 3"),
+        (changed(initiates="order.created"), "here: initiates must be a list"),
+        (changed(reactions=[{"event": "a"}]), r"here: reactions\[0\]: missing .* 'handler'"),
+        (changed(reactions=[{"evnt": "a"}]), r"here: reactions\[0\]: it has the unknown key 'evnt'"),
+        (changed(events={"a": 3}), "here: events.a: it must be an object, not 3"),
+        ('{"format": 1}', "here: missing .* 'service'"),
+    ],
+)
+def test_a_bad_document_is_refused_with_where_and_why(document, why):
+    """Nothing of it is used."""
+    with pytest.raises(BadDeclaration, match=why):
+        read_declaration(document, "here")
