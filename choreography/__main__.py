@@ -10,6 +10,8 @@ from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.decode import decode_command
 from choreography.demo import demo_command
+from choreography.flow.command import flow_command
+from choreography.flow.installed import NoService
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.schemas_commands import schemas_group
 from choreography.simulate import simulate_command
@@ -17,9 +19,13 @@ from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
 from eventbus import cli
+from eventbus.declaration import BadDeclaration
 from eventbus.registry import RegistryUnavailable, UnknownSchema
 
-_FACTS = (BadConfiguration, BadTopicsFile, NoSuchTopic, ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable)
+_FACTS = (
+    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchTopic),
+    *(ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable),
+)
 
 
 @click.group(cls=cli.group_saying(*_FACTS), context_settings=cli.CONTEXT)
@@ -33,7 +39,7 @@ def main() -> None:
 
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
-    *(schemas_group, check_command, simulate_command, chaos_command),
+    *(schemas_group, flow_command, check_command, simulate_command, chaos_command),
 ):
     main.add_command(command)
 

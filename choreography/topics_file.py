@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-KINDS = ("events", "dead_letters")
+KINDS = ("events", "dead_letters", "declarations")
 
 
 class BadTopicsFile(ValueError):
@@ -18,7 +18,7 @@ class BadTopicsFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as the file wants it; `kind` is `events` or `dead_letters`."""
+    """A topic as the file wants it; `kind` is one of KINDS."""
 
     name: str
     kind: str
@@ -40,7 +40,7 @@ def read_topics(path: Path | None = None) -> list[Topic]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
     if not isinstance(content, dict) or not set(content) <= {*KINDS, "config"}:
-        raise BadTopicsFile(f"{path}: it may have the keys events, dead_letters and config, nothing else")
+        raise BadTopicsFile(f"{path}: it may have the keys {', '.join(KINDS)} and config, nothing else")
     topics = [Topic(name, kind, _config(path, content, kind)) for kind in KINDS for name in _names(path, content, kind)]
     names = [topic.name for topic in topics]
     if twice := sorted({name for name in names if names.count(name) > 1}):

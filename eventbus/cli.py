@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -9,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 
 import click
+
+from eventbus.declaration import declare
+from eventbus.service import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
 Delivery = Literal["exactly-once", "at-least-once"]
@@ -130,6 +134,21 @@ def worker_options(service: str) -> Callable[[F], F]:
         return decorated  # type: ignore[no-any-return]
 
     return decorate
+
+
+def declaration_command(service: type[Service[Any]]) -> click.Command:
+    """Return the `declaration` command of a service."""
+
+    def write() -> None:
+        click.echo(declare(service).to_json(), nl=False)
+
+    told = f"""Print what the service declares: what it reacts to, may publish, undoes and waits for. As JSON.
+
+    For `saga flow` and `saga verify`, where the services are not installed side by side.
+
+    Example: {service.name} declaration > {service.name}.json
+    """
+    return click.command("declaration", help=inspect.cleandoc(told))(write)
 
 
 def print_json(value: Any) -> None:

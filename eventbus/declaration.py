@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import typing
 from collections.abc import Callable, Mapping
@@ -21,6 +22,9 @@ INSTALLED = "saga.services"
 """The group of entry points by which a distribution says which services it brings."""
 UNRELEASED = "unreleased"
 """The version of a service that no installed distribution brings."""
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""What Kafka takes for the name of a topic."""
 
 
 class BadDeclaration(ValueError):
@@ -113,7 +117,22 @@ def read_declaration(document: str | bytes, where: str) -> Declaration:
     if content.pop("format") != FORMAT:
         raise BadDeclaration(f"{where}: its format is another one than {FORMAT}: write it with this version")
     declaration: Declaration = _record(Declaration, content, where)
+    _check_names(declaration, where)
     return declaration
+
+
+def _check_names(declaration: Declaration, where: str) -> None:
+    """What others draw, print and turn into rights is what Kafka and Python take for names, and nothing else."""
+    events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
+    events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
+    for name in sorted(events | {declaration.service}):
+        if not NAME.fullmatch(name):
+            raise BadDeclaration(f"{where}: {name!r:.80} is no name of a topic or group: letters, digits, . _ and -")
+    for does in declaration.reactions:
+        if not does.handler.isidentifier():
+            raise BadDeclaration(f"{where}: {does.handler!r:.80} is no name of a handler")
+    for event in sorted(set(declaration.publishes) - set(declaration.events)):
+        raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
 
 
 def _declared(reaction: Reaction) -> DeclaredReaction:
@@ -182,4 +201,6 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 def _of(kind: type, value: Any, where: str) -> Any:
     if not isinstance(value, kind):
         raise BadDeclaration(f"{where} must be a {kind.__name__}, not {value!r:.80}")
+    if isinstance(value, str) and not value.isprintable():
+        raise BadDeclaration(f"{where} must be printable, not {value!r:.80}")
     return value

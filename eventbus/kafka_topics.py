@@ -16,8 +16,13 @@ SECONDS = 5.0
 LIMIT = "max.message.bytes"
 
 
-def check_topics(connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str) -> None:
-    """Raise TopicMissing, Refused when a dead letter could be too large for its topic, or LogUnavailable."""
+def check_topics(
+    connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str
+) -> frozenset[str]:
+    """Return all topics that are there.
+
+    Raises TopicMissing, Refused when a dead letter could be too large for its topic, or LogUnavailable.
+    """
     admin = client(AdminClient, connection.common(), connection.logger)
     inputs = list(inputs)
     wanted = {*inputs, *outputs, dead_letters}
@@ -39,6 +44,7 @@ def check_topics(connection: Connection, inputs: Iterable[str], outputs: Iterabl
             f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set its {LIMIT} to"
             f" {largest + ROOM_BYTES}"
         )
+    return frozenset(there)
 
 
 def _limits(admin: AdminClient, topics: Iterable[str]) -> Mapping[str, int]:

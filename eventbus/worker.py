@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
 from eventbus import health
+from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
@@ -109,17 +110,17 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
 def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> None:
     if settings.metrics_port is not None:
         _serve(telemetry, settings.metrics_port)
-    world = _world(service, settings, instance, telemetry, signals)
+    world, announcement = _world(service, settings, instance, telemetry, signals)
     engine = Engine(service, world, Tuning(dead_letters_in_a_row=settings.dead_letter_limit))
     signals.hurry = engine.stop
     gc.freeze()
     gc.set_threshold(*GARBAGE)
     engine.subscribe()
     telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
-    _loop(engine, world, telemetry, signals)
+    _loop(engine, world, telemetry, signals, announcement)
 
 
-def _loop(engine: Engine, world: World, telemetry: Telemetry, signals: Signals) -> None:
+def _loop(engine: Engine, world: World, telemetry: Telemetry, signals: Signals, announcement: Announcement) -> None:
     assert isinstance(world.log, KafkaLog)
     lag_at = 0.0
     try:
@@ -131,6 +132,7 @@ def _loop(engine: Engine, world: World, telemetry: Telemetry, signals: Signals) 
                 signals.stop.wait(0.2)
             if time.monotonic() - lag_at > LAG_SECONDS:
                 telemetry.lag(world.log.lag())
+                announcement.poll()
                 lag_at = time.monotonic()
     finally:
         engine.close()
@@ -145,7 +147,9 @@ def _serve(telemetry: Telemetry, port: int) -> None:
     telemetry.log.info("metrics.served", port=server.server_port)
 
 
-def _world(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> World:
+def _world(
+    service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals
+) -> tuple[World, Announcement]:
     logger = logging.getLogger(f"rdkafka.{service.name}.{instance}")
     logger.addHandler(StructlogHandler(telemetry))
     logger.propagate = False
@@ -161,10 +165,11 @@ def _world(service: Service[Any], settings: Settings, instance: str, telemetry: 
     database = patiently(lambda: _database(service, settings))
     codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
     outputs = [event.topic for event in service.publishes()]
-    patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
+    there = patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
+    announcement = Announcement(type(service), connection, there, telemetry)
     log = KafkaLog(connection, warn=telemetry.warn, at=at)
     calls = RemoteCalls(settings.remote_concurrency)
-    return World(log, database, calls, codec, time.monotonic, random.random, telemetry, at)
+    return World(log, database, calls, codec, time.monotonic, random.random, telemetry, at), announcement
 
 
 def _database(service: Service[Any], settings: Settings) -> Database:

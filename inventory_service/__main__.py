@@ -9,7 +9,17 @@ from typing import BinaryIO
 import click
 
 from eventbus import LostRace, Unavailable
-from eventbus.cli import CONTEXT, Settings, as_json, database, fail, group_saying, print_json, worker_options
+from eventbus.cli import (
+    CONTEXT,
+    Settings,
+    as_json,
+    database,
+    declaration_command,
+    fail,
+    group_saying,
+    print_json,
+    worker_options,
+)
 from eventbus.database import Database, NotOurs, connect
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -142,6 +152,8 @@ def _open(url: str) -> Iterator[Database]:
     with closing(connect(url, service=InventoryService.name, schema=SCHEMA)) as opened:
         yield opened
 
+
+main.add_command(declaration_command(InventoryService))
 
 if __name__ == "__main__":
     main(prog_name="inventory-service")

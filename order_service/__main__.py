@@ -21,6 +21,7 @@ from eventbus.cli import (
     Settings,
     as_json,
     database,
+    declaration_command,
     fail,
     group_saying,
     print_json,
@@ -249,6 +250,8 @@ def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
         task = progress.add_task("placing orders", total=size)
         yield lambda count: progress.advance(task, count)
 
+
+main.add_command(declaration_command(OrderService))
 
 if __name__ == "__main__":
     main(prog_name="order-service")

@@ -8,7 +8,17 @@ from contextlib import closing, contextmanager
 import click
 
 from eventbus import LostRace, Unavailable
-from eventbus.cli import CONTEXT, Settings, as_json, database, fail, group_saying, print_json, worker_options
+from eventbus.cli import (
+    CONTEXT,
+    Settings,
+    as_json,
+    database,
+    declaration_command,
+    fail,
+    group_saying,
+    print_json,
+    worker_options,
+)
 from eventbus.database import NotOurs, Transaction, connect
 from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, open_gateway
@@ -104,6 +114,8 @@ def _snapshot(url: str) -> Iterator[Transaction]:
     with closing(connect(url, service=PaymentService.name, schema=SCHEMA)) as opened, opened.snapshot() as tx:
         yield tx
 
+
+main.add_command(declaration_command(PaymentService))
 
 if __name__ == "__main__":
     main(prog_name="payment-service")

@@ -63,7 +63,7 @@ class Auditor:
         self.heard_at = time.monotonic()
         self.trouble: list[str] = []
         self._servers, self._config = bootstrap_servers, kafka_config
-        self._topics = [topic.name for topic in read_topics()]
+        self._topics = [topic.name for topic in read_topics() if topic.kind != "declarations"]
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._read, daemon=True)
 

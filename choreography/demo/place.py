@@ -54,10 +54,10 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
     """Use a broker that runs already; raises InUse unless the saga's topics are empty or missing and nobody reads them.
 
     At the end the topics are deleted, and made again if they were there: workers would refuse topics whose cursors
-    belong to databases that are gone.
+    belong to databases that are gone. What other workers have declared about themselves stays.
     """
     cluster = Cluster(bootstrap_servers, kafka_config)
-    topics = read_topics()
+    topics = [topic for topic in read_topics() if topic.kind != "declarations" or not _used(cluster, topic)]
     _refuse_orders(cluster, topics)
     _refuse_workers(cluster)
     found = _describe(cluster, topics)
@@ -73,11 +73,15 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
 
 
 def _refuse_orders(cluster: Cluster, topics: list[Topic]) -> None:
-    for topic, parts in extents(cluster, [topic.name for topic in topics]).items():
-        if used := sum(part.end - part.start for part in parts):
+    for topic in topics:
+        if used := _used(cluster, topic):
             raise InUse(
-                f"the topic {topic} is not empty ({used} offsets taken): the demo wants a broker without orders"
+                f"the topic {topic.name} is not empty ({used} offsets taken): the demo wants a broker without orders"
             )
+
+
+def _used(cluster: Cluster, topic: Topic) -> int:
+    return sum(part.end - part.start for parts in extents(cluster, [topic.name]).values() for part in parts)
 
 
 def _refuse_workers(cluster: Cluster) -> None:

@@ -55,10 +55,10 @@ class Flow:
     @cached_property
     def services(self) -> tuple[Declaration, ...]:
         """Every service, who starts the saga first, then whoever steps in next."""
-        unknown = len(self._levels)
+        unknown = len(self.levels)
 
         def first_step(declaration: Declaration) -> tuple[int, str]:
-            steps = (self._levels[event] for event in declaration.publishes)
+            steps = (self.levels[event] for event in declaration.publishes)
             return min(steps, default=unknown), declaration.service
 
         return tuple(sorted(self._unordered, key=first_step))
@@ -73,7 +73,7 @@ class Flow:
         """Every event that is published, each after its causes, with the contract as its publisher declares it."""
         published = {topic: service for service in reversed(self.services) for topic in service.publishes}
         declared = [topic for service in self.services for topic in service.publishes]
-        in_order = sorted(dict.fromkeys(declared), key=lambda topic: self._levels[topic])
+        in_order = sorted(dict.fromkeys(declared), key=lambda topic: self.levels[topic])
         return {topic: published[topic].events[topic] for topic in in_order}
 
     @cached_property
@@ -93,7 +93,7 @@ class Flow:
 
     @property
     def endings(self) -> frozenset[str]:
-        """The events that are final. Only compensations, and whoever waited for the end, may step in after one."""
+        """The events that are final. What follows one undoes, or builds on the end; the contrary end is impossible."""
         return self.completes | self.aborts
 
     @cached_property
@@ -162,7 +162,7 @@ class Flow:
         return list(TopologicalSorter(causes).static_order())[::-1]
 
     @cached_property
-    def _levels(self) -> Mapping[str, int]:
+    def levels(self) -> Mapping[str, int]:
         """How many steps lead to an event at most; what is awaited counts, cycles are cut off."""
         levels = {event: 0 for service in self._unordered for event in service.publishes}
         reactions = [does for service in self._unordered for does in service.reactions]

@@ -14,23 +14,14 @@ def due(flow: Flow, happened: Iterable[str]) -> tuple[Handler, ...]:
     are the events of one saga so far. A saga is over when it has an ending and nothing is due.
     """
     known = frozenset(happened)
-    over = bool(known & flow.endings)
-    return tuple(
-        handler
-        for handler in flow.handlers
-        if enabled(flow, handler, known) and not (over and set(flow.alternatives(handler)) <= flow.endings)
-    )
+    return tuple(h for h in flow.handlers if enabled(flow, h, known) and _open_alternatives(flow, h, known))
 
 
 def waiting(flow: Flow, happened: Iterable[str]) -> tuple[tuple[Handler, tuple[str, ...]], ...]:
-    """Return the handlers that have heard their event and wait for others, with what they wait for.
-
-    Of a saga that has an ending nobody waits.
-    """
+    """Return the handlers that have heard their event and wait for others, with those that can still come."""
     known = frozenset(happened)
-    if known & flow.endings:
-        return ()
-    lacking = [(h, tuple(e for e in h.does.awaits if e not in known)) for h in flow.handlers if h.does.event in known]
+    possible = after(flow, known)
+    lacking = [(h, tuple(e for e in h.does.awaits if e in possible)) for h in flow.handlers if h.does.event in known]
     return tuple((handler, awaited) for handler, awaited in lacking if awaited)
 
 
@@ -38,10 +29,11 @@ def after(flow: Flow, happened: Iterable[str]) -> frozenset[str]:
     """Return every event that can still happen in a saga in which these have happened.
 
     It follows only what is declared: what the flow allows, not what is likely. Of alternatives that are open each can
-    still happen; as soon as one of them has, the others cannot, and neither can what only they lead to.
+    still happen; as soon as one of them has, the others cannot, and neither can what only they lead to. Topics have no
+    common order: what starts the saga can still be read after what follows from it.
     """
     known = frozenset(happened)
-    possible = known | (frozenset(flow.initiates) if not known else frozenset())
+    possible = known if known & frozenset(flow.initiates) else known | frozenset(flow.initiates)
     while True:
         more = {
             event
@@ -95,7 +87,11 @@ def _has_what_it_needs(handler: Handler, happened: frozenset[str]) -> bool:
 
 
 def _open_alternatives(flow: Flow, handler: Handler, happened: frozenset[str]) -> frozenset[str]:
+    """Return what a handler may still answer: of two contrary endings only the first counts."""
     alternatives = frozenset(flow.alternatives(handler))
     if happened & alternatives and not handler.does.repeats:
         return frozenset()
-    return alternatives - flow.endings if happened & flow.endings else alternatives
+    contrary = (flow.aborts if happened & flow.completes else frozenset()) | (
+        flow.completes if happened & flow.aborts else frozenset()
+    )
+    return alternatives - contrary

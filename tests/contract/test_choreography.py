@@ -14,7 +14,7 @@ import order_service.__main__
 import payment_service.__main__
 from choreography.compatibility import breaks
 from choreography.released import check_pairs, released
-from choreography.topics_file import read_topics
+from choreography.topics_file import KINDS, read_topics
 from eventbus.registry import FileRegistry
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
@@ -45,11 +45,10 @@ def test_every_event_is_published_by_exactly_one_service_and_known_to_the_publis
 
 def test_every_topic_of_the_file_is_an_event_or_dead_letters_and_the_other_way_round():
     """What `saga topics create` makes is what the workers use."""
-    topics = {
-        kind: {topic.name for topic in read_topics() if topic.kind == kind} for kind in ("events", "dead_letters")
-    }
+    topics = {kind: {topic.name for topic in read_topics() if topic.kind == kind} for kind in KINDS}
     assert topics["events"] == {event.topic for event in EVENTS}
     assert topics["dead_letters"] == {service.dead_letters() for service in SERVICES}
+    assert topics["declarations"] == {"choreography.declarations"}
 
 
 def test_every_event_has_released_versions_and_the_newest_is_the_one_in_use():

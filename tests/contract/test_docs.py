@@ -10,7 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
-from choreography.diagram import mermaid
+from choreography.flow.diagrams import as_mermaid
+from choreography.flow.model import Flow
 from tests.contract.test_choreography import COMMANDS, SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -55,7 +56,7 @@ INVOCATIONS = list(dict.fromkeys((where, " ".join(map(shlex.quote, words))) for 
 
 def test_the_readmes_diagram_is_the_choreography_that_the_code_declares() -> None:
     """Read from the handlers' signatures, never written beside them."""
-    assert blocks(ROOT / "README.md", "mermaid") == [mermaid(SERVICES)]
+    assert blocks(ROOT / "README.md", "mermaid") == [as_mermaid(Flow.of(SERVICES))]
 
 
 @pytest.mark.parametrize("command", LEAVES)

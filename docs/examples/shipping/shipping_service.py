@@ -15,7 +15,7 @@ from typing import NamedTuple
 import click
 
 from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to
-from eventbus.cli import CONTEXT, Settings, worker_options
+from eventbus.cli import CONTEXT, Settings, declaration_command, worker_options
 from eventbus.worker import run_worker
 from schemas import OrderConfirmed
 
@@ -61,6 +61,8 @@ class ShippingService(Service[Parcels]):
     """Books parcels for confirmed orders."""
 
     name = "shipping-service"
+    completes = (OrderShipped,)
+    owns = (OrderShipped,)
 
     def __init__(self) -> None:
         self.repository = ParcelRepository()
@@ -92,6 +94,8 @@ def run(settings: Settings) -> None:
     """
     run_worker(ShippingService(), settings)
 
+
+main.add_command(declaration_command(ShippingService))
 
 if __name__ == "__main__":
     main(prog_name="shipping-service")

@@ -1,0 +1,76 @@
+"""`saga flow`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from choreography.flow.diagrams import as_dot, as_mermaid
+from choreography.flow.model import Flow
+from choreography.flow.progress import runs
+from choreography.flow.sources import Source, flow_options, worker_lines
+from choreography.flow.svg import as_svg
+from choreography.flow.text import as_text
+from choreography.flow.topics import as_topics
+from eventbus import cli
+
+FORMATS: Mapping[str, Callable[[Flow], str]] = {
+    "text": as_text,
+    "mermaid": as_mermaid,
+    "dot": as_dot,
+    "svg": as_svg,
+    "topics": as_topics,
+}
+
+
+@click.command("flow", context_settings=cli.CONTEXT)
+@flow_options
+@click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default="text", help="How it is told.")
+def flow_command(source: Source, form: str) -> None:
+    r"""Show the whole flow, merged from what the services declare; there is no central file of it.
+
+    Of the services that are installed here; or of FILES that `<service> declaration` wrote; or, with --announced, of
+    what workers said on the topic choreography.declarations when they started, with the versions.
+
+    \b
+    Examples:
+      saga flow
+      saga flow --format svg > flow.svg
+      saga flow order-service.json payment-service.json inventory-service.json
+      saga flow --announced --bootstrap-servers localhost:9092
+    """
+    if form == "json":
+        cli.print_json(as_dict(source))
+        return
+    click.echo(FORMATS[form](source.flow), nl=False)
+    if source.workers and form == "text":
+        click.echo("\n".join(["", "Announced by", *(f"  {line}" for line in worker_lines(source.workers))]))
+
+
+def as_dict(source: Source) -> dict[str, Any]:
+    """Return the flow for scripts; every key is always there."""
+    flow = source.flow
+    return {
+        "services": [asdict(service) for service in flow.services],
+        "events": {
+            event: {
+                "published_by": flow.publishers(event),
+                "heard_by": [handler.service for handler in flow.hearers(event)],
+                "final": "completes" if event in flow.completes else "aborts" if event in flow.aborts else None,
+            }
+            for event in flow.events
+        },
+        "edges": [edge._asdict() for edge in flow.edges],
+        "compensates": {
+            event: [{"service": h.service, "handler": h.does.handler, "on": h.does.event} for h in handlers]
+            for event, handlers in flow.compensates.items()
+        },
+        "runs": [run for start in flow.initiates for run in runs(flow, start)],
+        "workers": [
+            {"service": w.service, "instance": w.instance, "version": w.declaration.version, "announced_at": w.at}
+            for w in source.workers
+        ],
+    }

@@ -1,0 +1,128 @@
+"""The flow as a picture: a lane a service, a box an event, time from left to right, an arrow from cause to answer.
+
+No layout engine: a box stands in the lane of who says it and in the column of how many steps lead to it at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from html import escape
+from typing import NamedTuple
+
+from choreography.flow.model import Flow
+
+CHARACTER = 7.2
+BOX_HEIGHT, ROW, COLUMN_GAP, MARGIN, PADDING = 30, 52, 56, 16, 12
+STYLE = """
+  text { font: 12px ui-monospace, monospace; fill: #1f2328 } .lane { fill: #f6f8fa } .lane + .lane { fill: #eef1f4 }
+  .name { font-weight: 600; fill: #59636e } .box { fill: #fff; stroke: #59636e } .completes { stroke: #1a7f37 }
+  .aborts { stroke: #cf222e } .ending { stroke-width: 2.5 } path { fill: none; stroke: #59636e }
+  .undoes { stroke: #cf222e; stroke-dasharray: 5 4 } marker path { fill: #59636e; stroke: none }
+  @media (prefers-color-scheme: dark) {
+    text { fill: #f0f6fc } .lane { fill: #151b23 } .lane + .lane { fill: #212830 } .box { fill: #0d1117 }
+    .name { fill: #9198a1 } .completes { stroke: #3fb950 } .aborts, .undoes { stroke: #f85149 }
+  }
+"""
+
+
+class Box(NamedTuple):
+    """Where an event stands."""
+
+    x: float
+    y: float
+    width: float
+
+    @property
+    def middle(self) -> float:
+        """The height at which arrows come and go."""
+        return self.y + BOX_HEIGHT / 2
+
+
+class Lane(NamedTuple):
+    """Where a service's events stand."""
+
+    service: str
+    y: float
+    height: float
+
+
+def as_svg(flow: Flow) -> str:
+    """Return a picture that stands alone, for light and dark; handlers are told by its tooltips."""
+    lanes, boxes = _layout(flow)
+    width = MARGIN + max((box.x + box.width for box in boxes.values()), default=0)
+    height = lanes[-1].y + lanes[-1].height if lanes else 0
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}"'
+        f' height="{height:.0f}" role="img"><title>The flow of events</title><style>{STYLE}</style>'
+    )
+    marker = (
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<path d="M0 0 8 4 0 8z"/></marker></defs>'
+    )
+    parts = [*_lanes(lanes, width), *_arrows(flow, boxes), *_boxes(flow, boxes)]
+    return "\n".join([head, marker, *parts, "</svg>"]) + "\n"
+
+
+def _layout(flow: Flow) -> tuple[list[Lane], Mapping[str, Box]]:
+    columns = _columns(flow)
+    lanes: list[Lane] = []
+    boxes: dict[str, Box] = {}
+    y = 0.0
+    for service in flow.services:
+        used: dict[int, int] = {}
+        for event in dict.fromkeys(service.publishes):
+            level = flow.levels[event]
+            row = used[level] = used.get(level, -1) + 1
+            boxes.setdefault(event, Box(columns[level], y + PADDING * 2 + row * ROW, _width(event)))
+        height = PADDING * 2 + (max(used.values(), default=0) + 1) * ROW
+        lanes.append(Lane(service.service, y, height))
+        y += height
+    return lanes, boxes
+
+
+def _columns(flow: Flow) -> Mapping[int, float]:
+    """Return where each column begins: right of the longest name before it."""
+    columns, x = {}, MARGIN + max((_width(service.service) for service in flow.services), default=0.0)
+    for level in range(1 + max(flow.levels.values(), default=0)):
+        columns[level] = x
+        x += COLUMN_GAP + max((_width(event) for event, at in flow.levels.items() if at == level), default=0)
+    return columns
+
+
+def _width(name: str) -> float:
+    return len(name) * CHARACTER + PADDING * 2
+
+
+def _lanes(lanes: list[Lane], width: float) -> Iterator[str]:
+    for lane in lanes:
+        yield f'<rect class="lane" y="{lane.y:.0f}" width="{width:.0f}" height="{lane.height:.0f}"/>'
+    for lane in lanes:
+        middle = lane.y + lane.height / 2
+        yield f'<text class="name" x="{MARGIN}" y="{middle:.0f}">{escape(lane.service)}</text>'
+
+
+def _boxes(flow: Flow, boxes: Mapping[str, Box]) -> Iterator[str]:
+    for event, box in boxes.items():
+        kind = "completes ending" if event in flow.completes else "aborts ending" if event in flow.aborts else ""
+        yield (
+            f'<g><title>{escape(flow.events[event].purpose)}</title><rect class="box {kind}" rx="6" x="{box.x:.0f}"'
+            f' y="{box.y:.0f}" width="{box.width:.0f}" height="{BOX_HEIGHT}"/>'
+            f'<text x="{box.x + PADDING:.0f}" y="{box.middle + 4:.0f}">{escape(event)}</text></g>'
+        )
+
+
+def _arrows(flow: Flow, boxes: Mapping[str, Box]) -> Iterator[str]:
+    for handler in flow.handlers:
+        does = handler.does
+        for event in does.publishes:
+            if does.event not in boxes:
+                continue
+            cause, answer = boxes[does.event], boxes[event]
+            start, end = cause.x + cause.width, answer.x
+            bend = max(COLUMN_GAP / 2, (end - start) / 2)
+            kind = ' class="undoes"' if does.compensates else ""
+            yield (
+                f'<path{kind} marker-end="url(#head)" d="M{start:.0f} {cause.middle:.0f}C{start + bend:.0f}'
+                f' {cause.middle:.0f} {end - bend:.0f} {answer.middle:.0f} {end:.0f} {answer.middle:.0f}">'
+                f"<title>{escape(handler.name)}</title></path>"
+            )

@@ -1,0 +1,41 @@
+"""deploy/topics.yaml: the topics that the flow needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from choreography.flow.model import Flow
+from eventbus.announcement import TOPIC
+from eventbus.dead_letters import MAX_RECORD_BYTES
+from eventbus.kafka_config import LARGEST_DEAD_LETTER
+
+HEAD = """\
+# What `saga topics create` makes; written by `saga flow --format topics`. A topic is named after its event; the number
+# of partitions and the replication factor are options of the command. All event topics have the same number of
+# partitions, so that an order has the same number on each. Dead-letter topics take the largest input record (1 MiB) and
+# 64 KiB more for where, why and when. Workers say on the topic of declarations what they are; nothing depends on it.
+"""
+
+
+def as_topics(flow: Flow) -> str:
+    """Return the file: a topic an event, causes first; one for each service's dead letters; the declarations'."""
+    return HEAD + "\n".join(
+        [
+            *_list("events", flow.events),
+            *_list("dead_letters", (service.dead_letters for service in flow.services)),
+            *_list("declarations", [TOPIC]),
+            "config:",
+            "  events:",
+            f'    max.message.bytes: "{MAX_RECORD_BYTES}"',
+            "  dead_letters:",
+            f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
+            '    retention.ms: "-1"',
+            "  declarations:",
+            "    cleanup.policy: compact",
+            "",
+        ]
+    )
+
+
+def _list(kind: str, topics: Iterable[str]) -> list[str]:
+    return [f"{kind}:", *(f"  - {topic}" for topic in topics)]

@@ -1,0 +1,50 @@
+"""Each worker says what it is on a topic when it starts; the flow is read from there. Nothing depends on it."""
+
+from __future__ import annotations
+
+import json
+
+from eventbus.announcement import TOPIC
+from eventbus.declaration import read_declaration
+from tests.support.saga import Saga
+
+
+def test_the_flow_is_read_from_what_running_workers_announced(saga: Saga) -> None:
+    """With versions and instances; a record that is none is passed over, and what is older does not count."""
+    saga.admin.produce(TOPIC, b"payment-service/old", b"no declaration")
+    saga.start_all()
+    saga.until(lambda: len(saga.admin.read(TOPIC)) == 4, "not everybody had announced")
+    installed = json.loads(saga.run("choreography", "flow", "--format", "json").stdout)
+    done = saga.run("choreography", "flow", "--announced", "--format", "json")
+    announced = json.loads(done.stdout)
+    assert done.stderr.count("passed over: choreography.declarations/") == 1
+    workers = announced.pop("workers")
+    assert [(worker["service"], worker["instance"]) for worker in workers] == [
+        ("inventory-service", "a"),
+        ("order-service", "a"),
+        ("payment-service", "a"),
+    ]
+    assert {worker["version"] for worker in workers} == {installed["services"][0]["version"]}
+    assert announced | {"workers": []} == installed
+
+
+def test_what_the_declaration_command_writes_is_what_a_worker_announces(saga: Saga) -> None:
+    """To the byte, keyed by service and instance."""
+    written = saga.run("payment_service", "declaration").stdout
+    assert read_declaration(written, "payment").service == "payment-service"
+    [announced] = [record for record in saga.admin.read(TOPIC) if record.key() == b"payment-service/a"]
+    assert (announced.value() or b"").decode() == written
+
+
+def test_without_the_topic_a_worker_says_so_once_and_works(saga: Saga) -> None:
+    """It is for people who look; an order is charged all the same."""
+    saga.workers.kill_all()
+    saga.admin.remove([TOPIC])
+    [_, payment, _] = saga.start_all(instance="b")
+    saga.stock(cd_1=1)
+    assert saga.place("cd-1=1")["status"] == "confirmed"
+    [said] = payment.events("declaration.not_announced")
+    assert TOPIC in said["why"]
+    done = saga.run("choreography", "flow", "--announced")
+    assert (done.code, done.stdout) == (1, "")
+    assert TOPIC in done.stderr
