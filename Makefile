@@ -34,11 +34,12 @@ demo: setup ## Run the saga on the embedded broker and show it.
 test: setup ## Run the tests, on the best Kafka there is; REQUIRE_BROKER=1: fail where there is none.
 	@$(BIN)/python -m pytest $(ARGS)
 
-check: setup ## Lint, formatting, types, and which package may import which.
+check: setup ## Lint, formatting, types, which package may import which, and the choreography.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/saga verify
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)

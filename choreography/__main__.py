@@ -12,6 +12,7 @@ from choreography.decode import decode_command
 from choreography.demo import demo_command
 from choreography.flow.command import flow_command
 from choreography.flow.installed import NoService
+from choreography.flow.verify import verify_command
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.schemas_commands import schemas_group
 from choreography.simulate import simulate_command
@@ -39,7 +40,7 @@ def main() -> None:
 
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
-    *(schemas_group, flow_command, check_command, simulate_command, chaos_command),
+    *(schemas_group, flow_command, verify_command, check_command, simulate_command, chaos_command),
 ):
     main.add_command(command)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 Status = Literal["awaiting_payment", "awaiting_items", "reserved", "failed", "cancelled"]
+STATUSES: tuple[Status, ...] = ("awaiting_payment", "awaiting_items", "reserved", "failed", "cancelled")
 
 Items = tuple[tuple[str, int], ...]
 """Pairs of SKU and quantity, as they were ordered: one SKU may stand there twice."""

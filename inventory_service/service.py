@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Self
 
-from eventbus import PoisonRecord, Service, reacts_to
+from eventbus import PoisonRecord, Service, WorkingSet, reacts_to
 from inventory_service.domain import (
+    STATUSES,
     Change,
     Contradiction,
     Reservation,
     Shelf,
+    Stock,
     hear_cancellation,
     hear_items,
     hear_payment,
@@ -25,6 +28,16 @@ class InventoryService(Service[Warehouse]):
 
     def __init__(self) -> None:
         self.repository = InventoryRepository()
+
+    @classmethod
+    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Warehouse]]:
+        """Return an example of every state, of an order of one article that one is set aside of."""
+        sku = "ABC"
+        items = {status: ((sku, 1),) if status != "awaiting_items" else () for status in STATUSES}
+        known = {status: WorkingSet({key: Reservation(key, status, items[status])}) for status in STATUSES}
+        states = {"unknown": WorkingSet[Reservation]()} | known
+        stock = {sku: Stock(sku, 2, 1)}
+        return {state: (cls(), Warehouse(rows, WorkingSet(stock))) for state, rows in states.items()}
 
     @reacts_to(OrderCreated, awaits=[PaymentCharged])
     def remember_items(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Self
 
 from eventbus import Codec, LostRace, PoisonRecord, Service, Transaction, outbox, reacts_to
 from eventbus.database import Database
 from order_service.domain import (
+    STATUSES,
     Contradiction,
     Order,
     OrderRequest,
@@ -55,6 +56,14 @@ class OrderService(Service[Orders]):
         self.repository = OrderRepository()
         self._now = now
         self._new_id = new_id
+
+    @classmethod
+    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Orders]]:
+        """Return an example of every state."""
+        service = cls(lambda: 0, lambda: key)
+        known = {status: Progress(key, 1, "ABC", status, None, 0, 0) for status in STATUSES}
+        states = {"unknown": Orders()} | {status: Orders({key: order}) for status, order in known.items()}
+        return {state: (service, orders) for state, orders in states.items()}
 
     def create_order(
         self, request: OrderRequest, database: Database, codec: Codec, trace: bytes | None = None

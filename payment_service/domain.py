@@ -17,6 +17,7 @@ MAX_REASON = 1_000
 """Characters of what a provider says that are kept."""
 
 Status = Literal["charged", "declined", "refunded", "cancelled"]
+STATUSES: tuple[Status, ...] = ("charged", "declined", "refunded", "cancelled")
 
 
 class Contradiction(Exception):

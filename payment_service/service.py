@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Self, cast
+
 from eventbus import LostRace, PoisonRecord, Service, reacts_to
 from payment_service.books import IdempotencyConflict
 from payment_service.domain import (
+    STATUSES,
     Answer,
     Conflict,
     Contradiction,
@@ -31,6 +35,14 @@ class PaymentService(Service[Payments]):
     def __init__(self, gateway: Gateway) -> None:
         self.repository = PaymentRepository()
         self._gateway = gateway
+
+    @classmethod
+    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
+        """Return an example of every state; no gateway is asked."""
+        service = cls(cast("Gateway", None))
+        known = {status: Payment(key, "p-1", 1, "ABC", status, None) for status in STATUSES}
+        states = {"unknown": Payments()} | {status: Payments({key: payment}) for status, payment in known.items()}
+        return {state: (service, payments) for state, payments in states.items()}
 
     def request_charge(self, order: OrderCreated, payments: Payments) -> Answer:
         """Ask the provider for the money; of an order that is already cancelled, to give back what may be taken."""

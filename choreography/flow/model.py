@@ -148,7 +148,8 @@ class Flow:
     def alternatives(self, handler: Handler) -> tuple[str, ...]:
         """Return the events of which a handler answers with one, when nothing overtook its event."""
         does = handler.does
-        return does.publishes if does.compensates else tuple(e for e in does.publishes if e not in self.undoings)
+        forward = tuple(event for event in does.publishes if event not in self.undoings)
+        return does.publishes if does.compensates or not forward else forward
 
     def effects_first(self) -> list[str]:
         """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.

@@ -18,6 +18,7 @@ from eventbus import cli
 from eventbus.announcement import TOPIC
 from eventbus.declaration import BadDeclaration, Declaration, read_declaration
 from eventbus.log import Record
+from eventbus.service import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
 POLL_SECONDS = 0.5
@@ -34,9 +35,12 @@ class Announced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The flow, and who announced it, where it was read from announcements."""
+    """The flow; the services' classes where they are installed, who announced it where it was announced."""
 
     flow: Flow
+    bootstrap_servers: str
+    kafka_config: Mapping[str, str]
+    services: tuple[type[Service[Any]], ...] = ()
     workers: tuple[Announced, ...] = ()
 
 
@@ -107,13 +111,17 @@ def flow_options(command: F) -> F:
     ) -> Any:
         if files and announced:
             raise click.UsageError("either files or --announced, not both")
+        where = bootstrap_servers, kafka_config
         if announced:
-            workers = from_announcements(bootstrap_servers, kafka_config, lambda why: click.echo(why, err=True))
+            workers = from_announcements(*where, lambda why: click.echo(why, err=True))
             if not workers:
                 cli.fail(f"nothing is announced on {TOPIC} at {bootstrap_servers}: workers do when they start")
-            source = Source(merged(workers), workers)
+            source = Source(merged(workers), *where, workers=workers)
+        elif files:
+            source = Source(from_files(files), *where)
         else:
-            source = Source(from_files(files) if files else Flow.of(installed_services()))
+            services = tuple(installed_services())
+            source = Source(Flow.of(services), *where, services)
         return command(source=source, **options)
 
     decorated: Any = with_source

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import click
 
@@ -66,6 +66,12 @@ class ShippingService(Service[Parcels]):
 
     def __init__(self) -> None:
         self.repository = ParcelRepository()
+
+    @classmethod
+    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Parcels]]:
+        """Return an example of every state: nothing booked, and booked."""
+        booked = Parcels({key: Parcel(key, f"parcel-{key}")})
+        return {"unknown": (cls(), Parcels()), "booked": (cls(), booked)}
 
     @reacts_to(OrderConfirmed)
     def ship_order(self, confirmed: OrderConfirmed, parcels: Parcels) -> OrderShipped | None:
