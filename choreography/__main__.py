@@ -10,6 +10,7 @@ from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.decode import decode_command
 from choreography.demo import demo_command
+from choreography.flow.access_command import acls_command
 from choreography.flow.command import flow_command
 from choreography.flow.installed import NoService
 from choreography.flow.verify import verify_command
@@ -40,7 +41,7 @@ def main() -> None:
 
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
-    *(schemas_group, flow_command, verify_command, check_command, simulate_command, chaos_command),
+    *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
 ):
     main.add_command(command)
 

@@ -125,7 +125,7 @@ def _check_names(declaration: Declaration, where: str) -> None:
     """What others draw, print and turn into rights is what Kafka and Python take for names, and nothing else."""
     events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
     events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
-    for name in sorted(events | {declaration.service}):
+    for name in sorted(events | {declaration.service, declaration.dead_letters}):
         if not NAME.fullmatch(name):
             raise BadDeclaration(f"{where}: {name!r:.80} is no name of a topic or group: letters, digits, . _ and -")
     for does in declaration.reactions:

@@ -1,0 +1,29 @@
+"""`saga acls`."""
+
+from __future__ import annotations
+
+import click
+
+from choreography.flow.access import as_kafka_acls, as_strimzi, rights
+from choreography.flow.sources import Source, flow_options
+from eventbus import cli
+
+
+@click.command("acls", context_settings=cli.CONTEXT)
+@flow_options
+@click.option("--format", "form", type=click.Choice(["kafka", "strimzi"]), default="kafka", help="For which tool.")
+@click.option("--tool-user", metavar="NAME", default="saga", help="Whom `saga` itself connects as: reading only.")
+@click.option("--cluster", metavar="NAME", default="kafka", help="strimzi: the name of the Kafka resource.")
+def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> None:
+    r"""Print the least rights that each service needs on the brokers, for principals of the services' names.
+
+    kafka: commands of kafka-acls.sh. strimzi: a KafkaUser for each. Making topics is left to whoever administrates.
+
+    \b
+    Examples:
+      saga acls --bootstrap-servers kafka:9092 | sh
+      saga acls --format strimzi --cluster my-cluster | kubectl apply -f -
+    """
+    who = rights(source.flow, tool_user)
+    text = as_strimzi(who, cluster) if form == "strimzi" else as_kafka_acls(who, source.bootstrap_servers)
+    click.echo(text, nl=False)
