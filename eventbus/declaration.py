@@ -49,10 +49,11 @@ class DeclaredReaction:
 
 @dataclass(frozen=True, slots=True)
 class DeclaredEvent:
-    """The contract of an event: the field that keys it, and its Avro schema."""
+    """The contract of an event: the field that keys it, and its Avro schema, which is in `file`."""
 
     key: str
     purpose: str
+    file: str
     schema: Mapping[str, Any]
 
 
@@ -152,7 +153,8 @@ def _declared(reaction: Reaction) -> DeclaredReaction:
 
 
 def _event(event: type[Event]) -> DeclaredEvent:
-    return DeclaredEvent(event.key_field, (getdoc(event) or "").partition("\n")[0], json.loads(event.schema_text))
+    purpose, file = (getdoc(event) or "").partition("\n")[0], f"{event.ids.parent.name}/{event.topic}.avsc"
+    return DeclaredEvent(event.key_field, purpose, file, json.loads(event.schema_text))
 
 
 def _topics(events: tuple[type[Event], ...]) -> tuple[str, ...]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from choreography.flow.asyncapi import as_asyncapi
+from choreography.flow.canvas import as_canvas
 from choreography.flow.diagrams import as_dot, as_mermaid
 from choreography.flow.model import Flow
 from choreography.flow.progress import runs
@@ -19,6 +21,8 @@ from eventbus import cli
 
 FORMATS: Mapping[str, Callable[[Flow], str]] = {
     "text": as_text,
+    "canvas": as_canvas,
+    "asyncapi": as_asyncapi,
     "mermaid": as_mermaid,
     "dot": as_dot,
     "svg": as_svg,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
+from inspect import getdoc
 from pathlib import Path
 
 import click
@@ -12,6 +13,8 @@ import pytest
 
 from choreography.flow.diagrams import as_mermaid
 from choreography.flow.model import Flow
+from choreography.flow.rules import RULES
+from choreography.flow.text import as_text
 from tests.contract.test_choreography import COMMANDS, SERVICES
 
 ROOT = Path(__file__).parents[2]
@@ -44,7 +47,7 @@ def invocations() -> Iterator[tuple[str, list[str]]]:
         ]
         inline = [code for code in INLINE.findall(BLOCK.sub("", text(document))) if PROGRAM.match(code.split()[0])]
         for line in shell + inline:
-            for command in re.split(r"\s\|\s|&&", line):
+            for command in re.split(r"\s[|>]\s|&&", line):
                 words = shlex.split(command.removeprefix("$ "), comments=True)
                 programs = [index for index, word in enumerate(words) if PROGRAM.match(word)]
                 if programs and len(words) > programs[-1] + 1:
@@ -57,6 +60,20 @@ INVOCATIONS = list(dict.fromkeys((where, " ".join(map(shlex.quote, words))) for 
 def test_the_readmes_diagram_is_the_choreography_that_the_code_declares() -> None:
     """Read from the handlers' signatures, never written beside them."""
     assert blocks(ROOT / "README.md", "mermaid") == [as_mermaid(Flow.of(SERVICES))]
+
+
+def test_the_page_of_the_flow_is_what_saga_flow_prints() -> None:
+    """Whatever version this is."""
+    [shown] = blocks(ROOT / "docs" / "flow.md", "text")
+    assert shown.partition("\n\n")[2] == as_text(Flow.of(SERVICES)).partition("\n\n")[2]
+
+
+def test_every_rule_of_saga_verify_is_in_the_documents() -> None:
+    """By its name, with what must hold."""
+    told = text(ROOT / "docs" / "flow.md")
+    for rule in RULES:
+        law = " ".join((getdoc(rule) or "").partition("\n\n")[0].split())
+        assert f"| {rule.__name__.replace('_', '-')} | {law} |" in told
 
 
 @pytest.mark.parametrize("command", LEAVES)

@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from choreography.__main__ import main
+from choreography.flow.command import FORMATS
 from choreography.flow.model import Flow
 from choreography.flow.svg import as_svg
 from choreography.flow.text import as_text
@@ -52,7 +53,7 @@ def test_the_text_fits_one_page_and_tells_everything() -> None:
         assert name in told
 
 
-@pytest.mark.parametrize("form", ["text", "mermaid", "dot", "svg", "topics", "json"])
+@pytest.mark.parametrize("form", [*FORMATS, "json"])
 def test_installed_packages_and_declaration_files_tell_the_same(form: str, files: list[str]) -> None:
     """In every format, whatever order the files are named in."""
     assert flow("--format", form) == flow("--format", form, *files[::-1])
@@ -80,6 +81,17 @@ def test_boxes_of_the_picture_do_not_cover_each_other() -> None:
         for number, (x, y, width, height) in enumerate(corners):
             for x2, y2, width2, height2 in corners[:number]:
                 assert x >= x2 + width2 or x2 >= x + width or y >= y2 + height2 or y2 >= y + height
+
+
+def test_every_service_has_a_page_of_its_canvas() -> None:
+    """With what it hears, says, undoes and waits for."""
+    pages = flow("--format", "canvas").split("\n---\n\n")
+    for page, service in zip(pages, FLOW.services, strict=True):
+        assert page.startswith(f"# {service.service}\n")
+        for name in (*service.hears, *service.publishes, *(does.handler for does in service.reactions)):
+            assert f"`{name}`" in page
+    assert "`refund_payment` on `order.cancelled`, undoes `payment.charged`" in pages[1]
+    assert "| `order.created` | `payment.charged` | `remember_items` |" in pages[2]
 
 
 def test_json_has_everything_with_stable_keys() -> None:

@@ -26,7 +26,9 @@ def declared(
     """Return the declaration of a service: of these reactions, or of what it hears and may answer."""
     all_of_them = reactions + tuple(reaction(event, *says, service=service) for event, says in (heard or {}).items())
     said = {e for does in all_of_them for e in (does.event, *does.publishes)} | set(more.get("initiates", ()))
-    events = {event: DeclaredEvent("order_id", f"It is {event}.", SCHEMA) for event in sorted(said)}
+    events = {
+        event: DeclaredEvent("order_id", f"It is {event}.", f"schemas/{event}.avsc", SCHEMA) for event in sorted(said)
+    }
     file = f"{service.replace('-', '_')}/service.py"
     return Declaration(
         service,

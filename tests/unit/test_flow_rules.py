@@ -46,7 +46,7 @@ FRAUD = declared(
     "fraud-service",
     reaction("order.created", "fraud.refused", "fraud.cleared", service="fraud-service"),
 )
-KEYLESS = replace(PAYMENT, events={**PAYMENT.events, "payment.charged": DeclaredEvent("id", "", {"fields": []})})
+KEYLESS = replace(PAYMENT, events={**PAYMENT.events, "payment.charged": DeclaredEvent("id", "", "", {"fields": []})})
 
 PLANTED = {
     "heard-events-are-published": (
@@ -119,7 +119,7 @@ def test_every_rule_catches_its_planted_defect(rule):
 
 def complete(declaration: Declaration) -> Declaration:
     """Give the events that were planted a schema: a declaration that lacks it would not have been read."""
-    some = DeclaredEvent("order_id", "", {"fields": [{"name": "order_id", "type": "string"}]})
+    some = DeclaredEvent("order_id", "", "", {"fields": [{"name": "order_id", "type": "string"}]})
     return replace(declaration, events={**dict.fromkeys(declaration.publishes, some), **declaration.events})
 
 
