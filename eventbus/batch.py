@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.event import Event
+from eventbus.fence import Fence
 from eventbus.log import Partition, Record
 from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Reaction
@@ -66,17 +67,27 @@ class Owned:
 
 @dataclass(slots=True)
 class Part:
-    """The share of one partition in a batch."""
+    """The share of one partition in a batch; or, of a key in trouble, the parked records that are tried again."""
 
     owned: Owned
     items: list[Item]
     end: int
-    """The log position after the last item."""
+    """The log position after the last item; of parked records, where the partition stands anyway."""
+    fence: Fence | None = None
+    """What the items are parked behind."""
 
     def cut(self, at: int) -> None:
         """Keep only the items before index `at`."""
-        self.end = self.items[at].record.offset
+        if self.fence is None:
+            self.end = self.items[at].record.offset
         del self.items[at:]
+
+    def give_back(self, at: int) -> None:
+        """Keep only the items before index `at`; the others come in a later batch."""
+        if at < len(self.items):
+            if self.fence is None:
+                self.owned.buffer[:0] = self.items[at:]
+            self.cut(at)
 
 
 def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[Part]:
@@ -94,6 +105,12 @@ def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: 
         parts.append(Part(each, items, end))
         limit -= count
     return parts
+
+
+def retry(owned: Owned, fence: Fence, items: list[Item], reactions: dict[type[Event], Reaction]) -> Part:
+    """Take parked records of one key, up to the first remote call."""
+    count = _allowed(items, reactions, set(), len(items))
+    return Part(owned, items[:count], owned.checkpoint.next_offset, fence)
 
 
 def _allowed(buffer: list[Item], reactions: dict[type[Event], Reaction], called: set[bytes | None], limit: int) -> int:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
-from eventbus import progress
+from eventbus import fence, progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable
@@ -14,6 +14,7 @@ from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
 from eventbus.outbox import caused
+from eventbus.parking import Address, Held, Parking, Retries, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Service
 
@@ -21,19 +22,54 @@ UNCAUSED_AT_ONCE = 5_000
 MAX_TRACE_BYTES = 128
 """A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
 
-Address = tuple[Partition, int]
-"""Partition and offset of a record."""
-
-Answers = tuple[dict[Partition, list[Output]], list[tuple[Record, PoisonRecord]], int]
-"""Outputs by partition, what is dead-lettered, and how many bad records came last, one after another."""
+MISSING = object()
 
 
 class HandlerFailed(Exception):
-    """A handler raised on a record. Nothing is lost: the record is handled again."""
+    """A handler raised on a record: its key is in trouble. Out of `commit` it means that parking did not help."""
 
-    def __init__(self, record: Record, handler: str, cause: Exception) -> None:
+    def __init__(self, record: Record, handler: str, cause: BaseException) -> None:
         super().__init__(f"{handler} raised on {record.address} (key {record.key!r}): {type(cause).__name__}: {cause}")
         self.record = record
+
+
+class RepositoryFailed(Exception):
+    """Loading or saving raised (a CHECK, say). One record of the batch is to blame, and it is not said which."""
+
+
+class _EnoughTried(Exception):
+    """A transaction that was only to be tried is rolled back."""
+
+
+class _Batch(NamedTuple):
+    """What is decided on in one transaction."""
+
+    parts: Sequence[Part]
+    lead: Owned | None
+    outcomes: Mapping[Address, Any]
+
+    def owned(self) -> dict[Partition, Owned]:
+        """Return the partitions whose checkpoints move."""
+        owned = {part.owned.partition: part.owned for part in self.parts}
+        if self.lead is not None:
+            owned.setdefault(self.lead.partition, self.lead)
+        return owned
+
+    def first(self, count: int) -> _Batch:
+        """Return a copy with only so many items, the first."""
+        copies = []
+        for part in self.parts:
+            if count:
+                copies.append(replace(part, items=part.items[:count]))
+                count -= len(copies[-1].items)
+        return self._replace(parts=copies, lead=None)
+
+    def give_back(self, count: int) -> None:
+        """Keep only so many items, the first."""
+        for part in self.parts:
+            kept = min(count, len(part.items))
+            part.give_back(kept)
+            count -= kept
 
 
 class TooManyDeadLetters(Exception):
@@ -49,13 +85,25 @@ class Decided:
     deleted: dict[Partition, int]
     dead: list[tuple[Record, PoisonRecord]] = field(default_factory=list)
     poison_in_a_row: int = 0
+    parking: Parking = field(default_factory=Parking)
+
+
+@dataclass(slots=True)
+class _Answers:
+    """What the handlers of a batch said."""
+
+    outputs: dict[Partition, list[Output]] = field(default_factory=dict)
+    dead: list[tuple[Record, PoisonRecord]] = field(default_factory=list)
+    poison_in_a_row: int = 0
+    troubles: dict[Address, str] = field(default_factory=dict)
+    """The records on which a handler raised, and what it said."""
 
 
 class Decision:
     """Decides on batches; remembers only how many bad records came last, one after another."""
 
-    def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int) -> None:
-        self._service, self._codec, self._limit = service, codec, dead_letter_limit
+    def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, retries: Retries) -> None:
+        self._service, self._codec, self._limit, self._retries = service, codec, dead_letter_limit, retries
         self._source = service.name.encode()
         self._poison_in_a_row = 0
 
@@ -67,60 +115,124 @@ class Decision:
         outcomes: Mapping[Address, Any],
         at: Callable[[str], None],
     ) -> Decided:
-        """Decide and commit; `lead` also takes what waits uncaused.
+        """Decide and commit; `lead` also takes what waits uncaused. A record on which a handler raises is parked.
 
-        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, HandlerFailed,
-        TooManyDeadLetters; nothing is committed then, or, with Unavailable, that is not known.
+        When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
+        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, HandlerFailed (parking did
+        not help), TooManyDeadLetters; nothing is committed then, or, with Unavailable, that is not known.
         """
-        owned = {part.owned.partition: part.owned for part in parts}
-        if lead is not None:
-            owned.setdefault(lead.partition, lead)
+        batch = _Batch(parts, lead, outcomes)
+        try:
+            decided = self._try(database, batch, {}, at)
+        except RepositoryFailed as failed:
+            if not parts:
+                raise
+            decided = self._without_one(database, batch, failed, at)
+        self._poison_in_a_row = decided.poison_in_a_row
+        at("after database commit")
+        if decided.parking.parked:
+            at("parked")
+        if decided.parking.unparked:
+            at("unparked")
+        return decided
+
+    def _try(
+        self, database: Database, batch: _Batch, troubles: dict[Address, str], at: Callable[[str], None] | None
+    ) -> Decided:
+        """Decide, and commit; without `at` it is only to be seen whether that is possible: raises _EnoughTried."""
+        owned = batch.owned()
+        step = at or (lambda _step: None)
         try:
             with database.transaction() as tx:
                 compare(tx, owned)
-                at("compared")
-                answers = self._answers(tx, parts, outcomes, at)
-                decided = _advance(tx, parts, owned, lead, answers)
-                at("before database commit")
-                at("during database commit")
-        except (LostRace, Unavailable, NotOurs, HandlerFailed, TooManyDeadLetters):
+                step("compared")
+                answers, parking = self._answers(tx, batch, troubles, step)
+                decided = _advance(tx, batch, owned, answers)
+                decided.parking = parking
+                if at is None:
+                    raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
+                step("before database commit")
+                step("during database commit")
+        except (LostRace, Unavailable, NotOurs, TooManyDeadLetters, _EnoughTried):
             raise
         except Exception as error:
-            if not parts:
-                raise
-            # Loading or saving failed (a CHECK, say): nobody's fault in particular, so the first record stands for all.
-            raise HandlerFailed(parts[0].items[0].record, "the repository", error) from error
-        self._poison_in_a_row = decided.poison_in_a_row
-        at("after database commit")
+            raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
         return decided
 
+    def _without_one(
+        self, database: Database, batch: _Batch, failed: RepositoryFailed, at: Callable[[str], None]
+    ) -> Decided:
+        """Bisect for the first record with which the repository fails, give back what follows, and park that one."""
+        good, bad = 0, sum(len(part.items) for part in batch.parts)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                self._try(database, batch.first(middle), {}, None)
+            except RepositoryFailed as sooner:
+                bad, failed = middle, sooner
+            except _EnoughTried:
+                good = middle
+        blamed = batch.first(bad).parts[-1].items[-1]
+        batch.give_back(bad)
+        try:
+            return self._try(database, batch, {address(blamed): str(failed)}, at)
+        except RepositoryFailed as still:
+            raise HandlerFailed(blamed.record, "the repository", still.__cause__ or still) from still
+
     def _answers(
-        self, tx: Transaction, parts: Sequence[Part], outcomes: Mapping[Address, Any], at: Callable[[str], None]
-    ) -> Answers:
-        outputs: dict[Partition, list[Output]] = {}
-        dead: list[tuple[Record, PoisonRecord]] = []
-        in_a_row = self._poison_in_a_row
-        work = self._service.repository.load(tx, list(events(parts)))
-        for part in parts:
-            answers = []
-            for item in part.items:
-                try:
-                    answer = self._answer(item, outcomes, work)
-                    in_a_row = 0
-                except PoisonRecord as poison:
-                    dead.append((item.record, poison))
-                    in_a_row += 1
-                    if in_a_row > self._limit:
-                        raise TooManyDeadLetters(self._too_many(item.record, poison)) from poison
-                    answer = dead_letter(self._service.dead_letters(), self._service.name, item.record, poison)
-                if answer is not None:
-                    answers.append(answer)
-            if answers:
-                outputs[part.owned.partition] = answers
+        self,
+        tx: Transaction,
+        batch: _Batch,
+        troubles: dict[Address, str],
+        at: Callable[[str], None],
+    ) -> tuple[_Answers, Parking]:
+        """Let the handlers decide, and again without those records on which they raised."""
+        parts, _, outcomes = batch
+        fences = fence.standing(tx, (event.key for event in events(parts)))
+        check_unmoved(parts, fences)
+        while True:
+            held = hold(parts, fences, troubles) if fences or troubles else Held()
+            work = self._service.repository.load(tx, _events(parts, held))
+            answers = self._handled(parts, held, outcomes, work)
+            if not answers.troubles:
+                break
+            troubles = troubles | answers.troubles
         at("before save")
         self._service.repository.save(tx, work)
         at("after save")
-        return outputs, dead, in_a_row
+        if held.records:
+            at("parking")
+        if any(part.fence and part.items for part in parts):
+            at("unparking")
+        return answers, settle(tx, parts, fences, held, self._retries)
+
+    def _handled(self, parts: Sequence[Part], held: Held, outcomes: Mapping[Address, Any], work: Any) -> _Answers:
+        answers = _Answers(poison_in_a_row=self._poison_in_a_row)
+        stopped: set[bytes | None] = set()
+        for part in parts:
+            outputs = answers.outputs.setdefault(part.owned.partition, [])
+            for item in part.items:
+                if (held.records and address(item) in held.records) or (stopped and item.record.key in stopped):
+                    continue
+                try:
+                    answer = self._answer(item, outcomes, work)
+                    answers.poison_in_a_row = 0
+                except PoisonRecord as poison:
+                    answer = self._dead_letter(item.record, poison, answers)
+                except HandlerFailed as failed:
+                    answers.troubles[address(item)] = str(failed)
+                    stopped.add(item.record.key)
+                    continue
+                if answer is not None:
+                    outputs.append(answer)
+        return answers
+
+    def _dead_letter(self, record: Record, poison: PoisonRecord, answers: _Answers) -> Output:
+        answers.dead.append((record, poison))
+        answers.poison_in_a_row += 1
+        if answers.poison_in_a_row > self._limit:
+            raise TooManyDeadLetters(self._too_many(record, poison)) from poison
+        return dead_letter(self._service.dead_letters(), self._service.name, record, poison)
 
     def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
         record, event = item
@@ -131,16 +243,20 @@ class Decision:
             if reaction.remote is None:
                 answer = reaction.handler(self._service, event, work)
             else:
-                outcome = outcomes[record.partition, record.offset]
+                outcome = outcomes.get(address(item), MISSING)
+                if outcome is MISSING:
+                    raise LostRace(f"the fence before {event.key} was lifted meanwhile")  # noqa: TRY301
                 if isinstance(outcome, PoisonRecord):
                     raise outcome  # noqa: TRY301 - judged like a handler's own
+                if isinstance(outcome, Exception):
+                    raise HandlerFailed(record, f"the remote call of {reaction.name}", outcome)  # noqa: TRY301
                 answer = reaction.handler(self._service, event, outcome, work)
             if answer is None:
                 return None
             if type(answer) not in reaction.publishes:
                 raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
             return caused(self._codec, self._source, answer, record.address, _trace(record))
-        except (PoisonRecord, LostRace, Unavailable):
+        except (PoisonRecord, LostRace, Unavailable, HandlerFailed):
             raise
         except Exception as error:
             raise HandlerFailed(record, reaction.name, error) from error
@@ -150,6 +266,14 @@ class Decision:
             f"more than {self._limit} bad records in a row, the last {record.address}: {poison.reason}: {poison}."
             f" Nothing of the last batch was dead-lettered. If the records are really bad, raise --dead-letter-limit"
         )
+
+
+def _events(parts: Sequence[Part], held: Held) -> list[Event]:
+    """Return what is handled, without the poison."""
+    if not held.records:
+        return list(events(parts))
+    items = (item for part in parts for item in part.items if address(item) not in held.records)
+    return [item.event for item in items if isinstance(item.event, Event)]
 
 
 def _trace(record: Record) -> bytes | None:
@@ -168,14 +292,13 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
         raise LostRace(f"somebody else has moved the checkpoint of {', '.join(moved)}")
 
 
-def _advance(
-    tx: Transaction, parts: Sequence[Part], owned: dict[Partition, Owned], lead: Owned | None, answers: Answers
-) -> Decided:
-    outputs, dead, in_a_row = answers
+def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: _Answers) -> Decided:
+    parts, lead, _ = batch
+    outputs = answers.outputs
     if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
         outputs.setdefault(lead.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
-    decided.dead, decided.poison_in_a_row = dead, in_a_row
+    decided.dead, decided.poison_in_a_row = answers.dead, answers.poison_in_a_row
     progress.advance(tx, decided.checkpoints)
     progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)
@@ -189,7 +312,7 @@ def _decided(
     checkpoints, entries = {}, {}
     for partition, each in owned.items():
         position = each.checkpoint.position
-        if partition in outputs:
+        if outputs.get(partition):
             position += 1
             entries[partition] = Entry(position, outputs[partition])
         next_offset = ends.get(partition, each.checkpoint.next_offset)

@@ -7,19 +7,22 @@ carries in its metadata how far the outbox has been published. See docs/guarante
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus import progress
-from eventbus.batch import Owned, Part, decode, take
+from eventbus import fence, progress
+from eventbus.batch import Owned, Part, decode, retry, take
 from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, Unavailable
 from eventbus.decision import Decided, Decision, HandlerFailed, compare
+from eventbus.fence import Fence, Parked
 from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
+from eventbus.parking import Retries
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Calls
@@ -52,7 +55,12 @@ class Tuning:
     """The first wait after a failure in seconds; it doubles up to `backoff_most`, with jitter."""
     backoff_most: float = 5.0
     attempts: int = 6
-    """So often a handler may raise on the same record before the worker stops."""
+    """So often deciding may fail for no record's fault before the worker stops."""
+    retry: float = 0.1
+    """The first wait before a parked record is tried again in seconds; it doubles up to `retry_most`, with jitter."""
+    retry_most: float = 60.0
+    retries: int = 100
+    """So many keys in trouble are tried again at once, at most, and so many parked records of each."""
     dead_letters_in_a_row: int = 100
     """More than these, and the worker stops: a bad deploy must not drain a topic."""
 
@@ -72,6 +80,8 @@ class World:
     observer: Observer
     at: Callable[[str], None] = lambda _step: None
     """Called at every named step: where tests crash, stall and interleave."""
+    wall: Callable[[], float] = time.time
+    """Seconds since 1970, for what one worker writes down and another one reads."""
 
 
 class Engine:
@@ -84,13 +94,16 @@ class Engine:
         self._lead = Partition(service.topics()[0], 0) if service.initiates else None
         self._remote = any(reaction.remote for reaction in service.reactions.values())
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
-        self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row)
+        self._retries = Retries(self._wall_ms, world.random, self._tuning.retry, self._tuning.retry_most)
+        self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row, self._retries)
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
         self._numbers = itertools.count(1)
         self._strikes: Counter[Partition] = Counter()
         self._misfits = 0
+        self._parked = (0, 0)
+        self._retry_after = 0.0
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -306,11 +319,9 @@ class Engine:
             self._publish()
         for part, error in failures:
             self._doubt([part.owned], f"{type(error).__name__}: {error}")
-            if isinstance(error, HandlerFailed):
-                self._strike(error)
 
     def _strike(self, failed: HandlerFailed) -> None:
-        """Count by partition: it cannot get past the record, while the first to fail may change from turn to turn."""
+        """Count by partition: it cannot get past the record, not even by parking it."""
         partition = failed.record.partition
         self._strikes[partition] += 1
         if self._strikes[partition] >= self._tuning.attempts:
@@ -377,16 +388,55 @@ class Engine:
             return
         try:
             with self._world.database.snapshot() as tx:
-                stored, waiting = progress.look(tx)
-            moved = [owned for owned in known if stored.get(owned.partition) != owned.checkpoint]
+                seen = progress.look(tx)
+            moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
             self._doubt(moved, "somebody else has moved the checkpoint")
+            due = self._due_or_later(seen.retry_at_ms)
             lead = self._lead_owned()
-            if waiting and lead is not None:
+            if due:
+                self._world.at("retrying")
+                self._handle(due, None)
+            if seen.waiting and lead is not None:
                 self._handle([], lead)
             elif self._world.clock() - self._worked_at >= self._tuning.tidy_after:
                 self._tidy(note_end=True)
         except TRANSIENT as error:
             self._doubt(known, str(error))
+
+    def _due_or_later(self, retry_at_ms: int | None) -> list[Part]:
+        """Let what is parked under a schema that cannot be asked for just now keep nobody else waiting."""
+        try:
+            return self._due(retry_at_ms)
+        except RegistryUnavailable as error:
+            self._retry_after = self._world.clock() + self._tuning.backoff_most
+            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
+            return []
+
+    def _due(self, retry_at_ms: int | None) -> list[Part]:
+        """Return the parked records that are to be tried again now, by us: the fence's partition is ours."""
+        ours = {partition: owned for partition, owned in self._owned.items() if owned.ready}
+        if retry_at_ms is None or not ours:
+            self._count_parked(0, 0)
+            return []
+        if self._world.clock() < self._retry_after:
+            return []
+        with self._world.database.snapshot() as tx:
+            self._count_parked(*fence.counted(tx, ours))
+            now, most = self._wall_ms(), self._tuning.retries
+            parked = {each: fence.records(tx, each, most) for each in fence.due(tx, ours, now, most)}
+        return [self._retry(ours[each.owner], each, records) for each, records in parked.items()]
+
+    def _retry(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
+        items = [decode(self._world.codec, each.record) for each in parked]
+        return retry(owned, before, items, self._service.reactions)
+
+    def _wall_ms(self) -> int:
+        return round(self._world.wall() * 1_000)
+
+    def _count_parked(self, keys: int, records: int) -> None:
+        if (keys, records) != self._parked:
+            self._parked = (keys, records)
+            self._world.observer.parked(keys, records)
 
     def _lead_owned(self) -> Owned | None:
         owned = self._owned.get(self._lead) if self._lead else None

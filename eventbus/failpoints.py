@@ -30,6 +30,7 @@ STEPS = (
     *("before remote", "remote under way", "remote done"),
     *("compared", "before save", "after save"),
     *("before database commit", "during database commit", "after database commit"),
+    *("parking", "parked", "retrying", "unparking", "unparked"),
     *("before begin", "begun", "produced", "during offsets", "offsets sent"),
     *("before commit", "during commit", "committed", "published"),
     *("tidying", "tidied"),

@@ -10,13 +10,14 @@ from eventbus.batch import Part
 from eventbus.codec import PoisonRecord
 from eventbus.decision import Decided
 from eventbus.log import Partition, Record
+from eventbus.parking import Parking
 
 
 class Handled(NamedTuple):
     """One batch, committed in the database."""
 
     consumed: dict[str, int]
-    """Records by topic, poison included."""
+    """Records by topic, poison and what is parked included."""
     published: dict[str, int]
     """Outputs by topic, dead letters included."""
     dead: list[tuple[Record, PoisonRecord]]
@@ -24,18 +25,21 @@ class Handled(NamedTuple):
     oldest_ms: int | None
     """The earliest timestamp of a record in it."""
     seconds: float
+    parking: Parking
+    """What became of keys in trouble."""
 
 
 def handled(parts: Sequence[Part], decided: Decided, seconds: float) -> Handled:
     """Sum a batch up: work a batch, not an event, because a log line an event costs more than the database."""
     consumed: Counter[str] = Counter()
     published: Counter[str] = Counter()
-    for part in parts:
+    fresh = [part for part in parts if part.items and part.fence is None]
+    for part in fresh:
         consumed[part.owned.partition.topic] += len(part.items)
     for entry in decided.entries.values():
         published.update(output.topic for output in entry.outputs)
-    oldest = min((part.items[0].record.timestamp_ms for part in parts), default=None)
-    return Handled(dict(consumed), dict(published), decided.dead, oldest, seconds)
+    oldest = min((part.items[0].record.timestamp_ms for part in fresh), default=None)
+    return Handled(dict(consumed), dict(published), decided.dead, oldest, seconds, decided.parking)
 
 
 class Observer:
@@ -58,6 +62,9 @@ class Observer:
 
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """A partition will be recovered, after so many seconds."""
+
+    def parked(self, keys: int, records: int) -> None:
+        """So many keys are in trouble that this worker tries again, and so many records of theirs are parked."""
 
     def alive(self) -> None:
         """The loop waits for remote calls, and lives."""

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
+from eventbus import fence
 from eventbus.batch import Item, Part, events
 from eventbus.codec import PoisonRecord
-from eventbus.database import Database
-from eventbus.decision import Address, HandlerFailed
+from eventbus.database import Database, LostRace, NotOurs, Unavailable
+from eventbus.event import Event
 from eventbus.log import Log
-from eventbus.remote import UNKNOWN_OUTCOME, Calls
+from eventbus.parking import Address
+from eventbus.remote import UNKNOWN_OUTCOME, Call, Calls
 from eventbus.service import Reaction, Service
 
 KEEP_ALIVE_SECONDS = 1.0
@@ -22,7 +24,10 @@ class Abandoned(Exception):
 
 
 class Reached(NamedTuple):
-    """What came back; the parts were cut before the first failure of each partition."""
+    """What came back; the parts were cut before the first unknown outcome of each partition.
+
+    Of parked records that are tried again, an unknown outcome is a failure like any other: they are tried once more.
+    """
 
     outcomes: dict[Address, Any]
     failures: list[tuple[Part, Exception]]
@@ -38,15 +43,16 @@ def reach_out(
 ) -> Reached:
     """Make the remote calls of these parts. Raises Abandoned as soon as `waiting`, asked each second, says no."""
     log, database, calls = world
-    wanted = [(item, reaction) for part in parts for item in part.items if (reaction := _remote(service, item))]
+    if not any(_remote(service, item) for part in parts for item in part.items):
+        return Reached({}, [], 0)
+    with database.snapshot() as tx:
+        fences = fence.standing(tx, (event.key for event in events(parts)))
+    wanted = _wanted(service, parts, fences)
     if not wanted:
         return Reached({}, [], 0)
-    known: Any = None
-    if any(reaction.remote_knows for _, reaction in wanted):
-        with database.snapshot() as tx:
-            known = service.repository.load(tx, list(events(parts)))
+    made = _calls(service, wanted, database)
     at("before remote")
-    pending = calls.start([_call(service, item, reaction, known) for item, reaction in wanted])
+    pending = calls.start(made)
     at("remote under way")
     while not pending.wait(KEEP_ALIVE_SECONDS):
         log.keep_alive()
@@ -55,7 +61,24 @@ def reach_out(
             raise Abandoned
     results = zip(wanted, pending.outcomes(), strict=True)
     outcomes = {(item.record.partition, item.record.offset): outcome for (item, _), outcome in results}
-    return Reached(outcomes, _cut_before_failures(service, parts, outcomes), len(wanted))
+    return Reached(outcomes, _cut_before_failures(parts, outcomes), len(wanted))
+
+
+def _wanted(
+    service: Service[Any], parts: Sequence[Part], fences: Mapping[str, fence.Fence]
+) -> list[tuple[Item, Reaction]]:
+    """Return what is to be asked; nothing for what will be parked: its turn has not come."""
+    return [
+        (item, reaction)
+        for part in parts
+        for item in part.items
+        if (reaction := _remote(service, item)) and (part.fence is not None or _event(item).key not in fences)
+    ]
+
+
+def _event(item: Item) -> Event:
+    assert isinstance(item.event, Event)
+    return item.event
 
 
 def _remote(service: Service[Any], item: Item) -> Reaction | None:
@@ -65,31 +88,52 @@ def _remote(service: Service[Any], item: Item) -> Reaction | None:
     return reaction if reaction.remote else None
 
 
-def _call(service: Service[Any], item: Item, reaction: Reaction, known: Any) -> Callable[[], Any]:
+def _calls(service: Service[Any], wanted: Sequence[tuple[Item, Reaction]], database: Database) -> list[Call]:
+    """Return the calls to make, with what the repository knows where they ask for it."""
+    known: Any = None
+    if any(reaction.remote_knows for _, reaction in wanted):
+        try:
+            known = _known(service, [_event(item) for item, _ in wanted], database)
+        except (Unavailable, LostRace, NotOurs):
+            raise
+        except Exception:  # noqa: BLE001 - one order's data is to blame: it is not to keep the others from being asked
+            return [_alone(service, item, reaction, database) for item, reaction in wanted]
+    return [_call(service, item, reaction, known) for item, reaction in wanted]
+
+
+def _known(service: Service[Any], asking: list[Event], database: Database) -> Any:
+    with database.snapshot() as tx:
+        return service.repository.load(tx, asking)
+
+
+def _alone(service: Service[Any], item: Item, reaction: Reaction, database: Database) -> Call:
+    """Return the call of one record; where nothing can be loaded for it, one that raises just that."""
+    try:
+        return _call(service, item, reaction, _known(service, [_event(item)], database))
+    except (Unavailable, LostRace, NotOurs):
+        raise
+    except Exception as error:  # noqa: BLE001 - judged like an outcome
+        return partial(_raise, error)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _call(service: Service[Any], item: Item, reaction: Reaction, known: Any) -> Call:
     assert reaction.remote is not None
     if reaction.remote_knows:
         return partial(reaction.remote, service, item.event, known)
     return partial(reaction.remote, service, item.event)
 
 
-def _cut_before_failures(
-    service: Service[Any], parts: Sequence[Part], outcomes: dict[Address, Any]
-) -> list[tuple[Part, Exception]]:
+def _cut_before_failures(parts: Sequence[Part], outcomes: dict[Address, Any]) -> list[tuple[Part, Exception]]:
     failures: list[tuple[Part, Exception]] = []
     for part in parts:
         for index, item in enumerate(part.items):
             outcome = outcomes.get((item.record.partition, item.record.offset))
-            if isinstance(outcome, Exception) and not isinstance(outcome, PoisonRecord):
-                failures.append((part, _judged(service, item, outcome)))
+            if isinstance(outcome, UNKNOWN_OUTCOME) and part.fence is None:
+                failures.append((part, outcome))
                 part.cut(index)
                 break
     return failures
-
-
-def _judged(service: Service[Any], item: Item, error: Exception) -> Exception:
-    if isinstance(error, UNKNOWN_OUTCOME):
-        return error
-    reaction = _remote(service, item)
-    assert reaction is not None
-    assert reaction.remote is not None
-    return HandlerFailed(item.record, reaction.remote.__name__, error)

@@ -99,8 +99,20 @@ def take_uncaused(tx: Transaction, limit: int) -> list[Output]:
     return [output for _, blob in sorted(tx.rows(sql, limit)) for output in unpack(blob)]
 
 
-def look(tx: Transaction) -> tuple[dict[Partition, Checkpoint], bool]:
-    """Return every checkpoint of the service, and whether uncaused events are waiting: one statement, no lock."""
-    sql = "select topic, partition, next_offset, position, epoch, exists (select 1 from uncaused) from checkpoint"
+class Look(NamedTuple):
+    """What an idle worker sees."""
+
+    checkpoints: dict[Partition, Checkpoint]
+    waiting: bool
+    """Uncaused events wait."""
+    retry_at_ms: int | None
+    """When the next parked record is to be tried again, by whomever; None where none is parked."""
+
+
+def look(tx: Transaction) -> Look:
+    """Look at every checkpoint of the service, and at what waits: one statement, no lock."""
+    sql = "select topic, partition, next_offset, position, epoch, exists (select 1 from uncaused),"
+    sql += " (select min(retry_at_ms) from fence) from checkpoint"
     rows = tx.rows(sql)
-    return {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e, _ in rows}, any(row[5] for row in rows)
+    checkpoints = {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e, *_ in rows}
+    return Look(checkpoints, any(row[5] for row in rows), rows[0][6] if rows else None)

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from eventbus.log import Partition
 from eventbus.observer import Handled, Observer
+from eventbus.parking import Parking
 
 ALIVE_SECONDS = 90.0
 """The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
@@ -67,6 +68,8 @@ class Telemetry(Observer):
         self._recoveries = Counter("saga_recoveries", "Recoveries of partitions.", registry=registry)
         self._doubts = Counter("saga_doubts", "Doubts that led to a recovery.", registry=registry)
         self._pending = Gauge("saga_outbox_pending", "Outputs committed, not yet published.", registry=registry)
+        self._keys = Gauge("saga_parked_orders", "Orders in trouble, tried again by this worker.", registry=registry)
+        self._parked = Gauge("saga_parked_records", "Records of theirs that wait.", registry=registry)
         self._partitions = Gauge("saga_partitions_assigned", "Partitions that are ours.", registry=registry)
         self._lag = Gauge(
             "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
@@ -99,6 +102,7 @@ class Telemetry(Observer):
         for record, poison in batch.dead:
             self._dead.labels(poison.reason).inc()
             self.log.warning("record.dead_lettered", record=record.address, reason=poison.reason, detail=str(poison))
+        self._tell_of_trouble(batch.parking)
         self.log.info(
             "batch.handled",
             consumed=batch.consumed,
@@ -106,6 +110,16 @@ class Telemetry(Observer):
             dead_letters=len(batch.dead),
             milliseconds=round(batch.seconds * 1000, 1),
         )
+
+    def _tell_of_trouble(self, parking: Parking) -> None:
+        for fence in parking.raised:
+            self.log.error("order.parked", key=fence.key, records=fence.records, error=fence.error)
+        for fence in parking.kept:
+            wait = round(max(0.0, fence.retry_at_ms / 1000 - time.time()), 1)
+            told = {"attempts": fence.attempts, "records": fence.records, "error": fence.error, "retry_in": wait}
+            self.log.warning("order.still_parked", key=fence.key, **told)
+        for fence in parking.lifted:
+            self.log.info("order.goes_on", key=fence.key, since_ms=fence.since_ms)
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
         """See Observer."""
@@ -131,6 +145,11 @@ class Telemetry(Observer):
         self._doubts.inc()
         self.log.debug("partition.doubted", partition=str(partition), why=why, retry_in=round(retry_in, 2))
         self.warn(why)
+
+    def parked(self, keys: int, records: int) -> None:
+        """See Observer."""
+        self._keys.set(keys)
+        self._parked.set(records)
 
     def alive(self) -> None:
         """See Observer."""

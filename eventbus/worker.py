@@ -19,7 +19,7 @@ from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
-from eventbus.decision import HandlerFailed, TooManyDeadLetters
+from eventbus.decision import HandlerFailed, RepositoryFailed, TooManyDeadLetters
 from eventbus.engine import Engine, Tuning, World
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.instance import InstanceName
@@ -34,6 +34,7 @@ from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
 
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,
+    RepositoryFailed: 1,
     NotOurs: 1,
     UnknownSchema: 1,
     BadKafkaConfig: 2,

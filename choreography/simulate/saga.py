@@ -134,6 +134,7 @@ class _Saga:
         violations = judge(facts, RULES).violations
         if len(placed) != self._case.orders:
             violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
+        violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
         if dead:
             violations.append(Violation("nothing-is-poison", "", f"{dead} dead letters"))
         return violations

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from eventbus.simulation import clients
 from eventbus.simulation.surroundings import Trouble
+from eventbus.simulation.troubles import HANDLER_RAISES, TABLE_REFUSES
 
 _ABOUT_SO_OFTEN = {
     145: ("polled", "before snapshot"),
@@ -23,7 +24,7 @@ _ABOUT_SO_OFTEN = {
     ),
     8: ("assigned", "recovering", "claiming", "claimed", "recovered", "tidying", "tidied"),
     4: ("before remote", "remote under way", "calling", "called"),
-    2: ("revoked", "revoked and published"),
+    2: ("revoked", "revoked and published", "parking", "parked", "retrying", "unparking", "unparked"),
     1: ("closing", "closing and published", "leaving", "left"),
 }
 STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in steps}
@@ -31,6 +32,10 @@ STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in ste
 
 With each, about how often a run of three orders and two workers a service comes by (measured).
 """
+PARKING = ("parking", "parked", "retrying", "unparking", "unparked")
+"""Where somebody comes by only when a key is in trouble."""
+HANDLINGS = 40
+"""About so many events are handled or saved in such a run."""
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
 DATABASE = {"transaction": 33, "snapshot": 145}
@@ -121,6 +126,12 @@ def _slow_provider(draw: random.Random) -> Fault:
     return Fault("slow provider", "calls", draw.randint(1, 3), seconds=draw.choice((1, 4)))
 
 
+def _trouble(draw: random.Random) -> Fault:
+    """One order that one service cannot handle, for a while."""
+    detail = draw.choice((HANDLER_RAISES, TABLE_REFUSES))
+    return Fault("trouble", "handling", draw.randint(1, HANDLINGS), detail, draw.choice((0.05, 0.5, 3, 12)))
+
+
 KINDS = {
     "crash": _crash,
     "stall": _stall,
@@ -132,6 +143,7 @@ KINDS = {
     "database": _database,
     "provider": _provider,
     "slow provider": _slow_provider,
+    "trouble": _trouble,
 }
 """Every kind of fault, and what draws one."""
 
@@ -144,6 +156,8 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
     if any(fault.kind == "haste" for fault in drawn):
         # Nothing is given away unless somebody comes while there is work.
         drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))
+    if any(fault.kind == "trouble" for fault in drawn) and "crash" in kinds:
+        drawn.append(Fault("crash", draw.choice(PARKING), draw.randint(1, 2), seconds=draw.choice((0.5, 12))))
     return tuple(drawn)
 
 

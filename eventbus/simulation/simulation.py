@@ -32,6 +32,7 @@ from eventbus.simulation import clients, faults
 from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
+from eventbus.simulation.troubles import Watched
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
@@ -89,7 +90,10 @@ class Simulation:
         self.cluster.marker_delay = self._marker_delay
         self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
         self.services = [make(self) for make in setup.services]
+        self.broken: list[str] = []
+        self._troubles: dict[tuple[str, str], tuple[float, str]] = {}
         for service in self.services:
+            Watched(service, self)
             self.cluster.create_topics([service.dead_letters()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(_memory(service)) for service in self.services}
@@ -181,7 +185,7 @@ class Simulation:
         for service in self.services:
             shared = self.databases[service.name]
             with shared.database.snapshot() as tx:
-                if tx.rows("select 1 from outbox limit 1") or tx.rows("select 1 from uncaused limit 1"):
+                if any(tx.rows(f"select 1 from {table} limit 1") for table in ("outbox", "uncaused", "parked")):
                     return False
             cursors = self.cluster.group(service.name).offsets
             for topic in service.topics():
@@ -208,6 +212,17 @@ class Simulation:
         """Return the fault that happens now."""
         self.steps[where] += 1
         return self._reached(where)
+
+    def trouble_of(self, service: str, key: str) -> str:
+        """Return what goes wrong with a key in a service; see Fate."""
+        if (fault := self.due("handling")) is not None:
+            self._troubles[service, key] = (self.now + fault.seconds, fault.detail)
+        until, what = self._troubles.get((service, key), (0.0, ""))
+        return what if until > self.now else ""
+
+    def out_of_order(self, what: str) -> None:
+        """See Fate."""
+        self.broken.append(what)
 
     def due_of(self, service: str, step: str) -> faults.Fault | None:
         """Return the fault that another one has brought to this step of this service: only a hasty group has any."""
@@ -348,6 +363,7 @@ class Process:
             chance.random,
             _Told(simulation, self),
             self.host.reach,
+            lambda: simulation.now,
         )
         self._engine = Engine(service, world, simulation.setup.tuning)
         self._engine.subscribe()
@@ -449,6 +465,9 @@ class _Told(Observer):
         self._simulation.moved()
         self._simulation.turned(self._process, batch.consumed)
         self._simulation.note(f"{self._process} handled {batch.consumed}, decided {batch.published}")
+        for what in ("raised", "kept", "lifted"):
+            for fence in getattr(batch.parking, what):
+                self._simulation.note(f"{self._process}: {what} {fence}")
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:  # noqa: ARG002 - time is simulated
         self._simulation.note(f"{self._process} published {outputs}: {outcome}")

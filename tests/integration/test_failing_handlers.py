@@ -1,66 +1,186 @@
-"""An exception that stays one stops the worker and loses nothing; as soon as the code is mended, it goes on."""
+"""A record on which a handler raises is parked with everything that follows for its key; all others flow."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from confluent_kafka import Producer
 
 from eventbus import WorkingSet, reacts_to
 from eventbus.decision import HandlerFailed
-from tests.support.engines import Playground
-from tests.support.sample import Ping, PingService, Pong, Tally, _count
+from eventbus.engine import Tuning
+from tests.support.engines import CODEC, Playground
+from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count
+
+FAST = Tuning(tidy_after=0.2, retry_most=0.5)
 
 
-class Broken(PingService):
-    """Cannot handle names that begin like this one."""
+class Service(PingService):
+    """Cannot handle numbers below zero until it is mended. What it has handled is in `handled`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mended = False
+        self.handled: list[tuple[str, int]] = []
 
     @reacts_to(Ping)
     def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
-        if ping.name == "name-0":
+        pong = self._counted(ping, tallies)
+        if ping.number < 0 and not self.mended:
             raise RuntimeError("a mistake in the code")
-        return _count(ping, tallies)
+        return pong
+
+    @reacts_to(Pang)
+    def count_pang(self, pang: Pang, tallies: WorkingSet[Tally]) -> Pong:
+        return self._counted(pang, tallies)
+
+    def _counted(self, event: Ping | Pang, tallies: WorkingSet[Tally]) -> Pong:
+        return _count(event, tallies)
 
 
-@pytest.mark.parametrize("broken", [1, 8], ids=["on one partition", "on every partition"])
-def test_an_exception_that_stays_one_stops_the_worker(sqlite_playground: Playground, broken: int) -> None:
-    """Also when every partition has such a record, and each turn another one fails first."""
-    playground = sqlite_playground
-    mended, playground.make_service, playground.partitions = playground.make_service, Broken, 8
+@pytest.fixture
+def service(playground: Playground) -> Service:
+    """Let every worker of the playground have one and the same service, which can be mended."""
+    service = Service()
+    playground.make_service = lambda: service
+    playground.tuning = FAST
+    playground.partitions = 1
     playground.recreate_topics()
+    return service
+
+
+def send(playground: Playground, *events: Ping | Pang) -> None:
+    producer = Producer({"bootstrap.servers": playground.bootstrap, "partitioner": "murmur2_random"})
+    for event in events:
+        producer.produce(event.topic, CODEC.encode(event), event.key)
+        producer.flush()
+
+
+def answered(playground: Playground) -> list[tuple[str, int]]:
+    pongs = (CODEC.decode("pong", message.key(), message.value()) for message in playground.pongs())
+    return [(pong.name, pong.number) for pong in pongs]
+
+
+def parked(playground: Playground) -> list[tuple[str, str]]:
+    return playground.sql("select key, topic from parked order by key, position")  # type: ignore[return-value]
+
+
+A0, A1, A2, A3 = (Ping("A", number) for number in (0, -1, 2, 3))
+B0 = Ping("B", 0)
+
+
+def test_the_script_of_five_records(playground: Playground, service: Service) -> None:
+    """A0, A1 (which fails), A2, B0, A3: A0 and B0 are answered, A1, A2 and A3 wait and come in order once it is mended.
+
+    In between a record comes whose key is not UTF-8: it stops nobody. A restart changes nothing either.
+    """
     worker = playground.worker()
-    playground.turn_until(lambda: worker.ready() == 16)
-    for partition in range(broken):
-        playground.send([0, 1], partition=partition)
-    with pytest.raises(HandlerFailed, match=r"count_ping raised on ping/.*name-0.*a mistake in the code"):
+    playground.turn_until(lambda: worker.ready() == 2)
+    send(playground, A0, A1, A2)
+    producer = Producer({"bootstrap.servers": playground.bootstrap})
+    producer.produce("ping", CODEC.encode(A2), b"\xff\xfe")
+    producer.flush()
+    send(playground, B0, A3)
+    playground.turn_until(lambda: len(parked(playground)) == 3)
+    playground.settle(2)
+    assert answered(playground) == [("A", 0), ("B", 0)]
+    assert worker.watch.dead == ["key_mismatch"]
+    send(playground, Pang("A", 4), Ping("B", 5))
+    playground.turn_until(lambda: parked(playground) == [("A", "ping")] * 3 + [("A", "pang")])
+    playground.abandon(worker)
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.seen["retrying"] > 0)
+    playground.settle(3)
+    assert answered(playground) == [("A", 0), ("B", 0), ("B", 5)]
+    service.mended = True
+    playground.settle(7)
+    assert answered(playground)[3:] == [("A", -1), ("A", 2), ("A", 3), ("A", 4)]
+    assert parked(playground) == playground.sql("select key from fence") == []
+    playground.assert_exactly_once(7)
+
+
+def test_the_parked_go_with_their_partition(playground: Playground, service: Service) -> None:
+    """Who takes the partition over tries them again, also what another worker has read from another topic."""
+    one = playground.worker("one")
+    playground.turn_until(lambda: one.ready() == 2)
+    two = playground.worker("two")
+    playground.turn_until(lambda: one.ready() == two.ready() == 1)
+    send(playground, A0, A1)
+    playground.turn_until(lambda: parked(playground) == [("A", "ping")])
+    send(playground, Pang("A", 2), Pang("B", 2))
+    playground.turn_until(lambda: parked(playground) == [("A", "ping"), ("A", "pang")])
+    holder = next(w for w in (one, two) if w.seen["retrying"])
+    playground.settle(2)
+    seen = holder.seen["retrying"]
+    playground.turn_until(lambda: holder.seen["retrying"] > seen)
+    holder.engine.close()
+    playground.workers.remove(holder)
+    left = playground.workers[0]
+    before = left.seen["retrying"]
+    playground.turn_until(lambda: left.seen["retrying"] > before)
+    service.mended = True
+    playground.settle(4)
+    assert [pair for pair in answered(playground) if pair[0] == "A"] == [("A", 0), ("A", -1), ("A", 2)]
+    playground.assert_exactly_once(4)
+
+
+class Refused(Tallies):
+    """A table that does not take what some names decide."""
+
+    schema = (
+        "create table tally (name text primary key, total bigint not null, times bigint not null, check (total < 100));"
+    )
+
+
+def test_what_the_database_refuses_is_found_by_bisection(playground: Playground, service: Service) -> None:
+    """A NOT NULL or a CHECK that says no names no record: the orders to blame are found, and no other one waits."""
+    service.repository = Refused()
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 2)
+    bad = [Ping(f"bad-{number}", 100) for number in range(3)]
+    send(playground, *(Ping(f"name-{number}", 1) for number in range(50)), *bad)
+    send(playground, *(Ping(f"name-{number}", 1) for number in range(50, 90)))
+    playground.settle(90)
+    playground.turn_until(lambda: len(parked(playground)) == 3)
+    doubts = list(worker.watch.doubts)
+    playground.turn_until(lambda: playground.sql("select min(attempts) from fence")[0][0] > 2)
+    assert worker.watch.doubts == doubts, "the partition goes on"
+    errors = playground.sql("select key, error from fence order by key")
+    assert [key for key, _ in errors] == ["bad-0", "bad-1", "bad-2"]
+    assert all("constraint" in error for _, error in errors)
+
+
+class Broken(Tallies):
+    """Loads nothing, ever."""
+
+    def load(self, tx: object, events: object) -> WorkingSet[Tally]:
+        raise RuntimeError("no such table")
+
+
+def test_what_is_no_records_fault_stops_the_worker_and_loses_nothing(
+    sqlite_playground: Playground,
+) -> None:
+    """Parking would not help: it is tried again, then the worker stops and says where."""
+    playground = sqlite_playground
+    mended = playground.make_service
+
+    def broken() -> PingService:
+        service = PingService()
+        service.repository = Broken()
+        return service
+
+    playground.make_service, playground.tuning = broken, Tuning(attempts=4)
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 4)
+    playground.send([0])
+    began = time.monotonic()
+    with pytest.raises(HandlerFailed, match=r"the repository raised on ping/.*no such table"):
         playground.turn_until(lambda: False, 60)
+    assert time.monotonic() - began > 0.5, "not at once"
     worker.engine.close()
     playground.workers.clear()
     playground.make_service = mended
     playground.worker("mended")
-    playground.settle(2 * broken)
-    playground.assert_exactly_once(2 * broken)
-
-
-class Unsaved(PingService):
-    """Decides what its own table refuses."""
-
-    @reacts_to(Ping)
-    def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
-        tallies.put(ping.name, Tally(ping.name, None, 1))  # type: ignore[arg-type]
-        return Pong(ping.name, ping.number, 1)
-
-
-def test_what_the_database_refuses_is_a_failure_like_any_other(playground: Playground) -> None:
-    """A NOT NULL or a CHECK that says no: retried, then the worker stops and says where; nothing is half done."""
-    mended, playground.make_service = playground.make_service, Unsaved
-    worker = playground.worker()
-    playground.turn_until(lambda: worker.ready() == 4)
-    playground.send([0])
-    with pytest.raises(HandlerFailed, match=r"the repository raised on ping/"):
-        playground.turn_until(lambda: False, 60)
-    assert playground.tallied() == 0
-    worker.engine.close()
-    playground.workers.clear()
-    playground.make_service = mended
-    playground.worker()
     playground.settle(1)
     playground.assert_exactly_once(1)

@@ -21,6 +21,7 @@ from eventbus.log import Partition
 from eventbus.simulation import KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import STEPS
+from eventbus.simulation.troubles import HANDLER_RAISES
 from tests.mutants.__main__ import plant
 from tests.mutants.planted import MUTANTS
 
@@ -47,8 +48,9 @@ def test_every_step_where_a_fault_may_strike_is_reached(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(saga, "Simulation", Kept)
     stop = Fault("rebalance", "published", 1, "stop a worker")
+    trouble = Fault("trouble", "handling", 5, HANDLER_RAISES, 1)
     for seed in range(5):
-        simulate(Case(seed, faults=(stop, Fault("rebalance", "published", 12, "add a worker"))))
+        simulate(Case(seed, faults=(stop, trouble, Fault("rebalance", "published", 12, "add a worker"))))
     reached: Counter[str] = Counter()
     for run in runs:
         reached.update(run.steps)
