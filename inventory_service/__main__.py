@@ -21,6 +21,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import Database, NotOurs, connect
+from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
 from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
@@ -61,18 +62,20 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _open(database) as opened, opened.snapshot() as tx:
-        reservation = find_reservation(tx, order_id)
+        reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
-        fail(f"inventory knows no order {order_id} in {database}")
+        fail(f"inventory knows no order {order_id} in {database}{f'; it is {as_line(parked)}' if parked else ''}")
     items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
     if as_json:
-        print_json({**reservation._asdict(), "items": items})
+        print_json({**reservation._asdict(), "items": items, "parked": parked})
         return
     click.echo(f"order   {reservation.order_id}\nstatus  {reservation.status}")
     if items:
         click.echo(f"items   {', '.join(f'{quantity} x {sku}' for sku, quantity in reservation.items)}")
     if reservation.error:
         click.echo(f"error   {reservation.error}")
+    if parked:
+        click.echo(as_line(parked))
 
 
 @main.group()
@@ -134,6 +137,9 @@ def show_command(database: str, as_json: bool) -> None:
     click.echo(f"{'on hand':>13}  {'reserved':>13}  sku")
     for article in articles:
         click.echo(f"{article.on_hand:>13}  {article.reserved:>13}  {article.sku}")
+
+
+main.add_command(parked_commands(InventoryService, SCHEMA))
 
 
 def _count(url: str, counts: Mapping[str, int]) -> None:

@@ -29,6 +29,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import Database, NotOurs, connect
+from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
 from order_service import report
@@ -175,13 +176,15 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _open(database) as orders, orders.snapshot() as tx:
-        order = find_order(tx, order_id)
+        order, parked = find_order(tx, order_id), parked_here(tx, order_id)
     if order is None:
         fail(f"there is no order {order_id} in {database}")
     if as_json:
-        print_json(report.as_dict(order))
+        print_json({**report.as_dict(order), "parked": parked})
     else:
         click.echo(report.as_text(order))
+        if parked:
+            click.echo(as_line(parked))
 
 
 @main.command("list")
@@ -202,6 +205,9 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
         else:
             for order in all_orders(tx, status):
                 click.echo(report.as_line(order))
+
+
+main.add_command(parked_commands(OrderService, SCHEMA))
 
 
 def _print_summary(counts: dict[Status, int], as_json: bool) -> None:

@@ -20,6 +20,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import NotOurs, Transaction, connect
+from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
@@ -67,14 +68,14 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     Example: payment-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _snapshot(database) as tx:
-        payment = find_payment(tx, order_id)
+        payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
-        fail(f"there is no payment of order {order_id} in {database}")
+        fail(f"there is no payment of order {order_id} in {database}{f'; it is {as_line(parked)}' if parked else ''}")
     if as_json:
-        print_json(payment._asdict())
+        print_json({**payment._asdict(), "parked": parked})
     else:
         lines = [f"{name:<10} {value}" for name, value in payment._asdict().items() if value not in (None, "")]
-        click.echo("\n".join(lines))
+        click.echo("\n".join(lines + ([as_line(parked)] if parked else [])))
 
 
 @main.command()
@@ -107,6 +108,9 @@ def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
         currency: {"charged": charged, "refunded": refunded, "net": charged - refunded}
         for currency, (charged, refunded) in sums.items()
     }
+
+
+main.add_command(parked_commands(PaymentService, SCHEMA))
 
 
 @contextmanager

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 EARLY = """    def _publish_early(self, parts, lead, outcomes):
-        owned = {part.owned.partition: part.owned for part in parts} | ({lead.partition: lead} if lead else {})
+        batch = decision._Batch(parts, lead, outcomes)
         try:
             with self._world.database.transaction() as tx:
-                answers = self._decision._answers(tx, parts, outcomes, self._world.at)
-                decided = decision._advance(tx, parts, owned, lead, answers)
+                answers, _ = self._decision._answers(tx, batch, {}, self._world.at)
+                decided = decision._advance(tx, batch, batch.owned(), answers)
                 raise KeyError("rolled back")
         except KeyError:
             pass
@@ -70,7 +70,7 @@ MUTANTS = (
     Mutant(
         "never look at the checkpoint when idle",
         "eventbus/engine.py",
-        "moved = [owned for owned in known if stored.get(owned.partition) != owned.checkpoint]",
+        "moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]",
         "moved: list[Owned] = []",
     ),
     Mutant(
@@ -81,7 +81,7 @@ MUTANTS = (
         "                self._applied(\n                    self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
-            ("from eventbus import progress\n", "from eventbus import decision, progress\n"),
+            ("from eventbus import fence, progress\n", "from eventbus import decision, fence, progress\n"),
             ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
         ),
     ),
@@ -215,5 +215,48 @@ MUTANTS = (
         "payment_service/domain.py",
         'return "refund" if known is not None and known.status == "charged" else None',
         "return None",
+    ),
+    Mutant(
+        "let followers overtake the fence",
+        "eventbus/parking.py",
+        "            behind = part.fence is None and key in standing\n",
+        "            behind = False\n",
+    ),
+    Mutant(
+        "look for the fence only where the trouble began, on one topic",
+        "eventbus/parking.py",
+        "            behind = part.fence is None and key in standing\n",
+        "            behind = part.fence is None and key in standing"
+        " and standing[key].topic == item.record.partition.topic\n",
+    ),
+    Mutant(
+        "hold back only the record itself, not what follows",
+        "eventbus/parking.py",
+        "            if behind or key in held.errors:\n",
+        "            if behind or where in troubles:\n",
+    ),
+    Mutant(
+        "lift the fence while a record still waits",
+        "eventbus/fence.py",
+        "[(fence.key,) for fence in changed if not fence.records]",
+        "[(fence.key,) for fence in changed if fence.key in before and fence.records <= 1]",
+    ),
+    Mutant(
+        "keep only the first of the records that are to be parked",
+        "eventbus/parking.py",
+        "    fence.append(tx, appended)\n",
+        "    fence.append(tx, appended[:1])\n",
+    ),
+    Mutant(
+        "forget what was parked while the records before it were tried again",
+        "eventbus/parking.py",
+        "            known = after[part.fence.key]\n",
+        "            known = part.fence\n",
+    ),
+    Mutant(
+        "try parked records again without comparing the checkpoint",
+        "eventbus/decision.py",
+        "                compare(tx, owned)\n",
+        "                if not any(part.fence for part in batch.parts):\n                    compare(tx, owned)\n",
     ),
 )

@@ -116,6 +116,7 @@ def test_a_reservation_is_shown(run):
         "status": "failed",
         "items": [{"sku": "a", "quantity": 3}],
         "error": "out of stock: a is not a known article",
+        "parked": None,
     }
     assert "status  failed" in run("show", "o").stdout
     unknown = run("show", "nobody")

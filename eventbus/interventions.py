@@ -1,0 +1,95 @@
+"""What people do about parked records, each in a transaction that leaves a row in the table `intervention`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from uuid_utils import uuid7
+
+from eventbus import fence
+from eventbus.database import Transaction
+from eventbus.fence import COLUMNS, Fence
+
+PAGE = 500
+
+
+class Intervention(NamedTuple):
+    """One row of the audit."""
+
+    at_ms: int
+    action: str
+    key: str
+    address: str
+    """Of the record: topic/partition/offset."""
+    error: str
+    by: str
+    reason: str
+
+
+class Who(NamedTuple):
+    """Who intervenes, why, and when."""
+
+    by: str
+    reason: str
+    at_ms: int
+
+
+def standing(tx: Transaction, where: Mapping[str, str], keys: tuple[str, ...] = ()) -> Iterator[Fence]:
+    """Return fences in key order: of these keys if there are any, whose error contains, or whose column is, this."""
+    last, found = "", True
+    while found:
+        rows = tx.rows(f"select {COLUMNS} from fence where key > ? order by key limit {PAGE}", last)
+        found = bool(rows)
+        for row in rows:
+            each = Fence(*row)
+            last = each.key
+            if (not keys or each.key in keys) and all(_is(each, name, text) for name, text in where.items()):
+                yield each
+
+
+def _is(each: Fence, name: str, text: str) -> bool:
+    value = str(getattr(each, name))
+    return text in value if name == "error" else text == value
+
+
+def retry(tx: Transaction, key: str, who: Who) -> list[Intervention]:
+    """Let a worker try the parked records of a key again at once. Nothing, when none is parked any more."""
+    known = fence.standing(tx, [key])
+    if not known:
+        return []
+    fence.change(tx, known, {key: known[key]._replace(retry_at_ms=who.at_ms)})
+    return [_note(tx, "retry", known[key], 1, who)]
+
+
+def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[Intervention]:
+    """Take the first parked record of a key away, or every one; what is left is tried again at once."""
+    known = fence.standing(tx, [key])
+    if not known:
+        return []
+    before = known[key]
+    count = before.records if everything else 1
+    done = [_note(tx, "discard", before, number, who) for number in range(1, count + 1)]
+    fence.remove(tx, key, before.first, before.first + count - 1)
+    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=who.at_ms, error="")
+    fence.change(tx, known, {key: left})
+    return done
+
+
+def history(tx: Transaction) -> list[Intervention]:
+    """Return every intervention, oldest first."""
+    sql = "select at_ms, action, key, address, error, by_whom, reason from intervention order by id"
+    return [Intervention(*row) for row in tx.rows(sql)]
+
+
+def _note(tx: Transaction, action: str, known: Fence, number: int, who: Who) -> Intervention:
+    """Write one row about the record in this place behind a fence, 1 for the first."""
+    position = known.first + number - 1
+    sql = "select topic, partition, log_offset, record from parked where key = ? and position = ?"
+    [(topic, partition, offset, blob)] = tx.rows(sql, known.key, position)
+    error = known.error if number == 1 else ""
+    address = f"{topic}/{partition}/{offset}"
+    note = Intervention(who.at_ms, action, known.key, address, error, who.by, who.reason)
+    sql = "insert into intervention (id, at_ms, action, key, address, error, by_whom, reason, record)"
+    tx.execute(f"{sql} values (?, ?, ?, ?, ?, ?, ?, ?, ?)", str(uuid7()), *note, blob if action == "discard" else b"")
+    return note

@@ -1,0 +1,272 @@
+"""`<service> parked …`: looking at orders in trouble, and putting them right, on record."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from eventbus import fence, interventions
+from eventbus.cli import as_json, database, fail, print_json
+from eventbus.codec import Codec, PoisonRecord
+from eventbus.database import Database, LostRace, Transaction, connect
+from eventbus.fence import Fence, Parked
+from eventbus.interventions import Intervention, Who
+from eventbus.registry import RegistryUnavailable, registry_at
+from eventbus.service import Service
+
+RACES = 10
+SHOWN_RECORDS = 1_000
+FIELDS = ("error", "topic", "key")
+Act = Callable[[Transaction, str], list[Intervention]]
+
+
+def parked_commands(service: type[Service[Any]], schema: str) -> click.Group:
+    """Return the group of commands about what a service has parked."""
+    commands = _Commands(service, schema)
+    program = f"{service.name} parked"
+    group = click.Group(
+        "parked", help=f"See orders that a handler fails on, and put them right.\n\nExample: {program} list"
+    )
+    where = _database(service.name)
+    for command in (
+        click.Command("list", params=[_where(), where, _json()], callback=commands.list),
+        click.Command("show", params=[click.Argument(["key"]), where, _json()], callback=commands.show),
+        click.Command("history", params=[where, _json()], callback=commands.history),
+        click.Command("retry", params=[*_which(), *_who(required=False), where], callback=commands.retry),
+        click.Command(
+            "discard", params=[*_which(), _everything(), *_who(required=True), where], callback=commands.discard
+        ),
+    ):
+        text, _, example = (command.callback.__doc__ or "").partition("Example: ")
+        command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
+        group.add_command(command)
+    return group
+
+
+def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
+    """Return what is to be said beside an order's state when it is parked here."""
+    known = fence.standing(tx, [key]).get(key)
+    return None if known is None else as_dict(known)
+
+
+def as_dict(known: Fence) -> dict[str, Any]:
+    """Return a fence for JSON; times in ISO 8601, UTC."""
+    return {
+        "key": known.key,
+        "records": known.records,
+        "since": _moment(known.since_ms),
+        "attempts": known.attempts,
+        "retry_at": _moment(known.retry_at_ms),
+        "partition": str(known.owner),
+        "error": known.error,
+    }
+
+
+def as_line(parked: dict[str, Any]) -> str:
+    """Return the same for people."""
+    tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
+    return (
+        f"parked since {parked['since']}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
+    )
+
+
+class _Commands:
+    def __init__(self, service: type[Service[Any]], schema: str) -> None:
+        self._service, self._schema = service, schema
+
+    def list(self, where: dict[str, str], database: str, as_json: bool) -> None:
+        """List the orders that are parked: since when, how many records, how often tried, and why.
+
+        Example: list --where error=IntegrityError
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            found = [as_dict(each) for each in interventions.standing(tx, where)]
+        if as_json:
+            print_json(found)
+            return
+        for each in found:
+            click.echo(f"{each['key']}  {as_line(each)}")
+
+    def show(self, key: str, database: str, as_json: bool) -> None:
+        """Show one parked order and the events that wait, in their order.
+
+        Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            known = fence.standing(tx, [key]).get(key)
+            waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
+        if known is None:
+            fail(f"nothing of {key} is parked in {database}")
+        records = [self._record(each) for each in waiting]
+        if as_json:
+            print_json({**as_dict(known), "waiting": records})
+            return
+        click.echo(f"{key}  {as_line(as_dict(known))}")
+        for record in records:
+            click.echo(f"{record['address']}  {record['timestamp']}  {record['event']}")
+
+    def history(self, database: str, as_json: bool) -> None:
+        """Show who had what retried or discarded, and why.
+
+        Example: history --json
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            notes = interventions.history(tx)
+        if as_json:
+            print_json([{**note._asdict(), "at_ms": _moment(note.at_ms)} for note in notes])
+            return
+        for note in notes:
+            click.echo(_told(note))
+
+    def retry(self, **options: Any) -> None:
+        """Try parked orders again now, not only when their time comes; the workers do it.
+
+        Example: retry --where error=IntegrityError --limit 100
+        """
+        who = _said(options)
+        self._each(lambda tx, key: interventions.retry(tx, key, who), **options)
+
+    def discard(self, everything: bool, **options: Any) -> None:
+        """Give up the first parked event of an order, or all of them; what is left goes on. It is kept on record.
+
+        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test order'
+        """
+        who = _said(options)
+        self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)
+
+    def _each(self, act: Act, database: str, *, dry_run: bool, **which: Any) -> None:
+        """Do it key by key, each in a transaction of its own: what is interrupted can simply be run again."""
+        with self._open(database) as opened:
+            found = _chosen(opened, database, **which)
+            if dry_run:
+                for each in found:
+                    click.echo(f"{each.key}  {as_line(as_dict(each))}")
+                click.echo(f"{len(found)} orders (--dry-run: nothing was done)", err=True)
+                return
+            done = [_again(opened, act, each.key) for each in found]
+        click.echo(f"{sum(map(bool, done))} of {len(found)} orders done", err=True)
+
+    def _record(self, parked: Parked) -> dict[str, Any]:
+        record = parked.record
+        return {
+            "address": record.address,
+            "timestamp": _moment(record.timestamp_ms),
+            "event": self._event(parked),
+        }
+
+    def _event(self, parked: Parked) -> dict[str, Any] | str:
+        events = self._service.events()
+        try:
+            codec = Codec(registry_at(None, events), events)
+            return codec.decode(parked.record.partition.topic, parked.record.key, parked.record.value).to_avro()
+        except (PoisonRecord, RegistryUnavailable) as why:
+            return f"{len(parked.record.value or b'')} bytes ({why})"
+
+    @contextmanager
+    def _open(self, url: str) -> Iterator[Database]:
+        with closing(connect(url, service=self._service.name, schema=self._schema)) as opened:
+            yield opened
+
+
+def _chosen(
+    opened: Database, url: str, *, keys: tuple[str, ...], where: dict[str, str], limit: int | None
+) -> list[Fence]:
+    if not keys and not where:
+        raise click.UsageError("say which: KEY, or --where error=TEXT")
+    with opened.snapshot() as tx:
+        found = list(interventions.standing(tx, where, keys))
+    if missing := set(keys) - {each.key for each in found}:
+        fail(f"nothing of {', '.join(sorted(missing))} is parked in {url}; nothing was done")
+    return found[:limit]
+
+
+def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
+    """Do it, also when a worker was first, and say what was done."""
+    for attempt in range(RACES):
+        try:
+            with opened.transaction() as tx:
+                notes = act(tx, key)
+        except LostRace:
+            if attempt == RACES - 1:
+                raise
+        else:
+            click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
+            return notes
+    raise AssertionError
+
+
+def _said(options: dict[str, Any]) -> Who:
+    return Who(options.pop("by"), options.pop("reason"), time.time_ns() // 1_000_000)
+
+
+def _told(note: Intervention) -> str:
+    about = f"  ({note.error})" if note.error else ""
+    why = f"  {note.reason}" if note.reason else ""
+    return f"{_moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
+
+
+def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for value in values:
+        name, equals, text = value.partition("=")
+        if not equals or name not in FIELDS:
+            raise click.BadParameter(f"{value!r} is none of {', '.join(f'{name}=TEXT' for name in FIELDS)}")
+        pairs[name] = text
+    return pairs
+
+
+def _where() -> click.Option:
+    what = "Only where the error contains TEXT (error=TEXT), or topic or key are TEXT; may be repeated."
+    return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=_pairs, help=what)
+
+
+def _which() -> list[click.Parameter]:
+    return [
+        click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
+        _where(),
+        click.Option(["--limit"], type=click.IntRange(1), help="Not more than so many orders."),
+        click.Option(["--dry-run"], is_flag=True, help="Only show which orders it would be."),
+    ]
+
+
+def _who(*, required: bool) -> list[click.Parameter]:
+    by: dict[str, Any] = {"required": True} if required else {"default": getpass.getuser}
+    why: dict[str, Any] = {"required": True} if required else {"default": ""}
+    return [
+        click.Option(["--by"], help="Who does it; stays on record.", **by),
+        click.Option(["--reason"], help="Why; stays on record.", **why),
+    ]
+
+
+def _everything() -> click.Option:
+    return click.Option(["--all-events", "everything"], is_flag=True, help="Everything that is parked of the order.")
+
+
+def _database(service: str) -> click.Parameter:
+    return _made_by(database(service))
+
+
+def _json() -> click.Parameter:
+    return _made_by(as_json)
+
+
+def _made_by(decorate: Callable[[Any], Any]) -> click.Parameter:
+    """Return the option that a decorator of eventbus.cli makes."""
+
+    def nothing() -> None:
+        """Only to be decorated."""
+
+    [option] = decorate(nothing).__click_params__
+    assert isinstance(option, click.Parameter)
+    return option
+
+
+def _moment(milliseconds: int) -> str:
+    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

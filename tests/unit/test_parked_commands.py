@@ -1,0 +1,148 @@
+"""`<service> parked`: what is parked is seen, tried again at once, or given up, and who did it stays on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from eventbus import Codec, fence
+from eventbus.database import Database, connect
+from eventbus.fence import Fence, Parked
+from eventbus.log import Partition, Record
+from eventbus.registry import registry_at
+from inventory_service.__main__ import main
+from inventory_service.repository import SCHEMA
+from inventory_service.service import InventoryService
+from schemas import EVENTS, Item, OrderCreated, PaymentCharged
+
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+URL = "sqlite:///inventory_service.db"
+NOW = 1_700_000_000_000
+WHO = ("--by", "ada", "--reason", "a test order")
+Run = Callable[..., Result]
+
+
+def opened() -> Database:
+    return connect(URL, service=InventoryService.name, schema=SCHEMA)
+
+
+def record(event: Any, offset: int) -> Record:
+    return Record(Partition(event.topic, 1), offset, event.key.encode(), CODEC.encode(event), NOW, [("a", b"1")])
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Three orders are parked: a and b with two events for one reason, c with one for another."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INVENTORY_SERVICE_DATABASE", raising=False)
+    fences = {
+        key: Fence(key, "order.created", 1, 3, 3 + (key != "c"), 7, NOW, NOW + 60_000, error)
+        for key, error in (("a", "ValueError: no"), ("b", "ValueError: no"), ("c", "IntegrityError: \0\ud800"))
+    }
+    with closing(opened()) as database, database.transaction() as tx:
+        for number, (key, each) in enumerate(fences.items()):
+            created = OrderCreated(key, "ann", 100, "USD", (Item("x", 1),))
+            fence.append(tx, [Parked(key, 3, record(created, 10 + number))])
+            if each.records > 1:
+                fence.append(tx, [Parked(key, 4, record(PaymentCharged(key, "p", 100, "USD"), 20 + number))])
+        fence.change(tx, {}, {key: each._replace(error=fence.shown(each.error)) for key, each in fences.items()})
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+def listed(run: Run, *arguments: str) -> list[str]:
+    return [each["key"] for each in json.loads(run("parked", "list", "--json", *arguments).stdout)]
+
+
+def left(key: str) -> list[str]:
+    with closing(opened()) as database, database.snapshot() as tx:
+        return [topic for (topic,) in tx.rows("select topic from parked where key = ? order by position", key)]
+
+
+def test_what_is_parked_is_listed_with_the_reason(run: Run) -> None:
+    """For people and for scripts; all of it, or where the error says something."""
+    assert listed(run) == ["a", "b", "c"]
+    assert listed(run, "--where", "error=Integrity") == ["c"]
+    assert listed(run, "--where", "topic=order.created", "--where", "key=b") == ["b"]
+    [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
+    assert "parked since 2023-11-14T22:13:20.000Z, 1 records, tried 7 times" in line
+    assert r"IntegrityError: \0\ud800" in line
+
+
+def test_the_events_that_wait_are_shown(run: Run) -> None:
+    """With where they lie on the log and what they say; also beside an order that is not known yet."""
+    shown = json.loads(run("parked", "show", "a", "--json").stdout)
+    assert [each["address"] for each in shown["waiting"]] == ["order.created/1/10", "payment.charged/1/20"]
+    assert shown["waiting"][0]["event"]["items"] == [{"sku": "x", "quantity": 1}]
+    assert "payment.charged/1/20" in run("parked", "show", "a").stdout
+    unknown = run("show", "a")
+    assert unknown.exit_code == 1
+    assert "it is parked since 2023-11-14" in unknown.stderr
+    assert run("parked", "show", "nobody").exit_code == 1
+
+
+def test_a_retry_makes_it_due_and_says_who_did_it(run: Run) -> None:
+    """The workers try what is due; a person's name is asked for only where something is given up."""
+    assert run("parked", "retry", "a").exit_code == 0
+    by_key = {each["key"]: each["retry_at"] for each in json.loads(run("parked", "list", "--json").stdout)}
+    assert by_key["a"] > by_key["b"] == "2023-11-14T22:14:20.000Z"
+    [note] = json.loads(run("parked", "history", "--json").stdout)
+    assert (note["action"], note["key"], note["address"]) == ("retry", "a", "order.created/1/10")
+    assert note["by"]
+
+
+def test_what_is_given_up_is_kept_on_record_and_the_rest_goes_on(run: Run) -> None:
+    """The first event, on which the handler raises, or all of them."""
+    assert run("parked", "discard", "a", *WHO).exit_code == 0
+    assert left("a") == ["payment.charged"]
+    assert run("parked", "discard", "b", "--all-events", *WHO).exit_code == 0
+    assert left("b") == []
+    assert listed(run) == ["a", "c"]
+    notes = json.loads(run("parked", "history", "--json").stdout)
+    assert [(n["action"], n["address"], n["by"], n["reason"]) for n in notes] == [
+        ("discard", address, "ada", "a test order")
+        for address in ("order.created/1/10", "order.created/1/11", "payment.charged/1/21")
+    ]
+    with closing(opened()) as database, database.snapshot() as tx:
+        [(kept,)] = tx.rows("select record from intervention where address = 'order.created/1/10'")
+    assert kept == fence.pack(record(OrderCreated("a", "ann", 100, "USD", (Item("x", 1),)), 10))
+
+
+def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> None:
+    """One line each; run again, it goes on with what is left."""
+    dry = run("parked", "discard", "--where", "error=ValueError", "--dry-run", *WHO)
+    assert [line[0] for line in dry.stdout.splitlines()] == ["a", "b"]
+    assert listed(run) == ["a", "b", "c"]
+    for key in ("a", "b"):
+        done = run("parked", "discard", "--where", "error=ValueError", "--all-events", "--limit", "1", *WHO)
+        assert all(f"  discard  {key}  " in line for line in done.stdout.splitlines())
+        assert len(done.stdout.splitlines()) == 2
+    assert listed(run) == ["c"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("parked", "discard", "a"), "Missing option '--by'"),
+        (("parked", "retry"), "say which: KEY, or --where error=TEXT"),
+        (("parked", "list", "--where", "colour=red"), "'colour=red' is none of error=TEXT, topic=TEXT, key=TEXT"),
+    ],
+)
+def test_bad_usage_is_named(run: Run, arguments: tuple[str, ...], said: str) -> None:
+    """Exit code 2, and nothing is done."""
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_an_unknown_key_among_others_stops_everything(run: Run) -> None:
+    """A slip of the pen must not do half of what was meant."""
+    result = run("parked", "discard", "a", "nobody", *WHO)
+    assert result.exit_code == 1
+    assert "nothing of nobody is parked in sqlite:///inventory_service.db; nothing was done" in result.stderr
+    assert listed(run) == ["a", "b", "c"]
