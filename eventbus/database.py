@@ -5,7 +5,7 @@ SQL is written once, with `?` for parameters. What differs between the two is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,8 +113,9 @@ class WorkingSet(Generic[V]):
 def connect(url: str, *, service: str, schema: str) -> Database:
     """Return the database at `url`: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://…`.
 
-    The service's tables (`schema`) and the runtime's are made on first use if the database is empty; on PostgreSQL in a
-    schema named after the service. Using it raises NotOurs when the database is another service's or nobody's.
+    The service's tables (`schema`) and the runtime's are made on first use if the database is empty, on PostgreSQL in a
+    schema named after the service; tables that only a newer version has are added. Using it raises NotOurs when the
+    database is another service's or nobody's.
     """
     ddl = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8") + schema
     # Each loads the other's driver never: half of a command's start-up time would be psycopg.
@@ -134,6 +135,11 @@ def check_owner(owner: str, service: str, where: str) -> None:
     """Raise NotOurs unless the database is this service's."""
     if owner != service:
         raise NotOurs(f"{where} is the database of {owner}, not of {service}: give each service its own")
+
+
+def missing(ddl: str, there: Collection[str]) -> list[str]:
+    """Return the statements for tables and indexes that a database of an older version does not have."""
+    return [statement for statement in statements(ddl) if statement.split()[2] not in there]
 
 
 def statements(ddl: str) -> list[str]:

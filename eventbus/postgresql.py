@@ -19,6 +19,7 @@ from eventbus.database import (
     Transaction,
     Unavailable,
     check_owner,
+    missing,
     statements,
 )
 
@@ -137,9 +138,10 @@ class PostgreSQL:
             if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
                 self._create(connection)
             owners = connection.execute("select name from service").fetchall()
-        if len(owners) != 1:
-            raise NotOurs(f"the schema {self._schema} is of something else")
-        check_owner(owners[0][0], self._service, f"the schema {self._schema}")
+            if len(owners) != 1:
+                raise NotOurs(f"the schema {self._schema} is of something else")
+            check_owner(owners[0][0], self._service, f"the schema {self._schema}")
+            self._upgrade(connection)
 
     def _create(self, connection: psycopg.Connection[Row]) -> None:
         # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
@@ -148,6 +150,12 @@ class PostgreSQL:
         for statement in statements(self._ddl):
             connection.execute(statement.encode())
         connection.execute("insert into service (name) values (%s)", (self._service,))
+
+    def _upgrade(self, connection: psycopg.Connection[Row]) -> None:
+        names = "select relname from pg_class where relnamespace = to_regnamespace(%s)"
+        there = {name for (name,) in connection.execute(names, (self._schema,)).fetchall()}
+        for statement in missing(self._ddl, there):
+            connection.execute(statement.encode())
 
     def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:
         return connection.execute(f"select {find}(%s) is not null".encode(), (name,)).fetchall() == [(True,)]

@@ -18,7 +18,7 @@ from eventbus.database import (
     Transaction,
     Unavailable,
     check_owner,
-    statements,
+    missing,
 )
 
 PRIMARY_CODE = 0xFF
@@ -133,7 +133,9 @@ class SQLite:
         _use_wal(connection)
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
-        check_owner(owner or self._create(connection), self._service, self._path)
+        if owner is None or (owner == self._service and self._missing(connection)):
+            owner = self._create(connection)
+        check_owner(owner, self._service, self._path)
 
     def _owner(self, connection: sqlite3.Connection) -> str | None:
         names = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
@@ -144,12 +146,17 @@ class SQLite:
             raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
         return str(owners[0][0]) if owners else None
 
+    def _missing(self, connection: sqlite3.Connection) -> list[str]:
+        return missing(self._ddl, {name for (name,) in connection.execute("select name from sqlite_master")})
+
     def _create(self, connection: sqlite3.Connection) -> str:
+        """Make what is not there yet; whose database it is may have been settled meanwhile."""
         connection.execute("begin immediate")
         owner = self._owner(connection)
-        if owner is None:
-            for statement in statements(self._ddl):
+        if owner in (None, self._service):
+            for statement in self._missing(connection):
                 connection.execute(statement)
+        if owner is None:
             connection.execute("insert into service (name) values (?)", (self._service,))
         connection.execute("commit")
         return owner or self._service

@@ -59,7 +59,7 @@ class Sources:
         ledger = self.stores.read_ledger()
         until = topics.ends()
         log = topics.read(client_config(self.bootstrap_servers, self.kafka_config), codec, before, until)
-        return Facts(orders, payments, reservations, stock, ledger, log)
+        return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked())
 
 
 def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:

@@ -133,6 +133,16 @@ class StockFact:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedFact:
+    """An order that a service cannot handle: it is parked there, and tried again."""
+
+    order_id: str
+    service: str
+    records: int
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class LogFacts:
     """What was read from the topics."""
 
@@ -157,6 +167,7 @@ class Saga:
     events: Sequence[EventFact]
     topics: frozenset[str]
     """Which events of the order are on the log."""
+    parked: tuple[ParkedFact, ...] = ()
 
     def status(self, store: str) -> str | None:
         """Return the status of the order's row in the store `order`, `payment` or `reservation`."""
@@ -184,6 +195,7 @@ class Facts:
     stock: Sequence[StockFact]
     ledger: Mapping[str, tuple[LedgerFact, ...]]
     log: LogFacts
+    parked: Mapping[str, tuple[ParkedFact, ...]] = field(default_factory=dict)
 
     def sagas(self) -> Iterator[Saga]:
         """Put the facts of each order together, one order at a time."""
@@ -198,4 +210,5 @@ class Facts:
                 self.ledger.get(order_id, ()),
                 events,
                 frozenset([event.topic for event in events]),
+                self.parked.get(order_id, ()),
             )

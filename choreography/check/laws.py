@@ -13,6 +13,8 @@ service, where a saga ends, is read first: inventory, payments and the provider 
 none of these orders decides (an event that is not published yet, a refund on its way) is not looked at while orders are
 open; with `quiescent` nothing moves, and everything must be there.
 
+An order that is parked somewhere still moves: whatever else is quiet, it is judged as one in flight.
+
 A topic whose beginning has expired proves nothing by what it lacks: laws that need a record to be there pass over it.
 """
 
@@ -47,6 +49,7 @@ ORDER_LAWS: tuple[Law, ...] = (
     outcome_laws.cancelled_holds_nothing,
     outcome_laws.payment_is_what_the_provider_says,
     outcome_laws.all_is_finished,
+    outcome_laws.nothing_is_parked,
 )
 STOCK_LAWS: tuple[StockLaw, ...] = (stock_laws.reserved_stock_adds_up, stock_laws.stock_covers_reservations)
 DESCRIPTIONS: Mapping[str, str] = {
@@ -68,13 +71,16 @@ class Verdict:
 def judge(facts: Facts, rules: Rules) -> Verdict:
     """Apply every law to everything that is known."""
     rules = replace(rules, partitions=facts.log.partitions, truncated=facts.log.truncated)
+    moving = replace(rules, quiescent=False)
     violations: list[Violation] = []
     still_open = 0
     named = [(name_of(law), law) for law in ORDER_LAWS]
     for saga in facts.sagas():
         still_open += outcome_laws.open_because(saga, rules) is not None
         for name, law in named:
-            violations += [Violation(name, saga.order_id, found.detail, found.where) for found in law(saga, rules)]
+            in_flight = saga.parked and law is not outcome_laws.nothing_is_parked
+            findings = law(saga, moving if in_flight else rules)
+            violations += [Violation(name, saga.order_id, found.detail, found.where) for found in findings]
     for stock_law in STOCK_LAWS:
         violations += [Violation(name_of(stock_law), "", detail) for detail in stock_law(facts)]
     return Verdict(violations, len(facts.orders), still_open)

@@ -95,6 +95,14 @@ def all_is_finished(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding(f"the order is open: {why}", *saga.events[-1:])
 
 
+def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """When all is quiet, no order is parked: one that is, is not lost, and is not missed by the other laws."""
+    if rules.quiescent:
+        for parked in saga.parked:
+            look = f"{parked.service} parked show {saga.order_id}"
+            yield finding(f"{parked.records} events are parked in {parked.service}: {parked.error}; see {look}")
+
+
 def open_because(saga: Saga, rules: Rules) -> str | None:
     """Return what an order still waits for; None when its saga has ended."""
     if saga.order is None:

@@ -9,7 +9,16 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
-from choreography.check.facts import LedgerFact, OrderFact, PaymentFact, ReservationFact, StockFact, shared
+from choreography.check.facts import (
+    LedgerFact,
+    OrderFact,
+    ParkedFact,
+    PaymentFact,
+    ReservationFact,
+    StockFact,
+    shared,
+)
+from eventbus import interventions
 from eventbus.database import Transaction, connect
 from eventbus.service import Service
 from inventory_service import repository as inventory_repository
@@ -59,10 +68,28 @@ class Stores:
         with _snapshot(self.payments, PaymentService, payment_repository.SCHEMA) as tx:
             return payments_in(tx)
 
+    def read_parked(self) -> dict[str, tuple[ParkedFact, ...]]:
+        """Return what the services have parked, by order id."""
+        found: dict[str, tuple[ParkedFact, ...]] = {}
+        for url, service, schema in (
+            (self.orders, OrderService, order_repository.SCHEMA),
+            (self.payments, PaymentService, payment_repository.SCHEMA),
+            (self.inventory, InventoryService, inventory_repository.SCHEMA),
+        ):
+            with _snapshot(url, service, schema) as tx:
+                for fact in parked_in(tx, service.name):
+                    found[fact.order_id] = (*found.get(fact.order_id, ()), fact)
+        return found
+
     def read_ledger(self) -> dict[str, tuple[LedgerFact, ...]]:
         """Return the provider's movements of money by order id."""
         with closing(open_gateway(self.gateway)) as provider:
             return movements_of(provider)
+
+
+def parked_in(tx: Transaction, service: str) -> list[ParkedFact]:
+    """Return which orders a service has parked."""
+    return [ParkedFact(each.key, service, each.records, each.error) for each in interventions.standing(tx, {})]
 
 
 def orders_in(tx: Transaction) -> dict[str, OrderFact]:

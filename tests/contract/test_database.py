@@ -238,3 +238,15 @@ def test_a_password_is_not_shown_when_the_url_is_wrong() -> None:
     with pytest.raises(NotOurs, match=r"db\.example") as refused:
         things("mysql://saga:secret@db.example/saga")
     assert "secret" not in str(refused.value)
+
+
+def test_tables_that_only_a_newer_version_has_are_added(db: Database, connect: Open) -> None:
+    """A database that was made before is not stranded by an upgrade, and keeps what it has."""
+    put(db, ("a", "apple", 1))
+    with db.transaction() as tx:
+        tx.execute("drop table fence")
+        tx.execute("drop table parked")
+    newer = connect()
+    with newer.transaction() as tx:
+        assert tx.rows("select key from fence") == tx.rows("select key from parked") == []
+    assert everything(newer) == [("a", "apple", 1)]

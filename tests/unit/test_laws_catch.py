@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choreography.check.facts import Address, EventFact, Facts, LedgerFact, Money, StockFact
+from choreography.check.facts import Address, EventFact, Facts, LedgerFact, Money, ParkedFact, StockFact
 from choreography.check.laws import DESCRIPTIONS, judge
 from choreography.check.rules import Rules
 from tests.support.saga_model import (
@@ -202,6 +202,18 @@ def test_what_may_be_in_flight_is_caught_when_all_is_quiet(law, kind, broken, se
     assert (law, order_id) in {(v.law, v.order_id) for v in quiet.violations}
 
 
+@pytest.mark.parametrize(("kind", "broken"), [(kind, broken) for _, kind, broken in ONLY_WHEN_QUIET])
+def test_an_order_that_is_parked_is_named_and_not_called_lost(kind, broken):
+    """When all is quiet, the only thing to say of it is where it is parked; while the saga runs, nothing."""
+    facts, order_id = histories_with(kind, 1)
+    parked = {order_id: (ParkedFact(order_id, "inventory-service", 2, "ValueError: no"),)}
+    facts = replace(broken(facts, order_id), parked=parked)
+    assert judge(facts, RUNNING).violations == []
+    [violation] = judge(facts, QUIET).violations
+    assert (violation.law, violation.order_id) == ("nothing-is-parked", order_id)
+    assert f"ValueError: no; see inventory-service parked show {order_id}" in violation.detail
+
+
 @pytest.mark.parametrize(
     ("law", "broken"),
     [
@@ -224,6 +236,7 @@ def test_every_law_is_caught_breaking_somewhere_in_this_file():
     planted = {law for law, _, _ in (*ALWAYS, *ONLY_WHEN_QUIET)} | {
         "reserved-stock-adds-up",
         "stock-covers-reservations",
+        "nothing-is-parked",
     }
     assert planted == set(DESCRIPTIONS)
     assert all(text.endswith(".") for text in DESCRIPTIONS.values())

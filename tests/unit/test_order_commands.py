@@ -53,6 +53,7 @@ def test_an_order_is_placed_and_shown_with_the_keys_that_scripts_know(run):
     placed = json.loads(run(*PLACE, "--request-id", "r1", "--json").stdout)
     assert not placed.pop("repeated")
     shown = json.loads(run("show", placed["order_id"], "--json").stdout)
+    assert shown.pop("parked") is None
     assert placed == shown == json.loads(run("list", "--json").stdout)[0]
     assert {
         "order_id",
