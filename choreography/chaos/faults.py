@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 from choreography.chaos.databases import Databases
 from choreography.chaos.fleet import Fleet
 from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
+from choreography.chaos.refusals import refusing
 from choreography.chaos.timeline import BEHAVIOURS, NUMBERS, Fault
 
 BETWEEN_SECONDS = 3.0
@@ -62,7 +63,7 @@ class Faults:
         self.failures: list[str] = []
         self._world, self._say = world, say
         self._chance = Random(seed)  # noqa: S311 - faults, not secrets
-        self._one_outage, self._one_behaviour = threading.Lock(), threading.Lock()
+        self._one_outage, self._one_behaviour, self._one_trouble = (threading.Lock() for _ in range(3))
         self._threads: list[threading.Thread] = []
 
     def begin(self, timeline: Iterable[Fault]) -> None:
@@ -185,6 +186,13 @@ class Faults:
     def _database(self, fault: Fault) -> float:
         began = self._now(fault)
         self._world.databases.take_away(fault.target, fault.seconds)
+        return began
+
+    def _trouble(self, fault: Fault) -> float:
+        with self._one_trouble:
+            began = self._now(fault)
+            with refusing(self._world.databases.url(fault.target), fault.target):
+                time.sleep(fault.seconds)
         return began
 
     def _provider(self, fault: Fault) -> float:

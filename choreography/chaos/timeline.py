@@ -21,10 +21,11 @@ KINDS: Mapping[str, str] = {
     "end-txn": "a connection breaks just after an end-of-transaction went out, which arrives late, or its answer never",
     "database": "a service's SQLite file is locked; on PostgreSQL every connection is terminated, again and again",
     "provider": "the payment provider is slow, or refuses calls, or loses answers",
+    "trouble": "a service's table refuses the rows of one order in four",
 }
 NEEDS_CONTROL = frozenset({"broker"})
 NEEDS_PROXY = frozenset({"latency", "cut", "half-open", "end-txn"})
-OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider"})
+OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider", "trouble"})
 """Faults of what the workers stand on, not of the workers."""
 
 NUMBERS = (1, 2)
@@ -74,7 +75,7 @@ def _round(chance: Random, kinds: list[str], workers: list[str], session: float)
 def _target(chance: Random, kind: str, workers: list[str]) -> str:
     if kind in ("kill-long", "stop"):
         return chance.choice(workers)
-    if kind in ("term", "scale", "database"):
+    if kind in ("term", "scale", "database", "trouble"):
         return chance.choice(sorted(MODULES))
     return "payment-service" if kind == "provider" else "broker"
 

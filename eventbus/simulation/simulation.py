@@ -91,7 +91,7 @@ class Simulation:
         self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
         self.services = [make(self) for make in setup.services]
         self.broken: list[str] = []
-        self._troubles: dict[tuple[str, str], tuple[float, str]] = {}
+        self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         for service in self.services:
             Watched(service, self)
             self.cluster.create_topics([service.dead_letters()], 1)
@@ -213,11 +213,11 @@ class Simulation:
         self.steps[where] += 1
         return self._reached(where)
 
-    def trouble_of(self, service: str, key: str) -> str:
-        """Return what goes wrong with a key in a service; see Fate."""
+    def trouble_of(self, service: str, event: Event) -> str:
+        """Return what goes wrong with an event in a service; see Fate. What follows for its key goes well."""
         if (fault := self.due("handling")) is not None:
-            self._troubles[service, key] = (self.now + fault.seconds, fault.detail)
-        until, what = self._troubles.get((service, key), (0.0, ""))
+            self._troubles[service, event] = (self.now + fault.seconds, fault.detail)
+        until, what = self._troubles.get((service, event), (0.0, ""))
         return what if until > self.now else ""
 
     def out_of_order(self, what: str) -> None:

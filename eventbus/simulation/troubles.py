@@ -1,4 +1,4 @@
-"""Keys in trouble: handlers and tables that refuse one key for a while, and the law that its records stay in order."""
+"""Keys in trouble: handlers and tables that refuse one event for a while, and the law that its key stays in order."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Mistake(Exception):
 class Fate(Protocol):
     """Who decides which key is in trouble, and hears of a broken law."""
 
-    def trouble_of(self, service: str, key: str) -> str:
-        """Return what goes wrong with this key now: one of the two above, or nothing."""
+    def trouble_of(self, service: str, event: Event) -> str:
+        """Return what goes wrong with this event now: one of the two above, or nothing."""
 
     def out_of_order(self, what: str) -> None:
         """Take note that a record was handled before its turn."""
@@ -52,7 +52,7 @@ class Watched:
     def save(self, tx: Transaction, work: Any) -> None:
         """See Repository."""
         for event in self._handled:
-            if self._fate.trouble_of(self._service, event.key) == TABLE_REFUSES:
+            if self._fate.trouble_of(self._service, event) == TABLE_REFUSES:
                 raise Mistake(f"the table does not take {event.key}")
         self._inner.save(tx, work)
         for key, parked in self._parked.items():
@@ -65,7 +65,7 @@ class Watched:
 
         @wraps(handler)
         def handle(service: Any, event: Event, *rest: Any) -> Event | None:
-            if self._fate.trouble_of(self._service, event.key) == HANDLER_RAISES:
+            if self._fate.trouble_of(self._service, event) == HANDLER_RAISES:
                 raise Mistake(f"{event.key} is not what this was made for")
             answer = handler(service, event, *rest)
             self._handled.append(event)

@@ -20,6 +20,8 @@ ON_REVOCATION = ("revoked", "revoked and published")
 """Reached when a second worker of the same service joins."""
 ON_CLOSING = ("closing", "closing and published", "leaving", "left")
 """Reached after SIGTERM."""
+ON_TROUBLE = ("parking", "parked", "retrying", "unparking", "unparked")
+"""Reached when the service's table refuses orders for a while."""
 
 ORDERS = (1, 500)
 SMALL_STEPS = (

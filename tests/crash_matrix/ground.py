@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from uuid_utils import uuid7
 
+from choreography.chaos.refusals import SOME, accept, refuse
 from choreography.check.command import SERVICES as CHECKED
 from choreography.check.command import Sources
 from choreography.check.laws import judge
@@ -43,6 +44,7 @@ class Ground:
         self._numbers = itertools.count()
         self.workers: dict[str, Worker] = {}
         self.placed = ORDERS_A_GROUND
+        self._refusing = ""
 
     def renew(self) -> None:
         """Begin with empty topics and databases, and a running worker of each service."""
@@ -77,6 +79,17 @@ class Ground:
         assert all(isinstance(answer, Placed) for answer in answers)
         self.placed += count
 
+    def refuse(self, service: str, *, everything: bool) -> None:
+        """Let a service's table refuse one order in four, or every one, until `accept`."""
+        self._refusing = service.replace("_", "-")
+        refuse(self.saga.env[f"{service.upper()}_DATABASE"], self._refusing, "1 = 1" if everything else SOME)
+
+    def accept(self) -> None:
+        """Let nothing be refused any more."""
+        if self._refusing:
+            accept(self.saga.env[f"{self._refusing.replace('-', '_').upper()}_DATABASE"], self._refusing)
+            self._refusing = ""
+
     def all_ended(self) -> bool:
         """Return whether no order is pending."""
         return not self.saga.pending()
@@ -87,9 +100,12 @@ class Ground:
             return f"{pending} orders are pending"
         ends: dict[tuple[str, int], int] = {}
         for service in ("order-service", "payment-service", "inventory-service"):
-            waiting = self.saga.rows(service, "select (select count(*) from outbox) + (select count(*) from uncaused)")
+            waiting = self.saga.rows(
+                service,
+                "select (select count(*) from outbox) + (select count(*) from uncaused) + (select count(*) from parked)",
+            )
             if waiting != [(0,)]:
-                return f"{service} has not published {waiting[0][0]} entries"
+                return f"{service} has not published {waiting[0][0]} entries, or they are parked"
             checkpoints = self.saga.rows(service, "select topic, partition, next_offset from checkpoint")
             ends = ends or self._ends()
             for topic, partition, next_offset in checkpoints:

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from eventbus.failpoints import VARIABLE
-from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, Cell
+from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, Cell
 from tests.crash_matrix.ground import Ground, waited
 from tests.support.processes import Worker
 from tests.support.saga import SESSION
@@ -57,6 +57,7 @@ def run(cell: Cell, ground: Ground) -> Outcome:
     if not outcome.reached:
         victim.kill()
     outcome.exit_code = victim.wait()
+    ground.accept()
     _restart(cell, ground, outcome)
     for other in others:
         other.terminate()
@@ -68,6 +69,8 @@ def run(cell: Cell, ground: Ground) -> Outcome:
 def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
     """Start the worker that is to die; orders wait for it, unless they come while it is closing or revoked."""
     failpoint = {VARIABLE: cell.step}
+    if cell.step in ON_TROUBLE:
+        ground.refuse(cell.service, everything=cell.orders == 1)
     if cell.step not in ON_CLOSING + ON_REVOCATION:
         ground.place(cell.orders)
         return ground.start(cell.service, **failpoint), []
@@ -93,6 +96,8 @@ def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
         try:
             return victim.wait(0.05) == -signal.SIGKILL
         except subprocess.TimeoutExpired:
+            if "order.parked" in victim.log:
+                ground.accept()
             if ground.all_ended() and time.monotonic() - placed_at > pause:
                 ground.place(min(cell.orders, NUDGE))
                 placed_at = time.monotonic()
