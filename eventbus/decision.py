@@ -140,19 +140,19 @@ class Decision:
         self, database: Database, batch: _Batch, troubles: dict[Address, str], at: Callable[[str], None] | None
     ) -> Decided:
         """Decide, and commit; without `at` it is only to be seen whether that is possible: raises _EnoughTried."""
+        only_tried, at = at is None, at or _nowhere
         owned = batch.owned()
-        step = at or (lambda _step: None)
         try:
             with database.transaction() as tx:
                 compare(tx, owned)
-                step("compared")
-                answers, parking = self._answers(tx, batch, troubles, step)
+                at("compared")
+                answers, parking = self._answers(tx, batch, troubles, at)
                 decided = _advance(tx, batch, owned, answers)
                 decided.parking = parking
-                if at is None:
+                if only_tried:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
-                step("before database commit")
-                step("during database commit")
+                at("before database commit")
+                at("during database commit")
         except (LostRace, Unavailable, NotOurs, TooManyDeadLetters, _EnoughTried):
             raise
         except Exception as error:
@@ -274,6 +274,10 @@ def _events(parts: Sequence[Part], held: Held) -> list[Event]:
         return list(events(parts))
     items = (item for part in parts for item in part.items if address(item) not in held.records)
     return [item.event for item in items if isinstance(item.event, Event)]
+
+
+def _nowhere(_step: str) -> None:
+    """No step of a transaction that is only tried is one."""
 
 
 def _trace(record: Record) -> bytes | None:

@@ -100,10 +100,8 @@ class Ground:
             return f"{pending} orders are pending"
         ends: dict[tuple[str, int], int] = {}
         for service in ("order-service", "payment-service", "inventory-service"):
-            waiting = self.saga.rows(
-                service,
-                "select (select count(*) from outbox) + (select count(*) from uncaused) + (select count(*) from parked)",
-            )
+            counts = " + ".join(f"(select count(*) from {table})" for table in ("outbox", "uncaused", "parked"))
+            waiting = self.saga.rows(service, f"select {counts}")
             if waiting != [(0,)]:
                 return f"{service} has not published {waiting[0][0]} entries, or they are parked"
             checkpoints = self.saga.rows(service, "select topic, partition, next_offset from checkpoint")
