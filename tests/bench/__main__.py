@@ -11,6 +11,7 @@ import click
 from tests.bench.ground import SERVICES, Ground
 from tests.bench.latency import latency
 from tests.bench.memory import memory
+from tests.bench.parked import parked
 from tests.bench.payment import payment
 from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
@@ -18,7 +19,7 @@ from tests.support.admin import Admin
 from tests.support.brokers import any_broker
 from tests.support.kafka_node import NoBroker
 
-PARTS = ("payment", "saga", "latency", "memory")
+PARTS = ("payment", "saga", "latency", "parked", "memory")
 
 
 @click.command(context_settings={"show_default": True})
@@ -26,8 +27,11 @@ PARTS = ("payment", "saga", "latency", "memory")
 @click.option("--payment-events", type=click.IntRange(1), default=50_000, help="Backlog of the payment service.")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of service and textbook loop, in turns.")
 @click.option("--saga-orders", type=click.IntRange(1), default=10_000)
-@click.option("--rate", type=click.FloatRange(0.1), default=20.0, help="Orders a second, for the latency.")
-@click.option("--seconds", type=click.FloatRange(1), default=30.0, help="How long, for the latency.")
+@click.option("--rate", type=click.FloatRange(0.1), default=20.0, help="Orders a second, for latency and parked.")
+@click.option("--seconds", type=click.FloatRange(1), default=30.0, help="How long, for latency and parked.")
+@click.option(
+    "--parked-rounds", type=click.IntRange(1), default=2, help="Clean runs and runs beside trouble, in turns."
+)
 @click.option("--memory-events", type=click.IntRange(1), default=100_000)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here, too."
@@ -79,6 +83,8 @@ def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:
         return saga(ground, int(sizes["saga_orders"]))
     if part == "latency":
         return latency(ground, sizes["rate"], sizes["seconds"])
+    if part == "parked":
+        return parked(ground, sizes["rate"], sizes["seconds"], int(sizes["parked_rounds"]))
     return memory(ground, int(sizes["memory_events"]), click.echo)
 
 

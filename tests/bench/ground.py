@@ -28,14 +28,14 @@ class Ground:
         self._root = self.folder = folder
         self.env: dict[str, str] = {}
 
-    def fresh(self, *, topics: bool = True) -> None:
+    def fresh(self, *, topics: bool = True, partitions: int = PARTITIONS) -> None:
         """Forget databases and groups, and, unless told otherwise, what is in the topics."""
         forgotten = {topic.name for topic in read_topics()} if topics else set()
         self.admin.remove({*SERVICES, *forgotten})
         self.folder = Path(tempfile.mkdtemp(dir=self._root))
         self.env = saga_environment(self.folder, self.bootstrap_servers)
         if topics:
-            self.run("choreography", "topics", "create", "--partitions", str(PARTITIONS))
+            self.run("choreography", "topics", "create", "--partitions", str(partitions))
 
     @contextmanager
     def worker(self, module: str, *arguments: str) -> Iterator[Worker]:
