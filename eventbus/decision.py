@@ -14,7 +14,7 @@ from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
 from eventbus.outbox import caused
-from eventbus.parking import Address, Held, Parking, Retries, address, check_unmoved, hold, settle
+from eventbus.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Service
 
@@ -118,8 +118,9 @@ class Decision:
         """Decide and commit; `lead` also takes what waits uncaused. A record on which a handler raises is parked.
 
         When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
-        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, HandlerFailed (parking did
-        not help), TooManyDeadLetters; nothing is committed then, or, with Unavailable, that is not known.
+        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, TooManyParked,
+        HandlerFailed (parking did not help), TooManyDeadLetters; nothing is committed then, or, with Unavailable, that
+        is not known.
         """
         batch = _Batch(parts, lead, outcomes)
         try:
@@ -153,7 +154,7 @@ class Decision:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
                 at("before database commit")
                 at("during database commit")
-        except (LostRace, Unavailable, NotOurs, TooManyDeadLetters, _EnoughTried):
+        except (LostRace, Unavailable, NotOurs, TooManyDeadLetters, TooManyParked, _EnoughTried):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error

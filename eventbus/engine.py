@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,13 @@ from eventbus.fence import Fence, Parked
 from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
-from eventbus.parking import Retries
+from eventbus.parking import Retries, TooManyParked
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Calls
 from eventbus.service import Service
 
-TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace, NotYet)
+TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace, NotYet, TooManyParked)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ class Engine:
         self._strikes: Counter[Partition] = Counter()
         self._misfits = 0
         self._parked = (0, 0)
-        self._retry_after = 0.0
+        self._retry_after = self._count_at = 0.0
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -391,7 +391,7 @@ class Engine:
                 seen = progress.look(tx)
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
             self._doubt(moved, "somebody else has moved the checkpoint")
-            due = self._due_or_later(seen.retry_at_ms)
+            due = self._due(seen.retry_at_ms)
             lead = self._lead_owned()
             if due:
                 self._world.at("retrying")
@@ -403,28 +403,23 @@ class Engine:
         except TRANSIENT as error:
             self._doubt(known, str(error))
 
-    def _due_or_later(self, retry_at_ms: int | None) -> list[Part]:
-        """Let what is parked under a schema that cannot be asked for just now keep nobody else waiting."""
-        try:
-            return self._due(retry_at_ms)
-        except RegistryUnavailable as error:
-            self._retry_after = self._world.clock() + self._tuning.backoff_most
-            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
-            return []
-
     def _due(self, retry_at_ms: int | None) -> list[Part]:
         """Return the parked records that are to be tried again now, by us: the fence's partition is ours."""
         ours = {partition: owned for partition, owned in self._owned.items() if owned.ready}
-        if retry_at_ms is None or not ours:
-            self._count_parked(0, 0)
-            return []
-        if self._world.clock() < self._retry_after:
+        self._count_parked(ours, any_at_all=retry_at_ms is not None)
+        now, most = self._wall_ms(), self._tuning.retries
+        if retry_at_ms is None or retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
             return []
         with self._world.database.snapshot() as tx:
-            self._count_parked(*fence.counted(tx, ours))
-            now, most = self._wall_ms(), self._tuning.retries
             parked = {each: fence.records(tx, each, most) for each in fence.due(tx, ours, now, most)}
-        return [self._retry(ours[each.owner], each, records) for each, records in parked.items()]
+        if len(parked) == most:
+            self._looked_at = 0.0  # there are more: look again at once
+        try:
+            return [self._retry(ours[each.owner], each, records) for each, records in parked.items()]
+        except RegistryUnavailable as error:  # what is parked keeps nobody else waiting
+            self._retry_after = self._world.clock() + self._tuning.backoff_most
+            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
+            return []
 
     def _retry(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
         items = [decode(self._world.codec, each.record) for each in parked]
@@ -433,10 +428,18 @@ class Engine:
     def _wall_ms(self) -> int:
         return round(self._world.wall() * 1_000)
 
-    def _count_parked(self, keys: int, records: int) -> None:
-        if (keys, records) != self._parked:
-            self._parked = (keys, records)
-            self._world.observer.parked(keys, records)
+    def _count_parked(self, ours: Collection[Partition], *, any_at_all: bool) -> None:
+        """Tell how much waits for us, every second; that nothing does, at once."""
+        if any_at_all and self._world.clock() < self._count_at:
+            return
+        self._count_at = self._world.clock() + self._tuning.look_after
+        counted = (0, 0)
+        if any_at_all:
+            with self._world.database.snapshot() as tx:
+                counted = fence.counted(tx, ours)
+        if counted != self._parked:
+            self._parked = counted
+            self._world.observer.parked(*counted)
 
     def _lead_owned(self) -> Owned | None:
         owned = self._owned.get(self._lead) if self._lead else None

@@ -109,6 +109,11 @@ def counted(tx: Transaction, owners: Collection[Partition]) -> tuple[int, int]:
     return sum(keys for keys, _ in ours), sum(records for _, records in ours)
 
 
+def count(tx: Transaction) -> int:
+    """Return how many keys of the service are in trouble."""
+    return int(tx.rows("select count(*) from fence")[0][0])
+
+
 def records(tx: Transaction, fence: Fence, limit: int) -> list[Parked]:
     """Return the first records behind a fence, in order."""
     sql = "select position, topic, partition, log_offset, timestamp_ms, record from parked"

@@ -13,8 +13,15 @@ from eventbus.event import Event
 from eventbus.fence import Fence, Parked
 from eventbus.log import Partition
 
+MOST_FENCES = 10_000
+"""So many keys of a service may be in trouble at once: then the code is more likely wrong than they are."""
+
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
+
+
+class TooManyParked(Exception):
+    """Nothing more is parked: what a handler raises on waits in the log, with everything behind it, and is retried."""
 
 
 class Retries(NamedTuple):
@@ -110,6 +117,10 @@ def settle(
     fence.append(tx, appended)
     fence.change(tx, fences, after)
     done.raised = [new for key, new in after.items() if key not in fences]
+    if done.raised and (standing := fence.count(tx)) > MOST_FENCES:
+        raise TooManyParked(
+            f"{done.raised[0].error}; it is not parked, because {standing - len(done.raised)} orders already are"
+        )
     done.parked = len(appended)
     return done
 

@@ -156,9 +156,18 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
     if any(fault.kind == "haste" for fault in drawn):
         # Nothing is given away unless somebody comes while there is work.
         drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))
-    if any(fault.kind == "trouble" for fault in drawn) and "crash" in kinds:
-        drawn.append(Fault("crash", draw.choice(PARKING), draw.randint(1, 2), seconds=draw.choice((0.5, 12))))
+    if any(fault.kind == "trouble" for fault in drawn):
+        drawn += _beside_trouble(draw, kinds)
     return tuple(drawn)
+
+
+def _beside_trouble(draw: random.Random, kinds: Sequence[str]) -> list[Fault]:
+    """Return what else happens where somebody comes by only in trouble: a crash, or more records come meanwhile."""
+    where, nth = draw.choice((*PARKING, "retrying", "retrying")), draw.randint(1, 2)
+    crash = Fault("crash", where, nth, seconds=draw.choice((0.5, 12)))
+    stall = Fault("stall", where, nth, draw.choice(("all of it", ITS_HEARTBEATS_GO_ON)), draw.choice((0.5, 5)))
+    possible = [fault for fault in (crash, stall) if fault.kind in kinds]
+    return [draw.choice(possible)] if possible else []
 
 
 class Planned:

@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from eventbus import WorkingSet, reacts_to
+from eventbus import WorkingSet, parking, reacts_to
 from eventbus.decision import HandlerFailed
 from eventbus.engine import Tuning
 from tests.support.engines import CODEC, Playground
@@ -102,9 +102,9 @@ def test_the_script_of_five_records(playground: Playground, service: Service) ->
 
 def test_the_parked_go_with_their_partition(playground: Playground, service: Service) -> None:
     """Who takes the partition over tries them again, also what another worker has read from another topic."""
-    one = playground.worker("one")
+    one = playground.worker("one", session_timeout_ms="6000")
     playground.turn_until(lambda: one.ready() == 2)
-    two = playground.worker("two")
+    two = playground.worker("two", session_timeout_ms="6000")
     playground.turn_until(lambda: one.ready() == two.ready() == 1)
     send(playground, A0, A1)
     playground.turn_until(lambda: parked(playground) == [("A", "ping")])
@@ -151,6 +151,23 @@ def test_what_the_database_refuses_is_found_by_bisection(playground: Playground,
     assert all("constraint" in error for _, error in errors)
 
 
+def test_a_service_that_fails_on_everything_parks_so_many_and_waits_with_the_rest(
+    playground: Playground, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad release must not move the topic into the database: then the log is where it waits, and it says so."""
+    monkeypatch.setattr(parking, "MOST_FENCES", 3)
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 2)
+    for number in range(5):
+        send(playground, Ping(f"name-{number}", -1))
+        playground.turn_until(lambda n=number: len(parked(playground)) == min(n + 1, 3))  # type: ignore[misc]
+    playground.turn_until(lambda: any("not parked, because 3 orders already are" in why for why in worker.watch.doubts))
+    assert len(parked(playground)) == 3
+    service.mended = True
+    playground.settle(5)
+    playground.assert_exactly_once(5)
+
+
 class Broken(Tallies):
     """Loads nothing, ever."""
 
@@ -170,14 +187,14 @@ def test_what_is_no_records_fault_stops_the_worker_and_loses_nothing(
         service.repository = Broken()
         return service
 
-    playground.make_service, playground.tuning = broken, Tuning(attempts=4)
+    playground.make_service, playground.tuning = broken, Tuning(attempts=4, backoff_most=0.5)
     worker = playground.worker()
     playground.turn_until(lambda: worker.ready() == 4)
     playground.send([0])
     began = time.monotonic()
     with pytest.raises(HandlerFailed, match=r"the repository raised on ping/.*no such table"):
         playground.turn_until(lambda: False, 60)
-    assert time.monotonic() - began > 0.5, "not at once"
+    assert time.monotonic() - began > 0.3, "not at once"
     worker.engine.close()
     playground.workers.clear()
     playground.make_service = mended
