@@ -114,8 +114,8 @@ def settle(
             done.kept += [left] if known.key in held.errors else []
         elif held.records:
             appended += _parked(part, after, held, retries)
-    fence.append(tx, appended)
     fence.change(tx, fences, after)
+    fence.append(tx, appended)
     done.raised = [new for key, new in after.items() if key not in fences]
     if done.raised and (standing := fence.count(tx)) > MOST_FENCES:
         raise TooManyParked(

@@ -10,33 +10,33 @@ from confluent_kafka import Producer
 from eventbus import WorkingSet, parking, reacts_to
 from eventbus.decision import HandlerFailed
 from eventbus.engine import Tuning
-from tests.support.engines import CODEC, Playground
+from tests.support.engines import CODEC, Playground, playground_of
+from tests.support.kafka_node import Broker
 from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count
 
 FAST = Tuning(tidy_after=0.2, retry_most=0.5)
 
 
 class Service(PingService):
-    """Cannot handle numbers below zero until it is mended. What it has handled is in `handled`."""
+    """Cannot handle numbers below zero until it is mended."""
 
     def __init__(self) -> None:
         super().__init__()
         self.mended = False
-        self.handled: list[tuple[str, int]] = []
 
     @reacts_to(Ping)
     def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
-        pong = self._counted(ping, tallies)
-        if ping.number < 0 and not self.mended:
-            raise RuntimeError("a mistake in the code")
-        return pong
+        return self._counted(ping, tallies)
 
     @reacts_to(Pang)
     def count_pang(self, pang: Pang, tallies: WorkingSet[Tally]) -> Pong:
         return self._counted(pang, tallies)
 
     def _counted(self, event: Ping | Pang, tallies: WorkingSet[Tally]) -> Pong:
-        return _count(event, tallies)
+        pong = _count(event, tallies)
+        if event.number < 0 and not self.mended:
+            raise RuntimeError("a mistake in the code")
+        return pong
 
 
 @pytest.fixture
@@ -123,6 +123,26 @@ def test_the_parked_go_with_their_partition(playground: Playground, service: Ser
     playground.settle(4)
     assert [pair for pair in answered(playground) if pair[0] == "A"] == [("A", 0), ("A", -1), ("A", 2)]
     playground.assert_exactly_once(4)
+
+
+def test_two_workers_that_raise_one_fence_at_once(broker: Broker, postgres_url: str) -> None:
+    """On PostgreSQL, where transactions run side by side: the second one loses the race, and parks behind the first."""
+    service = Service()
+    with playground_of(broker.bootstrap_servers, postgres_url, 1) as playground:
+        playground.make_service, playground.tuning = lambda: service, FAST
+        workers = [playground.worker(name) for name in ("one", "two")]
+        playground.turn_until(lambda: all(worker.ready() == 1 for worker in workers))
+        workers.sort(key=lambda worker: next(iter(worker.engine._owned)).topic)
+        of_pang, of_ping = workers
+        of_ping.at("parking", lambda: playground.turn_until(lambda: len(parked(playground)) == 1, workers=[of_pang]))
+        send(playground, Ping("A", -1), Pang("A", -2))
+        playground.turn_until(lambda: len(parked(playground)) == 2, workers=[of_ping])
+        assert parked(playground) == [("A", "pang"), ("A", "ping")]
+        assert any("fence" in why for why in of_ping.watch.doubts), "a unique violation"
+        service.mended = True
+        playground.settle(2)
+        playground.assert_exactly_once(2)
+        assert answered(playground) == [("A", -2), ("A", -1)]
 
 
 class Refused(Tallies):
