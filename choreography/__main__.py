@@ -20,6 +20,7 @@ from choreography.simulate import simulate_command
 from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
+from choreography.track import READING, AnotherTracker, BadStatement, NotATracker, NotTracked, track_command
 from eventbus import cli
 from eventbus.declaration import BadDeclaration
 from eventbus.registry import RegistryUnavailable, UnknownSchema
@@ -27,6 +28,7 @@ from eventbus.registry import RegistryUnavailable, UnknownSchema
 _FACTS = (
     *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchTopic),
     *(ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable),
+    *(AnotherTracker, BadStatement, NotATracker, NotTracked),
 )
 
 
@@ -42,6 +44,7 @@ def main() -> None:
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
     *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
+    *(track_command, *READING),
 ):
     main.add_command(command)
 

@@ -46,6 +46,8 @@ class Item:
 class OrderCreated(Event):
     """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items."""
 
+    sentence = "customer {customer_id} ordered {items} for {total}"
+
     order_id: str
     customer_id: str
     total: int
@@ -78,11 +80,15 @@ class _Payment(Event):
 class PaymentCharged(_Payment):
     """The customer was charged `amount` minor units."""
 
+    sentence = "{amount} was charged"
+
 
 @event(HERE / "payment.refunded.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded(_Payment):
     """The charge was given back: `amount` minor units, all of it."""
+
+    sentence = "the charge of {amount} was given back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +104,15 @@ class _Fact(Event):
 class InventoryReserved(_Fact):
     """Every item of the order is set aside."""
 
+    sentence = "every item was set aside"
+
 
 @event(HERE / "order.confirmed.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderConfirmed(_Fact):
     """The saga ended well."""
+
+    sentence = "the order was confirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +129,23 @@ class _Failure(Event):
 class PaymentFailed(_Failure):
     """The charge was refused; `error` says why, for people."""
 
+    sentence = "the charge was refused: {error}"
+
 
 @event(HERE / "inventory.reservation.failed.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class InventoryReservationFailed(_Failure):
     """An item is missing; nothing was set aside. `error` says which, for people."""
 
+    sentence = "inventory could not reserve: {error}"
+
 
 @event(HERE / "order.cancelled.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(Event):
     """The saga ended without a sale. Final: each participant undoes its own part when it hears it."""
+
+    sentence = "the order was cancelled: {reason}"
 
     order_id: str
     reason: str
