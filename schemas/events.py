@@ -44,7 +44,10 @@ class Item:
 @event(HERE / "order.created.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCreated(Event):
-    """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items."""
+    """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items.
+
+    `request_id` is the customer's own key of the request, empty where there was none (since version 2).
+    """
 
     sentence = "customer {customer_id} ordered {items} for {total}"
 
@@ -53,6 +56,7 @@ class OrderCreated(Event):
     total: int
     currency: str
     items: tuple[Item, ...]
+    request_id: str = ""
 
     def __post_init__(self) -> None:
         _check_id("order_id", self.order_id)
@@ -60,6 +64,8 @@ class OrderCreated(Event):
         _check_money(self.total, self.currency)
         if not 1 <= len(self.items) <= MAX_ITEMS:
             raise ValueError(f"an order has 1 to {MAX_ITEMS} items, not {len(self.items)}")
+        if self.request_id:
+            _check_id("request_id", self.request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +149,18 @@ class InventoryReservationFailed(_Failure):
 @event(HERE / "order.cancelled.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(Event):
-    """The saga ended without a sale. Final: each participant undoes its own part when it hears it."""
+    """The saga ended without a sale. Final: each participant undoes its own part when it hears it.
+
+    `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
+    """
 
     sentence = "the order was cancelled: {reason}"
 
     order_id: str
     reason: str
+    cause: str = ""
 
     def __post_init__(self) -> None:
         _check_id("order_id", self.order_id)
+        if self.cause:
+            _check_id("cause", self.cause)
