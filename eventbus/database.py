@@ -20,7 +20,11 @@ LOCK_WAIT_MS = 5_000
 
 
 class Unavailable(ConnectionError):
-    """The database is away, locked for too long, full or read-only, or a commit's outcome is unknown. Ask again."""
+    """The database is away, locked for too long, or a commit's outcome is unknown. Ask again."""
+
+
+class Unwritable(Exception):
+    """The database is full or read-only: a person has to make room, or let it be written. Nothing was lost."""
 
 
 class LostRace(Exception):
@@ -48,7 +52,7 @@ class Table:
 
 
 class Transaction(Protocol):
-    """What is read and written between begin and commit. Statements may raise LostRace or Unavailable."""
+    """What is read and written between begin and commit. Statements may raise LostRace, Unavailable or Unwritable."""
 
     locking: str
     """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""

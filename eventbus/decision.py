@@ -9,7 +9,7 @@ from typing import Any
 from eventbus import progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable
+from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable, Unwritable
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
@@ -83,7 +83,7 @@ class Decision:
                 decided = _advance(tx, parts, owned, lead, answers)
                 at("before database commit")
                 at("during database commit")
-        except (LostRace, Unavailable, NotOurs, HandlerFailed, TooManyDeadLetters):
+        except (LostRace, Unavailable, Unwritable, NotOurs, HandlerFailed, TooManyDeadLetters):
             raise
         except Exception as error:
             if not parts:

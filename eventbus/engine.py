@@ -15,9 +15,9 @@ from typing import Any
 from eventbus import progress
 from eventbus.batch import Owned, Part, decode, take
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, Unavailable
+from eventbus.database import Database, LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, HandlerFailed, compare
-from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
+from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.recovery import NotYet, recover
@@ -108,13 +108,15 @@ class Engine:
     def turn(self) -> None:
         """Take in, recover, handle, publish.
 
-        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed: all final, nothing lost. What is transient is kept
-        and tried again in a later turn.
+        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed, Unwritable: all final, nothing lost. What is
+        transient is kept and tried again in a later turn.
         """
         runs = self._world.log.poll(max(1, self._limit - self._buffered()), self._patience())
         self._world.at("polled")
         self._accept(runs)
         self._recover_due()
+        if self._stopping:
+            return
         parts = take(self._ready(), self._service.reactions, self._limit)
         if parts:
             self._world.at("taken")
@@ -133,7 +135,7 @@ class Engine:
             self._publish()
             self._world.at("closing and published")
             self._tidy(note_end=False)
-        except TRANSIENT as error:
+        except (*TRANSIENT, Unwritable, TopicMissing) as error:
             self._world.observer.doubted(Partition("*", -1), f"on closing: {error}", retry_in=0)
         self._world.at("leaving")
         self._world.log.close()

@@ -147,7 +147,7 @@ class Log(Protocol):
         """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
 
         `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
-        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun.
+        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun; TopicMissing.
         """
 
     def close(self) -> None:

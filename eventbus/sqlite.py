@@ -17,6 +17,7 @@ from eventbus.database import (
     Table,
     Transaction,
     Unavailable,
+    Unwritable,
     check_owner,
     statements,
 )
@@ -28,15 +29,23 @@ OUTAGES = frozenset(
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_NOMEM,
     )
 )
 """What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
+WRITE_FAILED = frozenset(
+    (
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    )
+)
+"""A quota, a limit on file sizes, a disk that refuses: SQLite says FULL only where the system says ENOSPC."""
 
 
 class _SQLiteTransaction:
@@ -179,6 +188,10 @@ def _translated(path: str) -> Iterator[None]:
             raise LostRace(str(error)) from error
         if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
             raise NotOurs(f"{path} is not a SQLite file") from error
+        if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
+            raise Unwritable(
+                f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
+            ) from error
         if code & PRIMARY_CODE in OUTAGES:
             raise Unavailable(f"{path}: {error}") from error
         raise

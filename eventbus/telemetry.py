@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,7 @@ ALIVE_SECONDS = 90.0
 """The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
 REPEAT_SECONDS = 5.0
 """The same warning is said at most this often."""
+ORDER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -81,10 +83,10 @@ class Telemetry(Observer):
         return self._owned > 0
 
     def warn(self, what: str) -> None:
-        """Say what is wrong but heals by itself, each thing at most every few seconds."""
-        now = time.monotonic()
-        if now - self._said.get(what, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {what: now}
+        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever order it is about."""
+        now, kind = time.monotonic(), ORDER_ID.sub("…", what)
+        if now - self._said.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
 
     def batch_handled(self, batch: Handled) -> None:

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import click
+
 from eventbus import health
 from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
 from eventbus.decision import HandlerFailed, TooManyDeadLetters
 from eventbus.engine import Engine, Tuning, World
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
@@ -42,6 +44,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     InstanceTaken: 4,
     TopicMissing: 5,
     TooManyDeadLetters: 6,
+    Unwritable: 7,
 }
 """How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace)
@@ -86,7 +89,8 @@ class Signals:
             number = reader.recv(1)[0]
             os._exit(128 + number)
         except TimeoutError:
-            os._exit(1)
+            click.echo(f"stopping took longer than {GRACE_SECONDS:g} s and was cut short: nothing is lost", err=True)
+            os._exit(0)
 
 
 def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
@@ -167,7 +171,7 @@ def _world(
     outputs = [event.topic for event in service.publishes()]
     there = patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
     announcement = Announcement(type(service), connection, there, telemetry)
-    log = KafkaLog(connection, warn=telemetry.warn, at=at)
+    log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=signals.stop.is_set)
     calls = RemoteCalls(settings.remote_concurrency)
     return World(log, database, calls, codec, time.monotonic, random.random, telemetry, at), announcement
 

@@ -10,38 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from choreography.topics_file import read_topics
 from eventbus.codec import FRAME
 from eventbus.event import parse
 from eventbus.registry import registry_at
 from schemas import EVENTS, IDS
+from tests.support import outages
 from tests.support.first_release import SECOND, first_release
-from tests.support.kafka_node import Broker
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga
-from tests.support.small_registry import SmallRegistry
 
-PARTITIONS = 4
 ORDERS = 300
-
-
-@pytest.fixture
-def saga(fresh_broker: Broker, tmp_path: Path) -> Iterator[Saga]:
-    """A saga with topics of its own, gone afterwards: the ids of one registry mean nothing in another."""
-    provider = f"simulated:///{tmp_path}/provider.db?latency-ms=300"
-    saga = Saga(tmp_path, fresh_broker.bootstrap_servers, PAYMENT_GATEWAY=provider)
-    saga.make_topics(PARTITIONS)
-    yield saga
-    saga.close()
-    saga.admin.remove([*(topic.name for topic in read_topics()), *(name.replace("_", "-") for name in SERVICES)])
-
-
-@pytest.fixture
-def small_registry() -> Iterator[SmallRegistry]:
-    """A registry that knows nothing yet."""
-    registry = SmallRegistry().start()
-    yield registry
-    registry.stop()
 
 
 class Fleet:
@@ -77,14 +55,15 @@ def released(topic: str, version: int) -> str:
     return (IDS.parent / f"released/{topic}.v{version}.avsc").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("ids", ["file", "registry"])
+@pytest.mark.parametrize("ids", ["file", pytest.param("registry", marks=outages.LONG)])
 def test_two_releases_work_side_by_side_and_are_rolled_forward_and_back(
-    saga: Saga, tmp_path: Path, ids: str, request: pytest.FixtureRequest
+    own_saga: Saga, tmp_path: Path, ids: str, request: pytest.FixtureRequest
 ) -> None:
     """Old, both, new, both, old, with orders in flight all the time, some placed by the old code: the laws hold.
 
     With a registry the old release has never heard of the new versions; without one it must ship them (readers first).
     """
+    saga = own_saga
     old = first_release(tmp_path / "old", knows_the_next=ids == "file")
     check: tuple[str, ...] = ()
     if ids == "registry":
