@@ -8,6 +8,9 @@ from choreography.broker import broker_command
 from choreography.chaos import chaos_command
 from choreography.check import check_command
 from choreography.cluster import BadConfiguration, Unreachable
+from choreography.deadletters import deadletters_group
+from choreography.deadletters.resolve import Unresolved
+from choreography.deadletters.selection import NoSuchLetter
 from choreography.decode import decode_command
 from choreography.demo import demo_command
 from choreography.flow.access_command import acls_command
@@ -26,7 +29,7 @@ from eventbus.declaration import BadDeclaration
 from eventbus.registry import RegistryUnavailable, UnknownSchema
 
 _FACTS = (
-    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchTopic),
+    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchLetter, NoSuchTopic, Unresolved),
     *(ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable),
     *(AnotherTracker, BadStatement, NotATracker, NotTracked),
 )
@@ -44,7 +47,7 @@ def main() -> None:
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
     *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
-    *(track_command, *READING),
+    *(deadletters_group, track_command, *READING),
 ):
     main.add_command(command)
 

@@ -7,12 +7,13 @@ schemas, that the body is used up, ranges, and that the key is the event's.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from io import BytesIO
 from struct import Struct
 from typing import Any
 
-from fastavro import schemaless_reader, schemaless_writer
+from fastavro import _read_py, schemaless_reader, schemaless_writer
 
 from eventbus.event import Event
 from eventbus.registry import Registry, UnknownSchema, check_released
@@ -20,6 +21,9 @@ from eventbus.registry import Registry, UnknownSchema, check_released
 FRAME = Struct(">BI")
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
+MAYBE_TOO_LONG = re.compile(rb"[\x80-\xff]{9}")
+"""What a number of more than 64 bits begins with, as some texts do. The compiled reader would cut such a number and go
+on with another one; the one in Python reads it as it is, so that it is out of its range."""
 
 
 class PoisonRecord(ValueError):
@@ -72,8 +76,9 @@ class Codec:
         writer, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
         body = BytesIO(value)
         body.seek(FRAME.size)
+        read = _read_py.schemaless_reader if MAYBE_TOO_LONG.search(value, FRAME.size) else schemaless_reader
         try:
-            values: Any = schemaless_reader(body, writer, reader)
+            values: Any = read(body, writer, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
         if body.tell() != size:

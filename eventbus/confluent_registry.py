@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
 
-from eventbus.event import Event, SchemaMismatch, parse
+from eventbus.event import Event, parse
 from eventbus.registry import RegistryUnavailable, UnknownSchema
 
 NOT_FOUND = 404
@@ -36,7 +36,7 @@ class ConfluentRegistry:
             text = self._client.get_schema(schema_id).schema_str
         try:
             return parse(json.loads(text or "null"))
-        except (SchemaMismatch, ValueError, TypeError, KeyError) as error:
+        except Exception as error:  # whatever anybody may have registered
             raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
 
 

@@ -10,11 +10,13 @@ from eventbus import progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable, Unwritable
+from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
 from eventbus.outbox import caused
 from eventbus.progress import Checkpoint, Entry
+from eventbus.resolutions import origin
 from eventbus.service import Service
 
 UNCAUSED_AT_ONCE = 5_000
@@ -24,8 +26,10 @@ MAX_TRACE_BYTES = 128
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
 
-Answers = tuple[dict[Partition, list[Output]], list[tuple[Record, PoisonRecord]], int]
-"""Outputs by partition, what is dead-lettered, and how many bad records came last, one after another."""
+Dead = dict[Partition, list[tuple[int, Record, PoisonRecord]]]
+"""What is dead-lettered, by partition: its index in the batch, and why."""
+Answers = tuple[dict[Partition, list[Output]], Dead, dict[Partition, str]]
+"""Outputs by partition, what is dead-lettered, and why the rest of a partition is not handled."""
 
 
 class HandlerFailed(Exception):
@@ -36,10 +40,6 @@ class HandlerFailed(Exception):
         self.record = record
 
 
-class TooManyDeadLetters(Exception):
-    """So many bad records in a row that the code is more likely wrong than they are."""
-
-
 @dataclass(slots=True)
 class Decided:
     """What one transaction committed."""
@@ -47,17 +47,18 @@ class Decided:
     checkpoints: dict[Partition, Checkpoint]
     entries: dict[Partition, Entry]
     deleted: dict[Partition, int]
-    dead: list[tuple[Record, PoisonRecord]] = field(default_factory=list)
-    poison_in_a_row: int = 0
+    dead: Dead = field(default_factory=dict)
+    held: dict[Partition, str] = field(default_factory=dict)
+    """Partitions of which too much is bad, and why; what came before that is decided."""
 
 
 class Decision:
-    """Decides on batches; remembers only how many bad records came last, one after another."""
+    """Decides on batches; remembers only how many bad records came lately."""
 
-    def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int) -> None:
-        self._service, self._codec, self._limit = service, codec, dead_letter_limit
+    def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, now_ms: Callable[[], int]) -> None:
+        self._service, self._codec, self._now_ms = service, codec, now_ms
+        self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()
-        self._poison_in_a_row = 0
 
     def commit(
         self,
@@ -69,8 +70,8 @@ class Decision:
     ) -> Decided:
         """Decide and commit; `lead` also takes what waits uncaused.
 
-        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, HandlerFailed,
-        TooManyDeadLetters; nothing is committed then, or, with Unavailable, that is not known.
+        A part is cut where too many of its records are bad. Raises LostRace (every partition of the batch is to be
+        recovered then), Unavailable, HandlerFailed; nothing is committed then, or, with Unavailable, that is not known.
         """
         owned = {part.owned.partition: part.owned for part in parts}
         if lead is not None:
@@ -83,14 +84,17 @@ class Decision:
                 decided = _advance(tx, parts, owned, lead, answers)
                 at("before database commit")
                 at("during database commit")
-        except (LostRace, Unavailable, Unwritable, NotOurs, HandlerFailed, TooManyDeadLetters):
+        except (LostRace, Unavailable, Unwritable, NotOurs, HandlerFailed):
             raise
         except Exception as error:
-            if not parts:
+            records = [item.record for part in parts for item in part.items]
+            if not records:
                 raise
             # Loading or saving failed (a CHECK, say): nobody's fault in particular, so the first record stands for all.
-            raise HandlerFailed(parts[0].items[0].record, "the repository", error) from error
-        self._poison_in_a_row = decided.poison_in_a_row
+            raise HandlerFailed(records[0], "the repository", error) from error
+        for part in parts:
+            bad = [index for index, _, _ in decided.dead.get(part.owned.partition, [])]
+            self._limit.note(part.owned.partition, len(part.items), bad)
         at("after database commit")
         return decided
 
@@ -98,29 +102,34 @@ class Decision:
         self, tx: Transaction, parts: Sequence[Part], outcomes: Mapping[Address, Any], at: Callable[[str], None]
     ) -> Answers:
         outputs: dict[Partition, list[Output]] = {}
-        dead: list[tuple[Record, PoisonRecord]] = []
-        in_a_row = self._poison_in_a_row
+        dead: Dead = {}
+        held: dict[Partition, str] = {}
         work = self._service.repository.load(tx, list(events(parts)))
         for part in parts:
-            answers = []
-            for item in part.items:
+            partition = part.owned.partition
+            answers, bad = [], dead.setdefault(partition, [])
+            for index, item in enumerate(part.items):
                 try:
                     answer = self._answer(item, outcomes, work)
-                    in_a_row = 0
                 except PoisonRecord as poison:
-                    dead.append((item.record, poison))
-                    in_a_row += 1
-                    if in_a_row > self._limit:
-                        raise TooManyDeadLetters(self._too_many(item.record, poison)) from poison
-                    answer = dead_letter(self._service.dead_letters(), self._service.name, item.record, poison)
+                    if not self._limit.allows(partition, index, len(bad)):
+                        held[partition] = self._too_many(item.record, poison)
+                        part.cut(index)
+                        break
+                    bad.append((index, item.record, poison))
+                    answer = self._dead_letter(item.record, poison)
                 if answer is not None:
                     answers.append(answer)
             if answers:
-                outputs[part.owned.partition] = answers
+                outputs[partition] = answers
         at("before save")
         self._service.repository.save(tx, work)
         at("after save")
-        return outputs, dead, in_a_row
+        return outputs, dead, held
+
+    def _dead_letter(self, record: Record, poison: PoisonRecord) -> Output:
+        service = self._service
+        return dead_letter(service.dead_letters(), service.name, record, poison, self._now_ms())
 
     def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
         record, event = item
@@ -139,7 +148,7 @@ class Decision:
                 return None
             if type(answer) not in reaction.publishes:
                 raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
-            return caused(self._codec, self._source, answer, record.address, _trace(record))
+            return caused(self._codec, self._source, answer, origin(record).address, _trace(record))
         except (PoisonRecord, LostRace, Unavailable):
             raise
         except Exception as error:
@@ -147,8 +156,9 @@ class Decision:
 
     def _too_many(self, record: Record, poison: PoisonRecord) -> str:
         return (
-            f"more than {self._limit} bad records in a row, the last {record.address}: {poison.reason}: {poison}."
-            f" Nothing of the last batch was dead-lettered. If the records are really bad, raise --dead-letter-limit"
+            f"{self._limit.limit} of its last {WINDOW:,} records are dead letters, and {record.address} would be one"
+            f" more: {poison.reason}: {poison}. The partition waits: roll the deployment back or, if the records are"
+            " really bad, start this worker again with a higher --dead-letter-limit"
         )
 
 
@@ -171,11 +181,11 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
 def _advance(
     tx: Transaction, parts: Sequence[Part], owned: dict[Partition, Owned], lead: Owned | None, answers: Answers
 ) -> Decided:
-    outputs, dead, in_a_row = answers
+    outputs, dead, held = answers
     if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
         outputs.setdefault(lead.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
-    decided.dead, decided.poison_in_a_row = dead, in_a_row
+    decided.dead, decided.held = dead, held
     progress.advance(tx, decided.checkpoints)
     progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)

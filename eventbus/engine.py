@@ -53,8 +53,8 @@ class Tuning:
     backoff_most: float = 5.0
     attempts: int = 6
     """So often a handler may raise on the same record before the worker stops."""
-    dead_letters_in_a_row: int = 100
-    """More than these, and the worker stops: a bad deploy must not drain a topic."""
+    dead_letters: int = 100
+    """So many of a partition's last 10,000 records may be bad; at one more the partition is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class World:
     codec: Codec
     clock: Callable[[], float]
     """Seconds that only go forward."""
+    now_ms: Callable[[], int]
+    """The time of day, in milliseconds since 1970, for dead letters."""
     random: Callable[[], float]
     """0 to 1, for jitter."""
     observer: Observer
@@ -84,7 +86,7 @@ class Engine:
         self._lead = Partition(service.topics()[0], 0) if service.initiates else None
         self._remote = any(reaction.remote for reaction in service.reactions.values())
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
-        self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row)
+        self._decision = Decision(service, world.codec, self._tuning.dead_letters, world.now_ms)
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
@@ -94,7 +96,7 @@ class Engine:
 
     def subscribe(self) -> None:
         """Join the group."""
-        self._world.log.subscribe(self._service.topics(), self)
+        self._world.log.subscribe(self._service.subscriptions(), self)
 
     def stop(self) -> None:
         """Abandon remote calls that are being waited for; safe to call from a signal handler."""
@@ -165,6 +167,12 @@ class Engine:
         """Forget, publish nothing: somebody else may own them already."""
         self._forget(list(partitions), lost=True)
 
+    def unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        """Say so: what was read before it is handled, and a person decides about the rest."""
+        skip = f"saga deadletters skip {partition.topic} {partition.number} {offset} --group {self._service.name}"
+        said = f"{partition} cannot be read at offset {offset}: {why}. To go past it on record: {skip}"
+        self._world.observer.paused(partition, "unreadable", said)
+
     def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
         for partition in partitions:
             self._owned.pop(partition, None)
@@ -200,7 +208,9 @@ class Engine:
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
             try:
-                owned.buffer += [decode(self._world.codec, record) for record in run.records]
+                topics = self._service.topics()
+                items = [decode(self._world.codec, record, topics) for record in run.records]
+                owned.buffer += [item for item in items if item is not None]
             except RegistryUnavailable as error:
                 self._doubt([owned], str(error))
             else:
@@ -295,6 +305,15 @@ class Engine:
                 owned.pending.append(decided.entries[partition]._replace(turn=next(self._numbers)))
         self._worked_at = now
         self._world.observer.batch_handled(handled(parts, decided, now - started))
+        for partition, why in decided.held.items():
+            self._hold(self._owned[partition], why)
+
+    def _hold(self, owned: Owned, why: str) -> None:
+        """Read nothing more of a partition of which too much is bad; it is tried again when it is recovered."""
+        owned.buffer.clear()
+        owned.reached = owned.checkpoint.next_offset
+        self._world.log.pause([owned.partition])
+        self._world.observer.paused(owned.partition, "dead_letter_limit", why)
 
     def _adapt(self, calls: int, seconds: float) -> None:
         """Let one slow provider not make every order wait for a thousand others."""

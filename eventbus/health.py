@@ -44,8 +44,10 @@ def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
 def _answer(telemetry: Watched, path: str) -> tuple[int, bytes, str]:
     if path == "/metrics":
         return 200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST
-    checks = {"/livez": telemetry.is_alive, "/readyz": telemetry.is_ready}
-    if path not in checks:
+    if path == "/livez":
+        wrong = [] if telemetry.is_alive() else ["the loop does not turn"]
+    elif path == "/readyz":
+        wrong = telemetry.not_ready()
+    else:
         return 404, b"try /metrics, /livez or /readyz\n", "text/plain"
-    good = checks[path]()
-    return (200, b"ok\n", "text/plain") if good else (503, b"no\n", "text/plain")
+    return (503 if wrong else 200), ("\n".join(wrong or ["ok"]) + "\n").encode(), "text/plain; charset=utf-8"

@@ -101,6 +101,7 @@ class KafkaLog:
         self._listener: Rebalanced | None = None
         self._fenced_at = -FENCED_AGAIN_SECONDS
         self._trouble = _Trouble()
+        self._unreadable: dict[Partition, tuple[int, str]] = {}
 
     def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
         """See Log."""
@@ -342,7 +343,16 @@ class KafkaLog:
                 end = self._positions[partition] = max(start, ends[partition])
                 broken = ends[partition] == BROKEN
                 runs.append(Run(partition, BROKEN if broken else start, end, run))
+        self._pause_unreadable()
         return runs
+
+    def _pause_unreadable(self) -> None:
+        """Read nothing more of these, after what came before: never past what cannot be read, never spinning on it."""
+        unreadable, self._unreadable = self._unreadable, {}
+        for partition, (offset, why) in unreadable.items():
+            if partition in self._positions and self._listener is not None:
+                self.pause([partition])
+                self._listener.unreadable(partition, offset, why)
 
     def _judge(self, message: Any, error: Any) -> tuple[Partition, int] | None:
         """Raise what is final, say what heals by itself; return the partition that ended there, or broke."""
@@ -355,8 +365,7 @@ class KafkaLog:
             self._warn(f"{where}: {error.str()}")
             return where, BROKEN
         if error.code() in UNREADABLE and message.topic() is not None:
-            self.pause([where])
-            self._warn(f"{where} cannot be read at offset {message.offset()} and is paused: {error.str()}")
+            self._unreadable[where] = (message.offset(), error.str())
         elif error.code() in MISSING and message.topic() is not None:
             self._warn(f"waiting: {error.str()}")
             with contextlib.suppress(LogUnavailable):

@@ -54,9 +54,16 @@ class Producers:
         """Whether the last doubt came from records that the broker did not take."""
 
     def transaction(
-        self, outputs: Sequence[Output], offsets: list[TopicPartition], group: Any, still_ours: Callable[[], bool]
+        self,
+        outputs: Sequence[Output],
+        offsets: list[TopicPartition],
+        group: Any = None,
+        still_ours: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Write outputs and offsets, both or neither. Raises Doubt, or LogUnavailable when nothing was begun."""
+        """Write outputs and the group's offsets, both or neither; offsets may be none.
+
+        Raises Doubt, or LogUnavailable when nothing was begun.
+        """
         self.undelivered = False
         producer = self._ready()
         self._listen(producer)
@@ -68,7 +75,8 @@ class Producers:
             self._produce(producer, outputs)
             self._at("produced")
             self._at("during offsets")
-            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
+            if offsets:
+                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
             self._at("offsets sent")
             if not still_ours():
                 raise Overtaken("another worker has recovered these partitions")
@@ -133,7 +141,10 @@ class Producers:
             except BufferError:
                 producer.flush(self._seconds())
                 produce(topic, value, key, headers=headers)
-        left = producer.flush(self._seconds())
+        try:
+            left = producer.flush(self._seconds())
+        except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
+            raise Doubt("the producer has failed for good: another one of its name, probably") from error
         if self._errors:
             raise KafkaException(self._errors[0])
         if left:

@@ -86,6 +86,9 @@ class Rebalanced(Protocol):
     def lost(self, partitions: Iterable[Partition]) -> None:
         """These may be somebody else's already: forget them, publish nothing."""
 
+    def unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        """What lies at this offset cannot be read, and nothing after it: the partition is paused until `seek`."""
+
 
 class LogUnavailable(ConnectionError):
     """The broker did not answer in time. Ask again later."""

@@ -90,7 +90,7 @@ class Simulation:
         self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
         self.services = [make(self) for make in setup.services]
         for service in self.services:
-            self.cluster.create_topics([service.dead_letters()], 1)
+            self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(_memory(service)) for service in self.services}
         self.processes: list[Process] = []
@@ -184,7 +184,7 @@ class Simulation:
                 if tx.rows("select 1 from outbox limit 1") or tx.rows("select 1 from uncaused limit 1"):
                     return False
             cursors = self.cluster.group(service.name).offsets
-            for topic in service.topics():
+            for topic in service.subscriptions():
                 for number in range(self.cluster.topics()[topic]):
                     partition = Partition(topic, number)
                     reached = cursors.get(partition, (0, ""))[0]
@@ -345,6 +345,7 @@ class Process:
             SimulatedCalls(self.host, chance, simulation.leave),
             _codec(*service.events()),
             lambda: simulation.now,
+            lambda: round(simulation.now * 1000),
             chance.random,
             _Told(simulation, self),
             self.host.reach,

@@ -69,7 +69,7 @@ def assert_waits(worker: Worker, *words: str) -> None:
     while len(said := worker.events("waiting")) < 2:
         assert time.monotonic() < deadline, f"said only {said}"
         assert worker.get("/livez") == (200, "ok\n")
-        assert worker.get("/readyz") == (503, "no\n")
+        assert worker.get("/readyz") == (503, "no partitions are assigned\n")
         time.sleep(0.1)
     assert all(word in line["why"] for word in words for line in said)
     began = time.monotonic()
@@ -223,7 +223,7 @@ def test_of_two_live_workers_with_one_instance_name_one_is_left(ready):
     assert "give each worker its own --instance" in said
     (left,) = (twin for twin in twins if twin is not fenced)
     left.wait_ready()
-    ready.until(lambda: left.metric("saga_partitions_assigned") == 2 * PARTITIONS, "something is nobody's")
+    ready.until(lambda: left.metric("saga_partitions_assigned") == 3 * PARTITIONS, "something is nobody's")
     assert left.terminate() == 0
 
 

@@ -19,12 +19,14 @@ from eventbus.kafka_config import Connection
 from eventbus.observer import Handled, Observer
 from eventbus.registry import registry_at
 from eventbus.remote import RemoteCalls
+from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Service
 from tests.support.admin import Admin
 from tests.support.sample import Pang, Ping, PingService, Pong
 
 EVENTS = (Ping, Pang, Pong)
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+CLOCKS = (time.monotonic, lambda: time.time_ns() // 1_000_000)
 
 
 class Crash(BaseException):
@@ -67,7 +69,7 @@ class Worker:
         logger.propagate = False
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
         self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
-        world = World(self.log, self.database, RemoteCalls(8), CODEC, time.monotonic, lambda: 0.5, self.watch, self._at)
+        world = World(self.log, self.database, RemoteCalls(8), CODEC, *CLOCKS, lambda: 0.5, self.watch, self._at)
         self.engine = Engine(service, world, playground.tuning)
         self.engine.subscribe()
 
@@ -105,6 +107,8 @@ class Playground:
 
     def __init__(self, bootstrap: str, url: str, partitions: int, service: Callable[[], Service[Any]]) -> None:
         self.bootstrap, self.url, self.partitions = bootstrap, url, partitions
+        self.redrives = False
+        """Whether workers read resolutions too; else what they own is what a test says."""
         self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
         self.group = f"ping-service-{uuid.uuid4().hex[:8]}"
         self.make_service = service
@@ -120,7 +124,7 @@ class Playground:
 
     @property
     def topics(self) -> list[str]:
-        return ["ping", "pang", "pong", f"{self.group}.dead-letters"]
+        return ["ping", "pang", "pong", f"{self.group}.dead-letters", f"{self.group}{RESOLUTIONS}"]
 
     def recreate_topics(self) -> None:
         self.admin.remove(self.topics)
@@ -128,7 +132,10 @@ class Playground:
 
     def service(self) -> Service[Any]:
         service = self.make_service()
-        type(service).name = self.group
+        kind = type(service)
+        kind.name = self.group
+        if not self.redrives:
+            kind.subscriptions = kind.topics  # type: ignore[method-assign]
         return service
 
     def worker(self, instance: str = "one", *, bootstrap: str | None = None, **kafka: str) -> Worker:
