@@ -52,7 +52,7 @@ class Reader:
                 raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
         self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         with refused_config():
-            self._consumer = Consumer(self._configuration())
+            self._consumer = Consumer(reader_config(self._servers, self._extra))
         start = [
             TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
         ]
@@ -109,16 +109,18 @@ class Reader:
         else:
             raise ReadFailed(f"{at}: {error.str()}")
 
-    def _configuration(self) -> dict[str, object]:
-        return {
-            **client_config(self._servers, self._extra),
-            "group.id": NEEDED_BUT_UNUSED_GROUP,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        }
+
+def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, object]:
+    """Return what a consumer is made with that only looks: committed records, no offset committed, no jumps."""
+    return {
+        **client_config(bootstrap_servers, kafka_config),
+        "group.id": NEEDED_BUT_UNUSED_GROUP,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
 
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001

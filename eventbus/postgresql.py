@@ -80,7 +80,7 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
 class PostgreSQL:
     """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
 
-    def __init__(self, url: str, service: str, ddl: str) -> None:
+    def __init__(self, url: str, service: str, ddl: str | None) -> None:
         self._url, self._service, self._ddl = url, service, ddl
         self._schema = service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
@@ -163,7 +163,7 @@ class PostgreSQL:
         # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
         if not self._exists(connection, "to_regnamespace", self._schema):
             connection.execute(f"create schema {self._schema}".encode())
-        for statement in statements(self._ddl):
+        for statement in statements(self._ddl, self._service):
             connection.execute(statement.encode())
         connection.execute("insert into service (name) values (%s)", (self._service,))
 

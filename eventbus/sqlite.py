@@ -89,7 +89,7 @@ class _SQLiteTransaction:
 class SQLite:
     """A file on this host: WAL, synchronous=FULL, one writer at a time."""
 
-    def __init__(self, path: str, service: str, ddl: str) -> None:
+    def __init__(self, path: str, service: str, ddl: str | None) -> None:
         self._path, self._service, self._ddl = path, service, ddl
         self._connection: sqlite3.Connection | None = None
 
@@ -157,7 +157,7 @@ class SQLite:
         connection.execute("begin immediate")
         owner = self._owner(connection)
         if owner is None:
-            for statement in statements(self._ddl):
+            for statement in statements(self._ddl, self._service):
                 connection.execute(statement)
             connection.execute("insert into service (name) values (?)", (self._service,))
         connection.execute("commit")

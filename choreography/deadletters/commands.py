@@ -1,4 +1,4 @@
-"""`saga deadletters list | show | redrive | discard`."""
+"""`saga deadletters list | show | redrive | discard`, and the group with `skip`."""
 
 from __future__ import annotations
 
@@ -10,46 +10,20 @@ from typing import Any, TypeVar, cast
 import click
 
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
+from choreography.deadletters.options import statement_options, where_options
 from choreography.deadletters.resolve import Order, resolve
 from choreography.deadletters.selection import Selection, selecting
+from choreography.deadletters.skip import skip_command
 from choreography.decode import Decoder, to_json
 from choreography.quiet import ends_quietly
 from choreography.tail import describe
 from eventbus import cli
 from eventbus.registry import registry_at
-from eventbus.resolutions import BY_CHARACTERS, DISCARD, REDRIVE, WHY_CHARACTERS
+from eventbus.resolutions import DISCARD, REDRIVE
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 PAST = {REDRIVE: "redriven", DISCARD: "discarded"}
-
-
-def cluster_options(command: F) -> F:
-    """Decorate a click command with how to reach Kafka; it is called with `where=Where(...)`."""
-
-    @wraps(command)
-    def with_where(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
-        return command(where=Where(bootstrap_servers, kafka_config), **options)
-
-    return cast("F", cli.bootstrap_servers(cli.kafka_config(with_where)))
-
-
-def _short(limit: int) -> Callable[[click.Context, click.Parameter, str], str]:
-    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-        if not text.strip() or len(text) > limit:
-            raise click.BadParameter(f"say something, in at most {limit:,} characters (these are {len(text):,})")
-        return text
-
-    return check
-
-
-def statement_options(command: F) -> F:
-    """Decorate a click command with who decides, and why: `by` and `why`."""
-    by = click.option(
-        "--by", required=True, envvar="SAGA_BY", show_envvar=True, callback=_short(BY_CHARACTERS), help="Who decides."
-    )
-    why = click.option("--reason", "why", required=True, callback=_short(WHY_CHARACTERS), help="Why; stays on record.")
-    return by(why(command))
 
 
 limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.")
@@ -64,7 +38,7 @@ def deadletters_group() -> None:
 
 
 @deadletters_group.command("list")
-@cluster_options
+@where_options
 @selecting
 @click.option("--all", "every", is_flag=True, help="Also those that are redriven or discarded.")
 @limit_option
@@ -94,7 +68,7 @@ def _rows(where: Where, selection: Selection, *, every: bool) -> Iterator[dict[s
 
 @deadletters_group.command("show")
 @click.argument("letter")
-@cluster_options
+@where_options
 @cli.schema_registry_url
 def show_command(letter: str, where: Where, schema_registry_url: str | None) -> None:
     """Show one dead letter whole, as JSON: what `list` says, and its headers and value as `saga tail` shows them.
@@ -126,7 +100,7 @@ def _resolving(action: str) -> Callable[[F], F]:
             return command(order, dry_run=dry_run, as_json=as_json)
 
         options = (
-            cluster_options,
+            where_options,
             selecting,
             click.option("--all", "everything", is_flag=True, help="All that are open."),
             limit_option,
@@ -176,3 +150,6 @@ def _say(order: Order, *, dry_run: bool, as_json: bool) -> None:
             said = f"would be {status}" if dry_run else status
             click.echo(f"{said} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
     click.echo(f"{count} {'would be ' if dry_run else ''}{status}", err=True)
+
+
+deadletters_group.add_command(skip_command)

@@ -41,6 +41,7 @@ class Watch(Observer):
         self.doubts: list[str] = []
         self.dead: list[str] = []
         self.lost: list[Any] = []
+        self.paused_at: list[tuple[str, str]] = []
 
     def released(self, partitions: Any, *, lost: bool) -> None:
         if lost:
@@ -49,6 +50,9 @@ class Watch(Observer):
     def batch_handled(self, batch: Handled) -> None:
         self.handled += sum(batch.consumed.values())
         self.dead += [poison.reason for _, poison in batch.dead]
+
+    def paused(self, partition: Any, reason: str, why: str) -> None:
+        self.paused_at.append((str(partition), f"{reason}: {why}"))
 
     def doubted(self, partition: Any, why: str, *, retry_in: float) -> None:
         self.doubts.append(why)
