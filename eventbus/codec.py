@@ -7,23 +7,22 @@ schemas, that the body is used up, ranges, and that the key is the event's.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from io import BytesIO
 from struct import Struct
 from typing import Any
 
-from fastavro import _read_py, schemaless_reader, schemaless_writer
+from fastavro import schemaless_reader, schemaless_writer
 
 from eventbus.event import Event
 from eventbus.registry import Registry, UnknownSchema, check_released
+from eventbus.strict import Strict
 
 FRAME = Struct(">BI")
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
-MAYBE_TOO_LONG = re.compile(rb"[\x80-\xff]{9}")
-"""What a number of more than 64 bits begins with, as some texts do. The compiled reader would cut such a number and go
-on with another one; the one in Python reads it as it is, so that it is out of its range."""
+_Reader = tuple[dict[str, Any], dict[str, Any] | None, Strict]
+"""The schema it was written with, the one it is read as if that is another one, and a strict look at it."""
 
 
 class PoisonRecord(ValueError):
@@ -44,7 +43,7 @@ class Codec:
         self._registry = registry
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
-        self._readers: dict[tuple[type[Event], bytes], tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        self._readers: dict[tuple[type[Event], bytes], _Reader] = {}
 
     def encode(self, event: Event) -> bytes:
         """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
@@ -73,12 +72,13 @@ class Codec:
         if size > MAX_VALUE_BYTES:
             raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
         frame = value[: FRAME.size]
-        writer, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
+        writer, reader, strict = self._readers.get((cls, frame)) or self._reader(cls, frame)
         body = BytesIO(value)
         body.seek(FRAME.size)
-        read = _read_py.schemaless_reader if MAYBE_TOO_LONG.search(value, FRAME.size) else schemaless_reader
         try:
-            values: Any = read(body, writer, reader)
+            if strict.is_needed(value, FRAME.size):
+                strict.check(value, FRAME.size)
+            values: Any = schemaless_reader(body, writer, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
         if body.tell() != size:
@@ -88,13 +88,13 @@ class Codec:
         except (ValueError, TypeError, OverflowError, UnicodeError) as error:
             raise PoisonRecord("invalid_value", str(error)) from error
 
-    def _reader(self, cls: type[Event], frame: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def _reader(self, cls: type[Event], frame: bytes) -> _Reader:
         if len(frame) < FRAME.size or frame[0] != 0:
             raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {frame!r}")
         pair = self._readers[cls, frame] = self._resolve(cls, FRAME.unpack(frame)[1])
         return pair
 
-    def _resolve(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def _resolve(self, cls: type[Event], schema_id: int) -> _Reader:
         try:
             writer = self._registry.schema_of(schema_id)
         except UnknownSchema as error:
@@ -103,4 +103,4 @@ class Codec:
             raise PoisonRecord(
                 "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
             )
-        return writer, None if writer == cls.schema else cls.schema
+        return writer, None if writer == cls.schema else cls.schema, Strict(writer)

@@ -34,10 +34,15 @@ class ConfluentRegistry:
         """Fetch the writer's schema."""
         with asking(f"schema id {schema_id}"):
             text = self._client.get_schema(schema_id).schema_str
-        try:
-            return parse(json.loads(text or "null"))
-        except Exception as error:  # whatever anybody may have registered
-            raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
+        return usable(schema_id, text)
+
+
+def usable(schema_id: int, text: str | None) -> dict[str, Any]:
+    """Return a schema that anybody may have registered. Raises UnknownSchema unless it is a record without dangers."""
+    try:
+        return parse(json.loads(text or "null"))
+    except Exception as error:
+        raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
 
 
 def registry_client(url: str) -> SchemaRegistryClient:

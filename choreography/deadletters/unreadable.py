@@ -54,7 +54,7 @@ class Probe:
         )
 
     def end_of(self, unreadable: int) -> int:
-        """Return the offset after the batch that begins at `unreadable`; who looks within it comes upon its beginning."""
+        """Return the offset after the batch that begins at `unreadable`; within it, its beginning is found."""
         inside, outside = unreadable, self._end()
         while outside - inside > 1:
             middle = (inside + outside) // 2

@@ -157,7 +157,8 @@ MUTANTS = (
         "eventbus/kafka_producer.py",
         "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
         "                with contextlib.suppress(KafkaException):\n"
-        "                    self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
+        "                    self._again(\n"
+        "                        lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
     ),
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",

@@ -115,7 +115,7 @@ BAD = {
     # Values that no order has.
     "a negative amount": Bad(order(total=-1), "invalid_value"),
     "an amount beyond all orders": Bad(order(total=2**62), "invalid_value"),
-    "an amount of more than 64 bits": Bad(raw(total=number(2**70)), "invalid_value"),
+    "an amount of more than 64 bits": Bad(raw(total=number(2**70)), "malformed"),
     "a quantity of more than 32 bits": Bad(
         raw(items=number(1) + text(b"cd-1") + number(2**33) + number(0)), "invalid_value"
     ),

@@ -41,6 +41,7 @@ class Watch(Observer):
         self.doubts: list[str] = []
         self.dead: list[str] = []
         self.lost: list[Any] = []
+        self.pending = 0
         self.paused_at: list[tuple[str, str]] = []
 
     def released(self, partitions: Any, *, lost: bool) -> None:
@@ -50,6 +51,9 @@ class Watch(Observer):
     def batch_handled(self, batch: Handled) -> None:
         self.handled += sum(batch.consumed.values())
         self.dead += [poison.reason for _, poison in batch.dead]
+
+    def turned(self, *, ready: int, owned: int, pending: int) -> None:
+        self.pending = pending
 
     def paused(self, partition: Any, reason: str, why: str) -> None:
         self.paused_at.append((str(partition), f"{reason}: {why}"))
@@ -73,7 +77,9 @@ class Worker:
         logger.propagate = False
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
         self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
-        world = World(self.log, self.database, RemoteCalls(8), CODEC, *CLOCKS, lambda: 0.5, self.watch, self._at)
+        world = World(
+            self.log, self.database, RemoteCalls(8), playground.codec, *CLOCKS, lambda: 0.5, self.watch, self._at
+        )
         self.engine = Engine(service, world, playground.tuning)
         self.engine.subscribe()
 
@@ -111,6 +117,7 @@ class Playground:
 
     def __init__(self, bootstrap: str, url: str, partitions: int, service: Callable[[], Service[Any]]) -> None:
         self.bootstrap, self.url, self.partitions = bootstrap, url, partitions
+        self.codec = CODEC
         self.redrives = False
         """Whether workers read resolutions too; else what they own is what a test says."""
         self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
