@@ -17,8 +17,8 @@ class Watched(Protocol):
     def is_alive(self) -> bool:
         """Return whether its loop turns."""
 
-    def is_ready(self) -> bool:
-        """Return whether it does its work."""
+    def not_ready(self) -> list[str]:
+        """Return why it does not do its work; nothing when it does."""
 
 
 def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:

@@ -66,7 +66,7 @@ def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers |
     logger.propagate = False
     logger.addHandler(logging.NullHandler())
     connection = Connection(where.bootstrap_servers, group, NAME, extra=where.kafka_config, logger=logger)
-    producers = Producers(connection, lambda _step: None)
+    producers = Producers(connection, at=lambda _step: None, stopping=lambda: False)
     try:
         producers.start()
         yield producers

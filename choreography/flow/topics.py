@@ -14,8 +14,8 @@ HEAD = """\
 # of partitions and the replication factor are options of the command. All event topics have the same number of
 # partitions, so that an order has the same number on each. Dead-letter topics take the largest input record (1 MiB) and
 # 64 KiB more for where, why and when; so do those of their resolutions, which say what people decided about them; these
-# have one partition whatever the others have, so that workers share out the topics with work on them. Workers say on the
-# topic of declarations what they are; nothing depends on it.
+# have one partition whatever the others have, so that workers share out the topics with work on them. Workers say on
+# the topic of declarations what they are; nothing depends on it.
 """
 
 

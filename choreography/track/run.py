@@ -42,9 +42,9 @@ class Watch:
         """Return whether the loop turns."""
         return time.monotonic() - self._turned < ALIVE_SECONDS
 
-    def is_ready(self) -> bool:
-        """Return whether the whole log has been read once."""
-        return self._at_end
+    def not_ready(self) -> list[str]:
+        """Return why it is not ready: it has not read the whole log once."""
+        return [] if self._at_end else ["it is still reading what lay on the log"]
 
     def turned(self, events: int, behind: int, complaint: str, *, at_end: bool) -> None:
         """Take note of one turn of the loop."""
