@@ -7,7 +7,12 @@ import click
 from choreography.broker import broker_command
 from choreography.chaos import chaos_command
 from choreography.check import check_command
+from choreography.check.stores import NotThere
 from choreography.cluster import BadConfiguration, Unreachable
+from choreography.deadletters import deadletters_group
+from choreography.deadletters.resolve import Unresolved
+from choreography.deadletters.selection import NoSuchLetter
+from choreography.deadletters.skip import NothingToSkip
 from choreography.decode import decode_command
 from choreography.demo import demo_command
 from choreography.flow.access_command import acls_command
@@ -20,13 +25,17 @@ from choreography.simulate import simulate_command
 from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
-from eventbus import cli
+from choreography.track import READING, AnotherTracker, BadStatement, NotATracker, NotTracked, track_command
+from eventbus import LostRace, Unavailable, cli
+from eventbus.database import NotOurs
 from eventbus.declaration import BadDeclaration
 from eventbus.registry import RegistryUnavailable, UnknownSchema
 
 _FACTS = (
-    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchTopic),
+    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchLetter, NoSuchTopic, NothingToSkip, Unresolved),
     *(ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable),
+    *(AnotherTracker, BadStatement, NotATracker, NotTracked),
+    *(NotThere, NotOurs, Unavailable, LostRace),
 )
 
 
@@ -42,6 +51,7 @@ def main() -> None:
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
     *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
+    *(deadletters_group, track_command, *READING),
 ):
     main.add_command(command)
 

@@ -34,8 +34,13 @@ class Reader:
         topics: Iterable[str],
         *,
         from_beginning: bool = True,
+        positions: Mapping[Partition, int] | None = None,
         kafka_config: Mapping[str, str] | None = None,
     ) -> None:
+        """Start at `positions`; partitions that it does not name, at the beginning or at the end."""
+        self._positions = dict(positions or {})
+        self.complaint = ""
+        """What keeps it from reading at the moment, and will pass; empty when nothing does."""
         self._servers, self._topics, self._extra = bootstrap_servers, list(topics), dict(kafka_config or {})
         self._start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._unfinished: set[Partition] = set()
@@ -47,8 +52,10 @@ class Reader:
                 raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
         self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         with refused_config():
-            self._consumer = Consumer(self._configuration())
-        start = [TopicPartition(at.topic, at.number, self._start) for at in sorted(self._unfinished)]
+            self._consumer = Consumer(reader_config(self._servers, self._extra))
+        start = [
+            TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
+        ]
         self._consumer.assign(start)
         return self
 
@@ -62,28 +69,58 @@ class Reader:
 
     def read(self, timeout: float) -> list[Record]:
         """Return what is there, waiting at most `timeout` seconds for it. Raises Unreachable, ReadFailed."""
-        records = []
-        first = self._consumer.poll(timeout)
-        for message in [first, *self._consumer.consume(BATCH, 0)] if first is not None else []:
-            error = message.error()
-            if error is None:
-                records.append(_record(message))
-            elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
-                self._unfinished.discard(Partition(message.topic() or "", message.partition() or 0))
-            elif not error.retriable() and error.code() not in _PASSING:
-                raise ReadFailed(f"{message.topic()}/{message.partition()}: {error.str()}")
-        return records
+        return [_record(message) for message in self.receive(timeout)]
 
-    def _configuration(self) -> dict[str, object]:
-        return {
-            **client_config(self._servers, self._extra),
-            "group.id": NEEDED_BUT_UNUSED_GROUP,
-            "isolation.level": "read_committed",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",
-        }
+    def receive(self, timeout: float, limit: int = BATCH) -> list[Message]:
+        """Do the same, with the client's own messages and at most about `limit` of them."""
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return []
+        received = [first, *self._consumer.consume(limit, 0)]
+        messages = [message for message in received if message.error() is None]
+        if messages:
+            last = {(message.topic(), message.partition()): message.offset() for message in messages}
+            self._positions.update((Partition(*at), offset + 1) for at, offset in last.items())  # type: ignore[arg-type,operator]
+            self.complaint = ""
+        for message in received:
+            error = message.error()
+            if error is not None:
+                self._heed(message, error)
+        return messages
+
+    @property
+    def positions(self) -> dict[Partition, int]:
+        """Where the reading of each partition stands: after the last record, or at the end, past all markers."""
+        return dict(self._positions)
+
+    def end(self, at: Partition) -> int:
+        """Return where the partition ended when the broker last spoke of it; 0 if it never did. Asks nobody."""
+        _, end = self._consumer.get_watermark_offsets(TopicPartition(at.topic, at.number), cached=True)
+        return max(0, end)
+
+    def _heed(self, message: Message, error: KafkaError) -> None:
+        at = Partition(message.topic() or "", message.partition() or 0)
+        if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
+            self._unfinished.discard(at)
+            self._positions[at] = max(self._positions.get(at, 0), message.offset() or 0)
+            self.complaint = ""
+        elif error.retriable() or error.code() in _PASSING:
+            self.complaint = str(error.str())
+        else:
+            raise ReadFailed(f"{at}: {error.str()}")
+
+
+def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, object]:
+    """Return what a consumer is made with that only looks: committed records, no offset committed, no jumps."""
+    return {
+        **client_config(bootstrap_servers, kafka_config),
+        "group.id": NEEDED_BUT_UNUSED_GROUP,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
 
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001

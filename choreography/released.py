@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from choreography.compatibility import FIELD_WITHOUT_DEFAULT, breaks
+from choreography.compatibility import FIELD_WITHOUT_DEFAULT, breaks, resolved
 from choreography.samples import unread
 from eventbus.event import SchemaMismatch, parse
 
@@ -57,8 +57,11 @@ def released(folder: Path) -> dict[str, list[Version]]:
     return {topic: sorted(versions[topic]) for topic in sorted(versions)}
 
 
-def check(folder: Path) -> list[Problem]:
-    """Return everything that is wrong with the schemas in this folder; [] is the good answer."""
+def check(folder: Path, keys: Mapping[str, str]) -> list[Problem]:
+    """Return everything that is wrong with the schemas in this folder; [] is the good answer.
+
+    `keys`: the field of each topic that its records are keyed by.
+    """
     current = {path.name.removesuffix(".avsc"): path for path in sorted(folder.glob("*.avsc"))}
     versions = released(folder)
     unusable = list(_unusable([*current.values(), *(folder / "released").iterdir()]))
@@ -67,6 +70,7 @@ def check(folder: Path) -> list[Problem]:
     return [
         *_check_names(current, versions),
         *_check_ids(folder),
+        *(problem for topic, of_topic in versions.items() for problem in _check_key(of_topic, keys.get(topic))),
         *(problem for of_topic in versions.values() for problem in check_pairs(of_topic)),
     ]
 
@@ -106,13 +110,24 @@ def _check_names(current: dict[str, Path], versions: dict[str, list[Version]]) -
             yield Problem(
                 topic, "version missing", f"released are {numbers}: versions count from 1, and none is removed"
             )
-        elif json.loads(current[topic].read_text(encoding="utf-8")) != versions[topic][-1].schema:
+        elif json.loads(current[topic].read_text(encoding="utf-8")) not in [v.schema for v in versions[topic]]:
             newest = numbers[-1]
             yield Problem(
                 topic,
-                "not the newest release",
-                f"{topic}.avsc differs from released/{topic}.v{newest}.avsc: release it as v{newest + 1}",
+                "not as released",
+                f"{topic}.avsc is none of the released {topic}.v1 to v{newest}: release it as v{newest + 1}",
             )
+
+
+def _check_key(versions: Iterable[Version], key: str | None) -> Iterator[Problem]:
+    """The key is in every version, and nobody can leave it out: events of one order would go different ways."""
+    for version in versions if key else ():
+        fields = resolved(version.schema)["fields"]
+        field = next((field for field in fields if field["name"] == key), None)
+        if field is None:
+            yield Problem(version.topic, "key field removed", f"{version} has no {key}, which records are keyed by")
+        elif field["type"] != {"type": "string"} or "default" in field:
+            yield Problem(version.topic, "key field changed", f"{version}: {key} must be a string without a default")
 
 
 def _check_ids(folder: Path) -> Iterator[Problem]:

@@ -10,7 +10,7 @@ from choreography.registration import check_registered, register
 from choreography.released import check, released
 from eventbus import cli
 from eventbus.confluent_registry import registry_client
-from schemas import IDS
+from schemas import EVENTS, IDS
 
 FOLDER = IDS.parent
 
@@ -62,7 +62,7 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
     Example: saga schemas check --json
     """
     versions = released(FOLDER)
-    problems = check(FOLDER)
+    problems = check(FOLDER, {event.topic: event.key_field for event in EVENTS})
     if schema_registry_url:
         client = registry_client(schema_registry_url)
         problems += [problem for of_topic in versions.values() for problem in check_registered(client, of_topic)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
@@ -37,16 +37,16 @@ class Extent:
 
 def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[Finding]:
     """Make what is missing, compare what is there; nothing that is there is changed. Raises Unreachable."""
-    wanted = list(wanted)
+    wanted = [replace(topic, partitions=topic.partitions or partitions) for topic in wanted]
     there = cluster.partitions()
-    made = _make(cluster, [topic for topic in wanted if topic.name not in there], partitions, replication)
+    made = _make(cluster, [topic for topic in wanted if topic.name not in there], replication)
     there = cluster.partitions()
     compared = [topic for topic in wanted if topic.name not in made]
     configs = _configs(cluster, [topic.name for topic in compared])
     for topic in compared:
         found = there.get(topic.name, {})
         differences = [
-            *_compare_partitions(found, partitions, replication),
+            *_compare_partitions(found, topic.partitions, replication),
             *_compare_config(configs[topic.name], topic.config),
         ]
         status = DIFFERS if differences else EXISTS
@@ -66,14 +66,15 @@ def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
     return found
 
 
-def _make(cluster: Cluster, topics: list[Topic], partitions: int, replication: int) -> dict[str, Finding]:
-    new = [NewTopic(topic.name, partitions, replication, config=dict(topic.config)) for topic in topics]
+def _make(cluster: Cluster, topics: list[Topic], replication: int) -> dict[str, Finding]:
+    counts = {topic.name: topic.partitions or 1 for topic in topics}
+    new = [NewTopic(topic.name, counts[topic.name], replication, config=dict(topic.config)) for topic in topics]
     made = {}
     futures = cluster.admin.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}
     for name, future in futures.items():
         try:
             future.result()
-            made[name] = Finding(name, CREATED, _partitions(partitions))
+            made[name] = Finding(name, CREATED, _partitions(counts[name]))
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -87,7 +88,7 @@ def _why_not(error: KafkaError) -> str:
     return str(error.str())
 
 
-def _compare_partitions(found: Mapping[int, Any], partitions: int, replication: int) -> list[str]:
+def _compare_partitions(found: Mapping[int, Any], partitions: int | None, replication: int) -> list[str]:
     differences = [] if len(found) == partitions else [f"it has {_partitions(len(found))}, not {partitions}"]
     factors = {len(partition.replicas) for partition in found.values()}
     if replication != BROKERS_DEFAULT and factors != {replication}:

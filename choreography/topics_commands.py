@@ -33,7 +33,10 @@ def topics_group() -> None:
 @topics_group.command("create")
 @cluster_options
 @click.option(
-    "--partitions", type=click.IntRange(1, 10_000), default=12, help="Of every topic: as many workers can share it."
+    "--partitions",
+    type=click.IntRange(1, 10_000),
+    default=12,
+    help="Of a topic, unless the file says: as many workers can share it.",
 )
 @click.option(
     "--replication-factor", type=click.IntRange(1, 100), show_default="the broker's", help="Copies of every partition."

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-KINDS = ("events", "dead_letters", "declarations")
+KINDS = ("events", "dead_letters", "resolutions", "declarations")
 
 
 class BadTopicsFile(ValueError):
@@ -23,6 +23,8 @@ class Topic:
     name: str
     kind: str
     config: Mapping[str, str]
+    partitions: int | None = None
+    """How many it has, whatever the others have."""
 
 
 def topics_file() -> Path:
@@ -39,9 +41,13 @@ def read_topics(path: Path | None = None) -> list[Topic]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
-    if not isinstance(content, dict) or not set(content) <= {*KINDS, "config"}:
-        raise BadTopicsFile(f"{path}: it may have the keys {', '.join(KINDS)} and config, nothing else")
-    topics = [Topic(name, kind, _config(path, content, kind)) for kind in KINDS for name in _names(path, content, kind)]
+    if not isinstance(content, dict) or not set(content) <= {*KINDS, "config", "partitions"}:
+        raise BadTopicsFile(f"{path}: it may have the keys {', '.join(KINDS)}, config and partitions, nothing else")
+    topics = [
+        Topic(name, kind, _config(path, content, kind), _partitions(path, content, kind))
+        for kind in KINDS
+        for name in _names(path, content, kind)
+    ]
     names = [topic.name for topic in topics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadTopicsFile(f"{path}: named twice: {', '.join(twice)}")
@@ -61,3 +67,13 @@ def _config(path: Path, content: dict[str, Any], kind: str) -> dict[str, str]:
     if not isinstance(config, dict):
         raise BadTopicsFile(f"{path}: config must hold a mapping of topic properties for each of {', '.join(KINDS)}")
     return {str(name): str(value) for name, value in config.items()}
+
+
+def _partitions(path: Path, content: dict[str, Any], kind: str) -> int | None:
+    numbers = content.get("partitions") or {}
+    number = numbers.get(kind) if isinstance(numbers, dict) else 0
+    if number is not None and (type(number) is not int or number < 1):
+        raise BadTopicsFile(
+            f"{path}: partitions must hold a number, 1 or more, for each of {', '.join(KINDS)} that it names"
+        )
+    return number

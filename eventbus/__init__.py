@@ -1,7 +1,7 @@
 """The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service."""
 
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import LostRace, Table, Transaction, Unavailable, WorkingSet
+from eventbus.database import LostRace, Table, Transaction, Unavailable, Unwritable, WorkingSet
 from eventbus.event import Event, event
 from eventbus.service import NoState, Service, TryAgain, reacts_to
 
@@ -16,6 +16,7 @@ __all__ = [
     "Transaction",
     "TryAgain",
     "Unavailable",
+    "Unwritable",
     "WorkingSet",
     "event",
     "reacts_to",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from eventbus.event import Event
 from eventbus.fence import Fence
 from eventbus.log import Partition, Record
 from eventbus.progress import Checkpoint, Entry
+from eventbus.resolutions import RESOLUTIONS, brought_back
 from eventbus.service import Reaction
 
 NOTHING_YET = Checkpoint(0, 0, 0)
@@ -23,10 +24,19 @@ class Item(NamedTuple):
     event: Event | PoisonRecord
 
 
-def decode(codec: Codec, record: Record) -> Item:
-    """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable."""
+def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None:
+    """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
+
+    A redrive is decoded as what it brings back, which must be of these `topics`; None for a resolution without one.
+    """
+    topic = record.partition.topic
     try:
-        return Item(record, codec.decode(record.partition.topic, record.key, record.value))
+        if topic.endswith(RESOLUTIONS):
+            original = brought_back(record, topics)
+            if original is None:
+                return None
+            topic = original.partition.topic
+        return Item(record, codec.decode(topic, record.key, record.value))
     except PoisonRecord as poison:
         return Item(record, poison)
 

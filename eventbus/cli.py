@@ -110,7 +110,10 @@ _WORKER_OPTIONS = (
     ),
     click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
     click.option(
-        "--dead-letter-limit", type=click.IntRange(1), default=100, help="Stop after so many bad records in a row."
+        "--dead-letter-limit",
+        type=click.IntRange(1),
+        default=100,
+        help="Pause a partition at the next bad record after so many of them among its last 10,000.",
     ),
 )
 

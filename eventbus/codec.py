@@ -16,10 +16,13 @@ from fastavro import schemaless_reader, schemaless_writer
 
 from eventbus.event import Event
 from eventbus.registry import Registry, UnknownSchema, check_released
+from eventbus.strict import Strict
 
 FRAME = Struct(">BI")
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
+_Reader = tuple[dict[str, Any], dict[str, Any] | None, Strict]
+"""The schema it was written with, the one it is read as if that is another one, and a strict look at it."""
 
 
 class PoisonRecord(ValueError):
@@ -40,7 +43,7 @@ class Codec:
         self._registry = registry
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
-        self._readers: dict[tuple[type[Event], bytes], tuple[dict[str, Any], dict[str, Any] | None]] = {}
+        self._readers: dict[tuple[type[Event], bytes], _Reader] = {}
 
     def encode(self, event: Event) -> bytes:
         """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
@@ -69,10 +72,12 @@ class Codec:
         if size > MAX_VALUE_BYTES:
             raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
         frame = value[: FRAME.size]
-        writer, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
+        writer, reader, strict = self._readers.get((cls, frame)) or self._reader(cls, frame)
         body = BytesIO(value)
         body.seek(FRAME.size)
         try:
+            if strict.is_needed(value, FRAME.size):
+                strict.check(value, FRAME.size)
             values: Any = schemaless_reader(body, writer, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
@@ -83,13 +88,13 @@ class Codec:
         except (ValueError, TypeError, OverflowError, UnicodeError) as error:
             raise PoisonRecord("invalid_value", str(error)) from error
 
-    def _reader(self, cls: type[Event], frame: bytes) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def _reader(self, cls: type[Event], frame: bytes) -> _Reader:
         if len(frame) < FRAME.size or frame[0] != 0:
             raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {frame!r}")
         pair = self._readers[cls, frame] = self._resolve(cls, FRAME.unpack(frame)[1])
         return pair
 
-    def _resolve(self, cls: type[Event], schema_id: int) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    def _resolve(self, cls: type[Event], schema_id: int) -> _Reader:
         try:
             writer = self._registry.schema_of(schema_id)
         except UnknownSchema as error:
@@ -98,4 +103,4 @@ class Codec:
             raise PoisonRecord(
                 "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
             )
-        return writer, None if writer == cls.schema else cls.schema
+        return writer, None if writer == cls.schema else cls.schema, Strict(writer)

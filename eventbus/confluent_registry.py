@@ -11,7 +11,7 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
 
-from eventbus.event import Event, SchemaMismatch, parse
+from eventbus.event import Event, parse
 from eventbus.registry import RegistryUnavailable, UnknownSchema
 
 NOT_FOUND = 404
@@ -34,10 +34,15 @@ class ConfluentRegistry:
         """Fetch the writer's schema."""
         with asking(f"schema id {schema_id}"):
             text = self._client.get_schema(schema_id).schema_str
-        try:
-            return parse(json.loads(text or "null"))
-        except (SchemaMismatch, ValueError, TypeError, KeyError) as error:
-            raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
+        return usable(schema_id, text)
+
+
+def usable(schema_id: int, text: str | None) -> dict[str, Any]:
+    """Return a schema that anybody may have registered. Raises UnknownSchema unless it is a record without dangers."""
+    try:
+        return parse(json.loads(text or "null"))
+    except Exception as error:
+        raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
 
 
 def registry_client(url: str) -> SchemaRegistryClient:

@@ -20,7 +20,11 @@ LOCK_WAIT_MS = 5_000
 
 
 class Unavailable(ConnectionError):
-    """The database is away, locked for too long, full or read-only, or a commit's outcome is unknown. Ask again."""
+    """The database is away, locked for too long, or a commit's outcome is unknown. Ask again."""
+
+
+class Unwritable(Exception):
+    """The database is full or read-only: a person has to make room, or let it be written. Nothing was lost."""
 
 
 class LostRace(Exception):
@@ -48,7 +52,7 @@ class Table:
 
 
 class Transaction(Protocol):
-    """What is read and written between begin and commit. Statements may raise LostRace or Unavailable."""
+    """What is read and written between begin and commit. Statements may raise LostRace, Unavailable or Unwritable."""
 
     locking: str
     """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""
@@ -110,14 +114,14 @@ class WorkingSet(Generic[V]):
         tx.update(table, [row(self._rows[key]) for key in touched if key in self._found])
 
 
-def connect(url: str, *, service: str, schema: str) -> Database:
+def connect(url: str, *, service: str, schema: str | None) -> Database:
     """Return the database at `url`: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://…`.
 
     The service's tables (`schema`) and the runtime's are made on first use if the database is empty, on PostgreSQL in a
     schema named after the service; tables that only a newer version has are added. Using it raises NotOurs when the
-    database is another service's or nobody's.
+    database is another service's or nobody's, or when it is empty and `schema` is None.
     """
-    ddl = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8") + schema
+    ddl = None if schema is None else (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8") + schema
     # Each loads the other's driver never: half of a command's start-up time would be psycopg.
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         from eventbus.sqlite import SQLite  # noqa: PLC0415
@@ -137,12 +141,14 @@ def check_owner(owner: str, service: str, where: str) -> None:
         raise NotOurs(f"{where} is the database of {owner}, not of {service}: give each service its own")
 
 
-def missing(ddl: str, there: Collection[str]) -> list[str]:
+def missing(ddl: str | None, there: Collection[str], service: str) -> list[str]:
     """Return the statements for tables and indexes that a database of an older version does not have."""
-    return [statement for statement in statements(ddl) if statement.split()[2] not in there]
+    return [] if ddl is None else [made for made in statements(ddl, service) if made.split()[2] not in there]
 
 
-def statements(ddl: str) -> list[str]:
-    """Return the statements of a .sql file, without its comments."""
+def statements(ddl: str | None, service: str) -> list[str]:
+    """Return the statements of a .sql file, without its comments. Raises NotOurs where nothing is to be made."""
+    if ddl is None:
+        raise NotOurs(f"the database is empty, there is nothing of {service} in it: is it the right one?")
     lines = [line.partition("--")[0] for line in ddl.splitlines()]
     return [statement for part in "\n".join(lines).split(";") if (statement := part.strip())]

@@ -9,13 +9,15 @@ from typing import Any, NamedTuple
 from eventbus import fence, progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable
+from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable, Unwritable
+from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record
 from eventbus.outbox import caused
 from eventbus.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
+from eventbus.resolutions import origin
 from eventbus.service import Service
 
 UNCAUSED_AT_ONCE = 5_000
@@ -72,8 +74,8 @@ class _Batch(NamedTuple):
             count -= kept
 
 
-class TooManyDeadLetters(Exception):
-    """So many bad records in a row that the code is more likely wrong than they are."""
+Dead = dict[Partition, list[tuple[int, Record, PoisonRecord]]]
+"""What is dead-lettered, by partition: its index in the batch, and why."""
 
 
 @dataclass(slots=True)
@@ -83,8 +85,9 @@ class Decided:
     checkpoints: dict[Partition, Checkpoint]
     entries: dict[Partition, Entry]
     deleted: dict[Partition, int]
-    dead: list[tuple[Record, PoisonRecord]] = field(default_factory=list)
-    poison_in_a_row: int = 0
+    dead: Dead = field(default_factory=dict)
+    held: dict[Partition, str] = field(default_factory=dict)
+    """Partitions of which too much is bad, and why; what came before that is decided."""
     parking: Parking = field(default_factory=Parking)
 
 
@@ -93,19 +96,19 @@ class _Answers:
     """What the handlers of a batch said."""
 
     outputs: dict[Partition, list[Output]] = field(default_factory=dict)
-    dead: list[tuple[Record, PoisonRecord]] = field(default_factory=list)
-    poison_in_a_row: int = 0
+    dead: Dead = field(default_factory=dict)
+    held: dict[Partition, str] = field(default_factory=dict)
     troubles: dict[Address, str] = field(default_factory=dict)
     """The records on which a handler raised, and what it said."""
 
 
 class Decision:
-    """Decides on batches; remembers only how many bad records came last, one after another."""
+    """Decides on batches; remembers only how many bad records came lately."""
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, retries: Retries) -> None:
-        self._service, self._codec, self._limit, self._retries = service, codec, dead_letter_limit, retries
+        self._service, self._codec, self._retries = service, codec, retries
+        self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()
-        self._poison_in_a_row = 0
 
     def commit(
         self,
@@ -118,9 +121,9 @@ class Decision:
         """Decide and commit; `lead` also takes what waits uncaused. A record on which a handler raises is parked.
 
         When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
-        Raises LostRace (every partition of the batch is to be recovered then), Unavailable, TooManyParked,
-        HandlerFailed (parking did not help), TooManyDeadLetters; nothing is committed then, or, with Unavailable, that
-        is not known.
+        A part is cut where too many of its records are bad. Raises LostRace (every partition of the batch is to be
+        recovered then), Unavailable, Unwritable, TooManyParked, HandlerFailed (parking did not help); nothing is
+        committed then, or, with Unavailable, that is not known.
         """
         batch = _Batch(parts, lead, outcomes)
         try:
@@ -129,7 +132,10 @@ class Decision:
             if not parts:
                 raise
             decided = self._without_one(database, batch, failed, at)
-        self._poison_in_a_row = decided.poison_in_a_row
+        for part in parts:
+            if part.fence is None:
+                bad = [index for index, _, _ in decided.dead.get(part.owned.partition, [])]
+                self._limit.note(part.owned.partition, len(part.items), bad)
         at("after database commit")
         if decided.parking.parked:
             at("parked")
@@ -154,7 +160,7 @@ class Decision:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
                 at("before database commit")
                 at("during database commit")
-        except (LostRace, Unavailable, NotOurs, TooManyDeadLetters, TooManyParked, _EnoughTried):
+        except (LostRace, Unavailable, Unwritable, NotOurs, TooManyParked, _EnoughTried):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
@@ -191,13 +197,16 @@ class Decision:
         parts, _, outcomes = batch
         fences = fence.standing(tx, (event.key for event in events(parts)))
         check_unmoved(parts, fences)
+        too_bad: dict[Partition, str] = {}
         while True:
             held = hold(parts, fences, troubles) if fences or troubles else Held()
             work = self._service.repository.load(tx, _events(parts, held))
             answers = self._handled(parts, held, outcomes, work)
+            too_bad |= answers.held
             if not answers.troubles:
                 break
             troubles = troubles | answers.troubles
+        answers.held = too_bad
         at("before save")
         self._service.repository.save(tx, work)
         at("after save")
@@ -208,18 +217,19 @@ class Decision:
         return answers, settle(tx, parts, fences, held, self._retries)
 
     def _handled(self, parts: Sequence[Part], held: Held, outcomes: Mapping[Address, Any], work: Any) -> _Answers:
-        answers = _Answers(poison_in_a_row=self._poison_in_a_row)
+        answers = _Answers()
         stopped: set[bytes | None] = set()
         for part in parts:
             outputs = answers.outputs.setdefault(part.owned.partition, [])
-            for item in part.items:
+            for index, item in enumerate(part.items):
                 if (held.records and address(item) in held.records) or (stopped and item.record.key in stopped):
                     continue
                 try:
                     answer = self._answer(item, outcomes, work)
-                    answers.poison_in_a_row = 0
                 except PoisonRecord as poison:
-                    answer = self._dead_letter(item.record, poison, answers)
+                    answer = self._dead_letter(part, index, poison, answers)
+                    if answer is None:
+                        break
                 except HandlerFailed as failed:
                     answers.troubles[address(item)] = str(failed)
                     stopped.add(item.record.key)
@@ -228,12 +238,17 @@ class Decision:
                     outputs.append(answer)
         return answers
 
-    def _dead_letter(self, record: Record, poison: PoisonRecord, answers: _Answers) -> Output:
-        answers.dead.append((record, poison))
-        answers.poison_in_a_row += 1
-        if answers.poison_in_a_row > self._limit:
-            raise TooManyDeadLetters(self._too_many(record, poison)) from poison
-        return dead_letter(self._service.dead_letters(), self._service.name, record, poison)
+    def _dead_letter(self, part: Part, index: int, poison: PoisonRecord, answers: _Answers) -> Output | None:
+        """Return the dead letter; or cut the part there, because too much of its partition is bad."""
+        partition, record = part.owned.partition, part.items[index].record
+        bad = answers.dead.setdefault(partition, [])
+        if part.fence is None and not self._limit.allows(partition, index, len(bad)):
+            answers.held[partition] = self._too_many(record, poison)
+            part.cut(index)
+            return None
+        bad.append((index, record, poison))
+        service = self._service
+        return dead_letter(service.dead_letters(), service.name, record, poison, self._retries.now_ms())
 
     def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
         record, event = item
@@ -256,7 +271,7 @@ class Decision:
                 return None
             if type(answer) not in reaction.publishes:
                 raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
-            return caused(self._codec, self._source, answer, record.address, _trace(record))
+            return caused(self._codec, self._source, answer, origin(record).address, _trace(record))
         except (PoisonRecord, LostRace, Unavailable, HandlerFailed):
             raise
         except Exception as error:
@@ -264,8 +279,9 @@ class Decision:
 
     def _too_many(self, record: Record, poison: PoisonRecord) -> str:
         return (
-            f"more than {self._limit} bad records in a row, the last {record.address}: {poison.reason}: {poison}."
-            f" Nothing of the last batch was dead-lettered. If the records are really bad, raise --dead-letter-limit"
+            f"{self._limit.limit} of its last {WINDOW:,} records are dead letters, and {record.address} would be one"
+            f" more: {poison.reason}: {poison}. The partition waits: roll the deployment back or, if the records are"
+            " really bad, start this worker again with a higher --dead-letter-limit"
         )
 
 
@@ -303,7 +319,7 @@ def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answ
     if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
         outputs.setdefault(lead.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
-    decided.dead, decided.poison_in_a_row = answers.dead, answers.poison_in_a_row
+    decided.dead, decided.held = answers.dead, answers.held
     progress.advance(tx, decided.checkpoints)
     progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)

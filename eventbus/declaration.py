@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eventbus.event import Event
+from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Reaction, Service
 
 FORMAT = 1
@@ -83,6 +84,11 @@ class Declaration:
     def hears(self) -> tuple[str, ...]:
         """Every event it reacts to, in the order of its handlers."""
         return tuple(reaction.event for reaction in self.reactions)
+
+    @property
+    def resolutions(self) -> str:
+        """The topic of what people decided about its dead letters."""
+        return f"{self.service}{RESOLUTIONS}"
 
     def to_json(self) -> str:
         """Return the document."""

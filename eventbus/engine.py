@@ -7,7 +7,6 @@ carries in its metadata how far the outbox has been published. See docs/guarante
 from __future__ import annotations
 
 import itertools
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,10 +15,10 @@ from typing import Any
 from eventbus import fence, progress
 from eventbus.batch import Owned, Part, decode, retry, take
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, Unavailable
+from eventbus.database import Database, LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, HandlerFailed, compare
 from eventbus.fence import Fence, Parked
-from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run
+from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
@@ -61,8 +60,8 @@ class Tuning:
     retry_most: float = 60.0
     retries: int = 100
     """So many keys in trouble are tried again at once, at most, and so many parked records of each."""
-    dead_letters_in_a_row: int = 100
-    """More than these, and the worker stops: a bad deploy must not drain a topic."""
+    dead_letters: int = 100
+    """So many of a partition's last 10,000 records may be bad; at one more the partition is paused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +74,13 @@ class World:
     codec: Codec
     clock: Callable[[], float]
     """Seconds that only go forward."""
+    now_ms: Callable[[], int]
+    """The time of day, in milliseconds since 1970, for dead letters."""
     random: Callable[[], float]
     """0 to 1, for jitter."""
     observer: Observer
     at: Callable[[str], None] = lambda _step: None
     """Called at every named step: where tests crash, stall and interleave."""
-    wall: Callable[[], float] = time.time
-    """Seconds since 1970, for what one worker writes down and another one reads."""
 
 
 class Engine:
@@ -94,8 +93,8 @@ class Engine:
         self._lead = Partition(service.topics()[0], 0) if service.initiates else None
         self._remote = any(reaction.remote for reaction in service.reactions.values())
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
-        self._retries = Retries(self._wall_ms, world.random, self._tuning.retry, self._tuning.retry_most)
-        self._decision = Decision(service, world.codec, self._tuning.dead_letters_in_a_row, self._retries)
+        self._retries = Retries(world.now_ms, world.random, self._tuning.retry, self._tuning.retry_most)
+        self._decision = Decision(service, world.codec, self._tuning.dead_letters, self._retries)
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
@@ -107,7 +106,7 @@ class Engine:
 
     def subscribe(self) -> None:
         """Join the group."""
-        self._world.log.subscribe(self._service.topics(), self)
+        self._world.log.subscribe(self._service.subscriptions(), self)
 
     def stop(self) -> None:
         """Abandon remote calls that are being waited for; safe to call from a signal handler."""
@@ -121,13 +120,15 @@ class Engine:
     def turn(self) -> None:
         """Take in, recover, handle, publish.
 
-        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed: all final, nothing lost. What is transient is kept
-        and tried again in a later turn.
+        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed, Unwritable: all final, nothing lost. What is
+        transient is kept and tried again in a later turn.
         """
         runs = self._world.log.poll(max(1, self._limit - self._buffered()), self._patience())
         self._world.at("polled")
         self._accept(runs)
         self._recover_due()
+        if self._stopping:
+            return
         parts = take(self._ready(), self._service.reactions, self._limit)
         if parts:
             self._world.at("taken")
@@ -146,7 +147,7 @@ class Engine:
             self._publish()
             self._world.at("closing and published")
             self._tidy(note_end=False)
-        except TRANSIENT as error:
+        except (*TRANSIENT, Unwritable, TopicMissing) as error:
             self._world.observer.doubted(Partition("*", -1), f"on closing: {error}", retry_in=0)
         self._world.at("leaving")
         self._world.log.close()
@@ -175,6 +176,12 @@ class Engine:
     def lost(self, partitions: Iterable[Partition]) -> None:
         """Forget, publish nothing: somebody else may own them already."""
         self._forget(list(partitions), lost=True)
+
+    def unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        """Say so: what was read before it is handled, and a person decides about the rest."""
+        skip = f"saga deadletters skip {partition.topic} {partition.number} {offset} --group {self._service.name}"
+        said = f"{partition} cannot be read at offset {offset}: {why}. To go past it on record: {skip}"
+        self._world.observer.paused(partition, "unreadable", said)
 
     def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
         for partition in partitions:
@@ -211,7 +218,9 @@ class Engine:
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
             try:
-                owned.buffer += [decode(self._world.codec, record) for record in run.records]
+                topics = self._service.topics()
+                items = [decode(self._world.codec, record, topics) for record in run.records]
+                owned.buffer += [item for item in items if item is not None]
             except RegistryUnavailable as error:
                 self._doubt([owned], str(error))
             else:
@@ -306,6 +315,15 @@ class Engine:
                 owned.pending.append(decided.entries[partition]._replace(turn=next(self._numbers)))
         self._worked_at = now
         self._world.observer.batch_handled(handled(parts, decided, now - started))
+        for partition, why in decided.held.items():
+            self._hold(self._owned[partition], why)
+
+    def _hold(self, owned: Owned, why: str) -> None:
+        """Read nothing more of a partition of which too much is bad; it is tried again when it is recovered."""
+        owned.buffer.clear()
+        owned.reached = owned.checkpoint.next_offset
+        self._world.log.pause([owned.partition])
+        self._world.observer.paused(owned.partition, "dead_letter_limit", why)
 
     def _adapt(self, calls: int, seconds: float) -> None:
         """Let one slow provider not make every order wait for a thousand others."""
@@ -407,7 +425,7 @@ class Engine:
         """Return the parked records that are to be tried again now, by us: the fence's partition is ours."""
         ours = {partition: owned for partition, owned in self._owned.items() if owned.ready}
         self._count_parked(ours, any_at_all=retry_at_ms is not None)
-        now, most = self._wall_ms(), self._tuning.retries
+        now, most = self._world.now_ms(), self._tuning.retries
         if retry_at_ms is None or retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
             return []
         with self._world.database.snapshot() as tx:
@@ -422,11 +440,8 @@ class Engine:
             return []
 
     def _retry(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
-        items = [decode(self._world.codec, each.record) for each in parked]
-        return retry(owned, before, items, self._service.reactions)
-
-    def _wall_ms(self) -> int:
-        return round(self._world.wall() * 1_000)
+        items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
+        return retry(owned, before, [item for item in items if item is not None], self._service.reactions)
 
     def _count_parked(self, ours: Collection[Partition], *, any_at_all: bool) -> None:
         """Tell how much waits for us, every second; that nothing does, at once."""

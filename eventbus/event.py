@@ -43,6 +43,9 @@ class Event:
     key_field: ClassVar[str]
     """The field whose UTF-8 bytes are the record's key."""
 
+    sentence: ClassVar[str] = ""
+    """What happened, for people: a sentence with fields in braces, as in `{amount} was charged`."""
+
     @property
     def key(self) -> str:
         """What the record is keyed by, so that events of one key stay in order."""

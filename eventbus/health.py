@@ -1,18 +1,27 @@
-"""/metrics, /livez and /readyz of a worker, served by a thread of their own."""
+"""/metrics, /livez and /readyz of a process, served by a thread of their own."""
 
 from __future__ import annotations
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-
-if TYPE_CHECKING:
-    from eventbus.telemetry import Telemetry
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 
-def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
+class Watched(Protocol):
+    """What can be asked about a process."""
+
+    registry: CollectorRegistry
+
+    def is_alive(self) -> bool:
+        """Return whether its loop turns."""
+
+    def not_ready(self) -> list[str]:
+        """Return why it does not do its work; nothing when it does."""
+
+
+def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
     """Serve on all addresses at `port` (0: any free one; see `server_port`). Raises OSError when it is taken."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -32,11 +41,13 @@ def serve(telemetry: Telemetry, port: int) -> ThreadingHTTPServer:
     return server
 
 
-def _answer(telemetry: Telemetry, path: str) -> tuple[int, bytes, str]:
+def _answer(telemetry: Watched, path: str) -> tuple[int, bytes, str]:
     if path == "/metrics":
         return 200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST
-    checks = {"/livez": telemetry.is_alive, "/readyz": telemetry.is_ready}
-    if path not in checks:
+    if path == "/livez":
+        wrong = [] if telemetry.is_alive() else ["the loop does not turn"]
+    elif path == "/readyz":
+        wrong = telemetry.not_ready()
+    else:
         return 404, b"try /metrics, /livez or /readyz\n", "text/plain"
-    good = checks[path]()
-    return (200, b"ok\n", "text/plain") if good else (503, b"no\n", "text/plain")
+    return (503 if wrong else 200), ("\n".join(wrong or ["ok"]) + "\n").encode(), "text/plain; charset=utf-8"

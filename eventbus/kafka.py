@@ -43,6 +43,9 @@ from eventbus.log import (
 COMMITTED_SECONDS = 2.0
 """`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
 ADMIN_SECONDS = 10.0
+METADATA_SECONDS = 5.0
+LOOK_SECONDS = 2.0
+SLICE_SECONDS = 0.5
 NARROW_SECONDS = 2.0
 """So long a worker leaves one topic out, for the group to notice."""
 FENCED_AGAIN_SECONDS = 120.0
@@ -70,7 +73,10 @@ class _Trouble:
 
 
 class KafkaLog:
-    """See Log. `warn` hears, in words, what is wrong but heals by itself."""
+    """See Log. `warn` hears, in words, what is wrong but heals by itself.
+
+    Once `stopping` says so, nothing is waited for longer than a moment.
+    """
 
     def __init__(
         self,
@@ -79,14 +85,15 @@ class KafkaLog:
         warn: Callable[[str], None],
         at: Callable[[str], None] = lambda _step: None,
         clock: Callable[[], float] = time.monotonic,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._connection, self._warn, self._clock = connection, warn, clock
+        self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
         self._narrowed_at: float | None = None
         config = consumer_config(connection)
         self._consumer = client(connection.clients.consumer, config, connection.logger)
         static = "group.instance.id" in config
         self._orphans = Orphans(connection.group, connection.instance, clock) if static else None
-        self._producers = Producers(connection, at)
+        self._producers = Producers(connection, at, stopping)
         self._admin: AdminClient | None = None
         self._cluster = ""
         self._positions: dict[Partition, int] = {}
@@ -94,6 +101,7 @@ class KafkaLog:
         self._listener: Rebalanced | None = None
         self._fenced_at = -FENCED_AGAIN_SECONDS
         self._trouble = _Trouble()
+        self._unreadable: dict[Partition, tuple[int, str]] = {}
 
     def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
         """See Log."""
@@ -195,7 +203,7 @@ class KafkaLog:
         topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
             answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
-            offsets = {Partition(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
+            offsets = {Partition(p.topic, p.partition): self._result(a).offset for p, a in answers.items()}
         except KafkaException as error:
             raise self._absent(topics, error) from error
         if min(offsets.values(), default=0) < 0:
@@ -207,11 +215,20 @@ class KafkaLog:
         admin = self._administrator()
         try:
             if not self._cluster:
-                self._cluster = admin.list_topics(timeout=ADMIN_SECONDS).cluster_id or ""
+                self._cluster = admin.list_topics(timeout=METADATA_SECONDS).cluster_id or ""
             described = admin.describe_topics(TopicCollection([topic]), request_timeout=ADMIN_SECONDS)
-            return Identity(self._cluster, str(described[topic].result().topic_id))
+            return Identity(self._cluster, str(self._result(described[topic]).topic_id))
         except KafkaException as error:
             raise self._absent(topic, error) from error
+
+    def _result(self, answer: Any) -> Any:
+        """Wait for an answer of the admin client, which comes within ADMIN_SECONDS or is an error by then."""
+        while True:
+            try:
+                return answer.result(SLICE_SECONDS)
+            except TimeoutError:
+                if self._stopping():
+                    raise LogUnavailable("the broker has not answered yet, and the worker is to stop") from None
 
     def _administrator(self) -> AdminClient:
         if self._admin is None:
@@ -226,16 +243,35 @@ class KafkaLog:
         group = self._consumer.consumer_group_metadata()
         if not _has_joined(group):
             raise Doubt("the group has thrown this worker out: its partitions may be somebody else's")
-        if self._connection.exactly_once:
-            self._producers.transaction(outputs, offsets, group, still_ours)
-            return
-        if not still_ours():
-            raise Overtaken("another worker has recovered these partitions")
-        self._producers.flush_all(outputs)
+        try:
+            if self._connection.exactly_once:
+                self._producers.transaction(outputs, offsets, group, still_ours)
+                return
+            if not still_ours():
+                raise Overtaken("another worker has recovered these partitions")
+            self._producers.flush_all(outputs)
+        except Doubt:
+            if self._producers.undelivered:
+                self._look_for({output.topic for output in outputs})
+            raise
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             raise Doubt(f"the commit of the cursors: {error}") from error
+
+    def _look_for(self, topics: set[str]) -> None:
+        """Raise TopicMissing if one of these was deleted; librdkafka would wait for it, and never say its name."""
+        for topic in sorted(topics):
+            try:
+                asked = TopicCollection([topic])
+                self._result(self._administrator().describe_topics(asked, request_timeout=LOOK_SECONDS)[topic])
+            except LogUnavailable:
+                return
+            except KafkaException as error:
+                absent = self._absent(topic, error)
+                if isinstance(absent, TopicMissing):
+                    raise absent from error
+                return
 
     def lag(self) -> dict[Partition, int]:
         """Return how many offsets lie beyond what was read, as far as the last fetches told; for metrics."""
@@ -307,7 +343,16 @@ class KafkaLog:
                 end = self._positions[partition] = max(start, ends[partition])
                 broken = ends[partition] == BROKEN
                 runs.append(Run(partition, BROKEN if broken else start, end, run))
+        self._pause_unreadable()
         return runs
+
+    def _pause_unreadable(self) -> None:
+        """Read nothing more of these, after what came before: never past what cannot be read, never spinning on it."""
+        unreadable, self._unreadable = self._unreadable, {}
+        for partition, (offset, why) in unreadable.items():
+            if partition in self._positions and self._listener is not None:
+                self.pause([partition])
+                self._listener.unreadable(partition, offset, why)
 
     def _judge(self, message: Any, error: Any) -> tuple[Partition, int] | None:
         """Raise what is final, say what heals by itself; return the partition that ended there, or broke."""
@@ -320,8 +365,7 @@ class KafkaLog:
             self._warn(f"{where}: {error.str()}")
             return where, BROKEN
         if error.code() in UNREADABLE and message.topic() is not None:
-            self.pause([where])
-            self._warn(f"{where} cannot be read at offset {message.offset()} and is paused: {error.str()}")
+            self._unreadable[where] = (message.offset(), error.str())
         elif error.code() in MISSING and message.topic() is not None:
             self._warn(f"waiting: {error.str()}")
             with contextlib.suppress(LogUnavailable):

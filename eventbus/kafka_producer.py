@@ -14,6 +14,8 @@ from eventbus.log import Doubt, LogUnavailable, Output, Overtaken
 
 CALL_SECONDS = 5.0
 """How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
+STOPPING_SECONDS = 2.0
+"""The same for a worker that is to stop: what it leaves behind, the next one publishes."""
 TRIES = 3
 
 
@@ -40,19 +42,29 @@ class Producers:
     The new one's init_transactions settles what the old one left and raises the epoch, so that nothing late counts.
     """
 
-    def __init__(self, connection: Connection, at: Callable[[str], None]) -> None:
-        self._connection, self._at = connection, at
+    def __init__(self, connection: Connection, at: Callable[[str], None], stopping: Callable[[], bool]) -> None:
+        self._connection, self._at, self._stopping = connection, at, stopping
         self._producer: Producer | None = None
         self._failures = _Failures()
         self._logger = connection.logger.getChild("producer")
         self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self._failures)
         self._errors: list[KafkaError] = []
+        self.undelivered = False
+        """Whether the last doubt came from records that the broker did not take."""
 
     def transaction(
-        self, outputs: Sequence[Output], offsets: list[TopicPartition], group: Any, still_ours: Callable[[], bool]
+        self,
+        outputs: Sequence[Output],
+        offsets: list[TopicPartition],
+        group: Any = None,
+        still_ours: Callable[[], bool] = lambda: True,
     ) -> None:
-        """Write outputs and offsets, both or neither. Raises Doubt, or LogUnavailable when nothing was begun."""
+        """Write outputs and the group's offsets, both or neither; offsets may be none.
+
+        Raises Doubt, or LogUnavailable when nothing was begun.
+        """
+        self.undelivered = False
         producer = self._ready()
         self._listen(producer)
         heard = self._failures.heard
@@ -63,13 +75,14 @@ class Producers:
             self._produce(producer, outputs)
             self._at("produced")
             self._at("during offsets")
-            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))
+            if offsets:
+                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
             self._at("offsets sent")
             if not still_ours():
                 raise Overtaken("another worker has recovered these partitions")
             self._at("before commit")
             self._at("during commit")
-            self._again(lambda: producer.commit_transaction(CALL_SECONDS))
+            self._again(lambda: producer.commit_transaction(self._seconds()))
             self._at("committed")
         except (KafkaException, BufferError, Doubt) as error:
             self._give_up(producer, error)
@@ -81,6 +94,7 @@ class Producers:
 
     def flush_all(self, outputs: Sequence[Output]) -> None:
         """Write outputs at least once. Raises Doubt unless all were delivered."""
+        self.undelivered = False
         producer = self._ready()
         try:
             self._produce(producer, outputs)
@@ -111,7 +125,7 @@ class Producers:
             producer = client(self._connection.clients.producer, config, self._logger)
             if self._connection.exactly_once:
                 try:
-                    producer.init_transactions(CALL_SECONDS)
+                    producer.init_transactions(self._seconds())
                 except KafkaException as error:
                     raise LogUnavailable(f"the producer cannot start: {error}") from error
             self._producer = producer
@@ -119,18 +133,26 @@ class Producers:
 
     def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:
         self._errors.clear()
+        self.undelivered = True
         produce: Any = producer.produce
         for topic, key, value, headers in outputs:
             try:
                 produce(topic, value, key, headers=headers)
             except BufferError:
-                producer.flush(CALL_SECONDS)
+                producer.flush(self._seconds())
                 produce(topic, value, key, headers=headers)
-        left = producer.flush(CALL_SECONDS)
+        try:
+            left = producer.flush(self._seconds())
+        except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
+            raise Doubt("the producer has failed for good: another one of its name, probably") from error
         if self._errors:
             raise KafkaException(self._errors[0])
         if left:
-            raise Doubt(f"{left} records were not delivered within {CALL_SECONDS:g} s")
+            raise Doubt(f"{left} records were not delivered within {self._seconds():g} s")
+        self.undelivered = False
+
+    def _seconds(self) -> float:
+        return STOPPING_SECONDS if self._stopping() else CALL_SECONDS
 
     def _delivered(self, error: KafkaError | None, _message: Any) -> None:
         if error is not None:
@@ -143,7 +165,8 @@ class Producers:
                 call()
             except KafkaException as exception:
                 error: Any = exception.args[0]
-                if not (left and error.retriable() and not error.txn_requires_abort()):
+                again = left and not self._stopping()
+                if not (again and error.retriable() and not error.txn_requires_abort()):
                     raise
             else:
                 return
@@ -154,7 +177,7 @@ class Producers:
         abortable = cause is not None and cause.txn_requires_abort() and not cause.fatal()
         if abortable or isinstance(error, Overtaken):
             try:
-                self._again(lambda: producer.abort_transaction(CALL_SECONDS))
+                self._again(lambda: producer.abort_transaction(self._seconds()))
             except KafkaException:
                 self._drop()
         else:

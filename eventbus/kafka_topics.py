@@ -17,15 +17,15 @@ LIMIT = "max.message.bytes"
 
 
 def check_topics(
-    connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str
+    connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str, resolutions: str
 ) -> frozenset[str]:
     """Return all topics that are there.
 
-    Raises TopicMissing, Refused when a dead letter could be too large for its topic, or LogUnavailable.
+    Raises TopicMissing, Refused when a dead letter could be too large for its topics, or LogUnavailable.
     """
     admin = client(AdminClient, connection.common(), connection.logger)
     inputs = list(inputs)
-    wanted = {*inputs, *outputs, dead_letters}
+    wanted = {*inputs, *outputs, dead_letters, resolutions}
     try:
         there = admin.list_topics(timeout=SECONDS).topics
         missing = sorted(wanted - set(there))
@@ -34,16 +34,17 @@ def check_topics(
                 f"topics that do not exist: {', '.join(missing)}."
                 f" Make them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
             )
-        limits = _limits(admin, {*inputs, dead_letters})
+        limits = _limits(admin, {*inputs, dead_letters, resolutions})
     except KafkaException as error:
         raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {error.args[0].str()}") from error
     largest = max((limits[topic] for topic in inputs if topic in limits), default=0)
-    if dead_letters in limits and limits[dead_letters] < largest + ROOM_BYTES:
-        raise Refused(
-            f"{dead_letters} takes at most {limits[dead_letters]} bytes, an input topic takes {largest}: a"
-            f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set its {LIMIT} to"
-            f" {largest + ROOM_BYTES}"
-        )
+    for topic in (dead_letters, resolutions):
+        if topic in limits and limits[topic] < largest + ROOM_BYTES:
+            raise Refused(
+                f"{topic} takes at most {limits[topic]} bytes, an input topic takes {largest}: a"
+                f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set its {LIMIT} to"
+                f" {largest + ROOM_BYTES}"
+            )
     return frozenset(there)
 
 

@@ -86,6 +86,9 @@ class Rebalanced(Protocol):
     def lost(self, partitions: Iterable[Partition]) -> None:
         """These may be somebody else's already: forget them, publish nothing."""
 
+    def unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        """What lies at this offset cannot be read, and nothing after it: the partition is paused until `seek`."""
+
 
 class LogUnavailable(ConnectionError):
     """The broker did not answer in time. Ask again later."""
@@ -147,7 +150,7 @@ class Log(Protocol):
         """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
 
         `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
-        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun.
+        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun; TopicMissing.
         """
 
     def close(self) -> None:

@@ -39,7 +39,8 @@ def handled(parts: Sequence[Part], decided: Decided, seconds: float) -> Handled:
     for entry in decided.entries.values():
         published.update(output.topic for output in entry.outputs)
     oldest = min((part.items[0].record.timestamp_ms for part in fresh), default=None)
-    return Handled(dict(consumed), dict(published), decided.dead, oldest, seconds, decided.parking)
+    dead = [(record, poison) for bad in decided.dead.values() for _, record, poison in bad]
+    return Handled(dict(consumed), dict(published), dead, oldest, seconds, decided.parking)
 
 
 class Observer:
@@ -59,6 +60,9 @@ class Observer:
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         """A partition was recovered; so many entries had still to be published."""
+
+    def paused(self, partition: Partition, reason: str, why: str) -> None:
+        """Nothing more of a partition is read until it is recovered; `reason` is a word for counting."""
 
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """A partition will be recovered, after so many seconds."""

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from eventbus import fence
 from eventbus.batch import Item, Part, events
 from eventbus.codec import PoisonRecord
-from eventbus.database import Database, LostRace, NotOurs, Unavailable
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable
 from eventbus.event import Event
 from eventbus.log import Log
 from eventbus.parking import Address
@@ -94,7 +94,7 @@ def _calls(service: Service[Any], wanted: Sequence[tuple[Item, Reaction]], datab
     if any(reaction.remote_knows for _, reaction in wanted):
         try:
             known = _known(service, [_event(item) for item, _ in wanted], database)
-        except (Unavailable, LostRace, NotOurs):
+        except (Unavailable, Unwritable, LostRace, NotOurs):
             raise
         except Exception:  # noqa: BLE001 - one order's data is to blame: it is not to keep the others from being asked
             return [_alone(service, item, reaction, database) for item, reaction in wanted]
@@ -110,7 +110,7 @@ def _alone(service: Service[Any], item: Item, reaction: Reaction, database: Data
     """Return the call of one record; where nothing can be loaded for it, one that raises just that."""
     try:
         return _call(service, item, reaction, _known(service, [_event(item)], database))
-    except (Unavailable, LostRace, NotOurs):
+    except (Unavailable, Unwritable, LostRace, NotOurs):
         raise
     except Exception as error:  # noqa: BLE001 - judged like an outcome
         return partial(_raise, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -18,6 +19,7 @@ from eventbus.database import (
     Table,
     Transaction,
     Unavailable,
+    Unwritable,
     check_owner,
     missing,
     statements,
@@ -25,6 +27,12 @@ from eventbus.database import (
 
 IDLE_IN_TRANSACTION_MS = 10_000
 """The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
+
+LETS_NOBODY_IN = re.compile(
+    r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for database"
+    r'|(role|database) ".*" does not exist'
+)
+"""What a server that is there says to who cannot come in; while connecting there is no SQLSTATE to be had."""
 
 
 class _PostgreSQLTransaction:
@@ -73,7 +81,7 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
 class PostgreSQL:
     """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
 
-    def __init__(self, url: str, service: str, ddl: str) -> None:
+    def __init__(self, url: str, service: str, ddl: str | None) -> None:
         self._url, self._service, self._ddl = url, service, ddl
         self._schema = service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
@@ -123,7 +131,7 @@ class PostgreSQL:
                 f"-c search_path={self._schema} -c lock_timeout={LOCK_WAIT_MS} -c client_min_messages=warning"
                 f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
             )
-            connection = psycopg.connect(self._url, autocommit=True, options=options, connect_timeout=5)
+            connection = self._let_in(options)
             try:
                 self._prepare(connection)
             except BaseException:
@@ -131,6 +139,16 @@ class PostgreSQL:
                 raise
             self._connection = connection
         return self._connection
+
+    def _let_in(self, options: str) -> psycopg.Connection[Row]:
+        try:
+            return psycopg.connect(self._url, autocommit=True, options=options, connect_timeout=5)
+        except psycopg.OperationalError as error:
+            if LETS_NOBODY_IN.search(str(error)):
+                raise NotOurs(
+                    f"PostgreSQL lets nobody in: {str(error).strip()}: check user, password and name of the database"
+                ) from error
+            raise
 
     def _prepare(self, connection: psycopg.Connection[Row]) -> None:
         with connection.transaction():
@@ -147,14 +165,14 @@ class PostgreSQL:
         # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
         if not self._exists(connection, "to_regnamespace", self._schema):
             connection.execute(f"create schema {self._schema}".encode())
-        for statement in statements(self._ddl):
+        for statement in statements(self._ddl, self._service):
             connection.execute(statement.encode())
         connection.execute("insert into service (name) values (%s)", (self._service,))
 
     def _upgrade(self, connection: psycopg.Connection[Row]) -> None:
         names = "select relname from pg_class where relnamespace = to_regnamespace(%s)"
         there = {name for (name,) in connection.execute(names, (self._schema,)).fetchall()}
-        for statement in missing(self._ddl, there):
+        for statement in missing(self._ddl, there, self._service):
             connection.execute(statement.encode())
 
     def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:
@@ -170,6 +188,11 @@ class PostgreSQL:
             psycopg.errors.SerializationFailure,
         ) as error:
             raise LostRace(str(error)) from error
+        except (psycopg.errors.DiskFull, psycopg.errors.ReadOnlySqlTransaction) as error:
+            raise Unwritable(
+                f"PostgreSQL cannot be written: {str(error).strip()}. Make room, or let it be written, and start again:"
+                " nothing is lost"
+            ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
                 self._connection = None

@@ -18,6 +18,8 @@ UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
 """Asked for again, with the same key, for as long as it takes."""
 ATTEMPTS = 4
 """So often at once; after that the engine holds the partition back and asks later."""
+HOPELESS = 8
+"""So many unknown outcomes in a row, and at least as many as calls are under way at once: the rest is not asked for."""
 QUICK_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 0.02
 
@@ -46,7 +48,10 @@ class Pending(Protocol):
 
 
 class _Batch:
-    def __init__(self, calls: Sequence[Call]) -> None:
+    def __init__(self, calls: Sequence[Call], concurrency: int) -> None:
+        self._patience = max(HOPELESS, concurrency)
+        self._unknown_in_a_row = 0
+        self._given_up: Exception | None = None
         self._results: list[Any] = [None] * len(calls)
         self._queue = deque(enumerate(calls))
         self._left = len(calls)
@@ -61,12 +66,23 @@ class _Batch:
                 number, call = self._queue.popleft()
             except IndexError:
                 break
-            self._results[number] = _outcome(call)
+            self._results[number] = self._given_up or self._made(call)
             made += 1
         with self._lock:
             self._left -= made
             if self._left <= 0:
                 self._done.set()
+
+    def _made(self, call: Call) -> Any:
+        """Make the call; when too many had no outcome in a row, the provider is away, and nobody waits for the rest."""
+        outcome = _outcome(call)
+        if isinstance(outcome, UNKNOWN_OUTCOME):
+            self._unknown_in_a_row += 1
+            if self._unknown_in_a_row >= self._patience:
+                self._given_up = outcome
+        else:
+            self._unknown_in_a_row = 0
+        return outcome
 
     def wait(self, timeout: float) -> bool:
         return self._done.wait(timeout)
@@ -107,7 +123,7 @@ class RemoteCalls:
 
     def start(self, calls: Sequence[Call]) -> Pending:
         """See Calls."""
-        batch = _Batch(calls)
+        batch = _Batch(calls, self.concurrency)
         wanted = min(self.concurrency, len(calls))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)

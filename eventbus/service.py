@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from eventbus.event import Event
+from eventbus.resolutions import RESOLUTIONS
 
 if typing.TYPE_CHECKING:
     from eventbus.database import Transaction
@@ -156,6 +157,11 @@ class Service(Generic[W]):
         return [event.topic for event in cls.reactions]
 
     @classmethod
+    def subscriptions(cls) -> list[str]:
+        """What its workers subscribe to: its topics, and the resolutions of its dead letters."""
+        return [*cls.topics(), cls.resolutions()]
+
+    @classmethod
     def publishes(cls) -> list[type[Event]]:
         """Every event it may publish, first mentioned first."""
         caused = (event for reaction in cls.reactions.values() for event in reaction.publishes)
@@ -170,6 +176,11 @@ class Service(Generic[W]):
     def dead_letters(cls) -> str:
         """The topic for records that can never be handled."""
         return f"{cls.name}.dead-letters"
+
+    @classmethod
+    def resolutions(cls) -> str:
+        """The topic for what people decided about dead letters; the service reads it: see `eventbus.resolutions`."""
+        return f"{cls.name}{RESOLUTIONS}"
 
 
 def _reaction(method: Callable[..., Any], said: _Mark) -> Reaction:

@@ -17,8 +17,10 @@ from eventbus.database import (
     Table,
     Transaction,
     Unavailable,
+    Unwritable,
     check_owner,
     missing,
+    statements,
 )
 
 PRIMARY_CODE = 0xFF
@@ -28,15 +30,23 @@ OUTAGES = frozenset(
         sqlite3.SQLITE_BUSY,
         sqlite3.SQLITE_LOCKED,
         sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_READONLY,
         sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_FULL,
         sqlite3.SQLITE_CANTOPEN,
         sqlite3.SQLITE_PROTOCOL,
         sqlite3.SQLITE_NOMEM,
     )
 )
 """What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
+WRITE_FAILED = frozenset(
+    (
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    )
+)
+"""A quota, a limit on file sizes, a disk that refuses: SQLite says FULL only where the system says ENOSPC."""
 
 
 class _SQLiteTransaction:
@@ -80,7 +90,7 @@ class _SQLiteTransaction:
 class SQLite:
     """A file on this host: WAL, synchronous=FULL, one writer at a time."""
 
-    def __init__(self, path: str, service: str, ddl: str) -> None:
+    def __init__(self, path: str, service: str, ddl: str | None) -> None:
         self._path, self._service, self._ddl = path, service, ddl
         self._connection: sqlite3.Connection | None = None
 
@@ -147,14 +157,16 @@ class SQLite:
         return str(owners[0][0]) if owners else None
 
     def _missing(self, connection: sqlite3.Connection) -> list[str]:
-        return missing(self._ddl, {name for (name,) in connection.execute("select name from sqlite_master")})
+        there = {name for (name,) in connection.execute("select name from sqlite_master")}
+        return missing(self._ddl, there, self._service)
 
     def _create(self, connection: sqlite3.Connection) -> str:
         """Make what is not there yet; whose database it is may have been settled meanwhile."""
         connection.execute("begin immediate")
         owner = self._owner(connection)
+        made = statements(self._ddl, self._service) if owner is None else []
         if owner in (None, self._service):
-            for statement in self._missing(connection):
+            for statement in made or self._missing(connection):
                 connection.execute(statement)
         if owner is None:
             connection.execute("insert into service (name) values (?)", (self._service,))
@@ -186,6 +198,10 @@ def _translated(path: str) -> Iterator[None]:
             raise LostRace(str(error)) from error
         if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
             raise NotOurs(f"{path} is not a SQLite file") from error
+        if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
+            raise Unwritable(
+                f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
+            ) from error
         if code & PRIMARY_CODE in OUTAGES:
             raise Unavailable(f"{path}: {error}") from error
         raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,7 @@ ALIVE_SECONDS = 90.0
 """The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
 REPEAT_SECONDS = 5.0
 """The same warning is said at most this often."""
+ORDER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -48,6 +50,7 @@ class Telemetry(Observer):
         self._turned_at = time.monotonic()
         self._owned = 0
         self._said: dict[str, float] = {}
+        self._paused: dict[Partition, str] = {}
         self._make_metrics()
         for topic in topics:
             self._consumed.labels(topic)
@@ -75,19 +78,23 @@ class Telemetry(Observer):
             "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
         )
 
+        self._halted = Gauge(
+            "saga_partition_paused", "1: waits for a person.", ["topic", "partition", "reason"], registry=registry
+        )
+
     def is_alive(self) -> bool:
         """Return whether the loop turns; a broker that is away does not change that."""
         return time.monotonic() - self._turned_at < ALIVE_SECONDS
 
-    def is_ready(self) -> bool:
-        """Return whether the worker has an assignment."""
-        return self._owned > 0
+    def not_ready(self) -> list[str]:
+        """Return why the worker is not ready: it has no partitions, or some of them wait for a person."""
+        return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
 
     def warn(self, what: str) -> None:
-        """Say what is wrong but heals by itself, each thing at most every few seconds."""
-        now = time.monotonic()
-        if now - self._said.get(what, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {what: now}
+        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever order it is about."""
+        now, kind = time.monotonic(), ORDER_ID.sub("…", what)
+        if now - self._said.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
 
     def batch_handled(self, batch: Handled) -> None:
@@ -132,13 +139,27 @@ class Telemetry(Observer):
 
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
         """See Observer."""
+        partitions = list(partitions)
+        self._go_on(partitions)
         event = "partitions.lost" if lost else "partitions.revoked"
         self.log.info(event, partitions=[str(partition) for partition in partitions])
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         """See Observer."""
         self._recoveries.inc()
+        self._go_on([partition])
         self.log.info("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
+
+    def paused(self, partition: Partition, reason: str, why: str) -> None:
+        """See Observer."""
+        self._paused[partition] = why
+        self._halted.labels(partition.topic, str(partition.number), reason).set(1)
+        self.log.error("partition.paused", partition=str(partition), reason=reason, why=why)
+
+    def _go_on(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            if self._paused.pop(partition, None) is not None:
+                self._halted.remove_by_labels({"topic": partition.topic, "partition": str(partition.number)})
 
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """See Observer."""

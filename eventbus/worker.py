@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
+import click
+
 from eventbus import health
 from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
-from eventbus.decision import HandlerFailed, RepositoryFailed, TooManyDeadLetters
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
+from eventbus.decision import HandlerFailed, RepositoryFailed
 from eventbus.engine import Engine, Tuning, World
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.instance import InstanceName
@@ -42,7 +44,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     Refused: 3,
     InstanceTaken: 4,
     TopicMissing: 5,
-    TooManyDeadLetters: 6,
+    Unwritable: 7,
 }
 """How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace)
@@ -87,7 +89,8 @@ class Signals:
             number = reader.recv(1)[0]
             os._exit(128 + number)
         except TimeoutError:
-            os._exit(1)
+            click.echo(f"stopping took longer than {GRACE_SECONDS:g} s and was cut short: nothing is lost", err=True)
+            os._exit(0)
 
 
 def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
@@ -95,7 +98,7 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     configure_logging(settings.log_format, settings.log_level)
     signals = Signals()
     instance = settings.instance or InstanceName(service.name).name
-    telemetry = Telemetry(service.name, instance, service.topics())
+    telemetry = Telemetry(service.name, instance, service.subscriptions())
     try:
         check(settings.kafka_config)
         _run(service, settings, instance, telemetry, signals)
@@ -112,7 +115,7 @@ def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Te
     if settings.metrics_port is not None:
         _serve(telemetry, settings.metrics_port)
     world, announcement = _world(service, settings, instance, telemetry, signals)
-    engine = Engine(service, world, Tuning(dead_letters_in_a_row=settings.dead_letter_limit))
+    engine = Engine(service, world, Tuning(dead_letters=settings.dead_letter_limit))
     signals.hurry = engine.stop
     gc.freeze()
     gc.set_threshold(*GARBAGE)
@@ -166,11 +169,16 @@ def _world(
     database = patiently(lambda: _database(service, settings))
     codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
     outputs = [event.topic for event in service.publishes()]
-    there = patiently(lambda: check_topics(connection, service.topics(), outputs, service.dead_letters()))
+    ours = (service.dead_letters(), service.resolutions())
+    there = patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
     announcement = Announcement(type(service), connection, there, telemetry)
-    log = KafkaLog(connection, warn=telemetry.warn, at=at)
+    log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=signals.stop.is_set)
     calls = RemoteCalls(settings.remote_concurrency)
-    return World(log, database, calls, codec, time.monotonic, random.random, telemetry, at), announcement
+    return World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at), announcement
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _database(service: Service[Any], settings: Settings) -> Database:

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import click
 
-from eventbus import LostRace, Unavailable
+from eventbus import LostRace, Unavailable, Unwritable
 from eventbus.cli import (
     CONTEXT,
     Settings,
@@ -33,7 +33,7 @@ RACES = 10
 """How often in a row somebody else may count the same new article first."""
 
 
-@click.group(cls=group_saying(NotOurs, Unavailable, LostRace, BelowReserved), context_settings=CONTEXT)
+@click.group(cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, BelowReserved), context_settings=CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Set the items of paid orders aside, and release them when an order is cancelled.

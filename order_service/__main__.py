@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from uuid_utils import uuid7
 
-from eventbus import Codec, LostRace, Unavailable
+from eventbus import Codec, LostRace, Unavailable, Unwritable
 from eventbus.cli import (
     CONTEXT,
     Settings,
@@ -46,7 +46,8 @@ DATABASE = database(OrderService.name)
 
 
 @click.group(
-    cls=group_saying(NotOurs, Unavailable, LostRace, RegistryUnavailable, UnknownSchema), context_settings=CONTEXT
+    cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema),
+    context_settings=CONTEXT,
 )
 @click.version_option(package_name="order-saga")
 def main() -> None:
@@ -151,7 +152,7 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
         try:
             for result in import_orders(_service(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
                 pass
-        except (Unavailable, LostRace) as error:
+        except (Unavailable, Unwritable, LostRace) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
             fail(f"{error} ({done}; run it again: nothing is placed twice)")
     if as_json:

@@ -122,12 +122,12 @@ class OrderService(Service[Orders]):
     @reacts_to(PaymentFailed, compensates=[OrderCreated])
     def cancel_unpaid_order(self, failed: PaymentFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: the charge was refused."""
-        return self._cancel(orders, failed.order_id, failed.error)
+        return self._cancel(orders, failed)
 
     @reacts_to(InventoryReservationFailed, compensates=[OrderCreated])
     def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: an item is missing."""
-        return self._cancel(orders, failed.order_id, failed.error)
+        return self._cancel(orders, failed)
 
     @reacts_to(PaymentRefunded)
     def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:
@@ -135,9 +135,10 @@ class OrderService(Service[Orders]):
         amount, currency = refunded.amount, refunded.currency
         self._change(orders, refunded.order_id, lambda order: note_refund(order, amount, currency, self._now()))
 
-    def _cancel(self, orders: Orders, order_id: str, reason: str) -> OrderCancelled | None:
-        changed = self._change(orders, order_id, lambda order: cancel(order, reason, self._now()))
-        return OrderCancelled(order_id, changed.reason or "") if changed else None
+    def _cancel(self, orders: Orders, failed: PaymentFailed | InventoryReservationFailed) -> OrderCancelled | None:
+        order_id, error = failed.order_id, failed.error
+        changed = self._change(orders, order_id, lambda order: cancel(order, error, self._now()))
+        return OrderCancelled(order_id, changed.reason or "", cause=failed.topic) if changed else None
 
     def _change(self, orders: Orders, order_id: str, decide: Callable[[Progress | None], Progress]) -> Progress | None:
         before = orders.get(order_id)
@@ -158,4 +159,6 @@ def check_request_id(request_id: str | None) -> None:
 def created(order: Order) -> OrderCreated:
     """Return the event that announces an order. ValueError for values outside the published language's ranges."""
     items = tuple(Item(sku, quantity) for sku, quantity in order.items)
-    return OrderCreated(order.order_id, order.customer_id, order.total, order.currency, items)
+    return OrderCreated(
+        order.order_id, order.customer_id, order.total, order.currency, items, request_id=order.request_id or ""
+    )

@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import click
 
-from eventbus import LostRace, Unavailable
+from eventbus import LostRace, Unavailable, Unwritable
 from eventbus.cli import (
     CONTEXT,
     Settings,
@@ -25,6 +25,7 @@ from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
+from payment_service.simulated import SimulatedProvider
 
 DATABASE = database(PaymentService.name)
 GATEWAY = click.option(
@@ -33,11 +34,12 @@ GATEWAY = click.option(
     show_envvar=True,
     default="simulated:///provider.db",
     help="The payment provider: simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P"
-    "&seed=N; all parameters optional, P from 0 to 1. Without a file (simulated://) it is in this process's memory.",
+    "&seed=N&timeout-ms=N; all parameters optional, P from 0 to 1."
+    " Without a file (simulated://) it is in this process's memory.",
 )
 
 
-@click.group(cls=group_saying(NotOurs, Unavailable, LostRace, BadGateway), context_settings=CONTEXT)
+@click.group(cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, BadGateway), context_settings=CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Charge orders, and give the money back when they are cancelled.
@@ -101,6 +103,23 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
         for currency, sums in currencies.items():
             amounts = "  ".join(f"{amount:>16}" for amount in sums.values())
             click.echo(f"{whose:<8}  {currency}  {amounts}")
+
+
+@main.command()
+@click.argument("answer", type=click.Choice(["500", "429", "nothing", "over"]))
+@GATEWAY
+def outage(answer: str, gateway: str) -> None:
+    """Let the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.
+
+    It begins and ends while workers run: to see what they do.
+
+    Example: payment-service outage 500
+    """
+    with closing(open_gateway(gateway)) as provider:
+        if not isinstance(provider, SimulatedProvider):
+            fail(f"{gateway} is in a worker's own memory: give the simulated provider a file, simulated:///FILE")
+        provider.outage(None if answer == "over" else answer)
+    click.echo("the provider answers again" if answer == "over" else f"every request is answered with {answer}")
 
 
 def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:

@@ -23,6 +23,7 @@ PARAMETERS: dict[str, Callable[[str], float]] = {
     "failure-rate": float,
     "lose-reply-rate": float,
     "seed": int,
+    "timeout-ms": float,
 }
 
 
@@ -62,10 +63,11 @@ class Provider(Gateway, Protocol):
 
 
 def open_gateway(url: str) -> Provider:
-    """Return the provider at `simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P&seed=N`.
+    """Return the provider at `simulated:///FILE?parameter=value&…`.
 
-    FILE is relative to the current folder; with a fourth slash it is absolute. Without it (`simulated://`, or
-    `simulated:///:memory:`) the books are this process's own memory. All parameters are optional. Raises BadGateway.
+    The parameters are those of Behaviour, all optional. FILE is relative to the current folder; with a fourth slash it
+    is absolute. Without it (`simulated://`, or `simulated:///:memory:`) the books are this process's own memory. Raises
+    BadGateway.
     """
     place, _, query = url.partition("?")
     if place in IN_MEMORY:

@@ -12,7 +12,7 @@ from payment_service.books import Answer, IdempotencyConflict, LedgerEntry, Line
 LOCK_WAIT_SECONDS = 5.0
 OPENING_ATTEMPTS = 50
 PAGE = 1_000
-DDL = """
+LEDGER = """
 create table if not exists provider_ledger (
     key text primary key,       -- the idempotency key
     charge_key text not null,   -- the key of the charge that it is about; a charge's own
@@ -24,11 +24,21 @@ create table if not exists provider_ledger (
     refund_key text             -- of a charge that was given back: by which refund
 ) without rowid
 """
+OUTAGE = """
+create table if not exists provider_outage (
+    answer text not null        -- what every request is answered with while there is a row: 500, 429, nothing
+)
+"""
+TABLES = {"provider_ledger", "provider_outage"}
 COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
 
 
 class NotALedger(Exception):
     """The file is something else, or cannot be opened at all."""
+
+
+class Outage(Exception):
+    """The provider looks at no request now; the message says how it answers."""
 
 
 class Ledger:
@@ -50,9 +60,13 @@ class Ledger:
             raise NotALedger(f"{path}: {error}") from error
 
     def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict]:
-        """Answer all requests, in one transaction. sqlite3.OperationalError: nothing is known to have happened."""
+        """Answer all requests, in one transaction. sqlite3.OperationalError: nothing is known to have happened.
+
+        Raises Outage.
+        """
         self._connection.execute("begin immediate")
         try:
+            self._refuse_in_an_outage()
             lines = self._lines(requests)
             before = dict(lines)
             answers = [settled(request, lines, self._decline_above) for request in requests]
@@ -64,6 +78,14 @@ class Ledger:
                 self._connection.execute("rollback")
             raise
         return answers
+
+    def outage(self, answer: str | None) -> None:
+        """Begin an outage, for every process that uses these books; None: it is over."""
+        self._connection.execute("begin immediate")
+        self._connection.execute("delete from provider_outage")
+        if answer is not None:
+            self._connection.execute("insert into provider_outage values (?)", (answer,))
+        self._connection.execute("commit")
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Return every movement of money, by key."""
@@ -89,9 +111,13 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
+    def _refuse_in_an_outage(self) -> None:
+        if rows := self._connection.execute("select answer from provider_outage").fetchall():
+            raise Outage(rows[0][0])
+
     def _prepare(self, path: str) -> None:
         tables = {row[0] for row in self._connection.execute("select name from sqlite_master where type = 'table'")}
-        if tables and tables != {"provider_ledger"}:
+        if tables - TABLES or (tables and "provider_ledger" not in tables):
             raise NotALedger(f"{path} is a SQLite file of something else (tables {', '.join(sorted(tables)[:3])})")
         for attempt in range(OPENING_ATTEMPTS):
             try:
@@ -103,7 +129,8 @@ class Ledger:
                     raise
                 time.sleep(0.02)
         self._connection.execute("pragma synchronous = normal")
-        self._connection.execute(DDL)
+        self._connection.execute(LEDGER)
+        self._connection.execute(OUTAGE)
 
     def _lines(self, requests: Sequence[Request]) -> dict[str, Line]:
         keys = {key for request in requests for key in (request.key, request.charge_key)}

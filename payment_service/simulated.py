@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from eventbus import TryAgain
 from payment_service.books import Answer, LedgerEntry, Request
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
-from payment_service.ledger import Ledger, MemoryLedger
+from payment_service.ledger import Ledger, MemoryLedger, Outage
+
+HOUR_MS = 3_600_000
 
 
 class BadBehaviour(ValueError):
@@ -27,6 +29,7 @@ class Behaviour:
 
     `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
     refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
+    `timeout_ms`: so long a caller waits for an answer while there is none (see SimulatedProvider.outage).
     """
 
     decline_above: int | None = None
@@ -34,12 +37,14 @@ class Behaviour:
     failure_rate: float = 0
     lose_reply_rate: float = 0
     seed: int | None = None
+    timeout_ms: float = 5_000
 
     def __post_init__(self) -> None:
         if self.decline_above is not None and self.decline_above < 0:
             raise BadBehaviour(f"decline-above is {self.decline_above}, but must be 0 or more minor units")
-        if not 0 <= self.latency_ms <= 3_600_000:  # noqa: PLR2004 - an hour
-            raise BadBehaviour(f"latency-ms is {self.latency_ms:g}, but must be 0 to 3600000")
+        for name, duration in (("latency-ms", self.latency_ms), ("timeout-ms", self.timeout_ms)):
+            if not 0 <= duration <= HOUR_MS:
+                raise BadBehaviour(f"{name} is {duration:g}, but must be 0 to {HOUR_MS}")
         for name, rate in (("failure-rate", self.failure_rate), ("lose-reply-rate", self.lose_reply_rate)):
             if not 0 <= rate <= 1:
                 raise BadBehaviour(f"{name} is {rate:g}, but must be 0 to 1")
@@ -129,11 +134,26 @@ class SimulatedProvider(_Simulated):
             if call.answer is None:
                 self._settle([self._calls.popleft() for _ in range(len(self._calls))])
         assert call.answer is not None
+        if isinstance(call.answer, Outage):
+            return self._unanswered(str(call.answer))
         return call.answer
+
+    def outage(self, answer: str | None) -> None:
+        """Answer every request of every process with `500` or `429`, or with `nothing`; None: as before again."""
+        self._ledger.outage(answer)
+
+    def _unanswered(self, answer: str) -> TryAgain:
+        if answer != "nothing":
+            return TryAgain(f"the provider answers {answer}")
+        time.sleep(self.behaviour.timeout_ms / 1000)
+        return TryAgain(f"the provider has not answered for {self.behaviour.timeout_ms / 1000:g} s")
 
     def _settle(self, calls: list[_Call]) -> None:
         try:
             answers = self._ledger.settle([call.request for call in calls])
+        except Outage as outage:
+            for call in calls:
+                call.answer = outage
         except sqlite3.Error as error:
             for call in calls:
                 call.answer = TryAgain(f"the provider is away: {error}")

@@ -44,13 +44,19 @@ class Item:
 @event(HERE / "order.created.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCreated(Event):
-    """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items."""
+    """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items.
+
+    `request_id` is the customer's own key of the request, empty where there was none (since version 2).
+    """
+
+    sentence = "customer {customer_id} ordered {items} for {total}"
 
     order_id: str
     customer_id: str
     total: int
     currency: str
     items: tuple[Item, ...]
+    request_id: str = ""
 
     def __post_init__(self) -> None:
         _check_id("order_id", self.order_id)
@@ -58,6 +64,8 @@ class OrderCreated(Event):
         _check_money(self.total, self.currency)
         if not 1 <= len(self.items) <= MAX_ITEMS:
             raise ValueError(f"an order has 1 to {MAX_ITEMS} items, not {len(self.items)}")
+        if self.request_id:
+            _check_id("request_id", self.request_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,15 @@ class _Payment(Event):
 class PaymentCharged(_Payment):
     """The customer was charged `amount` minor units."""
 
+    sentence = "{amount} was charged"
+
 
 @event(HERE / "payment.refunded.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded(_Payment):
     """The charge was given back: `amount` minor units, all of it."""
+
+    sentence = "the charge of {amount} was given back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +110,15 @@ class _Fact(Event):
 class InventoryReserved(_Fact):
     """Every item of the order is set aside."""
 
+    sentence = "every item was set aside"
+
 
 @event(HERE / "order.confirmed.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderConfirmed(_Fact):
     """The saga ended well."""
+
+    sentence = "the order was confirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,20 +135,32 @@ class _Failure(Event):
 class PaymentFailed(_Failure):
     """The charge was refused; `error` says why, for people."""
 
+    sentence = "the charge was refused: {error}"
+
 
 @event(HERE / "inventory.reservation.failed.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class InventoryReservationFailed(_Failure):
     """An item is missing; nothing was set aside. `error` says which, for people."""
 
+    sentence = "inventory could not reserve: {error}"
+
 
 @event(HERE / "order.cancelled.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(Event):
-    """The saga ended without a sale. Final: each participant undoes its own part when it hears it."""
+    """The saga ended without a sale. Final: each participant undoes its own part when it hears it.
+
+    `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
+    """
+
+    sentence = "the order was cancelled: {reason}"
 
     order_id: str
     reason: str
+    cause: str = ""
 
     def __post_init__(self) -> None:
         _check_id("order_id", self.order_id)
+        if self.cause:
+            _check_id("cause", self.cause)

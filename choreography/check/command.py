@@ -19,7 +19,7 @@ from choreography.check.rules import CLOCK_SKEW_MS, Rules
 from choreography.check.stores import NotThere, Stores
 from choreography.cluster import BadConfiguration, Cluster, Unreachable, client_config
 from choreography.flow.model import Flow
-from eventbus import Codec, Unavailable, cli
+from eventbus import Codec, Unavailable, Unwritable, cli
 from eventbus.database import NotOurs
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from inventory_service.service import InventoryService
@@ -31,7 +31,7 @@ from schemas import EVENTS
 F = TypeVar("F", bound=Callable[..., Any])
 SERVICES = (OrderService, PaymentService, InventoryService)
 CANNOT_CHECK = (
-    *(NotThere, NotOurs, Unavailable, BadGateway),
+    *(NotThere, NotOurs, Unavailable, Unwritable, BadGateway),
     *(Unreachable, BadConfiguration, TopicsMissing, LogMoved),
     *(UnknownSchema, RegistryUnavailable),
 )

@@ -50,8 +50,8 @@ class Stores:
     def check(self) -> None:
         """Raise NotThere for the first file that does not exist."""
         for what, url in (("orders", self.orders), ("payments", self.payments), ("inventory", self.inventory)):
-            _check_file(f"the database of {what}", url, SQLITE)
-        _check_file("the provider's ledger", self.gateway.partition("?")[0], SIMULATED)
+            check_file(f"the database of {what}", url, SQLITE)
+        check_file("the provider's ledger", self.gateway.partition("?")[0], SIMULATED)
 
     def read_orders(self) -> dict[str, OrderFact]:
         """Return the orders by id."""
@@ -145,6 +145,7 @@ def _snapshot(url: str, service: type[Service[Any]], schema: str) -> Iterator[Tr
         yield tx
 
 
-def _check_file(what: str, url: str, scheme: str) -> None:
+def check_file(what: str, url: str, scheme: str) -> None:
+    """Raise NotThere where a URL of this scheme names a file that does not exist."""
     if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
         raise NotThere(f"{what} is not at {url}: run this where the services run, or say where it is")

@@ -36,7 +36,8 @@ class Right(NamedTuple):
 def rights(flow: Flow, tool: str) -> Mapping[str, list[Right]]:
     """Return the rights of each principal: the services by their names, and the one that this tool runs as."""
     services = {service.service: _of_service(service) for service in flow.services}
-    topics = [*flow.events, *(service.dead_letters for service in flow.services), TOPIC]
+    letters = [topic for service in flow.services for topic in (service.dead_letters, service.resolutions)]
+    topics = [*flow.events, *letters, TOPIC]
     reading = [Right(TOPIC_KIND, topic, ("Read", "DescribeConfigs")) for topic in topics]
     return {**services, tool: [*reading, Right(GROUP_KIND, READERS, ("Describe",), prefixed=True)]}
 
@@ -50,6 +51,7 @@ def _of_service(service: Declaration) -> list[Right]:
         *(Right(TOPIC_KIND, event, ("Read", "Write", "DescribeConfigs")) for event in both),
         *(Right(TOPIC_KIND, event, ("Write",)) for event in said if event not in both),
         Right(TOPIC_KIND, service.dead_letters, ("Write", "DescribeConfigs")),
+        Right(TOPIC_KIND, service.resolutions, ("Read", "Write", "DescribeConfigs")),
         Right(TOPIC_KIND, TOPIC, ("Write",)),
         Right(GROUP_KIND, service.service, ("Read",)),
         Right(TRANSACTIONS_KIND, f"{service.service}.", ("Write",), prefixed=True),

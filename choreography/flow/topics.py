@@ -13,21 +13,29 @@ HEAD = """\
 # What `saga topics create` makes; written by `saga flow --format topics`. A topic is named after its event; the number
 # of partitions and the replication factor are options of the command. All event topics have the same number of
 # partitions, so that an order has the same number on each. Dead-letter topics take the largest input record (1 MiB) and
-# 64 KiB more for where, why and when. Workers say on the topic of declarations what they are; nothing depends on it.
+# 64 KiB more for where, why and when; so do those of their resolutions, which say what people decided about them; these
+# have one partition whatever the others have, so that workers share out the topics with work on them. Workers say on
+# the topic of declarations what they are; nothing depends on it.
 """
 
 
 def as_topics(flow: Flow) -> str:
-    """Return the file: a topic an event, causes first; one for each service's dead letters; the declarations'."""
+    """Return the file: a topic an event, causes first; two for each service's dead letters; the declarations'."""
     return HEAD + "\n".join(
         [
             *_list("events", flow.events),
             *_list("dead_letters", (service.dead_letters for service in flow.services)),
+            *_list("resolutions", (service.resolutions for service in flow.services)),
             *_list("declarations", [TOPIC]),
+            "partitions:",
+            "  resolutions: 1",
             "config:",
             "  events:",
             f'    max.message.bytes: "{MAX_RECORD_BYTES}"',
             "  dead_letters:",
+            f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
+            '    retention.ms: "-1"',
+            "  resolutions:",
             f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
             '    retention.ms: "-1"',
             "  declarations:",

@@ -332,7 +332,7 @@ class _Answer:
     def __init__(self, result: Any) -> None:
         self._result = result
 
-    def result(self) -> Any:
+    def result(self, timeout: float | None = None) -> Any:
         return self._result
 
     def done(self) -> bool:

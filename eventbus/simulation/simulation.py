@@ -94,7 +94,7 @@ class Simulation:
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         for service in self.services:
             Watched(service, self)
-            self.cluster.create_topics([service.dead_letters()], 1)
+            self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(_memory(service)) for service in self.services}
         self.processes: list[Process] = []
@@ -191,7 +191,7 @@ class Simulation:
                 if any(tx.rows(f"select 1 from {table} limit 1") for table in ("outbox", "uncaused", "parked")):
                     return False
             cursors = self.cluster.group(service.name).offsets
-            for topic in service.topics():
+            for topic in service.subscriptions():
                 for number in range(self.cluster.topics()[topic]):
                     partition = Partition(topic, number)
                     reached = cursors.get(partition, (0, ""))[0]
@@ -363,10 +363,10 @@ class Process:
             SimulatedCalls(self.host, chance, simulation.leave),
             _codec(*service.events()),
             lambda: simulation.now,
+            lambda: round(simulation.now * 1000),
             chance.random,
             _Told(simulation, self),
             self.host.reach,
-            lambda: simulation.now,
         )
         self._engine = Engine(service, world, simulation.setup.tuning)
         self._engine.subscribe()

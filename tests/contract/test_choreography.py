@@ -48,6 +48,7 @@ def test_every_topic_of_the_file_is_an_event_or_dead_letters_and_the_other_way_r
     topics = {kind: {topic.name for topic in read_topics() if topic.kind == kind} for kind in KINDS}
     assert topics["events"] == {event.topic for event in EVENTS}
     assert topics["dead_letters"] == {service.dead_letters() for service in SERVICES}
+    assert topics["resolutions"] == {service.resolutions() for service in SERVICES}
     assert topics["declarations"] == {"choreography.declarations"}
 
 

@@ -31,6 +31,9 @@ class Listener:
     def revoked(self, partitions: Iterable[Partition]) -> None:
         self.mine -= set(partitions)
 
+    def unreadable(self, partition: Partition, offset: int, why: str) -> None:
+        raise AssertionError(f"{partition} at {offset}: {why}")
+
     def lost(self, partitions: Iterable[Partition]) -> None:
         self.mine -= set(partitions)
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from eventbus import postgresql
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, connect
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
 from tests.support.postgres import PASSWORD, USER, Server
 from tests.support.things import SCHEMA, THINGS, everything, put, things
 
@@ -29,7 +29,7 @@ def test_a_malformed_postgresql_url_is_refused() -> None:
 
 def test_a_wrong_password_is_named_and_the_password_is_not(postgres_url: str) -> None:
     url = postgres_url.replace(PASSWORD, "not-the-password")
-    with pytest.raises(Unavailable, match="password authentication failed") as error:
+    with pytest.raises(NotOurs, match=r"password authentication failed.*check user, password") as error:
         everything(things(url))
     assert "not-the-password" not in str(error.value)
 
@@ -41,6 +41,24 @@ def test_a_user_that_may_not_create_the_schema_is_told_so(postgres_url: str) -> 
     url = postgres_url.replace(f"{USER}:{PASSWORD}", f"guest_of_{name}:guest")
     with pytest.raises(NotOurs, match="permission denied"):
         everything(things(url))
+
+
+def test_a_read_only_database_is_unwritable_and_works_again_when_it_is_not(postgres_url: str) -> None:
+    """Neither an outage to be waited for nor somebody's mistake: a person has to see to it."""
+    db = things(postgres_url)
+    put(db, ("a", "apple", 1))
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        for read_only in ("on", "off"):
+            admin.execute(f"alter database {name} set default_transaction_read_only = {read_only}".encode())
+            db.close()
+            if read_only == "on":
+                assert everything(db) == [("a", "apple", 1)]
+                with pytest.raises(Unwritable, match=r"cannot be written.*read-only"):
+                    put(db, ("b", "bean", 1))
+    put(db, ("b", "bean", 1))
+    assert everything(db) == [("a", "apple", 1), ("b", "bean", 1)]
+    db.close()
 
 
 def test_load_is_in_key_order_whatever_the_collation_of_the_column(postgres_url: str) -> None:

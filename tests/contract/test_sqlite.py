@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from eventbus.database import NotOurs, Unavailable, connect
-from tests.support.things import SCHEMA, everything, things
+from eventbus.database import NotOurs, Unavailable, Unwritable, connect
+from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 
 def test_another_services_database_is_refused_on_sqlite(tmp_path: Path) -> None:
@@ -47,3 +49,65 @@ def test_somebody_elses_sqlite_file_is_refused_and_left_as_it_is(tmp_path: Path,
 def test_a_sqlite_file_that_cannot_be_opened_is_unavailable_and_named(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match=r"missing/one\.db"):
         everything(things(f"sqlite:///{tmp_path}/missing/one.db"))
+
+
+def test_a_full_database_is_unwritable_and_works_again_when_there_is_room(tmp_path: Path) -> None:
+    """Nothing of what did not fit stays; SQLite's own limit of pages stands for the disk's end."""
+    db = things(f"sqlite:///{tmp_path}/one.db")
+    put(db, ("a", "apple", 1))
+    with db.transaction() as tx:
+        [(pages,)] = tx.rows("pragma page_count")
+        tx.rows(f"pragma max_page_count = {pages}")
+    with (
+        pytest.raises(Unwritable, match=r"one\.db cannot be written: database or disk is full"),
+        db.transaction() as tx,
+    ):
+        tx.insert(THINGS, [(f"b{number}", "x" * 500, 1) for number in range(200)])
+    assert everything(db) == [("a", "apple", 1)]
+    db.close()
+    put(db, ("b", "bean", 2))
+    db.close()
+
+
+def test_a_limit_on_the_size_of_files_is_no_outage_either(tmp_path: Path) -> None:
+    """A quota: SQLite calls it an I/O error. In a process of its own, which the limit is for."""
+    db = things(f"sqlite:///{tmp_path}/one.db")
+    put(db, ("a", "apple", 1))
+    db.close()
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, f"sqlite:///{tmp_path}/one.db"], capture_output=True, text=True, check=False
+    )
+    assert "Unwritable" in done.stdout, done
+    assert everything(db) == [("a", "apple", 1)]
+    db.close()
+
+
+LIMITED = """
+import resource, sys
+from eventbus.database import Unwritable
+from tests.support.things import THINGS, things
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    with things(sys.argv[1]).transaction() as tx:
+        tx.insert(THINGS, [(f"b{number}", "x" * 500, 1) for number in range(2000)])
+except Unwritable as error:
+    print("Unwritable", error)
+"""
+
+
+def test_a_read_only_file_is_unwritable(tmp_path: Path) -> None:
+    """Byte 18 of the file says which versions of SQLite may write it, for root too (sqlite.org/fileformat)."""
+    url, path = f"sqlite:///{tmp_path}/one.db", tmp_path / "one.db"
+    db = things(url)
+    put(db, ("a", "apple", 1))
+    db.close()
+    for version in (3, 2):
+        with path.open("r+b") as file:
+            file.seek(18)
+            file.write(bytes([version]))
+        if version == 3:
+            with pytest.raises(Unwritable, match=r"one\.db cannot be written: attempt to write a readonly database"):
+                put(db, ("b", "bean", 2))
+            db.close()
+    put(db, ("b", "bean", 2))
+    db.close()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from choreography.topics_file import read_topics
 from tests.support.kafka_node import Broker
-from tests.support.saga import Saga
+from tests.support.saga import SERVICES, Saga
+from tests.support.small_registry import SmallRegistry
 
 PARTITIONS = 4
 
@@ -21,3 +24,22 @@ def saga(fresh_broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iter
     saga.make_topics(PARTITIONS)
     yield saga
     saga.close()
+
+
+@pytest.fixture
+def own_saga(fresh_broker: Broker, tmp_path: Path) -> Iterator[Saga]:
+    """A saga for one test: of its topics, groups and databases nothing is left afterwards. Its provider is slow."""
+    provider = f"simulated:///{tmp_path}/provider.db?latency-ms=200&timeout-ms=1000"
+    saga = Saga(tmp_path, fresh_broker.bootstrap_servers, PAYMENT_GATEWAY=provider)
+    saga.make_topics(PARTITIONS)
+    yield saga
+    saga.close()
+    saga.admin.remove([*(topic.name for topic in read_topics()), *(name.replace("_", "-") for name in SERVICES)])
+
+
+@pytest.fixture
+def small_registry() -> Iterator[SmallRegistry]:
+    """A registry that can go away; it knows nothing yet."""
+    registry = SmallRegistry().start()
+    yield registry
+    registry.stop()

@@ -3,95 +3,40 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from io import BytesIO
-from typing import Any, NamedTuple
+from contextlib import closing
+from typing import NamedTuple
 
-import fastavro
 import pytest
 from confluent_kafka import Message
+from uuid_utils import uuid7
 
-from eventbus.codec import FRAME
+from eventbus.database import connect
 from eventbus.log import Output
-from schemas import IDS, InventoryReserved, OrderCreated, PaymentRefunded
+from order_service.domain import OrderRequest
+from order_service.repository import SCHEMA
+from order_service.service import OrderService
+from schemas import InventoryReserved, OrderCreated, PaymentCharged, PaymentRefunded
+from tests.support.bad_records import BAD, KEY, ORDER_ID, framed
 from tests.support.kafka_node import OwnBroker
-from tests.support.saga import SESSION, Saga, address_of
+from tests.support.saga import SESSION, Saga, address_of, headers_of
 
-ORDER_ID = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
-ORDER = {
-    "order_id": ORDER_ID,
-    "customer_id": "42",
-    "total": 100,
-    "currency": "USD",
-    "items": [{"sku": "cd-1", "quantity": 1}],
-}
-KEY = ORDER_ID.encode()
 THEIR_HEADERS = [("ce_id", b"drawn-by-somebody"), ("origin", b"\xff\xfe"), ("dlq_topic", b"an-earlier-life")]
 DEAD_LETTERS = ("payment-service.dead-letters", "inventory-service.dead-letters")
 """Of the two services that react to order.created."""
-
-
-def schema_id(event: type[Any]) -> int:
-    """Return the id under which an event's schema was released."""
-    released = json.loads(IDS.read_text())
-    return next(int(number) for number, path in released.items() if path == f"released/{event.topic}.v1.avsc")
-
-
-def framed(event: type[Any], values: dict[str, Any]) -> bytes:
-    """Return a record value as a producer writes it that has the schema and no sense."""
-    body = BytesIO(FRAME.pack(0, schema_id(event)))
-    body.seek(FRAME.size)
-    fastavro.schemaless_writer(body, event.schema, values)
-    return body.getvalue()
-
-
-GOOD = framed(OrderCreated, ORDER)
-ITEM = {"sku": "cd-1", "quantity": 1}
-
-
-class Bad(NamedTuple):
-    """A record, and the reason that its dead letter must give."""
-
-    value: bytes | None
-    reason: str
-    key: bytes | None = KEY
-
-
-BAD = {
-    "null": Bad(None, "null_value"),
-    "empty": Bad(b"", "empty_value"),
-    "JSON": Bad(json.dumps(ORDER).encode(), "not_framed"),
-    "Avro without a frame": Bad(GOOD[FRAME.size :], "not_framed"),
-    "only a frame": Bad(GOOD[: FRAME.size], "malformed"),
-    "truncated": Bad(GOOD[:-1], "malformed"),
-    "trailing bytes": Bad(GOOD + b"\0", "trailing_bytes"),
-    "unknown schema id": Bad(FRAME.pack(0, 4_000_000_000) + GOOD[FRAME.size :], "unknown_schema_id"),
-    "another event's schema": Bad(framed(InventoryReserved, {"order_id": ORDER_ID}), "wrong_schema"),
-    "no key": Bad(GOOD, "key_missing", None),
-    "an empty key": Bad(GOOD, "key_mismatch", b""),
-    "another order's key": Bad(GOOD, "key_mismatch", KEY[:-1] + b"2"),
-    "a key that is no UTF-8": Bad(GOOD, "key_mismatch", b"\xff\xfe\xfd"),
-    "a negative amount": Bad(framed(OrderCreated, ORDER | {"total": -1}), "invalid_value"),
-    "an amount beyond all orders": Bad(framed(OrderCreated, ORDER | {"total": 2**62}), "invalid_value"),
-    "no currency": Bad(framed(OrderCreated, ORDER | {"currency": "Dollars"}), "invalid_value"),
-    "no items": Bad(framed(OrderCreated, ORDER | {"items": []}), "invalid_value"),
-    "101 items": Bad(framed(OrderCreated, ORDER | {"items": [ITEM] * 101}), "invalid_value"),
-    "a quantity of 10,001": Bad(
-        framed(OrderCreated, ORDER | {"items": [ITEM | {"quantity": 10_001}]}), "invalid_value"
-    ),
-    "a quantity of 0": Bad(framed(OrderCreated, ORDER | {"items": [ITEM | {"quantity": 0}]}), "invalid_value"),
-    "an empty order id": Bad(framed(OrderCreated, ORDER | {"order_id": ""}), "invalid_value", b""),
-    "1,048,400 bytes of nothing": Bad(b"x" * 1_048_400, "not_framed"),
-    "1,048,400 bytes of an event": Bad(GOOD + b"\0" * (1_048_400 - len(GOOD)), "trailing_bytes"),
-    "50 million items in 5 bytes": Bad(GOOD[:-7] + b"\x80\xe1\xeb\x17" + b"\0", "malformed"),
-}
+PARTITIONS = 4
+NEXT_SECONDS = 1.0
+"""The promise: the next good record is handled within it."""
 
 
 class Read(NamedTuple):
     """What lies on the topics afterwards: the bad records by name, and every dead letter by topic."""
 
-    bad: dict[str, Message]
+    bad: dict[str, list[Message]]
     dead: dict[str, list[Message]]
+    waited: dict[str, float]
+    """How long after a bad record the good one behind it was charged, in seconds, by the timestamps of the log."""
 
 
 @pytest.fixture(scope="module")
@@ -104,50 +49,81 @@ def running(saga: Saga) -> Saga:
 
 @pytest.fixture(scope="module")
 def read(running: Saga) -> Read:
-    """Every bad record once, with good orders between and after them, in every partition."""
-    addresses = {}
-    for number, (name, bad) in enumerate(BAD.items()):
-        where = number % 4
-        addresses[name] = running.admin.produce(OrderCreated.topic, bad.key, bad.value, THEIR_HEADERS, where)
-        if number == len(BAD) // 2:
-            running.import_orders("between", 20, "cd-1")
-    running.import_orders("after", 20, "cd-1")
-    running.until(lambda: running.summary() == {"confirmed": 40}, "the good orders were not confirmed")
+    """Every bad record once in every partition, each time with a good order after it."""
+    service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+    addresses, after = {}, {}
+    database = connect(running.env["ORDER_SERVICE_DATABASE"], service=service.name, schema=SCHEMA)
+    with closing(database):
+        for name, bad in BAD.items():
+            output = Output(OrderCreated.topic, bad.key, bad.value, [*bad.headers, *THEIR_HEADERS])
+            addresses[name] = [running.admin.produce_many([output], partition)[0] for partition in range(PARTITIONS)]
+            request = OrderRequest("42", 100, "USD", (("cd-1", 1),), name)
+            after[name] = service.create_order(request, database, running.codec).order.order_id
+            running.until(lambda order=after[name]: charged(running, order), f"no good order after {name} was charged")
+    running.until(lambda: running.summary() == {"confirmed": len(BAD)}, "the good orders were not confirmed")
     records = {address_of(record): record for record in running.records(OrderCreated.topic)}
+    answers = {headers_of(record)["ce_causationid"]: record for record in running.records(PaymentCharged.topic)}
+    waited = {}
+    for order_id, answer in ((records[cause].key().decode(), answer) for cause, answer in answers.items()):
+        [name] = [name for name, good in after.items() if good == order_id]
+        began = max(records[address].timestamp()[1] for address in addresses[name])
+        waited[name] = (answer.timestamp()[1] - began) / 1_000
     dead = {topic: running.records(topic) for topic in DEAD_LETTERS}
-    return Read({name: records[address] for name, address in addresses.items()}, dead)
+    return Read({name: [records[at] for at in each] for name, each in addresses.items()}, dead, waited)
 
 
-def own(letter: Message) -> list[tuple[str, bytes]]:
-    return (letter.headers() or [])[: len(THEIR_HEADERS)]
+def charged(running: Saga, order_id: str) -> bool:
+    return running.rows("payment-service", f"select 1 from payment where order_id = '{order_id}'") != []
+
+
+def added(letter: Message) -> int:
+    """Return where the headers begin that the record did not have."""
+    return max(index for index, (name, _) in enumerate(letter.headers()) if name == "dlq_topic")
 
 
 def provenance(letter: Message) -> dict[str, str]:
-    return {name: content.decode() for name, content in (letter.headers() or [])[len(THEIR_HEADERS) :]}
+    return {name: content.decode() for name, content in letter.headers()[added(letter) :]}
+
+
+def of(record: Message, letters: list[Message]) -> list[Message]:
+    """Return the dead letters of this record."""
+    place = {"dlq_topic": record.topic(), "dlq_partition": str(record.partition()), "dlq_offset": str(record.offset())}
+    return [letter for letter in letters if place.items() <= provenance(letter).items()]
 
 
 @pytest.mark.parametrize("topic", DEAD_LETTERS)
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_record_is_dead_lettered_once_as_it_was(read, name, topic):
     """Key, value and headers byte for byte; then where it lay, when it was written, who refused it, and why."""
-    record = read.bad[name]
-    place = {"dlq_topic": record.topic(), "dlq_partition": str(record.partition()), "dlq_offset": str(record.offset())}
-    (letter,) = [each for each in read.dead[topic] if place.items() <= provenance(each).items()]
-    assert (letter.key(), letter.value(), own(letter)) == (record.key(), record.value(), THEIR_HEADERS)
-    said = provenance(letter)
-    assert said.pop("dlq_error")
-    assert said == place | {
-        "dlq_timestamp": str(record.timestamp()[1]),
-        "dlq_group": topic.removesuffix(".dead-letters"),
-        "dlq_reason": BAD[name].reason,
-    }
+    for record in read.bad[name]:
+        (letter,) = of(record, read.dead[topic])
+        own = letter.headers()[: added(letter)]
+        assert (letter.key(), letter.value(), own) == (record.key(), record.value(), record.headers())
+        said = provenance(letter)
+        assert said.pop("dlq_error")
+        assert said.pop("dlq_first_timestamp") == said.pop("dlq_last_timestamp") >= said["dlq_timestamp"]
+        assert said == {
+            "dlq_topic": record.topic(),
+            "dlq_partition": str(record.partition()),
+            "dlq_offset": str(record.offset()),
+            "dlq_timestamp": str(record.timestamp()[1]),
+            "dlq_group": topic.removesuffix(".dead-letters"),
+            "dlq_reason": BAD[name].reason,
+            "dlq_attempts": "1",
+        }
+
+
+def test_the_next_good_record_is_handled_within_a_second(read):
+    """Behind every kind of bad one; from the bad record's timestamp to that of the answer to the good one."""
+    assert len(read.waited) == len(BAD) >= 40
+    assert {name: seconds for name, seconds in read.waited.items() if seconds > NEXT_SECONDS} == {}
 
 
 def test_nothing_else_is_dead_lettered_and_every_law_holds(read, running):
     """Good orders before, between and after are orders; bad records are counted as no events."""
-    assert [len(letters) for letters in read.dead.values()] == [len(BAD)] * 2
+    assert [len(letters) for letters in read.dead.values()] == [PARTITIONS * len(BAD)] * 2
     report = running.settle()
-    assert (report["orders"], report["undecodable"]) == (40, len(BAD))
+    assert (report["orders"], report["undecodable"]) == (len(BAD), PARTITIONS * len(BAD))
     assert running.rows("payment-service", f"select * from payment where order_id = '{ORDER_ID}'") == []
 
 
@@ -155,24 +131,34 @@ def test_a_person_can_look_at_dead_letters(read, running):
     """`saga tail` shows what cannot be decoded, too."""
     shown = running.run("choreography", "tail", DEAD_LETTERS[0], "--no-follow")
     lines = [json.loads(line) for line in shown.stdout.splitlines()]
-    assert len(lines) == len(BAD)
-    (keyless,) = [line for line in lines if line["headers"]["dlq_reason"] == "key_missing"]
-    assert (keyless["key"], keyless["value"]["order_id"]) == (None, ORDER_ID)
+    assert len(lines) == PARTITIONS * len(BAD)
+    keyless = [line for line in lines if line["headers"]["dlq_reason"] == "key_missing"]
+    assert [(line["key"], line["value"]["order_id"]) for line in keyless] == [(None, ORDER_ID)] * PARTITIONS
 
 
-def test_too_many_bad_records_in_a_row_stop_the_worker(running):
-    """Exit code 6, and nothing of that batch is dead-lettered: a bad deploy must not drain a topic."""
+def test_too_many_bad_records_pause_their_partition(running):
+    """The worker lives and says why it is not ready; a good record behind them waits, and other partitions go on."""
     topic, dead = "payment.failed", "order-service.dead-letters"
     before = len(running.records(dead))
     running.workers.kill_all()
     running.admin.produce_many([Output(topic, KEY, b"{}", [])] * 8, partition=0)
     worker = running.start("order_service", *SESSION, "--dead-letter-limit", "5")
-    assert worker.wait(60) == 6
-    assert "more than 5 bad records in a row, the last payment.failed/0/" in worker.log.splitlines()[-1]
-    assert "raise --dead-letter-limit" in worker.log.splitlines()[-1]
-    assert len(running.records(dead)) == before
-    running.start_all(*SESSION)
-    running.until(lambda: len(running.records(dead)) == before + 8, "they were not dead-lettered with a higher limit")
+    running.until(lambda: worker.events("partition.paused"), "it was not paused")
+    [said] = worker.events("partition.paused")
+    assert (said["partition"], said["reason"], said["level"]) == ("payment.failed/0", "dead_letter_limit", "error")
+    assert "5 of its last 10,000 records are dead letters, and payment.failed/0/" in said["why"]
+    assert worker.get("/readyz") == (503, said["why"] + "\n")
+    assert worker.get("/livez") == (200, "ok\n")
+    paused = {"topic": topic, "partition": "0", "reason": "dead_letter_limit"}
+    assert worker.metric("saga_partition_paused", **paused) == 1
+    running.until(lambda: len(running.records(dead)) == before + 5, "as many as are allowed were not dead-lettered")
+    for module in ("payment_service", "inventory_service"):
+        running.start(module, *SESSION)
+    assert running.place("cd-1=1")["status"] == "confirmed"
+    assert len(running.records(dead)) == before + 5
+    assert worker.terminate() == 0
+    running.start("order_service", *SESSION).wait_ready()
+    running.until(lambda: len(running.records(dead)) == before + 8, "the rest were not handled with a higher limit")
     running.settle()
 
 

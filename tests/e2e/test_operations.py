@@ -127,12 +127,12 @@ def test_a_worker_that_wakes_up_after_its_session_is_over_changes_nothing(ready)
     until_busy(ready, 2_000)
     zombie = workers["payment_service"]
     zombie.stop()
-    ready.until(lambda: second.metric("saga_partitions_assigned") == 8, "the partitions did not move")
+    ready.until(lambda: second.metric("saga_partitions_assigned") == 9, "the partitions did not move")
     zombie.resume()
     ready.settle()
     ready.until(
         lambda: (
-            zombie.metric("saga_partitions_assigned") + second.metric("saga_partitions_assigned") == 8
+            zombie.metric("saga_partitions_assigned") + second.metric("saga_partitions_assigned") == 9
             and zombie.metric("saga_partitions_assigned") > 0
         ),
         "the one that woke up got no work again",
@@ -151,7 +151,7 @@ def test_workers_come_and_go_under_load(ready):
     assert [worker.terminate() for worker in second.values()] == [0, 0, 0]
     ready.settle()
     for module, worker in first.items():
-        partitions = 16 if module == "order_service" else 8 if module == "payment_service" else 12
+        partitions = 17 if module == "order_service" else 9 if module == "payment_service" else 13
         ready.until(
             lambda w=worker, p=partitions: w.metric("saga_partitions_assigned") == p, f"{module} did not get all back"
         )
@@ -186,7 +186,7 @@ def test_a_worker_tells_its_metrics(ready):
     assert payment.metric("saga_events_consumed_total", topic="order.cancelled") == 40
     assert payment.metric("saga_events_published_total", topic="payment.charged") == 100
     assert payment.metric("saga_events_published_total", topic="payment.refunded") == 40
-    assert payment.metric("saga_partitions_assigned") == 8
+    assert payment.metric("saga_partitions_assigned") == 9
     for worker in workers.values():
         assert worker.get("/livez") == worker.get("/readyz") == (200, "ok\n")
         assert worker.metric("saga_transactions_total", outcome="committed") > 0

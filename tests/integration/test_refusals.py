@@ -85,6 +85,22 @@ def test_a_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playg
         sqlite_playground.turn_until(lambda: False, 30)
 
 
+def test_an_output_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playground) -> None:
+    """It is named too; what was decided meanwhile is published when it is there again."""
+    worker = sqlite_playground.worker(topic_metadata_refresh_interval_ms="1000")
+    sqlite_playground.send(range(10))
+    sqlite_playground.settle(10)
+    sqlite_playground.admin.remove(["pong"])
+    sqlite_playground.send(range(20))
+    with pytest.raises(TopicMissing, match="pong"):
+        sqlite_playground.turn_until(lambda: False, 60)
+    sqlite_playground.abandon(worker)
+    sqlite_playground.admin.create(["pong"], sqlite_playground.partitions)
+    sqlite_playground.worker()
+    sqlite_playground.turn_until(lambda: len(sqlite_playground.pongs()) >= 20)
+    assert sqlite_playground.tallied() == 30
+
+
 def test_of_two_live_workers_with_one_instance_name_the_fenced_one_ends(sqlite_playground: Playground) -> None:
     """The newer one goes on; the older one, which is fenced twice, says why it ends."""
     older = sqlite_playground.worker("twin")

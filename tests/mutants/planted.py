@@ -142,9 +142,9 @@ MUTANTS = (
     Mutant(
         "take an unknown commit for done",
         "eventbus/kafka_producer.py",
-        "            self._again(lambda: producer.commit_transaction(CALL_SECONDS))\n",
+        "            self._again(lambda: producer.commit_transaction(self._seconds()))\n",
         "            with contextlib.suppress(KafkaException):\n"
-        "                self._again(lambda: producer.commit_transaction(CALL_SECONDS))\n",
+        "                self._again(lambda: producer.commit_transaction(self._seconds()))\n",
     ),
     Mutant(
         "do not hear of a connection that broke under an end of transaction",
@@ -155,9 +155,10 @@ MUTANTS = (
     Mutant(
         "publish while fenced",
         "eventbus/kafka_producer.py",
-        "            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))\n",
-        "            with contextlib.suppress(KafkaException):\n"
-        "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, CALL_SECONDS))\n",
+        "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
+        "                with contextlib.suppress(KafkaException):\n"
+        "                    self._again(\n"
+        "                        lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
     ),
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",

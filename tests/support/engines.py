@@ -19,12 +19,14 @@ from eventbus.kafka_config import Connection
 from eventbus.observer import Handled, Observer
 from eventbus.registry import registry_at
 from eventbus.remote import RemoteCalls
+from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Service
 from tests.support.admin import Admin
 from tests.support.sample import Pang, Ping, PingService, Pong
 
 EVENTS = (Ping, Pang, Pong)
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+CLOCKS = (time.monotonic, lambda: time.time_ns() // 1_000_000)
 
 
 class Crash(BaseException):
@@ -39,6 +41,8 @@ class Watch(Observer):
         self.doubts: list[str] = []
         self.dead: list[str] = []
         self.lost: list[Any] = []
+        self.pending = 0
+        self.paused_at: list[tuple[str, str]] = []
 
     def released(self, partitions: Any, *, lost: bool) -> None:
         if lost:
@@ -47,6 +51,12 @@ class Watch(Observer):
     def batch_handled(self, batch: Handled) -> None:
         self.handled += sum(batch.consumed.values())
         self.dead += [poison.reason for _, poison in batch.dead]
+
+    def turned(self, *, ready: int, owned: int, pending: int) -> None:
+        self.pending = pending
+
+    def paused(self, partition: Any, reason: str, why: str) -> None:
+        self.paused_at.append((str(partition), f"{reason}: {why}"))
 
     def doubted(self, partition: Any, why: str, *, retry_in: float) -> None:
         self.doubts.append(why)
@@ -67,7 +77,9 @@ class Worker:
         logger.propagate = False
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
         self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
-        world = World(self.log, self.database, RemoteCalls(8), CODEC, time.monotonic, lambda: 0.5, self.watch, self._at)
+        world = World(
+            self.log, self.database, RemoteCalls(8), playground.codec, *CLOCKS, lambda: 0.5, self.watch, self._at
+        )
         self.engine = Engine(service, world, playground.tuning)
         self.engine.subscribe()
 
@@ -105,6 +117,9 @@ class Playground:
 
     def __init__(self, bootstrap: str, url: str, partitions: int, service: Callable[[], Service[Any]]) -> None:
         self.bootstrap, self.url, self.partitions = bootstrap, url, partitions
+        self.codec = CODEC
+        self.redrives = False
+        """Whether workers read resolutions too; else what they own is what a test says."""
         self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
         self.group = f"ping-service-{uuid.uuid4().hex[:8]}"
         self.make_service = service
@@ -120,7 +135,7 @@ class Playground:
 
     @property
     def topics(self) -> list[str]:
-        return ["ping", "pang", "pong", f"{self.group}.dead-letters"]
+        return ["ping", "pang", "pong", f"{self.group}.dead-letters", f"{self.group}{RESOLUTIONS}"]
 
     def recreate_topics(self) -> None:
         self.admin.remove(self.topics)
@@ -128,7 +143,10 @@ class Playground:
 
     def service(self) -> Service[Any]:
         service = self.make_service()
-        type(service).name = self.group
+        kind = type(service)
+        kind.name = self.group
+        if not self.redrives:
+            kind.subscriptions = kind.topics  # type: ignore[method-assign]
         return service
 
     def worker(self, instance: str = "one", *, bootstrap: str | None = None, **kafka: str) -> Worker:

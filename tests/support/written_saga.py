@@ -10,6 +10,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from choreography.check.command import SERVICES
 from choreography.check.facts import Address, EventFact
 from eventbus import Codec, Event, outbox
 from eventbus.database import Transaction, connect
@@ -31,7 +32,7 @@ REPOSITORIES = {
     "payment-service": payment_repository,
     "inventory-service": inventory_repository,
 }
-SOURCE = b"a-test"
+SOURCE = {event.topic: service.name.encode() for service in SERVICES for event in service.publishes()}
 
 
 def new_codec() -> Codec:
@@ -120,8 +121,8 @@ class Publisher:
     def output(self, fact: EventFact, lies: dict[Address, Address]) -> Output:
         event = _event(fact)
         if fact.cause is None:
-            return outbox.uncaused(self._codec, SOURCE, event)
-        return outbox.caused(self._codec, SOURCE, event, str(lies[fact.cause]))
+            return outbox.uncaused(self._codec, SOURCE[fact.topic], event)
+        return outbox.caused(self._codec, SOURCE[fact.topic], event, str(lies[fact.cause]))
 
     def publish(self, output: Output, partition: int, commit: bool = True) -> Address:
         """Publish one record in a transaction of its own, which is aborted unless `commit`."""

@@ -12,7 +12,7 @@ import pytest
 from choreography.compatibility import breaks
 from choreography.released import check, released
 from choreography.samples import unread
-from schemas import IDS
+from schemas import EVENTS, IDS
 
 BASE = {
     "type": "record",
@@ -55,12 +55,21 @@ def without_field(name):
     return changed("fields", to=[field for field in BASE["fields"] if field["name"] != name])
 
 
+KEYS = {"thing": "id"} | {event.topic: event.key_field for event in EVENTS}
 ITEM = ("fields", 5, "type", "items")
 
 BROKEN = {
     "added field without default": with_field({"name": "extra", "type": "string"}),
     "removed field without default": without_field("id"),
+    "removed field without default (renamed)": changed("fields", 1, "name", to="sum"),
+    "added field without default (renamed, with an alias)": changed(
+        "fields", 1, to={"name": "sum", "type": "int", "aliases": ["amount"]}
+    ),
+    "key field removed": without_field("id"),
+    "key field changed (it may be left out)": changed("fields", 0, to={"name": "id", "type": "string", "default": ""}),
+    "key field changed (another type)": changed("fields", 0, "type", to="long"),
     "type changed": changed("fields", 0, "type", to="long"),
+    "type changed (narrowed)": changed("fields", 7, "type", "values", to="int"),
     "type changed (promotion works one way only)": changed("fields", 1, "type", to="long"),
     "type changed (null is no longer allowed)": changed(
         "fields", 2, to={"name": "note", "type": "string", "default": ""}
@@ -73,6 +82,7 @@ BROKEN = {
         *ITEM, "fields", to=[{"name": "sku", "type": "string"}, {"name": "quantity", "type": "int"}]
     ),
     "enum symbol unknown": changed("fields", 3, "type", "symbols", to=["RED", "BLUE", "GREEN"]),
+    "enum symbol unknown (removed)": changed("fields", 3, "type", "symbols", to=["RED"]),
     "size changed": changed("fields", 4, "type", "size", to=5),
     "logical type changed": changed("fields", 1, "type", to={"type": "int", "logicalType": "date"}),
 }
@@ -101,7 +111,7 @@ def folder_with(tmp_path: Path, *versions: dict) -> Path:
 @pytest.mark.parametrize("rule", BROKEN)
 def test_a_broken_rule_is_named(tmp_path, rule):
     """Whether the version is the newer or the older one."""
-    problems = check(folder_with(tmp_path, BASE, BROKEN[rule]))
+    problems = check(folder_with(tmp_path, BASE, BROKEN[rule]), KEYS)
     assert rule.partition(" (")[0] in {problem.rule for problem in problems}
     assert {problem.topic for problem in problems} == {"thing"}
 
@@ -109,20 +119,20 @@ def test_a_broken_rule_is_named(tmp_path, rule):
 @pytest.mark.parametrize("change", FINE)
 def test_a_compatible_change_is_no_problem(tmp_path, change):
     """Neither by the rules nor when samples are written with one version and read with the other."""
-    assert check(folder_with(tmp_path, BASE, FINE[change])) == []
+    assert check(folder_with(tmp_path, BASE, FINE[change]), KEYS) == []
 
 
 def test_versions_are_compared_with_all_others_not_only_with_their_neighbours(tmp_path):
     """FULL_TRANSITIVE: v1 and v3 do not go together, though each goes with v2."""
     with_default = with_field({"name": "extra", "type": "string", "default": ""})
     required = with_field({"name": "extra", "type": "string"})
-    problems = check(folder_with(tmp_path, BASE, with_default, required))
+    problems = check(folder_with(tmp_path, BASE, with_default, required), KEYS)
     assert {(p.rule, p.detail[:30]) for p in problems} == {
         ("added field without default", "v3 cannot read what v1 wrote: ")
     }
 
 
-@pytest.mark.parametrize("rule", [rule for rule in BROKEN if not rule.startswith(("name", "logical"))])
+@pytest.mark.parametrize("rule", [rule for rule in BROKEN if not rule.startswith(("name", "logical", "key"))])
 def test_the_rules_are_no_stricter_than_avro_where_they_need_not_be(rule):
     """What a rule calls broken, fastavro cannot read either, in one direction at least. Names aside."""
     assert unread(BASE, BROKEN[rule]) or unread(BROKEN[rule], BASE)
@@ -163,8 +173,14 @@ def ours(tmp_path):
     return Path(shutil.copytree(IDS.parent, tmp_path / "schemas"))
 
 
+def test_a_release_may_know_the_next_version_before_it_writes_it(ours):
+    """Readers first: without a registry a worker can only read the versions that it ships with."""
+    shutil.copy(ours / "released/order.created.v1.avsc", ours / "order.created.avsc")
+    assert check(ours, KEYS) == []
+
+
 def test_the_schemas_that_ship_are_clean(ours):
-    assert check(ours) == []
+    assert check(ours, KEYS) == []
     assert len(released(ours)) == 8
 
 
@@ -175,10 +191,10 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 DEFECTS = {
-    "not the newest release": lambda d: edit(d / "order.created.avsc", "who ordered", "who has ordered"),
+    "not as released": lambda d: edit(d / "order.created.avsc", "who ordered", "who has ordered"),
     "not released": lambda d: [p.unlink() for p in (d / "released").glob("order.created.*")],
     "no schema": lambda d: (d / "order.created.avsc").unlink(),
-    "version missing": lambda d: (d / "released/order.created.v1.avsc").rename(d / "released/order.created.v2.avsc"),
+    "version missing": lambda d: (d / "released/order.created.v1.avsc").rename(d / "released/order.created.v3.avsc"),
     "file name": lambda d: (d / "released/order.created.avsc").write_text("{}"),
     "not a usable schema": lambda d: (d / "released/order.created.v1.avsc").write_text("{"),
     "ids": lambda d: edit(d / "ids.json", '"1": "released/order.created.v1.avsc",', ""),
@@ -189,7 +205,7 @@ DEFECTS = {
 def test_a_planted_defect_is_found(ours, rule):
     """By the name of its rule, and the name of what has it."""
     DEFECTS[rule](ours)
-    assert any(problem.rule == rule and "order.created" in str(problem) for problem in check(ours))
+    assert any(problem.rule == rule and "order.created" in str(problem) for problem in check(ours, KEYS))
 
 
 @pytest.mark.parametrize(
@@ -203,4 +219,4 @@ def test_a_planted_defect_is_found(ours, rule):
 def test_every_released_file_has_one_id_and_every_id_a_file(ours, old, new, why):
     """Or a worker could not read what another one wrote."""
     edit(ours / "ids.json", old, new)
-    assert any(problem.rule == "ids" and why in problem.detail for problem in check(ours))
+    assert any(problem.rule == "ids" and why in problem.detail for problem in check(ours, KEYS))

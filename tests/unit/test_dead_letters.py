@@ -17,7 +17,7 @@ ORDINARY = [("traceparent", b"00-"), ("empty", b"")]
 
 def letter(key: bytes | None, value: bytes | None, headers: Headers) -> Output:
     record = Record(Partition("order.created", 3), 42, key, value, 1_700_000_000_000, headers)
-    return dead_letter("payment-service.dead-letters", "payment-service", record, POISON)
+    return dead_letter("payment-service.dead-letters", "payment-service", record, POISON, 1_700_000_000_500)
 
 
 def size(output: Output) -> int:

@@ -125,6 +125,23 @@ def test_a_lost_reply_is_of_a_charge_that_happened(url):
     assert reliable.totals() == {"USD": (1, 1)}
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"), [("500", "answers 500"), ("429", "answers 429"), ("nothing", "has not answered for 0.01 s")]
+)
+def test_an_outage_begins_and_ends_for_every_process_and_leaves_no_trace(url, answer, said):
+    """What was asked meanwhile has not happened; what was known before is known afterwards."""
+    provider, other = open_gateway(f"{url}?timeout-ms=10"), open_gateway(url)
+    before = provider.charge("before", 1, "USD")
+    other.outage(answer)
+    for key in ("before", "meanwhile"):
+        with pytest.raises(TryAgain, match=said):
+            provider.charge(key, 1, "USD")
+    other.outage(None)
+    assert provider.totals() == {"USD": (1, 0)}
+    assert provider.charge("before", 1, "USD") == before
+    assert isinstance(provider.charge("meanwhile", 1, "USD"), Charge)
+
+
 def test_rates_are_rates_and_a_seed_repeats_them(url):
     """Some calls fail and some do not, the same ones for the same seed."""
 
@@ -231,6 +248,7 @@ BAD = {
     "simulated:///p.db?decline-above=-1": "decline-above is -1",
     "simulated:///p.db?latency-ms=-1": "latency-ms is -1",
     "simulated:///p.db?latency-ms=inf": "latency-ms is inf",
+    "simulated:///p.db?timeout-ms=-1": "timeout-ms is -1",
     "simulated:///p.db?failure-rate=1.1": "failure-rate is 1.1",
     "simulated:///p.db?failure-rate=nan": "failure-rate is nan",
     "simulated:///p.db?lose-reply-rate=-0.1": "lose-reply-rate is -0.1",
@@ -264,5 +282,7 @@ def test_a_database_of_something_else_is_no_ledger(tmp_path):
 
 def test_every_parameter_reaches_the_provider(url):
     """The URL says all of the behaviour."""
-    provider = open_gateway(f"{url}?decline-above=5&latency-ms=1.5&failure-rate=0.25&lose-reply-rate=0.5&seed=3")
-    assert provider.behaviour == Behaviour(5, 1.5, 0.25, 0.5, 3)
+    provider = open_gateway(
+        f"{url}?decline-above=5&latency-ms=1.5&failure-rate=0.25&lose-reply-rate=0.5&seed=3&timeout-ms=7"
+    )
+    assert provider.behaviour == Behaviour(5, 1.5, 0.25, 0.5, 3, 7)

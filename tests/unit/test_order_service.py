@@ -65,7 +65,7 @@ def test_creating_an_order_writes_it_and_leaves_its_event_in_one_transaction(ser
     assert orders(database) == [order]
     events, outputs = announced(database)
     items = (Item("CD-04", 2), Item("CD-05", 1))
-    assert events == [OrderCreated(order.order_id, "customer", 2933, "USD", items)]
+    assert events == [OrderCreated(order.order_id, "customer", 2933, "USD", items, REQUEST.request_id or "")]
     assert ("traceparent", b"00-trace") in outputs[0].headers
 
 
@@ -164,8 +164,8 @@ def test_events_confirm_and_cancel_orders_once(service, database):
     batch = [InventoryReserved(good), PaymentFailed(unpaid, "no money"), InventoryReservationFailed(short, "no CDs")]
     assert deliver(service, database, *batch) == [
         OrderConfirmed(good),
-        OrderCancelled(unpaid, "no money"),
-        OrderCancelled(short, "no CDs"),
+        OrderCancelled(unpaid, "no money", "payment.failed"),
+        OrderCancelled(short, "no CDs", "inventory.reservation.failed"),
     ]
     assert deliver(service, database, *batch, InventoryReserved(short)) == []
     assert deliver(service, database, PaymentRefunded(short, "p", 2933, "USD")) == []

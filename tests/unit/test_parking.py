@@ -147,7 +147,7 @@ def test_an_unknown_outcome_of_a_retry_is_asked_for_again_later(bench: Bench) ->
     bench.service.answers["a"] = TryAgain("the provider is away")
     decided = bench.again()
     assert bench.parked() == {"a": (2, 2)}
-    assert decided.dead == []
+    assert decided.dead == {}
     assert "the provider is away" in decided.parking.kept[0].error
     assert decided.parking.kept[0].retry_at_ms == NOW_MS + 200
     bench.service.answers.clear()
@@ -169,7 +169,7 @@ def test_poison_that_is_found_when_it_is_tried_again_is_dead_lettered(bench: Ben
     bench.hear(Pang("a", 1))
     bench.service.raises["a"] = PoisonRecord("contradiction", "it cannot be true")
     decided = bench.again()
-    assert [poison.reason for _, poison in decided.dead] == ["contradiction"]
+    assert [poison.reason for _, _, poison in decided.dead[LANE]] == ["contradiction"]
     assert outputs(decided) == ["moody.dead-letters"]
     assert bench.parked() == {}
 

@@ -1,0 +1,163 @@
+"""`saga track`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from choreography.cluster import Cluster
+from choreography.quiet import ends_quietly
+from choreography.reader import Reader
+from choreography.topics import extents
+from choreography.track.common import MODEL, tracker
+from choreography.track.intake import Intake
+from choreography.track.run import Tracking, Watch, aside, remove
+from choreography.track.store import Store
+from eventbus import Codec, cli
+from eventbus.health import serve
+from eventbus.log import Partition
+from eventbus.registry import Registry, registry_at
+from eventbus.telemetry import configure_logging
+from schemas import EVENTS
+
+BOUNDED = {
+    "queued.max.messages.kbytes": "32768",
+    "queued.min.messages": "20000",
+    "fetch.max.bytes": "8388608",
+}
+"""What waits in the client is memory; so much is enough to be kept busy."""
+NAMED = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The log that is followed."""
+
+    bootstrap_servers: str
+    kafka_config: dict[str, str]
+    registry: Registry
+
+    def cluster_id(self) -> str:
+        """Return which cluster this is; empty where it does not say. Raises Unreachable."""
+        admin = Cluster(self.bootstrap_servers, self.kafka_config)
+        return str(admin.ask(lambda: admin.admin.list_topics(timeout=10)).cluster_id or "")
+
+    def reader(self, positions: Mapping[Partition, int]) -> Reader:
+        """Return a reader that starts there, and elsewhere at the beginning."""
+        config = {**BOUNDED, **self.kafka_config}
+        return Reader(self.bootstrap_servers, MODEL.topics, positions=positions, kafka_config=config)
+
+    def intake(self) -> Intake:
+        """Return what turns records into rows."""
+        return Intake(Codec(self.registry, EVENTS))
+
+    def resumable(self, store: Store) -> dict[Partition, int]:
+        """Return where to go on. Exits where the log is not the one that was read; says what expired unread."""
+        positions = {Partition(*at): offset for at, (offset, _) in store.positions().items()}
+        found = extents(Cluster(self.bootstrap_servers, self.kafka_config), MODEL.topics)
+        bounds = {Partition(topic, part.partition): part for topic, parts in found.items() for part in parts}
+        for at, offset in positions.items():
+            if at not in bounds:
+                continue
+            start, end = bounds[at].start, bounds[at].end
+            if offset > end:
+                cli.fail(
+                    f"{at} ends at {end}, but was read up to {offset}: the topic was deleted and made again."
+                    " `saga track --rebuild` starts anew with what is there"
+                )
+            if offset < start:
+                click.echo(f"warning: {at} begins at {start}: what lay from {offset} on has expired unread", err=True)
+                positions[at] = start
+        return {at: offset for at, offset in positions.items() if at in bounds}
+
+
+@click.command("track", context_settings=cli.CONTEXT)
+@tracker
+@cli.bootstrap_servers
+@cli.kafka_config
+@cli.schema_registry_url
+@click.option("--rebuild", is_flag=True, help="Read the whole log anew, then replace what the database holds.")
+@click.option(
+    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows are the same."
+)
+@click.option("--no-follow", is_flag=True, help="Stop at the end of the log.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here.")
+def track_command(
+    tracker: Path, schema_registry_url: str | None, rebuild: bool, verify: bool, no_follow: bool, **options: object
+) -> None:
+    r"""Follow the log into a database that says where every order stands, until Ctrl-C.
+
+    Committed records only; no consumer group is joined and nothing is written to Kafka, so it may be stopped, deleted
+    and built again at any time. Started again it goes on where it was.
+
+    \b
+    Examples:
+      saga track
+      saga track --rebuild --verify --no-follow
+    """
+    if verify and not rebuild:
+        raise click.UsageError("--verify compares what --rebuild builds: give both")
+    configure_logging("auto", "info")
+    port = options.pop("metrics_port")
+    source = Source(**options, registry=registry_at(schema_registry_url, EVENTS))  # type: ignore[arg-type]
+    watch = Watch()
+    cluster = source.cluster_id()
+    with ends_quietly(), closing(Store(tracker, MODEL, cluster=cluster)) as store, _serving(watch, port):
+        if store.renewed:
+            click.echo(f"{tracker} is built anew: {store.renewed}", err=True)
+        if rebuild:
+            _rebuild(source, store, watch, cluster, verify=verify)
+        with source.reader(source.resumable(store)) as reader:
+            tracking = Tracking(reader, source.intake(), store, watch)
+            while not (no_follow and tracking.done):
+                tracking.turn()
+
+
+@contextmanager
+def _serving(watch: Watch, port: object) -> Iterator[None]:
+    try:
+        server = serve(watch, port) if isinstance(port, int) else None
+    except OSError as error:
+        cli.fail(f"--metrics-port {port} cannot be used: {error.strerror}")
+    with nullcontext() if server is None else closing(_Stopping(server)):
+        yield
+
+
+class _Stopping:
+    def __init__(self, server: object) -> None:
+        self._server = server
+
+    def close(self) -> None:
+        self._server.shutdown()  # type: ignore[attr-defined]
+
+
+def _rebuild(source: Source, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
+    """Build a second database from the beginning of the log, and replace the first with it."""
+    until = {Partition(*at): offset for at, (offset, _) in store.positions().items()} if verify else None
+    path = aside(store.path)
+    try:
+        with closing(Store(path, MODEL, cluster=cluster)) as fresh:
+            with source.reader({}) as reader:
+                tracking = Tracking(reader, source.intake(), fresh, watch, until)
+                while not tracking.done:
+                    tracking.turn()
+            if verify:
+                _compare(store, fresh)
+            store.replace_with(fresh)
+    finally:
+        remove(path)
+
+
+def _compare(store: Store, fresh: Store) -> None:
+    before, after = store.digest(), fresh.digest()
+    if before != after:
+        named = ", ".join(store.differing(fresh, NAMED))
+        cli.fail(
+            f"the log says something else than {store.path}, which stays as it is: look at {named}\n"
+            f"  tracked {before}\n  rebuilt {after}"
+        )
+    click.echo(f"verified: the same digest, {after}")

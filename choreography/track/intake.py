@@ -1,0 +1,67 @@
+"""From records to rows: what of a record the tracker keeps, and what it says about one that is no event."""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import Any, NamedTuple
+
+import orjson
+
+from choreography.track.fold import TrackedEvent, Violation
+from eventbus import Codec, PoisonRecord
+from eventbus.codec import FRAME
+from eventbus.kafka_headers import headers_of
+
+MOST_TEXT = 500
+"""Characters of a key or of an error that are kept of what is no event."""
+
+
+class Batch(NamedTuple):
+    """What was read at once."""
+
+    events: list[TrackedEvent]
+    undecodable: list[Violation]
+
+
+class Intake:
+    """Turns the client's messages into rows. What the services refuse to hear is no event for the tracker either."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def batch(self, messages: list[Any]) -> Batch:
+        """Return the rows for these messages. Raises RegistryUnavailable when a schema cannot be fetched now."""
+        batch = Batch([], [])
+        for message in messages:
+            try:
+                batch.events.append(self._event(message))
+            except PoisonRecord as error:
+                batch.undecodable.append(_undecodable(message, error))
+        return batch
+
+    def _event(self, message: Any) -> TrackedEvent:
+        topic, value = message.topic(), message.value()
+        event = self._codec.decode(topic, message.key(), value)
+        service, cause = "", None
+        for name, content in headers_of(message):
+            if name == "ce_source" and not service:
+                service = intern(_text(content))
+            elif name == "ce_causationid" and cause is None:
+                cause = _text(content)
+        at = max(0, message.timestamp()[1])
+        schema_id = FRAME.unpack_from(value)[1]
+        fields = orjson.dumps(event, default=bytes.hex).decode()
+        return TrackedEvent(
+            event.key, topic, message.partition(), message.offset(), at, service, schema_id, cause, fields
+        )
+
+
+def _undecodable(message: Any, error: PoisonRecord) -> Violation:
+    order_id = _text(message.key() or b"")[:MOST_TEXT]
+    at = max(0, message.timestamp()[1])
+    detail = str(error)[:MOST_TEXT]
+    return Violation("undecodable", order_id, message.topic(), message.partition(), message.offset(), at, detail)
+
+
+def _text(content: bytes | str | None) -> str:
+    return content.decode(errors="replace") if isinstance(content, bytes) else content or ""

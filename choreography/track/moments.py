@@ -1,0 +1,56 @@
+"""Times as people write them: `30s`, `10m`, `2h`, `7d` ago, or RFC 3339; and as they read them."""
+
+from __future__ import annotations
+
+import re
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+SECOND, MINUTE, HOUR, DAY = (UNITS[unit] for unit in ("s", "m", "h", "d"))
+
+
+class Duration(click.ParamType[int]):
+    """A span of time in ms: `250ms`, `30s`, `10m`, `2h`, `7d`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click.ParamType."""
+        match = DURATION.fullmatch(str(value))
+        if match is None:
+            self.fail(f"{value!r} is no span of time: write 250ms, 30s, 10m, 2h or 7d", param, ctx)
+        return round(float(match[1]) * UNITS[match[2]])
+
+
+class Moment(click.ParamType[int]):
+    """A moment in ms since 1970: so long ago as a Duration, or RFC 3339; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click.ParamType."""
+        if DURATION.fullmatch(str(value)):
+            return time.time_ns() // 1_000_000 - Duration().convert(value, param, ctx)
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(
+                f"{value!r} is no time: write 2026-01-31T12:00:00Z, or how long ago: 30s, 10m, 2h, 7d", param, ctx
+            )
+        return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def span(milliseconds: int) -> str:
+    """Return a span of time for people: `38 ms`, `1.2 s`, `4.0 min`, `2.5 h`, `3.1 days`."""
+    size = abs(milliseconds)
+    if size < SECOND:
+        return f"{milliseconds} ms"
+    for most, unit, name in ((MINUTE, SECOND, "s"), (HOUR, MINUTE, "min"), (2 * DAY, HOUR, "h")):
+        if size < most:
+            return f"{milliseconds / unit:.1f} {name}"
+    return f"{milliseconds / DAY:.1f} days"

@@ -1,0 +1,208 @@
+"""Everything that is asked of the tracker's database. Read only; nothing here prints."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+from choreography.track.fold import OrderRow, TrackedEvent, Violation
+from choreography.track.model import PENDING, Model
+from choreography.track.store import VERSION
+
+ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+"""What a statement may do; above all not ATTACH, which would open and make other files."""
+
+
+class NotTracked(LookupError):
+    """There is no database of the tracker here, or none that this program can read."""
+
+
+class BadStatement(ValueError):
+    """The SQL is wrong, or wants to do more than read."""
+
+
+class Behind(NamedTuple):
+    """How far the tracker is behind the log: as of `written_at` (ms since 1970), so many offsets."""
+
+    written_at: int
+    offsets: int
+
+
+class Wanted(NamedTuple):
+    """Which orders are asked for; None is all. Times in ms since 1970."""
+
+    status: str | None = None
+    stuck_since: int | None = None
+    """Only orders that wait for an answer, and had no event since then."""
+    waiting_on: str | None = None
+    customer: str | None = None
+    failed_at: Sequence[str] | None = None
+    """Only orders that one of these events made fail."""
+    since: int | None = None
+    limit: int = 20
+
+
+class Kind(NamedTuple):
+    """Orders that have the same events (a bit set, see Model.bits) and ended the same way."""
+
+    seen: int
+    ending: str | None
+    orders: int
+
+
+class StepTime(NamedTuple):
+    """How long one answer took, from its cause's record to its own, in ms."""
+
+    cause: str
+    event: str
+    service: str
+    milliseconds: int
+
+
+class Tracked:
+    """The database, open for reading."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        """Raises NotTracked."""
+        self.path, self.model = path, model
+        if not path.is_file():
+            raise NotTracked(f"there is no tracker's database at {path}: `saga track` makes it (see --tracker)")
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
+        try:
+            self._check()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise NotTracked(f"{path} cannot be read as the tracker's database: {error}") from error
+        except NotTracked:
+            self._db.close()
+            raise
+
+    @classmethod
+    @contextmanager
+    def at(cls, path: Path, model: Model) -> Iterator[Self]:
+        """Open it, and close it in the end."""
+        with closing(cls(path, model)) as tracked:
+            yield tracked
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def behind(self) -> Behind:
+        """Return how far the tracker was behind when it last wrote."""
+        [(written_at,)] = self._db.execute("select value from meta where name = 'written_at'")
+        [(offsets,)] = self._db.execute("select coalesce(sum(max(0, log_end - next_offset)), 0) from progress")
+        return Behind(int(written_at), offsets)
+
+    def orders(self, wanted: Wanted) -> list[OrderRow]:
+        """Return orders, newest first; stuck ones by how long they have been waiting, longest first."""
+        conditions, values = _conditions(wanted)
+        where = f"where {' and '.join(conditions)}" if conditions else ""
+        by = "updated_at, order_id" if wanted.stuck_since is not None else "placed_at desc, order_id desc"
+        sql = f"select * from orders {where} order by {by} limit ?"
+        return [OrderRow._make(row) for row in self._db.execute(sql, (*values, wanted.limit))]
+
+    def order(self, order_id: str) -> OrderRow | None:
+        """Return an order."""
+        row = self._db.execute("select * from orders where order_id = ?", (order_id,)).fetchone()
+        return OrderRow._make(row) if row else None
+
+    def events(self, order_id: str) -> list[TrackedEvent]:
+        """Return the events of an order, by time."""
+        rows = self._db.execute(
+            "select * from events where order_id = ? order by at, topic, partition, offset", (order_id,)
+        )
+        return [TrackedEvent._make(row) for row in rows]
+
+    def before(self, event: TrackedEvent, topic: str, most: int) -> list[tuple[int, int]]:
+        """Return (offset, time) of what lies before an event in its partition, or was there in another topic's."""
+        if topic == event.topic:
+            sql = "select offset, at from events where topic = ? and partition = ? and offset < ?"
+            rows = self._db.execute(f"{sql} order by offset desc limit ?", (topic, event.partition, event.offset, most))
+        else:
+            sql = "select offset, at from events where topic = ? and partition = ?"
+            rows = self._db.execute(f"{sql} order by offset desc limit ?", (topic, event.partition, most))
+        return rows.fetchall()
+
+    def violations(
+        self, kind: str | None = None, order_id: str | None = None, limit: int = 1_000_000
+    ) -> list[Violation]:
+        """Return violations, newest first."""
+        rows = self._db.execute(
+            "select * from violations where (?1 is null or kind = ?1) and (?2 is null or order_id = ?2)"
+            " order by at desc, topic, partition, offset limit ?3",
+            (kind, order_id, limit),
+        )
+        return [Violation._make(row) for row in rows]
+
+    def violation_counts(self) -> dict[str, int]:
+        """Return how many violations there are of each kind."""
+        return dict(self._db.execute("select kind, count(*) from violations group by kind order by kind"))
+
+    def kinds(self) -> list[Kind]:
+        """Return how many orders there are of each kind."""
+        rows = self._db.execute("select seen, nullif(ending, ''), orders from kinds")
+        return [Kind(*row) for row in rows]
+
+    def step_times(self, latest: int) -> list[StepTime]:
+        """Return how long the steps of the latest so many orders took."""
+        rows = self._db.execute(
+            "select cause, event, service, milliseconds from"
+            " (select order_id from orders order by placed_at desc limit ?) as latest"
+            " cross join steps using (order_id)",
+            (latest,),
+        )
+        return [StepTime(*row) for row in rows]
+
+    def select(self, statement: str) -> tuple[list[str], sqlite3.Cursor]:
+        """Run a statement of the user's; return the columns' names, and the rows. Raises BadStatement."""
+        self._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY)
+        try:
+            cursor = self._db.execute(statement)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            reading = "; only reading is allowed" if "not authorized" in str(error) else ""
+            raise BadStatement(f"{error}{reading}") from error
+        return [column[0] for column in cursor.description or ()], cursor
+
+    def _check(self) -> None:
+        version = self._db.execute("pragma user_version").fetchone()[0]
+        if version != VERSION:
+            made = f"{self.path} was made by another version of this program, or is something else"
+            raise NotTracked(f"{made}: start `saga track`, which rebuilds it")
+        [(flow,)] = self._db.execute("select value from meta where name = 'flow'")
+        if flow != self.model.fingerprint:
+            changed = f"the declared choreography has changed since {self.path} was made"
+            raise NotTracked(f"{changed}: start `saga track`, which rebuilds it")
+
+
+def now() -> int:
+    """Return the time in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def statuses(model: Model) -> list[str]:
+    """Return every status that an order can have."""
+    ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
+    return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]
+
+
+def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
+    pairs: list[tuple[str, list[Any]]] = []
+    if wanted.status is not None:
+        pairs.append(("status = ?", [wanted.status]))
+    if wanted.stuck_since is not None:
+        pairs.append(("waiting_on is not null and updated_at <= ?", [wanted.stuck_since]))
+    if wanted.waiting_on is not None:
+        pairs.append(("waiting_on is not null and ',' || waiting_on || ',' like ?", [f"%,{wanted.waiting_on},%"]))
+    if wanted.customer is not None:
+        pairs.append(("customer_id = ?", [wanted.customer]))
+    if wanted.failed_at is not None:
+        marks = ", ".join("?" * len(wanted.failed_at))
+        pairs.append((f"failed_at is not null and failed_at in ({marks})", list(wanted.failed_at)))
+    if wanted.since is not None:
+        pairs.append(("placed_at >= ?", [wanted.since]))
+    return [condition for condition, _ in pairs], [value for _, values in pairs for value in values]

@@ -1,0 +1,61 @@
+"""Events in sentences: by the one that an event declares, else by its name and its fields."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from eventbus.event import Event
+from order_service.currency import to_text
+
+MONEY = ("total", "amount")
+"""Fields in minor units of the field `currency` beside them."""
+
+
+class Sentences:
+    """Tells events."""
+
+    def __init__(self, events: Iterable[type[Event]]) -> None:
+        self._templates = {event.topic: event.sentence for event in events}
+        self._keys = {event.topic: event.key_field for event in events}
+
+    def tell(self, topic: str, fields: Mapping[str, Any]) -> str:
+        """Return what happened: one clause, without a full stop, safe for a terminal."""
+        words = {name: _shown(name, fields) for name in fields}
+        template = self._templates.get(topic, "")
+        if template:
+            try:
+                return printable(template.format_map(words))
+            except (KeyError, IndexError, ValueError):
+                pass  # a field that an older version of the event had not yet
+        said = ", ".join(f"{name} {word}" for name, word in words.items() if name != self._keys.get(topic))
+        return printable(f"{topic}: {said}" if said else topic)
+
+
+def printable(text: str) -> str:
+    """Return the text without what a terminal might obey: what stands on the log may be anybody's."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def money(amount: object, currency: object) -> str:
+    """Return an amount of minor units for people; as it is where the currency is none."""
+    try:
+        return to_text(int(str(amount)), str(currency))
+    except ValueError:
+        return f"{amount} {currency}"
+
+
+def _shown(name: str, fields: Mapping[str, Any]) -> str:
+    value = fields[name]
+    if name in MONEY and "currency" in fields:
+        return money(value, fields["currency"])
+    if isinstance(value, list):
+        return ", ".join(map(_item, value))
+    return str(value)
+
+
+def _item(item: Any) -> str:
+    if isinstance(item, dict) and {"quantity", "sku"} <= set(item):
+        return f"{item['quantity']} x {item['sku']}"
+    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)

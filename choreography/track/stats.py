@@ -1,0 +1,80 @@
+"""How all orders fare: how many stand where, which way they went, and how long the steps take."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from choreography.track.model import Model
+from choreography.track.queries import Kind, StepTime
+
+
+class Branch(NamedTuple):
+    """Of the orders that have the event `cause`, so many have its answer `event` too."""
+
+    cause: str
+    event: str
+    service: str
+    of: int
+    orders: int
+
+
+class Pace(NamedTuple):
+    """How long one step takes, in ms, in so many orders."""
+
+    cause: str
+    event: str
+    service: str
+    steps: int
+    p50: int
+    p95: int
+    p99: int
+
+
+def by_status(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return how many orders have which status."""
+    counts: Counter[str] = Counter()
+    for kind in kinds:
+        counts[model.state(kind.seen, kind.ending).status] += kind.orders
+    return dict(sorted(counts.items()))
+
+
+def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return how many orders wait for an answer of which service."""
+    counts: Counter[str] = Counter()
+    for kind in kinds:
+        for service in (model.state(kind.seen, kind.ending).waiting_on or "").split(","):
+            counts[service] += kind.orders if service else 0
+    return {service: count for service, count in sorted(counts.items()) if count}
+
+
+def branches(model: Model, kinds: Sequence[Kind]) -> list[Branch]:
+    """Return for every declared answer how many orders went that way; those never seen too."""
+    found = []
+    for arrow in model.arrows:
+        cause = model.bits[arrow.event]
+        of = sum(kind.orders for kind in kinds if kind.seen & cause)
+        for event in sorted(arrow.answers, key=model.topics.index):
+            both = cause | model.bits[event]
+            orders = sum(kind.orders for kind in kinds if kind.seen & both == both)
+            found.append(Branch(arrow.event, event, arrow.service, of, orders))
+    return found
+
+
+def paces(times: Sequence[StepTime]) -> list[Pace]:
+    """Return the percentiles of each step."""
+    spans: dict[tuple[str, str, str], list[int]] = {}
+    for time in times:
+        spans.setdefault((time.cause, time.event, time.service), []).append(time.milliseconds)
+    return [Pace(*step, len(found), *_percentiles(sorted(found))) for step, found in sorted(spans.items())]
+
+
+def _percentiles(ordered: Sequence[int]) -> tuple[int, int, int]:
+    return percentile(ordered, 50), percentile(ordered, 95), percentile(ordered, 99)
+
+
+def percentile(ordered: Sequence[int], percent: int) -> int:
+    """Return the smallest value that so many percent do not exceed."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

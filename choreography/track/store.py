@@ -1,0 +1,206 @@
+"""The tracker's own database: written by one `saga track` at a time, read by all the other commands."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from choreography.track.fold import Fold, OrderRow, TrackedEvent, Violation
+from choreography.track.intake import Batch
+from choreography.track.model import Model
+
+SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+VERSION = 1
+"""Raised with every change of the tables, or of what is written into them."""
+CACHE_KIB = 65_536
+BUSY_SECONDS = 30.0
+
+_COLUMNS = OrderRow._fields
+INSERT = f"insert into orders values ({', '.join('?' * len(_COLUMNS))})"
+UPDATE = f"update orders set {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} where order_id = ?"
+
+Position = tuple[int, int]
+"""How far a partition is read: the next offset, and the end of the log."""
+Positions = Mapping[tuple[str, int], Position]
+
+
+class NotATracker(RuntimeError):
+    """The file is no database of the tracker."""
+
+
+class AnotherTracker(RuntimeError):
+    """Somebody else writes to the same file."""
+
+
+class Store:
+    """The database, open for writing. `renewed` says why what was in it was dropped, where it was."""
+
+    def __init__(self, path: Path, model: Model, *, cluster: str = "") -> None:
+        """Open or make it. Raises NotATracker for a file that is something else."""
+        self.path, self.renewed = path, ""
+        self._model, self._fold = model, Fold(model)
+        try:
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
+            self._prepare(cluster)
+        except sqlite3.DatabaseError as error:
+            raise NotATracker(f"{path} cannot be used as the tracker's database: {error}") from error
+        self._writes = int(self._meta("writes"))
+
+    def close(self) -> None:
+        """Leave everything in the one file."""
+        self._db.execute("pragma optimize")
+        self._db.close()
+
+    def positions(self) -> dict[tuple[str, int], Position]:
+        """Return how far every partition is read."""
+        rows = self._db.execute("select topic, partition, next_offset, log_end from progress")
+        return {(topic, number): (offset, end) for topic, number, offset, end in rows}
+
+    def write(self, batch: Batch, positions: Positions) -> bool:
+        """Take a batch in and move the positions, both or neither. Raises AnotherTracker.
+
+        Return whether it touched the violations.
+        """
+        db = self._db
+        db.execute("begin immediate")
+        try:
+            self._still_alone()
+            db.executemany("insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.events)
+            db.executemany("insert or replace into violations values (?, ?, ?, ?, ?, ?, ?)", batch.undecodable)
+            judged = self._merge(batch.events)
+            moved = [(topic, number, *at) for (topic, number), at in positions.items()]
+            db.executemany("insert or replace into progress values (?, ?, ?, ?)", moved)
+            db.execute("commit")
+        except BaseException:
+            db.execute("rollback")
+            raise
+        return judged or bool(batch.undecodable)
+
+    def digest(self) -> str:
+        """Return a SHA-256 of all rows: equal for equal sets of records, in whatever order they were read."""
+        digest = hashlib.sha256()
+        for table in ("events", "orders", "violations"):
+            keys = "order_id" if table == "orders" else "order_id, topic, partition, offset"
+            for row in self._db.execute(f"select * from {table} order by {keys}"):
+                digest.update(json.dumps(row).encode())
+        return digest.hexdigest()
+
+    def replace_with(self, other: Store) -> None:
+        """Take over everything that another store holds, in one step; who reads meanwhile sees the old rows."""
+        other._db.backup(self._db)
+        self._writes = int(self._meta("writes"))
+
+    def differing(self, other: Store, most: int) -> list[str]:
+        """Return up to so many orders of which another store says something else."""
+        self._db.execute("attach ? as other", (str(other.path),))
+        try:
+            differ = (
+                f"select order_id from (select * from {a}.{table} except select * from {b}.{table})"
+                for table in ("orders", "events", "violations")
+                for a, b in (("main", "other"), ("other", "main"))
+            )
+            rows = self._db.execute(f"{' union '.join(differ)} order by order_id limit {most}")
+            return [order_id for (order_id,) in rows]
+        finally:
+            self._db.execute("detach other")
+
+    def counts(self) -> dict[str, int]:
+        """Return how many violations there are of each kind."""
+        return dict(self._db.execute("select kind, count(*) from violations group by kind"))
+
+    def _merge(self, events: Iterable[TrackedEvent]) -> bool:
+        known = self._orders({event.order_id for event in events})
+        orders = dict(known)
+        suspects: set[str] = set()
+        merge = self._fold.merge
+        for event in events:
+            orders[event.order_id], suspect = merge(orders.get(event.order_id), event)
+            if suspect:
+                suspects.add(event.order_id)
+        for order_id in suspects:
+            orders[order_id] = self._judge(order_id)
+        self._save(known, orders)
+        self._count(known, orders)
+        return bool(suspects)
+
+    def _save(self, known: Mapping[str, OrderRow], orders: Mapping[str, OrderRow]) -> None:
+        self._db.executemany(INSERT, (row for order_id, row in orders.items() if order_id not in known))
+        self._db.executemany(UPDATE, ((*orders[order_id][1:], order_id) for order_id in known))
+
+    def _count(self, known: Mapping[str, OrderRow], orders: Mapping[str, OrderRow]) -> None:
+        """Move the orders from the kind that they were of to the one that they are of now."""
+        moved = Counter((row.seen, row.ending or "") for row in orders.values())
+        moved.subtract((row.seen, row.ending or "") for row in known.values())
+        self._db.executemany(
+            "insert into kinds values (?, ?, ?) on conflict do update set orders = orders + excluded.orders",
+            ((*kind, count) for kind, count in moved.items()),
+        )
+        self._db.execute("delete from kinds where orders = 0")
+
+    def _orders(self, order_ids: Iterable[str]) -> dict[str, OrderRow]:
+        asked = json.dumps(list(order_ids))
+        rows = self._db.execute("select * from orders where order_id in (select value from json_each(?))", (asked,))
+        return {row[0]: OrderRow._make(row) for row in rows}
+
+    def _judge(self, order_id: str) -> OrderRow:
+        rows = self._db.execute("select * from events where order_id = ?", (order_id,))
+        order, violations = self._fold.again(map(TrackedEvent._make, rows))
+        self._db.execute("delete from violations where order_id = ? and kind <> 'undecodable'", (order_id,))
+        self._db.executemany("insert into violations values (?, ?, ?, ?, ?, ?, ?)", violations)
+        return order
+
+    def _still_alone(self) -> None:
+        mine = self._db.execute(
+            "update meta set value = ? where name = 'writes' and value = ?", (str(self._writes + 1), str(self._writes))
+        )
+        if mine.rowcount != 1:
+            raise AnotherTracker(f"another `saga track` writes to {self.path}: give each its own --tracker")
+        self._db.execute("insert or replace into meta values ('written_at', ?)", (str(time.time_ns() // 1_000_000),))
+        self._writes += 1
+
+    def _prepare(self, cluster: str) -> None:
+        db = self._db
+        version = db.execute("pragma user_version").fetchone()[0]
+        tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
+        if tables and "progress" not in tables:
+            raise NotATracker(f"{self.path} is a database of something else: name another file with --tracker")
+        db.execute("pragma journal_mode = wal")
+        # Everything can be read again from the log, so a power failure may cost the last transactions, never the file.
+        db.execute("pragma synchronous = normal")
+        db.execute(f"pragma cache_size = -{CACHE_KIB}")
+        found = (
+            {"version": str(version), "flow": self._meta("flow"), "cluster": self._meta("cluster")} if tables else {}
+        )
+        wanted = {"version": str(VERSION), "flow": self._model.fingerprint, "cluster": cluster}
+        differs = [name for name in found if found[name] != wanted[name]]
+        if differs:
+            self.renewed = _WHY[differs[0]]
+        if differs or not tables:
+            self._make(wanted)
+
+    def _make(self, wanted: Mapping[str, str]) -> None:
+        db = self._db
+        for kind in ("view", "table"):
+            for (name,) in db.execute("select name from sqlite_master where type = ?", (kind,)).fetchall():
+                db.execute(f'drop {kind} "{name}"')
+        db.executescript(f"begin immediate; {SCHEMA} pragma user_version = {VERSION}; commit;")
+        facts = {"writes": "0", "written_at": "0", "flow": wanted["flow"], "cluster": wanted["cluster"]}
+        db.executemany("insert into meta values (?, ?)", facts.items())
+
+    def _meta(self, name: str) -> str:
+        row = self._db.execute("select value from meta where name = ?", (name,)).fetchone()
+        return row[0] if row else ""
+
+
+_WHY = {
+    "version": "it was made by another version of this program",
+    "flow": "the declared choreography has changed since",
+    "cluster": "it was made from another Kafka cluster",
+}
+
+__all__ = ["AnotherTracker", "NotATracker", "Position", "Positions", "Store", "Violation"]

@@ -1,0 +1,222 @@
+"""A dead letter that is redriven is handled once, by the group that refused it, and leaves a trace."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from confluent_kafka import Message
+
+from choreography.__main__ import main
+from choreography.deadletters import resolve as resolving
+from eventbus import PoisonRecord, WorkingSet, reacts_to
+from eventbus.engine import Tuning
+from eventbus.log import Output
+from eventbus.resolutions import RESOLUTIONS
+from tests.support.engines import CODEC, Playground, Worker
+from tests.support.sample import Ping, PingService, Pong, Tally, _count
+
+MANY = 2_000
+WHO = ("--by", "ana", "--reason", "mended, INC-7")
+
+
+class Choosy(PingService):
+    """Takes no ping above its limit, which a deployment may raise."""
+
+    limit = 0
+
+    @reacts_to(Ping)
+    def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
+        if ping.number > self.limit:
+            raise PoisonRecord("contradiction", f"the number {ping.number} is above {self.limit}")
+        return _count(ping, tallies)
+
+
+@pytest.fixture
+def choosy(sqlite_playground: Playground) -> Iterator[Playground]:
+    """A playground whose service refuses every ping until `mend`, and reads its resolutions."""
+
+    class OfThisTest(Choosy):
+        """With a group and a limit of its own."""
+
+    sqlite_playground.make_service = OfThisTest
+    sqlite_playground.redrives = True
+    sqlite_playground.tuning = Tuning(tidy_after=0.2, dead_letters=10 * MANY)
+    yield sqlite_playground
+    OfThisTest.limit = 0
+
+
+def mend(worker: Worker, limit: int = 10) -> None:
+    type(worker.engine._service).limit = limit
+
+
+def saga(playground: Playground, *arguments: str) -> Result:
+    return CliRunner().invoke(
+        main, ["deadletters", *arguments], env={"KAFKA_BOOTSTRAP_SERVERS": playground.bootstrap}, prog_name="saga"
+    )
+
+
+def lines(result: Result) -> list[dict[str, Any]]:
+    assert result.exit_code == 0, result.output
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+def listed(playground: Playground, *arguments: str) -> list[dict[str, Any]]:
+    result = saga(playground, "list", "--group", playground.group, "--json", *arguments)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def redrive(playground: Playground, *arguments: str) -> list[dict[str, Any]]:
+    return lines(saga(playground, "redrive", "--group", playground.group, *WHO, "--json", *arguments))
+
+
+def ping(playground: Playground, *numbers: int) -> None:
+    names = [(f"name-{index}", number) for index, number in enumerate(numbers)]
+    playground.admin.produce_many(
+        Output("ping", name.encode(), CODEC.encode(Ping(name, number)), [("theirs", b"\xff")]) for name, number in names
+    )
+
+
+def dead(playground: Playground) -> list[Message]:
+    return playground.admin.read(f"{playground.group}.dead-letters")
+
+
+def settle(playground: Playground, letters: int, pongs: int) -> None:
+    playground.turn_until(lambda: len(dead(playground)) == letters and len(playground.pongs()) == pongs)
+
+
+def test_a_redriven_record_is_handled_once_as_if_it_had_just_come(choosy: Playground) -> None:
+    """Its answer names the original as its cause, so it is the same for ever; a second redrive finds nothing to do."""
+    worker = choosy.worker()
+    ping(choosy, 5, 6, 7)
+    settle(choosy, 3, 0)
+    mend(worker)
+    told = redrive(choosy, "--all")
+    assert {line["status"] for line in told} == {"redriven"}
+    settle(choosy, 3, 3)
+    causes = {dict(pong.headers())["ce_causationid"].decode() for pong in choosy.pongs()}
+    assert causes == {line["record"] for line in told}
+    assert redrive(choosy, "--all") == listed(choosy) == []
+    again = saga(choosy, "redrive", told[0]["letter"], *WHO)
+    assert again.exit_code == 1
+    assert "was redriven by ana at" in again.stderr
+    assert "mended, INC-7" in again.stderr
+    assert {(row["status"], row["by"], row["why"]) for row in listed(choosy, "--all")} == {
+        ("redriven", "ana", "mended, INC-7")
+    }
+
+
+def test_what_is_still_bad_is_a_new_dead_letter_with_one_attempt_more(choosy: Playground) -> None:
+    """The same record from the same place, first refused when it first was; redriven again it is handled."""
+    worker = choosy.worker()
+    ping(choosy, 5)
+    settle(choosy, 1, 0)
+    [first] = listed(choosy)
+    redrive(choosy, first["letter"])
+    settle(choosy, 2, 0)
+    [second] = listed(choosy)
+    kept = ("record", "key", "reason", "error", "written", "first")
+    assert {name: second[name] for name in kept} == {name: first[name] for name in kept}
+    assert (first["attempts"], second["attempts"]) == (1, 2)
+    assert second["last"] > second["first"] == first["last"]
+    letters = {f"{m.topic()}/{m.partition()}/{m.offset()}": m for m in dead(choosy)}
+    one, two = letters[first["letter"]], letters[second["letter"]]
+    assert (one.key(), one.value(), one.headers()[0]) == (two.key(), two.value(), ("theirs", b"\xff"))
+    assert [name for name, _ in two.headers()].count("theirs") == 1
+    assert dict(two.headers())["dlq_by"] == b"ana"
+    mend(worker)
+    redrive(choosy, second["letter"])
+    settle(choosy, 2, 1)
+    assert listed(choosy) == []
+
+
+def test_a_discarded_one_is_no_longer_open_and_nothing_happens(choosy: Playground) -> None:
+    """Only those that are meant: by what is wrong with them, or by name."""
+    worker = choosy.worker()
+    ping(choosy, 5, 6, 77)
+    settle(choosy, 3, 0)
+    mend(worker)
+    assert len(redrive(choosy, "--where", "error=number 77", "--dry-run")) == 1
+    discard = saga(choosy, "discard", "--group", choosy.group, "--where", "error=number 77", *WHO)
+    assert (discard.exit_code, discard.stdout[:10]) == (0, "discarded ")
+    assert len(redrive(choosy, "--where", "reason=contradiction", "--limit", "1")) == 1
+    assert len(redrive(choosy, "--all")) == 1
+    settle(choosy, 3, 2)
+    statuses = Counter(row["status"] for row in listed(choosy, "--all"))
+    assert statuses == {"redriven": 2, "discarded": 1}
+    shown = json.loads(saga(choosy, "show", listed(choosy, "--all")[0]["letter"]).stdout)
+    assert shown["headers"]["theirs"] == "base64:/w=="
+
+
+def test_many_are_redriven_once_each_though_it_is_interrupted(
+    choosy: Playground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies in the middle, somebody else takes over from a third who is still at it, and each is handled once."""
+    worker = choosy.worker()
+    choosy.send([5] * MANY)
+    choosy.turn_until(lambda: worker.watch.handled == MANY)
+    choosy.turn_until(lambda: len(dead(choosy)) == MANY)
+    mend(worker)
+    monkeypatch.setattr(resolving, "AT_ONCE", 100)
+    where = resolving.Where(choosy.bootstrap, {})
+    order = resolving.Order(
+        where, resolving.Selection(group=choosy.group), resolving.REDRIVE, by="bob", why="a", limit=None
+    )
+    started = resolving.resolve(order, dry_run=False, tell=print)
+    before = [next(started) for _ in range(250)]
+    assert len(redrive(choosy, "--all")) == MANY - 300
+    with pytest.raises(resolving.Unresolved, match="somebody else"):
+        before.extend(started)
+    assert len(before) == 300
+    choosy.turn_until(lambda: len(choosy.pongs()) >= MANY)
+    ids = Counter(dict(pong.headers())["ce_id"] for pong in choosy.pongs())
+    assert set(ids.values()) == {1}
+    assert choosy.tallied() == MANY
+
+
+def test_what_nobody_resolved_brings_nothing_back(choosy: Playground) -> None:
+    """Whoever writes to the topic of resolutions what is none, or about a topic of others, makes dead letters."""
+    choosy.worker()
+    place = [("dlq_partition", b"0"), ("dlq_offset", b"0"), ("dlq_timestamp", b"0"), ("dlq_action", b"redrive")]
+    value = CODEC.encode(Ping("a", 0))
+    forged = [
+        [],
+        [("dlq_topic", b"ping")],
+        [("dlq_topic", b"ping"), *place[:-1]],
+        [("dlq_topic", b"ping"), *place[:1], ("dlq_offset", b"x"), *place[2:]],
+        [("dlq_topic", b"pong"), *place],
+        [("dlq_topic", b"\xff"), *place],
+        [("dlq_topic", f"{choosy.group}{RESOLUTIONS}".encode()), *place],
+    ]
+    choosy.admin.produce_many(Output(f"{choosy.group}{RESOLUTIONS}", b"a", value, headers) for headers in forged)
+    ping(choosy, 0)
+    settle(choosy, len(forged), 1)
+    reasons = Counter(dict(letter.headers())["dlq_reason"] for letter in dead(choosy))
+    assert reasons == {b"not_a_resolution": 5, b"unknown_topic": 2}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "why"),
+    [
+        (["redrive", "--all", "--by", "ana"], 2, "--reason"),
+        (["redrive", "--all", "--by", " ", "--reason", "x"], 2, "say something"),
+        (["redrive", *WHO], 2, "say which"),
+        (["redrive", *WHO, "--where", "size=3"], 2, "error=TEXT"),
+        (["redrive", *WHO, "17"], 2, "GROUP.dead-letters/PARTITION/OFFSET"),
+        (["redrive", *WHO, "a.dead-letters/0/0", "b.dead-letters/0/0"], 2, "one group at a time"),
+        (["show", "nobody.dead-letters/0/0"], 1, "there is no topic 'nobody.dead-letters'"),
+        (["discard", *WHO, "GROUP.dead-letters/0/99"], 1, "no such dead letter: "),
+    ],
+)
+def test_what_is_asked_wrongly_is_refused_and_nothing_is_written(
+    choosy: Playground, arguments: list[str], code: int, why: str
+) -> None:
+    """With the name, the value, and what to do."""
+    result = saga(choosy, *(argument.replace("GROUP.d", f"{choosy.group}.d") for argument in arguments))
+    assert (result.exit_code, why in result.stderr) == (code, True), result.stderr
+    assert choosy.admin.read(f"{choosy.group}{RESOLUTIONS}") == []

@@ -1,0 +1,140 @@
+"""`saga track` and the commands that read what it wrote, on a real broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from choreography.__main__ import main
+from choreography.check.facts import EventFact
+from eventbus.log import Output
+from schemas import EVENTS
+from tests.support.admin import Admin
+from tests.support.kafka_node import Broker
+from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT, World
+from tests.support.written_saga import Publisher
+
+TOPICS = [event.topic for event in EVENTS]
+
+
+class Ground:
+    """A saga on the log, and a tracker's database."""
+
+    def __init__(self, bootstrap_servers: str, folder: Path) -> None:
+        self.admin, self.publisher = Admin(bootstrap_servers), Publisher(bootstrap_servers)
+        self.environment = {"KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers, "SAGA_TRACKER": str(folder / "tracker.db")}
+        self.world = World(Random(3), 12)
+        self.world.finish()
+        self.lies = self.publisher.history(self.world)
+
+    def saga(self, *arguments: str) -> Result:
+        return CliRunner().invoke(main, [*arguments], env=self.environment)
+
+    def track(self, *arguments: str) -> Result:
+        return self.saga("track", "--no-follow", *arguments)
+
+    def ask(self, *arguments: str) -> Any:
+        result = self.saga(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    def facts(self, *topics: str) -> list[EventFact]:
+        """Return the events of an order that has exactly these, by time."""
+        by_order: dict[str, list[EventFact]] = {}
+        for lane in self.world.log.values():
+            for fact in lane:
+                by_order.setdefault(fact.order_id, []).append(fact)
+        found = next(facts for facts in by_order.values() if {fact.topic for fact in facts} == set(topics))
+        return sorted(found, key=lambda fact: fact.timestamp_ms)
+
+    def copy(self, fact: EventFact) -> Output:
+        return self.publisher.output(fact, self.lies)
+
+
+@pytest.fixture
+def ground(fresh_broker: Broker, tmp_path: Path) -> Iterator[Ground]:
+    admin = Admin(fresh_broker.bootstrap_servers)
+    admin.create(TOPICS, PARTITIONS)
+    yield Ground(fresh_broker.bootstrap_servers, tmp_path)
+    admin.remove(TOPICS)
+
+
+def test_every_order_is_followed_to_its_end_and_told(ground):
+    """From the log alone: orders, timeline, why, statistics; nothing is left to read, and nothing is undeclared."""
+    assert ground.track().exit_code == 0
+    orders = ground.ask("orders")
+    assert {order["order_id"]: (order["status"], order["total"]) for order in orders} == {
+        order.order_id: (
+            "refunded" if order.status == "cancelled" and order.total < 10_000 else order.status,
+            order.total,
+        )
+        for order in ground.world.orders.values()
+    }
+    stats = ground.ask("stats")
+    assert (stats["orders"], stats["violations"], stats["behind"], stats["waiting_on"]) == (12, {}, 0, {})
+    refunded = ground.facts(CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)
+    shown = ground.ask("show", refunded[0].order_id)
+    assert [step["address"] for step in shown["steps"]] == [str(ground.lies[fact.address]) for fact in refunded]
+    assert shown["steps"][-1]["undoes"] == shown["steps"][1]["address"]
+    assert (shown["due"], shown["possible"]) == ([], [])
+    why = ground.ask("why", refunded[0].order_id)
+    assert "because inventory could not reserve: short; the charge of" in why["why"]
+    assert [link["address"] for link in why["chain"]] == [step["address"] for step in shown["steps"]]
+
+
+def test_a_tracker_goes_on_where_it_was_and_a_rebuilt_one_has_the_same_rows(ground):
+    """Stopped after some events, started again, and rebuilt; one that holds something else is found and kept."""
+    ground.track()
+    order = ground.facts(CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)[0]
+    placed = ground.copy(order)._replace(key=b"another")
+    created, partition = placed._replace(value=placed.value.replace(order.order_id.encode(), b"order-z")), 0
+    assert len(b"order-z") == len(order.order_id)
+    ground.publisher.publish(created._replace(key=b"order-z"), partition)
+    ground.track()
+    assert {order["order_id"] for order in ground.ask("orders", "--status", "pending")} == {"order-z"}
+    verified = ground.track("--rebuild", "--verify")
+    assert (verified.exit_code, verified.stdout.startswith("verified: the same digest")) == (0, True)
+    assert ground.ask("stats")["orders"] == 13
+
+
+def test_a_rogue_producer_is_a_violation_and_the_tracker_goes_on(ground):
+    """A stranger's second ending, a charge after the end, and records that are no events."""
+    confirmed = ground.facts(CREATED, CHARGED, "inventory.reserved", CONFIRMED)
+    order_id, end = confirmed[0].order_id, confirmed[-1]
+    ground.track()
+    second = ground.copy(end)._replace(headers=[("ce_source", b"a-stranger")])
+    where = ground.publisher.publish(second, end.partition)
+    ground.publisher.publish(second._replace(value=b"{}"), end.partition)
+    ground.publisher.publish(second._replace(value=None, key=None, headers=[]), end.partition)
+    assert ground.track().exit_code == 0
+    result = ground.saga("violations", "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert {v["kind"] for v in found if v["address"] == str(where)} == {
+        *("undeclared-publisher", "undeclared-cause", "second-ending")
+    }
+    assert [v["kind"] for v in found].count("undecodable") == 2
+    assert ground.ask("orders")[0]["violations"] in (0, 3)
+    assert ground.ask("show", order_id)["order"]["violations"] == 3
+    assert f"but {where} is not as declared" in ground.ask("why", order_id)["why"]
+    assert ground.track("--rebuild", "--verify").exit_code == 0
+
+
+def test_a_topic_that_was_made_again_is_refused_until_the_tracker_is_rebuilt(ground):
+    """Its offsets mean something else."""
+    ground.track()
+    ground.admin.remove(TOPICS)
+    missing = ground.track()
+    assert (missing.exit_code, "there is no topic 'order.created'" in missing.stderr) == (1, True)
+    ground.admin.create(TOPICS, PARTITIONS)
+    refused = ground.track()
+    assert (refused.exit_code, "the topic was deleted and made again" in refused.stderr) == (1, True)
+    assert ground.ask("stats")["orders"] == 12
+    assert ground.track("--rebuild").exit_code == 0
+    assert ground.ask("stats")["orders"] == 0

@@ -1,0 +1,113 @@
+"""A schema registry that can go away and come back, with what is needed of Confluent's API, over real HTTP.
+
+Apicurio (apicurio.py) shows that a real one works; this one forgets nothing when it is away, and needs no Java.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+from tests.support.ports import free_port
+
+FIRST_ID = 501
+"""Far from the ids that ship with the code, so that nobody takes one for the other."""
+
+
+class NotThere(Exception):
+    """A subject, version or id that nobody registered (404)."""
+
+
+class SmallRegistry:
+    """Subjects, versions and ids in memory; `url` stays the same from one `start` to the next."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self.url = f"http://127.0.0.1:{self._port}"
+        self._texts: list[str] = []
+        self._subjects: dict[str, list[int]] = {}
+        self._server: ThreadingHTTPServer | None = None
+
+    def start(self) -> SmallRegistry:
+        self._server = ThreadingHTTPServer(("127.0.0.1", self._port), self._handler())
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """Be away: connections are refused."""
+        if self._server is not None:
+            self._server.shutdown()
+            self._server.server_close()
+            self._server = None
+
+    def answer(self, method: str, path: list[str], body: dict[str, Any]) -> Any:
+        """Answer one request; raises NotThere."""
+        match method, path:
+            case "GET", ["schemas", "ids", number]:
+                return {"schema": self._text(int(number))}
+            case "GET", ["subjects", subject, "versions"]:
+                return list(range(1, len(self._of(subject)) + 1))
+            case "GET", ["subjects", subject, "versions", number]:
+                return self._version(subject, self._of(subject)[int(number) - 1])
+            case "POST", ["subjects", subject]:
+                known = [number for number in self._of(subject) if self._same(number, body["schema"])]
+                if not known:
+                    raise NotThere
+                return self._version(subject, known[0])
+            case "POST", ["subjects", subject, "versions"]:
+                return {"id": self._register(subject, body["schema"])}
+            case (("GET" | "PUT"), ["config", _]):
+                return {"compatibility": "FULL_TRANSITIVE", "compatibilityLevel": "FULL_TRANSITIVE"}
+        raise NotThere
+
+    def _text(self, number: int) -> str:
+        if not FIRST_ID <= number < FIRST_ID + len(self._texts):
+            raise NotThere
+        return self._texts[number - FIRST_ID]
+
+    def _of(self, subject: str) -> list[int]:
+        if subject not in self._subjects:
+            raise NotThere
+        return self._subjects[subject]
+
+    def _version(self, subject: str, number: int) -> dict[str, Any]:
+        version = self._of(subject).index(number) + 1
+        return {"subject": subject, "version": version, "id": number, "schema": self._text(number)}
+
+    def _same(self, number: int, text: str) -> bool:
+        return bool(json.loads(self._text(number)) == json.loads(text))
+
+    def _register(self, subject: str, text: str) -> int:
+        known = [number for number in self._subjects.get(subject, []) if self._same(number, text)]
+        if known:
+            return known[0]
+        self._texts.append(text)
+        number = FIRST_ID + len(self._texts) - 1
+        self._subjects.setdefault(subject, []).append(number)
+        return number
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        registry = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                path = [part for part in self.path.partition("?")[0].split("/") if part]
+                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+                try:
+                    status, said = 200, registry.answer(self.command, path, body)
+                except NotThere:
+                    status, said = 404, {"error_code": 40403, "message": f"{self.path} is not there"}
+                self.send_response(status)
+                self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
+                self.end_headers()
+                self.wfile.write(json.dumps(said).encode())
+
+            do_GET = do_POST = do_PUT = _answer  # noqa: N815 - http.server's names
+
+            def log_message(self, *_arguments: object) -> None:
+                """Say nothing."""
+
+        return Handler

@@ -1,0 +1,51 @@
+"""Whatever bytes come in, they are an event or poison: no other exception, no hang."""
+
+from __future__ import annotations
+
+import time
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from eventbus.batch import decode
+from eventbus.codec import Codec, PoisonRecord
+from eventbus.dead_letters import dead_letter
+from eventbus.log import Partition, Record
+from eventbus.registry import registry_at
+from schemas import EVENTS, OrderCancelled, OrderCreated, PaymentCharged
+from schemas.events import Item
+from tests.support.mutations import COUNT, MUTATIONS, damaged
+
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+MOST_SECONDS = 0.5
+"""Of processor time, for one record; the usual is a hundred thousandth of a second."""
+GOOD = [
+    OrderCreated("order-1", "42", 2_933, "USD", (Item("CD-é", 2), Item("CD-04", 1))),
+    PaymentCharged("order-1", "日本語の支払い番号", 2_933, "JPY"),
+    OrderCancelled("order-1", ""),
+]
+REASONS = {
+    *("null_value", "empty_value", "too_large", "not_framed", "unknown_schema_id", "wrong_schema"),
+    *("malformed", "trailing_bytes", "invalid_value", "key_mismatch"),
+}
+DAMAGES = st.tuples(st.sampled_from(sorted(MUTATIONS)), st.integers(0, 200), st.binary(max_size=12))
+
+
+@settings(max_examples=COUNT, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@given(good=st.sampled_from(GOOD), damages=st.lists(DAMAGES, min_size=1, max_size=4))
+def test_a_mutated_payload_is_an_event_or_poison(good, damages):
+    """An event that is taken has the record's key, and is written and read as itself; poison has its dead letter."""
+    value = damaged(CODEC.encode(good), damages)
+    record = Record(Partition(good.topic, 0), 0, good.key.encode(), value, 0, [])
+    started = time.process_time()
+    item = decode(CODEC, record, [good.topic])
+    assert time.process_time() - started < MOST_SECONDS
+    assert item is not None
+    event = item.event
+    if isinstance(event, PoisonRecord):
+        assert event.reason in REASONS
+        assert dead_letter("s.dead-letters", "s", record, event, 0).value == value
+    else:
+        assert type(event) is type(good)
+        assert event.key.encode() == record.key
+        assert CODEC.decode(good.topic, record.key, CODEC.encode(event)) == event

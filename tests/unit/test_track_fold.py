@@ -1,0 +1,129 @@
+"""What the tracker knows of an order follows from the set of its events, and names what no declaration allows."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from choreography.track.common import MODEL
+from choreography.track.fold import CLOCK_SKEW_MS, Fold
+from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
+from tests.support.tracked import of_order, stored, tracked_events
+
+EVENTS = tracked_events(12)
+CONFIRMED_ORDER = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
+REFUNDED_ORDER = of_order(EVENTS, CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)
+DECLINED_ORDER = of_order(EVENTS, CREATED, FAILED, CANCELLED)
+
+
+def rogue(topic, after=CONFIRMED_ORDER, **other):
+    """Return an event that somebody else wrote, of the order `after`, by default answering what it declares."""
+    end = after[-1]
+    cause = next((e for e in after if e.topic in MODEL.causes[topic]), None)
+    made = end._replace(topic=topic, offset=900, service=MODEL.publisher[topic], cause=cause and cause.address)
+    return made._replace(at=end.at + 10)._replace(**other)
+
+
+def kinds(*events):
+    _, violations = Fold(MODEL).again(events)
+    return [violation.kind for violation in violations]
+
+
+ROGUES = [
+    rogue(FAILED),
+    rogue(CONFIRMED),
+    rogue(CANCELLED),
+    rogue(CREATED, fields='{"order_id":"order-x","customer_id":"eve","total":1,"currency":"EUR"}'),
+    rogue(CHARGED, at=CONFIRMED_ORDER[-1].at + 5_000),
+    rogue(REFUNDED, service="a-stranger"),
+    rogue(RESERVED, DECLINED_ORDER, cause=None, at=DECLINED_ORDER[-1].at + 5_000),
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_order_of_arrival_in_any_batches_gives_the_same_rows(data):
+    """Topics are read beside each other, so effects come before causes, ends before beginnings, and rogues between."""
+    wanted = EVENTS + data.draw(st.lists(st.sampled_from(ROGUES), unique_by=lambda e: (e.topic, e.order_id)))
+    shuffled = data.draw(st.permutations(wanted))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(wanted)), max_size=8)))
+    batches = [shuffled[a:b] for a, b in zip([0, *cuts], [*cuts, len(wanted)], strict=True)]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(stored(Path(folder) / "a.db", *batches)) as a,
+        closing(stored(Path(folder) / "b.db", wanted)) as b,
+    ):
+        assert a.digest() == b.digest()
+        assert a.differing(b, 5) == []
+
+
+def test_a_single_different_field_gives_another_digest_and_names_the_order(tmp_path):
+    """So --verify can be believed."""
+    other = [CONFIRMED_ORDER[0]._replace(service="x"), *CONFIRMED_ORDER[1:]]
+    with closing(stored(tmp_path / "a.db", EVENTS)) as a:
+        changed = [event for event in EVENTS if event not in CONFIRMED_ORDER] + other
+        with closing(stored(tmp_path / "b.db", changed)) as b:
+            assert a.digest() != b.digest()
+            assert a.differing(b, 5) == [CONFIRMED_ORDER[0].order_id]
+
+
+STANDS = [
+    (CONFIRMED_ORDER[:0], "pending", None, "order-service"),
+    (CONFIRMED_ORDER[:1], "pending", None, "payment-service"),
+    (CONFIRMED_ORDER[:2], "pending", None, "inventory-service"),
+    (CONFIRMED_ORDER[:3], "pending", None, "order-service"),
+    (CONFIRMED_ORDER, "confirmed", None, None),
+    (REFUNDED_ORDER[:3], "pending", SHORT, "order-service"),
+    (REFUNDED_ORDER[:4], "cancelled", SHORT, "payment-service"),
+    (REFUNDED_ORDER, "refunded", SHORT, None),
+    (DECLINED_ORDER, "cancelled", FAILED, None),
+]
+
+
+@pytest.mark.parametrize(("events", "status", "failed_at", "waiting_on"), STANDS)
+def test_where_an_order_stands_follows_from_the_declarations(events, status, failed_at, waiting_on):
+    """Who owes the next answer, too: inventory waits for the money, and nobody refunds what was not charged."""
+    seen = sum(MODEL.bits[event.topic] for event in events)
+    ending = next((event.topic for event in events if event.topic in MODEL.endings), None)
+    assert MODEL.summary(seen, ending) == (status, failed_at, waiting_on)
+
+
+def test_what_compensates_what_is_read_from_the_declarations():
+    """A refund takes a charge back; what made the order fail need not be taken back."""
+    assert MODEL.compensates == {REFUNDED: {CHARGED}}
+    assert MODEL.failures == {FAILED, SHORT}
+    assert MODEL.endings == {CONFIRMED, CANCELLED}
+
+
+def test_a_correct_history_has_no_violations(tmp_path):
+    """Whatever the order of its events."""
+    with closing(stored(tmp_path / "a.db", EVENTS)) as store:
+        assert store.counts() == {}
+
+
+def test_what_no_declaration_allows_is_named():
+    """One kind each; a copy, a stranger, a wrong cause, no cause, a step after the end, two endings."""
+    late = CONFIRMED_ORDER[-1].at + CLOCK_SKEW_MS + 1
+    assert kinds(*CONFIRMED_ORDER, rogue(CONFIRMED)) == ["second-ending"]
+    assert kinds(*CONFIRMED_ORDER, rogue(CHARGED)) == ["repeated-step"]
+    assert kinds(*CONFIRMED_ORDER, rogue(CHARGED, at=late)) == ["repeated-step", "step-after-end"]
+    assert kinds(*DECLINED_ORDER, rogue(RESERVED, DECLINED_ORDER, at=late)) == ["step-after-end"]
+    assert kinds(*CONFIRMED_ORDER, rogue(FAILED)) == ["second-answer"]
+    assert kinds(*CONFIRMED_ORDER, rogue(FAILED, at=late)) == ["second-answer", "step-after-end"]
+    assert kinds(*DECLINED_ORDER, rogue(CONFIRMED, DECLINED_ORDER)) == ["undeclared-cause", "second-ending"]
+    assert kinds(*CONFIRMED_ORDER[:-1], CONFIRMED_ORDER[-1]._replace(service="eve")) == ["undeclared-publisher"]
+    assert kinds(*CONFIRMED_ORDER[:-1], CONFIRMED_ORDER[-1]._replace(cause="order.created/0/0")) == ["undeclared-cause"]
+    assert kinds(*CONFIRMED_ORDER[:-1], CONFIRMED_ORDER[-1]._replace(cause=None)) == ["undeclared-cause"]
+    assert kinds(CONFIRMED_ORDER[0]._replace(cause="order.cancelled/0/0")) == ["undeclared-cause"]
+
+
+def test_clocks_may_differ_a_little():
+    """A step that seems to come just after the end is none."""
+    *before, end = CONFIRMED_ORDER
+    assert kinds(*before, end._replace(at=before[-1].at - CLOCK_SKEW_MS)) == []
+    assert kinds(*before, end._replace(at=before[-1].at - CLOCK_SKEW_MS - 1)) == ["step-after-end"]
