@@ -8,9 +8,6 @@ from choreography.track.fold import Fold, OrderRow, TrackedEvent, Violation
 from choreography.track.model import Model, Owed
 from choreography.track.queries import Tracked
 
-MOST_IN_A_TRANSACTION = 5_000
-"""Outputs that a worker publishes at once, at most: so far back its transaction may have begun."""
-
 
 class Step(NamedTuple):
     """One event in an order's timeline; spans in ms."""
@@ -90,18 +87,18 @@ def _times(tracked: Tracked, event: TrackedEvent, cause: TrackedEvent | None) ->
     if cause is None:
         return None, None
     took = max(0, event.at - cause.at)
-    began = _transaction_began(tracked, event)
-    others = [t for t, service in tracked.model.publisher.items() if service == event.service]
-    free = [at for topic in others for _, at in tracked.before(began, topic, 1) if at < began.at]
-    waited = min(took, max(0, max(free, default=0) - cause.at))
+    waited = max(0, min(took, (_free_since(tracked, event) or 0) - cause.at))
     return waited, took - waited
 
 
-def _transaction_began(tracked: Tracked, event: TrackedEvent) -> TrackedEvent:
-    """Return where this event's transaction began in its partition: its records lie side by side, then a marker."""
-    offset, at = event.offset, event.at
-    for before, before_at in tracked.before(event, event.topic, MOST_IN_A_TRANSACTION):
-        if before != offset - 1:
+def _free_since(tracked: Tracked, event: TrackedEvent) -> int | None:
+    """Return when the service had published the last transaction before this event's, as far as the log shows."""
+    began, free = event, list[int]()
+    for offset, at in tracked.backwards(event):
+        if offset != began.offset - 1:  # the marker of another transaction lies between
+            free.append(at)
             break
-        offset, at = before, before_at
-    return event._replace(offset=offset, at=at)
+        began = began._replace(offset=offset, at=at)
+    others = [t for t, service in tracked.model.publisher.items() if service == event.service and t != event.topic]
+    last = [tracked.last_before(topic, event.partition, began.at) for topic in others]
+    return max([*free, *(at for at in last if at is not None)], default=None)
