@@ -54,14 +54,13 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
 
 
 def possible(model: Model, owed: tuple[Owed, ...], there: set[str]) -> list[str]:
-    """Return every event that can still come when these answers are due, causes first."""
+    """Return every event that can still come when these answers are due, causes before effects."""
     coming: set[str] = set()
     for answer in {answer for one in owed for answer in one.answers}:
         coming |= {answer} | model.following[answer]
     coming -= there
     undone = {topic: model.compensates.get(topic, frozenset()) for topic in coming}
-    found = [topic for topic in coming if not undone[topic] or undone[topic] & (there | coming)]
-    return sorted(found, key=lambda topic: (-len(model.following[topic]), model.topics.index(topic)))
+    return [t for t in model.topics if t in coming and (not undone[t] or undone[t] & (there | coming))]
 
 
 def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[Step]:

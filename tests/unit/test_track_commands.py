@@ -88,7 +88,7 @@ def test_a_timeline_says_what_was_undone_what_is_due_and_what_can_still_happen(f
     assert then["order"]["status"] == "cancelled"
     assert then["due"] == [{"service": "payment-service", "event": CANCELLED, "answers": [REFUNDED]}]
     waiting = ask(file, "show", OPEN_ORDER[0].order_id)
-    assert waiting["possible"] == [SHORT, CANCELLED, RESERVED, CONFIRMED, REFUNDED]
+    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED]
     text = saga(file, "show", order_id).stdout
     assert f"undoes {by_event[CHARGED]['address']}" in text
     assert "can still happen: nothing; this is final" in text
