@@ -128,7 +128,9 @@ class Tracked:
     def last_before(self, topic: str, partition: int, at: int) -> int | None:
         """Return the time of a partition's last record that is earlier than `at`; times grow with the offsets."""
         place = "from events where topic = ? and partition = ?"
-        low, high = self._db.execute(f"select min(offset), max(offset) {place}", (topic, partition)).fetchone()
+        # Two selects: SQLite looks one end up in the index, but reads all of it for both at once.
+        [(low,)] = self._db.execute(f"select min(offset) {place}", (topic, partition))
+        [(high,)] = self._db.execute(f"select max(offset) {place}", (topic, partition))
         found = None
         while low is not None and low <= high:
             middle = (low + high) // 2

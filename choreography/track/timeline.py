@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from choreography.track.fold import Fold, OrderRow, TrackedEvent, Violation
 from choreography.track.model import Model, Owed
 from choreography.track.queries import Tracked
+
+MOST_IN_A_TRANSACTION = 5_000
+"""Records that a worker publishes at once, at most."""
 
 
 class Step(NamedTuple):
@@ -86,14 +90,16 @@ def _times(tracked: Tracked, event: TrackedEvent, cause: TrackedEvent | None) ->
     if cause is None:
         return None, None
     took = max(0, event.at - cause.at)
-    waited = max(0, min(took, (_free_since(tracked, event) or 0) - cause.at))
+    waited = max(0, min(took, (_free_since(tracked, event, cause.at) or 0) - cause.at))
     return waited, took - waited
 
 
-def _free_since(tracked: Tracked, event: TrackedEvent) -> int | None:
-    """Return when the service had published the last transaction before this event's, as far as the log shows."""
+def _free_since(tracked: Tracked, event: TrackedEvent, since: int) -> int | None:
+    """Return when the service had published the last transaction before this event's, if that was after `since`."""
     began, free = event, list[int]()
-    for offset, at in tracked.backwards(event):
+    for offset, at in islice(tracked.backwards(event), MOST_IN_A_TRANSACTION):
+        if at < since:
+            break
         if offset != began.offset - 1:  # the marker of another transaction lies between
             free.append(at)
             break
