@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from graphlib import CycleError
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from choreography.compatibility import breaks
 from choreography.flow.model import Flow, Handler
 from choreography.flow.progress import runs
 from eventbus.declaration import Declaration
@@ -139,13 +141,23 @@ def schemas_have_their_key(flow: Flow) -> Iterator[Finding]:
     keys: dict[str, str] = {}
     for service in flow.services:
         for event, declared in service.events.items():
-            fields = {field.get("name"): field.get("type") for field in declared.schema.get("fields", ())}
-            if fields.get(declared.key) != "string":
+            fields = declared.schema.get("fields", ())
+            if not any((field.get("name"), field.get("type")) == (declared.key, "string") for field in fields):
                 told = f"its key is the field {declared.key!r}, which is no string field of its schema"
                 yield Finding(event, "", service.file, f"{told} as {service.service} knows it")
             elif keys.setdefault(event, declared.key) != declared.key:
                 told = f"{service.service} takes {declared.key!r} for its key, others {keys[event]!r}"
                 yield Finding(event, "", service.file, told)
+
+
+def hearers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
+    """What a service publishes can be read with the schema that each of its hearers knows."""
+    for handler in flow.handlers:
+        event = handler.does.event
+        known = next(service for service in flow.services if service.service == handler.service).events.get(event)
+        if event in flow.events and known is not None:
+            for why in _unreadable(flow.events[event].schema, known.schema):
+                yield _of(handler, event, f"it is written with another schema: {why}")
 
 
 RULES: tuple[Rule, ...] = (
@@ -161,6 +173,7 @@ RULES: tuple[Rule, ...] = (
     events_are_their_services_own,
     events_have_one_publisher,
     schemas_have_their_key,
+    hearers_can_read_what_is_written,
 )
 """Those about what is declared."""
 
@@ -184,6 +197,15 @@ def joined_topics_have_the_same_partitions(partitions: Mapping[str, int]) -> Rul
     return rule
 
 
+def _unreadable(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[str]:
+    """Return why a reader may not understand a writer; schemas from outside need not even be sound."""
+    try:
+        return [f"{broken.at}: {broken.detail}".removeprefix(": ") for broken in breaks(writer, reader)]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        return [f"one of the two is no sound Avro ({type(error).__name__}: {error})"]
+
+
+@lru_cache(maxsize=1)
 def _all_runs(flow: Flow) -> list[tuple[str, ...]]:
     return [run for start in flow.initiates for run in runs(flow, start)]
 
