@@ -40,7 +40,7 @@ def test_without_the_topic_a_worker_says_so_once_and_works(saga: Saga) -> None:
     """It is for people who look; an order is charged all the same."""
     saga.workers.kill_all()
     saga.admin.remove([TOPIC])
-    [_, payment, _] = saga.start_all(instance="b")
+    [_, payment, _] = saga.start_all()
     saga.stock(cd_1=1)
     assert saga.place("cd-1=1")["status"] == "confirmed"
     [said] = payment.events("declaration.not_announced")
