@@ -116,7 +116,8 @@ class Decision:
                         held[partition] = self._too_many(item.record, poison)
                         part.cut(index)
                         break
-                    bad.append((index, item.record, poison))
+                    # Its traceback leads back to the record: a cycle, and those are looked for rarely (worker.GARBAGE).
+                    bad.append((index, item.record, poison.with_traceback(None)))
                     answer = self._dead_letter(item.record, poison)
                 if answer is not None:
                     answers.append(answer)
