@@ -7,7 +7,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench simulate mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test check bench bench-track simulate mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -43,6 +43,9 @@ check: setup ## Lint, formatting, types, which package may import which, and the
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-track: setup ## Measure the tracker: a backlog of 1,000,000 orders, memory, queries (ARGS="--orders 100000").
+	@$(BIN)/python -m tests.bench.track $(ARGS)
 
 simulate: setup ## Try the saga under drawn faults, 10,000 runs (no Kafka needed).
 	@$(BIN)/saga simulate $(ARGS)

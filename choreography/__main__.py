@@ -18,6 +18,7 @@ from choreography.demo import demo_command
 from choreography.flow.access_command import acls_command
 from choreography.flow.command import flow_command
 from choreography.flow.installed import NoService
+from choreography.flow.progress import TooManyWays
 from choreography.flow.verify import verify_command
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.schemas_commands import schemas_group
@@ -33,7 +34,7 @@ from eventbus.registry import RegistryUnavailable, UnknownSchema
 
 _FACTS = (
     *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchLetter, NoSuchTopic, NothingToSkip, Unresolved),
-    *(ReadFailed, RegistryUnavailable, UnknownSchema, Unreachable),
+    *(ReadFailed, RegistryUnavailable, TooManyWays, UnknownSchema, Unreachable),
     *(AnotherTracker, BadStatement, NotATracker, NotTracked),
     *(NotThere, NotOurs, Unavailable, LostRace),
 )

@@ -40,6 +40,11 @@ class Announcement:
         except Exception as error:  # noqa: BLE001 - whatever it is, the worker has more important things to do
             self._give_up(str(error))
 
+    @property
+    def decided(self) -> bool:
+        """Whether it has arrived, or was given up."""
+        return self._producer is None
+
     def poll(self) -> None:
         """Hear what became of it; never waits."""
         if self._producer is not None:
@@ -59,4 +64,4 @@ def _configuration(connection: Connection) -> dict[str, Any]:
     """No transaction and no sequence numbers: a worker's rights to write the topic are enough for it."""
     given = {name: value for name, value in connection.extra.items() if not name.startswith(ONLY_CONSUMER)}
     own = {"message.timeout.ms": GIVE_UP_MS, "partitioner": "murmur2_random", "compression.type": "lz4"}
-    return {**connection.common(), **given, **own}
+    return {**connection.common(), **own, **given}

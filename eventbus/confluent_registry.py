@@ -21,7 +21,7 @@ class ConfluentRegistry:
     """Ids from a Confluent-compatible registry, subjects by TopicNameStrategy (`<topic>-value`). Never registers."""
 
     def __init__(self, url: str) -> None:
-        self._client = registry_client(url)
+        self._client = registry_client(url, seconds=2, retries=0)
 
     def id_of(self, event: type[Event]) -> int:
         """Look the event's own schema up under its subject."""
@@ -45,10 +45,13 @@ def usable(schema_id: int, text: str | None) -> dict[str, Any]:
         raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
 
 
-def registry_client(url: str) -> SchemaRegistryClient:
-    """Return the client for a registry; it connects when it is asked. Raises RegistryUnavailable for what is no URL."""
+def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaRegistryClient:
+    """Return the client for a registry; it connects when it is asked. Raises RegistryUnavailable for what is no URL.
+
+    A worker asks with little patience, since nothing else goes on meanwhile, and asks again later.
+    """
     try:
-        return SchemaRegistryClient({"url": url, "timeout": 5, "max.retries": 1})
+        return SchemaRegistryClient({"url": url, "timeout": seconds, "max.retries": retries})
     except ValueError as error:
         raise RegistryUnavailable(f"the schema registry's URL: {error}") from error
 

@@ -246,7 +246,8 @@ class Decision:
             answers.held[partition] = self._too_many(record, poison)
             part.cut(index)
             return None
-        bad.append((index, record, poison))
+        # Its traceback leads back to the record: a cycle, and those are looked for rarely (worker.GARBAGE).
+        bad.append((index, record, poison.with_traceback(None)))
         service = self._service
         return dead_letter(service.dead_letters(), service.name, record, poison, self._retries.now_ms())
 

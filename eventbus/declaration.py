@@ -13,7 +13,7 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-from eventbus.event import Event
+from eventbus.event import Event, parse
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Reaction, Service
 
@@ -117,7 +117,7 @@ def read_declaration(document: str | bytes, where: str) -> Declaration:
     """Read a document. Raises BadDeclaration, which names `where` it came from and the key that is wrong."""
     try:
         content = json.loads(document)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadDeclaration(f"{where}: it is not JSON: {error}") from error
     if not isinstance(content, dict) or "format" not in content:
         raise BadDeclaration(f"{where}: it is no declaration; write one with: <service> declaration")
@@ -132,7 +132,7 @@ def _check_names(declaration: Declaration, where: str) -> None:
     """What others draw, print and turn into rights is what Kafka and Python take for names, and nothing else."""
     events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
     events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
-    for name in sorted(events | {declaration.service, declaration.dead_letters}):
+    for name in sorted(events | {declaration.service, declaration.dead_letters, *declaration.events}):
         if not NAME.fullmatch(name):
             raise BadDeclaration(f"{where}: {name!r:.80} is no name of a topic or group: letters, digits, . _ and -")
     for does in declaration.reactions:
@@ -140,6 +140,13 @@ def _check_names(declaration: Declaration, where: str) -> None:
             raise BadDeclaration(f"{where}: {does.handler!r:.80} is no name of a handler")
     for event in sorted(set(declaration.publishes) - set(declaration.events)):
         raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
+    for event, declared in declaration.events.items():
+        try:
+            record = parse(dict(declared.schema))["type"] == "record"
+        except Exception as error:
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is none: {error!r:.200}") from error
+        if not record:
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is no record")
 
 
 def _declared(reaction: Reaction) -> DeclaredReaction:

@@ -22,7 +22,10 @@ from tests.support.processes import Workers
 from tests.support.saga import Saga
 
 LEFT_OUT = pytest.StashKey[Counter[str]]()
-SAGA_NAMES = ("order.", "payment.", "inventory.", "order-service", "payment-service", "inventory-service")
+SAGA_NAMES = (
+    *("order.", "payment.", "inventory.", "choreography."),
+    *("order-service", "payment-service", "inventory-service"),
+)
 
 Report = Generator[None, pytest.TestReport, pytest.TestReport]
 MakeTopics = Callable[..., list[str]]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,15 @@ from rich.console import Console
 from choreography.demo.place import InUse, Place, embedded, real
 from choreography.demo.plan import DECLINE_ABOVE, Plan, make_plan
 from choreography.demo.run import Run, Stuck
-from choreography.demo.story import examples, print_outcomes, print_path, surprises
+from choreography.demo.story import examples, print_order, print_outcomes, surprises
 from choreography.demo.workers import WorkerDied, Workers, without_settings
 from choreography.quiet import ends_quietly, stoppable
+from choreography.track.command import Source, track_once
+from choreography.track.common import MODEL
+from choreography.track.queries import Tracked
 from eventbus import cli
+from eventbus.registry import registry_at
+from schemas import EVENTS
 
 PLAIN_WIDTH = 140
 CHECK_SECONDS = 15.0
@@ -72,14 +78,21 @@ def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_con
         history = run.watch(workers, console)
         found = run.orders()
         print_outcomes(console, found, history)
-        for order_id in examples(history):
-            print_path(console, history, order_id)
+        _tell(console, folder / "tracker.db", place, examples(history))
         wrong = surprises(plan, found, history)
         clean = _check(console, folder, place, gateway)
     for surprise in wrong:
         click.echo(f"error: {surprise}", err=True)
     if wrong or not clean:
         sys.exit(1)
+
+
+def _tell(console: Console, file: Path, place: Place, order_ids: Iterable[str]) -> None:
+    """Track the log to its end, as `saga track` does, and print what that knows about these orders."""
+    track_once(Source(place.bootstrap_servers, dict(place.kafka_config), registry_at(None, EVENTS)), file)
+    with Tracked.at(file, MODEL) as tracked:
+        for order_id in order_ids:
+            print_order(console, tracked, order_id)
 
 
 def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:

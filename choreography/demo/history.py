@@ -4,29 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from choreography.decode import Decoder, Undecodable
 from eventbus.log import Record
 from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 
 
 class Step(NamedTuple):
-    """One event of an order, as it lies in the log; `cause` is the address of the record that it answers."""
+    """One event of an order: when it was published (ms since 1970), and by whom."""
 
     event: str
     at_ms: int
-    address: str
-    cause: str | None
     source: str
-    values: dict[str, Any]
 
 
 class History:
     """Every order's events, in the order in which they were read; an event that is on the log again counts once."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self) -> None:
         self._seen: set[str] = set()
         self._finished: set[str] = set()
         self.orders: dict[str, list[Step]] = {}
@@ -40,12 +35,7 @@ class History:
             if event_id in self._seen:
                 continue
             self._seen.add(event_id)
-            try:
-                values = self._decoder.decode(record.value)
-            except Undecodable as error:
-                values = {"error": str(error)}
-            cause, source = headers.get("ce_causationid"), headers.get("ce_source", "?")
-            step = Step(record.partition.topic, record.timestamp_ms, record.address, cause, source, values)
+            step = Step(record.partition.topic, record.timestamp_ms, headers.get("ce_source", "?"))
             order_id = (record.key or b"").decode(errors="replace")
             steps = self.orders.setdefault(order_id, [])
             steps.append(step)
@@ -66,17 +56,6 @@ class History:
     def finished(self) -> int:
         """Return of how many orders the saga has ended, with the money where it belongs."""
         return len(self._finished)
-
-    def path(self, order_id: str) -> list[Step]:
-        """Return the events of an order, causes before effects."""
-        left = sorted(self.orders[order_id], key=lambda step: step.at_ms)
-        path: list[Step] = []
-        while left:
-            waiting = {step.address for step in left}
-            step = next((step for step in left if step.cause not in waiting), left[0])
-            left.remove(step)
-            path.append(step)
-        return path
 
 
 def _is_finished(steps: list[Step]) -> bool:

@@ -11,7 +11,6 @@ from typing import Self
 from rich.console import Console
 from uuid_utils import uuid7
 
-from choreography.decode import Decoder
 from choreography.demo.history import History
 from choreography.demo.place import Place
 from choreography.demo.plan import Plan
@@ -67,7 +66,7 @@ class Run:
         """Place the orders and show their events until all have ended. Raises WorkerDied, Stuck."""
         topics = [event.topic for event in EVENTS]
         config = dict(self._place.kafka_config)
-        history = History(Decoder(self._registry))
+        history = History()
         due = self._due()
         with (
             Reader(self._place.bootstrap_servers, topics, kafka_config=config) as reader,

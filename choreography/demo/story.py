@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from choreography.demo.history import History, Step
+from choreography.demo.history import History
 from choreography.demo.plan import Ending, Plan
-from order_service.currency import to_text
+from choreography.track.queries import Tracked, now
+from choreography.track.reading import SENTENCES
+from choreography.track.render import timeline_text, why_text
+from choreography.track.timeline import timeline
+from choreography.track.why import explain
 from order_service.domain import Order
-from schemas import OrderCreated
 
 NUMBER = re.compile(r"[0-9]+")
 ENDINGS: dict[str, Ending] = {
@@ -41,19 +44,15 @@ def print_outcomes(console: Console, orders: list[Order], history: History) -> N
     console.print(table)
 
 
-def print_path(console: Console, history: History, order_id: str) -> None:
-    """Print the events of one order, causes before effects, with when and why."""
-    path = history.path(order_id)
-    table = _table(f"Order {order_id}: {NAMES[ENDINGS[history.state(order_id)]]}")
-    table.add_column("after", justify="right", no_wrap=True)
-    table.add_column("event at", no_wrap=True)
-    table.add_column("by", no_wrap=True)
-    table.add_column("because of", no_wrap=True)
-    table.add_column("saying")
-    for step in path:
-        since = f"{step.at_ms - path[0].at_ms} ms"
-        table.add_row(since, step.address, step.source, step.cause or "a customer", escape(_saying(step)))
-    console.print(table)
+def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
+    """Print what `saga show` and `saga why` say about one order."""
+    story = timeline(tracked, order_id)
+    if story is None:
+        return
+    console.print(f"saga show {order_id}", style="bold")
+    console.out("\n".join(timeline_text(story, SENTENCES)), end="\n\n")
+    console.print(f"saga why {order_id}", style="bold")
+    console.out("\n".join(why_text(explain(story, SENTENCES, now()))), end="\n\n")
 
 
 def examples(history: History) -> Iterator[str]:
@@ -75,16 +74,6 @@ def surprises(plan: Plan, orders: list[Order], history: History) -> list[str]:
 def _ending(order: Order, history: History) -> str:
     ending = ENDINGS.get(history.state(order.order_id))
     return NAMES[ending] if ending else order.status
-
-
-def _saying(step: Step) -> str:
-    values = step.values
-    if step.event == OrderCreated.topic:
-        items = ", ".join(f"{item['quantity']} x {item['sku']}" for item in values["items"])
-        return f"{values['customer_id']}: {items} for {to_text(values['total'], values['currency'])}"
-    if "amount" in values:
-        return to_text(values["amount"], values["currency"])
-    return str(values.get("error") or values.get("reason") or "")
 
 
 def _table(title: str) -> Table:

@@ -6,6 +6,13 @@ from collections.abc import Iterable
 
 from choreography.flow.model import Flow, Handler
 
+MOST_WAYS = 10_000
+"""More ways than this are not walked. A dozen services side by side that each answer in two ways have as many."""
+
+
+class TooManyWays(RuntimeError):
+    """The saga can go in more ways than can be walked one by one."""
+
 
 def due(flow: Flow, happened: Iterable[str]) -> tuple[Handler, ...]:
     """Return the handlers that the saga waits for: they have what they need and have not answered.
@@ -50,7 +57,7 @@ def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
     """Return how a saga can go from its first event to where nothing more follows: one run a combination of answers.
 
     What happens side by side is told one after the other, in one order. An event happens once in a run, so a cycle is
-    followed once.
+    followed once. Raises TooManyWays.
     """
     found: list[tuple[str, ...]] = []
     seen: set[frozenset[str]] = set()
@@ -64,6 +71,8 @@ def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
         next_step = next((handler for handler in flow.handlers if enabled(flow, handler, known)), None)
         if next_step is None:
             found.append(run)
+            if len(found) > MOST_WAYS:
+                raise TooManyWays(f"after {start} the saga can go in more than {MOST_WAYS} ways: too many to walk each")
         else:
             answers = [answer for answer in flow.alternatives(next_step) if answer not in known]
             to_follow += [(*run, answer) for answer in reversed(answers)]

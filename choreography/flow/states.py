@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from choreography.flow.finding import Finding, Rule
 from choreography.flow.model import Flow, Handler
-from choreography.flow.rules import Finding, Rule
 from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain
 from eventbus.declaration import declare
 from eventbus.service import Reaction

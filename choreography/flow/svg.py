@@ -14,13 +14,16 @@ from choreography.flow.model import Flow
 CHARACTER = 7.2
 BOX_HEIGHT, ROW, COLUMN_GAP, MARGIN, PADDING = 30, 52, 56, 16, 12
 STYLE = """
-  text { font: 12px ui-monospace, monospace; fill: #1f2328 } .lane { fill: #f6f8fa } .lane + .lane { fill: #eef1f4 }
-  .name { font-weight: 600; fill: #59636e } .box { fill: #fff; stroke: #59636e } .completes { stroke: #1a7f37 }
-  .aborts { stroke: #cf222e } .ending { stroke-width: 2.5 } path { fill: none; stroke: #59636e }
-  .undoes { stroke: #cf222e; stroke-dasharray: 5 4 } marker path { fill: #59636e; stroke: none }
+  text { font: 12px ui-monospace, monospace; fill: #1f2328 } .name { font-weight: 600; fill: #59636e }
+  .lane { fill: #f6f8fa } .lane:nth-of-type(even) { fill: #eef1f4 } .box { fill: #fff; stroke: #59636e }
+  path { fill: none; stroke: #59636e } marker path { fill: #59636e; stroke: none }
+  .ending { stroke-width: 2.5 } .completes { stroke: #1a7f37 } .aborts { stroke: #cf222e }
+  .undoes { stroke: #cf222e; stroke-dasharray: 5 4 }
   @media (prefers-color-scheme: dark) {
-    text { fill: #f0f6fc } .lane { fill: #151b23 } .lane + .lane { fill: #212830 } .box { fill: #0d1117 }
-    .name { fill: #9198a1 } .completes { stroke: #3fb950 } .aborts, .undoes { stroke: #f85149 }
+    text { fill: #f0f6fc } .name { fill: #9198a1 }
+    .lane { fill: #151b23 } .lane:nth-of-type(even) { fill: #212830 } .box { fill: #0d1117 }
+    path { stroke: #9198a1 } marker path { fill: #9198a1 }
+    .completes { stroke: #3fb950 } .aborts, .undoes { stroke: #f85149 }
   }
 """
 

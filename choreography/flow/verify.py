@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from choreography.cluster import Cluster
+from choreography.flow.finding import Finding, Rule
 from choreography.flow.model import Flow
 from choreography.flow.progress import runs
-from choreography.flow.rules import RULES, Finding, Rule, joined_topics_have_the_same_partitions
+from choreography.flow.rules import RULES, joined_topics_have_the_same_partitions
 from choreography.flow.sources import Source, flow_options
 from choreography.flow.states import every_state_has_a_rule_for_every_event
 from eventbus import cli

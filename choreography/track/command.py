@@ -117,6 +117,14 @@ def track_command(
                 tracking.turn()
 
 
+def track_once(source: Source, file: Path) -> None:
+    """Take in what is on the log now."""
+    with closing(Store(file, MODEL)) as store, source.reader(source.resumable(store)) as reader:
+        tracking = Tracking(reader, source.intake(), store, Watch())
+        while not tracking.done:
+            tracking.turn()
+
+
 @contextmanager
 def _serving(watch: Watch, port: object) -> Iterator[None]:
     try:

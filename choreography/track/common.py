@@ -6,12 +6,11 @@ from pathlib import Path
 
 import click
 
+from choreography.check.command import SERVICES
+from choreography.flow.model import Flow
 from choreography.track.model import Model
-from inventory_service.service import InventoryService
-from order_service.service import OrderService
-from payment_service.service import PaymentService
 
-MODEL = Model.of((OrderService, PaymentService, InventoryService))
+MODEL = Model.of(Flow.of(SERVICES))
 
 tracker = click.option(
     "--tracker",

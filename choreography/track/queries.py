@@ -100,7 +100,7 @@ class Tracked:
 
     def orders(self, wanted: Wanted) -> list[OrderRow]:
         """Return orders, newest first; stuck ones by how long they have been waiting, longest first."""
-        conditions, values = _conditions(wanted)
+        conditions, values = _conditions(wanted, self._waits_on(wanted.waiting_on))
         where = f"where {' and '.join(conditions)}" if conditions else ""
         by = "updated_at, order_id" if wanted.stuck_since is not None else "placed_at desc, order_id desc"
         sql = f"select * from orders {where} order by {by} limit ?"
@@ -118,15 +118,30 @@ class Tracked:
         )
         return [TrackedEvent._make(row) for row in rows]
 
-    def before(self, event: TrackedEvent, topic: str, most: int) -> list[tuple[int, int]]:
-        """Return (offset, time) of what lies before an event in its partition, or was there in another topic's."""
-        if topic == event.topic:
-            sql = "select offset, at from events where topic = ? and partition = ? and offset < ?"
-            rows = self._db.execute(f"{sql} order by offset desc limit ?", (topic, event.partition, event.offset, most))
-        else:
-            sql = "select offset, at from events where topic = ? and partition = ?"
-            rows = self._db.execute(f"{sql} order by offset desc limit ?", (topic, event.partition, most))
-        return rows.fetchall()
+    def backwards(self, event: TrackedEvent) -> Iterator[tuple[int, int]]:
+        """Return (offset, time) of the records before an event in its partition, the nearest first."""
+        return self._db.execute(
+            "select offset, at from events where topic = ? and partition = ? and offset < ? order by offset desc",
+            (event.topic, event.partition, event.offset),
+        )
+
+    def last_before(self, topic: str, partition: int, at: int) -> int | None:
+        """Return the time of a partition's last record that is earlier than `at`; times grow with the offsets."""
+        place = "from events where topic = ? and partition = ?"
+        # Two selects: SQLite looks one end up in the index, but reads all of it for both at once.
+        [(low,)] = self._db.execute(f"select min(offset) {place}", (topic, partition))
+        [(high,)] = self._db.execute(f"select max(offset) {place}", (topic, partition))
+        found = None
+        while low is not None and low <= high:
+            middle = (low + high) // 2
+            offset, time_there = self._db.execute(
+                f"select offset, at {place} and offset <= ? order by offset desc limit 1", (topic, partition, middle)
+            ).fetchone()
+            if time_there < at:
+                found, low = time_there, middle + 1
+            else:
+                high = offset - 1
+        return found
 
     def violations(
         self, kind: str | None = None, order_id: str | None = None, limit: int = 1_000_000
@@ -168,6 +183,11 @@ class Tracked:
             raise BadStatement(f"{error}{reading}") from error
         return [column[0] for column in cursor.description or ()], cursor
 
+    def _waits_on(self, service: str | None) -> list[str]:
+        """Return every value of the column `waiting_on` that names this service."""
+        found = {self.model.summary(kind.seen, kind.ending)[2] or "" for kind in self.kinds()}
+        return sorted(services for services in found if service in services.split(","))
+
     def _check(self) -> None:
         version = self._db.execute("pragma user_version").fetchone()[0]
         if version != VERSION:
@@ -190,14 +210,14 @@ def statuses(model: Model) -> list[str]:
     return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]
 
 
-def _conditions(wanted: Wanted) -> tuple[list[str], list[Any]]:
+def _conditions(wanted: Wanted, waits_on: list[str]) -> tuple[list[str], list[Any]]:
     pairs: list[tuple[str, list[Any]]] = []
     if wanted.status is not None:
         pairs.append(("status = ?", [wanted.status]))
     if wanted.stuck_since is not None:
         pairs.append(("waiting_on is not null and updated_at <= ?", [wanted.stuck_since]))
     if wanted.waiting_on is not None:
-        pairs.append(("waiting_on is not null and ',' || waiting_on || ',' like ?", [f"%,{wanted.waiting_on},%"]))
+        pairs.append((f"waiting_on in ({', '.join('?' * len(waits_on))})", waits_on))
     if wanted.customer is not None:
         pairs.append(("customer_id = ?", [wanted.customer]))
     if wanted.failed_at is not None:

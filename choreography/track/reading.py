@@ -144,7 +144,7 @@ def sql_command(statement: str, tracker: Path, as_json: bool, as_csv: bool) -> N
 
 @click.command("stats", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--latest", type=click.IntRange(1), default=2_000, help="Time the steps of so many orders, the newest.")
+@click.option("--latest", type=click.IntRange(1), default=1_000, help="Time the steps of so many orders, the newest.")
 @cli.as_json
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     """Say how all orders fare: by status, which way they went, and how long each step takes.

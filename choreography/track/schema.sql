@@ -11,7 +11,7 @@ create table events (
     cause     text,
     fields    text not null,
     primary key (order_id, topic, partition, offset)
-) without rowid;
+);
 
 create unique index events_by_address on events (topic, partition, offset);
 
@@ -31,13 +31,14 @@ create table orders (
     violations  integer not null,
     seen        integer not null,
     body_at     integer
-) without rowid;
+);
 
 create index orders_by_time on orders (placed_at);
 create index orders_by_status on orders (status, placed_at);
 create index orders_by_customer on orders (customer_id, placed_at);
 create index orders_by_failure on orders (failed_at, placed_at) where failed_at is not null;
-create index orders_waiting on orders (updated_at, waiting_on) where waiting_on is not null;
+create index orders_waiting on orders (waiting_on, placed_at) where waiting_on is not null;
+create index orders_stuck on orders (updated_at) where waiting_on is not null;
 
 -- How many orders there are of each kind: of those that have the same events and ended the same way.
 create table kinds (

@@ -56,7 +56,7 @@ def branches(model: Model, kinds: Sequence[Kind]) -> list[Branch]:
     for arrow in model.arrows:
         cause = model.bits[arrow.event]
         of = sum(kind.orders for kind in kinds if kind.seen & cause)
-        for event in sorted(arrow.answers, key=model.topics.index):
+        for event in sorted(arrow.publishes, key=model.topics.index):
             both = cause | model.bits[event]
             orders = sum(kind.orders for kind in kinds if kind.seen & both == both)
             found.append(Branch(arrow.event, event, arrow.service, of, orders))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import NamedTuple
 
 from choreography.track.fold import Fold, OrderRow, TrackedEvent, Violation
@@ -9,7 +10,7 @@ from choreography.track.model import Model, Owed
 from choreography.track.queries import Tracked
 
 MOST_IN_A_TRANSACTION = 5_000
-"""Outputs that a worker publishes at once, at most: so far back its transaction may have begun."""
+"""Records that a worker publishes at once, at most."""
 
 
 class Step(NamedTuple):
@@ -57,14 +58,13 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
 
 
 def possible(model: Model, owed: tuple[Owed, ...], there: set[str]) -> list[str]:
-    """Return every event that can still come when these answers are due, causes first."""
+    """Return every event that can still come when these answers are due, causes before effects."""
     coming: set[str] = set()
     for answer in {answer for one in owed for answer in one.answers}:
         coming |= {answer} | model.following[answer]
     coming -= there
     undone = {topic: model.compensates.get(topic, frozenset()) for topic in coming}
-    found = [topic for topic in coming if not undone[topic] or undone[topic] & (there | coming)]
-    return sorted(found, key=lambda topic: (-len(model.following[topic]), model.topics.index(topic)))
+    return [t for t in model.topics if t in coming and (not undone[t] or undone[t] & (there | coming))]
 
 
 def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[Step]:
@@ -90,18 +90,20 @@ def _times(tracked: Tracked, event: TrackedEvent, cause: TrackedEvent | None) ->
     if cause is None:
         return None, None
     took = max(0, event.at - cause.at)
-    began = _transaction_began(tracked, event)
-    others = [t for t, service in tracked.model.publisher.items() if service == event.service]
-    free = [at for topic in others for _, at in tracked.before(began, topic, 1) if at < began.at]
-    waited = min(took, max(0, max(free, default=0) - cause.at))
+    waited = max(0, min(took, (_free_since(tracked, event, cause.at) or 0) - cause.at))
     return waited, took - waited
 
 
-def _transaction_began(tracked: Tracked, event: TrackedEvent) -> TrackedEvent:
-    """Return where this event's transaction began in its partition: its records lie side by side, then a marker."""
-    offset, at = event.offset, event.at
-    for before, before_at in tracked.before(event, event.topic, MOST_IN_A_TRANSACTION):
-        if before != offset - 1:
+def _free_since(tracked: Tracked, event: TrackedEvent, since: int) -> int | None:
+    """Return when the service had published the last transaction before this event's, if that was after `since`."""
+    began, free = event, list[int]()
+    for offset, at in islice(tracked.backwards(event), MOST_IN_A_TRANSACTION):
+        if at < since:
             break
-        offset, at = before, before_at
-    return event._replace(offset=offset, at=at)
+        if offset != began.offset - 1:  # the marker of another transaction lies between
+            free.append(at)
+            break
+        began = began._replace(offset=offset, at=at)
+    others = [t for t, service in tracked.model.publisher.items() if service == event.service and t != event.topic]
+    last = [tracked.last_before(topic, event.partition, began.at) for topic in others]
+    return max([*free, *(at for at in last if at is not None)], default=None)

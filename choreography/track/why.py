@@ -50,7 +50,7 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
     because = f", because {told[end.cause.address]}" if end.cause else ""
     yield f"{end.event.topic.rpartition('.')[2]} {span(end.since_placed)} after it was placed{because}"
     for step in story.steps:
-        if step.undoes is not None:
+        if step.undoes is not None and step is not end:
             yield f"{told[step.event.address]} {span(step.event.at - end.event.at)} later"
     yield from waiting
     for violation in story.violations:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from eventbus.log import Output
 from tests.bench.ground import Ground, handled
 from tests.bench.report import Figures
 
 PATIENCE_SECONDS = 600
-IN_MEMORY = "simulated://"
+LARGE = 300
 
 
 def memory(ground: Ground, events: int, say: Callable[[str], None]) -> Figures:
@@ -29,6 +31,7 @@ def memory(ground: Ground, events: int, say: Callable[[str], None]) -> Figures:
         name = f"{module.replace('_', '-')}, {'publishing' if not figures else 'handling'} {topic}, MB"
         figures[name] = _peak(ground, module, events, *arguments)
         say(f"  {name}: {figures[name]}")
+    figures[f"payment-service, dead-lettering {LARGE} records of 1 MB, MB"] = _peak_of_large(ground)
     return figures | {"events": events}
 
 
@@ -40,6 +43,14 @@ def _peak(ground: Ground, module: str, events: int, *arguments: str) -> float:
                 raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
             time.sleep(0.5)
         return _greatest_resident_mb(worker.pid)
+
+
+def _peak_of_large(ground: Ground) -> float:
+    """A burst of the largest records that a topic takes, none of which can be read."""
+    ground.fresh()
+    body = os.urandom(1_000_000)
+    ground.admin.produce_many(Output("order.created", str(n).encode(), body, []) for n in range(LARGE))
+    return _peak(ground, "payment_service", LARGE, "--dead-letter-limit", str(10 * LARGE))
 
 
 def _greatest_resident_mb(pid: int) -> float:

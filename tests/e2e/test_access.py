@@ -49,6 +49,8 @@ STRICT = {
 }
 """Who comes in by the clients' listener may do everything; who comes in behind the proxy has to say who they are."""
 
+QUIET = {"log_level": 0}
+
 
 def config(user: str) -> dict[str, str]:
     """Return how a client says who it is."""
@@ -101,7 +103,9 @@ def strict(make_broker: Callable[..., OwnBroker], tmp_path: Path) -> Iterator[Sa
 def refused(saga: Saga, user: str, topic: str) -> str | None:
     """Return why a user may not write a topic; None if they may."""
     errors: list[str] = []
-    producer = Producer({"bootstrap.servers": saga.bootstrap_servers, "message.timeout.ms": 10_000, **config(user)})
+    producer = Producer(
+        {"bootstrap.servers": saga.bootstrap_servers, "message.timeout.ms": 10_000, **QUIET, **config(user)}
+    )
     producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error.name()) if error else None)
     assert producer.flush(20) == 0
     return errors[0] if errors else None
@@ -131,7 +135,12 @@ def test_with_its_rights_each_service_does_its_work_and_nothing_else(strict: Sag
     stranger = strict.run("choreography", "tail", "order.created", "--no-follow", *options("somebody"))
     assert stranger.code == 1
     producer = Producer(
-        {"bootstrap.servers": strict.bootstrap_servers, "transactional.id": "order-service.a", **config("saga")}
+        {
+            "bootstrap.servers": strict.bootstrap_servers,
+            "transactional.id": "order-service.a",
+            **QUIET,
+            **config("saga"),
+        }
     )
     with pytest.raises(KafkaException) as caught:
         producer.init_transactions(20)

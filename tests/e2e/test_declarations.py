@@ -40,7 +40,7 @@ def test_without_the_topic_a_worker_says_so_once_and_works(saga: Saga) -> None:
     """It is for people who look; an order is charged all the same."""
     saga.workers.kill_all()
     saga.admin.remove([TOPIC])
-    [_, payment, _] = saga.start_all(instance="b")
+    [_, payment, _] = saga.start_all()
     saga.stock(cd_1=1)
     assert saga.place("cd-1=1")["status"] == "confirmed"
     [said] = payment.events("declaration.not_announced")
@@ -48,3 +48,15 @@ def test_without_the_topic_a_worker_says_so_once_and_works(saga: Saga) -> None:
     done = saga.run("choreography", "flow", "--announced")
     assert (done.code, done.stdout) == (1, "")
     assert TOPIC in done.stderr
+
+
+def test_topics_that_are_joined_but_cut_differently_are_found_on_the_broker(saga: Saga) -> None:
+    """`saga verify --topics` compares what the cluster has."""
+    assert saga.run("choreography", "verify", "--topics").code == 0
+    saga.workers.kill_all()
+    saga.admin.remove(["payment.charged"])
+    saga.admin.create(["payment.charged"], partitions=3)
+    done = saga.run("choreography", "verify", "--topics", "--json")
+    assert done.code == 1
+    [violation] = json.loads(done.stdout)["violations"]
+    assert (violation["rule"], violation["event"]) == ("joined-topics-have-the-same-partitions", "payment.charged")

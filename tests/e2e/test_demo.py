@@ -61,7 +61,7 @@ def assert_nothing_is_left(temporary: Path, started: dict[int, str]) -> None:
 
 
 def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
-    """With outcomes, the paths of a confirmed and of a refunded order, a clean check, and nothing left; in under 60 s.
+    """With outcomes, `saga show` and `saga why` of two orders, a clean check, and nothing left; in under 60 s.
 
     What the environment says of a broker is not looked at.
     """
@@ -74,7 +74,10 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
     assert re.search(r"confirmed +12\b", stdout)
     assert len(re.findall(r"ended +\S+ +payment\.refunded$", stdout, re.MULTILINE)) == 4
     for event in (*EVENTS_OF_A_CONFIRMED_ORDER, "order.cancelled/", "payment.refunded/"):
-        assert re.search(rf"\d+ ms +{re.escape(event)}\d+/\d+ ", stdout), event
+        assert re.search(rf"\+[\d.]+ m?s +{re.escape(event)}\d+/\d+ ", stdout), event
+    assert len(re.findall(r"^saga (?:show|why) \S+$", stdout, re.MULTILINE)) == 4
+    refunded = r"^cancelled .* after it was placed, because inventory could not reserve: .* was given back"
+    assert re.search(refunded, stdout, re.MULTILINE)
     assert "orders 20, of which 0 open" in stdout
     assert stdout.rstrip().endswith("clean")
     assert "\x1b" not in stdout

@@ -38,9 +38,9 @@ def test_a_provider_that_answers_errors_or_nothing_is_asked_until_it_answers(own
     """It is no refusal: no order is cancelled for it, and nobody is charged twice."""
     workers = busy(own_saga)
     for answer, words in (("500", "answers 500"), ("429", "answers 429"), ("nothing", "has not answered for 1 s")):
-        own_saga.import_orders(answer, 300, "cd-1")
         assert own_saga.run("payment_service", "outage", answer).code == 0
         outage = Endured(workers, 4)
+        own_saga.import_orders(answer, 300, "cd-1")
         until_said(own_saga, workers, words)
         outage.wait()
         assert own_saga.pending() > 0
@@ -58,6 +58,7 @@ def test_a_sqlite_file_that_somebody_locks_is_waited_for(own_saga: Saga) -> None
     file = own_saga.env["PAYMENT_SERVICE_DATABASE"].removeprefix("sqlite:///")
     with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as holder:
         holder.execute("begin immediate")
+        own_saga.import_orders("meanwhile", 300, "cd-1")
         until_said(own_saga, workers, "database is locked")
         outage.wait()
         holder.execute("rollback")

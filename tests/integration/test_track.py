@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,6 +21,8 @@ from eventbus.log import Output
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.kafka_node import Broker
+from tests.support.ports import free_port
+from tests.support.processes import environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT, World
 from tests.support.written_saga import Publisher
 
@@ -101,6 +107,40 @@ def test_a_tracker_goes_on_where_it_was_and_a_rebuilt_one_has_the_same_rows(grou
     verified = ground.track("--rebuild", "--verify")
     assert (verified.exit_code, verified.stdout.startswith("verified: the same digest")) == (0, True)
     assert ground.ask("stats")["orders"] == 13
+
+
+def test_a_tracker_that_is_killed_loses_nothing_and_takes_nothing_in_twice(ground):
+    """Rows and positions move in one transaction; the broker keeps nothing of it, not even a group."""
+    port = free_port()
+    track = [sys.executable, "-m", "choreography", "track", "--metrics-port", str(port)]
+    with subprocess.Popen(track, env=environment(**ground.environment), stderr=subprocess.DEVNULL) as tracker:
+        try:
+            until(lambda: f"saga_tracked_events_total {float(len(ground.lies))}" in metrics(port))
+            for event in ground.facts(CREATED, CHARGED, SHORT, CANCELLED, REFUNDED):
+                ground.publisher.publish(ground.copy(event), event.partition)
+            until(lambda: 'saga_violations{kind="repeated-step"}' in metrics(port))
+        finally:
+            tracker.kill()
+    assert ground.track().exit_code == 0
+    counts = ground.ask("stats")["violations"]
+    assert (counts["repeated-step"], counts["second-ending"]) == (4, 1)
+    assert ground.track("--rebuild", "--verify").exit_code == 0
+    assert ground.admin.groups() == set()
+
+
+def metrics(port: int) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+            return str(response.read().decode())
+    except OSError:
+        return ""
+
+
+def until(so: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not so():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.1)
 
 
 def test_a_rogue_producer_is_a_violation_and_the_tracker_goes_on(ground):

@@ -30,16 +30,17 @@ class Bad(NamedTuple):
 
 
 def schema_id(event: type[Any]) -> int:
-    """Return the id under which an event's schema was released."""
+    """Return the id under which the first version of an event's schema was released."""
     released = json.loads(IDS.read_text())
     return next(int(number) for number, path in released.items() if path == f"released/{event.topic}.v1.avsc")
 
 
 def framed(event: type[Any], values: dict[str, Any]) -> bytes:
-    """Return a record value as a producer writes it that has the schema and no sense."""
+    """Return a record value as a producer writes it that has the first schema and no sense."""
     body = BytesIO(FRAME.pack(0, schema_id(event)))
     body.seek(FRAME.size)
-    fastavro.schemaless_writer(body, event.schema, values)
+    released = json.loads((IDS.parent / "released" / f"{event.topic}.v1.avsc").read_text())
+    fastavro.schemaless_writer(body, fastavro.parse_schema(released), values)
     return body.getvalue()
 
 

@@ -15,7 +15,7 @@ WHO = rights(Flow.of(SERVICES), "saga")
 
 
 def test_the_payment_service_may_do_what_it_must_and_nothing_else():
-    """Its inputs, its answers, its dead letters, its group, its transactions, its announcement."""
+    """Its inputs, its answers, dead letters and what became of them, its group, its transactions, its announcement."""
     look = "DescribeConfigs"
     assert WHO["payment-service"] == [
         Right("topic", "order.created", ("Read", look)),
@@ -24,6 +24,7 @@ def test_the_payment_service_may_do_what_it_must_and_nothing_else():
         Right("topic", "payment.failed", ("Write",)),
         Right("topic", "payment.refunded", ("Write",)),
         Right("topic", "payment-service.dead-letters", ("Write", look)),
+        Right("topic", "payment-service.dead-letters.resolutions", ("Read", "Write", look)),
         Right("topic", TOPIC, ("Write",)),
         Right("group", "payment-service", ("Read",)),
         Right("transactional-id", "payment-service.", ("Write",), prefixed=True),
@@ -32,7 +33,8 @@ def test_the_payment_service_may_do_what_it_must_and_nothing_else():
 
 def test_the_tool_may_read_every_topic_and_write_none():
     """And it joins no group."""
-    topics = {*Flow.of(SERVICES).events, *(service.dead_letters() for service in SERVICES), TOPIC}
+    flow = Flow.of(SERVICES)
+    topics = {*flow.events, *(s.dead_letters for s in flow.services), *(s.resolutions for s in flow.services), TOPIC}
     assert {right.name for right in WHO["saga"] if right.kind == "topic"} == topics
     assert {operation for right in WHO["saga"] for operation in right.operations} == {
         "Read",

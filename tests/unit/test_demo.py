@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from choreography.__main__ import main
-from choreography.decode import Decoder
 from choreography.demo.history import History
 from choreography.demo.plan import DECLINE_ABOVE, make_plan
 from choreography.demo.story import surprises
@@ -95,7 +94,7 @@ def history_of(*endings) -> History:
     log, cause = Written(), None
     for event in endings:
         cause = log.write(event, cause)
-    history = History(Decoder(REGISTRY))
+    history = History()
     history.add(log.records)
     return history
 
@@ -127,22 +126,8 @@ def test_an_event_that_stands_on_the_log_twice_is_told_once():
     log = Written()
     log.write(CREATED)
     log.write(CREATED)
-    history = History(Decoder(REGISTRY))
+    history = History()
     assert [step.event for _, step in history.add(log.records)] == ["order.created"]
-
-
-def test_a_path_has_causes_before_effects_even_where_clocks_disagree():
-    """Each step names the record that it answers."""
-    events = [CREATED, CHARGED, CANCELLED, REFUNDED]
-    log, cause = Written(), None
-    for event in events:
-        cause = log.write(event, cause)
-    backwards = [record._replace(timestamp_ms=9_000 - i) for i, record in enumerate(log.records)]
-    history = History(Decoder(REGISTRY))
-    history.add(backwards)
-    path = history.path("o")
-    assert [step.event for step in path] == [event.topic for event in events]
-    assert [step.cause for step in path] == [None, "order.created/0/0", "payment.charged/0/0", "order.cancelled/0/0"]
 
 
 def test_an_order_that_ends_otherwise_than_planned_is_named():

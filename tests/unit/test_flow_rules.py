@@ -21,7 +21,7 @@ from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
 from schemas import OrderCreated, PaymentCharged, PaymentFailed
-from tests.support.declarations import declared, reaction
+from tests.support.declarations import SCHEMA, declared, reaction
 
 ORDER, PAYMENT, INVENTORY = map(declare, (OrderService, PaymentService, InventoryService))
 
@@ -46,7 +46,9 @@ FRAUD = declared(
     "fraud-service",
     reaction("order.created", "fraud.refused", "fraud.cleared", service="fraud-service"),
 )
-KEYLESS = replace(PAYMENT, events={**PAYMENT.events, "payment.charged": DeclaredEvent("id", "", "", {"fields": []})})
+EMPTY = DeclaredEvent("order_id", "", "", {"type": "record", "name": "saga.events.PaymentCharged", "fields": []})
+KEYLESS = replace(PAYMENT, events={**PAYMENT.events, "payment.charged": EMPTY})
+OTHER = replace(ORDER.events["payment.failed"], schema={**ORDER.events["payment.failed"].schema, "name": "Renamed"})
 
 PLANTED = {
     "heard-events-are-published": (
@@ -102,6 +104,10 @@ PLANTED = {
         [ORDER, PAYMENT, INVENTORY, declared("c-service", reaction("order.created", "payment.failed"))],
         ("payment.failed", "payment-service charge_payment", "payment_service/service.py"),
     ),
+    "hearers-can-read-what-is-written": (
+        [replace(ORDER, events={**ORDER.events, "payment.failed": OTHER}), PAYMENT, INVENTORY],
+        ("payment.failed", "order-service cancel_unpaid_order", "order_service/service.py"),
+    ),
     "schemas-have-their-key": ([ORDER, KEYLESS, INVENTORY], ("payment.charged", "", "payment_service/service.py")),
 }
 
@@ -119,7 +125,7 @@ def test_every_rule_catches_its_planted_defect(rule):
 
 def complete(declaration: Declaration) -> Declaration:
     """Give the events that were planted a schema: a declaration that lacks it would not have been read."""
-    some = DeclaredEvent("order_id", "", "", {"fields": [{"name": "order_id", "type": "string"}]})
+    some = DeclaredEvent("order_id", "", "", SCHEMA)
     return replace(declaration, events={**dict.fromkeys(declaration.publishes, some), **declaration.events})
 
 

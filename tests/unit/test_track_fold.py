@@ -94,8 +94,8 @@ def test_where_an_order_stands_follows_from_the_declarations(events, status, fai
 
 
 def test_what_compensates_what_is_read_from_the_declarations():
-    """A refund takes a charge back; what made the order fail need not be taken back."""
-    assert MODEL.compensates == {REFUNDED: {CHARGED}}
+    """A refund takes a charge back, a cancellation the order."""
+    assert MODEL.compensates == {REFUNDED: {CHARGED}, CANCELLED: {CREATED}}
     assert MODEL.failures == {FAILED, SHORT}
     assert MODEL.endings == {CONFIRMED, CANCELLED}
 
