@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import click
 
+from choreography.audit import NotAnExport, audit_group
+from choreography.audit.export import CannotWrite
 from choreography.broker import broker_command
 from choreography.chaos import chaos_command
 from choreography.check import check_command
+from choreography.check.log import TopicsMissing
+from choreography.check.records import LogMoved
 from choreography.check.stores import NotThere
 from choreography.cluster import BadConfiguration, Unreachable
 from choreography.deadletters import deadletters_group
@@ -37,6 +41,7 @@ _FACTS = (
     *(ReadFailed, RegistryUnavailable, TooManyWays, UnknownSchema, Unreachable),
     *(AnotherTracker, BadStatement, NotATracker, NotTracked),
     *(NotThere, NotOurs, Unavailable, LostRace),
+    *(CannotWrite, LogMoved, NotAnExport, TopicsMissing),
 )
 
 
@@ -52,7 +57,7 @@ def main() -> None:
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
     *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
-    *(deadletters_group, track_command, *READING),
+    *(deadletters_group, track_command, *READING, audit_group),
 ):
     main.add_command(command)
 

@@ -51,6 +51,10 @@ class Cluster:
         found = self.ask(lambda: self.admin.list_topics(timeout=ANSWER_SECONDS))
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
 
+    def id(self) -> str:
+        """Return which cluster this is; empty where it does not say. Raises Unreachable."""
+        return str(self.ask(lambda: self.admin.list_topics(timeout=ANSWER_SECONDS)).cluster_id or "")
+
     def ask(self, question: Callable[[], T]) -> T:
         """Return the answer; ask again while a new topic is still finding its leaders. Raises Unreachable."""
         until = time.monotonic() + ANSWER_SECONDS

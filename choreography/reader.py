@@ -69,7 +69,7 @@ class Reader:
 
     def read(self, timeout: float) -> list[Record]:
         """Return what is there, waiting at most `timeout` seconds for it. Raises Unreachable, ReadFailed."""
-        return [_record(message) for message in self.receive(timeout)]
+        return [record_of(message) for message in self.receive(timeout)]
 
     def receive(self, timeout: float, limit: int = BATCH) -> list[Message]:
         """Do the same, with the client's own messages and at most about `limit` of them."""
@@ -126,7 +126,8 @@ def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> di
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001
 
 
-def _record(message: Message) -> Record:
+def record_of(message: Message) -> Record:
+    """Return one of the client's messages as a record."""
     pairs: Any = headers_of(message)
     headers = [(name, content or b"") for name, content in pairs]
     partition = Partition(message.topic() or "", message.partition() or 0)

@@ -43,6 +43,11 @@ class EventTopics:
             raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
         self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
 
+    def starts(self) -> Ends:
+        """Return where each partition begins: what lay before has expired."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.earliest())
+
     def ends(self) -> Ends:
         """Return where each partition ends for a read_committed reader, asked topic by topic, effects first."""
         spec: Any = OffsetSpec
@@ -53,8 +58,7 @@ class EventTopics:
 
         Raises LogMoved, Unreachable, and RegistryUnavailable when a schema must be fetched and cannot be.
         """
-        spec: Any = OffsetSpec
-        starts = self._positions(spec.earliest())
+        starts = self.starts()
         histories: dict[str, list[EventFact]] = {}
         undecodable = 0
         for message in records(config, starts, until):

@@ -1,0 +1,55 @@
+"""The history that is exported, and compared with later: all committed records of some topics, in one order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from choreography.check.log import EventTopics
+from choreography.check.records import Ends, records_in_order
+from choreography.cluster import Cluster, client_config
+from choreography.reader import record_of
+from eventbus.log import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records are wanted; None takes all. Times are ms since 1970, `until` is not included."""
+
+    since: int | None = None
+    until: int | None = None
+    order_id: str | None = None
+
+    def takes(self, record: Record) -> bool:
+        """Return whether the record is wanted: by its timestamp, and by its key, which is the order's id."""
+        return (
+            (self.since is None or record.timestamp_ms >= self.since)
+            and (self.until is None or record.timestamp_ms < self.until)
+            and (self.order_id is None or record.key == self.order_id.encode())
+        )
+
+
+class History:
+    """The topics of a choreography on one cluster. Nothing is written to it, and no consumer group is joined."""
+
+    def __init__(
+        self, bootstrap_servers: str, effects_first: Iterable[str], kafka_config: Mapping[str, str] | None = None
+    ) -> None:
+        """Ask which partitions there are; `effects_first` names the topics. Raises TopicsMissing, Unreachable."""
+        self._config = client_config(bootstrap_servers, kafka_config)
+        cluster = Cluster(bootstrap_servers, kafka_config)
+        self.cluster_id = cluster.id()
+        self._topics = EventTopics(cluster, list(effects_first))
+
+    def bounds(self) -> tuple[Ends, Ends]:
+        """Return where each partition begins and ends now; the ends effects first, so that no cause is left out."""
+        ends = self._topics.ends()
+        starts = self._topics.starts()
+        return starts, {lane: max(end, starts[lane]) for lane, end in ends.items()}
+
+    def read(self, starts: Ends, ends: Ends, selection: Selection) -> Iterator[Record]:
+        """Return the records, sorted by topic, partition and offset. Raises LogMoved, Unreachable."""
+        for message in records_in_order(self._config, starts, ends):
+            record = record_of(message)
+            if selection.takes(record):
+                yield record
