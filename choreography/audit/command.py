@@ -10,14 +10,13 @@ import click
 
 from choreography.audit.export import whole_file, write_lines
 from choreography.audit.findings import MISSING
-from choreography.audit.history import History, Selection
-from choreography.audit.lines import body_of
+from choreography.audit.history import History, Selection, in_order
+from choreography.audit.lines import entry_of
 from choreography.audit.ocel import write_ocel
 from choreography.audit.report import as_json as report_as_json
 from choreography.audit.report import as_text
 from choreography.audit.summary import Summary
-from choreography.audit.verify import Entry, Verdict, compare, entries_of, verify_file
-from choreography.check.facts import Address
+from choreography.audit.verify import Verdict, compare, entries_of, verify_file
 from choreography.decode import Decoder
 from choreography.flow.installed import installed_services
 from choreography.flow.model import Flow
@@ -74,7 +73,7 @@ def export_command(
         else:
             now = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
             summary = Summary(history.cluster_id, now, selection, starts, ends)
-            summary, digest = write_lines(out, records, decoder, summary)
+            summary, digest = write_lines(out, in_order(entry_of(record, decoder) for record in records), summary)
             told = f"{summary.count} records; digest {digest}"
     click.echo(f"{file}: {told}", err=True)
 
@@ -130,5 +129,4 @@ def _compare(verdict: Verdict, file: Path, decoder: Decoder, **where: Any) -> No
     read_from = {lane: max(summary.starts[lane], starts[lane]) for lane in lanes}
     read_to = {lane: max(read_from[lane], min(summary.ends[lane], ends[lane])) for lane in lanes}
     records = history.read(read_from, read_to, summary.selection)
-    logged = (Entry(Address(*record.partition, record.offset), body_of(record, decoder)) for record in records)
-    compare(verdict, entries_of(file), logged, starts)
+    compare(verdict, entries_of(file), in_order(entry_of(record, decoder) for record in records), starts)

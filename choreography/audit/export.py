@@ -9,11 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from choreography.audit.lines import GENESIS, body_of, sealed
+from choreography.audit.lines import GENESIS, Entry, sealed
 from choreography.audit.summary import Summary, Tally
-from choreography.check.facts import Address
-from choreography.decode import Decoder
-from eventbus.log import Record
 
 
 class CannotWrite(OSError):
@@ -40,12 +37,11 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         scratch.unlink(missing_ok=True)
 
 
-def write_lines(file: IO[str], records: Iterable[Record], decoder: Decoder, summary: Summary) -> tuple[Summary, str]:
+def write_lines(file: IO[str], entries: Iterable[Entry], summary: Summary) -> tuple[Summary, str]:
     """Write a line a record and the last line; return what that says, and its hash: the digest of the export."""
     tally, previous = Tally(), GENESIS
-    for record in records:
-        body = body_of(record, decoder)
-        tally.add(Address(*record.partition, record.offset), body)
+    for address, body in entries:
+        tally.add(address, body)
         line, previous = sealed(body, previous)
         file.write(line + "\n")
     summary = replace(summary, records={lane: tally.of(lane) for lane in summary.ends})

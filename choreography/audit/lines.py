@@ -34,6 +34,13 @@ class NotAnExport(ValueError):
     """The file is something else, or cannot be read."""
 
 
+class Entry(NamedTuple):
+    """A record of an export or of the log: where it lies, and the body of its line."""
+
+    address: Address
+    body: str
+
+
 class Line(NamedTuple):
     """A line of an export, as it stands there."""
 
@@ -58,7 +65,12 @@ class Line(NamedTuple):
         return str(self.address or f"line {self.number}")
 
 
-def body_of(record: Record, decoder: Decoder) -> str:
+def entry_of(record: Record, decoder: Decoder) -> Entry:
+    """Return what an export says of a record."""
+    return Entry(Address(*record.partition, record.offset), _body(record, decoder))
+
+
+def _body(record: Record, decoder: Decoder) -> str:
     """Return a record as `saga tail` shows it, with its schema's id and the hashes of its bytes."""
     described = describe(record, decoder)
     value = record.value or b""

@@ -5,25 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import orjson
 
 from choreography.audit.chain import Chain
 from choreography.audit.findings import ADDED, ALTERED, MISSING, Findings
-from choreography.audit.lines import SUMMARY, NotAnExport, lines_of
+from choreography.audit.lines import SUMMARY, Entry, NotAnExport, lines_of
 from choreography.audit.summary import Summary, Tally
 from choreography.check.facts import Address
 from choreography.check.records import Ends
 
 MOST_MISPLACED = 10_000
-
-
-class Entry(NamedTuple):
-    """A record of the export or of the log."""
-
-    address: Address
-    body: str
 
 
 @dataclass

@@ -30,8 +30,6 @@ READER = {
     "fetch.max.bytes": 2_097_152,
     "fetch.message.max.bytes": 262_144,
 }
-ONE_BY_ONE = {"fetch.wait.max.ms": 10}
-"""The broker holds back its answer at the end of a partition, and with it the request for the next one."""
 JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001 - the client spells it so
 PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}  # noqa: SLF001 - the same
 
@@ -60,26 +58,6 @@ def records(config: Mapping[str, Any], starts: Ends, until: Ends) -> Iterator[An
                 consumer.pause([TopicPartition(*lane)])
             if not left:
                 return
-
-
-def records_in_order(config: Mapping[str, Any], starts: Ends, until: Ends) -> Iterator[Any]:
-    """Return the client's messages sorted by topic, partition and offset. Raises LogMoved, Unreachable."""
-    with refused_config():
-        consumer = Consumer({**config, **READER, **ONE_BY_ONE})
-    with closing(consumer):
-        for lane in sorted(lane for lane, end in until.items() if end > starts[lane]):
-            consumer.assign([TopicPartition(*lane, starts[lane])])
-            yield from _lane(consumer, lane, until[lane])
-
-
-def _lane(consumer: Consumer, lane: Lane, end: int) -> Iterator[Any]:
-    for message in _heard(consumer):
-        if (message.topic(), message.partition()) != lane:
-            continue
-        if message.error() is None and message.offset() < end:
-            yield message
-        if _position(message) >= end:
-            return
 
 
 def _heard(consumer: Consumer) -> Iterator[Any]:

@@ -82,8 +82,9 @@ def test_what_is_exported_is_the_log_and_the_log_agrees_until_one_of_them_change
 
     first = min(ground.lies.values())
     trimmed = [TopicPartition(first.topic, first.partition, first.offset + 1)]
-    for answer in AdminClient({"bootstrap.servers": ground.servers}).delete_records(trimmed).values():
-        answer.result()
+    admin = AdminClient({"bootstrap.servers": ground.servers})
+    for answer in admin.delete_records(trimmed).values():
+        answer.result(30)
     code, report = ground.verify(path)
     assert (code, report["expired"], report["records"]) == (0, 1, len(addresses))
 

@@ -7,6 +7,7 @@ from random import Random
 
 from choreography.audit.export import write_lines
 from choreography.audit.history import Selection
+from choreography.audit.lines import entry_of
 from choreography.audit.summary import Summary
 from choreography.decode import Decoder
 from choreography.track.common import MODEL
@@ -46,5 +47,5 @@ def exported(records: list[Record]) -> tuple[list[str], str]:
     ends = {lane: 1 + max((r.offset for r in records if r.partition == lane), default=-1) for lane in LANES}
     file = StringIO()
     summary = Summary("a-cluster", "2026-01-31T12:00:00Z", Selection(), dict.fromkeys(LANES, 0), ends)
-    _, digest = write_lines(file, records, DECODER, summary)
+    _, digest = write_lines(file, (entry_of(record, DECODER) for record in records), summary)
     return file.getvalue().splitlines(keepends=True), digest

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from choreography.__main__ import main
 from choreography.audit.export import CannotWrite, whole_file
-from choreography.audit.lines import GENESIS, NotAnExport, body_of, lines_of, sealed
-from choreography.audit.verify import Entry, Verdict, compare, entries_of, verify_file
-from choreography.check.facts import Address
+from choreography.audit.lines import GENESIS, NotAnExport, entry_of, lines_of, sealed
+from choreography.audit.verify import Verdict, compare, entries_of, verify_file
 from eventbus.log import Partition, Record
 from tests.support.exported import DECODER, LANES, exported, history
 
@@ -80,7 +79,7 @@ def test_a_line_says_everything_of_the_record():
 def test_headers_that_look_alike_have_different_hashes():
     """The border between name and content counts, and their order."""
     hashes = {
-        json.loads(body_of(RECORDS[0]._replace(headers=headers), DECODER))["sha256"]["headers"]
+        json.loads(entry_of(RECORDS[0]._replace(headers=headers), DECODER).body)["sha256"]["headers"]
         for headers in ([("ab", b"c")], [("a", b"bc")], [("a", b"b"), ("c", b"d")], [("c", b"d"), ("a", b"b")], [])
     }
     assert len(hashes) == 5
@@ -191,7 +190,7 @@ def against(
     """Return what the log has against the lines."""
     verdict = verified(folder, lines)
     before = verdict.findings.count
-    logged = (Entry(Address(*r.partition, r.offset), body_of(r, DECODER)) for r in log)
+    logged = (entry_of(r, DECODER) for r in log)
     compare(verdict, entries_of(folder / "history.jsonl"), logged, starts or {})
     return [(finding.kind, finding.what) for finding in verdict.findings.first[before:]]
 
@@ -222,7 +221,7 @@ def test_what_the_log_has_expired_is_counted_and_no_finding(tmp_path):
     lane = Partition("order.created", 0)
     kept = [record for record in RECORDS if record.partition != lane or record.offset >= 4]
     verdict = verified(tmp_path, LINES)
-    logged = [Entry(Address(*r.partition, r.offset), body_of(r, DECODER)) for r in kept]
+    logged = [entry_of(r, DECODER) for r in kept]
     compare(verdict, entries_of(tmp_path / "history.jsonl"), logged, {lane: 3})
     assert (verdict.findings.count, verdict.expired) == (0, len(RECORDS) - len(kept))
     verdict = verified(tmp_path, LINES)
