@@ -24,7 +24,7 @@ from eventbus.log import Record
 ID = "_id"
 SKU = "sku"
 TYPES = {"int": "integer", "long": "integer", "float": "float", "double": "float", "boolean": "boolean"}
-OF_EVERY_EVENT = {"service": "ce_source", "cause": "ce_causationid"}
+OF_EVERY_EVENT = {"service": "ce_source", "caused_by": "ce_causationid"}
 """Attributes of every event, and the headers that say them."""
 SCHEMA = """
 create table object (id text primary key, type text not null) without rowid;
@@ -148,11 +148,12 @@ def _text(value: Any) -> str:
 
 
 def _named(fields: Mapping[str, Any]) -> list[Named]:
-    """Return the objects that an event names, each once."""
-    scalars = [pair for pair in fields.items() if isinstance(pair[1], str)]
+    """Return the objects that an event names, each once; an empty id names none."""
+    scalars = list(fields.items())
     items = [item for value in fields.values() if isinstance(value, list) for item in value if isinstance(item, dict)]
-    pairs = [*scalars, *(pair for item in items for pair in item.items() if isinstance(pair[1], str))]
-    found = (Named(f"{kind}:{value}", kind) for name, value in pairs if (kind := _object_type(name)))
+    pairs = [*scalars, *(pair for item in items for pair in item.items())]
+    named = ((_object_type(name), value) for name, value in pairs if isinstance(value, str) and value)
+    found = (Named(f"{kind}:{value}", kind) for kind, value in named if kind)
     return list(dict.fromkeys(found))
 
 

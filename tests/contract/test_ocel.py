@@ -64,10 +64,12 @@ def test_every_name_that_is_used_is_declared_and_every_relation_leads_to_an_obje
     objects = {each["id"]: each["type"] for each in LOG["objects"]}
     assert len(objects) == len(LOG["objects"])
     assert len({each["id"] for each in LOG["events"]}) == len(LOG["events"]) == len(RECORDS)
-    assert set(objects.values()) == {each["name"] for each in LOG["objectTypes"]}
-    declared = {each["name"]: {attribute["name"] for attribute in each["attributes"]} for each in LOG["eventTypes"]}
+    assert set(objects.values()) == {"order", "customer", "payment", "sku"}
+    assert set(objects.values()) <= {each["name"] for each in LOG["objectTypes"]}
+    declared = {each["name"]: [attribute["name"] for attribute in each["attributes"]] for each in LOG["eventTypes"]}
+    assert all(len(set(names)) == len(names) for names in declared.values())
     for event in LOG["events"]:
-        assert {attribute["name"] for attribute in event["attributes"]} <= declared[event["type"]]
+        assert {attribute["name"] for attribute in event["attributes"]} <= set(declared[event["type"]])
         for relation in event["relationships"]:
             assert objects[relation["objectId"]] == relation["qualifier"]
     for each in LOG["objects"]:
@@ -84,7 +86,10 @@ def test_events_name_orders_customers_payments_and_articles() -> None:
     assert json.loads(values["items"])[0].keys() == {"sku", "quantity"}
     charged = next(event for event in LOG["events"] if event["type"] == "payment.charged")
     values = {attribute["name"]: attribute["value"] for attribute in charged["attributes"]}
-    assert (values["service"], values["cause"] in {event["id"] for event in LOG["events"]}) == ("payment-service", True)
+    assert (values["service"], values["caused_by"] in {event["id"] for event in LOG["events"]}) == (
+        "payment-service",
+        True,
+    )
     order = next(each for each in LOG["objects"] if each["type"] == "order")
     assert {relation["qualifier"] for relation in order["relationships"]} >= {"customer", "sku"}
 
@@ -127,7 +132,9 @@ def test_pm4py_discovers_the_flow_that_the_code_declares(mined: Any) -> None:
     discovered = {(before, after) for before, after, _ in mined["follows"]}
     declared = {(edge.cause, edge.event) for edge in FLOW.edges if edge.cause is not None}
     types = {event["id"]: event["type"] for event in LOG["events"]}
-    causes = {event["id"]: {a["name"]: a["value"] for a in event["attributes"]}.get("cause") for event in LOG["events"]}
+    causes = {
+        event["id"]: {a["name"]: a["value"] for a in event["attributes"]}.get("caused_by") for event in LOG["events"]
+    }
     occurred = {(types[cause], types[event]) for event, cause in causes.items() if cause is not None}
     awaited = {(does.event, event) for _, does in FLOW.handlers if does.awaits for event in does.publishes}
     assert discovered <= declared
