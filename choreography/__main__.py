@@ -6,6 +6,7 @@ import click
 
 from choreography.audit import NotAnExport, audit_group
 from choreography.audit.export import CannotWrite
+from choreography.audit.scratch import NoRoom
 from choreography.broker import broker_command
 from choreography.chaos import chaos_command
 from choreography.check import check_command
@@ -41,7 +42,7 @@ _FACTS = (
     *(ReadFailed, RegistryUnavailable, TooManyWays, UnknownSchema, Unreachable),
     *(AnotherTracker, BadStatement, NotATracker, NotTracked),
     *(NotThere, NotOurs, Unavailable, LostRace),
-    *(CannotWrite, LogMoved, NotAnExport, TopicsMissing),
+    *(CannotWrite, LogMoved, NoRoom, NotAnExport, TopicsMissing),
 )
 
 

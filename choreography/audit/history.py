@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 
 from choreography.audit.lines import Entry
+from choreography.audit.scratch import scratch_database
 from choreography.check.facts import Address
 from choreography.check.log import EventTopics
 from choreography.check.records import Ends, records
@@ -70,9 +69,10 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
 
     They wait in a temporary file of SQLite's: a broker gives the records of many partitions at once quickly, one
     partition after the other slowly (measured: half a second each), and memory must not grow with the history.
+
+    Raises NoRoom.
     """
-    with closing(sqlite3.connect("")) as waiting:
-        waiting.execute(SORTING)
+    with scratch_database(SORTING) as waiting:
         waiting.executemany(
             "insert into entry values (?, ?, ?, ?)", ((*entry.address, entry.body) for entry in entries)
         )

@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
+from choreography.audit.scratch import scratch_database
 from choreography.decode import Decoder, Undecodable
 from choreography.flow.model import Flow
 from choreography.tail import moment
@@ -55,10 +55,9 @@ class Written:
 
 
 def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: Flow) -> Written:
-    """Write the log. Objects wait in a temporary file of SQLite's, so that memory does not grow with the history."""
+    """Write the log. Objects wait aside, so that memory does not grow with the history. Raises NoRoom."""
     written = Written()
-    with closing(sqlite3.connect("")) as objects:
-        objects.executescript(SCHEMA)
+    with scratch_database(SCHEMA) as objects:
         types = {"eventTypes": _event_types(flow), "objectTypes": _object_types(flow)}
         out.write(json.dumps(types, ensure_ascii=False)[:-1] + ', "events": [')
         _write_all(out, _events(records, decoder, flow, objects, written))

@@ -52,6 +52,8 @@ def verify_file(path: Path) -> Verdict:
             if line.address <= latest:
                 _misplaced(verdict, line.address, line.body)
             latest = max(latest, line.address)
+        elif line.sound:
+            verdict.findings.add(ADDED, line.name, "it is neither a record nor the last line")
     if not ours:
         raise NotAnExport(f"{path} is no file that `saga audit export --format jsonl` wrote")
     _report(verdict, chain, tally, behind_the_end)

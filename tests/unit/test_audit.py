@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from choreography.__main__ import main
 from choreography.audit.export import CannotWrite, whole_file
 from choreography.audit.lines import GENESIS, NotAnExport, entry_of, lines_of, sealed
+from choreography.audit.scratch import NoRoom, scratch_database
 from choreography.audit.verify import Verdict, compare, entries_of, verify_file
 from eventbus.log import Partition, Record
 from tests.support.exported import DECODER, LANES, exported, history
@@ -170,6 +171,7 @@ def test_who_computes_all_hashes_anew_is_found_by_the_counts_and_else_by_the_dig
     there = bodies(LINES, tmp_path)
     lane = f"{RECORDS[5].partition.topic}/{RECORDS[5].partition.number}"
     assert findings(tmp_path, chained(there[:5] + there[6:])) == [("altered", lane)]
+    assert findings(tmp_path, chained([*there[:5], '{"note": 1}', *there[5:]])) == [("added", "line 6")]
     altered = RECORDS[5]._replace(timestamp_ms=5)
     lines, digest = exported([*RECORDS[:5], altered, *RECORDS[6:]])
     assert findings(tmp_path, lines) == []
@@ -269,3 +271,10 @@ def test_an_export_is_written_whole_or_not_at_all(tmp_path):
     assert ([*tmp_path.iterdir()], path.read_text()) == ([path], "whole")
     refused = saga("export", str(tmp_path / "no-folder" / "x.jsonl"))
     assert (refused.exit_code, "cannot be written: No such file" in refused.stderr) == (1, True)
+
+
+def test_there_is_an_error_for_people_where_there_is_no_room_to_sort():
+    """The disk of the temporary file is not that of the export."""
+    with pytest.raises(NoRoom, match="SQLITE_TMPDIR says where"), scratch_database("create table a (b)") as database:
+        database.execute("pragma max_page_count = 2")
+        database.executemany("insert into a values (?)", [("x" * 4096,)] * 10)
