@@ -19,8 +19,8 @@ def as_text(verdict: Verdict, file: Path, *, live: bool) -> Iterator[str]:
         yield f"{finding.kind}: {finding.what}: {finding.detail}"
     if findings.count > SHOWN:
         yield f"... and {findings.count - SHOWN} more"
-    against = "the log and itself" if live else "itself"
-    state = f"{findings.count} findings" if findings.count else f"complete and unaltered, by {against}"
+    whole = "complete and unaltered: the log says the same" if live else "complete and unaltered in itself"
+    state = f"findings: {findings.count}" if findings.count else whole
     yield f"{file}: {verdict.records} records, {state}"
     if verdict.expired:
         yield f"{verdict.expired} of them the log no longer has: Kafka has expired them since"
@@ -39,6 +39,6 @@ def as_json(verdict: Verdict, *, live: bool) -> dict[str, Any]:
         "digest": verdict.digest or None,
         "exported_at": summary.exported_at if summary else None,
         "cluster": summary.cluster if summary else None,
-        "findings": verdict.findings.count,
-        "first_findings": [finding._asdict() for finding in verdict.findings.first],
+        "findings_total": verdict.findings.count,
+        "findings": [finding._asdict() for finding in verdict.findings.first],
     }

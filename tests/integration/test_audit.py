@@ -69,13 +69,13 @@ def test_what_is_exported_is_the_log_and_the_log_agrees_until_one_of_them_change
     assert ground.verify(path)[0] == 0
 
     ground.publisher.publish(ground.copy(0), ground.facts[0].partition)
-    assert ground.verify(path) == (0, ground.verify(path)[1] | {"ok": True, "expired": 0, "findings": 0})
+    assert ground.verify(path) == (0, ground.verify(path)[1] | {"ok": True, "expired": 0, "findings_total": 0})
 
     lines = path.read_text().splitlines(keepends=True)
     changed = ground.folder / "changed.jsonl"
     changed.write_text("".join([*lines[:3], lines[3].replace('"ce_source"', '"ce_sauce"'), *lines[5:]]))
     code, report = ground.verify(changed)
-    found = {(finding["kind"], finding["what"]) for finding in report["first_findings"]}
+    found = {(finding["kind"], finding["what"]) for finding in report["findings"]}
     assert code == 1
     assert {("altered", addresses[3]), ("missing", addresses[4])} <= found
     assert {what for _, what in found} <= {addresses[3], addresses[4], f"after {addresses[3]}"}
@@ -118,4 +118,4 @@ def test_a_log_that_was_made_again_is_not_the_one_that_was_exported(ground):
     assert [file.name for file in ground.folder.iterdir()] == ["history.jsonl"]
     admin.create(TOPICS, PARTITIONS)
     code, report = ground.verify(path)
-    assert (code, report["findings"]) == (1, len(ground.lies))
+    assert (code, report["findings_total"]) == (1, len(ground.lies))

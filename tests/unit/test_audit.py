@@ -237,7 +237,7 @@ def test_the_report_is_for_people_and_for_scripts(tmp_path):
     told = saga("verify", str(path))
     assert (told.exit_code, f"missing: after {address(2)}" in told.output) == (1, True)
     report = json.loads(saga("verify", str(path), "--json").stdout)
-    assert (report["ok"], report["findings"], report["first_findings"][0]["kind"]) == (False, 1, "missing")
+    assert (report["ok"], report["findings_total"], report["findings"][0]["kind"]) == (False, 1, "missing")
 
 
 @pytest.mark.parametrize("content", ["", "{}\n", "hello\n", '{"eventTypes": []}\n', "[1]\n\x00"])
