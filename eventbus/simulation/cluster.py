@@ -8,6 +8,7 @@ One suite holds it to the real broker (tests/contract/test_log.py and test_trans
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -78,6 +79,10 @@ class _Lane:
 def error(code: int, why: str, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaException:
     """Return what confluent_kafka would raise."""
     return KafkaException(KafkaError(code, why, fatal, retriable, abort))
+
+
+AFTER_THE_RECORDS = math.inf
+"""When a late copy arrives that does not come after some time."""
 
 
 def nothing_late() -> float:
@@ -173,6 +178,7 @@ class Cluster:
         self, name: str, epoch: int, group: str, member: tuple[str, int], offsets: Mapping[Partition, tuple[int, str]]
     ) -> None:
         """Make a group's offsets part of the transaction; they are pending until it is marked."""
+        self._let_arrive([late for late in self._late if late[:2] == (AFTER_THE_RECORDS, name)])
         producer = self._authentic(name, epoch)
         self.group(group).check(*member)
         transaction = self._current(producer)
@@ -188,8 +194,19 @@ class Cluster:
             raise error(KafkaError.INVALID_TXN_STATE, "the transaction has ended otherwise", fatal=True)
 
     def arrive_late(self, seconds: float, name: str, epoch: int, *, commit: bool) -> None:
-        """Let a copy of an end of transaction arrive after so long, and end whatever is under way then."""
+        """Let a copy of an end of transaction arrive after so long, and end whatever is under way then.
+
+        AFTER_THE_RECORDS: between the records and the offsets of the next transaction, whenever that is.
+        """
         self._late.append((self.clock() + seconds, name, epoch, commit))
+
+    def _let_arrive(self, due: list[tuple[float, str, int, bool]]) -> None:
+        for late in due:
+            self._late.remove(late)
+            _, name, epoch, commit = late
+            producer = self._producers[name]
+            if producer.epoch == epoch and producer.current is not None:
+                self._end(producer, commit=commit)
 
     def _authentic(self, name: str, epoch: int) -> _Producer:
         self.tick()
@@ -255,12 +272,7 @@ class Cluster:
             return
         self._ticked_at = now
         if self._late:
-            due = [late for late in self._late if late[0] <= now]
-            self._late = [late for late in self._late if late[0] > now]
-            for _, name, epoch, commit in due:
-                producer = self._producers[name]
-                if producer.epoch == epoch and producer.current is not None:
-                    self._end(producer, commit=commit)
+            self._let_arrive([late for late in self._late if late[0] <= now])
         if self._unmarked:
             self._mark()
         for producer in self._producers.values():

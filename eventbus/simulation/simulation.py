@@ -29,7 +29,7 @@ from eventbus.registry import registry_at
 from eventbus.remote import Call
 from eventbus.service import Service
 from eventbus.simulation import clients, faults
-from eventbus.simulation.cluster import Cluster, Written
+from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
 from eventbus.simulation.troubles import Watched
@@ -434,7 +434,7 @@ class _ProcessHost(Place):
         fault = self._simulation.due(request)
         if fault is None:
             return clients.Fault.NONE
-        self._late_by = fault.seconds
+        self._late_by = fault.seconds or AFTER_THE_RECORDS
         return clients.Fault.LATE_COPY if fault.kind == "late copy" else clients.Fault(fault.detail)
 
     def lateness(self) -> float:

@@ -49,6 +49,8 @@ def hunt(mutant: Mutant, seeds: int, jobs: int) -> Result:
         env = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
         run = [sys.executable, "-m", "choreography", "simulate", "--json", "--stop-at-first"]
         run += ["--seeds", str(seeds), "--jobs", str(jobs)]
+        if mutant.faults:
+            run += ["--faults", mutant.faults]
         done = subprocess.run(run, env=env, cwd=folder, capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1) or not done.stdout.startswith("{"):
         raise RuntimeError(f"{mutant.name}: {done.stderr[-2000:]}")
