@@ -32,6 +32,7 @@ from choreography.tail import tail_command
 from choreography.topics_commands import topics_group
 from choreography.topics_file import BadTopicsFile
 from choreography.track import READING, AnotherTracker, BadStatement, NotATracker, NotTracked, track_command
+from choreography.ui import ui_command
 from eventbus import LostRace, Unavailable, cli
 from eventbus.database import NotOurs
 from eventbus.declaration import BadDeclaration
@@ -58,7 +59,7 @@ def main() -> None:
 for command in (
     *(demo_command, topics_group, broker_command, tail_command, decode_command),
     *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
-    *(deadletters_group, track_command, *READING, audit_group),
+    *(deadletters_group, track_command, *READING, audit_group, ui_command),
 ):
     main.add_command(command)
 

@@ -1,0 +1,91 @@
+"""The tracker beside the page, in a thread of its own, and whether the broker answers."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from confluent_kafka import KafkaException
+
+from choreography.cluster import Cluster, Unreachable
+from choreography.reader import NoSuchTopic, ReadFailed
+from choreography.track.command import Source
+from choreography.track.common import MODEL
+from choreography.track.run import Tracking, Watch
+from choreography.track.store import AnotherTracker, NotATracker, Store
+
+AGAIN_SECONDS = 1.0
+PULSE_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker)
+
+
+class Following:
+    """A context manager: inside, the log is followed (with `path`) and the broker is asked whether it is there."""
+
+    def __init__(self, source: Source, path: Path | None) -> None:
+        self._source, self._path = source, path
+        self._stop = threading.Event()
+        self._log = structlog.get_logger()
+        self.broker = ""
+        """Why the broker does not answer; empty when it does."""
+        self.tracker = ""
+        """Why the log is not followed at the moment; empty when it is."""
+
+    def __enter__(self) -> Self:
+        loops = [self._pulse, *([self._track] if self._path else [])]
+        self._threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _pulse(self) -> None:
+        cluster = Cluster(self._source.bootstrap_servers, self._source.kafka_config)
+        while not self._stop.is_set():
+            try:
+                cluster.admin.list_topics(timeout=ANSWER_SECONDS)
+                self.broker = ""
+            except KafkaException as error:
+                self.broker = str(cluster.unreachable(error))
+            self._stop.wait(PULSE_SECONDS)
+
+    def _track(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except PASSING as why:
+                self._complain(str(why))
+            except NotATracker as why:
+                self._complain(str(why))
+                return
+            except SystemExit:
+                self._complain("the log is not the one that was tracked; see what stands on stderr")
+                return
+            self._stop.wait(AGAIN_SECONDS)
+
+    def _follow(self) -> None:
+        """Follow until it is time to stop, or something is in the way."""
+        assert self._path is not None
+        cluster = self._source.cluster_id()
+        with closing(Store(self._path, MODEL, cluster=cluster)) as store:
+            if store.renewed:
+                self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed)
+            with self._source.reader(self._source.resumable(store)) as reader:
+                tracking = Tracking(reader, self._source.intake(), store, Watch())
+                self.tracker = ""
+                while not self._stop.is_set():
+                    tracking.turn()
+
+    def _complain(self, why: str) -> None:
+        if why != self.tracker:
+            self._log.warning("not.tracking", why=why)
+        self.tracker = why

@@ -1,0 +1,239 @@
+"""The page's server: who may see it, what it answers, and that nothing from the log is ever markup."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from starlette.testclient import TestClient
+
+from choreography.__main__ import main
+from choreography.flow.model import Flow
+from choreography.ui.app import Answers, application
+from choreography.ui.command import SERVICES
+from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, REFUNDED, RESERVED, SHORT
+from tests.support.tracked import of_order, stored, tracked_events
+
+TOKEN = "a-token-that-is-long-enough"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">\x1b[2J\x00"
+ORDERS = 60
+EVENTS = tracked_events(ORDERS)
+FLOW = Flow.of(SERVICES)
+NOTHING = {"parked": [], "dead_letters": [], "errors": []}
+
+
+def client_of(path: Path, token: str | None = None, **following: str) -> TestClient:
+    state = SimpleNamespace(**({"broker": "", "tracker": ""} | following))
+    app = application(Answers(path, FLOW, state, lambda: NOTHING), token)
+    return TestClient(app, base_url="http://localhost", follow_redirects=False)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A tracker's database with finished orders and one that waits for its payment."""
+    waiting = EVENTS[0]._replace(order_id="waiting", offset=9_000)
+    assert waiting.topic == CREATED
+    stored(tmp_path / "tracker.db", [*EVENTS, waiting]).close()
+    return tmp_path / "tracker.db"
+
+
+@pytest.fixture
+def page(path: Path) -> TestClient:
+    return client_of(path)
+
+
+def paged(page: TestClient, **wanted: Any) -> list[dict[str, Any]]:
+    """Return all orders that are wanted, asked for page by page."""
+    found: list[dict[str, Any]] = []
+    after: dict[str, Any] | None = {}
+    while after is not None:
+        answer = page.get("/api/orders", params={"limit": 7, **wanted, **after}).json()
+        assert len(answer["orders"]) <= 7
+        found += answer["orders"]
+        after = answer["after"]
+    return found
+
+
+def test_pages_go_on_where_the_one_before_ended(page):
+    """Each order once, newest first; stuck ones by how long they wait."""
+    orders = paged(page)
+    assert len({order["order_id"] for order in orders}) == len(orders) == ORDERS + 1
+    assert [o["placed_at"] for o in orders] == sorted((o["placed_at"] for o in orders), reverse=True)
+    assert [order["order_id"] for order in paged(page, stuck="1s")] == ["waiting"]
+    assert paged(page, stuck="30000d") == []
+
+
+def test_orders_are_found_by_status_and_by_how_an_id_begins(page):
+    """Of the order or of the customer; nothing in what is typed is a pattern."""
+    refunded = paged(page, status="refunded")
+    assert {order["status"] for order in refunded} == {"refunded"}
+    assert {order["order_id"] for order in refunded} == {e.order_id for e in EVENTS if e.topic == REFUNDED}
+    assert [order["order_id"] for order in paged(page, search="wait")] == ["waiting"]
+    customer = refunded[0]["customer_id"]
+    assert {order["customer_id"] for order in paged(page, search=customer[:-1])} >= {customer}
+    assert paged(page, search="%") == paged(page, search="' or 1=1 --") == []
+
+
+def test_an_order_is_told_with_its_picture(page):
+    """A lane for every service, a box for every event, and what is due."""
+    events = of_order(EVENTS, CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)
+    told = page.get("/api/order", params={"id": events[0].order_id}).json()
+    assert [step["event"] for step in told["steps"]] == [event.topic for event in events]
+    assert "because inventory could not reserve" in told["why"]
+    texts = drawn(told["picture"])
+    assert {"order-service", "payment-service", "inventory-service", *(e.topic for e in events)} <= set(texts)
+    waiting = page.get("/api/order", params={"id": "waiting"}).json()
+    assert "due" in drawn(waiting["picture"])
+    unknown = page.get("/api/order", params={"id": "no/such?order"})
+    assert (unknown.status_code, "no/such?order" in unknown.json()["error"]) == (404, True)
+
+
+def test_what_the_log_says_is_text_in_the_pictures(tmp_path):
+    """Names of services and orders that look like markup, or are no XML at all."""
+    [placed, *_] = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
+    fields = orjson.dumps(placed.values | {"customer_id": HOSTILE, "order_id": HOSTILE}).decode()
+    hostile = placed._replace(order_id=HOSTILE, service=HOSTILE, cause=HOSTILE, fields=fields)
+    stored(tmp_path / "tracker.db", [hostile]).close()
+    page = client_of(tmp_path / "tracker.db")
+    for answer in (page.get("/api/order", params={"id": HOSTILE}), page.get("/api/flow")):
+        assert answer.headers["content-type"] == "application/json"
+        picture = answer.json()["picture"]
+        assert "<img" not in picture
+        assert any("<img src=x" in text for text in drawn(picture))
+    [order] = page.get("/api/orders").json()["orders"]
+    assert order["customer_id"] == HOSTILE
+
+
+def drawn(picture: str) -> list[str]:
+    """Return the texts of a picture; raises ParseError where it is no XML."""
+    tree = ElementTree.fromstring(picture)
+    return [text.text or "" for text in tree.iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_the_flow_shows_what_was_seen_and_what_is_not_declared(tmp_path):
+    """Counts on events, dotted arrows that nobody took, red ones of a stranger, and wrong answers of a service."""
+    events = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
+    end = events[-1]
+    rogue = end._replace(offset=9_000, service="a-stranger")
+    stored(tmp_path / "tracker.db", [*events, rogue]).close()
+    told = client_of(tmp_path / "tracker.db").get("/api/flow").json()
+    assert [(r["event"], r["service"], r["times"]) for r in told["rogues"]] == [(CONFIRMED, "a-stranger", 1)]
+    assert set(told["rogues"][0]["kinds"]) == {"second-ending", "undeclared-publisher"}
+    texts = drawn(told["picture"])
+    assert {"a-stranger", "not declared", "1 not as declared", "never seen"} <= set(texts)
+    kinds = [path.get("class") for path in ElementTree.fromstring(told["picture"]).iter() if path.get("marker-end")]
+    assert kinds.count("wrong") == 1
+    declared = sum(len(handler.does.publishes) for handler in FLOW.handlers)
+    assert sum("unseen" in (kind or "") for kind in kinds) == declared - 3
+
+
+def test_the_state_changes_when_the_tracker_writes(path):
+    """It is what the stream sends: counts, how far behind, and what ails broker and tracker."""
+    state = Answers(path, FLOW, SimpleNamespace(broker="gone", tracker=""), lambda: NOTHING).state
+    before = state()
+    assert (before["orders"], before["broker"], before["waiting_on"]) == (ORDERS + 1, "gone", {"payment-service": 1})
+    more = [event._replace(order_id="more", offset=9_001 + n) for n, event in enumerate(EVENTS[:1])]
+    stored(path, more).close()
+    assert (state()["orders"], state()["writes"] > before["writes"]) == (ORDERS + 2, True)
+
+
+def test_without_a_database_it_says_what_makes_one(tmp_path):
+    """And goes on answering."""
+    page = client_of(tmp_path / "tracker.db")
+    answer = page.get("/api/orders")
+    assert (answer.status_code, "`saga track` makes it" in answer.json()["error"]) == (503, True)
+    assert page.get("/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"status": "lost"}, "status 'lost' is none of pending"),
+        ({"stuck": "soon"}, "stuck 'soon' is no span of time"),
+        ({"limit": "many"}, "limit 'many' is no number"),
+        ({"limit": "1001"}, "limit 1001 is not between 1 and 1000"),
+        ({"after_at": "-1"}, "after_at '-1' is no number"),
+    ],
+)
+def test_bad_questions_are_refused_by_name(page, asked, said):
+    """With the value, and what would do."""
+    answer = page.get("/api/orders", params=asked)
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
+@pytest.mark.parametrize("url", ["/", "/static/app.js", "/api/orders", "/api/nothing", "/login"])
+@pytest.mark.parametrize("token", [None, TOKEN])
+def test_every_answer_forbids_what_the_page_does_not_need(path, url, token):
+    """No script, style or connection but its own, no frame around it, nothing kept."""
+    headers = client_of(path, token).get(url).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert (headers["x-content-type-options"], headers["cache-control"]) == ("nosniff", "no-store")
+
+
+def test_the_page_has_no_script_or_style_of_its_own(page):
+    """The policy would not run it."""
+    html = page.get("/").text
+    assert not re.search(r"\son\w+=", html)
+    assert "style=" not in html
+    assert html.count("<script") == html.count('<script type="module" src="/static/')
+    assert "http:" not in html
+    assert "https:" not in html
+
+
+def test_without_a_token_only_this_machines_own_names_are_answered(path):
+    """A name of another site that leads here does not: its scripts could read the orders."""
+    page = client_of(path)
+    for host, code in {"localhost:1": 200, "127.0.0.1": 200, "[::1]:80": 200, "evil.example": 421, "": 421}.items():
+        assert page.get("/api/orders", headers={"host": host}).status_code == code, host
+
+
+def test_with_a_token_nothing_is_seen_without_it(path):
+    """Neither the page nor an answer; the form and its style are."""
+    page = client_of(path, TOKEN)
+    for url in ("/api/orders", "/api/order?id=waiting", "/api/flow", "/api/changes", "/api/trouble"):
+        assert (page.get(url).status_code, page.get(url).json()) == (401, {"error": "a token is needed"})
+    assert (page.get("/").status_code, "<form" in page.get("/").text) == (401, True)
+    assert page.get("/static/style.css").status_code == 200
+    assert page.post("/login", data={"token": "wrong"}).status_code == 401
+    assert page.get("/api/orders", headers={"authorization": "Bearer wrong"}).status_code == 401
+    assert page.get("/api/orders", headers={"cookie": f"saga-ui={TOKEN}"}).status_code == 401
+
+
+@pytest.mark.parametrize("way", ["header", "form", "address"])
+def test_who_knows_the_token_is_let_in(path, way):
+    """With a header each time, or once by the form or the address, which lead to the page and give a cookie."""
+    page = client_of(path, TOKEN)
+    if way == "header":
+        assert page.get("/api/orders", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        assert page.get("/api/orders").status_code == 401
+        return
+    posted = way == "form"
+    answer = page.post("/login", data={"token": TOKEN}) if posted else page.get("/", params={"token": TOKEN})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/")
+    cookie = answer.headers["set-cookie"].lower()
+    assert ("httponly" in cookie, "samesite=strict" in cookie, TOKEN in cookie) == (True, True, False)
+    assert page.get("/api/orders").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by others: give --token"),
+        (["--host", "::"], "--host :: can be reached by others"),
+        (["--token", "short"], "--token has 5 characters: give at least 16"),
+    ],
+)
+def test_the_page_is_not_opened_to_others_by_mistake(options, said):
+    """Before anything is started."""
+    result = CliRunner().invoke(main, ["ui", *options], env={"SAGA_UI_TOKEN": None})
+    assert result.exit_code == 2
+    assert said in result.output
