@@ -17,6 +17,7 @@ from rich.console import Console
 from choreography.demo.place import InUse, Place, embedded, real
 from choreography.demo.plan import DECLINE_ABOVE, Plan, make_plan
 from choreography.demo.run import Run, Stuck
+from choreography.demo.shown import page
 from choreography.demo.story import examples, print_order, print_outcomes, surprises
 from choreography.demo.workers import WorkerDied, Workers, without_settings
 from choreography.quiet import ends_quietly, stoppable
@@ -44,13 +45,16 @@ class _Console(Console):
     "--short", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that are paid, then lack stock."
 )
 @click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
+@click.option("--ui", is_flag=True, help="Serve the page meanwhile, and until Ctrl-C.")
 @click.option("--bootstrap-servers", help="A real broker, exactly-once.  [default: a broker inside this process]")
 @cli.kafka_config
-def demo_command(orders: int, decline: float, short: float, seed: int, **where: Any) -> None:
+def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bool, **where: Any) -> None:
     """Show the whole saga: a broker, the three workers as processes, and orders that move from event to event.
 
     Everything is in a temporary folder, and gone at the end. On a real broker the saga's topics must be missing or
     empty; at the end they are as they were before. KAFKA_BOOTSTRAP_SERVERS is not looked at.
+
+    With --ui the page shows them live, at an address that is printed first and last; then Ctrl-C ends it.
 
     Example: saga demo --orders 200 --decline 0.1 --short 0.3 --seed 7
     """
@@ -62,25 +66,31 @@ def demo_command(orders: int, decline: float, short: float, seed: int, **where: 
         console = _Console(highlight=False, width=PLAIN_WIDTH)
     with ends_quietly(), stoppable():
         try:
-            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"])
+            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], ui=ui)
         except (InUse, Stuck, WorkerDied) as error:
             cli.fail(str(error))
 
 
-def _demo(plan: Plan, console: Console, bootstrap_servers: str | None, kafka_config: dict[str, str]) -> None:
+def _demo(plan: Plan, console: Console, servers: str | None, kafka_config: dict[str, str], *, ui: bool) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
-        place = stack.enter_context(real(bootstrap_servers, kafka_config) if bootstrap_servers else embedded())
+        place = stack.enter_context(real(servers, kafka_config) if servers else embedded())
         gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}"
         options = [*place.options(), "--log-format", "json", "--instance", folder.name]
         run = stack.enter_context(Run.prepared(plan, folder, place))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
+        shown = stack.enter_context(page(folder, place, wanted=ui))
+        if shown:
+            console.print(shown.said)
         history = run.watch(workers, console)
         found = run.orders()
         print_outcomes(console, found, history)
         _tell(console, folder / "tracker.db", place, examples(history))
         wrong = surprises(plan, found, history)
         clean = _check(console, folder, place, gateway)
+        if shown:
+            console.print(shown.said)
+            shown.wait()
     for surprise in wrong:
         click.echo(f"error: {surprise}", err=True)
     if wrong or not clean:

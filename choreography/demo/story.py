@@ -1,4 +1,4 @@
-"""What is told at the end: how the orders ended, why, and how two of them got there."""
+"""What is told at the end: how the orders ended, and why."""
 
 from __future__ import annotations
 

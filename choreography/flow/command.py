@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,12 +12,18 @@ import click
 from choreography.flow.asyncapi import as_asyncapi
 from choreography.flow.canvas import as_canvas
 from choreography.flow.diagrams import as_dot, as_mermaid
+from choreography.flow.live import Watched
+from choreography.flow.live_svg import as_live_svg
+from choreography.flow.live_text import as_live_json, as_live_text
 from choreography.flow.model import Flow
 from choreography.flow.progress import runs
 from choreography.flow.sources import Source, flow_options, worker_lines
 from choreography.flow.svg import as_svg
 from choreography.flow.text import as_text
 from choreography.flow.topics import as_topics
+from choreography.track.common import MODEL, tracker
+from choreography.track.moments import Duration
+from choreography.track.queries import now
 from eventbus import cli
 
 FORMATS: Mapping[str, Callable[[Flow], str]] = {
@@ -29,11 +36,16 @@ FORMATS: Mapping[str, Callable[[Flow], str]] = {
     "topics": as_topics,
 }
 
+LIVE_FORMATS = ("text", "svg", "json")
+
 
 @click.command("flow", context_settings=cli.CONTEXT)
 @flow_options
 @click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default="text", help="How it is told.")
-def flow_command(source: Source, form: str) -> None:
+@click.option("--live", is_flag=True, help="With what `saga track` saw of it lately; as text, svg or json.")
+@click.option("--window", type=Duration(), default="5m", help="With --live: what counts as lately.")
+@tracker
+def flow_command(source: Source, form: str, *, live: bool, window: int, tracker: Path) -> None:
     r"""Show the whole flow, merged from what the services declare; there is no central file of it.
 
     Of the services that are installed here; or of FILES that `<service> declaration` wrote; or, with --announced, of
@@ -45,13 +57,28 @@ def flow_command(source: Source, form: str) -> None:
       saga flow --format svg > flow.svg
       saga flow order-service.json payment-service.json inventory-service.json
       saga flow --announced --bootstrap-servers localhost:9092
+      saga flow --live --window 10m
     """
+    if live:
+        _show_live(source.flow, form, window, tracker)
+        return
     if form == "json":
         cli.print_json(as_dict(source))
         return
     click.echo(FORMATS[form](source.flow), nl=False)
     if source.workers and form == "text":
         click.echo("\n".join(["", "Announced by", *(f"  {line}" for line in worker_lines(source.workers))]))
+
+
+def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
+    if form not in LIVE_FORMATS:
+        raise click.UsageError(f"--live is told as {', '.join(LIVE_FORMATS)}, not as {form}")
+    with Watched.at(path, MODEL) as tracked:
+        seen = tracked.live(window, now())
+    if form == "json":
+        cli.print_json(as_live_json(flow, seen))
+    else:
+        click.echo((as_live_svg if form == "svg" else as_live_text)(flow, seen), nl=False)
 
 
 def as_dict(source: Source) -> dict[str, Any]:

@@ -68,7 +68,8 @@ def document(lanes: list[Lane], boxes: Mapping[str, Box], parts: Iterable[str], 
         f' height="{height:.0f}" role="img"><title>The flow of events</title>'
     )
     marker = (
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"'
+        ' markerUnits="userSpaceOnUse">'
         '<path d="M0 0 8 4 0 8z"/></marker></defs>'
     )
     styled = [f"<style>{style}</style>"] if style else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import uvicorn
 
 from choreography.deadletters.letters import Where
 from choreography.flow.model import Flow
-from choreography.quiet import ends_quietly, stoppable
+from choreography.quiet import ends_quietly
 from choreography.track.command import Source
 from choreography.track.common import tracker
 from choreography.ui.access import LEAST_TOKEN, is_loopback
@@ -74,7 +75,8 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     registry = registry_at(options["schema_registry_url"], EVENTS)
     source = Source(where.bootstrap_servers, where.kafka_config, registry)
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
-    with ends_quietly(), stoppable(), Following(source, None if no_track else tracker) as following:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
+    with ends_quietly(), Following(source, None if no_track else tracker) as following:
         answers = Answers(tracker, Flow.of(SERVICES), following, Trouble(where, databases).report)
         with listen(host, port) as listener:
             click.echo(f"The page is at {address(listener)} until Ctrl-C.")

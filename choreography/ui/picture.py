@@ -53,7 +53,8 @@ def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {width:.0f} {height}"'
         f' width="{width:.0f}" height="{height}" role="img"><title>{_safe(_title(story))}</title>'
-        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto">'
+        '<defs><marker id="tip" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="8" markerHeight="8" orient="auto"'
+        ' markerUnits="userSpaceOnUse">'
         '<path class="tip" d="M0 0 8 4 0 8z"/></marker></defs>'
     )
     return "\n".join([head, *parts, "</svg>"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,27 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
     assert "orders 20, of which 0 open" in stdout
     assert stdout.rstrip().endswith("clean")
     assert "\x1b" not in stdout
+    assert_nothing_is_left(temporary, started)
+
+
+def test_the_page_shows_the_demos_orders_until_ctrl_c(temporary):
+    """With --ui: the address comes first and last, and nothing is left behind."""
+    demo = start(temporary, "--orders", "5", "--short", "0.2", "--ui")
+    started = {pid: "" for pid in workers(demo)}
+    assert demo.stdout is not None
+    lines: list[str] = []
+    while sum("The page is at" in line for line in lines) < 2:
+        lines.append(demo.stdout.readline())
+        assert lines[-1], lines
+    url = lines[-1].split()[4]
+    with urllib.request.urlopen(f"{url}api/orders", timeout=10) as answer:
+        orders = json.load(answer)["orders"]
+    assert [order["status"] for order in orders].count("confirmed") == 3
+    assert any(line.startswith("saga why ") for line in lines)
+    started |= children(demo.pid)
+    demo.send_signal(signal.SIGINT)
+    _, stderr = demo.communicate(timeout=30)
+    assert (demo.returncode, stderr) == (0, "")
     assert_nothing_is_left(temporary, started)
 
 

@@ -26,7 +26,7 @@ class NoChromium(Exception):
 
 
 @contextmanager
-def chromium(folder: Path, width: int = 1280, height: int = 800) -> Iterator[Tab]:
+def chromium(folder: Path, width: int = 1080, height: int = 600) -> Iterator[Tab]:
     """Start a browser that keeps everything in `folder`. Raises NoChromium."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
@@ -64,7 +64,7 @@ class Tab:
         self._connection = connection
         self._numbers = itertools.count(1)
         self.said: list[str] = []
-        """What the page wrote to its console, errors that nobody caught, and what its policy forbade."""
+        """Errors that the page wrote to its console, that nobody caught, that the network made, or its policy."""
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
@@ -89,14 +89,13 @@ class Tab:
         assert "exceptionDetails" not in result, f"{expression}: {result['exceptionDetails']}"
         return result["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 60) -> Any:
-        """Wait until an expression is true, and return it; TimeoutError shows the page as it is."""
+    def until(self, expression: str, seconds: float = 60) -> None:
+        """Wait until an expression is true; until then it may fail. TimeoutError shows the page as it is."""
         deadline = time.monotonic() + seconds
-        while not (found := self.run(expression)):
+        while not self.run(f"(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not within {seconds:.0f} s: {expression}\n{self.text()}\n{self.said}")
             time.sleep(LOOK_SECONDS)
-        return found
 
     def text(self) -> str:
         """Return what can be read on the page."""
@@ -125,7 +124,7 @@ class Tab:
         told = event.get("params", {})
         if event.get("method") == "Runtime.exceptionThrown":
             self.said.append(json.dumps(told["exceptionDetails"]))
-        elif event.get("method") == "Runtime.consoleAPICalled":
+        elif event.get("method") == "Runtime.consoleAPICalled" and told["type"] == "error":
             self.said.append(json.dumps(told["args"]))
         elif event.get("method") == "Log.entryAdded":
             self.said.append(str(told["entry"]["text"]))

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import orjson
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from choreography.__main__ import main
@@ -112,7 +112,7 @@ def test_what_the_log_says_is_text_in_the_pictures(tmp_path):
 
 def drawn(picture: str) -> list[str]:
     """Return the texts of a picture; raises ParseError where it is no XML."""
-    tree = ElementTree.fromstring(picture)
+    tree = ET.fromstring(picture)
     return [text.text or "" for text in tree.iter("{http://www.w3.org/2000/svg}text")]
 
 
@@ -127,10 +127,30 @@ def test_the_flow_shows_what_was_seen_and_what_is_not_declared(tmp_path):
     assert set(told["rogues"][0]["kinds"]) == {"second-ending", "undeclared-publisher"}
     texts = drawn(told["picture"])
     assert {"a-stranger", "not declared", "1 not as declared", "never seen"} <= set(texts)
-    kinds = [path.get("class") for path in ElementTree.fromstring(told["picture"]).iter() if path.get("marker-end")]
+    kinds = [path.get("class") for path in ET.fromstring(told["picture"]).iter() if path.get("marker-end")]
     assert kinds.count("wrong") == 1
     declared = sum(len(handler.does.publishes) for handler in FLOW.handlers)
     assert sum("unseen" in (kind or "") for kind in kinds) == declared - 3
+
+
+def test_the_flow_can_be_seen_in_a_terminal(path):
+    """`saga flow --live`: as text, as a picture that stands alone, and for scripts; not as anything else."""
+    end = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)[-1]
+    stored(path, [end._replace(offset=9_000, service="a-stranger\x1b[2J")]).close()
+
+    def flow(*options: str) -> Result:
+        return CliRunner().invoke(main, ["flow", "--live", "--window", "30000d", *options, "--tracker", str(path)])
+
+    text = flow().stdout
+    assert f"{ORDERS + 1} orders were placed" in text
+    assert re.search(r"order.created +-> payment.charged +\d+ +\d+ ms +\d+ ms", text)
+    assert re.search(r"order.created +-> payment.refunded +not seen", text)
+    assert "1 x order.confirmed by a-stranger\N{REPLACEMENT CHARACTER}[2J in answer to" in text
+    told = orjson.loads(flow("--format", "json").stdout)
+    assert told["events"]["order.created"] == {"ever": ORDERS + 1, "recent": ORDERS + 1}
+    assert "<style>" in flow("--format", "svg").stdout
+    refused = flow("--format", "canvas")
+    assert (refused.exit_code, "--live is told as text, svg, json" in refused.output) == (2, True)
 
 
 def test_the_state_changes_when_the_tracker_writes(path):

@@ -94,7 +94,7 @@ async function showFlow() {
   $("flow-told").textContent = `${told.orders.toLocaleString("en")} orders placed in the last 5 minutes; times are the median of the latest 5,000 orders. Dashed: undoes. Dotted: not seen. Red arrows: no declaration allows it.`;
   fill($("flow-picture"), [drawn(told.picture)]);
   fill($("rogues"), told.rogues.map((r) => element("li", "",
-    `${r.times} × ${r.event} by ${r.service || "nobody knows whom"}${r.cause ? ` in answer to ${r.cause}` : ""}: ${r.kinds.join(", ")}`)));
+    `${r.times} x ${r.event} by ${r.service || "nobody knows whom"}${r.cause ? ` in answer to ${r.cause}` : ""}: ${r.kinds.join(", ")}`)));
 }
 
 async function showViolations() {
@@ -138,7 +138,7 @@ function heard(told) {
   const ails = [told.broker && `The broker is away: ${told.broker}`, told.error, told.tracker && !told.broker && `Not following the log: ${told.tracker}`];
   alarm(ails.filter(Boolean).join(" · "));
   $("state").className = told.broker || told.error ? "bad" : "";
-  $("state").textContent = told.error ? "no tracker" : told.behind ? `${told.behind.toLocaleString("en")} records behind` : "live";
+  $("state").textContent = told.error ? "no tracker" : told.behind ? `behind by ${told.behind.toLocaleString("en")}` : "live";
   $("n-orders").textContent = told.orders?.toLocaleString("en") ?? "";
   $("n-violations").textContent = told.violations || "";
   $("n-violations").className = told.violations ? "bad" : "";
@@ -162,7 +162,7 @@ function keyed(event) {
   const typing = event.target.matches("input, select");
   if (event.key === "Escape") { event.target.blur(); $("list").focus(); }
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "/") { location.hash = "#/orders"; setTimeout(() => $("search").focus()); event.preventDefault(); }
+  if (event.key === "/") { if (view !== "orders") open(chosen); setTimeout(() => $("search").focus()); event.preventDefault(); }
   if (event.key === "s") { $("stuck").checked = !$("stuck").checked; filter(); }
   if ("1234".includes(event.key)) location.hash = `#/${VIEWS[event.key - 1]}`;
   const at = VIEWS.indexOf(event.target.id?.replace("tab-", ""));

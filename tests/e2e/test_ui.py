@@ -1,0 +1,188 @@
+"""`saga ui` in a real browser, over a real saga."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventbus import outbox
+from eventbus.log import Output
+from schemas import Item, OrderCreated
+from tests.conftest import do_without
+from tests.support.chromium import NoChromium, Tab, chromium
+from tests.support.kafka_node import OwnBroker
+from tests.support.pages import Page, served
+from tests.support.saga import Saga
+from tests.support.written_saga import Publisher
+
+DOCS = Path(__file__).parents[2] / "docs"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\">"
+OF_THE_NETWORK = ("net::", "Failed to load resource")
+"""Servers are killed here, and ask for a token."""
+ROWS = "[...document.querySelectorAll('.row')].map(row => row.innerText)"
+ORDER = "document.getElementById('order').innerText"
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A Chromium for the module."""
+    try:
+        with chromium(tmp_path_factory.mktemp("chromium")) as tab:
+            yield tab
+    except NoChromium as why:
+        do_without("Chromium", why)
+
+
+@pytest.fixture
+def tab(browser: Tab) -> Iterator[Tab]:
+    """Its tab, in which nothing went wrong: no error, and nothing that the page's policy forbids."""
+    browser.said.clear()
+    yield browser
+    browser.open("about:blank")
+    assert [line for line in browser.said if not any(text in line for text in OF_THE_NETWORK)] == []
+
+
+def place(saga: Saga, item: str, customer: str = "42") -> str:
+    """Place an order, wait for nothing, and return its id."""
+    placed = saga.ask("order_service", "place", "--customer", customer, "--total", "29.33", "--item", item)
+    return str(placed["order_id"])
+
+
+def row_of(order_id: str, *texts: str) -> str:
+    """Return the expression that is true when the order's row shows these texts."""
+    return f"{ROWS}.some(row => {json.dumps([order_id, *texts])}.every(text => row.includes(text)))"
+
+
+def click(tab: Tab, order_id: str) -> None:
+    tab.run(f"[...document.querySelectorAll('.row')].find(row => row.innerText.includes('{order_id}')).click()")
+
+
+def keep(tab: Tab, name: str) -> None:
+    """Write a picture for the documents, where that is wanted: SAGA_SCREENSHOTS=1."""
+    tab.until("document.getElementById('state').textContent === 'live'")
+    tab.until("document.getAnimations().length === 0")
+    if os.environ.get("SAGA_SCREENSHOTS"):
+        (DOCS / name).write_bytes(tab.screenshot())
+
+
+def test_orders_are_seen_live_from_placing_to_the_end(saga, tab):
+    """A confirmed and a refunded one, which wait for inventory at first; the stuck filter; a hostile customer."""
+    saga.stock(cd_1=5)
+    for module in ("order_service", "payment_service"):
+        saga.start(module).wait_ready()
+    with served(saga.env, saga.folder) as page:
+        tab.open(page.url)
+        tab.until("document.getElementById('state').textContent === 'live'")
+        good, short = place(saga, "cd-1=2", HOSTILE), place(saga, "cd-1=99")
+        for order_id in (good, short):
+            tab.until(row_of(order_id, "pending", "waits for inventory-service"))
+        click(tab, good)
+        tab.until(f"{ORDER}.includes('Due: inventory-service answers payment.charged')")
+        tab.until("document.querySelectorAll('.picture .due rect').length === 1")
+
+        tab.run("document.getElementById('list').focus()")
+        tab.press("s")
+        tab.until("document.getElementById('stuck').checked")
+        tab.run("document.getElementById('older').value = '1h'")
+        tab.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
+        tab.until(f"{ROWS}.length === 0")
+        tab.run("document.getElementById('older').value = '0s'")
+        tab.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
+        tab.until(f"{ROWS}.length === 2")
+
+        saga.start("inventory_service").wait_ready()
+        tab.until(f"{ROWS}.length === 0")
+        tab.press("s")
+        tab.until(row_of(good, "confirmed"))
+        tab.until(row_of(short, "refunded"))
+        tab.until(f"{ORDER}.includes('order.confirmed/')")
+        assert HOSTILE in tab.run(ORDER)
+        assert any(HOSTILE in row for row in tab.run(ROWS))
+        tab.press("ArrowUp")
+        click(tab, short)
+        tab.until(f"{ORDER}.includes('because inventory could not reserve')")
+        tab.until("document.querySelector('.picture path.undoes')")
+        assert tab.run("document.querySelector('main img')") is None
+        assert tab.run("document.title") == "Order saga"
+
+        tab.press("/")
+        tab.until("document.activeElement.id === 'search'")
+        tab.type(short)
+        tab.until(f"{ROWS}.length === 1")
+        for _ in short:
+            tab.press("Backspace")
+        tab.run("document.getElementById('search').value = ''")
+        tab.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
+        tab.until(f"{ROWS}.length === 2")
+        saga.import_orders("shown", 8, "cd-1")
+        tab.until(f"{ROWS}.filter(row => /confirmed|refunded/.test(row)).length === 10")
+        assert short in tab.run(ORDER)
+        tab.press("Escape")
+        keep(tab, "ui-orders.png")
+
+
+def test_the_saga_does_not_notice_when_the_page_is_killed(saga):
+    """It only reads: orders go on, and every law holds."""
+    page = Page(saga.env, saga.folder)
+    saga.import_orders("before", 100, "cd-1")
+    page.kill()
+    saga.import_orders("after", 100, "cd-1")
+    report = saga.settle()
+    assert report["orders"] == 10 + 200
+
+
+def test_a_rogue_producer_is_red_in_the_picture(saga, tab):
+    """A stranger confirms an order once more; what was never seen is dotted."""
+    [end] = saga.records("order.confirmed")[:1]
+    rogue = Output("order.confirmed", end.key(), end.value(), [("ce_source", b"a-stranger")])
+    with served(saga.env, saga.folder) as page:
+        tab.open(f"{page.url}#/flow")
+        tab.until("document.querySelectorAll('#flow-picture .unseen').length > 0")
+        Publisher(saga.bootstrap_servers).publish(rogue, end.partition())
+        tab.until("document.getElementById('n-violations').textContent === '3'")
+        tab.until("document.querySelectorAll('#flow-picture path.wrong').length === 1")
+        assert "1 x order.confirmed by a-stranger" in tab.text()
+        tab.dark()
+        keep(tab, "ui-flow.png")
+        tab.dark(dark=False)
+        tab.press("3")
+        tab.until("document.querySelectorAll('#violation-rows tr').length === 3")
+        assert "undeclared-publisher" in tab.text()
+
+
+def test_a_broker_that_is_away_is_said_and_comes_back(make_broker: Callable[..., OwnBroker], tmp_path: Path, tab):
+    """What was read stays there; the page goes on by itself."""
+    broker = make_broker()
+    saga = Saga(tmp_path, broker.bootstrap_servers)
+    saga.make_topics(1)
+    alarm = "document.getElementById('alarm').innerText"
+    with served(saga.env, tmp_path) as page:
+        tab.open(page.url)
+        tab.until("document.getElementById('state').textContent === 'live'")
+        broker.kill()
+        tab.until(f"{alarm}.includes('The broker is away')")
+        broker.restart()
+        tab.until(f"{alarm} === ''")
+        placed = OrderCreated("after-the-outage", "42", 100, "USD", (Item("cd-1", 1),))
+        Publisher(broker.bootstrap_servers).publish(outbox.uncaused(saga.codec, b"order-service", placed), 0)
+        tab.until(row_of(placed.order_id, "pending", "waits for payment-service"))
+
+
+def test_the_page_asks_others_for_the_token(tmp_path: Path, tab):
+    """A form takes it; without a broker the page says so."""
+    env: dict[str, Any] = {
+        **os.environ,
+        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
+        "SAGA_UI_TOKEN": "a-token-of-22-characters",
+    }
+    with served(env, tmp_path, "--host", "0.0.0.0", "--no-track") as page:
+        tab.open(page.url.replace("0.0.0.0", "127.0.0.1"))
+        tab.until("document.activeElement.type === 'password'")
+        tab.type("a-token-of-22-characters")
+        tab.press("Enter")
+        tab.until("document.getElementById('alarm')?.innerText.includes('127.0.0.1:1')")
