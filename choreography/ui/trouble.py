@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections import deque
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,14 +41,7 @@ class Trouble:
         return self._found
 
     def _read(self) -> dict[str, Any]:
-        parked: list[dict[str, Any]] = []
-        errors: list[str] = []
-        for service, url in self.databases.items():
-            try:
-                check_file(f"the database of {service}", url, SQLITE)
-                parked += [_parked(service, row) for row in _rows(url, service)]
-            except CANNOT_READ as why:
-                errors.append(str(why))
+        parked, errors = parked_orders(self.databases)
         try:
             letters = self._letters()
         except CANNOT_READ as why:
@@ -65,6 +59,19 @@ class Trouble:
             still_open = (letter for letter in letters_of(self.where, group) if letter.address not in resolved)
             found += [letter.described(None) for letter in deque(still_open, maxlen=MOST)]
         return found
+
+
+def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return what the services have parked, by where their databases are, and which could not be read, and why."""
+    parked: list[dict[str, Any]] = []
+    errors: list[str] = []
+    for service, url in databases.items():
+        try:
+            check_file(f"the database of {service}", url, SQLITE)
+            parked += [_parked(service, row) for row in _rows(url, service)]
+        except CANNOT_READ as why:
+            errors.append(str(why))
+    return parked, errors
 
 
 def _rows(url: str, service: str) -> list[tuple[Any, ...]]:

@@ -89,7 +89,7 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
 def test_the_page_shows_the_demos_orders_until_ctrl_c(temporary):
     """With --ui: the address comes first and last, and nothing is left behind."""
     demo = start(temporary, "--orders", "5", "--short", "0.2", "--ui")
-    started = {pid: "" for pid in workers(demo)}
+    started = dict.fromkeys(workers(demo), "")
     assert demo.stdout is not None
     lines: list[str] = []
     while sum("The page is at" in line for line in lines) < 2:

@@ -143,7 +143,8 @@ def test_a_rogue_producer_is_red_in_the_picture(saga, tab):
     with served(saga.env, saga.folder) as page:
         tab.open(f"{page.url}#/flow")
         tab.until("document.querySelectorAll('#flow-picture .unseen').length > 0")
-        Publisher(saga.bootstrap_servers).publish(rogue, end.partition())
+        publisher = Publisher(saga.bootstrap_servers)
+        publisher.publish(rogue, end.partition())
         tab.until("document.getElementById('n-violations').textContent === '3'")
         tab.until("document.querySelectorAll('#flow-picture path.wrong').length === 1")
         assert "1 x order.confirmed by a-stranger" in tab.text()
@@ -153,6 +154,10 @@ def test_a_rogue_producer_is_red_in_the_picture(saga, tab):
         tab.press("3")
         tab.until("document.querySelectorAll('#violation-rows tr').length === 3")
         assert "undeclared-publisher" in tab.text()
+        publisher.publish(Output("order.created", b"a-key", b"no event", []), 0)
+        tab.press("4")
+        tab.until("document.querySelectorAll('#letter-rows tr').length === 2")
+        assert "payment-service.dead-letters/" in tab.text()
 
 
 def test_a_broker_that_is_away_is_said_and_comes_back(make_broker: Callable[..., OwnBroker], tmp_path: Path, tab):

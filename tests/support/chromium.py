@@ -26,7 +26,7 @@ class NoChromium(Exception):
 
 
 @contextmanager
-def chromium(folder: Path, width: int = 1080, height: int = 600) -> Iterator[Tab]:
+def chromium(folder: Path, width: int = 1280, height: int = 700) -> Iterator[Tab]:
     """Start a browser that keeps everything in `folder`. Raises NoChromium."""
     program = next(filter(None, map(shutil.which, NAMES)), None)
     if program is None:
@@ -116,9 +116,11 @@ class Tab:
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
-    def screenshot(self) -> bytes:
+    def screenshot(self, scale: float = 0.75) -> bytes:
         """Return the page as PNG."""
-        return base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
+        width, height = self.run("[innerWidth, innerHeight]")
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
+        return base64.b64decode(self.call("Page.captureScreenshot", format="png", clip=clip)["data"])
 
     def _note(self, event: dict[str, Any]) -> None:
         told = event.get("params", {})
