@@ -73,7 +73,8 @@ class Watched(Tracked):
 
     def _rogues(self) -> list[Rogue]:
         rows = self._db.execute(
-            "select v.topic, coalesce(e.service, ''), e.cause, v.kind, v.partition, v.offset"
+            "select v.topic, substr(coalesce(e.service, ''), 1, 100), substr(e.cause, 1, 300), v.kind,"
+            " v.partition, v.offset"
             " from (select * from violations order by at desc limit ?) as v"
             " left join events as e on (e.topic, e.partition, e.offset) = (v.topic, v.partition, v.offset)",
             (MOST_VIOLATIONS,),

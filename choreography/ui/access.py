@@ -71,8 +71,10 @@ class Access:
             name = _host(request.headers)
             return None if name in self._hosts else JSONResponse({"error": f"this is not {name}"}, 421)
         path = request.url.path
-        if path.startswith("/static/") or self._is_known(request):
+        if path.startswith("/static/"):
             return None
+        if self._is_known(request):
+            return RedirectResponse("/", 303) if path == "/login" else None
         given = request.query_params.get("token")
         if path == "/login" and request.method == "POST":
             given = await _posted(request)

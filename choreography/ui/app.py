@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
@@ -43,6 +44,8 @@ ALIVE_SECONDS = 15.0
 MOST_ORDERS = 1_000
 MOST_VIOLATIONS = 500
 WINDOW_MS = 300_000
+UNREADABLE = (NotTracked, sqlite3.Error)
+"""No database, or one that is just being built anew."""
 
 
 class Following(Protocol):
@@ -75,7 +78,7 @@ class Answers:
                     "waiting_on": waiting(MODEL, kinds),
                     "violations": sum(tracked.violation_counts().values()),
                 }
-        except NotTracked as why:
+        except UNREADABLE as why:
             return state | {"error": str(why)}
 
     def orders(self, request: Request) -> Response:
@@ -164,7 +167,7 @@ def application(answers: Answers, token: str | None) -> Starlette:
         Route("/api/changes", answers.changes),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
-    errors: Any = {HTTPException: _told, NotTracked: _not_tracked}
+    errors: Any = {HTTPException: _told, **dict.fromkeys(UNREADABLE, _unreadable)}
     return Starlette(routes=routes, middleware=[Middleware(Access, token=token)], exception_handlers=errors)
 
 
@@ -172,7 +175,7 @@ def _told(_request: Request, error: HTTPException) -> Response:
     return JSONResponse({"error": error.detail}, error.status_code)
 
 
-def _not_tracked(_request: Request, error: NotTracked) -> Response:
+def _unreadable(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 503)
 
 

@@ -12,7 +12,7 @@ from choreography.track.timeline import Timeline
 
 CHARACTER = 7.2
 BOX, LANE, GAP, MARGIN, PADDING = 28, 68, 34, 12, 10
-NOBODY = "unknown"
+NOBODY, MOST_NAME = "unknown", 60
 
 
 class Box(NamedTuple):
@@ -68,7 +68,7 @@ def _boxes(story: Timeline) -> Iterator[Box]:
     last = 0.0
     for step in story.steps:
         event = step.event
-        lane = event.service or NOBODY
+        lane = event.service[:MOST_NAME] or NOBODY
         x = max(free.get(lane, 0), last, ends.get(step.cause.address, 0) + GAP if step.cause else 0)
         kind = "wrong" if event.address in wrong else "undoing" if step.undoes else "event"
         told = f"{event.address}: waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"

@@ -242,6 +242,17 @@ def test_who_knows_the_token_is_let_in(path, way):
     cookie = answer.headers["set-cookie"].lower()
     assert ("httponly" in cookie, "samesite=strict" in cookie, TOKEN in cookie) == (True, True, False)
     assert page.get("/api/orders").status_code == 200
+    assert page.post("/login", data={"token": TOKEN}).headers["location"] == "/"
+
+
+def test_a_database_that_cannot_be_read_is_said(tmp_path):
+    """By everything that is asked, and by the stream."""
+    (tmp_path / "tracker.db").write_bytes(b"something else" * 1_000)
+    page = client_of(tmp_path / "tracker.db")
+    for url in ("/api/orders", "/api/order?id=1", "/api/flow", "/api/violations"):
+        assert (page.get(url).status_code, "cannot be read" in page.get(url).json()["error"]) == (503, True)
+    answers = Answers(tmp_path / "tracker.db", FLOW, SimpleNamespace(broker="", tracker=""), lambda: NOTHING)
+    assert "cannot be read" in answers.state()["error"]
 
 
 @pytest.mark.parametrize(

@@ -69,7 +69,7 @@ async function showOrder() {
   const due = told.due.map((d) => element("p", "pending", `Due: ${d.service} answers ${d.event} with ${d.answers.join(" or ")}`));
   const chain = told.chain.map((link) => {
     const line = element("li", "");
-    line.append(element("span", "since", `+${link.since_placed_ms} ms`), element("span", "", `${link.service || "unknown"}: ${link.sentence}`),
+    line.append(element("span", "since", `+${span(link.since_placed_ms)}`), element("span", "", `${link.service || "unknown"}: ${link.sentence}`),
       element("span", "where", link.address));
     return line;
   });
@@ -118,6 +118,10 @@ function row(cells) {
     line.append(td);
   }
   return line;
+}
+
+function span(ms) {
+  return ms < 1000 ? `${ms} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${(ms / 60000).toFixed(1)} min`;
 }
 
 function orderLink(id) {
