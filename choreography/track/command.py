@@ -13,6 +13,7 @@ from choreography.cluster import Cluster
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
 from choreography.topics import extents
+from choreography.track.alone import alone
 from choreography.track.common import MODEL, tracker
 from choreography.track.intake import Intake
 from choreography.track.run import Tracking, Watch, aside, remove
@@ -106,7 +107,12 @@ def track_command(
     source = Source(**options, registry=registry_at(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()
     cluster = source.cluster_id()
-    with ends_quietly(), closing(Store(tracker, MODEL, cluster=cluster)) as store, _serving(watch, port):
+    with (
+        ends_quietly(),
+        alone(tracker),
+        closing(Store(tracker, MODEL, cluster=cluster)) as store,
+        _serving(watch, port),
+    ):
         if store.renewed:
             click.echo(f"{tracker} is built anew: {store.renewed}", err=True)
         if rebuild:

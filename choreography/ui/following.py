@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 
 from choreography.cluster import Cluster, Unreachable
 from choreography.reader import NoSuchTopic, ReadFailed
+from choreography.track.alone import alone
 from choreography.track.command import Source
 from choreography.track.common import MODEL
 from choreography.track.run import Tracking, Watch
@@ -76,7 +77,7 @@ class Following:
         """Follow until it is time to stop, or something is in the way."""
         assert self._path is not None
         cluster = self._source.cluster_id()
-        with closing(Store(self._path, MODEL, cluster=cluster)) as store:
+        with alone(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:
             if store.renewed:
                 self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed)
             with self._source.reader(self._source.resumable(store)) as reader:

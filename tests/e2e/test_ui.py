@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,7 +16,9 @@ from tests.conftest import do_without
 from tests.support.chromium import NoChromium, Tab, chromium
 from tests.support.kafka_node import OwnBroker
 from tests.support.pages import Page, served
+from tests.support.processes import environment
 from tests.support.saga import Saga
+from tests.support.tracked import stored, tracked_events
 from tests.support.written_saga import Publisher
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -26,6 +27,18 @@ OF_THE_NETWORK = ("net::", "Failed to load resource")
 """Servers are killed here, and ask for a token."""
 ROWS = "[...document.querySelectorAll('.row')].map(row => row.innerText)"
 ORDER = "document.getElementById('order').innerText"
+SCROLL = """(async () => {
+    const list = document.getElementById("list"), seen = new Set();
+    let most = 0;
+    for (const until = Date.now() + 50000; Date.now() < until && seen.size < 2000;) {
+        const rows = [...document.querySelectorAll(".row .id")];
+        rows.forEach((row) => seen.add(row.innerText));
+        most = Math.max(most, rows.length);
+        list.scrollTop += 400;
+        await new Promise((done) => setTimeout(done, 10));
+    }
+    return [[...seen], most];
+})()"""
 
 
 @pytest.fixture(scope="module")
@@ -178,16 +191,31 @@ def test_a_broker_that_is_away_is_said_and_comes_back(make_broker: Callable[...,
         tab.until(row_of(placed.order_id, "pending", "waits for payment-service"))
 
 
+def test_thousands_of_orders_are_scrolled_through_with_few_elements(tmp_path: Path, tab):
+    """Pages come from the server as they are needed, each order once; what cannot be seen is not in the document."""
+    events = tracked_events(500)
+    copies = [
+        event._replace(order_id=f"{copy}-{event.order_id}", offset=event.offset + copy * 10_000, cause=None)
+        for copy in range(4)
+        for event in events
+        if event.topic == "order.created"
+    ]
+    stored(tmp_path / "tracker.db", copies).close()
+    env = environment(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
+    with served(env, tmp_path, "--no-track") as page:
+        tab.open(page.url)
+        tab.until(f"{ROWS}.length > 5")
+        seen, most = tab.run(SCROLL)
+        assert (len(seen), set(seen)) == (2_000, {event.order_id for event in copies})
+        assert most < 80
+
+
 def test_the_page_asks_others_for_the_token(tmp_path: Path, tab):
     """A form takes it; without a broker the page says so."""
-    env: dict[str, Any] = {
-        **os.environ,
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-        "SAGA_UI_TOKEN": "a-token-of-22-characters",
-    }
+    env = environment(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1", SAGA_UI_TOKEN="a-token-of-24-characters")
     with served(env, tmp_path, "--host", "0.0.0.0", "--no-track") as page:
         tab.open(page.url.replace("0.0.0.0", "127.0.0.1"))
         tab.until("document.activeElement.type === 'password'")
-        tab.type("a-token-of-22-characters")
+        tab.type("a-token-of-24-characters")
         tab.press("Enter")
         tab.until("document.getElementById('alarm')?.innerText.includes('127.0.0.1:1')")

@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from choreography.__main__ import main
+from choreography.track.alone import alone
 from choreography.track.common import MODEL
 from choreography.track.intake import Batch
 from choreography.track.moments import Duration, Moment, span
@@ -212,6 +213,21 @@ def test_a_second_tracker_on_one_file_is_refused(file):
         second.write(*_nothing())
     first.close()
     second.close()
+
+
+def test_the_first_tracker_on_a_file_goes_on_when_a_second_one_is_started(file):
+    """The second hears of it before it writes; when the first has ended, it may."""
+    with alone(file), pytest.raises(AnotherTracker, match=r"writes to .* read only"), alone(file):
+        pass
+    with alone(file):
+        pass
+
+
+def test_a_folder_that_is_not_there_is_named(file):
+    """Before anything else is tried."""
+    nowhere = file.parent / "nowhere" / "tracker.db"
+    with pytest.raises(NotATracker, match=r"nowhere/tracker.db cannot be used .* No such file"), alone(nowhere):
+        pass
 
 
 def _nothing():

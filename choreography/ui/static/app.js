@@ -11,6 +11,7 @@ let state = {};
 
 const list = new OrderList($("list"), $("rows"), (id) => open(id));
 const refresh = shortly(300, async () => {
+  if (view !== "orders") await new Promise((go) => setTimeout(go, 700)); // dearer questions, less often
   await Promise.all([view === "orders" && list.refresh(), view === "orders" && chosen && showOrder(), show()]);
 });
 
