@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -34,12 +36,13 @@ def chromium(folder: Path, width: int = 1280, height: int = 700) -> Iterator[Tab
     arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     where = [f"--user-data-dir={folder}", "--remote-debugging-port=0", f"--window-size={width},{height}"]
     with (folder / "chromium.log").open("wb") as log:
-        process = subprocess.Popen([program, *arguments, *where, "about:blank"], stdout=log, stderr=log)
+        run = [program, *arguments, *where, "about:blank"]
+        process = subprocess.Popen(run, stdout=log, stderr=log, start_new_session=True)
     try:
         with connect(_socket(folder, process), max_size=None, open_timeout=START_SECONDS) as connection:
             yield Tab(connection)
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)  # Debian's program is a script that starts the browser
         process.wait()
 
 
