@@ -62,6 +62,7 @@ MUTANTS = (
         "eventbus/progress.py",
         "stored.epoch + 1 for",
         "stored.epoch for",
+        faults="haste",
     ),
     Mutant(
         "read the cursors before the epoch is raised",
@@ -77,6 +78,7 @@ MUTANTS = (
         "eventbus/engine.py",
         "moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]",
         "moved: list[Owned] = []",
+        faults="takeover",
     ),
     Mutant(
         "publish before the database commit",
@@ -156,6 +158,7 @@ MUTANTS = (
         "eventbus/kafka_producer.py",
         "            if self._failures.heard != heard:\n                self._drop()\n",
         "",
+        faults="late copy,network",
     ),
     Mutant(
         "publish while fenced",
@@ -164,12 +167,14 @@ MUTANTS = (
         "                with contextlib.suppress(KafkaException):\n"
         "                    self._again(\n"
         "                        lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
+        faults="takeover",
     ),
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",
         "eventbus/engine.py",
         "        return self._owned.get(owned.partition) is owned and owned.ready\n",
         "        return owned.ready\n",
+        faults="slow provider,rebalance",
     ),
     Mutant(
         "send no cursors",
@@ -252,11 +257,13 @@ MUTANTS = (
         "eventbus/parking.py",
         "    fence.append(tx, appended)\n",
         "    fence.append(tx, appended[:1])\n",
+        faults="trouble",
     ),
     Mutant(
         "forget what was parked while the records before it were tried again",
         "eventbus/parking.py",
         "            known = after[part.fence.key]\n",
         "            known = part.fence\n",
+        faults="trouble",
     ),
 )
