@@ -170,6 +170,7 @@ def test_kcat_reads_a_topic_and_saga_decode_shows_it(running):
             "total": 1234,
             "currency": "USD",
             "items": [{"sku": "cd-1", "quantity": 3}],
+            "request_id": "",
         }
     ]
 
