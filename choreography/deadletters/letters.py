@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from choreography.cluster import Cluster
 from choreography.reader import NoSuchTopic, Reader
 from choreography.tail import moment
 from choreography.topics import extents
+from eventbus.kafka_config import Connection
 from eventbus.log import Headers, Record
 from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
 
@@ -36,6 +38,13 @@ class Where:
     def cluster(self) -> Cluster:
         """Return a connection for questions about topics."""
         return Cluster(self.bootstrap_servers, self.kafka_config)
+
+    def connection(self, group: str, name: str) -> Connection:
+        """Return how to write on behalf of a group, under this name."""
+        logger = logging.getLogger(f"rdkafka.{group}.{name}")
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
+        return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
 
     def records(self, topic: str) -> Iterator[Record]:
         """Return the committed records of a topic up to its present end; the partitions in no order."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +10,7 @@ from itertools import islice
 
 from choreography.deadletters.letters import Letter, Resolution, Where, groups, letters_of, resolutions_of
 from choreography.deadletters.selection import NoSuchLetter, Selection
-from eventbus.kafka_config import BadKafkaConfig, Connection
+from eventbus.kafka_config import BadKafkaConfig
 from eventbus.kafka_producer import Producers
 from eventbus.log import Doubt, LogUnavailable
 from eventbus.resolutions import REDRIVE, RESOLUTIONS, Statement, resolution
@@ -62,11 +61,7 @@ def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers |
     if dry_run:
         yield None
         return
-    logger = logging.getLogger(f"rdkafka.{group}.{NAME}")
-    logger.propagate = False
-    logger.addHandler(logging.NullHandler())
-    connection = Connection(where.bootstrap_servers, group, NAME, extra=where.kafka_config, logger=logger)
-    producers = Producers(connection, at=lambda _step: None, stopping=lambda: False)
+    producers = Producers(where.connection(group, NAME), at=lambda _step: None, stopping=lambda: False)
     try:
         producers.start()
         yield producers

@@ -14,6 +14,8 @@ from choreography.check.log import fact_of
 from choreography.check.rules import Rules, Violation
 from choreography.check.stores import inventory_in, movements_of, orders_in, payments_in
 from choreography.flow.model import Flow
+from choreography.simulate.letter_laws import letter_laws
+from choreography.simulate.people import Model, People
 from eventbus import Codec
 from eventbus.database import LostRace, Unavailable
 from eventbus.engine import Tuning
@@ -74,6 +76,7 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     saga = _Saga(case)
     setup = Setup(saga.services, EVENTS, case.workers, 2, Tuning(tidy_after=0.2, attempts=3))
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
+    people = People(simulation)
     violations: list[Violation] = []
     try:
         saga.open(simulation)
@@ -81,6 +84,7 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
         if draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
             simulation.restart_all()
             simulation.run()
+        people.settle()
     except Stuck as stuck:
         violations.append(Violation("everything-ends", "", str(stuck)))
     except WorkerStopped as stopped:
@@ -129,15 +133,13 @@ class _Saga:
             placed = orders_in(tx)
         with simulation.database(payment).snapshot() as tx:
             payments = payments_in(tx)
-        log, dead = _log(simulation)
+        log = _log(simulation)
         facts = Facts(placed, payments, reservations, stock, movements_of(self._provider), log)
         violations = judge(facts, RULES).violations
         if len(placed) != self._case.orders:
             violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
         violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
-        if dead:
-            violations.append(Violation("nothing-is-poison", "", f"{dead} dead letters"))
-        return violations
+        return [*violations, *letter_laws(simulation, Model(simulation))]
 
 
 def _place(simulation: Simulation, service: Service[Any], request: OrderRequest) -> None:
@@ -151,19 +153,20 @@ def _place(simulation: Simulation, service: Service[Any], request: OrderRequest)
         simulation.note(f"placed: {request}")
 
 
-def _log(simulation: Simulation) -> tuple[LogFacts, int]:
-    """Return what a read_committed reader sees, and how many dead letters there are."""
+def _log(simulation: Simulation) -> LogFacts:
+    """Return the events that a read_committed reader sees."""
     cluster = simulation.cluster
     until = {(topic, number): cluster.end(Partition(topic, number)) for topic, number in _lanes(simulation)}
     histories: dict[str, list[EventFact]] = {}
     for (topic, number), end in until.items():
         records, _ = cluster.read(Partition(topic, number), 0, end)
         for offset, entry in records:
+            if f"{topic}/{number}/{offset}" in simulation.poison:
+                continue
             event = CODEC.decode(topic, entry.key, entry.value)
             fact = fact_of(Message(Partition(topic, number), offset, entry), event, until)
             histories.setdefault(event.key, []).append(fact)
-    dead = sum(cluster.end(Partition(service.dead_letters(), 0)) for service in SERVICES)
-    return LogFacts(histories, {event.topic: cluster.topics()[event.topic] for event in EVENTS}), dead
+    return LogFacts(histories, {event.topic: cluster.topics()[event.topic] for event in EVENTS})
 
 
 def _lanes(simulation: Simulation) -> Sequence[tuple[str, int]]:

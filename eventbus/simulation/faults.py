@@ -7,8 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from eventbus.simulation import clients
+from eventbus.simulation.poison import BAD
 from eventbus.simulation.surroundings import Trouble
-from eventbus.simulation.troubles import HANDLER_RAISES, TABLE_REFUSES
+from eventbus.simulation.troubles import HANDLER_RAISES, REFUSED, TABLE_REFUSES
 
 _ABOUT_SO_OFTEN = {
     145: ("polled", "before snapshot"),
@@ -135,6 +136,18 @@ def _trouble(draw: random.Random) -> Fault:
     return Fault("trouble", "handling", draw.randint(1, HANDLINGS), detail, draw.choice((0.5, 3, 12)))
 
 
+def _poison(draw: random.Random) -> Fault:
+    """Somebody writes a record that nobody can handle; or a service refuses a good one, for a while, as if it were bad.
+
+    After `seconds` the first of those come who redrive or discard dead letters.
+    """
+    seconds = draw.choice((0.1, 1, 5, 15))
+    detail = draw.choice((REFUSED, REFUSED, *BAD))
+    if detail == REFUSED:
+        return Fault("poison", "handling", draw.randint(1, HANDLINGS), detail, seconds)
+    return Fault("poison", *_somewhere(draw, STEPS), detail, seconds)
+
+
 KINDS = {
     "crash": _crash,
     "stall": _stall,
@@ -147,6 +160,7 @@ KINDS = {
     "provider": _provider,
     "slow provider": _slow_provider,
     "trouble": _trouble,
+    "poison": _poison,
 }
 """Every kind of fault, and what draws one."""
 

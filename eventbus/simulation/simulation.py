@@ -28,7 +28,7 @@ from eventbus.observer import Observer
 from eventbus.registry import registry_at
 from eventbus.remote import Call
 from eventbus.service import Service
-from eventbus.simulation import clients, faults
+from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
@@ -91,9 +91,13 @@ class Simulation:
         self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
         self.services = [make(self) for make in setup.services]
         self.broken: list[str] = []
+        self.poison: set[str] = set()
+        """Where records lie that nobody can handle: `topic/partition/offset`."""
+        self.on_poison: Callable[[faults.Fault], None] = lambda _fault: None
+        """Called when something is dead-lettered sooner or later: who puts it right."""
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         for service in self.services:
-            Watched(service, self)
+            Watched(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(_memory(service)) for service in self.services}
@@ -105,6 +109,11 @@ class Simulation:
     def database(self, service: Service[Any]) -> SimulatedDatabase:
         """Return a service's database as the outside uses it: without faults of its own."""
         return SimulatedDatabase(self.databases[service.name], Place())
+
+    def connection(self, group: str, instance: str, host: clients.Host) -> Connection:
+        """Return how a process reaches the simulated brokers."""
+        made = clients.clients(self.cluster, host)
+        return Connection("simulated", group, instance, logger=_Logger("rdkafka"), clients=made)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
         """Do something from outside, so many seconds from now."""
@@ -119,11 +128,12 @@ class Simulation:
         self.cluster.append(self.cluster.partition_of(event.topic, key), record)
 
     def published(self, kind: type[E]) -> list[E]:
-        """Return the events of a kind that a read_committed reader sees, partition by partition."""
+        """Return the events of a kind that a read_committed reader sees, partition by partition; no poison."""
         codec = _codec(kind)
         partitions = [Partition(kind.topic, number) for number in range(self.cluster.topics()[kind.topic])]
-        found = [self.cluster.read(partition, 0, self.cluster.end(partition))[0] for partition in partitions]
-        events = [codec.decode(kind.topic, entry.key, entry.value) for records in found for _, entry in records]
+        found = [(lane, *each) for lane in partitions for each in self.cluster.read(lane, 0, self.cluster.end(lane))[0]]
+        good = [entry for lane, offset, entry in found if f"{lane}/{offset}" not in self.poison]
+        events = [codec.decode(kind.topic, entry.key, entry.value) for entry in good]
         return cast("list[E]", events)
 
     def run(self) -> None:
@@ -220,6 +230,8 @@ class Simulation:
         """Return what goes wrong with an event in a service; see Fate. What follows for its key goes well."""
         if (fault := self.due("handling")) is not None:
             self._troubles[service, event] = (self.now + fault.seconds, fault.detail)
+            if fault.kind == "poison":
+                self.on_poison(fault)
         until, what = self._troubles.get((service, event), (0.0, ""))
         return what if until > self.now else ""
 
@@ -268,6 +280,9 @@ class Simulation:
             self.note(f"{process} goes on")
         elif fault.kind == "stall":
             self.stand_still(process, fault.seconds)
+        elif fault.kind == "poison":
+            self.poison.add(poison.written(self.cluster, self.services, fault.detail, self.chance))
+            self.on_poison(fault)
         elif fault.detail == faults.ADD_A_WORKER:
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
@@ -348,13 +363,7 @@ class Process:
         self.turning = self.dead = self.idle = False
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
-        connection = Connection(
-            "simulated",
-            service.name,
-            instance,
-            logger=_Logger("rdkafka"),
-            clients=clients.clients(simulation.cluster, self.host),
-        )
+        connection = simulation.connection(service.name, instance, self.host)
         self._log = KafkaLog(connection, warn=lambda _what: None, at=self.host.reach, clock=lambda: simulation.now)
         chance = simulation.chance
         world = World(

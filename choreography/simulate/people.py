@@ -1,0 +1,136 @@
+"""People who put dead letters right, as `saga deadletters redrive` and `discard` do: the same code, on a model.
+
+They come in the middle of everything, two at a time, stand still while they write, lose their connection, or give up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from choreography.deadletters.letters import Letter, Where, letters_of, resolutions_of
+from choreography.deadletters.resolve import Order, Unresolved, resolve
+from choreography.deadletters.selection import NoSuchLetter, Selection
+from eventbus.kafka_config import Connection
+from eventbus.log import Partition, Record
+from eventbus.resolutions import DISCARD, REDRIVE
+from eventbus.service import Service
+from eventbus.simulation import Fault, Simulation
+from eventbus.simulation.clients import Fault as Lost
+from eventbus.simulation.clients import Host
+
+MOST_ATTEMPTS = 3
+"""A record that is bad for ever is given up at the latest when it was refused so often."""
+ROUNDS = 20
+IDLE, STALLS, LOSES, LEAVES = 0.80, 0.92, 0.97, 1.0
+"""What a request of theirs comes to, by chance: nothing special, they stand still, it is lost, they leave for good."""
+
+
+class _GivesUp(BaseException):
+    """Whoever was at it is gone, in the middle."""
+
+
+class Model(Where):
+    """The simulated brokers, as the commands reach them."""
+
+    def __init__(self, simulation: Simulation, host: Host | None = None) -> None:
+        super().__init__("simulated", {})
+        object.__setattr__(self, "_simulation", simulation)
+        object.__setattr__(self, "_host", host or Host())
+
+    _simulation: Simulation
+    _host: Host
+
+    def connection(self, group: str, name: str) -> Connection:
+        """See Where."""
+        return self._simulation.connection(group, name, self._host)
+
+    def records(self, topic: str) -> Iterator[Record]:
+        """See Where."""
+        cluster = self._simulation.cluster
+        for number in range(cluster.topics()[topic]):
+            lane = Partition(topic, number)
+            for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
+                yield Record(lane, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
+
+
+class _Desk(Host):
+    """What happens to the requests of one person."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__()
+        self._simulation = simulation
+
+    def fault(self, request: str) -> Lost:
+        simulation, fate = self._simulation, self._simulation.chance.random()
+        if fate < IDLE:
+            return Lost.NONE
+        simulation.note(f"who resolves dead letters, at {request}: {fate:.2f}")
+        if fate < STALLS:
+            simulation.live_on(simulation.chance.choice((0.1, 1, 6)))
+            return Lost.NONE
+        if fate < LOSES:
+            return simulation.chance.choice((Lost.LOSE_REQUEST, Lost.LOSE_ANSWER))
+        raise _GivesUp
+
+    def busy(self) -> None:
+        self._simulation.moved()
+
+
+class People:
+    """Everybody who is on call in one run. `left` says what is still open."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        simulation.on_poison = self._called
+
+    def settle(self) -> None:
+        """Resolve everything that is open, and whatever comes of it."""
+        for _ in range(ROUNDS):
+            waiting = [service for service in self._simulation.services if self.open(service)]
+            if not waiting:
+                return
+            for service in waiting:
+                self._simulation.after(0, partial(self._visit, service))
+            self._simulation.run()
+
+    def open(self, service: Service[Any]) -> list[Letter]:
+        """Return the dead letters of a service about which nobody has decided."""
+        simulation = self._simulation
+        if not simulation.cluster.end(Partition(service.dead_letters(), 0)):
+            return []
+        resolved = resolutions_of(Model(simulation), service.name)
+        return [letter for letter in letters_of(Model(simulation), service.name) if letter.address not in resolved]
+
+    def _called(self, fault: Fault) -> None:
+        chance = self._simulation.chance
+        for service in self._simulation.services:
+            for _ in range(chance.choice((0, 1, 2))):  # two of them do not know of each other
+                self._simulation.after(fault.seconds + chance.random() * 0.1, partial(self._visit, service))
+
+    def _visit(self, service: Service[Any]) -> None:
+        """Look at what is open, decide about most of it, and have it done, as far as that is possible."""
+        chance, chosen = self._simulation.chance, dict[str, list[str]]()
+        for letter in self.open(service):
+            if chance.random() < 0.8:  # noqa: PLR2004 - four in five
+                chosen.setdefault(self._decided(letter), []).append(letter.address)
+        for action, addresses in chosen.items():
+            where = Model(self._simulation, _Desk(self._simulation))
+            selection = Selection(tuple(addresses), service.name)
+            order = Order(where, selection, action, by="somebody", why="simulated", limit=None)
+            self._simulation.note(f"somebody wants to {action} {', '.join(addresses)}")
+            try:
+                done = [letter.address for letter in resolve(order, dry_run=False, tell=self._simulation.note)]
+                self._simulation.note(f"{action}: {', '.join(done)}")
+            except (Unresolved, NoSuchLetter) as error:
+                self._simulation.note(f"{action}: {error}")
+            except _GivesUp:
+                self._simulation.note(f"{action}: whoever was at it is gone")
+
+    def _decided(self, letter: Letter) -> str:
+        """What was only refused for a while is not given up; what is bad for ever sooner or later."""
+        if letter.original not in self._simulation.poison:
+            return REDRIVE
+        spent = int(letter.said["dlq_attempts"]) >= MOST_ATTEMPTS
+        return DISCARD if spent else self._simulation.chance.choice((REDRIVE, DISCARD))

@@ -1,0 +1,41 @@
+"""Records that nobody can handle, made out of good ones, and written among them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from eventbus.codec import FRAME
+from eventbus.log import Partition
+from eventbus.service import Service
+from eventbus.simulation.cluster import Cluster, Written
+
+STRANGER = b"nobody"
+
+BAD: Mapping[str, Callable[[Written], Written]] = {
+    "a tombstone": lambda good: good._replace(value=None),
+    "no frame": lambda good: good._replace(value=b"\1" + (good.value or b"")[1:]),
+    "an unknown schema": lambda good: good._replace(value=FRAME.pack(0, 4_000_000_000) + (good.value or b"")[5:]),
+    "truncated": lambda good: good._replace(value=(good.value or b"")[:-1]),
+    "a stranger's key": lambda good: good._replace(key=STRANGER),
+    "no key": lambda good: good._replace(key=None),
+}
+"""What makes a good record bad for ever: by now its key may be that of an order which is under way."""
+
+
+def written(cluster: Cluster, services: Iterable[Service[Any]], how: str, chance: random.Random) -> str:
+    """Write a record that is bad in this way to a topic that somebody reads; return where it lies.
+
+    In any partition: who writes such a thing does not care.
+    """
+    topic = chance.choice(sorted({topic for service in services for topic in service.topics()}))
+    record = BAD[how](chance.choice(_good(cluster, topic) or [Written(topic, STRANGER, b"\0", [])]))
+    partition = Partition(topic, chance.randrange(cluster.topics()[topic]))
+    return f"{partition}/{cluster.append(partition, record)}"
+
+
+def _good(cluster: Cluster, topic: str) -> list[Written]:
+    lanes = [Partition(topic, number) for number in range(cluster.topics()[topic])]
+    entries = [entry for lane in lanes for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]]
+    return [Written(topic, entry.key, entry.value, entry.headers) for entry in entries if entry.value]
