@@ -139,7 +139,8 @@ def _trouble(draw: random.Random) -> Fault:
 def _poison(draw: random.Random) -> Fault:
     """Somebody writes a record that nobody can handle; or a service refuses a good one, for a while, as if it were bad.
 
-    After `seconds` the first of those come who redrive or discard dead letters.
+    After `seconds` the first of those come who redrive or discard dead letters. By then what follows for the key of
+    the good one may be in trouble, too, so that it comes back before a fence.
     """
     seconds = draw.choice((0.1, 1, 5, 15))
     detail = draw.choice((REFUSED, REFUSED, *BAD))

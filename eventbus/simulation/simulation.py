@@ -32,7 +32,7 @@ from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
-from eventbus.simulation.troubles import Watched
+from eventbus.simulation.troubles import HANDLER_RAISES, Watched
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
@@ -96,6 +96,8 @@ class Simulation:
         self.on_poison: Callable[[faults.Fault], None] = lambda _fault: None
         """Called when something is dead-lettered sooner or later: who puts it right."""
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
+        self._followers: dict[tuple[str, str], float] = {}
+        """Until when the next event of a key is in trouble in a service that has refused the one before."""
         for service in self.services:
             Watched(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
@@ -231,9 +233,17 @@ class Simulation:
         if (fault := self.due("handling")) is not None:
             self._troubles[service, event] = (self.now + fault.seconds, fault.detail)
             if fault.kind == "poison":
-                self.on_poison(fault)
+                self._refused(service, event, fault)
+        elif self._followers and (service, event) not in self._troubles:
+            until = self._followers.pop((service, event.key), 0.0)
+            self._troubles[service, event] = (until, HANDLER_RAISES)
         until, what = self._troubles.get((service, event), (0.0, ""))
         return what if until > self.now else ""
+
+    def _refused(self, service: str, event: Event, fault: faults.Fault) -> None:
+        if self.chance.random() < 0.5:  # noqa: PLR2004 - one in two
+            self._followers[service, event.key] = self.now + fault.seconds + 5
+        self.on_poison(fault)
 
     def out_of_order(self, what: str) -> None:
         """See Fate."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ from eventbus.engine import Tuning
 from eventbus.log import Output
 from eventbus.resolutions import RESOLUTIONS
 from tests.support.engines import CODEC, Playground, Worker
-from tests.support.sample import Ping, PingService, Pong, Tally, _count
+from tests.support.sample import Pang, Ping, PingService, Pong, Tally, _count
 
 MANY = 2_000
 WHO = ("--by", "ana", "--reason", "mended, INC-7")
@@ -28,6 +27,13 @@ class Choosy(PingService):
     """Takes no ping above its limit, which a deployment may raise."""
 
     limit = 0
+    broken = False
+
+    @reacts_to(Pang)
+    def count_pang(self, pang: Pang, tallies: WorkingSet[Tally]) -> Pong:
+        if self.broken:
+            raise RuntimeError("a mistake in the code")
+        return _count(pang, tallies)
 
     @reacts_to(Ping)
     def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
@@ -37,17 +43,25 @@ class Choosy(PingService):
 
 
 @pytest.fixture
-def choosy(sqlite_playground: Playground) -> Iterator[Playground]:
-    """A playground whose service refuses every ping until `mend`, and reads its resolutions."""
+def choosy(playground: Playground) -> Playground:
+    """A playground whose service refuses every ping until `mend`, and reads its resolutions; on both databases."""
+    return made_choosy(playground)
 
+
+@pytest.fixture
+def choosy_on_sqlite(sqlite_playground: Playground) -> Playground:
+    """The same where the database makes no difference."""
+    return made_choosy(sqlite_playground)
+
+
+def made_choosy(playground: Playground) -> Playground:
     class OfThisTest(Choosy):
         """With a group and a limit of its own."""
 
-    sqlite_playground.make_service = OfThisTest
-    sqlite_playground.redrives = True
-    sqlite_playground.tuning = Tuning(tidy_after=0.2, dead_letters=10 * MANY)
-    yield sqlite_playground
-    OfThisTest.limit = 0
+    playground.make_service = OfThisTest
+    playground.redrives = True
+    playground.tuning = Tuning(tidy_after=0.2, dead_letters=10 * MANY, retry_most=0.5)
+    return playground
 
 
 def mend(worker: Worker, limit: int = 10) -> None:
@@ -135,21 +149,44 @@ def test_what_is_still_bad_is_a_new_dead_letter_with_one_attempt_more(choosy: Pl
     assert listed(choosy) == []
 
 
-def test_a_discarded_one_is_no_longer_open_and_nothing_happens(choosy: Playground) -> None:
-    """Only those that are meant: by what is wrong with them, or by name."""
+def test_what_is_redriven_waits_behind_the_fence_of_its_key(choosy: Playground) -> None:
+    """It comes back to a key on whose event a handler raises: answered after that, once, and no other key waits."""
     worker = choosy.worker()
-    ping(choosy, 5, 6, 77)
-    settle(choosy, 3, 0)
+    service: Any = worker.engine._service
+    ping(choosy, 5, 6)
+    settle(choosy, 2, 0)
+    service.broken = True
+    choosy.admin.produce_many([Output("pang", b"name-0", CODEC.encode(Pang("name-0", 1)), [])])
+    choosy.turn_until(lambda: choosy.sql("select key from fence") == [("name-0",)])
     mend(worker)
-    assert len(redrive(choosy, "--where", "error=number 77", "--dry-run")) == 1
-    discard = saga(choosy, "discard", "--group", choosy.group, "--where", "error=number 77", *WHO)
+    assert len(redrive(choosy, "--all")) == 2
+    resolutions = f"{choosy.group}{RESOLUTIONS}"
+    parked = "select topic from parked where key = 'name-0' order by position"
+    choosy.turn_until(lambda: choosy.sql(parked) == [("pang",), (resolutions,)])
+    settle(choosy, 2, 1)
+    assert choosy.pongs()[0].key() == b"name-1"
+    service.broken = False
+    settle(choosy, 2, 3)
+    answered = [CODEC.decode("pong", m.key(), m.value()) for m in choosy.pongs() if m.key() == b"name-0"]
+    assert [(pong.number, pong.times) for pong in answered] == [(1, 1), (5, 2)]
+    assert choosy.sql("select key from parked") == choosy.sql("select key from fence") == listed(choosy) == []
+
+
+def test_a_discarded_one_is_no_longer_open_and_nothing_happens(choosy_on_sqlite: Playground) -> None:
+    """Only those that are meant: by what is wrong with them, or by name."""
+    worker = choosy_on_sqlite.worker()
+    ping(choosy_on_sqlite, 5, 6, 77)
+    settle(choosy_on_sqlite, 3, 0)
+    mend(worker)
+    assert len(redrive(choosy_on_sqlite, "--where", "error=number 77", "--dry-run")) == 1
+    discard = saga(choosy_on_sqlite, "discard", "--group", choosy_on_sqlite.group, "--where", "error=number 77", *WHO)
     assert (discard.exit_code, discard.stdout[:10]) == (0, "discarded ")
-    assert len(redrive(choosy, "--where", "reason=contradiction", "--limit", "1")) == 1
-    assert len(redrive(choosy, "--all")) == 1
-    settle(choosy, 3, 2)
-    statuses = Counter(row["status"] for row in listed(choosy, "--all"))
+    assert len(redrive(choosy_on_sqlite, "--where", "reason=contradiction", "--limit", "1")) == 1
+    assert len(redrive(choosy_on_sqlite, "--all")) == 1
+    settle(choosy_on_sqlite, 3, 2)
+    statuses = Counter(row["status"] for row in listed(choosy_on_sqlite, "--all"))
     assert statuses == {"redriven": 2, "discarded": 1}
-    shown = json.loads(saga(choosy, "show", listed(choosy, "--all")[0]["letter"]).stdout)
+    shown = json.loads(saga(choosy_on_sqlite, "show", listed(choosy_on_sqlite, "--all")[0]["letter"]).stdout)
     assert shown["headers"]["theirs"] == "base64:/w=="
 
 
@@ -179,9 +216,9 @@ def test_many_are_redriven_once_each_though_it_is_interrupted(
     assert choosy.tallied() == MANY
 
 
-def test_what_nobody_resolved_brings_nothing_back(choosy: Playground) -> None:
+def test_what_nobody_resolved_brings_nothing_back(choosy_on_sqlite: Playground) -> None:
     """Whoever writes to the topic of resolutions what is none, or about a topic of others, makes dead letters."""
-    choosy.worker()
+    choosy_on_sqlite.worker()
     place = [("dlq_partition", b"0"), ("dlq_offset", b"0"), ("dlq_timestamp", b"0"), ("dlq_action", b"redrive")]
     value = CODEC.encode(Ping("a", 0))
     forged = [
@@ -191,12 +228,14 @@ def test_what_nobody_resolved_brings_nothing_back(choosy: Playground) -> None:
         [("dlq_topic", b"ping"), *place[:1], ("dlq_offset", b"x"), *place[2:]],
         [("dlq_topic", b"pong"), *place],
         [("dlq_topic", b"\xff"), *place],
-        [("dlq_topic", f"{choosy.group}{RESOLUTIONS}".encode()), *place],
+        [("dlq_topic", f"{choosy_on_sqlite.group}{RESOLUTIONS}".encode()), *place],
     ]
-    choosy.admin.produce_many(Output(f"{choosy.group}{RESOLUTIONS}", b"a", value, headers) for headers in forged)
-    ping(choosy, 0)
-    settle(choosy, len(forged), 1)
-    reasons = Counter(dict(letter.headers())["dlq_reason"] for letter in dead(choosy))
+    choosy_on_sqlite.admin.produce_many(
+        Output(f"{choosy_on_sqlite.group}{RESOLUTIONS}", b"a", value, headers) for headers in forged
+    )
+    ping(choosy_on_sqlite, 0)
+    settle(choosy_on_sqlite, len(forged), 1)
+    reasons = Counter(dict(letter.headers())["dlq_reason"] for letter in dead(choosy_on_sqlite))
     assert reasons == {b"not_a_resolution": 5, b"unknown_topic": 2}
 
 
@@ -214,9 +253,11 @@ def test_what_nobody_resolved_brings_nothing_back(choosy: Playground) -> None:
     ],
 )
 def test_what_is_asked_wrongly_is_refused_and_nothing_is_written(
-    choosy: Playground, arguments: list[str], code: int, why: str
+    choosy_on_sqlite: Playground, arguments: list[str], code: int, why: str
 ) -> None:
     """With the name, the value, and what to do."""
-    result = saga(choosy, *(argument.replace("GROUP.d", f"{choosy.group}.d") for argument in arguments))
+    result = saga(
+        choosy_on_sqlite, *(argument.replace("GROUP.d", f"{choosy_on_sqlite.group}.d") for argument in arguments)
+    )
     assert (result.exit_code, why in result.stderr) == (code, True), result.stderr
-    assert choosy.admin.read(f"{choosy.group}{RESOLUTIONS}") == []
+    assert choosy_on_sqlite.admin.read(f"{choosy_on_sqlite.group}{RESOLUTIONS}") == []

@@ -18,19 +18,29 @@ WHO = ("--by", "ana", "--reason", "corrupt, INC-9")
 
 
 @pytest.fixture
-def stuck(sqlite_playground: Playground) -> tuple[Playground, Worker]:
+def stuck(playground: Playground) -> tuple[Playground, Worker]:
     """Three good pings, a batch that cannot be decompressed, and two good ones, all in ping/0; three more in ping/1."""
-    sqlite_playground.send(range(3), partition=0)
+    return made_stuck(playground)
+
+
+@pytest.fixture
+def stuck_on_sqlite(sqlite_playground: Playground) -> tuple[Playground, Worker]:
+    """The same where the database makes no difference."""
+    return made_stuck(sqlite_playground)
+
+
+def made_stuck(playground: Playground) -> tuple[Playground, Worker]:
+    playground.send(range(3), partition=0)
     config = {"compression.type": "zstd", "linger.ms": 500, "batch.size": 100_000_000, "message.max.bytes": 100_000_000}
-    producer = Producer({"bootstrap.servers": sqlite_playground.bootstrap} | config)
+    producer = Producer({"bootstrap.servers": playground.bootstrap} | config)
     for _ in range(BATCH):
         producer.produce("ping", b"\0" * 900_000, b"bomb", 0)
     assert producer.flush(60) == 0
-    sqlite_playground.send(range(2), partition=0)
-    sqlite_playground.send(range(3), partition=1)
-    worker = sqlite_playground.worker()
-    sqlite_playground.turn_until(lambda: len(worker.watch.paused_at) == 1 and len(sqlite_playground.pongs()) == 6)
-    return sqlite_playground, worker
+    playground.send(range(2), partition=0)
+    playground.send(range(3), partition=1)
+    worker = playground.worker()
+    playground.turn_until(lambda: len(worker.watch.paused_at) == 1 and len(playground.pongs()) == 6)
+    return playground, worker
 
 
 def skip(playground: Playground, offset: int, *more: str, partition: int = 0) -> Result:
@@ -63,9 +73,9 @@ def test_what_is_before_it_is_handled_and_what_is_behind_it_once_it_is_skipped(
     playground.assert_exactly_once(8)
 
 
-def test_only_what_cannot_be_read_is_skipped(stuck: tuple[Playground, Worker], tmp_path: Path) -> None:
+def test_only_what_cannot_be_read_is_skipped(stuck_on_sqlite: tuple[Playground, Worker], tmp_path: Path) -> None:
     """Another offset, a partition that can be read, another database: a clear error, and nothing moves."""
-    playground, _ = stuck
+    playground, _ = stuck_on_sqlite
     empty = tmp_path / "empty.db"
     empty.touch()
     refused = {

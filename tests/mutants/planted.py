@@ -266,4 +266,55 @@ MUTANTS = (
         "            known = part.fence\n",
         faults="trouble",
     ),
+    Mutant(
+        "publish dead letters from memory only, not from the outbox",
+        "eventbus/decision.py",
+        "    progress.add(tx, decided.entries)\n",
+        "    kept = {p: [o for o in e.outputs if 'dead-letters' not in o.topic] for p, e in decided.entries.items()}\n"
+        "    progress.add(tx, {p: e._replace(outputs=kept[p]) for p, e in decided.entries.items()})\n",
+    ),
+    Mutant(
+        "do not count how often a record was refused",
+        "eventbus/dead_letters.py",
+        'str(int(before.get("dlq_attempts", "0")) + 1)',
+        '"1"',
+    ),
+    Mutant(
+        "handle what is redriven although its key is in trouble",
+        "eventbus/parking.py",
+        "            behind = part.fence is None and key in standing\n",
+        "            redriven = item.record.partition.topic.endswith('.resolutions')\n"
+        "            behind = part.fence is None and key in standing and not redriven\n",
+    ),
+    Mutant(
+        "name the resolution as the cause of what a redriven record leads to",
+        "eventbus/decision.py",
+        "origin(record).address",
+        "record.address",
+    ),
+    Mutant(
+        "look which dead letters are resolved before taking over from who is at it",
+        "choreography/deadletters/resolve.py",
+        "        producers.start()\n",
+        "",
+    ),
+    Mutant(
+        "write resolutions again when it is not known whether they were written",
+        "choreography/deadletters/resolve.py",
+        "        try:\n            producers.transaction([resolution(",
+        "        with contextlib.suppress(Doubt):\n"
+        "            producers.transaction(\n"
+        "                [resolution(topic, letter.record, order.action, statement) for letter in batch], [])\n"
+        "            yield from batch\n"
+        "            continue\n"
+        "        try:\n            producers.transaction([resolution(",
+        (("import time\n", "import contextlib\nimport time\n"),),
+    ),
+    Mutant(
+        "handle the last resolution again after a recovery",
+        "eventbus/engine.py",
+        "                owned.reached = owned.checkpoint.next_offset\n",
+        "                back = 2 if owned.partition.topic.endswith('.resolutions') else 0\n"
+        "                owned.reached = max(0, owned.checkpoint.next_offset - back)\n",
+    ),
 )
