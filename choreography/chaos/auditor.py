@@ -34,10 +34,6 @@ class View:
             digests.append(_digest(record))
             self.count += 1
 
-    def records(self, topic: str) -> int:
-        """Return how many records of a topic were seen."""
-        return sum(len(offsets) for partition, (offsets, _) in self.partitions.items() if partition.topic == topic)
-
 
 def differences(live: View, final: View) -> Iterator[str]:
     """Return the first difference of every partition that two readers did not see alike."""
@@ -85,11 +81,6 @@ class Auditor:
         while self.live.count < final.count and time.monotonic() < until and not self.trouble:
             time.sleep(WAIT_SECONDS)
         return final
-
-    def dead_letters(self, view: View) -> dict[str, int]:
-        """Return how many records lie in each topic of dead letters, where there are any."""
-        topics = [topic.name for topic in read_topics() if topic.kind == "dead_letters"]
-        return {topic: count for topic in topics if (count := view.records(topic))}
 
     def _reader(self) -> Reader:
         return Reader(self._servers, self._topics, kafka_config=self._config)

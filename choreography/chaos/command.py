@@ -19,6 +19,7 @@ from choreography.chaos.databases import NotEmpty, databases
 from choreography.chaos.faults import BrokerControl, World
 from choreography.chaos.fleet import Fleet
 from choreography.chaos.mutants import MUTANTS
+from choreography.chaos.poison import Poison
 from choreography.chaos.proxy import Proxy
 from choreography.chaos.report import Outcome, as_json, as_text
 from choreography.chaos.run import Chaos
@@ -127,8 +128,9 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
                 *(where["bootstrap_servers"], proxy.bootstrap_servers if proxy else where["bootstrap_servers"]),
                 *(where["kafka_config"], where["mutant"], _saying()),
             )
+            poison = Poison(where["bootstrap_servers"], where["kafka_config"])
             fleet = Fleet(folder, lambda worker: chaos.command(worker, world))
-            world = World(fleet, databases(database, folder), control, proxy)
+            world = World(fleet, databases(database, folder), control, proxy, poison)
             outcome = chaos.run(world, settings, seed)
         except (InUse, NotEmpty, TimeoutError) as error:
             cli.fail(str(error))

@@ -7,20 +7,24 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from random import Random
 from typing import NamedTuple, Protocol
 
+from choreography.chaos.customers import open_orders
 from choreography.chaos.databases import Databases
 from choreography.chaos.fleet import Fleet
+from choreography.chaos.poison import TOPICS, Poison
 from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
 from choreography.chaos.refusals import refusing
 from choreography.chaos.timeline import BEHAVIOURS, NUMBERS, Fault
+from order_service.repository import all_orders
 
 BETWEEN_SECONDS = 3.0
 """Between the workers of a rolling restart."""
 ENDS_OF_TRANSACTIONS = 3
+BAD_RECORDS = 6
 LATEST_SECONDS = 1.0
 """By so much a held end-of-transaction is late, at most."""
 
@@ -51,6 +55,7 @@ class World:
     databases: Databases
     broker: BrokerControl | None
     proxy: Proxy | None
+    poison: Poison
     behaviour: str = ""
     """How the payment provider behaves to workers that are started from now on: parameters of its URL."""
 
@@ -193,6 +198,16 @@ class Faults:
             began = self._now(fault)
             with refusing(self._world.databases.url(fault.target), fault.target):
                 time.sleep(fault.seconds)
+        return began
+
+    def _poison(self, fault: Fault) -> float:
+        began = self._now(fault)
+        with closing(open_orders(self._world.databases.url("order-service"))) as orders, orders.snapshot() as tx:
+            keys = [order.order_id for order in all_orders(tx)]
+        for _ in range(BAD_RECORDS):
+            topic = self._chance.choice(TOPICS[fault.target])
+            self._world.poison.write(topic, [self._chance.choice(keys or ["nobody"])])
+            time.sleep(fault.seconds / BAD_RECORDS)
         return began
 
     def _provider(self, fault: Fault) -> float:

@@ -87,6 +87,7 @@ class Chaos:
             unhealed = self._pass_time(customers, faults, world.fleet)
             self.say("everything is healed; waiting until every order has ended")
             self._wait_for_quiet(orders_url, auditor, world.fleet)
+            world.poison.resolve()
             facts, verdict = self._judge(world)
             world.fleet.mind()
             world.fleet.stop()
@@ -94,7 +95,7 @@ class Chaos:
             failures = [
                 *unhealed,
                 *(customers.refused + faults.failures + world.fleet.deaths + auditor.trouble),
-                *(f"{count} dead letters in {topic}" for topic, count in auditor.dead_letters(final).items()),
+                *world.poison.failures(),
                 *differences(auditor.live, final),
                 *self._surprises(orders_url),
             ]

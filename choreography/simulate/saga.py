@@ -14,8 +14,8 @@ from choreography.check.log import fact_of
 from choreography.check.rules import Rules, Violation
 from choreography.check.stores import inventory_in, movements_of, orders_in, payments_in
 from choreography.flow.model import Flow
-from choreography.simulate.letter_laws import letter_laws
-from choreography.simulate.people import Model, People
+from choreography.simulate.letter_laws import judged_letters
+from choreography.simulate.people import People
 from eventbus import Codec
 from eventbus.database import LostRace, Unavailable
 from eventbus.engine import Tuning
@@ -90,7 +90,7 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     except WorkerStopped as stopped:
         violations.append(Violation("workers-go-on", "", str(stopped)))
     if not violations:
-        violations = saga.judged(simulation)
+        violations = [*saga.judged(simulation), *judged_letters(simulation, people)]
     steps = sum(simulation.steps.values())
     return Outcome(case, tuple(faults), simulation.happened, steps, simulation.schedule, violations, simulation.trace)
 
@@ -139,7 +139,7 @@ class _Saga:
         if len(placed) != self._case.orders:
             violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
         violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
-        return [*violations, *letter_laws(simulation, Model(simulation))]
+        return violations
 
 
 def _place(simulation: Simulation, service: Service[Any], request: OrderRequest) -> None:

@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from uuid_utils import uuid7
 
+from choreography.chaos.poison import GROUPS, TOPICS, Poison
 from choreography.chaos.refusals import SOME, accept, refuse
 from choreography.check.command import SERVICES as CHECKED
 from choreography.check.command import Sources
@@ -21,6 +22,7 @@ from choreography.check.stores import Stores
 from choreography.cluster import offsets_of
 from choreography.flow.model import Flow
 from eventbus.database import connect
+from eventbus.resolutions import DISCARD, REDRIVE
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
 from tests.support.processes import Worker
@@ -45,6 +47,7 @@ class Ground:
         self.workers: dict[str, Worker] = {}
         self.placed = ORDERS_A_GROUND
         self._refusing = ""
+        self._poison = Poison(bootstrap_servers, {})
 
     def renew(self) -> None:
         """Begin with empty topics and databases, and a running worker of each service."""
@@ -60,6 +63,7 @@ class Ground:
         self._orders, self._service = database, OrderService(lambda: time.time_ns() // 1_000_000, lambda: str(uuid7()))
         self.workers = dict(zip(SERVICES, self.saga.start_all(*DEBUG), strict=True))
         self.placed = 0
+        self._poison = Poison(self._bootstrap_servers, {})
 
     def end(self) -> None:
         """End all workers."""
@@ -78,6 +82,17 @@ class Ground:
         answers = self._service.create_orders([_request(number) for number in numbers], self._orders, self.saga.codec)
         assert all(isinstance(answer, Placed) for answer in answers)
         self.placed += count
+
+    def write_poison(self, service: str, count: int) -> None:
+        """Write bad records to a topic of a service, and wait until they, alone, are its open dead letters."""
+        group = service.replace("_", "-")
+        self._poison.decide(group, DISCARD)
+        self._poison.write(TOPICS[group][0], (f"bad-{next(self._numbers)}" for _ in range(count)))
+        self._poison.wait([group])
+
+    def redrive(self, service: str) -> None:
+        """Redrive all dead letters of a service that are open."""
+        self._poison.decide(service.replace("_", "-"), REDRIVE)
 
     def refuse(self, service: str, *, everything: bool) -> None:
         """Let a service's table refuse one order in four, or every one, until `accept`."""
@@ -122,7 +137,7 @@ class Ground:
         found = [f"{v.law}: order {v.order_id}: {v.detail} {list(map(str, v.where))}" for v in verdict.violations]
         if verdict.orders != self.placed:
             found.append(f"{self.placed} orders were placed, there are {verdict.orders}")
-        return found
+        return [*found, *(broken for group in GROUPS for broken in self._poison.broken(group))]
 
     def unowned(self, service: str) -> list[str]:
         """Return the partitions that the group of a service has given to nobody."""

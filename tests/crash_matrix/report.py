@@ -91,4 +91,5 @@ def _back(outcomes: Sequence[Outcome]) -> str:
 
 
 def _where(outcome: Outcome) -> str:
-    return f"{outcome.service} at {outcome.step!r}, {outcome.orders} in flight, exit code {outcome.exit_code}"
+    flying = f"{outcome.redriven} redriven" if outcome.redriven else f"{outcome.orders} in flight"
+    return f"{outcome.service} at {outcome.step!r}, {flying}, exit code {outcome.exit_code}"

@@ -33,6 +33,7 @@ class Outcome:
     service: str
     step: str
     orders: int
+    redriven: int = 0
     reached: bool = False
     exit_code: int | None = None
     recovered: float | None = None
@@ -51,6 +52,8 @@ class Outcome:
 def run(cell: Cell, ground: Ground) -> Outcome:
     """Run a cell; whatever goes wrong is in its outcome."""
     outcome = Outcome(*cell)
+    if cell.redriven:
+        ground.write_poison(cell.service, cell.redriven)
     ground.workers[cell.service].terminate()
     victim, others = _start_victim(cell, ground)
     outcome.reached = _dies(cell, ground, victim)
@@ -69,6 +72,9 @@ def run(cell: Cell, ground: Ground) -> Outcome:
 def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
     """Start the worker that is to die; orders wait for it, unless they come while it is closing or revoked."""
     failpoint = {VARIABLE: cell.step}
+    if cell.redriven:
+        ground.redrive(cell.service)
+        return ground.start(cell.service, **failpoint), []
     if cell.step in ON_TROUBLE:
         ground.refuse(cell.service, everything=cell.orders == 1)
     if cell.step not in ON_CLOSING + ON_REVOCATION:
@@ -98,7 +104,7 @@ def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
         except subprocess.TimeoutExpired:
             if "order.parked" in victim.log:
                 ground.accept()
-            if ground.all_ended() and time.monotonic() - placed_at > pause:
+            if cell.orders and ground.all_ended() and time.monotonic() - placed_at > pause:
                 ground.place(min(cell.orders, NUDGE))
                 placed_at = time.monotonic()
     return False
