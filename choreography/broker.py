@@ -13,7 +13,12 @@ from eventbus.embedded import EmbeddedBroker
 
 
 @click.command("broker", context_settings=cli.CONTEXT)
-@click.option("--partitions", type=click.IntRange(1, 1000), default=4, help="Of every topic.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1000),
+    default=4,
+    help="Of every topic that leaves it open.",
+)
 def broker_command(partitions: int) -> None:
     """Run a Kafka broker inside this process until Ctrl-C, and print its address.
 
@@ -24,7 +29,8 @@ def broker_command(partitions: int) -> None:
     Example: saga broker --partitions 4
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), EmbeddedBroker([t.name for t in read_topics()], partitions=partitions) as broker:
+    topics = {topic.name: topic.partitions or partitions for topic in read_topics()}
+    with suppress(KeyboardInterrupt), EmbeddedBroker(topics) as broker:
         click.echo(broker.bootstrap_servers)
         while True:
             signal.pause()

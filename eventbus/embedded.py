@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -27,14 +27,14 @@ class BrokerUnavailable(RuntimeError):
 class EmbeddedBroker:
     """A context manager; while it is open, `bootstrap_servers` is the address of a broker with these topics.
 
-    The port is chosen by the operating system: the mock cluster takes no wish. Topics that are not created here come
-    into being with 4 partitions when a client first asks for them.
+    Each has as many partitions as it is given; topics that are not among them come into being with 4 when a client first
+    asks for them. The port is chosen by the operating system: the mock cluster takes no wish.
     """
 
     bootstrap_servers: str
 
-    def __init__(self, topics: Iterable[str] = (), *, partitions: int = 4) -> None:
-        self._topics, self._partitions = tuple(topics), partitions
+    def __init__(self, topics: Mapping[str, int]) -> None:
+        self._topics = dict(topics)
         self._handle: int | None = None
         self._cluster: int | None = None
 
@@ -53,8 +53,8 @@ class EmbeddedBroker:
             raise BrokerUnavailable("the embedded broker did not start: no free local port?")
         self._library.rd_kafka_mock_set_controller_id(self._cluster, 1)
         self._library.rd_kafka_mock_group_initial_rebalance_delay_ms(self._cluster, 0)
-        for topic in self._topics:
-            self._create(topic)
+        for topic, partitions in self._topics.items():
+            self._create(topic, partitions)
         self.bootstrap_servers = self._library.rd_kafka_mock_cluster_bootstraps(self._cluster).decode()
         return self
 
@@ -70,8 +70,8 @@ class EmbeddedBroker:
             self._library.rd_kafka_destroy(self._handle)
             self._handle = None
 
-    def _create(self, topic: str) -> None:
-        error = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), self._partitions, 1)
+    def _create(self, topic: str, partitions: int) -> None:
+        error = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
         if error:
             self.close()
             raise BrokerUnavailable(f"the embedded broker could not make the topic {topic} (librdkafka error {error})")

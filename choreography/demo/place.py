@@ -45,7 +45,7 @@ class Place:
 @contextmanager
 def embedded() -> Iterator[Place]:
     """Run a broker inside this process."""
-    with EmbeddedBroker([topic.name for topic in read_topics()], partitions=PARTITIONS) as broker:
+    with EmbeddedBroker({topic.name: topic.partitions or PARTITIONS for topic in read_topics()}) as broker:
         yield Place(broker.bootstrap_servers, "at-least-once", EAGER)
 
 

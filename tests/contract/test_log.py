@@ -109,7 +109,7 @@ def ground_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Ground]:
         yield simulated
         simulated.log.close()
     elif kind == "embedded":
-        with EmbeddedBroker(["source", "target"], partitions=2) as embedded:
+        with EmbeddedBroker({"source": 2, "target": 2}) as embedded:
             ground = Ground(embedded.bootstrap_servers, "source", "target", exactly_once=False)
             yield ground
             ground.log.close()

@@ -37,7 +37,7 @@ def announce(servers: str, *there: str, **extra: str) -> list[Any]:
 
 def test_it_is_the_declaration_under_service_and_instance() -> None:
     """And nothing is logged."""
-    with EmbeddedBroker([TOPIC]) as broker:
+    with EmbeddedBroker({TOPIC: 4}) as broker:
         assert announce(broker.bootstrap_servers, TOPIC) == []
         records = []
         with Reader(broker.bootstrap_servers, [TOPIC]) as reader:

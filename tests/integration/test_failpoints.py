@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from eventbus.failpoints import STEPS
 from tests.support.engines import Playground
-from tests.support.sample import RemotePingService
+from tests.support.sample import Ping, RemotePingService
 
 
 def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> None:
-    """Assigned, at work with remote calls, idle, a partition handed over to another worker, closed."""
+    """Assigned, at work with remote calls, one order in trouble, idle, a partition handed to another worker, closed."""
     playground = sqlite_playground
 
     class Remote(RemotePingService):
         """A class of its own, so that the test has its own group."""
 
-    playground.make_service = lambda: Remote(lambda ping: ping.number)
+    troubles = ["once"]
+
+    def call(ping: Ping) -> int:
+        if troubles:
+            raise ValueError(troubles.pop())
+        return ping.number
+
+    playground.make_service = lambda: Remote(call)
     worker = playground.worker("one")
     playground.send(range(20))
     playground.settle(20)

@@ -11,6 +11,7 @@ from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
 from eventbus.decision import Decided, Decision
 from eventbus.outbox import announce
+from eventbus.parking import Retries
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.sample import Ping, PingService, RemotePingService, Starter, Tally, _count
@@ -77,7 +78,7 @@ def lose_once(playground: Playground, worker: Worker) -> list[int]:
     def commit(database: Any, parts: Any, *rest: Any) -> Decided:
         if len(parts) > 1 and not raced:
             raced.append(len(parts))
-            somebody = Decision(playground.service(), CODEC, 100)
+            somebody = Decision(playground.service(), CODEC, 100, Retries(lambda: 0, lambda: 0.5, 0.1, 60.0))
             mine = connect(playground.url, service=playground.group, schema="")
             somebody.commit(mine, parts[:1], None, {}, lambda _step: None)
             mine.close()
