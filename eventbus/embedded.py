@@ -27,8 +27,8 @@ class BrokerUnavailable(RuntimeError):
 class EmbeddedBroker:
     """A context manager; while it is open, `bootstrap_servers` is the address of a broker with these topics.
 
-    Each has as many partitions as it is given; topics that are not among them come into being with 4 when a client first
-    asks for them. The port is chosen by the operating system: the mock cluster takes no wish.
+    Each has as many partitions as it is given; topics that are not among them come into being with 4 when a client
+    first asks for them. The port is chosen by the operating system: the mock cluster takes no wish.
     """
 
     bootstrap_servers: str

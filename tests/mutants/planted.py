@@ -272,12 +272,14 @@ MUTANTS = (
         "    progress.add(tx, decided.entries)\n",
         "    kept = {p: [o for o in e.outputs if 'dead-letters' not in o.topic] for p, e in decided.entries.items()}\n"
         "    progress.add(tx, {p: e._replace(outputs=kept[p]) for p, e in decided.entries.items()})\n",
+        faults="poison,crash",
     ),
     Mutant(
         "do not count how often a record was refused",
         "eventbus/dead_letters.py",
         'str(int(before.get("dlq_attempts", "0")) + 1)',
         '"1"',
+        faults="poison",
     ),
     Mutant(
         "handle what is redriven although its key is in trouble",
@@ -285,18 +287,21 @@ MUTANTS = (
         "            behind = part.fence is None and key in standing\n",
         "            redriven = item.record.partition.topic.endswith('.resolutions')\n"
         "            behind = part.fence is None and key in standing and not redriven\n",
+        faults="poison,trouble",
     ),
     Mutant(
         "name the resolution as the cause of what a redriven record leads to",
         "eventbus/decision.py",
         "origin(record).address",
         "record.address",
+        faults="poison",
     ),
     Mutant(
         "look which dead letters are resolved before taking over from who is at it",
         "choreography/deadletters/resolve.py",
         "        producers.start()\n",
         "",
+        faults="poison",
     ),
     Mutant(
         "write resolutions again when it is not known whether they were written",
@@ -309,6 +314,7 @@ MUTANTS = (
         "            continue\n"
         "        try:\n            producers.transaction([resolution(",
         (("import time\n", "import contextlib\nimport time\n"),),
+        faults="poison",
     ),
     Mutant(
         "handle the last resolution again after a recovery",
@@ -316,5 +322,6 @@ MUTANTS = (
         "                owned.reached = owned.checkpoint.next_offset\n",
         "                back = 2 if owned.partition.topic.endswith('.resolutions') else 0\n"
         "                owned.reached = max(0, owned.checkpoint.next_offset - back)\n",
+        faults="poison,crash",
     ),
 )
