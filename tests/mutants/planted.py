@@ -264,7 +264,7 @@ MUTANTS = (
         "eventbus/parking.py",
         "            known = after[part.fence.key]\n",
         "            known = part.fence\n",
-        faults="trouble",
+        faults="trouble,stall",
     ),
     Mutant(
         "publish dead letters from memory only, not from the outbox",
