@@ -89,14 +89,14 @@ def frames(stream: BinaryIO) -> Iterator[bytes | None]:
 @click.command("decode", context_settings=cli.CONTEXT)
 @cli.schema_registry_url
 def decode_command(schema_registry_url: str | None) -> None:
-    r"""Turn framed records on stdin into one JSON line each.
+    """Turn framed records on stdin into one JSON line each.
 
     A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end.
 
     \b
     Example:
       kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
-    """
+    """  # noqa: D301 - \b is click's
     decoder = Decoder(registry_at(schema_registry_url, EVENTS))
     count = bad = 0
     with ends_quietly():

@@ -30,7 +30,7 @@ POLL_SECONDS = 0.5
 @click.option("--count", type=click.IntRange(1), help="Stop after so many records.")
 @click.option("--no-follow", is_flag=True, help="Stop at the end of the topic; starts at the beginning.")
 def tail_command(topic: str, schema_registry_url: str | None, count: int | None, **where: Any) -> None:
-    r"""Print the committed records of a topic, one JSON line each, until Ctrl-C.
+    """Print the committed records of a topic, one JSON line each, until Ctrl-C.
 
     Bytes that are no UTF-8 are shown as `base64:...`; a value that cannot be decoded as `value_base64`, with `error`
     saying why. No consumer group is touched.
@@ -39,7 +39,7 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     Examples:
       saga tail order.cancelled
       saga tail payment-service.dead-letters --no-follow | jq .headers
-    """
+    """  # noqa: D301 - \b is click's
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
     decoder = Decoder(registry_at(schema_registry_url, EVENTS))

@@ -52,7 +52,7 @@ def audit_group() -> None:
 def export_command(
     file: Path, kind: str, since: int | None, until: int | None, order_id: str | None, **where: Any
 ) -> None:
-    r"""Write all committed records of the choreography's topics to FILE: the whole file, or none.
+    """Write all committed records of the choreography's topics to FILE: the whole file, or none.
 
     They reach from the beginning of each topic to where it ends now. The digest that is told at the end stands for
     the whole file: note it where nobody can change it.
@@ -61,7 +61,7 @@ def export_command(
     Examples:
       saga audit export history.jsonl
       saga audit export history.json --format ocel --since 7d
-    """
+    """  # noqa: D301 - \b is click's
     decoder = Decoder(registry_at(where.pop("schema_registry_url"), EVENTS))
     flow, selection = Flow.of(installed_services()), Selection(since, until, order_id)
     with whole_file(file) as out:
@@ -87,7 +87,7 @@ def export_command(
 @cli.schema_registry_url
 @cli.as_json
 def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **where: Any) -> None:
-    r"""Say whether an export is complete and unaltered; name every record that is not. Exit code 1 if there is one.
+    """Say whether an export is complete and unaltered; name every record that is not. Exit code 1 if there is one.
 
     Without --live only the file is looked at: who alters a line and computes all hashes anew is found by --digest or
     by --live. Records that Kafka has expired since the export are counted, and are no finding.
@@ -96,7 +96,7 @@ def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **
     Examples:
       saga audit verify history.jsonl
       saga audit verify history.jsonl --live
-    """
+    """  # noqa: D301 - \b is click's
     decoder = Decoder(registry_at(where.pop("schema_registry_url"), EVENTS))
     verdict = verify_file(file)
     if digest is not None and digest.strip().lower() != verdict.digest:

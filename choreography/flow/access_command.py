@@ -15,7 +15,7 @@ from eventbus import cli
 @click.option("--tool-user", metavar="NAME", default="saga", help="Whom `saga` itself connects as: reading only.")
 @click.option("--cluster", metavar="NAME", default="kafka", help="strimzi: the name of the Kafka resource.")
 def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> None:
-    r"""Print the least rights that each service needs on the brokers, for principals of the services' names.
+    """Print the least rights that each service needs on the brokers, for principals of the services' names.
 
     kafka: commands of kafka-acls.sh. strimzi: a KafkaUser for each. Making topics is left to whoever administrates.
 
@@ -23,7 +23,7 @@ def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> Non
     Examples:
       saga acls --bootstrap-servers kafka:9092 | sh
       saga acls --format strimzi --cluster my-cluster | kubectl apply -f -
-    """
+    """  # noqa: D301 - \b is click's
     who = rights(source.flow, tool_user)
     text = as_strimzi(who, cluster) if form == "strimzi" else as_kafka_acls(who, source.bootstrap_servers)
     click.echo(text, nl=False)

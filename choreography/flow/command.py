@@ -46,7 +46,7 @@ LIVE_FORMATS = ("text", "svg", "json")
 @click.option("--window", type=Duration(), default="5m", help="With --live: what counts as lately.")
 @tracker
 def flow_command(source: Source, form: str, *, live: bool, window: int, tracker: Path) -> None:
-    r"""Show the whole flow, merged from what the services declare; there is no central file of it.
+    """Show the whole flow, merged from what the services declare; there is no central file of it.
 
     Of the services that are installed here; or of FILES that `<service> declaration` wrote; or, with --announced, of
     what workers said on the topic choreography.declarations when they started, with the versions.
@@ -58,7 +58,7 @@ def flow_command(source: Source, form: str, *, live: bool, window: int, tracker:
       saga flow order-service.json payment-service.json inventory-service.json
       saga flow --announced --bootstrap-servers localhost:9092
       saga flow --live --window 10m
-    """
+    """  # noqa: D301 - \b is click's
     if live:
         _show_live(source.flow, form, window, tracker)
         return

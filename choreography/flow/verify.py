@@ -36,7 +36,7 @@ def verify(flow: Flow, more: Iterable[Rule] = ()) -> list[Violation]:
 @click.option("--topics", is_flag=True, help="Also compare the topics of the cluster; --announced always does.")
 @cli.as_json
 def verify_command(source: Source, topics: bool, as_json: bool) -> None:
-    r"""Find what is wrong with the choreography before it runs; exit 1 if something is.
+    """Find what is wrong with the choreography before it runs; exit 1 if something is.
 
     Of the services that are installed here (whose handlers are also tried in every state); or of FILES that `<service>
     declaration` wrote; or, with --announced, of what workers said when they started.
@@ -46,7 +46,7 @@ def verify_command(source: Source, topics: bool, as_json: bool) -> None:
       saga verify
       saga verify order-service.json payment-service.json inventory-service.json
       saga verify --topics --bootstrap-servers localhost:9092
-    """
+    """  # noqa: D301 - \b is click's
     more = [every_state_has_a_rule_for_every_event(source.services)]
     if topics or source.workers:
         more.append(joined_topics_have_the_same_partitions(_partitions(source)))

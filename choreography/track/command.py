@@ -90,7 +90,7 @@ class Source:
 def track_command(
     tracker: Path, schema_registry_url: str | None, rebuild: bool, verify: bool, no_follow: bool, **options: object
 ) -> None:
-    r"""Follow the log into a database that says where every order stands, until Ctrl-C.
+    """Follow the log into a database that says where every order stands, until Ctrl-C.
 
     Committed records only; no consumer group is joined and nothing is written to Kafka, so it may be stopped, deleted
     and built again at any time. Started again it goes on where it was.
@@ -99,7 +99,7 @@ def track_command(
     Examples:
       saga track
       saga track --rebuild --verify --no-follow
-    """
+    """  # noqa: D301 - \b is click's
     if verify and not rebuild:
         raise click.UsageError("--verify compares what --rebuild builds: give both")
     configure_logging("auto", "info")

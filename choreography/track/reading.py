@@ -47,13 +47,13 @@ moment_at = Moment()
 @click.option("--limit", type=click.IntRange(1), default=20, help="At most so many.")
 @cli.as_json
 def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, **wanted: Any) -> None:
-    r"""List orders, newest first.
+    """List orders, newest first.
 
     \b
     Examples:
       saga orders --status cancelled --since 10m
       saga orders --stuck --older-than 30s --waiting-on payment-service
-    """
+    """  # noqa: D301 - \b is click's
     failed_at = wanted.pop("failed_at")
     if failed_at in SERVICES:
         wanted["failed_at"] = [topic for topic in sorted(MODEL.failures) if MODEL.publisher[topic] == failed_at]
@@ -80,13 +80,13 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, *
 @click.option("--follow", is_flag=True, help="Print events as they come, until nothing more is due.")
 @cli.as_json
 def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_json: bool) -> None:
-    r"""Show an order: its events in time, what undid what, and what can still happen.
+    """Show an order: its events in time, what undid what, and what can still happen.
 
     \b
     Examples:
       saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
       saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --at 2026-01-31T12:00:00.250Z
-    """
+    """  # noqa: D301 - \b is click's
     if follow and (at is not None or as_json):
         raise click.UsageError("--follow goes neither with --at nor with --json")
     with ends_quietly(), Tracked.at(tracker, MODEL) as tracked:
