@@ -37,7 +37,7 @@ class Admin:
         return frozenset(self.topics() | self.groups())
 
     def create(self, topics: Iterable[str], partitions: int = 4, config: Mapping[str, str] | None = None) -> None:
-        """Create topics, and wait until clients can see them."""
+        """Create topics, and wait until clients can see them and their partitions have leaders."""
         names = list(topics)
         made = [
             NewTopic(name, num_partitions=partitions, replication_factor=1, config=dict(config or {})) for name in names
@@ -45,6 +45,8 @@ class Admin:
         for created in self._client.create_topics(made).values():
             created.result()
         self._until(lambda: set(names) <= self.topics(), f"{names} cannot be seen")
+        places = [TopicPartition(name, number) for name in names for number in range(partitions)]
+        self._until(lambda: self._led(places), f"{names} have partitions without a leader")
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete the topics and groups of these names. A group must be empty by now, or become so in 30 s."""
