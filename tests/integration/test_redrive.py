@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from typing import Any
@@ -101,7 +102,11 @@ def dead(playground: Playground) -> list[Message]:
 
 
 def settle(playground: Playground, letters: int, pongs: int) -> None:
-    playground.turn_until(lambda: len(dead(playground)) == letters and len(playground.pongs()) == pongs)
+    """Look only now and then: to read two topics takes seconds, in which nobody turns."""
+    turns = itertools.count(1)
+    playground.turn_until(
+        lambda: next(turns) % 20 == 0 and len(dead(playground)) == letters and len(playground.pongs()) == pongs
+    )
 
 
 def test_a_redriven_record_is_handled_once_as_if_it_had_just_come(choosy: Playground) -> None:
