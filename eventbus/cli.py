@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 
@@ -46,6 +46,34 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[s
             raise click.BadParameter(f"{value!r} is not KEY=VALUE, e.g. security.protocol=SASL_SSL")
         pairs[key.strip()] = setting
     return pairs
+
+
+def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
+    """Return the callback of a --where option: each value is one of these names, and a text that is not empty."""
+
+    def tests(
+        _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
+    ) -> tuple[tuple[str, str], ...]:
+        pairs = []
+        for value in values:
+            name, _, text = value.partition("=")
+            if name not in names or not text:
+                raise click.BadParameter(f"{value!r} is none of {', '.join(f'{each}=TEXT' for each in names)}")
+            pairs.append((name, text))
+        return tuple(pairs)
+
+    return tests
+
+
+def short(limit: int) -> Callable[[click.Context, click.Parameter, str], str]:
+    """Return the callback of an option that must say something, in at most so many characters."""
+
+    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+        if not text.strip() or len(text) > limit:
+            raise click.BadParameter(f"say something, in at most {limit:,} characters (these are {len(text):,})")
+        return text
+
+    return check
 
 
 bootstrap_servers = click.option(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from uuid_utils import uuid7
@@ -10,8 +10,6 @@ from uuid_utils import uuid7
 from eventbus import fence
 from eventbus.database import Transaction
 from eventbus.fence import COLUMNS, Fence
-
-PAGE = 500
 
 
 class Intervention(NamedTuple):
@@ -35,17 +33,12 @@ class Who(NamedTuple):
     at_ms: int
 
 
-def standing(tx: Transaction, where: Mapping[str, str], keys: tuple[str, ...] = ()) -> Iterator[Fence]:
+def standing(tx: Transaction, where: Collection[tuple[str, str]] = (), keys: tuple[str, ...] = ()) -> Iterator[Fence]:
     """Return fences in key order: of these keys if there are any, whose error contains, or whose column is, this."""
-    last, found = "", True
-    while found:
-        rows = tx.rows(f"select {COLUMNS} from fence where key > ? order by key limit {PAGE}", last)
-        found = bool(rows)
-        for row in rows:
-            each = Fence(*row)
-            last = each.key
-            if (not keys or each.key in keys) and all(_is(each, name, text) for name, text in where.items()):
-                yield each
+    for row in tx.rows(f"select {COLUMNS} from fence order by key"):  # parking.MOST_FENCES at most
+        each = Fence(*row)
+        if (not keys or each.key in keys) and all(_is(each, name, text) for name, text in where):
+            yield each
 
 
 def _is(each: Fence, name: str, text: str) -> bool:

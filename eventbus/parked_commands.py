@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 from eventbus import fence, interventions
-from eventbus.cli import as_json, database, fail, print_json
+from eventbus.cli import as_json, database, fail, print_json, short, tests_of
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, LostRace, Transaction, connect
 from eventbus.fence import Fence, Parked
 from eventbus.interventions import Intervention, Who
 from eventbus.registry import RegistryUnavailable, registry_at
+from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 
 RACES = 10
@@ -33,16 +34,20 @@ def parked_commands(service: type[Service[Any]], schema: str) -> click.Group:
     group = click.Group(
         "parked", help=f"See orders that a handler fails on, and put them right.\n\nExample: {program} list"
     )
-    where = _database(service.name)
-    for command in (
-        click.Command("list", params=[_where(), where, _json()], callback=commands.list),
-        click.Command("show", params=[click.Argument(["key"]), where, _json()], callback=commands.show),
-        click.Command("history", params=[where, _json()], callback=commands.history),
-        click.Command("retry", params=[*_which(), *_who(required=False), where], callback=commands.retry),
-        click.Command(
-            "discard", params=[*_which(), _everything(), *_who(required=True), where], callback=commands.discard
-        ),
-    ):
+    reports = [
+        click.Command("list", params=[_where()], callback=commands.list),
+        click.Command("show", params=[click.Argument(["key"])], callback=commands.show),
+        click.Command("history", callback=commands.history),
+    ]
+    acts = [
+        click.Command("retry", params=[*_which(), *_who(required=False)], callback=commands.retry),
+        click.Command("discard", params=[*_which(), _everything(), *_who(required=True)], callback=commands.discard),
+    ]
+    for command in (*reports, *acts):
+        database(service.name)(command)
+    for command in reports:
+        as_json(command)
+    for command in (*reports, *acts):
         text, _, example = (command.callback.__doc__ or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
@@ -80,7 +85,7 @@ class _Commands:
     def __init__(self, service: type[Service[Any]], schema: str) -> None:
         self._service, self._schema = service, schema
 
-    def list(self, where: dict[str, str], database: str, as_json: bool) -> None:
+    def list(self, where: tuple[tuple[str, str], ...], database: str, as_json: bool) -> None:
         """List the orders that are parked: since when, how many records, how often tried, and why.
 
         Example: list --where error=IntegrityError
@@ -175,7 +180,7 @@ class _Commands:
 
 
 def _chosen(
-    opened: Database, url: str, *, keys: tuple[str, ...], where: dict[str, str], limit: int | None
+    opened: Database, url: str, *, keys: tuple[str, ...], where: tuple[tuple[str, str], ...], limit: int | None
 ) -> list[Fence]:
     if not keys and not where:
         raise click.UsageError("say which: KEY, or --where error=TEXT")
@@ -211,19 +216,9 @@ def _told(note: Intervention) -> str:
     return f"{_moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
 
 
-def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        name, equals, text = value.partition("=")
-        if not equals or name not in FIELDS:
-            raise click.BadParameter(f"{value!r} is none of {', '.join(f'{name}=TEXT' for name in FIELDS)}")
-        pairs[name] = text
-    return pairs
-
-
 def _where() -> click.Option:
     what = "Only where the error contains TEXT (error=TEXT), or topic or key are TEXT; may be repeated."
-    return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=_pairs, help=what)
+    return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=tests_of(FIELDS), help=what)
 
 
 def _which() -> list[click.Parameter]:
@@ -236,8 +231,11 @@ def _which() -> list[click.Parameter]:
 
 
 def _who(*, required: bool) -> list[click.Parameter]:
-    by: dict[str, Any] = {"required": True} if required else {"default": getpass.getuser}
-    why: dict[str, Any] = {"required": True} if required else {"default": ""}
+    by: dict[str, Any] = {"default": getpass.getuser}
+    why: dict[str, Any] = {"default": ""}
+    if required:
+        by = {"required": True, "callback": short(BY_CHARACTERS)}
+        why = {"required": True, "callback": short(WHY_CHARACTERS)}
     return [
         click.Option(["--by"], help="Who does it; stays on record.", **by),
         click.Option(["--reason"], help="Why; stays on record.", **why),
@@ -246,25 +244,6 @@ def _who(*, required: bool) -> list[click.Parameter]:
 
 def _everything() -> click.Option:
     return click.Option(["--all-events", "everything"], is_flag=True, help="Everything that is parked of the order.")
-
-
-def _database(service: str) -> click.Parameter:
-    return _made_by(database(service))
-
-
-def _json() -> click.Parameter:
-    return _made_by(as_json)
-
-
-def _made_by(decorate: Callable[[Any], Any]) -> click.Parameter:
-    """Return the option that a decorator of eventbus.cli makes."""
-
-    def nothing() -> None:
-        """Only to be decorated."""
-
-    [option] = decorate(nothing).__click_params__
-    assert isinstance(option, click.Parameter)
-    return option
 
 
 def _moment(milliseconds: int) -> str:

@@ -25,19 +25,17 @@ def where_options(command: F) -> F:
     return cast("F", cli.bootstrap_servers(cli.kafka_config(with_where)))
 
 
-def _short(limit: int) -> Callable[[click.Context, click.Parameter, str], str]:
-    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
-        if not text.strip() or len(text) > limit:
-            raise click.BadParameter(f"say something, in at most {limit:,} characters (these are {len(text):,})")
-        return text
-
-    return check
-
-
 def statement_options(command: F) -> F:
     """Decorate a click command with who decides, and why: `by` and `why`."""
     by = click.option(
-        "--by", required=True, envvar="SAGA_BY", show_envvar=True, callback=_short(BY_CHARACTERS), help="Who decides."
+        "--by",
+        required=True,
+        envvar="SAGA_BY",
+        show_envvar=True,
+        callback=cli.short(BY_CHARACTERS),
+        help="Who decides.",
     )
-    why = click.option("--reason", "why", required=True, callback=_short(WHY_CHARACTERS), help="Why; stays on record.")
+    why = click.option(
+        "--reason", "why", required=True, callback=cli.short(WHY_CHARACTERS), help="Why; stays on record."
+    )
     return by(why(command))

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, cast
 import click
 
 from choreography.deadletters.letters import Letter, group_of
+from eventbus import cli
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -85,7 +86,7 @@ def selecting(command: F) -> F:
             "tests",
             metavar="WHAT=TEXT",
             multiple=True,
-            callback=_tests,
+            callback=cli.tests_of(TESTS),
             help="Only those of which this is so: error=TEXT (contains it), reason=WORD, topic=NAME, key=KEY.",
         ),
     )
@@ -93,15 +94,3 @@ def selecting(command: F) -> F:
     for option in reversed(options):
         decorated = option(decorated)
     return cast("F", decorated)
-
-
-def _tests(
-    _context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]
-) -> tuple[tuple[str, str], ...]:
-    pairs = []
-    for value in values:
-        what, _, text = value.partition("=")
-        if what not in TESTS or not text:
-            raise click.BadParameter(f"{value!r} is not one of {', '.join(f'{name}=TEXT' for name in TESTS)}")
-        pairs.append((what, text))
-    return tuple(pairs)

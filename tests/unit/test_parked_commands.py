@@ -69,6 +69,7 @@ def test_what_is_parked_is_listed_with_the_reason(run: Run) -> None:
     assert listed(run) == ["a", "b", "c"]
     assert listed(run, "--where", "error=Integrity") == ["c"]
     assert listed(run, "--where", "topic=order.created", "--where", "key=b") == ["b"]
+    assert listed(run, "--where", "error=Error", "--where", "error=no") == ["a", "b"]
     [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
     assert "parked since 2023-11-14T22:13:20.000Z, 1 records, tried 7 times" in line
     assert r"IntegrityError: \0\ud800" in line
@@ -129,8 +130,10 @@ def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> 
     ("arguments", "said"),
     [
         (("parked", "discard", "a"), "Missing option '--by'"),
+        (("parked", "discard", "a", "--by", " ", "--reason", "a test order"), "'--by': say something"),
         (("parked", "retry"), "say which: KEY, or --where error=TEXT"),
         (("parked", "list", "--where", "colour=red"), "'colour=red' is none of error=TEXT, topic=TEXT, key=TEXT"),
+        (("parked", "discard", "--where", "error=", *WHO), "'error=' is none of error=TEXT, topic=TEXT, key=TEXT"),
     ],
 )
 def test_bad_usage_is_named(run: Run, arguments: tuple[str, ...], said: str) -> None:

@@ -79,7 +79,7 @@ class Bench:
     def again(self, between: Callable[[], None] = lambda: None) -> Decided:
         """Try everything again that is parked, one part a key."""
         with self.database.snapshot() as tx:
-            fences = list(interventions.standing(tx, {}))
+            fences = list(interventions.standing(tx))
             parked = {each: fence.records(tx, each, 100) for each in fences}
         parts = [
             retry(self.owned, each, [Item(p.record, self._event(p.record)) for p in records], self.service.reactions)
@@ -102,7 +102,7 @@ class Bench:
         """Return, by key, how many records wait, and how often the first was tried."""
         with self.database.snapshot() as tx:
             rows = tx.rows("select count(*) from parked")[0][0]
-            fences = {f.key: (f.records, f.attempts) for f in interventions.standing(tx, {})}
+            fences = {f.key: (f.records, f.attempts) for f in interventions.standing(tx)}
         assert rows == sum(records for records, _ in fences.values())
         return fences
 
