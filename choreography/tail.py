@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -14,7 +13,7 @@ from choreography.decode import Decoder, Undecodable, to_json
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
 from eventbus import cli
-from eventbus.log import Headers, Record
+from eventbus.log import Headers, Record, moment
 from eventbus.registry import registry_at
 from schemas import EVENTS
 
@@ -71,15 +70,6 @@ def describe(record: Record, decoder: Decoder) -> dict[str, Any]:
             described["value_base64"] = base64.b64encode(record.value).decode()
         described["error"] = str(error)
     return described
-
-
-def moment(timestamp_ms: int) -> str:
-    """Return a record's timestamp (milliseconds since 1970) as RFC 3339, in UTC."""
-    try:
-        at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-    except (ValueError, OverflowError, OSError):
-        return str(timestamp_ms)
-    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _headers(headers: Headers) -> dict[str, str | list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
@@ -32,6 +33,18 @@ class Record(NamedTuple):
     def address(self) -> str:
         """Where anybody can go and look: `topic/partition/offset`."""
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
+
+
+def moment(timestamp_ms: int) -> str:
+    """Return milliseconds since 1970 as RFC 3339, in UTC; the number itself where no calendar reaches.
+
+    Anybody may write anything into a record's timestamp.
+    """
+    try:
+        at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return str(timestamp_ms)
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Run(NamedTuple):

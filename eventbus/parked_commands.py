@@ -6,18 +6,19 @@ import getpass
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from eventbus import fence, interventions
+from eventbus.batch import decode
 from eventbus.cli import as_json, database, fail, print_json, short, tests_of
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, LostRace, Transaction, connect
-from eventbus.fence import Fence, Parked
+from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
-from eventbus.registry import RegistryUnavailable, registry_at
+from eventbus.log import Record, moment
+from eventbus.registry import registry_at
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 
@@ -65,9 +66,9 @@ def as_dict(known: Fence) -> dict[str, Any]:
     return {
         "key": known.key,
         "records": known.records,
-        "since": _moment(known.since_ms),
+        "since": moment(known.since_ms),
         "attempts": known.attempts,
-        "retry_at": _moment(known.retry_at_ms),
+        "retry_at": moment(known.retry_at_ms),
         "partition": str(known.owner),
         "error": known.error,
     }
@@ -108,7 +109,9 @@ class _Commands:
             waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
             fail(f"nothing of {key} is parked in {database}")
-        records = [self._record(each) for each in waiting]
+        events = self._service.events()
+        codec = Codec(registry_at(None, events), events)
+        records = [self._described(codec, record) for _, _, record in waiting]
         if as_json:
             print_json({**as_dict(known), "waiting": records})
             return
@@ -124,7 +127,7 @@ class _Commands:
         with self._open(database) as opened, opened.snapshot() as tx:
             notes = interventions.history(tx)
         if as_json:
-            print_json([{**note._asdict(), "at_ms": _moment(note.at_ms)} for note in notes])
+            print_json([{**note._asdict(), "at_ms": moment(note.at_ms)} for note in notes])
             return
         for note in notes:
             click.echo(_told(note))
@@ -157,21 +160,19 @@ class _Commands:
             done = [_again(opened, act, each.key) for each in found]
         click.echo(f"{sum(map(bool, done))} of {len(found)} orders done", err=True)
 
-    def _record(self, parked: Parked) -> dict[str, Any]:
-        record = parked.record
+    def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
         return {
             "address": record.address,
-            "timestamp": _moment(record.timestamp_ms),
-            "event": self._event(parked),
+            "timestamp": moment(record.timestamp_ms),
+            "event": self._event(codec, record),
         }
 
-    def _event(self, parked: Parked) -> dict[str, Any] | str:
-        events = self._service.events()
-        try:
-            codec = Codec(registry_at(None, events), events)
-            return codec.decode(parked.record.partition.topic, parked.record.key, parked.record.value).to_avro()
-        except (PoisonRecord, RegistryUnavailable) as why:
-            return f"{len(parked.record.value or b'')} bytes ({why})"
+    def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
+        """Return what it says, read as the engine reads it: redriven records, too."""
+        item = decode(codec, record, self._service.topics())
+        if item is None or isinstance(item.event, PoisonRecord):
+            return f"{len(record.value or b'')} bytes ({item.event if item else 'nothing to handle'})"
+        return item.event.to_avro()
 
     @contextmanager
     def _open(self, url: str) -> Iterator[Database]:
@@ -213,7 +214,7 @@ def _said(options: dict[str, Any]) -> Who:
 def _told(note: Intervention) -> str:
     about = f"  ({note.error})" if note.error else ""
     why = f"  {note.reason}" if note.reason else ""
-    return f"{_moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
+    return f"{moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
 
 
 def _where() -> click.Option:
@@ -244,8 +245,3 @@ def _who(*, required: bool) -> list[click.Parameter]:
 
 def _everything() -> click.Option:
     return click.Option(["--all-events", "everything"], is_flag=True, help="Everything that is parked of the order.")
-
-
-def _moment(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

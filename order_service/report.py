@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
+from eventbus.log import moment
 from order_service.currency import to_text
 from order_service.domain import Order
 
@@ -19,8 +19,8 @@ def as_dict(order: Order) -> dict[str, Any]:
         "status": order.status,
         "items": [{"sku": sku, "quantity": quantity} for sku, quantity in order.items],
         "reason": order.reason,
-        "created_at": _time(order.created_at),
-        "updated_at": _time(order.updated_at),
+        "created_at": moment(order.created_at),
+        "updated_at": moment(order.updated_at),
         "request_id": order.request_id,
         "refunded": order.refunded,
     }
@@ -37,8 +37,8 @@ def as_text(order: Order) -> str:
         "status": order.status,
         "reason": order.reason,
         "refunded": to_text(order.refunded, order.currency) if order.refunded else None,
-        "created": _time(order.created_at),
-        "updated": _time(order.updated_at),
+        "created": moment(order.created_at),
+        "updated": moment(order.updated_at),
     }
     return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value is not None)
 
@@ -47,8 +47,3 @@ def as_line(order: Order) -> str:
     """Return an order as one line of a list."""
     total = to_text(order.total, order.currency)
     return f"{order.order_id}  {order.status:<9}  {total:>16}  {order.customer_id}  {order.reason or ''}".rstrip()
-
-
-def _time(milliseconds: int) -> str:
-    moment = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -18,8 +18,7 @@ from typing import IO, Any, NamedTuple
 from choreography.audit.scratch import scratch_database
 from choreography.decode import Decoder, Undecodable
 from choreography.flow.model import Flow
-from choreography.tail import moment
-from eventbus.log import Record
+from eventbus.log import Record, moment
 
 ID = "_id"
 SKU = "sku"

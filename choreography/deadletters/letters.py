@@ -10,10 +10,9 @@ from typing import Any
 
 from choreography.cluster import Cluster
 from choreography.reader import NoSuchTopic, Reader
-from choreography.tail import moment
 from choreography.topics import extents
 from eventbus.kafka_config import Connection
-from eventbus.log import Headers, Record
+from eventbus.log import Headers, Record, moment
 from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
 
 DEAD_LETTERS = ".dead-letters"

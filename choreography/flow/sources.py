@@ -13,11 +13,10 @@ import click
 from choreography.flow.installed import installed_services
 from choreography.flow.model import Flow
 from choreography.reader import Reader
-from choreography.tail import moment
 from eventbus import cli
 from eventbus.announcement import TOPIC
 from eventbus.declaration import BadDeclaration, Declaration, read_declaration
-from eventbus.log import Record
+from eventbus.log import Record, moment
 from eventbus.service import Service
 
 F = TypeVar("F", bound=Callable[..., Any])

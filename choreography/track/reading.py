@@ -13,7 +13,6 @@ import click
 
 from choreography.decode import to_json
 from choreography.quiet import ends_quietly
-from choreography.tail import moment
 from choreography.track import render
 from choreography.track.common import MODEL, tracker
 from choreography.track.moments import Duration, Moment, span
@@ -23,6 +22,7 @@ from choreography.track.stats import branches, by_status, paces, waiting
 from choreography.track.timeline import Timeline, timeline
 from choreography.track.why import explain
 from eventbus import cli
+from eventbus.log import moment
 from schemas import EVENTS
 
 LOOK_AGAIN_SECONDS = 0.2

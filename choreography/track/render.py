@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from choreography.tail import moment
 from choreography.track.fold import OrderRow, TrackedEvent, Violation
 from choreography.track.moments import span
 from choreography.track.sentences import Sentences, money, printable
 from choreography.track.timeline import Step, Timeline
 from choreography.track.why import Why
+from eventbus.log import moment
 from schemas import IDS
 
 

@@ -17,7 +17,7 @@ from choreography.check.stores import SQLITE, NotThere, check_file
 from choreography.cluster import Unreachable
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
 from choreography.reader import NoSuchTopic, ReadFailed
-from choreography.tail import moment
+from eventbus.log import moment
 
 MOST = 500
 FRESH_SECONDS = 5.0

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from eventbus import Codec, fence
+from eventbus import Codec, PoisonRecord, fence
 from eventbus.database import Database, connect
+from eventbus.dead_letters import dead_letter
 from eventbus.fence import Fence, Parked
 from eventbus.log import Partition, Record
 from eventbus.registry import registry_at
+from eventbus.resolutions import REDRIVE, Statement, resolution
 from inventory_service.__main__ import main
 from inventory_service.repository import SCHEMA
 from inventory_service.service import InventoryService
@@ -85,6 +87,22 @@ def test_the_events_that_wait_are_shown(run: Run) -> None:
     assert unknown.exit_code == 1
     assert "it is parked since 2023-11-14" in unknown.stderr
     assert run("parked", "show", "nobody").exit_code == 1
+
+
+def test_a_redriven_event_is_shown_as_what_it_brings_back(run: Run) -> None:
+    """Read as a worker reads it; a timestamp beyond all calendars is no reason to show nothing."""
+    original = record(OrderCreated("d", "ann", 100, "USD", (Item("x", 1),)), 30)._replace(timestamp_ms=10**18)
+    letters = InventoryService.dead_letters()
+    letter = dead_letter(letters, InventoryService.name, original, PoisonRecord("contradiction", "no"), NOW)
+    lies = Record(Partition(letters, 0), 5, letter.key, letter.value, NOW, letter.headers)
+    brings = resolution(InventoryService.resolutions(), lies, REDRIVE, Statement("ada", "mended", NOW))
+    waiting = Record(Partition(brings.topic, 0), 2, brings.key, brings.value, 10**18, brings.headers)
+    with closing(opened()) as database, database.transaction() as tx:
+        fence.append(tx, [Parked("d", 0, waiting)])
+        fence.change(tx, {}, {"d": Fence("d", brings.topic, 0, 0, 0, 1, NOW, NOW, "ValueError: no")})
+    [shown] = json.loads(run("parked", "show", "d", "--json").stdout)["waiting"]
+    assert shown["event"]["items"] == [{"sku": "x", "quantity": 1}]
+    assert shown["timestamp"] == "1000000000000000000"
 
 
 def test_a_retry_makes_it_due_and_says_who_did_it(run: Run) -> None:

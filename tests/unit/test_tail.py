@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from choreography.decode import Decoder, to_json
-from choreography.tail import describe, moment
-from eventbus.log import Partition, Record
+from choreography.tail import describe
+from eventbus.log import Partition, Record, moment
 from eventbus.registry import registry_at
 from schemas import EVENTS
 
