@@ -99,13 +99,20 @@ kafka_config = click.option(
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 
 
+def database_of(service: str) -> tuple[str, str]:
+    """Return the environment variable that says where a service's database is, and where it is by default."""
+    name = service.replace("-", "_")
+    return f"{name.upper()}_DATABASE", f"sqlite:///{name}.db"
+
+
 def database(service: str) -> Callable[[F], F]:
     """Return the --database option of a service: `<SERVICE>_DATABASE`, by default a SQLite file in this folder."""
+    variable, default = database_of(service)
     return click.option(
         "--database",
-        envvar=f"{service.upper().replace('-', '_')}_DATABASE",
+        envvar=variable,
         show_envvar=True,
-        default=f"sqlite:///{service.replace('-', '_')}.db",
+        default=default,
         help="sqlite:///FILE or postgresql://USER@HOST/NAME.",
     )
 

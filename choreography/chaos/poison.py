@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from choreography.check.command import SERVICES
 from choreography.deadletters.laws import letter_laws
-from choreography.deadletters.letters import Where, letters_of, resolutions_of
+from choreography.deadletters.letters import Where, open_letters
 from choreography.deadletters.resolve import Order, resolve
 from choreography.deadletters.selection import Selection
 from eventbus.resolutions import DISCARD, REDRIVE
@@ -56,15 +56,15 @@ class Poison:
         """Return the bad records that a service reads."""
         return [address for address in self.written if address.split("/")[0] in TOPICS[group]]
 
-    def resolve(self, groups: Sequence[str] = tuple(GROUPS)) -> None:
+    def resolve(self) -> None:
         """Have them redriven, wait until they are dead letters again, then discard all that is open."""
         if not self.written:
             return
-        self.wait(groups)
-        for group in groups:
+        self.wait(GROUPS)
+        for group in GROUPS:
             self.decide(group, REDRIVE, AT_ONCE)
-        self.wait(groups)
-        for group in groups:
+        self.wait(GROUPS)
+        for group in GROUPS:
             self.decide(group, DISCARD)
 
     def wait(self, groups: Sequence[str]) -> None:
@@ -86,6 +86,5 @@ class Poison:
         """Return what is wrong in the end, when every dead letter should be resolved."""
         for group in GROUPS:
             yield from self.broken(group)
-            resolved = resolutions_of(self._where, group)
-            left = [letter.address for letter in letters_of(self._where, group) if letter.address not in resolved]
-            yield from (f"{group}: {address} is not resolved" for address in left)
+            left = open_letters(self._where, group)
+            yield from (f"{group}: {letter.address} is not resolved" for letter in left)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
+from choreography.deadletters.letters import STATUS, Where, groups, letters_of, resolutions_of
 from choreography.deadletters.options import statement_options, where_options
 from choreography.deadletters.resolve import Order, resolve
 from choreography.deadletters.selection import Selection, selecting
@@ -23,7 +23,6 @@ from eventbus.resolutions import DISCARD, REDRIVE
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-PAST = {REDRIVE: "redriven", DISCARD: "discarded"}
 
 
 limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.")
@@ -140,16 +139,15 @@ def discard_command(order: Order, dry_run: bool, as_json: bool) -> None:
 
 
 def _say(order: Order, *, dry_run: bool, as_json: bool) -> None:
-    status = PAST[order.action]
+    said = ("would be " if dry_run else "") + STATUS[order.action]
     count = 0
     for letter in resolve(order, dry_run=dry_run, tell=lambda what: click.echo(what, err=True)):
         count += 1
         if as_json:
-            click.echo(to_json(letter.described(None) | {"status": f"would be {status}" if dry_run else status}))
+            click.echo(to_json(letter.described(None) | {"status": said}))
         else:
-            said = f"would be {status}" if dry_run else status
             click.echo(f"{said} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
-    click.echo(f"{count} {'would be ' if dry_run else ''}{status}", err=True)
+    click.echo(f"{count} {said}", err=True)
 
 
 deadletters_group.add_command(skip_command)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from choreography.cluster import Cluster
-from choreography.reader import NoSuchTopic, Reader
-from choreography.topics import extents
+from choreography.check.log import EventTopics
+from choreography.check.records import records
+from choreography.cluster import Cluster, client_config
+from choreography.reader import NoSuchTopic, record_of
 from eventbus.kafka_config import Connection
 from eventbus.log import Headers, Record, moment
 from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
@@ -20,7 +21,6 @@ DEAD_LETTERS = ".dead-letters"
 ADDRESS = re.compile(r"(?P<group>.+)\.dead-letters/(?P<partition>\d+)/(?P<offset>\d+)")
 OPEN = "open"
 STATUS = {REDRIVE: "redriven", DISCARD: "discarded"}
-READ_SECONDS = 0.5
 
 
 class NotAnAddress(ValueError):
@@ -46,16 +46,16 @@ class Where:
         return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
 
     def records(self, topic: str) -> Iterator[Record]:
-        """Return the committed records of a topic up to its present end; the partitions in no order."""
+        """Return the committed records of a topic up to its present end; the partitions in no order.
+
+        Raises NoSuchTopic, Unreachable, LogMoved.
+        """
         cluster = self.cluster()
         if topic not in cluster.partitions():
             raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics create` makes what is missing")
-        ends = {part.partition: part.end for part in extents(cluster, [topic])[topic]}
-        with Reader(self.bootstrap_servers, [topic], kafka_config=self.kafka_config) as reader:
-            while not reader.at_end:
-                for record in reader.read(READ_SECONDS):
-                    if record.offset < ends[record.partition.number]:
-                        yield record
+        lanes = EventTopics(cluster, [topic])
+        config = client_config(self.bootstrap_servers, self.kafka_config)
+        yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +131,12 @@ def letters_of(where: Where, group: str) -> Iterator[Letter]:
     for record in where.records(group + DEAD_LETTERS):
         own, said = take_apart(record.headers)
         yield Letter(record, own, {name: content.decode("utf-8", "replace") for name, content in said.items()})
+
+
+def open_letters(where: Where, group: str) -> Iterator[Letter]:
+    """Return the dead letters about which nobody has decided."""
+    resolved = resolutions_of(where, group)
+    return (letter for letter in letters_of(where, group) if letter.address not in resolved)
 
 
 def resolutions_of(where: Where, group: str) -> dict[str, Resolution]:

@@ -14,6 +14,7 @@ from choreography.deadletters.options import statement_options, where_options
 from choreography.deadletters.unreadable import Probe
 from choreography.reader import NoSuchTopic
 from eventbus import progress
+from eventbus.cli import database_of
 from eventbus.database import Database, LostRace, connect
 from eventbus.log import Partition
 from eventbus.progress import Checkpoint, Entry
@@ -45,8 +46,8 @@ def skip_command(where: Where, group: str, database: str | None, by: str, why: s
     partition, offset = Partition(str(place["topic"]), int(place["partition"])), int(place["offset"])
     if partition.number not in where.cluster().partitions().get(partition.topic, {}):
         raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
-    name = group.replace("-", "_")
-    url = database or os.environ.get(f"{name.upper()}_DATABASE", f"{SQLITE}{name}.db")
+    variable, default = database_of(group)
+    url = database or os.environ.get(variable) or default
     check_file(f"the database of {group}", url, SQLITE)
     statement = Statement(by, why, time.time_ns() // 1_000_000)
     with closing(connect(url, service=group, schema=None)) as opened:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from choreography.deadletters.letters import Letter, Where, letters_of, resolutions_of
+from choreography.deadletters.letters import Letter, Where, open_letters
 from choreography.deadletters.resolve import Order, Unresolved, resolve
 from choreography.deadletters.selection import NoSuchLetter, Selection
 from eventbus.kafka_config import Connection
@@ -100,8 +100,7 @@ class People:
         simulation = self._simulation
         if not simulation.cluster.end(Partition(service.dead_letters(), 0)):
             return []
-        resolved = resolutions_of(Model(simulation), service.name)
-        return [letter for letter in letters_of(Model(simulation), service.name) if letter.address not in resolved]
+        return list(open_letters(Model(simulation), service.name))
 
     def _called(self, fault: Fault) -> None:
         chance = self._simulation.chance

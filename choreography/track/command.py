@@ -44,8 +44,7 @@ class Source:
 
     def cluster_id(self) -> str:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
-        admin = Cluster(self.bootstrap_servers, self.kafka_config)
-        return str(admin.ask(lambda: admin.admin.list_topics(timeout=10)).cluster_id or "")
+        return Cluster(self.bootstrap_servers, self.kafka_config).id()
 
     def reader(self, positions: Mapping[Partition, int]) -> Reader:
         """Return a reader that starts there, and elsewhere at the beginning."""

@@ -13,15 +13,26 @@ from typing import Any
 import psycopg
 from confluent_kafka import KafkaException
 
+from choreography.check.log import TopicsMissing
+from choreography.check.records import LogMoved
 from choreography.check.stores import SQLITE, NotThere, check_file
 from choreography.cluster import Unreachable
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
-from choreography.reader import NoSuchTopic, ReadFailed
+from choreography.reader import NoSuchTopic
 from eventbus.log import moment
 
 MOST = 500
 FRESH_SECONDS = 5.0
-CANNOT_READ = (KafkaException, NoSuchTopic, NotThere, ReadFailed, Unreachable, sqlite3.Error, psycopg.Error)
+CANNOT_READ = (
+    KafkaException,
+    LogMoved,
+    NoSuchTopic,
+    NotThere,
+    TopicsMissing,
+    Unreachable,
+    sqlite3.Error,
+    psycopg.Error,
+)
 PARKED = "select key, topic, partition, last - first + 1, attempts, since_ms, retry_at_ms, error from fence"
 
 
