@@ -40,24 +40,30 @@ class BadConfiguration(ValueError):
 class Cluster:
     """One connection for questions about topics. Nothing is sent before the first question."""
 
-    def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str] | None = None) -> None:
-        self._servers, self._last_error = bootstrap_servers, ""
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        kafka_config: Mapping[str, str] | None = None,
+        *,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
+        self._servers, self._last_error, self._seconds = bootstrap_servers, "", answer_seconds
         configuration = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._note}
         with refused_config():
             self.admin = AdminClient(configuration)
 
     def partitions(self) -> dict[str, dict[int, Any]]:
         """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
-        found = self.ask(lambda: self.admin.list_topics(timeout=ANSWER_SECONDS))
+        found = self.ask(lambda: self.admin.list_topics(timeout=self._seconds))
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
 
     def id(self) -> str:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
-        return str(self.ask(lambda: self.admin.list_topics(timeout=ANSWER_SECONDS)).cluster_id or "")
+        return str(self.ask(lambda: self.admin.list_topics(timeout=self._seconds)).cluster_id or "")
 
     def ask(self, question: Callable[[], T]) -> T:
         """Return the answer; ask again while a new topic is still finding its leaders. Raises Unreachable."""
-        until = time.monotonic() + ANSWER_SECONDS
+        until = time.monotonic() + self._seconds
         while True:
             try:
                 return question()
@@ -72,7 +78,7 @@ class Cluster:
         if error.args[0].code() not in SILENT:
             return Unreachable(f"Kafka at {self._servers} says: {error.args[0].str()}")
         why = self._last_error or error.args[0].str()
-        return Unreachable(f"no Kafka broker answers at {self._servers} within {ANSWER_SECONDS:.0f} s ({why})")
+        return Unreachable(f"no Kafka broker answers at {self._servers} within {self._seconds:.0f} s ({why})")
 
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - that is how the client spells it

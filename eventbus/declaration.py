@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
@@ -180,9 +180,19 @@ def _file_of(module: str, path: str) -> str:
 
 
 def _version(service: type[Service[Any]]) -> str:
-    here = f"{service.__module__}:{service.__qualname__}"
-    found = (point.dist.version for point in entry_points(group=INSTALLED) if point.value == here and point.dist)
-    return next(found, UNRELEASED)
+    return _versions().get(f"{service.__module__}:{service.__qualname__}", UNRELEASED)
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Return the versions of the installed services by where their classes are; of several the first found."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - commands that declare nothing do without it
+
+    found: dict[str, str] = {}
+    for point in entry_points(group=INSTALLED):
+        if point.dist is not None:
+            found.setdefault(point.value, point.dist.version)
+    return found
 
 
 def _record(kind: Any, content: Any, where: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from choreography.flow.model import Flow, Handler
 
@@ -53,11 +54,12 @@ def after(flow: Flow, happened: Iterable[str]) -> frozenset[str]:
         possible |= more
 
 
+@lru_cache(maxsize=16)
 def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
     """Return how a saga can go from its first event to where nothing more follows: one run a combination of answers.
 
     What happens side by side is told one after the other, in one order. An event happens once in a run, so a cycle is
-    followed once. Raises TooManyWays.
+    followed once. Raises TooManyWays. Not to be changed: rules and pictures ask for the same walk.
     """
     found: list[tuple[str, ...]] = []
     seen: set[frozenset[str]] = set()

@@ -24,7 +24,6 @@ class Line(NamedTuple):
 
 def as_text(flow: Flow) -> str:
     """Return the page; at most 80 columns where names are of a usual length."""
-    tree = [line for start in flow.initiates for line in _start(flow, start)]
     told_by = ", ".join(f"{service.service} {service.version}" for service in flow.services)
     tree = [line for start in flow.initiates for line in _start(flow, start)]
     blocks = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from graphlib import CycleError
 
 from choreography.flow.finding import Finding, at_handler, at_publisher, shown
@@ -79,7 +78,6 @@ def cycles_are_declared(flow: Flow) -> Iterator[Finding]:
         yield at_handler(said_by, event, f"it causes itself: {shown(cycle)}")
 
 
-@lru_cache(maxsize=1)
 def _all_runs(flow: Flow) -> list[tuple[str, ...]]:
     return [run for start in flow.initiates for run in runs(flow, start)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -136,16 +136,11 @@ def _serving(watch: Watch, port: object) -> Iterator[None]:
         server = serve(watch, port) if isinstance(port, int) else None
     except OSError as error:
         cli.fail(f"--metrics-port {port} cannot be used: {error.strerror}")
-    with nullcontext() if server is None else closing(_Stopping(server)):
+    try:
         yield
-
-
-class _Stopping:
-    def __init__(self, server: object) -> None:
-        self._server = server
-
-    def close(self) -> None:
-        self._server.shutdown()  # type: ignore[attr-defined]
+    finally:
+        if server is not None:
+            server.shutdown()
 
 
 def _rebuild(source: Source, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:

@@ -10,7 +10,8 @@ from choreography.check.command import SERVICES
 from choreography.flow.model import Flow
 from choreography.track.model import Model
 
-MODEL = Model.of(Flow.of(SERVICES))
+FLOW = Flow.of(SERVICES)
+MODEL = Model.of(FLOW)
 
 tracker = click.option(
     "--tracker",

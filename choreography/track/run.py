@@ -46,11 +46,12 @@ class Watch:
         """Return why it is not ready: it has not read the whole log once."""
         return [] if self._at_end else ["it is still reading what lay on the log"]
 
-    def turned(self, events: int, behind: int, complaint: str, *, at_end: bool) -> None:
-        """Take note of one turn of the loop."""
+    def turned(self, events: int, behind: int | None, complaint: str, *, at_end: bool) -> None:
+        """Take note of one turn of the loop; `behind` is None where that was not asked."""
         self._turned, self._at_end = time.monotonic(), at_end
         self._events.inc(events)
-        self._behind.set(behind)
+        if behind is not None:
+            self._behind.set(behind)
         self._since_said += events
         if self._turned - self._said >= SAY_SECONDS:
             if complaint:
@@ -118,7 +119,7 @@ class Tracking:
             try:
                 return self._intake.batch(messages)
             except RegistryUnavailable as why:
-                self._watch.turned(0, 0, str(why), at_end=False)
+                self._watch.turned(0, None, str(why), at_end=False)
                 time.sleep(POLL_SECONDS)
 
     def _positions(self) -> dict[tuple[str, int], tuple[int, int]]:

@@ -37,7 +37,7 @@ def by_status(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return how many orders have which status."""
     counts: Counter[str] = Counter()
     for kind in kinds:
-        counts[model.state(kind.seen, kind.ending).status] += kind.orders
+        counts[model.summary(kind.seen, kind.ending)[0]] += kind.orders
     return dict(sorted(counts.items()))
 
 
@@ -45,7 +45,7 @@ def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return how many orders wait for an answer of which service."""
     counts: Counter[str] = Counter()
     for kind in kinds:
-        for service in (model.state(kind.seen, kind.ending).waiting_on or "").split(","):
+        for service in (model.summary(kind.seen, kind.ending)[2] or "").split(","):
             counts[service] += kind.orders if service else 0
     return {service: count for service, count in sorted(counts.items()) if count}
 

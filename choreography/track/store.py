@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from choreography.track.fold import Fold, OrderRow, TrackedEvent, Violation
+from choreography.track.fold import Fold, OrderRow, TrackedEvent
 from choreography.track.intake import Batch
 from choreography.track.model import Model
 
@@ -206,5 +206,3 @@ _WHY = {
     "flow": "the declared choreography has changed since",
     "cluster": "it was made from another Kafka cluster",
 }
-
-__all__ = ["AnotherTracker", "NotATracker", "Position", "Positions", "Store", "Violation"]

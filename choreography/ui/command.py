@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import click
 import uvicorn
 
+from choreography.check.command import SERVICES
 from choreography.deadletters.letters import Where
-from choreography.flow.model import Flow
 from choreography.quiet import ends_quietly
 from choreography.track.command import Source
-from choreography.track.common import tracker
+from choreography.track.common import FLOW, tracker
 from choreography.ui.access import LEAST_TOKEN, is_loopback
 from choreography.ui.app import Answers, application
 from choreography.ui.following import Following
@@ -23,23 +23,19 @@ from choreography.ui.trouble import Trouble
 from eventbus import cli
 from eventbus.registry import registry_at
 from eventbus.telemetry import configure_logging
-from inventory_service.service import InventoryService
-from order_service.service import OrderService
-from payment_service.service import PaymentService
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-SERVICES = (OrderService, PaymentService, InventoryService)
 STOP_SECONDS = 1
 
 
 def _database(service: str) -> Callable[[F], F]:
-    name = service.replace("-", "_")
+    variable, default = cli.database_of(service)
     return click.option(
         f"--{service.removesuffix('-service')}-database",
-        envvar=f"{name.upper()}_DATABASE",
+        envvar=variable,
         show_envvar=True,
-        default=f"sqlite:///{name}.db",
+        default=default,
         help=f"Of {service}: its parked orders are shown.",
     )
 
@@ -77,7 +73,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
     with ends_quietly(), Following(source, None if no_track else tracker) as following:
-        answers = Answers(tracker, Flow.of(SERVICES), following, Trouble(where, databases).report)
+        answers = Answers(tracker, FLOW, following, Trouble(where, databases).report)
         with listen(host, port) as listener:
             click.echo(f"The page is at {address(listener)} until Ctrl-C.")
             server(answers, token).run(sockets=[listener])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
@@ -22,7 +23,7 @@ from choreography.track.store import AnotherTracker, NotATracker, Store
 AGAIN_SECONDS = 1.0
 PULSE_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
-PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker)
+PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker, sqlite3.Error)
 
 
 class Following:
@@ -50,13 +51,14 @@ class Following:
             thread.join()
 
     def _pulse(self) -> None:
-        cluster = Cluster(self._source.bootstrap_servers, self._source.kafka_config)
+        servers, config = self._source.bootstrap_servers, self._source.kafka_config
+        cluster = Cluster(servers, config, answer_seconds=ANSWER_SECONDS)
         while not self._stop.is_set():
             try:
-                cluster.admin.list_topics(timeout=ANSWER_SECONDS)
+                cluster.id()
                 self.broker = ""
-            except KafkaException as error:
-                self.broker = str(cluster.unreachable(error))
+            except Unreachable as why:
+                self.broker = str(why)
             self._stop.wait(PULSE_SECONDS)
 
     def _track(self) -> None:

@@ -19,7 +19,8 @@ from choreography.check.stores import SQLITE, NotThere, check_file
 from choreography.cluster import Unreachable
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
 from choreography.reader import NoSuchTopic
-from eventbus.log import moment
+from eventbus.fence import COLUMNS, Fence
+from eventbus.parked_commands import as_dict
 
 MOST = 500
 FRESH_SECONDS = 5.0
@@ -33,7 +34,6 @@ CANNOT_READ = (
     sqlite3.Error,
     psycopg.Error,
 )
-PARKED = "select key, topic, partition, last - first + 1, attempts, since_ms, retry_at_ms, error from fence"
 
 
 @dataclass
@@ -79,7 +79,7 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
     for service, url in databases.items():
         try:
             check_file(f"the database of {service}", url, SQLITE)
-            parked += [_parked(service, row) for row in _rows(url, service)]
+            parked += [_parked(service, Fence(*row)) for row in _rows(url, service)]
         except CANNOT_READ as why:
             errors.append(str(why))
     return parked, errors
@@ -87,7 +87,7 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
 
 def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
     """Return the fences of a database; none where this version of the service parks nothing."""
-    sql = f"{PARKED} order by since_ms desc limit {MOST}"
+    sql = f"select {COLUMNS} from fence order by since_ms desc limit {MOST}"
     try:
         if url.startswith(SQLITE):
             path = f"file:{url.removeprefix(SQLITE)}?mode=ro"
@@ -103,15 +103,6 @@ def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
         raise
 
 
-def _parked(service: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    key, topic, partition, records, attempts, since, retry_at, error = row
-    return {
-        "service": service,
-        "order_id": key,
-        "partition": f"{topic}/{partition}",
-        "records": records,
-        "attempts": attempts,
-        "since": moment(since),
-        "retry_at": moment(retry_at),
-        "error": error,
-    }
+def _parked(service: str, known: Fence) -> dict[str, Any]:
+    told = as_dict(known)
+    return {"service": service, "order_id": told.pop("key"), **told}

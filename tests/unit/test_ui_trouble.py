@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 from choreography.ui.trouble import parked_orders
-
-FENCE = """create table fence (key text primary key, topic text, partition integer, first bigint, last bigint,
-    attempts integer, since_ms bigint, retry_at_ms bigint, error text)"""
+from eventbus import fence
+from eventbus.database import connect
+from eventbus.fence import Fence
 
 
 def database(path: Path, *statements: str) -> str:
@@ -21,8 +21,9 @@ def database(path: Path, *statements: str) -> str:
 
 def test_parked_orders_are_read_and_what_cannot_be_read_is_said(tmp_path):
     """A service that parks nothing is no error; a database that is not there is, and is not made."""
-    row = "insert into fence values ('o', 'order.created', 3, 1, 4, 7, 0, 90000, 'IntegrityError')"
-    parking = database(tmp_path / "payment.db", FENCE, row)
+    parking = f"sqlite:///{tmp_path / 'payment.db'}"
+    with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
+        fence.change(tx, {}, {"o": Fence("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
     older = database(tmp_path / "order.db", "create table orders (id text)")
     missing = tmp_path / "inventory.db"
     databases = {"payment-service": parking, "order-service": older, "inventory-service": f"sqlite:///{missing}"}
