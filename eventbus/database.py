@@ -35,6 +35,10 @@ class NotOurs(Exception):
     """The database is not one of this service's, or the URL cannot be one."""
 
 
+NO_RECORDS_FAULT = (Unavailable, Unwritable, LostRace, NotOurs)
+"""What a repository raises that no record is to blame for: whatever else it raises, one of the batch is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
     """A table as statements see it; the first column is the primary key, of type text.

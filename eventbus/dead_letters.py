@@ -27,8 +27,9 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
 
     That of a redrive is the original's again, with one attempt more, and says who had it redriven last.
     """
-    before = _before(record)
-    record = origin(record)
+    original = origin(record)
+    before = {} if original is record else _before(record)
+    record = original
     provenance: dict[str, str] = {
         "dlq_topic": record.partition.topic,
         "dlq_partition": str(record.partition.number),
@@ -51,9 +52,7 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
 
 
 def _before(record: Record) -> dict[str, str]:
-    """Return what an earlier dead letter of the record said, if this is its redrive; nothing longer than we write."""
-    if origin(record) is record:
-        return {}
+    """Return what the dead letter said of which this is the redrive; nothing longer than we write."""
     _, said = take_apart(record.headers)
     before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
     return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}

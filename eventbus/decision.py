@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from eventbus import fence, progress
 from eventbus.batch import Item, Owned, Part, events
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, LostRace, NotOurs, Transaction, Unavailable, Unwritable
+from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction, Unavailable
 from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
@@ -160,7 +160,7 @@ class Decision:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
                 at("before database commit")
                 at("during database commit")
-        except (LostRace, Unavailable, Unwritable, NotOurs, TooManyParked, _EnoughTried):
+        except (*NO_RECORDS_FAULT, TooManyParked, _EnoughTried):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error

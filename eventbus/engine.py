@@ -210,6 +210,7 @@ class Engine:
 
     def _accept(self, runs: list[Run]) -> None:
         """Take in what connects to what is there; records that were dropped on the way are a doubt."""
+        topics = self._service.topics()
         for run in runs:
             owned = self._owned.get(run.partition)
             if owned is None or not owned.ready:
@@ -218,7 +219,6 @@ class Engine:
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
             try:
-                topics = self._service.topics()
                 items = [decode(self._world.codec, record, topics) for record in run.records]
                 owned.buffer += [item for item in items if item is not None]
             except RegistryUnavailable as error:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from eventbus import fence
 from eventbus.batch import Item, Part, events
 from eventbus.codec import PoisonRecord
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable
+from eventbus.database import NO_RECORDS_FAULT, Database
 from eventbus.event import Event
 from eventbus.log import Log
-from eventbus.parking import Address
+from eventbus.parking import Address, address
 from eventbus.remote import UNKNOWN_OUTCOME, Call, Calls
 from eventbus.service import Reaction, Service
 
@@ -60,7 +60,7 @@ def reach_out(
             pending.abandon()
             raise Abandoned
     results = zip(wanted, pending.outcomes(), strict=True)
-    outcomes = {(item.record.partition, item.record.offset): outcome for (item, _), outcome in results}
+    outcomes = {address(item): outcome for (item, _), outcome in results}
     return Reached(outcomes, _cut_before_failures(parts, outcomes), len(wanted))
 
 
@@ -94,7 +94,7 @@ def _calls(service: Service[Any], wanted: Sequence[tuple[Item, Reaction]], datab
     if any(reaction.remote_knows for _, reaction in wanted):
         try:
             known = _known(service, [_event(item) for item, _ in wanted], database)
-        except (Unavailable, Unwritable, LostRace, NotOurs):
+        except NO_RECORDS_FAULT:
             raise
         except Exception:  # noqa: BLE001 - one order's data is to blame: it is not to keep the others from being asked
             return [_alone(service, item, reaction, database) for item, reaction in wanted]
@@ -110,7 +110,7 @@ def _alone(service: Service[Any], item: Item, reaction: Reaction, database: Data
     """Return the call of one record; where nothing can be loaded for it, one that raises just that."""
     try:
         return _call(service, item, reaction, _known(service, [_event(item)], database))
-    except (Unavailable, Unwritable, LostRace, NotOurs):
+    except NO_RECORDS_FAULT:
         raise
     except Exception as error:  # noqa: BLE001 - judged like an outcome
         return partial(_raise, error)
@@ -131,7 +131,7 @@ def _cut_before_failures(parts: Sequence[Part], outcomes: dict[Address, Any]) ->
     failures: list[tuple[Part, Exception]] = []
     for part in parts:
         for index, item in enumerate(part.items):
-            outcome = outcomes.get((item.record.partition, item.record.offset))
+            outcome = outcomes.get(address(item))
             if isinstance(outcome, UNKNOWN_OUTCOME) and part.fence is None:
                 failures.append((part, outcome))
                 part.cut(index)

@@ -151,7 +151,7 @@ class OrderService(Service[Orders]):
 
 
 def check_request_id(request_id: str | None) -> None:
-    """Raise ValueError for what is no request id. It is no part of any event, so the published language is silent."""
+    """Raise ValueError for what is no request id; order.created would take an empty one for none."""
     if request_id is not None and not (0 < len(request_id) <= MAX_ID_CHARACTERS and request_id.isprintable()):
         raise ValueError(f"request_id {request_id[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
 

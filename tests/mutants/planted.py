@@ -191,9 +191,9 @@ MUTANTS = (
     Mutant(
         "take an unknown outcome for a refusal, and compensate it",
         "eventbus/outreach.py",
-        "    outcomes = {(item.record.partition, item.record.offset): outcome for (item, _), outcome in results}\n",
+        "    outcomes = {address(item): outcome for (item, _), outcome in results}\n",
         "    from payment_service.domain import Declined\n"
-        "    outcomes = {(i.record.partition, i.record.offset): o for (i, _), o in results}\n"
+        "    outcomes = {address(item): outcome for (item, _), outcome in results}\n"
         '    refused = Declined("no answer")\n'
         "    outcomes = {a: refused if isinstance(o, UNKNOWN_OUTCOME) else o for a, o in outcomes.items()}\n",
     ),

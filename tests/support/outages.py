@@ -26,7 +26,7 @@ def lasting(seconds: float) -> float:
 
 
 class Endured:
-    """Watches workers through an outage: `with Endured(workers) as outage: ...`, then `outage.over(saga)`."""
+    """Watches workers through an outage: made when it begins; then `wait()`, and `over(saga)` when it has ended."""
 
     def __init__(self, workers: Iterable[Worker], seconds: float) -> None:
         self._workers, self._seconds = list(workers), lasting(seconds)
@@ -42,8 +42,8 @@ class Endured:
             said = worker.log.count("\n") - self._before[worker.name]
             assert said < 30 + LINES_A_SECOND * self._seconds, f"{worker.name} said {said} lines: {worker.log[-3000:]}"
 
-    def over(self, saga: Saga, *check: str) -> float:
-        """Wait until all is well, and return how many seconds it took: everything has ended, and no lag is left."""
+    def over(self, saga: Saga, *check: str) -> None:
+        """Wait until all is well, in time: everything has ended, and no lag is left."""
         began = time.monotonic()
         saga.until(lambda: not saga.pending(), "not every order had ended", 3 * NORMAL_AGAIN_SECONDS)
         saga.until(self._no_lag, "something stays unread", 3 * NORMAL_AGAIN_SECONDS)
@@ -53,7 +53,6 @@ class Endured:
         saga.settle(*check)
         assert all(worker.running for worker in self._workers)
         assert all(not worker.events("record.dead_lettered") for worker in self._workers)
-        return took
 
     def _no_lag(self) -> bool:
         return all(worker.metric("saga_consumer_lag_records") == 0 for worker in self._workers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,19 @@ def test_there_is_an_error_for_people_where_there_is_no_room_to_sort():
     with pytest.raises(NoRoom, match="SQLITE_TMPDIR says where"), scratch_database("create table a (b)") as database:
         database.execute("pragma max_page_count = 2")
         database.executemany("insert into a values (?)", [("x" * 4096,)] * 10)
+
+
+def test_the_digest_can_be_computed_with_a_shell_as_the_documents_say(tmp_path):
+    """Nothing of ours is needed to look."""
+    path = written(tmp_path, LINES)
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    [command] = [line for line in page.splitlines() if line.startswith("tail -n 1 ")]
+    done = subprocess.run(
+        command.replace("history.jsonl", path.name),
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[0] == DIGEST
