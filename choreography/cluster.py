@@ -20,6 +20,8 @@ ANSWER_SECONDS = 10.0
 """How long a person waits before hearing that no broker answers."""
 
 ASK_AGAIN_SECONDS = 0.1
+NEEDED_BUT_UNUSED_GROUP = "saga-reader"
+"""librdkafka wants a group id of every consumer; with partitions assigned by hand it is never joined."""
 SETTLING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -99,6 +101,22 @@ def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], i
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what every client here starts from; the client's own log is off: errors are reported by who asked."""
     return {"bootstrap.servers": bootstrap_servers, "log_level": 0, **(kafka_config or {})}
+
+
+def reader_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a consumer is made with that only looks: committed records, no offset committed, no jumps.
+
+    `config` is what the client starts from.
+    """
+    return {
+        **config,
+        "group.id": NEEDED_BUT_UNUSED_GROUP,
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,
+        "auto.offset.reset": "error",
+    }
 
 
 @contextmanager

@@ -8,13 +8,13 @@ from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
 
-from choreography.cluster import Cluster, client_config, refused_config
+from choreography.cluster import Cluster, client_config, reader_config, refused_config
+from choreography.unreadable import end_of_batch
+from eventbus.kafka import UNREADABLE
 from eventbus.kafka_headers import headers_of
 from eventbus.log import Partition, Record
 
 BATCH = 500
-NEEDED_BUT_UNUSED_GROUP = "saga-reader"
-"""librdkafka wants a group id of every consumer; with partitions assigned by hand it is never joined."""
 
 
 class NoSuchTopic(LookupError):
@@ -41,7 +41,10 @@ class Reader:
         self._positions = dict(positions or {})
         self.complaint = ""
         """What keeps it from reading at the moment, and will pass; empty when nothing does."""
+        self.unreadable: list[tuple[Partition, range]] = []
+        """Batches that cannot be decompressed: what they hold is not read, and the reading goes on behind them."""
         self._servers, self._topics, self._extra = bootstrap_servers, list(topics), dict(kafka_config or {})
+        self._config = client_config(self._servers, self._extra)
         self._start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._unfinished: set[Partition] = set()
 
@@ -52,7 +55,7 @@ class Reader:
                 raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
         self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         with refused_config():
-            self._consumer = Consumer(reader_config(self._servers, self._extra))
+            self._consumer = Consumer(reader_config(self._config))
         start = [
             TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
         ]
@@ -106,21 +109,19 @@ class Reader:
             self.complaint = ""
         elif error.retriable() or error.code() in _PASSING:
             self.complaint = str(error.str())
+        elif error.code() in UNREADABLE:
+            self._pass_by(at, message.offset() or 0)
         else:
             raise ReadFailed(f"{at}: {error.str()}")
 
-
-def reader_config(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> dict[str, object]:
-    """Return what a consumer is made with that only looks: committed records, no offset committed, no jumps."""
-    return {
-        **client_config(bootstrap_servers, kafka_config),
-        "group.id": NEEDED_BUT_UNUSED_GROUP,
-        "isolation.level": "read_committed",
-        "enable.auto.commit": False,
-        "enable.auto.offset.store": False,
-        "enable.partition.eof": True,
-        "auto.offset.reset": "error",
-    }
+    def _pass_by(self, at: Partition, first: int) -> None:
+        """Go on behind a batch that cannot be read; the client may say more than once that it cannot."""
+        if any(partition == at and first in batch for partition, batch in self.unreadable):
+            return
+        end = end_of_batch(self._config, at, first)
+        self.unreadable.append((at, range(first, end)))
+        self._positions[at] = end
+        self._consumer.seek(TopicPartition(at.topic, at.number, end))
 
 
 _PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001

@@ -48,8 +48,12 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
 
 
 def _records(reader: Reader, *, follow: bool) -> Iterator[Record]:
+    told = 0
     while follow or not reader.at_end:
         yield from reader.read(POLL_SECONDS)
+        for at, batch in reader.unreadable[told:]:
+            click.echo(f"{at}: offsets {batch.start} to {batch.stop - 1} cannot be decompressed", err=True)
+        told = len(reader.unreadable)
 
 
 def describe(record: Record, decoder: Decoder) -> dict[str, Any]:

@@ -16,12 +16,12 @@ from eventbus.codec import PoisonRecord
 from eventbus.database import LostRace, connect
 from eventbus.event import Event
 from eventbus.service import Service
-from eventbus.simulation import KINDS, Setup, Simulation, plan
+from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan
 
 Given = Callable[..., "Scenario"]
 Seeded = Callable[..., Simulation]
-UNATTENDED = tuple(kind for kind in KINDS if kind != "poison")
-"""What goes wrong where nobody redrives what was refused."""
+UNATTENDED = tuple(kind for kind in KINDS if kind not in NEEDS_PEOPLE)
+"""What goes wrong where nobody redrives what was refused, or goes past what cannot be read."""
 
 
 class Scenario:
@@ -90,7 +90,8 @@ def run_seeded(
 
     Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the same
     run. Raises Stuck when something waits for ever, WorkerStopped when a worker ends by itself. `faults` are kinds of
-    eventbus.simulation.KINDS; of `poison`, which is not among them by itself, dead letters stay that nobody redrives.
+    eventbus.simulation.KINDS; those that need people (`poison`, `unreadable`) are not among them by themselves: here
+    nobody decides anything.
     """
     coming = list(events)
     known = [event for make in services for event in make().events()]

@@ -24,6 +24,7 @@ from choreography.chaos.proxy import Proxy
 from choreography.chaos.report import Outcome, as_json, as_text
 from choreography.chaos.run import Chaos
 from choreography.chaos.timeline import KINDS, NEEDS_CONTROL, NEEDS_PROXY, draw
+from choreography.chaos.unreadable import Unreadable
 from choreography.demo.place import InUse, real
 from choreography.demo.plan import make_plan
 from choreography.quiet import ends_quietly, stoppable
@@ -129,8 +130,10 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
                 *(where["kafka_config"], where["mutant"], _saying()),
             )
             poison = Poison(where["bootstrap_servers"], where["kafka_config"])
+            stores = databases(database, folder)
+            unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores)
             fleet = Fleet(folder, lambda worker: chaos.command(worker, world))
-            world = World(fleet, databases(database, folder), control, proxy, poison)
+            world = World(fleet, stores, control, proxy, poison, unreadable)
             outcome = chaos.run(world, settings, seed)
         except (InUse, NotEmpty, TimeoutError) as error:
             cli.fail(str(error))

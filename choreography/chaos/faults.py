@@ -19,6 +19,8 @@ from choreography.chaos.poison import TOPICS, Poison
 from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
 from choreography.chaos.refusals import refusing
 from choreography.chaos.timeline import BEHAVIOURS, NUMBERS, Fault
+from choreography.chaos.unreadable import Unreadable
+from eventbus.log import Partition
 from order_service.repository import all_orders
 
 BETWEEN_SECONDS = 3.0
@@ -56,6 +58,7 @@ class World:
     broker: BrokerControl | None
     proxy: Proxy | None
     poison: Poison
+    unreadable: Unreadable
     behaviour: str = ""
     """How the payment provider behaves to workers that are started from now on: parameters of its URL."""
 
@@ -208,6 +211,14 @@ class Faults:
             topic = self._chance.choice(TOPICS[fault.target])
             self._world.poison.write(topic, [self._chance.choice(keys or ["nobody"])])
             time.sleep(fault.seconds / BAD_RECORDS)
+        return began
+
+    def _unreadable(self, fault: Fault) -> float:
+        began = self._now(fault)
+        partition = Partition(self._chance.choice(TOPICS[fault.target]), 0)
+        batch = self._world.unreadable.write(partition)
+        time.sleep(fault.seconds)
+        self._world.unreadable.let_past(partition, batch)
         return began
 
     def _provider(self, fault: Fault) -> float:

@@ -96,6 +96,7 @@ class Chaos:
                 *unhealed,
                 *(customers.refused + faults.failures + world.fleet.deaths + auditor.trouble),
                 *world.poison.failures(),
+                *world.unreadable.failures(),
                 *differences(auditor.live, final),
                 *self._surprises(orders_url),
             ]

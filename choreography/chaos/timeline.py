@@ -23,10 +23,11 @@ KINDS: Mapping[str, str] = {
     "provider": "the payment provider is slow, or refuses calls, or loses answers",
     "trouble": "a service's table refuses the rows of one order in four",
     "poison": "records that nobody can handle, with keys of orders, on a topic of a service",
+    "unreadable": "a batch that nobody can decompress on a topic of a service, past which somebody lets its readers",
 }
 NEEDS_CONTROL = frozenset({"broker"})
 NEEDS_PROXY = frozenset({"latency", "cut", "half-open", "end-txn"})
-OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider", "trouble", "poison"})
+OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider", "trouble", "poison", "unreadable"})
 """Faults of what the workers stand on, not of the workers."""
 
 NUMBERS = (1, 2)
@@ -76,7 +77,7 @@ def _round(chance: Random, kinds: list[str], workers: list[str], session: float)
 def _target(chance: Random, kind: str, workers: list[str]) -> str:
     if kind in ("kill-long", "stop"):
         return chance.choice(workers)
-    if kind in ("term", "scale", "database", "trouble", "poison"):
+    if kind in ("term", "scale", "database", "trouble", "poison", "unreadable"):
         return chance.choice(sorted(MODULES))
     return "payment-service" if kind == "provider" else "broker"
 

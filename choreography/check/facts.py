@@ -153,6 +153,8 @@ class LogFacts:
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """The first offset of partitions whose beginning is gone."""
     undecodable: int = 0
+    unreadable: Sequence[str] = ()
+    """Where batches begin that cannot be decompressed."""
 
 
 @dataclass(frozen=True, slots=True)

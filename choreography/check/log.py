@@ -61,7 +61,12 @@ class EventTopics:
         starts = self.starts()
         histories: dict[str, list[EventFact]] = {}
         undecodable = 0
-        for message in records(config, starts, until):
+        unreadable: list[str] = []
+
+        def pass_by(lane: Lane, batch: range) -> None:
+            unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
+
+        for message in records(config, starts, until, pass_by):
             try:
                 event = codec.decode(message.topic(), message.key(), message.value())
             except PoisonRecord:
@@ -71,7 +76,7 @@ class EventTopics:
             history.append(fact_of(message, event, before))
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
         truncated = {lane: start for lane, start in starts.items() if start > 0}
-        return LogFacts(histories, partitions, truncated, undecodable)
+        return LogFacts(histories, partitions, truncated, undecodable, sorted(unreadable))
 
     def _positions(self, which: OffsetSpec) -> Ends:
         return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which).items()}

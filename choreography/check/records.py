@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from choreography.cluster import Unreachable, refused_config
+from choreography.unreadable import end_of_batch
+from eventbus.kafka import UNREADABLE
+from eventbus.log import Partition
 
 Lane = tuple[str, int]
 """A topic and the number of one of its partitions."""
@@ -38,36 +41,47 @@ class LogMoved(RuntimeError):
     """Records expired, or a topic was recreated, while it was being read."""
 
 
-def records(config: Mapping[str, Any], starts: Ends, until: Ends) -> Iterator[Any]:
-    """Return the client's messages, in order within each partition. Raises LogMoved, Unreachable."""
+def records(
+    config: Mapping[str, Any], starts: Ends, until: Ends, pass_by: Callable[[Lane, range], None] | None = None
+) -> Iterator[Any]:
+    """Return the client's messages, in order within each partition. Raises LogMoved, Unreachable.
+
+    `pass_by` hears of batches that cannot be decompressed, and the reading goes on behind them; else that is the end.
+    """
     left = {lane: end for lane, end in until.items() if end > starts[lane]}
     if not left:
         return
     with refused_config():
         consumer = Consumer({**config, **READER})
+    passed: dict[Lane, int] = {}
     with closing(consumer):
         consumer.assign([TopicPartition(*lane, starts[lane]) for lane in left])
-        for message in _heard(consumer):
+        for message in _heard(consumer, may_pass_by=pass_by is not None):
             lane = (message.topic(), message.partition())
-            if lane not in left:
+            if lane not in left or passed.get(lane, 0) > message.offset():
                 continue
-            if message.error() is None and message.offset() < left[lane]:
+            position = _position(message)
+            if message.error() is None and position <= left[lane]:
                 yield message
-            if _position(message) >= left[lane]:
+            elif pass_by is not None and position < left[lane] and _is_unreadable(message):
+                position = passed[lane] = end_of_batch(config, Partition(*lane), position)
+                pass_by(lane, range(message.offset(), position))
+                consumer.seek(TopicPartition(*lane, position))
+            if position >= left[lane]:
                 del left[lane]
                 consumer.pause([TopicPartition(*lane)])
             if not left:
                 return
 
 
-def _heard(consumer: Consumer) -> Iterator[Any]:
-    """Return records and ends of partitions, for ever."""
+def _heard(consumer: Consumer, *, may_pass_by: bool) -> Iterator[Any]:
+    """Return records, ends of partitions, and what cannot be read if that may be passed by; for ever."""
     heard = time.monotonic()
     while True:
         # consume(n, t) would wait all of t for n records.
         batch = consumer.consume(1_000, 0) or [message for message in [consumer.poll(0.5)] if message is not None]
         for message in batch:
-            if _is_news(message):
+            if (may_pass_by and _is_unreadable(message)) or _is_news(message):
                 heard = time.monotonic()
                 yield message
         if time.monotonic() - heard > STALLED_SECONDS:
@@ -84,6 +98,11 @@ def _is_news(message: Any) -> bool:
     if error.code() not in PASSING:
         raise Unreachable(f"{where} cannot be read at offset {message.offset()}: {error.str()}")
     return False
+
+
+def _is_unreadable(message: Any) -> bool:
+    error = message.error()
+    return error is not None and error.code() in UNREADABLE
 
 
 def _position(message: Any) -> int:

@@ -25,6 +25,7 @@ def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
         "open": verdict.open,
         "events": _events(log),
         "undecodable": log.undecodable,
+        "unreadable": list(log.unreadable),
         "truncated": {f"{topic}/{number}": start for (topic, number), start in sorted(log.truncated.items())},
         "laws": {law: counts[law] for law in DESCRIPTIONS},
     }
@@ -34,6 +35,8 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
     """Return the report line by line."""
     yield f"orders {verdict.orders}, of which {verdict.open} open"
     yield f"events {_events(log)}, records that are no events {log.undecodable}"
+    if log.unreadable:
+        yield f"batches that cannot be decompressed, what was in them is unknown: {', '.join(log.unreadable)}"
     yield from truncation(log)
     yield ""
     counts = Counter(violation.law for violation in verdict.violations)

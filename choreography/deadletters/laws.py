@@ -1,4 +1,7 @@
-"""The laws of dead letters: exactly what is bad becomes one, once; what is redriven is handled, or is one more."""
+"""The laws of dead letters: exactly what is bad becomes one, once; what is redriven is handled, or is one more.
+
+And what cannot be read at all is passed by once, on record.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from choreography.deadletters.letters import Letter, Where, letters_of
-from eventbus.resolutions import REDRIVE, RESOLUTIONS, take_apart
+from eventbus.log import Partition
+from eventbus.resolutions import REDRIVE, RESOLUTIONS, SKIP, take_apart
 
 Refusal = tuple[str, int]
 """Where the record first lay, and how often it has been refused."""
@@ -26,6 +30,22 @@ def letter_laws(
     yield from (("resolved-once", f"{each} is resolved {n} times") for each, n in times.items() if n > 1)
     redriven = {address for address, action in resolved if action == REDRIVE}
     yield from _once(letters, redriven, set(bad), passing)
+
+
+def skip_laws(where: Where, group: str, batches: Collection[tuple[Partition, range]]) -> Iterator[tuple[str, str]]:
+    """Return past which of these batches, which cannot be read, a group was not let once, on record; or past what."""
+    wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
+    found = Counter(_skips(where, group)) if wanted else wanted
+    for each in sorted(wanted.keys() | found.keys()):
+        if wanted[each] != found[each]:
+            yield "skips-are-on-record", f"from {each[0]}/{each[1]} to {each[2]}: {found[each]} times"
+
+
+def _skips(where: Where, group: str) -> Iterator[tuple[str, str, str]]:
+    for record in where.records(group + RESOLUTIONS):
+        said = {name: content.decode() for name, content in take_apart(record.headers)[1].items()}
+        if said["dlq_action"] == SKIP:
+            yield f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"]
 
 
 def _once(

@@ -12,8 +12,9 @@ from choreography.check.log import EventTopics
 from choreography.check.records import records
 from choreography.cluster import Cluster, client_config
 from choreography.reader import NoSuchTopic, record_of
+from choreography.unreadable import KafkaProbe, Probe
 from eventbus.kafka_config import Connection
-from eventbus.log import Headers, Record, moment
+from eventbus.log import Headers, Partition, Record, moment
 from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
 
 DEAD_LETTERS = ".dead-letters"
@@ -44,6 +45,10 @@ class Where:
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
         return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
+
+    def probe(self, partition: Partition) -> Probe:
+        """Return what looks at single offsets of a partition; to be closed."""
+        return KafkaProbe(client_config(self.bootstrap_servers, self.kafka_config), partition)
 
     def records(self, topic: str) -> Iterator[Record]:
         """Return the committed records of a topic up to its present end; the partitions in no order.

@@ -11,7 +11,6 @@ import click
 from choreography.check.stores import SQLITE, check_file
 from choreography.deadletters.letters import Where
 from choreography.deadletters.options import statement_options, where_options
-from choreography.deadletters.unreadable import Probe
 from choreography.reader import NoSuchTopic
 from eventbus import progress
 from eventbus.cli import database_of
@@ -51,15 +50,15 @@ def skip_command(where: Where, group: str, database: str | None, by: str, why: s
     check_file(f"the database of {group}", url, SQLITE)
     statement = Statement(by, why, time.time_ns() // 1_000_000)
     with closing(connect(url, service=group, schema=None)) as opened:
-        next_offset = _skip(where, opened, group, (partition, offset), statement)
+        next_offset = skip(where, opened, group, (partition, offset), statement)
     click.echo(f"skipped {partition}/{offset} to {next_offset} for {group}")
 
 
-def _skip(where: Where, database: Database, group: str, place: tuple[Partition, int], statement: Statement) -> int:
-    """Move the checkpoint past the batch, with the record of it in the outbox, and return where to.
+def skip(where: Where, database: Database, group: str, place: tuple[Partition, int], statement: Statement) -> int:
+    """Move the checkpoint past the batch at this place, with the record of it in the outbox, and return where to.
 
     So whoever owns the partition notices that somebody else has moved it, recovers, publishes the record together with
-    its cursor, and reads on behind the batch.
+    its cursor, and reads on behind the batch. Raises NothingToSkip, LostRace, Unreachable.
     """
     partition, offset = place
     with database.snapshot() as tx:
@@ -82,7 +81,7 @@ def _behind(where: Where, partition: Partition, offset: int, checkpoint: Checkpo
         raise NothingToSkip(
             f"{partition} is handled up to {checkpoint.next_offset}: nothing is to be skipped at {offset}"
         )
-    with closing(Probe(where, partition)) as probe:
+    with closing(where.probe(partition)) as probe:
         found = probe.first(checkpoint.next_offset)
         if found.why is None:
             raise NothingToSkip(f"{partition} can be read at {found.offset}, the next that is handled: nothing to skip")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from choreography.check.rules import Violation
-from choreography.deadletters.laws import letter_laws
+from choreography.deadletters.laws import letter_laws, skip_laws
 from choreography.deadletters.letters import Letter, letters_of
 from choreography.simulate.people import Model, People
 from eventbus.log import Headers, Partition
@@ -13,9 +13,12 @@ from eventbus.simulation import Simulation
 
 
 def judged_letters(simulation: Simulation, people: People) -> Iterator[Violation]:
-    """Return the laws that are broken; in the end every dead letter should be resolved."""
+    """Return the laws that are broken; in the end every dead letter is resolved, and nothing stands still."""
     where = Model(simulation)
     for service in simulation.services:
+        batches = [each for each in simulation.unreadable if each[0].topic in service.topics()]
+        broken = list(skip_laws(where, service.name, batches))
+        yield from (Violation(law, "", f"{service.name}: {how}") for law, how in broken)
         bad = {address for address in simulation.poison if address.split("/")[0] in service.topics()}
         if not bad and not simulation.cluster.end(Partition(service.dead_letters(), 0)):
             continue

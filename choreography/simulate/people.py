@@ -1,4 +1,4 @@
-"""People who put dead letters right, as `saga deadletters redrive` and `discard` do: the same code, on a model.
+"""People who put things right, as `saga deadletters redrive`, `discard` and `skip` do: the same code, on a model.
 
 They come in the middle of everything, two at a time, stand still while they write, lose their connection, or give up.
 """
@@ -12,9 +12,13 @@ from typing import Any
 from choreography.deadletters.letters import Letter, Where, open_letters
 from choreography.deadletters.resolve import Order, Unresolved, resolve
 from choreography.deadletters.selection import NoSuchLetter, Selection
+from choreography.deadletters.skip import NothingToSkip, skip
+from choreography.unreadable import Found, Probe
+from eventbus import progress
+from eventbus.database import LostRace
 from eventbus.kafka_config import Connection
 from eventbus.log import Partition, Record
-from eventbus.resolutions import DISCARD, REDRIVE
+from eventbus.resolutions import DISCARD, REDRIVE, Statement
 from eventbus.service import Service
 from eventbus.simulation import Fault, Simulation
 from eventbus.simulation.clients import Fault as Lost
@@ -46,6 +50,10 @@ class Model(Where):
         """See Where."""
         return self._simulation.connection(group, name, self._host)
 
+    def probe(self, partition: Partition) -> Probe:
+        """See Where."""
+        return _Probe(self._simulation, self._host, partition)
+
     def records(self, topic: str) -> Iterator[Record]:
         """See Where."""
         cluster = self._simulation.cluster
@@ -53,6 +61,26 @@ class Model(Where):
             lane = Partition(topic, number)
             for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
                 yield Record(lane, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
+
+
+class _Probe(Probe):
+    """Looks at the simulated log as a consumer would."""
+
+    def __init__(self, simulation: Simulation, host: Host, partition: Partition) -> None:
+        self._cluster, self._host, self._partition = simulation.cluster, host, partition
+
+    def first(self, offset: int) -> Found:
+        """See Probe."""
+        self._host.fault("Fetch")
+        found, position = self._cluster.read(self._partition, offset, 1)
+        corrupt = self._cluster.unreadable(self._partition, offset, position)
+        if corrupt:
+            return Found(corrupt.start, "simulated")
+        return Found(found[0][0] if found else position)
+
+    def end(self) -> int:
+        """See Probe."""
+        return self._cluster.end(self._partition)
 
 
 class _Desk(Host):
@@ -83,17 +111,36 @@ class People:
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
-        simulation.on_poison = self._called
+        simulation.on_call = self._called
 
     def settle(self) -> None:
-        """Resolve everything that is open, and whatever comes of it."""
+        """Resolve everything that is open, and whatever comes of it; deploy anew where too much was bad."""
+        simulation = self._simulation
         for _ in range(ROUNDS):
-            waiting = [service for service in self._simulation.services if self.open(service)]
-            if not waiting:
+            if simulation.held:
+                simulation.restart_all()
+                simulation.run()
+            waiting = [each for each in simulation.services if self.open(each) or self.stopped_at(each)]
+            if not waiting and not simulation.held:
                 return
             for service in waiting:
-                self._simulation.after(0, partial(self._visit, service))
-            self._simulation.run()
+                simulation.after(0, partial(self._visit, service))
+            simulation.run()
+
+    def stopped_at(self, service: Service[Any]) -> list[tuple[Partition, int]]:
+        """Return where a service comes upon what cannot be read, and the offset."""
+        simulation = self._simulation
+        stops = [partition for partition, _ in simulation.unreadable if partition.topic in service.topics()]
+        if not stops:
+            return []
+        with simulation.database(service).snapshot() as tx:
+            reached = progress.checkpoints(tx, stops)
+        found = {}
+        for partition, checkpoint in reached.items():
+            end = simulation.cluster.end(partition)
+            if batch := simulation.cluster.unreadable(partition, checkpoint.next_offset, end):
+                found[partition] = batch.start
+        return sorted(found.items())
 
     def open(self, service: Service[Any]) -> list[Letter]:
         """Return the dead letters of a service about which nobody has decided."""
@@ -109,7 +156,9 @@ class People:
                 self._simulation.after(fault.seconds + chance.random() * 0.1, partial(self._visit, service))
 
     def _visit(self, service: Service[Any]) -> None:
-        """Look at what is open, decide about most of it, and have it done, as far as that is possible."""
+        """Look at what waits, decide about most of it, and have it done, as far as that is possible."""
+        for place in self.stopped_at(service):
+            self._skip(service, place)
         chance, chosen = self._simulation.chance, dict[str, list[str]]()
         for letter in self.open(service):
             if chance.random() < 0.8:  # noqa: PLR2004 - four in five
@@ -126,6 +175,18 @@ class People:
                 self._simulation.note(f"{action}: {error}")
             except _GivesUp:
                 self._simulation.note(f"{action}: whoever was at it is gone")
+
+    def _skip(self, service: Service[Any], place: tuple[Partition, int]) -> None:
+        """Go past what cannot be read, if the service is there by now."""
+        simulation = self._simulation
+        where, statement = Model(simulation, _Desk(simulation)), Statement("somebody", "simulated", 0)
+        try:
+            next_offset = skip(where, simulation.database(service), service.name, place, statement)
+            simulation.note(f"{service.name} is let past {place[0]}/{place[1]} to {next_offset}")
+        except (NothingToSkip, LostRace) as error:
+            simulation.note(f"skip: {error}")
+        except _GivesUp:
+            simulation.note("skip: whoever was at it is gone")
 
     def _decided(self, letter: Letter) -> str:
         """What was only refused for a while is not given up; what is bad for ever sooner or later."""

@@ -37,6 +37,8 @@ STOCK = {"CD-01": 4, "CD-02": 2}
 DECLINE_ABOVE = 5_000
 TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
 """Minor units: one free of charge, one above what the provider takes."""
+DEAD_LETTERS = (1, 2, 100, 100)
+"""So many may be bad before a partition is paused: with few of them it happens."""
 SOON = (0.0, 0.0, 0.05, 2.0)
 """Orders are placed within one of these, seconds."""
 
@@ -74,7 +76,8 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     draw = random.Random(f"faults of {case.seed}")  # noqa: S311 - faults, not secrets
     faults = plan(draw, case.kinds) if case.faults is None else case.faults
     saga = _Saga(case)
-    setup = Setup(saga.services, EVENTS, case.workers, 2, Tuning(tidy_after=0.2, attempts=3))
+    few = random.Random(f"limit of {case.seed}").choice(DEAD_LETTERS)  # noqa: S311 - faults, not secrets
+    setup = Setup(saga.services, EVENTS, case.workers, 2, Tuning(tidy_after=0.2, attempts=3, dead_letters=few))
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
     people = People(simulation)
     violations: list[Violation] = []

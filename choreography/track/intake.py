@@ -11,6 +11,7 @@ from choreography.track.fold import TrackedEvent, Violation
 from eventbus import Codec, PoisonRecord
 from eventbus.codec import FRAME
 from eventbus.kafka_headers import headers_of
+from eventbus.log import Partition
 
 MOST_TEXT = 500
 """Characters of a key or of an error that are kept of what is no event."""
@@ -54,6 +55,12 @@ class Intake:
         return TrackedEvent(
             event.key, topic, message.partition(), message.offset(), at, service, schema_id, cause, fields
         )
+
+
+def unreadable(at: Partition, batch: range) -> Violation:
+    """Return what is said of a batch that cannot be decompressed; nobody knows when it was written."""
+    detail = f"offsets {batch.start} to {batch.stop - 1} cannot be decompressed"
+    return Violation("unreadable", "", at.topic, at.number, batch.start, 0, detail)
 
 
 def _undecodable(message: Any, error: PoisonRecord) -> Violation:

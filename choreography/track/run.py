@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,8 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from choreography.reader import Reader
-from choreography.track.intake import Batch, Intake
+from choreography.track.fold import Violation
+from choreography.track.intake import Batch, Intake, unreadable
 from choreography.track.store import Store
 from eventbus.log import Partition
 from eventbus.registry import RegistryUnavailable
@@ -83,6 +84,7 @@ class Tracking:
     ) -> None:
         self._reader, self._intake, self._store, self._watch = reader, intake, store, watch
         self._until = until
+        self._passed_by = 0
         self._written: dict[tuple[str, int], tuple[int, int]] = {}
         watch.violations(store.counts())
 
@@ -100,6 +102,7 @@ class Tracking:
         if self._until is not None:
             messages = [message for message in messages if self._wanted(message)]
         batch = self._batch(messages)
+        batch.undecodable.extend(self._unreadable())
         positions = self._positions()
         moved = {at: where for at, where in positions.items() if self._written.get(at) != where}
         judged = self._store.write(batch, moved) if moved else False
@@ -113,6 +116,13 @@ class Tracking:
     def _wanted(self, message: Any) -> bool:
         at = Partition(message.topic(), message.partition())
         return bool(message.offset() < (self._until or {}).get(at, 0))
+
+    def _unreadable(self) -> Iterator[Violation]:
+        """Return what was passed by since the last time."""
+        for at, batch in self._reader.unreadable[self._passed_by :]:
+            if self._until is None or batch.start < self._until.get(at, 0):
+                yield unreadable(at, batch)
+        self._passed_by = len(self._reader.unreadable)
 
     def _batch(self, messages: list[Any]) -> Batch:
         while True:

@@ -65,13 +65,14 @@ def clients(cluster: Cluster, host: Host) -> Clients:
 
 
 class Message:
-    """What a consumer returns: a record, or the end of a partition."""
+    """What a consumer returns: a record, the end of a partition, or that something cannot be read."""
 
     __slots__ = ("_entry", "_error", "_offset", "_partition")
 
-    def __init__(self, partition: Partition, offset: int, entry: Entry | None) -> None:
-        self._partition, self._offset, self._entry = partition, offset, entry
-        self._error = END if entry is None else None
+    def __init__(self, partition: Partition, offset: int, entry: Entry | KafkaError) -> None:
+        self._partition, self._offset = partition, offset
+        self._entry = entry if isinstance(entry, Entry) else None
+        self._error = entry if isinstance(entry, KafkaError) else None
 
     def error(self) -> KafkaError | None:
         return self._error
@@ -99,6 +100,7 @@ class Message:
 
 
 END = KafkaError(KafkaError._PARTITION_EOF)  # noqa: SLF001 - the client spells it so
+CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: it cannot be decompressed")  # noqa: SLF001
 
 
 class SimulatedConsumer:
@@ -146,13 +148,19 @@ class SimulatedConsumer:
 
     def _fetched(self, partition: Partition, limit: int) -> list[Message]:
         found, position = self._cluster.read(partition, self._positions[partition], limit)
+        corrupt = self._cluster.unreadable(partition, self._positions[partition], position)
+        if corrupt:
+            found = [(offset, entry) for offset, entry in found if offset < corrupt.start]
+            position = max(corrupt.start, self._positions[partition])
         if position != self._positions[partition]:
             self._positions[partition] = position
             self._at_end.discard(partition)
         messages = [Message(partition, offset, entry) for offset, entry in found]
-        if not found and partition not in self._at_end:
+        if corrupt:
+            messages.append(Message(partition, corrupt.start, CORRUPT))
+        elif not found and partition not in self._at_end:
             self._at_end.add(partition)
-            messages.append(Message(partition, position, None))
+            messages.append(Message(partition, position, END))
         return messages
 
     def _serve(self) -> None:

@@ -54,14 +54,15 @@ class _Producer:
 
 @dataclass(slots=True)
 class Entry:
-    """One offset of a partition: a record, or a transaction's marker."""
+    """One offset of a partition: a record, a transaction's marker, or something that cannot be read."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers
     timestamp_ms: int
     transaction: Transaction | None
-    marker: bool = False
+    no_record: bool = False
+    """It is a marker, or lies in a batch that cannot be read."""
 
 
 @dataclass(slots=True)
@@ -69,6 +70,8 @@ class _Lane:
     entries: list[Entry] = field(default_factory=list)
     undecided: dict[Transaction, int] = field(default_factory=dict, compare=False)
     """Transactions without a marker here, and their first offset."""
+    unreadable: list[range] = field(default_factory=list)
+    """Batches that nobody can decompress."""
 
     @property
     def stable(self) -> int:
@@ -129,17 +132,33 @@ class Cluster:
         return len(self._lanes[partition].entries)
 
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
-        """Return committed records from a position on, and the position after them (past markers and the aborted)."""
+        """Return committed records from a position on, and the position after them: past markers, past the aborted.
+
+        And past what cannot be read, as only the laws may read on: a consumer stops there (`unreadable`).
+        """
         lane = self._lanes[partition]
         found: list[tuple[int, Entry]] = []
         stable = lane.stable
         while position < stable and len(found) < limit:
             entry = lane.entries[position]
             aborted = entry.transaction is not None and entry.transaction.state == "aborted"
-            if not entry.marker and not aborted:
+            if not entry.no_record and not aborted:
                 found.append((position, entry))
             position += 1
         return found, position
+
+    def unreadable(self, partition: Partition, position: int, until: int) -> range | None:
+        """Return the first batch with offsets between these two that cannot be decompressed."""
+        batches = self._lanes[partition].unreadable
+        return next((batch for batch in batches if batch.start < until and position < batch.stop), None)
+
+    def corrupt(self, partition: Partition, records: int) -> range:
+        """Write a batch of so many records that nobody can decompress, and return their offsets."""
+        lane = self._lanes[partition]
+        batch = range(len(lane.entries), len(lane.entries) + records)
+        lane.entries += [Entry(None, None, [], round(self.clock() * 1000), None, no_record=True) for _ in batch]
+        lane.unreadable.append(batch)
+        return batch
 
     def undecided(self, partition: Partition) -> bool:
         """Return whether a transaction is under way here."""
@@ -242,7 +261,7 @@ class Cluster:
             for partition in transaction.unmarked:
                 lane = self._lanes[partition]
                 del lane.undecided[transaction]
-                lane.entries.append(Entry(None, None, [], round(now * 1000), transaction, marker=True))
+                lane.entries.append(Entry(None, None, [], round(now * 1000), transaction, no_record=True))
             if transaction.offsets and transaction.state == "committed":
                 self.group(transaction.group).offsets.update(transaction.offsets)
 

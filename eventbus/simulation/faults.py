@@ -149,6 +149,11 @@ def _poison(draw: random.Random) -> Fault:
     return Fault("poison", *_somewhere(draw, STEPS), detail, seconds)
 
 
+def _unreadable(draw: random.Random) -> Fault:
+    """A batch that nobody can decompress; after `seconds` the first of those come who go past it on record."""
+    return Fault("unreadable", *_somewhere(draw, STEPS), seconds=draw.choice((0.1, 1, 5, 15)))
+
+
 KINDS = {
     "crash": _crash,
     "stall": _stall,
@@ -162,8 +167,11 @@ KINDS = {
     "slow provider": _slow_provider,
     "trouble": _trouble,
     "poison": _poison,
+    "unreadable": _unreadable,
 }
 """Every kind of fault, and what draws one."""
+NEEDS_PEOPLE = frozenset({"poison", "unreadable"})
+"""Those that stay until somebody decides what is to be done."""
 
 
 def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Fault, ...]:

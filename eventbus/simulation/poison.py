@@ -1,4 +1,4 @@
-"""Records that nobody can handle, made out of good ones, and written among them."""
+"""Records that nobody can handle, made out of good ones, and batches that nobody can read, written among them."""
 
 from __future__ import annotations
 
@@ -29,10 +29,20 @@ def written(cluster: Cluster, services: Iterable[Service[Any]], how: str, chance
 
     In any partition: who writes such a thing does not care.
     """
-    topic = chance.choice(sorted({topic for service in services for topic in service.topics()}))
-    record = BAD[how](chance.choice(_good(cluster, topic) or [Written(topic, STRANGER, b"\0", [])]))
-    partition = Partition(topic, chance.randrange(cluster.topics()[topic]))
+    partition = _somewhere(cluster, services, chance)
+    record = BAD[how](chance.choice(_good(cluster, partition.topic) or [Written(partition.topic, STRANGER, b"\0", [])]))
     return f"{partition}/{cluster.append(partition, record)}"
+
+
+def corrupted(cluster: Cluster, services: Iterable[Service[Any]], chance: random.Random) -> tuple[Partition, range]:
+    """Write a batch that nobody can decompress to a topic that somebody reads; return where it lies."""
+    partition = _somewhere(cluster, services, chance)
+    return partition, cluster.corrupt(partition, chance.choice((1, 3)))
+
+
+def _somewhere(cluster: Cluster, services: Iterable[Service[Any]], chance: random.Random) -> Partition:
+    topic = chance.choice(sorted({topic for service in services for topic in service.topics()}))
+    return Partition(topic, chance.randrange(cluster.topics()[topic]))
 
 
 def _good(cluster: Cluster, topic: str) -> list[Written]:

@@ -93,8 +93,10 @@ class Simulation:
         self.broken: list[str] = []
         self.poison: set[str] = set()
         """Where records lie that nobody can handle: `topic/partition/offset`."""
-        self.on_poison: Callable[[faults.Fault], None] = lambda _fault: None
-        """Called when something is dead-lettered sooner or later: who puts it right."""
+        self.unreadable: list[tuple[Partition, range]] = []
+        """Batches that nobody can decompress."""
+        self.on_call: Callable[[faults.Fault], None] = lambda _fault: None
+        """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
@@ -207,10 +209,21 @@ class Simulation:
                 for number in range(self.cluster.topics()[topic]):
                     partition = Partition(topic, number)
                     reached = cursors.get(partition, (0, ""))[0]
-                    unread, _ = self.cluster.read(partition, reached, 1)
-                    if unread:
+                    unread, position = self.cluster.read(partition, reached, 1)
+                    if unread and not self._waits_for_people(service, partition, range(reached, position)):
                         return False
         return True
+
+    def _waits_for_people(self, service: Service[Any], partition: Partition, unread: range) -> bool:
+        """Return whether nobody reads on here by himself: something cannot be read, or too much is bad."""
+        if self.cluster.unreadable(partition, unread.start, unread.stop):
+            return True
+        return any(partition in process.held for process in self.processes if process.service is service)
+
+    @property
+    def held(self) -> bool:
+        """Whether a worker reads nothing more of a partition, because too much of it is bad."""
+        return any(process.held for process in self.processes)
 
     def turned(self, process: Process, consumed: dict[str, int]) -> None:
         """A batch was handled: part of the schedule."""
@@ -243,7 +256,7 @@ class Simulation:
     def _refused(self, service: str, event: Event, fault: faults.Fault) -> None:
         if self.chance.random() < 0.5:  # noqa: PLR2004 - one in two
             self._followers[service, event.key] = self.now + fault.seconds + 5
-        self.on_poison(fault)
+        self.on_call(fault)
 
     def out_of_order(self, what: str) -> None:
         """See Fate."""
@@ -292,7 +305,10 @@ class Simulation:
             self.stand_still(process, fault.seconds)
         elif fault.kind == "poison":
             self.poison.add(poison.written(self.cluster, self.services, fault.detail, self.chance))
-            self.on_poison(fault)
+            self.on_call(fault)
+        elif fault.kind == "unreadable":
+            self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
+            self.on_call(fault)
         elif fault.detail == faults.ADD_A_WORKER:
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
@@ -371,6 +387,7 @@ class Process:
     def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
         self.service, self.instance = service, instance
         self.turning = self.dead = self.idle = False
+        self.held: set[Partition] = set()
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
         connection = simulation.connection(service.name, instance, self.host)
@@ -498,15 +515,22 @@ class _Told(Observer):
         self._simulation.note(f"{self._process} is assigned {_listed(partitions)}")
 
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
+        self._process.held.difference_update(partitions)
         self._simulation.note(f"{self._process} {'loses' if lost else 'gives up'} {_listed(partitions)}")
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         self._simulation.moved()
+        self._process.held.discard(partition)
         self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, goes on at {next_offset}")
 
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
         self._simulation.moved()
         self._simulation.note(f"{self._process} doubts {partition}: {why}")
+
+    def paused(self, partition: Partition, reason: str, why: str) -> None:
+        if reason == "dead_letter_limit":
+            self._process.held.add(partition)
+        self._simulation.note(f"{self._process} pauses {partition}: {why}")
 
 
 class _Logger(logging.Logger):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from confluent_kafka import Producer
 
+from choreography.chaos.unreadable import write_unreadable
 from eventbus.embedded import EmbeddedBroker
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Clients, Connection
@@ -24,6 +25,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.mine: set[Partition] = set()
+        self.stopped: list[tuple[Partition, int]] = []
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         self.mine |= set(partitions)
@@ -32,7 +34,7 @@ class Listener:
         self.mine -= set(partitions)
 
     def unreadable(self, partition: Partition, offset: int, why: str) -> None:
-        raise AssertionError(f"{partition} at {offset}: {why}")
+        self.stopped.append((partition, offset))
 
     def lost(self, partitions: Iterable[Partition]) -> None:
         self.mine -= set(partitions)
@@ -70,6 +72,9 @@ class Ground:
             producer.produce(self.source, value, b"key", partition=partition, headers=[("h", b"1")])
         assert producer.flush(10) == 0
 
+    def corrupt(self, partition: int) -> range:
+        return write_unreadable({"bootstrap.servers": self.bootstrap}, Partition(self.source, partition))
+
     def until(self, so: Callable[[], bool]) -> list[Run]:
         runs: list[Run] = []
         deadline = time.monotonic() + 30
@@ -100,6 +105,9 @@ class SimulatedGround(Ground):
     def write(self, partition: int, *values: bytes) -> None:
         for value in values:
             self.cluster.append(Partition(self.source, partition), Written(self.source, b"key", value, [("h", b"1")]))
+
+    def corrupt(self, partition: int) -> range:
+        return self.cluster.corrupt(Partition(self.source, partition), 3)
 
 
 def ground_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Ground]:
@@ -262,6 +270,25 @@ def test_nothing_is_read_past_an_undecided_transaction(transactional: Ground) ->
     assert seen == [b"plain"], "of the partition without the transaction"
     after = [record.value for run in transactional.read(2) for record in run.records]
     assert after == [b"undecided", b"plain"]
+
+
+def test_what_cannot_be_decompressed_is_told_and_never_passed(transactional: Ground) -> None:
+    """At its first offset, from wherever in it the reading begins; what lies before and behind it is read."""
+    transactional.write(0, b"before")
+    batch = transactional.corrupt(0)
+    transactional.write(0, b"behind")
+    assert batch.start == 1
+    partition, _ = transactional.join()
+    stopped = transactional.listener.stopped
+    for times, offset in enumerate((0, batch.start, batch[-1])):
+        transactional.seek(partition, offset)
+        runs = transactional.until(lambda times=times: len(stopped) == times + 1)  # type: ignore[misc]
+        runs += [run for _ in range(10) for run in transactional.log.poll(100, 0.05)]
+        assert [record.value for run in runs for record in run.records] == ([b"before"] if offset == 0 else [])
+        assert {run.end for run in runs if run.records} <= {batch.start}
+    assert stopped == [(partition, batch.start)] * 3
+    transactional.seek(partition, batch.stop)
+    assert [record.value for run in transactional.read(1) for record in run.records] == [b"behind"]
 
 
 def test_cursors_wait_for_the_transaction_that_moves_them(transactional: Ground) -> None:

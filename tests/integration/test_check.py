@@ -13,8 +13,9 @@ from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from choreography.chaos.unreadable import write_unreadable
 from choreography.check import check_command
-from eventbus.log import Output
+from eventbus.log import Output, Partition
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.kafka_node import Broker
@@ -77,7 +78,17 @@ def test_a_correct_history_is_clean(written):
     written.publisher.abort()
     assert report["violations"] == []
     assert (report["orders"], report["open"], report["events"], report["undecodable"]) == (12, 0, events, 7)
-    assert report["truncated"] == {}
+    assert (report["truncated"], report["unreadable"]) == ({}, [])
+
+
+def test_what_cannot_be_decompressed_is_told_and_passed_by(written):
+    """The laws judge what can be read; who is let past such a batch on record can still be checked."""
+    created, partition = written.event(CREATED)
+    batch = write_unreadable({"bootstrap.servers": written.places.bootstrap_servers}, Partition(CREATED, partition))
+    written.publisher.publish(created._replace(value=b"{}"), partition)
+    report = written.report("--quiescent")
+    assert (report["violations"], report["orders"], report["undecodable"]) == ([], 12, 1)
+    assert report["unreadable"] == [f"{CREATED}/{partition}/{batch.start}"]
 
 
 def test_on_postgresql_it_reads_the_same(places, postgres_url):

@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from choreography.__main__ import main
+from choreography.chaos.unreadable import write_unreadable
 from choreography.check.facts import EventFact
-from eventbus.log import Output
+from eventbus.log import Output, Partition
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.kafka_node import Broker
@@ -163,6 +164,21 @@ def test_a_rogue_producer_is_a_violation_and_the_tracker_goes_on(ground):
     assert ground.ask("orders")[0]["violations"] in (0, 3)
     assert ground.ask("show", order_id)["order"]["violations"] == 3
     assert f"but {where} is not as declared" in ground.ask("why", order_id)["why"]
+    assert ground.track("--rebuild", "--verify").exit_code == 0
+
+
+def test_what_cannot_be_decompressed_is_a_violation_and_the_tracker_goes_on(ground):
+    """What lies behind it is read; rebuilt, it is the same."""
+    created = ground.facts(CREATED, CHARGED, "inventory.reserved", CONFIRMED)[0]
+    at = Partition(CREATED, 0)
+    batch = write_unreadable({"bootstrap.servers": ground.environment["KAFKA_BOOTSTRAP_SERVERS"]}, at)
+    behind = ground.publisher.publish(ground.copy(created)._replace(value=b"{}"), 0)
+    assert ground.track().exit_code == 0
+    undecodable, unreadable = json.loads(ground.saga("violations", "--json").stdout)
+    assert unreadable["kind"] == "unreadable"
+    assert unreadable["address"] == f"{at}/{batch.start}"
+    assert unreadable["detail"] == f"offsets {batch.start} to {batch[-1]} cannot be decompressed"
+    assert undecodable["address"] == str(behind)
     assert ground.track("--rebuild", "--verify").exit_code == 0
 
 

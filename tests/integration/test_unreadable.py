@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Producer
 
 from choreography.__main__ import main
+from choreography.chaos.unreadable import write_unreadable
+from choreography.reader import Reader
+from eventbus.log import Partition
 from eventbus.resolutions import RESOLUTIONS
 from tests.support.engines import Playground, Worker
 
-BATCH = 70
-"""Records of 900 kB in one batch: more than librdkafka decompresses, a few kB on the broker."""
+CORRUPT = range(3, 73)
+"""The offsets of the batch."""
 WHO = ("--by", "ana", "--reason", "corrupt, INC-9")
 
 
@@ -31,11 +33,7 @@ def stuck_on_sqlite(sqlite_playground: Playground) -> tuple[Playground, Worker]:
 
 def made_stuck(playground: Playground) -> tuple[Playground, Worker]:
     playground.send(range(3), partition=0)
-    config = {"compression.type": "zstd", "linger.ms": 500, "batch.size": 100_000_000, "message.max.bytes": 100_000_000}
-    producer = Producer({"bootstrap.servers": playground.bootstrap} | config)
-    for _ in range(BATCH):
-        producer.produce("ping", b"\0" * 900_000, b"bomb", 0)
-    assert producer.flush(60) == 0
+    assert write_unreadable({"bootstrap.servers": playground.bootstrap}, Partition("ping", 0)) == CORRUPT
     playground.send(range(2), partition=0)
     playground.send(range(3), partition=1)
     worker = playground.worker()
@@ -59,13 +57,13 @@ def test_what_is_before_it_is_handled_and_what_is_behind_it_once_it_is_skipped(
     assert why.startswith("unreadable: ping/0 cannot be read at offset 3: ")
     assert f"saga deadletters skip ping 0 3 --group {playground.group}" in why
     done = skip(playground, 3)
-    assert (done.exit_code, done.stdout) == (0, f"skipped ping/0/3 to {3 + BATCH} for {playground.group}\n"), done
+    assert (done.exit_code, done.stdout) == (0, f"skipped ping/0/3 to {CORRUPT.stop} for {playground.group}\n"), done
     playground.turn_until(lambda: len(playground.pongs()) == 8)
     [record] = playground.admin.read(f"{playground.group}{RESOLUTIONS}")
     said = dict(record.headers())
     assert (said["dlq_topic"], said["dlq_partition"], said["dlq_offset"]) == (b"ping", b"0", b"3")
     assert (said["dlq_action"], said["dlq_by"], said["dlq_why"]) == (b"skip", b"ana", b"corrupt, INC-9")
-    assert said["dlq_skipped_to"] == b"%d" % (3 + BATCH)
+    assert said["dlq_skipped_to"] == b"%d" % CORRUPT.stop
     assert playground.admin.read(f"{playground.group}.dead-letters") == []
     again = skip(playground, 3)
     assert again.exit_code == 1
@@ -90,3 +88,19 @@ def test_only_what_cannot_be_read_is_skipped(stuck_on_sqlite: tuple[Playground, 
         assert (result.exit_code, why in result.stderr) == (1, True), result.stderr
     [[next_offset]] = playground.sql("select next_offset from checkpoint where topic = 'ping' and partition = 0")
     assert next_offset == 3
+
+
+def test_who_only_looks_goes_on_behind_it_and_says_so(stuck_on_sqlite: tuple[Playground, Worker]) -> None:
+    """One batch that cannot be read must not end the tools with which it is looked for."""
+    playground, _ = stuck_on_sqlite
+    with Reader(playground.bootstrap, ["ping"]) as reader:
+        read = []
+        while not reader.at_end:
+            read += reader.read(0.5)
+        assert reader.unreadable == [(Partition("ping", 0), CORRUPT)]
+    offsets = {number: sorted(r.offset for r in read if r.partition.number == number) for number in (0, 1)}
+    assert offsets == {0: [0, 1, 2, CORRUPT.stop, CORRUPT.stop + 1], 1: [0, 1, 2]}
+    tail = ["tail", "ping", "--no-follow"]
+    shown = CliRunner().invoke(main, tail, env={"KAFKA_BOOTSTRAP_SERVERS": playground.bootstrap}, prog_name="saga")
+    assert (shown.exit_code, len(shown.stdout.splitlines())) == (0, len(read)), shown
+    assert shown.stderr == "ping/0: offsets 3 to 72 cannot be decompressed\n"

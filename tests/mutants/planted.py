@@ -324,4 +324,33 @@ MUTANTS = (
         "                owned.reached = max(0, owned.checkpoint.next_offset - back)\n",
         faults="poison,crash",
     ),
+    Mutant(
+        "take the bad record that is one too many for handled",
+        "eventbus/decision.py",
+        "            part.cut(index)\n",
+        "            part.cut(index + 1)\n",
+        faults="poison",
+    ),
+    Mutant(
+        "go past what cannot be read without being told to",
+        "eventbus/kafka.py",
+        "            self._unreadable[where] = (message.offset(), error.str())\n",
+        "            return where, message.offset() + 1\n",
+        faults="unreadable",
+    ),
+    Mutant(
+        "skip one record more than what cannot be read",
+        "choreography/unreadable.py",
+        "        return outside\n",
+        "        return outside + 1\n",
+        faults="unreadable",
+    ),
+    Mutant(
+        "skip what cannot be read without writing it down",
+        "choreography/deadletters/skip.py",
+        "        progress.add(tx, {partition: Entry(after.position, [record])})\n",
+        "",
+        (("position=before.position + 1)", "position=before.position)"),),
+        faults="unreadable",
+    ),
 )
