@@ -131,7 +131,7 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
             )
             poison = Poison(where["bootstrap_servers"], where["kafka_config"])
             stores = databases(database, folder)
-            unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores)
+            unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores.url)
             fleet = Fleet(folder, lambda worker: chaos.command(worker, world))
             world = World(fleet, stores, control, proxy, poison, unreadable)
             outcome = chaos.run(world, settings, seed)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from typing import Any
 
 from confluent_kafka import Producer
 
-from choreography.chaos.databases import Databases
 from choreography.chaos.poison import DELIVERY_SECONDS, GROUPS, SETTLE_SECONDS, TOPICS, WAIT_SECONDS
 from choreography.cluster import Unreachable
 from choreography.deadletters.laws import skip_laws
@@ -46,11 +45,11 @@ def write_unreadable(config: Mapping[str, Any], partition: Partition) -> range:
 
 
 class Unreadable:
-    """What was written, and who is to be let past it."""
+    """What was written, and who is to be let past it. `url`: the database of a service."""
 
-    def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str], databases: Databases) -> None:
+    def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str], url: Callable[[str], str]) -> None:
         self.written: list[tuple[Partition, range]] = []
-        self._where, self._databases = Where(bootstrap_servers, dict(kafka_config)), databases
+        self._where, self._url = Where(bootstrap_servers, dict(kafka_config)), url
 
     def write(self, partition: Partition) -> range:
         """Write one batch that nobody can decompress, and return its offsets. Raises TimeoutError."""
@@ -71,7 +70,7 @@ class Unreadable:
     def _is_past(self, group: str, partition: Partition, batch: range) -> bool:
         """Return whether a service is past a batch; let it, if it has come to it."""
         statement = Statement("saga chaos", "a test", time.time_ns() // 1_000_000)
-        with suppress(*WAITING), closing(connect(self._databases.url(group), service=group, schema=None)) as database:
+        with suppress(*WAITING), closing(connect(self._url(group), service=group, schema=None)) as database:
             with database.snapshot() as tx:
                 reached = progress.checkpoints(tx, [partition]).get(partition)
             if reached is not None and reached.next_offset >= batch.stop:

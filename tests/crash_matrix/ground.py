@@ -14,6 +14,7 @@ from uuid_utils import uuid7
 
 from choreography.chaos.poison import GROUPS, TOPICS, Poison
 from choreography.chaos.refusals import SOME, accept, refuse
+from choreography.chaos.unreadable import Unreadable
 from choreography.check.command import SERVICES as CHECKED
 from choreography.check.command import Sources
 from choreography.check.laws import judge
@@ -22,6 +23,7 @@ from choreography.check.stores import Stores
 from choreography.cluster import offsets_of
 from choreography.flow.model import Flow
 from eventbus.database import connect
+from eventbus.log import Partition
 from eventbus.resolutions import DISCARD, REDRIVE
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
@@ -48,6 +50,7 @@ class Ground:
         self.placed = ORDERS_A_GROUND
         self._refusing = ""
         self._poison = Poison(bootstrap_servers, {})
+        self._unreadable = Unreadable(bootstrap_servers, {}, self._url)
 
     def renew(self) -> None:
         """Begin with empty topics and databases, and a running worker of each service."""
@@ -64,6 +67,7 @@ class Ground:
         self.workers = dict(zip(SERVICES, self.saga.start_all(*DEBUG), strict=True))
         self.placed = 0
         self._poison = Poison(self._bootstrap_servers, {})
+        self._unreadable = Unreadable(self._bootstrap_servers, {}, self._url)
 
     def end(self) -> None:
         """End all workers."""
@@ -94,15 +98,20 @@ class Ground:
         """Redrive all dead letters of a service that are open."""
         self._poison.decide(service.replace("_", "-"), REDRIVE)
 
+    def skip(self, service: str) -> None:
+        """Write a batch that nobody can decompress to a topic of a service, and let all who read it go past it."""
+        partition = Partition(TOPICS[service.replace("_", "-")][0], 0)
+        self._unreadable.let_past(partition, self._unreadable.write(partition))
+
     def refuse(self, service: str, *, everything: bool) -> None:
         """Let a service's table refuse one order in four, or every one, until `accept`."""
         self._refusing = service.replace("_", "-")
-        refuse(self.saga.env[f"{service.upper()}_DATABASE"], self._refusing, "1 = 1" if everything else SOME)
+        refuse(self._url(service), self._refusing, "1 = 1" if everything else SOME)
 
     def accept(self) -> None:
         """Let nothing be refused any more."""
         if self._refusing:
-            accept(self.saga.env[f"{self._refusing.replace('-', '_').upper()}_DATABASE"], self._refusing)
+            accept(self._url(self._refusing), self._refusing)
             self._refusing = ""
 
     def all_ended(self) -> bool:
@@ -137,7 +146,8 @@ class Ground:
         found = [f"{v.law}: order {v.order_id}: {v.detail} {list(map(str, v.where))}" for v in verdict.violations]
         if verdict.orders != self.placed:
             found.append(f"{self.placed} orders were placed, there are {verdict.orders}")
-        return [*found, *(broken for group in GROUPS for broken in self._poison.broken(group))]
+        found += [broken for group in GROUPS for broken in self._poison.broken(group)]
+        return [*found, *self._unreadable.failures()]
 
     def unowned(self, service: str) -> list[str]:
         """Return the partitions that the group of a service has given to nobody."""
@@ -150,6 +160,9 @@ class Ground:
     def alone(self, service: str) -> bool:
         """Return whether the group of a service has one member only."""
         return self.saga.admin.members(service.replace("_", "-")) == 1
+
+    def _url(self, group: str) -> str:
+        return self.saga.env[f"{group.replace('-', '_').upper()}_DATABASE"]
 
     def _ends(self) -> dict[tuple[str, int], int]:
         topics = self._client.list_topics(timeout=10).topics

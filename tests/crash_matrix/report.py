@@ -91,5 +91,5 @@ def _back(outcomes: Sequence[Outcome]) -> str:
 
 
 def _where(outcome: Outcome) -> str:
-    flying = f"{outcome.redriven} redriven" if outcome.redriven else f"{outcome.orders} in flight"
+    flying = outcome.decided or f"{outcome.orders} in flight"
     return f"{outcome.service} at {outcome.step!r}, {flying}, exit code {outcome.exit_code}"

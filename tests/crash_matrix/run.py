@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from eventbus.failpoints import VARIABLE
-from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, Cell
+from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, REDRIVEN, Cell
 from tests.crash_matrix.ground import Ground, waited
 from tests.support.processes import Worker
 from tests.support.saga import SESSION
@@ -33,7 +33,7 @@ class Outcome:
     service: str
     step: str
     orders: int
-    redriven: int = 0
+    decided: str = ""
     reached: bool = False
     exit_code: int | None = None
     recovered: float | None = None
@@ -52,8 +52,8 @@ class Outcome:
 def run(cell: Cell, ground: Ground) -> Outcome:
     """Run a cell; whatever goes wrong is in its outcome."""
     outcome = Outcome(*cell)
-    if cell.redriven:
-        ground.write_poison(cell.service, cell.redriven)
+    if cell.decided == REDRIVEN:
+        ground.write_poison(cell.service, int(REDRIVEN.split()[0]))
     ground.workers[cell.service].terminate()
     victim, others = _start_victim(cell, ground)
     outcome.reached = _dies(cell, ground, victim)
@@ -72,8 +72,8 @@ def run(cell: Cell, ground: Ground) -> Outcome:
 def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
     """Start the worker that is to die; orders wait for it, unless they come while it is closing or revoked."""
     failpoint = {VARIABLE: cell.step}
-    if cell.redriven:
-        ground.redrive(cell.service)
+    if cell.decided:
+        (ground.redrive if cell.decided == REDRIVEN else ground.skip)(cell.service)
         return ground.start(cell.service, **failpoint), []
     if cell.step in ON_TROUBLE:
         ground.refuse(cell.service, everything=cell.orders == 1)

@@ -143,10 +143,9 @@ class Playground:
 
     def service(self) -> Service[Any]:
         service = self.make_service()
-        kind = type(service)
-        kind.name = self.group
+        type(service).name = self.group  # of the class, which is asked for it; whoever comes next gives it another one
         if not self.redrives:
-            kind.subscriptions = kind.topics  # type: ignore[method-assign]
+            service.subscriptions = service.topics  # type: ignore[method-assign]
         return service
 
     def worker(self, instance: str = "one", *, bootstrap: str | None = None, **kafka: str) -> Worker:
