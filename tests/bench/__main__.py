@@ -15,17 +15,18 @@ from tests.bench.parked import parked
 from tests.bench.payment import payment
 from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
+from tests.bench.watched import watched
 from tests.support.admin import Admin
 from tests.support.brokers import any_broker
 from tests.support.kafka_node import NoBroker
 
-PARTS = ("payment", "saga", "latency", "parked", "memory")
+PARTS = ("payment", "saga", "latency", "parked", "watched", "memory")
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this; may be repeated.")
 @click.option("--payment-events", type=click.IntRange(1), default=50_000, help="Backlog of the payment service.")
-@click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of service and textbook loop, in turns.")
+@click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of what is compared, in turns.")
 @click.option("--saga-orders", type=click.IntRange(1), default=10_000)
 @click.option("--rate", type=click.FloatRange(0.1), default=20.0, help="Orders a second, for latency and parked.")
 @click.option("--seconds", type=click.FloatRange(1), default=30.0, help="How long, for latency and parked.")
@@ -85,6 +86,8 @@ def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:
         return latency(ground, sizes["rate"], sizes["seconds"])
     if part == "parked":
         return parked(ground, sizes["rate"], sizes["seconds"], int(sizes["parked_rounds"]))
+    if part == "watched":
+        return watched(ground, int(sizes["saga_orders"]), int(sizes["rounds"]))
     return memory(ground, int(sizes["memory_events"]), click.echo)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 
 from tests.bench.ground import Ground
 from tests.bench.report import Figures
@@ -10,11 +11,14 @@ from tests.bench.report import Figures
 PATIENCE_SECONDS = 300
 
 
-def saga(ground: Ground, orders: int) -> Figures:
-    """Return orders/s from the first order.created to the last order.confirmed, by the records' timestamps."""
+def saga(ground: Ground, orders: int, beside: AbstractContextManager[None] | None = None) -> Figures:
+    """Return orders/s from the first order.created to the last order.confirmed, by the records' timestamps.
+
+    `beside` is entered while the workers wait for the orders.
+    """
     ground.fresh()
     ground.load_stock()
-    with ground.all_workers():
+    with ground.all_workers(), beside or nullcontext():
         ground.import_orders(orders)
         confirmed = _confirmed(ground, orders)
     begun = min(message.timestamp()[1] for message in ground.admin.read("order.created"))

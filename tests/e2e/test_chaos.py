@@ -31,8 +31,8 @@ def test_orders_survive_a_kill_of_every_worker_and_a_broken_network(
 ) -> None:
     """Each of the six workers is killed once; nothing is lost, doubled or left open, and the two readings agree.
 
-    Among the orders are bad records: each is a dead letter of whoever reads it, redriven, one more, and discarded. And a
-    batch that nobody can decompress: whoever reads its topic is let past it, on record.
+    Among the orders are bad records: each is a dead letter of whoever reads it, redriven, one more, and discarded; and
+    a batch that nobody can decompress: whoever reads its topic is let past it, on record.
     """
     broker = make_broker()
     proxy = f"{broker.host_ports.proxy}:{broker.host_ports.behind_proxy}"
