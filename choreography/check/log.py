@@ -53,6 +53,11 @@ class EventTopics:
         spec: Any = OffsetSpec
         return self._positions(spec.latest())
 
+    def written(self) -> Ends:
+        """Return where each partition ends, what is undecided included."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
     def read(self, config: Mapping[str, Any], codec: Codec, before: Ends, until: Ends) -> LogFacts:
         """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
 
@@ -78,17 +83,15 @@ class EventTopics:
         truncated = {lane: start for lane, start in starts.items() if start > 0}
         return LogFacts(histories, partitions, truncated, undecodable, sorted(unreadable))
 
-    def _positions(self, which: OffsetSpec) -> Ends:
-        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which).items()}
+    def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:
+        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}
 
-    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec) -> Ends:
+    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec, level: IsolationLevel) -> Ends:
         give_up = time.monotonic() + ANSWER_SECONDS
         while True:
             asked = {TopicPartition(*lane): which for lane in lanes}
             try:
-                answers = self._cluster.admin.list_offsets(
-                    asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ANSWER_SECONDS
-                )
+                answers = self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_SECONDS)
                 return offsets_of(answers)
             except KafkaException as error:
                 if error.args[0].code() not in ELECTING or time.monotonic() > give_up:

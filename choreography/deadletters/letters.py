@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from choreography.check.log import EventTopics
 from choreography.check.records import records
-from choreography.cluster import Cluster, client_config
+from choreography.cluster import Cluster, Unreachable, client_config
 from choreography.reader import NoSuchTopic, record_of
 from choreography.unreadable import KafkaProbe, Probe
 from eventbus.kafka_config import Connection
@@ -21,6 +22,9 @@ DEAD_LETTERS = ".dead-letters"
 """What comes after the group in the name of its dead-letter topic."""
 ADDRESS = re.compile(r"(?P<group>.+)\.dead-letters/(?P<partition>\d+)/(?P<offset>\d+)")
 OPEN = "open"
+UNDECIDED_SECONDS = 30.0
+"""So long a transaction may be undecided: the broker ends that of a dead worker within 14 s."""
+AGAIN_SECONDS = 0.1
 STATUS = {REDRIVE: "redriven", DISCARD: "discarded"}
 
 
@@ -46,6 +50,19 @@ class Where:
         logger.addHandler(logging.NullHandler())
         return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
 
+    def await_decisions(self, topic: str) -> None:
+        """Return when whatever has been written to a topic by now is committed or aborted, so that it can be read.
+
+        Raises NoSuchTopic, Unreachable.
+        """
+        lanes = self._lanes(topic)
+        written = lanes.written()
+        until = time.monotonic() + UNDECIDED_SECONDS
+        while any(end < written[lane] for lane, end in lanes.ends().items()):
+            if time.monotonic() > until:
+                raise Unreachable(f"a transaction on {topic} was still undecided after {UNDECIDED_SECONDS:.0f} s")
+            time.sleep(AGAIN_SECONDS)
+
     def probe(self, partition: Partition) -> Probe:
         """Return what looks at single offsets of a partition; to be closed."""
         return KafkaProbe(client_config(self.bootstrap_servers, self.kafka_config), partition)
@@ -55,12 +72,15 @@ class Where:
 
         Raises NoSuchTopic, Unreachable, LogMoved.
         """
+        lanes = self._lanes(topic)
+        config = client_config(self.bootstrap_servers, self.kafka_config)
+        yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
+
+    def _lanes(self, topic: str) -> EventTopics:
         cluster = self.cluster()
         if topic not in cluster.partitions():
             raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics create` makes what is missing")
-        lanes = EventTopics(cluster, [topic])
-        config = client_config(self.bootstrap_servers, self.kafka_config)
-        yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
+        return EventTopics(cluster, [topic])
 
 
 @dataclass(frozen=True, slots=True)

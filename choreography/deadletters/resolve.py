@@ -56,7 +56,8 @@ def resolve(order: Order, *, dry_run: bool, tell: Callable[[str], None]) -> Iter
 def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
     """Take over from whoever resolves this group's letters: from here on nobody else does so unnoticed.
 
-    So the resolutions that are there are to be read afterwards.
+    So the resolutions that are there are to be read afterwards, all of them: what lies behind a transaction that is not
+    decided yet (a worker writes there what was skipped) cannot be read before.
     """
     if dry_run:
         yield None
@@ -64,6 +65,7 @@ def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers |
     producers = Producers(where.connection(group, NAME), at=lambda _step: None, stopping=lambda: False)
     try:
         producers.start()
+        where.await_decisions(group + RESOLUTIONS)
         yield producers
     except (LogUnavailable, BadKafkaConfig) as error:
         raise Unresolved(f"nothing more was resolved: {error}") from error

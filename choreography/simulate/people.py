@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from choreography.deadletters.letters import Letter, Where, open_letters
+from choreography.deadletters.letters import AGAIN_SECONDS, Letter, Where, open_letters
 from choreography.deadletters.resolve import Order, Unresolved, resolve
 from choreography.deadletters.selection import NoSuchLetter, Selection
 from choreography.deadletters.skip import NothingToSkip, skip
@@ -50,6 +50,14 @@ class Model(Where):
         """See Where."""
         return self._simulation.connection(group, name, self._host)
 
+    def await_decisions(self, topic: str) -> None:
+        """See Where."""
+        cluster = self._simulation.cluster
+        written = {lane: cluster.end(lane) for lane in self._partitions(topic)}
+        while any(cluster.stable(lane) < end for lane, end in written.items()):
+            self._simulation.live_on(AGAIN_SECONDS)
+            cluster.tick()
+
     def probe(self, partition: Partition) -> Probe:
         """See Where."""
         return _Probe(self._simulation, self._host, partition)
@@ -57,10 +65,12 @@ class Model(Where):
     def records(self, topic: str) -> Iterator[Record]:
         """See Where."""
         cluster = self._simulation.cluster
-        for number in range(cluster.topics()[topic]):
-            lane = Partition(topic, number)
+        for lane in self._partitions(topic):
             for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
                 yield Record(lane, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
+
+    def _partitions(self, topic: str) -> list[Partition]:
+        return [Partition(topic, number) for number in range(self._simulation.cluster.topics()[topic])]
 
 
 class _Probe(Probe):

@@ -131,6 +131,10 @@ class Cluster:
         """Return the offset after the last one."""
         return len(self._lanes[partition].entries)
 
+    def stable(self, partition: Partition) -> int:
+        """Return the last stable offset: what lies at it or behind it cannot be read yet."""
+        return self._lanes[partition].stable
+
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
         """Return committed records from a position on, and the position after them: past markers, past the aborted.
 

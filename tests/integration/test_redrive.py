@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from confluent_kafka import Message
+from confluent_kafka import Message, Producer
 
 from choreography.__main__ import main
 from choreography.deadletters import resolve as resolving
@@ -266,3 +267,26 @@ def test_what_is_asked_wrongly_is_refused_and_nothing_is_written(
     )
     assert (result.exit_code, why in result.stderr) == (code, True), result.stderr
     assert choosy_on_sqlite.admin.read(f"{choosy_on_sqlite.group}{RESOLUTIONS}") == []
+
+
+def test_what_was_resolved_behind_an_undecided_transaction_is_not_resolved_again(
+    choosy_on_sqlite: Playground,
+) -> None:
+    """A worker that dies while it publishes what was skipped leaves one: behind it nobody can read what was decided."""
+    playground = choosy_on_sqlite
+    playground.worker()
+    ping(playground, 5, 6)
+    settle(playground, 2, 0)
+    worker = Producer({"bootstrap.servers": playground.bootstrap, "transactional.id": f"{playground.group}-dying"})
+    worker.init_transactions(30)
+    worker.begin_transaction()
+    for number in range(playground.partitions):
+        worker.produce(f"{playground.group}{RESOLUTIONS}", None, partition=number, headers={"dlq_action": b"skip"})
+    assert worker.flush(30) == 0
+    with ThreadPoolExecutor(1) as somebody:
+        first = somebody.submit(redrive, playground, "--all")
+        with pytest.raises(TimeoutError):
+            first.result(3)
+        worker.commit_transaction(30)
+        assert len(first.result(30)) == 2
+    assert redrive(playground, "--all") == []

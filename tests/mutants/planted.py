@@ -353,4 +353,11 @@ MUTANTS = (
         (("position=before.position + 1)", "position=before.position)"),),
         faults="unreadable",
     ),
+    Mutant(
+        "do not wait for what is undecided before what was resolved is read",
+        "choreography/deadletters/resolve.py",
+        "        where.await_decisions(group + RESOLUTIONS)\n",
+        "",
+        faults="poison,unreadable",
+    ),
 )
