@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 
 import psycopg
@@ -86,17 +86,13 @@ class PostgreSQL:
         self._schema = service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """See Database."""
-        with self._between("begin", _PostgreSQLTransaction) as tx:
-            yield tx
+        return self._between("begin", _PostgreSQLTransaction)
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self) -> AbstractContextManager[Transaction]:
         """See Database."""
-        with self._between("begin isolation level repeatable read read only", _PostgreSQLSnapshot) as tx:
-            yield tx
+        return self._between("begin isolation level repeatable read read only", _PostgreSQLSnapshot)
 
     def close(self) -> None:
         """See Database."""

@@ -6,7 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from eventbus.database import (
     LOCK_WAIT_MS,
@@ -94,17 +94,13 @@ class SQLite:
         self._path, self._service, self._ddl = path, service, ddl
         self._connection: sqlite3.Connection | None = None
 
-    @contextmanager
-    def transaction(self) -> Iterator[Transaction]:
+    def transaction(self) -> AbstractContextManager[Transaction]:
         """See Database."""
-        with self._between("begin immediate") as tx:
-            yield tx
+        return self._between("begin immediate")
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self) -> AbstractContextManager[Transaction]:
         """See Database."""
-        with self._between("begin deferred") as tx:
-            yield tx
+        return self._between("begin deferred")
 
     def close(self) -> None:
         """See Database."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
@@ -68,12 +68,10 @@ class SimulatedDatabase:
         if trouble is Trouble.UNKNOWN:
             raise Unavailable("simulated: the connection broke in the commit")
 
-    @contextmanager
-    def snapshot(self) -> Iterator[Transaction]:
+    def snapshot(self) -> AbstractContextManager[Transaction]:
         """See Database."""
         self._enter("snapshot")
-        with self._shared.database.snapshot() as tx:
-            yield tx
+        return self._shared.database.snapshot()
 
     def close(self) -> None:
         """See Database: the other workers go on using it."""
