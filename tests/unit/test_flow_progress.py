@@ -1,12 +1,10 @@
-"""The walked flow: what is due, who waits, what can still happen, and every way a saga can go."""
+"""The walked flow: every way a saga can go."""
 
 from __future__ import annotations
 
-import pytest
-
 from choreography.check.command import SERVICES
 from choreography.flow.model import Edge, Flow
-from choreography.flow.progress import after, due, runs, waiting
+from choreography.flow.progress import runs
 from tests.support.declarations import declared, reaction
 
 FLOW = Flow.of(SERVICES)
@@ -38,40 +36,6 @@ def test_a_saga_can_go_three_ways():
     ]
 
 
-@pytest.mark.parametrize(
-    ("happened", "possible", "whose_turn"),
-    [
-        ([], set(FLOW.events), set()),
-        ([CREATED], set(FLOW.events) - {CREATED}, {"payment-service charge_payment"}),
-        (
-            [CREATED, CHARGED],
-            {RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED},
-            {"inventory-service remember_items", "inventory-service reserve_inventory"},
-        ),
-        ([CREATED, CHARGED, RESERVED], {CONFIRMED}, {"order-service confirm_order"}),
-        ([CREATED, CHARGED, RESERVED, CONFIRMED], set(), set()),
-        ([CREATED, FAILED], {CANCELLED}, {"order-service cancel_unpaid_order"}),
-        ([CREATED, FAILED, CANCELLED], set(), set()),
-        ([CREATED, CHARGED, SHORT], {CANCELLED, REFUNDED}, {"order-service cancel_unreserved_order"}),
-        ([CREATED, CHARGED, SHORT, CANCELLED], {REFUNDED}, {"payment-service refund_payment"}),
-        ([CREATED, CHARGED, SHORT, CANCELLED, REFUNDED], set(), set()),
-    ],
-)
-def test_what_can_still_happen_is_what_the_flow_allows(happened, possible, whose_turn):
-    """And whose turn it is, in every situation that an order can be in."""
-    assert after(FLOW, happened) == possible
-    assert names(due(FLOW, happened)) == whose_turn
-
-
-def test_inventory_waits_for_the_money_until_it_comes_or_the_order_is_cancelled():
-    """And for the items, where the money came first."""
-    assert [(h.name, awaited) for h, awaited in waiting(FLOW, [CREATED])] == [
-        ("inventory-service remember_items", (CHARGED,))
-    ]
-    assert [awaited for _, awaited in waiting(FLOW, [CHARGED])] == [(CREATED,)]
-    assert waiting(FLOW, [CREATED, CHARGED]) == waiting(FLOW, [CREATED, FAILED, CANCELLED]) == ()
-
-
 def test_who_undoes_what_is_what_the_handlers_declare():
     """Each step that changed something has its compensation."""
     assert {event: names(handlers) for event, handlers in FLOW.compensates.items()} == {
@@ -97,5 +61,4 @@ def test_a_cycle_is_followed_once():
     ]
     flow = Flow(ring)
     assert runs(flow, "a.asked") == [("a.asked", "b.done"), ("a.asked", "b.failed", "a.ended")]
-    assert after(flow, ["a.asked", "b.failed"]) == {"a.ended"}
     assert flow.effects_first().index("b.failed") < flow.effects_first().index("a.asked")
