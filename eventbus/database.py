@@ -145,14 +145,13 @@ def check_owner(owner: str, service: str, where: str) -> None:
         raise NotOurs(f"{where} is the database of {owner}, not of {service}: give each service its own")
 
 
-def missing(ddl: str | None, there: Collection[str], service: str) -> list[str]:
-    """Return the statements for tables and indexes that a database of an older version does not have."""
-    return [] if ddl is None else [made for made in statements(ddl, service) if made.split()[2] not in there]
+def statements(ddl: str | None, service: str, there: Collection[str] = ()) -> list[str]:
+    """Return the statements of a .sql file, without its comments, for the tables and indexes that are not there.
 
-
-def statements(ddl: str | None, service: str) -> list[str]:
-    """Return the statements of a .sql file, without its comments. Raises NotOurs where nothing is to be made."""
-    if ddl is None:
+    Raises NotOurs where there is nothing and nothing is to be made.
+    """
+    if ddl is None and not there:
         raise NotOurs(f"the database is empty, there is nothing of {service} in it: is it the right one?")
-    lines = [line.partition("--")[0] for line in ddl.splitlines()]
-    return [statement for part in "\n".join(lines).split(";") if (statement := part.strip())]
+    lines = [line.partition("--")[0] for line in (ddl or "").splitlines()]
+    made = [statement for part in "\n".join(lines).split(";") if (statement := part.strip())]
+    return [statement for statement in made if statement.split()[2] not in there]

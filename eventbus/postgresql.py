@@ -21,7 +21,6 @@ from eventbus.database import (
     Unavailable,
     Unwritable,
     check_owner,
-    missing,
     statements,
 )
 
@@ -168,7 +167,7 @@ class PostgreSQL:
     def _upgrade(self, connection: psycopg.Connection[Row]) -> None:
         names = "select relname from pg_class where relnamespace = to_regnamespace(%s)"
         there = {name for (name,) in connection.execute(names, (self._schema,)).fetchall()}
-        for statement in missing(self._ddl, there, self._service):
+        for statement in statements(self._ddl, self._service, there):
             connection.execute(statement.encode())
 
     def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:

@@ -19,7 +19,6 @@ from eventbus.database import (
     Unavailable,
     Unwritable,
     check_owner,
-    missing,
     statements,
 )
 
@@ -139,7 +138,7 @@ class SQLite:
         _use_wal(connection)
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
-        if owner is None or (owner == self._service and self._missing(connection)):
+        if owner is None or self._missing(connection, owner):
             owner = self._create(connection)
         check_owner(owner, self._service, self._path)
 
@@ -152,18 +151,19 @@ class SQLite:
             raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
         return str(owners[0][0]) if owners else None
 
-    def _missing(self, connection: sqlite3.Connection) -> list[str]:
-        there = {name for (name,) in connection.execute("select name from sqlite_master")}
-        return missing(self._ddl, there, self._service)
+    def _missing(self, connection: sqlite3.Connection, owner: str | None) -> list[str]:
+        """Return what makes the tables that are not there; nothing where they are another service's."""
+        if owner not in (None, self._service):
+            return []
+        names = connection.execute("select name from sqlite_master") if owner else ()
+        return statements(self._ddl, self._service, {name for (name,) in names})
 
     def _create(self, connection: sqlite3.Connection) -> str:
         """Make what is not there yet; whose database it is may have been settled meanwhile."""
         connection.execute("begin immediate")
         owner = self._owner(connection)
-        made = statements(self._ddl, self._service) if owner is None else []
-        if owner in (None, self._service):
-            for statement in made or self._missing(connection):
-                connection.execute(statement)
+        for statement in self._missing(connection, owner):
+            connection.execute(statement)
         if owner is None:
             connection.execute("insert into service (name) values (?)", (self._service,))
         connection.execute("commit")
