@@ -52,7 +52,7 @@ def retry(tx: Transaction, key: str, who: Who) -> list[Intervention]:
     if not known:
         return []
     fence.change(tx, known, {key: known[key]._replace(retry_at_ms=who.at_ms)})
-    return [_note(tx, "retry", known[key], 1, who)]
+    return _noted(tx, "retry", known[key], 1, who)
 
 
 def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[Intervention]:
@@ -62,7 +62,7 @@ def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[In
         return []
     before = known[key]
     count = before.records if everything else 1
-    done = [_note(tx, "discard", before, number, who) for number in range(1, count + 1)]
+    done = _noted(tx, "discard", before, count, who)
     fence.remove(tx, key, before.first, before.first + count - 1)
     left = before._replace(first=before.first + count, attempts=0, retry_at_ms=who.at_ms, error="")
     fence.change(tx, known, {key: left})
@@ -75,14 +75,13 @@ def history(tx: Transaction) -> list[Intervention]:
     return [Intervention(*row) for row in tx.rows(sql)]
 
 
-def _note(tx: Transaction, action: str, known: Fence, number: int, who: Who) -> Intervention:
-    """Write one row about the record in this place behind a fence, 1 for the first."""
-    position = known.first + number - 1
-    sql = "select topic, partition, log_offset, record from parked where key = ? and position = ?"
-    [(topic, partition, offset, blob)] = tx.rows(sql, known.key, position)
-    error = known.error if number == 1 else ""
-    address = f"{topic}/{partition}/{offset}"
-    note = Intervention(who.at_ms, action, known.key, address, error, who.by, who.reason)
-    sql = "insert into intervention (id, at_ms, action, key, address, error, by_whom, reason, record)"
-    tx.execute(f"{sql} values (?, ?, ?, ?, ?, ?, ?, ?, ?)", str(uuid7()), *note, blob if action == "discard" else b"")
-    return note
+def _noted(tx: Transaction, action: str, known: Fence, count: int, who: Who) -> list[Intervention]:
+    """Write one row about each of the first so many records behind a fence."""
+    notes = []
+    for _, position, record in fence.records(tx, known, count):
+        error = known.error if position == known.first else ""
+        notes.append(Intervention(who.at_ms, action, known.key, record.address, error, who.by, who.reason))
+        blob = fence.pack(record) if action == "discard" else b""
+        sql = "insert into intervention (id, at_ms, action, key, address, error, by_whom, reason, record)"
+        tx.execute(f"{sql} values (?, ?, ?, ?, ?, ?, ?, ?, ?)", str(uuid7()), *notes[-1], blob)
+    return notes
