@@ -212,12 +212,17 @@ class KafkaLog:
 
     def identity(self, topic: str) -> Identity:
         """See Log."""
-        admin = self._administrator()
         try:
             if not self._cluster:
-                self._cluster = admin.list_topics(timeout=METADATA_SECONDS).cluster_id or ""
-            described = admin.describe_topics(TopicCollection([topic]), request_timeout=ADMIN_SECONDS)
-            return Identity(self._cluster, str(self._result(described[topic]).topic_id))
+                self._cluster = self._administrator().list_topics(timeout=METADATA_SECONDS).cluster_id or ""
+        except KafkaException as error:
+            raise self._absent(topic, error) from error
+        return Identity(self._cluster, str(self._described(topic, ADMIN_SECONDS).topic_id))
+
+    def _described(self, topic: str, seconds: float) -> Any:
+        try:
+            asked = TopicCollection([topic])
+            return self._result(self._administrator().describe_topics(asked, request_timeout=seconds)[topic])
         except KafkaException as error:
             raise self._absent(topic, error) from error
 
@@ -261,17 +266,9 @@ class KafkaLog:
 
     def _look_for(self, topics: set[str]) -> None:
         """Raise TopicMissing if one of these was deleted; librdkafka would wait for it, and never say its name."""
-        for topic in sorted(topics):
-            try:
-                asked = TopicCollection([topic])
-                self._result(self._administrator().describe_topics(asked, request_timeout=LOOK_SECONDS)[topic])
-            except LogUnavailable:
-                return
-            except KafkaException as error:
-                absent = self._absent(topic, error)
-                if isinstance(absent, TopicMissing):
-                    raise absent from error
-                return
+        with contextlib.suppress(LogUnavailable):
+            for topic in sorted(topics):
+                self._described(topic, LOOK_SECONDS)
 
     def lag(self) -> dict[Partition, int]:
         """Return how many offsets lie beyond what was read, as far as the last fetches told; for metrics."""
