@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from choreography.track.fold import OrderRow, TrackedEvent, Violation
 from choreography.track.model import PENDING, Model
 from choreography.track.store import VERSION
+from choreography.track.wanted import Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 """What a statement may do; above all not ATTACH, which would open and make other files."""
@@ -30,20 +31,6 @@ class Behind(NamedTuple):
 
     written_at: int
     offsets: int
-
-
-class Wanted(NamedTuple):
-    """Which orders are asked for; None is all. Times in ms since 1970."""
-
-    status: str | None = None
-    stuck_since: int | None = None
-    """Only orders that wait for an answer, and had no event since then."""
-    waiting_on: str | None = None
-    customer: str | None = None
-    failed_at: Sequence[str] | None = None
-    """Only orders that one of these events made fail."""
-    since: int | None = None
-    limit: int = 20
 
 
 class Kind(NamedTuple):
@@ -98,13 +85,15 @@ class Tracked:
         [(offsets,)] = self._db.execute("select coalesce(sum(max(0, log_end - next_offset)), 0) from progress")
         return Behind(int(written_at), offsets)
 
+    def writes(self) -> int:
+        """Return a number that grows whenever the tracker writes."""
+        [(writes,)] = self._db.execute("select value from meta where name = 'writes'")
+        return int(writes)
+
     def orders(self, wanted: Wanted) -> list[OrderRow]:
         """Return orders, newest first; stuck ones by how long they have been waiting, longest first."""
-        conditions, values = _conditions(wanted, self._waits_on(wanted.waiting_on))
-        where = f"where {' and '.join(conditions)}" if conditions else ""
-        by = "updated_at, order_id" if wanted.stuck_since is not None else "placed_at desc, order_id desc"
-        sql = f"select * from orders {where} order by {by} limit ?"
-        return [OrderRow._make(row) for row in self._db.execute(sql, (*values, wanted.limit))]
+        statement, values = select_orders(wanted, self._waits_on(wanted.waiting_on))
+        return [OrderRow._make(row) for row in self._db.execute(statement, values)]
 
     def order(self, order_id: str) -> OrderRow | None:
         """Return an order."""
@@ -208,21 +197,3 @@ def statuses(model: Model) -> list[str]:
     """Return every status that an order can have."""
     ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
     return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]
-
-
-def _conditions(wanted: Wanted, waits_on: list[str]) -> tuple[list[str], list[Any]]:
-    pairs: list[tuple[str, list[Any]]] = []
-    if wanted.status is not None:
-        pairs.append(("status = ?", [wanted.status]))
-    if wanted.stuck_since is not None:
-        pairs.append(("waiting_on is not null and updated_at <= ?", [wanted.stuck_since]))
-    if wanted.waiting_on is not None:
-        pairs.append((f"waiting_on in ({', '.join('?' * len(waits_on))})", waits_on))
-    if wanted.customer is not None:
-        pairs.append(("customer_id = ?", [wanted.customer]))
-    if wanted.failed_at is not None:
-        marks = ", ".join("?" * len(wanted.failed_at))
-        pairs.append((f"failed_at is not null and failed_at in ({marks})", list(wanted.failed_at)))
-    if wanted.since is not None:
-        pairs.append(("placed_at >= ?", [wanted.since]))
-    return [condition for condition, _ in pairs], [value for _, values in pairs for value in values]

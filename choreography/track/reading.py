@@ -16,10 +16,11 @@ from choreography.quiet import ends_quietly
 from choreography.track import render
 from choreography.track.common import MODEL, tracker
 from choreography.track.moments import Duration, Moment, span
-from choreography.track.queries import Tracked, Wanted, now, statuses
+from choreography.track.queries import Tracked, now, statuses
 from choreography.track.sentences import Sentences
 from choreography.track.stats import branches, by_status, paces, waiting
 from choreography.track.timeline import Timeline, timeline
+from choreography.track.wanted import Wanted
 from choreography.track.why import explain
 from eventbus import cli
 from eventbus.log import moment

@@ -30,9 +30,9 @@ from choreography.track.queries import NotTracked, Tracked, now, statuses
 from choreography.track.sentences import Sentences, money
 from choreography.track.stats import by_status, waiting
 from choreography.track.timeline import timeline
+from choreography.track.wanted import Wanted
 from choreography.track.why import explain
 from choreography.ui.access import Access
-from choreography.ui.browse import Browsed, Page
 from choreography.ui.picture import as_picture
 from schemas import EVENTS
 
@@ -68,7 +68,7 @@ class Answers:
         """Return how far everything is; another one whenever something has changed."""
         state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
         try:
-            with Browsed.at(self.path, MODEL) as tracked:
+            with Tracked.at(self.path, MODEL) as tracked:
                 kinds = tracked.kinds()
                 return state | {
                     "writes": tracked.writes(),
@@ -83,11 +83,11 @@ class Answers:
 
     def orders(self, request: Request) -> Response:
         """Return a page of orders; for the next one give `after_at` and `after_id` of the last."""
-        page = _page(request)
-        stuck = page.stuck_since is not None
-        with Browsed.at(self.path, MODEL) as tracked:
-            found = tracked.page(page)
-        last = found[-1] if len(found) == page.limit else None
+        wanted = _wanted(request)
+        stuck = wanted.stuck_since is not None
+        with Tracked.at(self.path, MODEL) as tracked:
+            found = tracked.orders(wanted)
+        last = found[-1] if len(found) == wanted.limit else None
         after = last and {"after_at": last.updated_at if stuck else last.placed_at, "after_id": last.order_id}
         shown = [
             render.order_json(order)
@@ -179,7 +179,7 @@ def _unreadable(_request: Request, error: Exception) -> Response:
     return JSONResponse({"error": str(error)}, 503)
 
 
-def _page(request: Request) -> Page:
+def _wanted(request: Request) -> Wanted:
     asked = request.query_params
     status = asked.get("status") or None
     if status is not None and status not in statuses(MODEL):
@@ -189,7 +189,7 @@ def _page(request: Request) -> Page:
     if not 0 < limit <= MOST_ORDERS:
         raise HTTPException(400, f"limit {limit} is not between 1 and {MOST_ORDERS}")
     after = (_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None
-    return Page(asked.get("search", ""), status, stuck, after, limit)
+    return Wanted(status, stuck, search=asked.get("search", ""), after=after, limit=limit)
 
 
 def _number(request: Request, name: str, default: int) -> int:

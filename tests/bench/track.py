@@ -16,9 +16,10 @@ from pathlib import Path
 import click
 
 from choreography.track.common import MODEL
-from choreography.track.queries import Tracked, Wanted, now
+from choreography.track.queries import Tracked, now
 from choreography.track.stats import branches, by_status, paces
 from choreography.track.timeline import timeline
+from choreography.track.wanted import Wanted
 from schemas import EVENTS
 from tests.bench.report import Figures, lines, load, percentile, surroundings
 from tests.bench.tracking_load import Sagas

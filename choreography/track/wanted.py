@@ -1,0 +1,71 @@
+"""Which orders are asked for, as the SQL that finds them by an index, however far down the list they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+MOST_FOUND = 10_000
+"""So many orders are looked at for what was typed: one letter must not make the page wait for a million."""
+LAST = "\U0010ffff"
+"""Behind every text that begins the same way."""
+
+_FOUND = """order_id in (
+    select * from (select order_id from orders where order_id >= ? and order_id < ? limit ?)
+    union select * from (select order_id from orders where customer_id = ? order by placed_at desc limit ?)
+    union select * from (select order_id from orders where customer_id >= ? and customer_id < ? limit ?)
+)"""
+
+
+class Wanted(NamedTuple):
+    """Which orders are asked for; None is all. Times in ms since 1970."""
+
+    status: str | None = None
+    stuck_since: int | None = None
+    """Only orders that wait for an answer, and had no event since then; the longest waiting first."""
+    waiting_on: str | None = None
+    customer: str | None = None
+    failed_at: Sequence[str] | None = None
+    """Only orders that one of these events made fail."""
+    since: int | None = None
+    search: str = ""
+    """How the id of the order or of the customer begins."""
+    after: tuple[int, str] | None = None
+    """The time and id of the last order of the page before: `placed_at`, of stuck ones `updated_at`."""
+    limit: int = 20
+
+
+def select_orders(wanted: Wanted, waits_on: Sequence[str]) -> tuple[str, list[Any]]:
+    """Return the statement and its values; `waits_on` are the values of the column that name the service."""
+    pairs = _conditions(wanted, waits_on)
+    where = f"where {' and '.join(condition for condition, _ in pairs)}" if pairs else ""
+    by = "updated_at, order_id" if wanted.stuck_since is not None else "placed_at desc, order_id desc"
+    values = [value for _, some in pairs for value in some]
+    return f"select * from orders {where} order by {by} limit ?", [*values, wanted.limit]
+
+
+def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> list[tuple[str, Sequence[Any]]]:
+    pairs: list[tuple[str, Sequence[Any]]] = []
+    if wanted.status is not None:
+        pairs.append(("status = ?", [wanted.status]))
+    if wanted.stuck_since is not None:
+        pairs.append(("waiting_on is not null and updated_at <= ?", [wanted.stuck_since]))
+    if wanted.waiting_on is not None:
+        pairs.append((f"waiting_on in ({_marks(waits_on)})", waits_on))
+    if wanted.customer is not None:
+        pairs.append(("customer_id = ?", [wanted.customer]))
+    if wanted.failed_at is not None:
+        pairs.append((f"failed_at is not null and failed_at in ({_marks(wanted.failed_at)})", wanted.failed_at))
+    if wanted.since is not None:
+        pairs.append(("placed_at >= ?", [wanted.since]))
+    if wanted.search:
+        begins = (wanted.search, wanted.search + LAST, MOST_FOUND)
+        pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *begins]))
+    if wanted.after is not None:
+        place = "(updated_at, order_id) >" if wanted.stuck_since is not None else "(placed_at, order_id) <"
+        pairs.append((f"{place} (?, ?)", wanted.after))
+    return pairs
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
