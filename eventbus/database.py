@@ -6,7 +6,7 @@ SQL is written once, with `?` for parameters. What differs between the two is in
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -17,6 +17,8 @@ Scalar = str | int | bytes | None
 
 LOCK_WAIT_MS = 5_000
 """How long a statement waits for a lock before Unavailable."""
+RACES = 10
+"""How often in a row somebody else may be first, before that is an error of its own."""
 
 
 class Unavailable(ConnectionError):
@@ -91,6 +93,15 @@ class Database(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
+
+
+def until_won(database: Database, act: Callable[[Transaction], V]) -> V:
+    """Do it in a transaction, and do it again when somebody else was first; LostRace when that is so RACES times."""
+    for _ in range(RACES - 1):
+        with suppress(LostRace), database.transaction() as tx:
+            return act(tx)
+    with database.transaction() as tx:
+        return act(tx)
 
 
 class WorkingSet(Generic[V]):

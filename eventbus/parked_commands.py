@@ -14,7 +14,7 @@ from eventbus import fence, interventions
 from eventbus.batch import decode
 from eventbus.cli import as_json, database, fail, print_json, short, tests_of
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, LostRace, Transaction, connect
+from eventbus.database import Database, Transaction, connect, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
@@ -22,7 +22,6 @@ from eventbus.registry import registry_at
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 
-RACES = 10
 SHOWN_RECORDS = 1_000
 FIELDS = ("error", "topic", "key")
 Act = Callable[[Transaction, str], list[Intervention]]
@@ -194,17 +193,9 @@ def _chosen(
 
 def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
     """Do it, also when a worker was first, and say what was done."""
-    for attempt in range(RACES):
-        try:
-            with opened.transaction() as tx:
-                notes = act(tx, key)
-        except LostRace:
-            if attempt == RACES - 1:
-                raise
-        else:
-            click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
-            return notes
-    raise AssertionError
+    notes = until_won(opened, lambda tx: act(tx, key))
+    click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
+    return notes
 
 
 def _said(options: dict[str, Any]) -> Who:

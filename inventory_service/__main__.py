@@ -20,7 +20,7 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, connect
+from eventbus.database import Database, NotOurs, connect, until_won
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -29,8 +29,6 @@ from inventory_service.service import InventoryService
 from inventory_service.stock_file import checked, read_counts
 
 DATABASE = database(InventoryService.name)
-RACES = 10
-"""How often in a row somebody else may count the same new article first."""
 
 
 @click.group(cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, BelowReserved), context_settings=CONTEXT)
@@ -144,13 +142,7 @@ main.add_command(parked_commands(InventoryService, SCHEMA))
 
 def _count(url: str, counts: Mapping[str, int]) -> None:
     with _open(url) as opened:
-        for _ in range(RACES):
-            try:
-                with opened.transaction() as tx:
-                    return set_on_hand(tx, counts)
-            except LostRace as lost:
-                race = lost
-        raise race
+        until_won(opened, lambda tx: set_on_hand(tx, counts))
 
 
 @contextmanager

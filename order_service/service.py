@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from eventbus import Codec, LostRace, PoisonRecord, Service, Transaction, outbox, reacts_to
-from eventbus.database import Database
+from eventbus import Codec, PoisonRecord, Service, Transaction, outbox, reacts_to
+from eventbus.database import Database, until_won
 from order_service.domain import (
     STATUSES,
     Contradiction,
@@ -31,9 +31,6 @@ from schemas import (
     PaymentRefunded,
 )
 from schemas.events import MAX_ID_CHARACTERS
-
-RACES = 10
-"""How often in a row somebody else may place the same request first, before that is an error of its own."""
 
 
 class Placed(NamedTuple):
@@ -81,18 +78,15 @@ class OrderService(Service[Orders]):
         self, requests: Sequence[OrderRequest], database: Database, codec: Codec, trace: bytes | None = None
     ) -> list[Placed | ValueError]:
         """Do the same for many requests in one transaction; the answers are in their order, refusals among them."""
-        for attempt in range(RACES):
-            try:
-                with database.transaction() as tx:
-                    answers = self._answers(tx, requests)
-                    placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
-                    insert_orders(tx, placed)
-                    outbox.announce(tx, codec, self.name, map(created, placed), trace)
-                    return answers
-            except LostRace:
-                if attempt == RACES - 1:
-                    raise
-        raise AssertionError("unreachable")
+
+        def place(tx: Transaction) -> list[Placed | ValueError]:
+            answers = self._answers(tx, requests)
+            placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
+            insert_orders(tx, placed)
+            outbox.announce(tx, codec, self.name, map(created, placed), trace)
+            return answers
+
+        return until_won(database, place)
 
     def _answers(self, tx: Transaction, requests: Sequence[OrderRequest]) -> list[Placed | ValueError]:
         known = orders_by_request(tx, [request.request_id for request in requests if request.request_id])

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from eventbus import postgresql, sqlite
-from eventbus.database import Database, LostRace, NotOurs, Row, Unavailable
+from eventbus.database import RACES, Database, LostRace, NotOurs, Row, Transaction, Unavailable, until_won
 from tests.support.things import THINGS, everything, put, things
 
 Open = Callable[[], Database]
@@ -206,6 +206,28 @@ def test_of_two_that_insert_the_same_key_at_once_one_loses_the_race(db: Database
 
     with ThreadPoolExecutor() as pool:
         assert sorted(pool.map(insert, [first, second])) == ["lost", "won"]
+
+
+@pytest.mark.parametrize(("lost", "wins"), [(RACES - 1, True), (RACES, False)])
+def test_who_loses_a_race_does_it_again_and_gives_up_in_the_end(db: Database, lost: int, wins: bool) -> None:
+    """Nothing stays of what was lost."""
+    put(db, ("b", "there before", 0))
+    tries = []
+
+    def act(tx: Transaction) -> int:
+        tries.append(len(tries))
+        tx.insert(THINGS, [("a" * len(tries), "new", len(tries))])
+        if len(tries) <= lost:
+            tx.insert(THINGS, [("b", "second", 1)])
+        return len(tries)
+
+    if wins:
+        assert until_won(db, act) == RACES
+        assert everything(db) == [("a" * RACES, "new", RACES), ("b", "there before", 0)]
+        return
+    with pytest.raises(LostRace):
+        until_won(db, act)
+    assert (len(tries), everything(db)) == (RACES, [("b", "there before", 0)])
 
 
 def test_workers_that_start_at_the_same_moment_agree_on_one_new_database(connect: Open) -> None:
