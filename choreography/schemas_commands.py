@@ -6,10 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from choreography.registration import check_registered, register
 from choreography.released import check, released
 from eventbus import cli
-from eventbus.confluent_registry import registry_client
 from schemas import EVENTS, IDS
 
 FOLDER = IDS.parent
@@ -39,6 +37,10 @@ def register_command(schema_registry_url: str, as_json: bool) -> None:
 
     Example: saga schemas register --schema-registry-url http://localhost:8081
     """
+    # Every other command would wait 0.1 s for the registry's client to be loaded (measured).
+    from choreography.registration import register  # noqa: PLC0415
+    from eventbus.confluent_registry import registry_client  # noqa: PLC0415
+
     client = registry_client(schema_registry_url)
     entries = []
     for versions in released(FOLDER).values():
@@ -64,6 +66,9 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
     versions = released(FOLDER)
     problems = check(FOLDER, {event.topic: event.key_field for event in EVENTS})
     if schema_registry_url:
+        from choreography.registration import check_registered  # noqa: PLC0415
+        from eventbus.confluent_registry import registry_client  # noqa: PLC0415
+
         client = registry_client(schema_registry_url)
         problems += [problem for of_topic in versions.values() for problem in check_registered(client, of_topic)]
     count = sum(map(len, versions.values()))

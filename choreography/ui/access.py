@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 from hashlib import sha256
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlencode
@@ -15,8 +14,6 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "saga-ui"
-LEAST_TOKEN = 16
-"""Characters: a shorter one can be guessed."""
 WRONG_SECONDS = 0.5
 MOST_FORM_BYTES = 4_096
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -34,14 +31,6 @@ LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Order sag
 <link rel="stylesheet" href="/static/style.css"><main class="login"><h1>Order saga</h1>
 <form method="post" action="/login"><label>Token <input name="token" type="password" autocomplete="current-password"
  autofocus required></label> <button>Open</button><p role="alert">{}</p></form></main></html>"""
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether only this machine reaches this address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 class Access:

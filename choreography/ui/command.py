@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
+import ipaddress
 import signal
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import uvicorn
 
 from choreography.check.command import SERVICES
 from choreography.deadletters.letters import Where
 from choreography.quiet import ends_quietly
 from choreography.track.command import Source
 from choreography.track.common import FLOW, tracker
-from choreography.ui.access import LEAST_TOKEN, is_loopback
-from choreography.ui.app import Answers, application
 from choreography.ui.following import Following
 from choreography.ui.trouble import Trouble
 from eventbus import cli
@@ -26,7 +23,8 @@ from eventbus.telemetry import configure_logging
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-STOP_SECONDS = 1
+LEAST_TOKEN = 16
+"""Characters: a shorter one can be guessed."""
 
 
 def _database(service: str) -> Callable[[F], F]:
@@ -65,6 +63,10 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
 
     Example: SAGA_UI_TOKEN=correct-horse-battery saga ui --host 0.0.0.0 --no-track
     """
+    # Every other command would wait for starlette and uvicorn to be loaded.
+    from choreography.ui.app import Answers  # noqa: PLC0415
+    from choreography.ui.serve import serve  # noqa: PLC0415
+
     check_token(host, token)
     configure_logging("auto", "info")
     where = Where(options["bootstrap_servers"], options["kafka_config"])
@@ -74,9 +76,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
     with ends_quietly(), Following(source, None if no_track else tracker) as following:
         answers = Answers(tracker, FLOW, following, Trouble(where, databases).report)
-        with listen(host, port) as listener:
-            click.echo(f"The page is at {address(listener)} until Ctrl-C.")
-            server(answers, token).run(sockets=[listener])
+        serve(answers, token, host, port)
 
 
 def check_token(host: str, token: str | None) -> None:
@@ -89,23 +89,9 @@ def check_token(host: str, token: str | None) -> None:
         raise click.UsageError(f"--token has {len(token)} characters: give at least {LEAST_TOKEN}")
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """Return the socket that the page is served at. Exits where that is not possible."""
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches this address."""
     try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        cli.fail(f"the page cannot be at {host}, port {port}: {error.strerror}; see --host and --port")
-
-
-def address(listener: socket.socket) -> str:
-    """Return where a browser finds the page."""
-    host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}/"
-
-
-def server(answers: Answers, token: str | None) -> uvicorn.Server:
-    """Return what serves the page; it is not started."""
-    app = application(answers, token)
-    options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
-    return uvicorn.Server(uvicorn.Config(app, timeout_graceful_shutdown=STOP_SECONDS, **options))
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

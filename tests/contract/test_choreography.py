@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import click
@@ -80,6 +82,14 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 
 
 COMMANDS = dict(sorted(commands()))
+
+
+@pytest.mark.parametrize("program", ["choreography", "order_service", "payment_service", "inventory_service"])
+def test_no_command_loads_the_web_server_or_the_registrys_client_of_another_one(program):
+    """They would be a quarter of every command's start (measured)."""
+    heavy = {"starlette", "uvicorn", "confluent_kafka.schema_registry"}
+    code = f"import sys, {program}.__main__; print(*sorted({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
