@@ -76,6 +76,11 @@ class Violation(NamedTuple):
     at: int
     detail: str
 
+    @property
+    def address(self) -> str:
+        """Where to look: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
 
 class Fold:
     """Merges events into orders, by what the choreography declares."""

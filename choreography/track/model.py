@@ -33,6 +33,11 @@ class Owed(NamedTuple):
     event: str
     answers: frozenset[str]
 
+    @property
+    def any_of(self) -> str:
+        """The answers, of which one is due, for people."""
+        return " or ".join(sorted(self.answers)) or "anything"
+
 
 class State(NamedTuple):
     """Where an order stands."""

@@ -62,7 +62,7 @@ def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
         yield from violation_text(violation)
     for owed in story.owed:
         to = f" to {owed.event}" if owed.event else ""
-        yield f"due: {owed.service} answers{to} with {' or '.join(sorted(owed.answers)) or 'anything'}"
+        yield f"due: {owed.service} answers{to} with {owed.any_of}"
     yield f"can still happen: {', '.join(story.possible) or 'nothing; this is final'}"
 
 
@@ -126,8 +126,7 @@ def why_json(why: Why) -> dict[str, Any]:
 
 def violation_text(violation: Violation) -> Iterator[str]:
     """Return the lines of one violation."""
-    where = f"{violation.topic}/{violation.partition}/{violation.offset}"
-    yield printable(f"{violation.kind}: {where}: {violation.detail}")
+    yield printable(f"{violation.kind}: {violation.address}: {violation.detail}")
     yield printable(f"    order {violation.order_id or 'unknown'}, {moment(violation.at)}")
 
 
@@ -136,7 +135,7 @@ def violation_json(violation: Violation) -> dict[str, Any]:
     return {
         "kind": violation.kind,
         "order_id": violation.order_id,
-        "address": f"{violation.topic}/{violation.partition}/{violation.offset}",
+        "address": violation.address,
         "at": moment(violation.at),
         "detail": violation.detail,
     }

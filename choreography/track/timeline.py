@@ -38,6 +38,10 @@ class Timeline(NamedTuple):
     possible: list[str]
     """Every event that can still come."""
 
+    def asked(self, owed: Owed) -> TrackedEvent | None:
+        """Return the event that an answer is due to; None where nothing has happened yet that asks for it."""
+        return next((step.event for step in self.steps if step.event.topic == owed.event), None)
+
 
 def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline | None:
     """Return an order's timeline; with `at` (ms since 1970) as it stood then. None if nothing is known of it."""

@@ -54,16 +54,14 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
             yield f"{told[step.event.address]} {span(step.event.at - end.event.at)} later"
     yield from waiting
     for violation in story.violations:
-        where = f"{violation.topic}/{violation.partition}/{violation.offset}"
-        yield f"but {where} is not as declared ({violation.kind}: {violation.detail})"
+        yield f"but {violation.address} is not as declared ({violation.kind}: {violation.detail})"
 
 
 def _waiting(owed: Owed, story: Timeline, now: int) -> str:
-    cause = next((step.event for step in story.steps if step.event.topic == owed.event), None)
-    answers = " or ".join(sorted(owed.answers)) or "anything"
+    cause = story.asked(owed)
     if cause is None:
-        return f"{owed.service} has not published {answers}"
-    return f"{owed.service} has not answered {cause.address} for {span(max(0, now - cause.at))}: {answers} is due"
+        return f"{owed.service} has not published {owed.any_of}"
+    return f"{owed.service} has not answered {cause.address} for {span(max(0, now - cause.at))}: {owed.any_of} is due"
 
 
 def _by_cause(steps: list[Step]) -> Iterator[tuple[int, Step]]:

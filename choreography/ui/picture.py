@@ -64,7 +64,7 @@ def _boxes(story: Timeline) -> Iterator[Box]:
     """Place each event to the right of its cause and of what stands in its lane before it."""
     ends: dict[str, float] = {}
     free: dict[str, float] = {}
-    wrong = {f"{v.topic}/{v.partition}/{v.offset}" for v in story.violations}
+    wrong = {violation.address for violation in story.violations}
     last = 0.0
     for step in story.steps:
         event = step.event
@@ -77,10 +77,9 @@ def _boxes(story: Timeline) -> Iterator[Box]:
         ends[event.address] = x + box.width
         free[lane], last = x + box.width + GAP, x + GAP / 2
     for number, owed in enumerate(story.owed):
-        text = " or ".join(sorted(owed.answers)) or "anything"
-        cause = next((step.event.address for step in story.steps if step.event.topic == owed.event), "")
-        x = max(free.get(owed.service, 0), ends.get(cause, 0) + GAP)
-        box = Box(f"due/{number}", owed.service, x, text, "due", f"answers {owed.event}", "due")
+        cause = story.asked(owed)
+        x = max(free.get(owed.service, 0), (ends[cause.address] if cause else 0) + GAP)
+        box = Box(f"due/{number}", owed.service, x, owed.any_of, "due", f"answers {owed.event}", "due")
         yield box
         free[owed.service] = x + box.width + GAP
 
@@ -89,9 +88,8 @@ def _arrows(story: Timeline, boxes: list[Box], top: dict[str, int]) -> Iterator[
     by_address = {box.address: box for box in boxes}
     arrows = [Arrow(s.cause.address, s.event.address, "answers") for s in story.steps if s.cause]
     arrows += [Arrow(s.event.address, s.undoes.address, "undoes") for s in story.steps if s.undoes]
-    first = {step.event.topic: step.event.address for step in reversed(story.steps)}
-    due = [(number, first.get(owed.event)) for number, owed in enumerate(story.owed)]
-    arrows += [Arrow(cause, f"due/{number}", "due") for number, cause in due if cause]
+    due = [(number, story.asked(owed)) for number, owed in enumerate(story.owed)]
+    arrows += [Arrow(cause.address, f"due/{number}", "due") for number, cause in due if cause]
     for arrow in arrows:
         start, end = by_address[arrow.start], by_address[arrow.end]
         y1, y2 = _middle(start, top), _middle(end, top)
