@@ -85,10 +85,10 @@ class Tracked:
         [(offsets,)] = self._db.execute("select coalesce(sum(max(0, log_end - next_offset)), 0) from progress")
         return Behind(int(written_at), offsets)
 
-    def writes(self) -> int:
-        """Return a number that grows whenever the tracker writes."""
-        [(writes,)] = self._db.execute("select value from meta where name = 'writes'")
-        return int(writes)
+    def writes(self) -> str:
+        """Return what is another text after everything that the tracker writes, a rebuilt database included."""
+        rows = self._db.execute("select value from meta where name in ('writes', 'written_at') order by name")
+        return "/".join(value for (value,) in rows)
 
     def orders(self, wanted: Wanted) -> list[OrderRow]:
         """Return orders, newest first; stuck ones by how long they have been waiting, longest first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -64,14 +64,20 @@ class Answers:
     following: Following
     trouble: Callable[[], dict[str, Any]]
 
-    def state(self) -> dict[str, Any]:
-        """Return how far everything is; another one whenever something has changed."""
+    def state(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far everything is; another one than `before` if something has changed since.
+
+        Where the tracker has written nothing since then, nothing is counted again: this is asked all the time.
+        """
         state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
         try:
             with Tracked.at(self.path, MODEL) as tracked:
+                writes = tracked.writes()  # first: what is written while the rest is asked for shows the next time
+                if writes == before.get("writes"):
+                    return {**before, **state}
                 kinds = tracked.kinds()
                 return state | {
-                    "writes": tracked.writes(),
+                    "writes": writes,
                     "behind": tracked.behind().offsets,
                     "orders": sum(kind.orders for kind in kinds),
                     "by_status": by_status(MODEL, kinds),
@@ -133,12 +139,13 @@ class Answers:
         """Send the state whenever it is another one (server-sent events)."""
 
         async def states() -> AsyncIterator[str]:
-            told, at = "", time.monotonic()
+            told: dict[str, Any] = {}
+            at = time.monotonic()
             while True:
-                state = json.dumps(await to_thread.run_sync(self.state))
+                state = await to_thread.run_sync(self.state, told)
                 if state != told:
                     told, at = state, time.monotonic()
-                    yield f"data: {state}\n\n"
+                    yield f"data: {json.dumps(state)}\n\n"
                 elif time.monotonic() - at > ALIVE_SECONDS:
                     at = time.monotonic()
                     yield ": still here\n\n"

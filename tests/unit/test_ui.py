@@ -156,11 +156,26 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
 def test_the_state_changes_when_the_tracker_writes(path):
     """It is what the stream sends: counts, how far behind, and what ails broker and tracker."""
     state = Answers(path, FLOW, SimpleNamespace(broker="gone", tracker=""), lambda: NOTHING).state
-    before = state()
+    before = state({})
     assert (before["orders"], before["broker"], before["waiting_on"]) == (ORDERS + 1, "gone", {"payment-service": 1})
     more = [event._replace(order_id="more", offset=9_001 + n) for n, event in enumerate(EVENTS[:1])]
     stored(path, more).close()
-    assert (state()["orders"], state()["writes"] > before["writes"]) == (ORDERS + 2, True)
+    after = state(before)
+    assert (after["orders"], after["writes"] != before["writes"]) == (ORDERS + 2, True)
+
+
+def test_nothing_is_counted_again_until_the_tracker_writes(path):
+    """The stream looks four times a second for each page that is open, and counting reads the whole table."""
+    following = SimpleNamespace(broker="", tracker="")
+    answers = Answers(path, FLOW, following, lambda: NOTHING)
+    before = answers.state({})
+    marked = before | {"violations": -1}
+    following.broker = "gone"
+    assert answers.state(marked) == marked | {"broker": "gone"}
+    stored(path, [EVENTS[0]._replace(order_id="more", offset=9_001)]).close()
+    assert answers.state(marked)["violations"] == before["violations"] == 0
+    path.unlink()
+    assert "writes" not in answers.state(marked)
 
 
 def test_without_a_database_it_says_what_makes_one(tmp_path):
@@ -252,7 +267,7 @@ def test_a_database_that_cannot_be_read_is_said(tmp_path):
     for url in ("/api/orders", "/api/order?id=1", "/api/flow", "/api/violations"):
         assert (page.get(url).status_code, "cannot be read" in page.get(url).json()["error"]) == (503, True)
     answers = Answers(tmp_path / "tracker.db", FLOW, SimpleNamespace(broker="", tracker=""), lambda: NOTHING)
-    assert "cannot be read" in answers.state()["error"]
+    assert "cannot be read" in answers.state({})["error"]
 
 
 @pytest.mark.parametrize(
