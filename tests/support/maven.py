@@ -52,11 +52,21 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
 
 def maven(*arguments: str) -> None:
     """Run mvn quietly; raises Missing when there is none or when it fails."""
-    if shutil.which("mvn") is None:
-        raise Missing("there is no mvn")
-    run = ["mvn", "-q", "-B", *arguments]
+    fetch("mvn", "-q", "-B", *arguments)
+
+
+def fetch(program: str, *arguments: str) -> None:
+    """Run what downloads something; raises Missing when there is no such program or when it fails."""
+    if shutil.which(program) is None:
+        raise Missing(f"there is no {program}")
     done = subprocess.run(
-        run, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=DOWNLOAD_SECONDS, check=False
+        [program, *arguments],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=DOWNLOAD_SECONDS,
+        check=False,
     )
     if done.returncode != 0:
-        raise Missing(f"mvn failed: {done.stdout.strip()[-400:]}")
+        said = (done.stderr + done.stdout).strip()[-400:]
+        raise Missing(f"{Path(program).name} failed: {said}")
