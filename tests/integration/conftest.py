@@ -1,4 +1,4 @@
-"""Engines on the real broker and both databases."""
+"""Engines on the real broker and both databases, and the saga's topics."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from schemas import EVENTS
+from tests.support.admin import Admin
 from tests.support.engines import Playground, playground_of
 from tests.support.kafka_node import Broker
+from tests.support.saga_model import PARTITIONS
 
 
 @pytest.fixture
@@ -16,6 +19,15 @@ def playground(broker: Broker, database_url: str) -> Iterator[Playground]:
     playground = playground_of(broker.bootstrap_servers, database_url)
     yield playground
     playground.close()
+
+
+@pytest.fixture
+def topics(fresh_broker: Broker) -> Iterator[str]:
+    """The saga's topics, empty, on a broker of which this is the address."""
+    admin, names = Admin(fresh_broker.bootstrap_servers), [event.topic for event in EVENTS]
+    admin.create(names, PARTITIONS)
+    yield fresh_broker.bootstrap_servers
+    admin.remove(names)
 
 
 @pytest.fixture

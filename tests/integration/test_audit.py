@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -17,26 +15,19 @@ from choreography.__main__ import main
 from choreography.audit.lines import lines_of
 from schemas import EVENTS
 from tests.support.admin import Admin
-from tests.support.kafka_node import Broker
-from tests.support.saga_model import PARTITIONS, World
-from tests.support.written_saga import Publisher
+from tests.support.saga_model import PARTITIONS
+from tests.support.written_saga import WrittenLog
 
 TOPICS = [event.topic for event in EVENTS]
 
 
-class Ground:
+class Ground(WrittenLog):
     """A saga on the log, with an aborted transaction, and where exports go."""
 
     def __init__(self, bootstrap_servers: str, folder: Path) -> None:
+        super().__init__(bootstrap_servers)
         self.servers, self.folder = bootstrap_servers, folder
-        self.publisher, world = Publisher(bootstrap_servers), World(Random(3), 12)
-        world.finish()
-        self.lies = self.publisher.history(world)
-        self.facts = [fact for lane in world.log.values() for fact in lane]
-        self.publisher.publish(self.copy(0), self.facts[0].partition, commit=False)
-
-    def copy(self, number: int) -> Any:
-        return self.publisher.output(self.facts[number], self.lies)
+        self.publisher.publish(self.copy(self.facts[0]), self.facts[0].partition, commit=False)
 
     def saga(self, *arguments: str) -> Result:
         return CliRunner().invoke(main, ["audit", *arguments], env={"KAFKA_BOOTSTRAP_SERVERS": self.servers})
@@ -53,11 +44,8 @@ class Ground:
 
 
 @pytest.fixture
-def ground(fresh_broker: Broker, tmp_path: Path) -> Iterator[Ground]:
-    admin = Admin(fresh_broker.bootstrap_servers)
-    admin.create(TOPICS, PARTITIONS)
-    yield Ground(fresh_broker.bootstrap_servers, tmp_path)
-    admin.remove(TOPICS)
+def ground(topics: str, tmp_path: Path) -> Ground:
+    return Ground(topics, tmp_path)
 
 
 def test_what_is_exported_is_the_log_and_the_log_agrees_until_one_of_them_changes(ground):
@@ -68,7 +56,7 @@ def test_what_is_exported_is_the_log_and_the_log_agrees_until_one_of_them_change
     assert addresses == [str(address) for address in sorted(ground.lies.values())]
     assert ground.verify(path)[0] == 0
 
-    ground.publisher.publish(ground.copy(0), ground.facts[0].partition)
+    ground.publisher.publish(ground.copy(ground.facts[0]), ground.facts[0].partition)
     assert ground.verify(path) == (0, ground.verify(path)[1] | {"ok": True, "expired": 0, "findings_total": 0})
 
     lines = path.read_text().splitlines(keepends=True)

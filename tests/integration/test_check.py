@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,31 +15,24 @@ from confluent_kafka.admin import AdminClient
 from choreography.chaos.unreadable import write_unreadable
 from choreography.check import check_command
 from eventbus.log import Output, Partition
-from schemas import EVENTS
 from tests.support.admin import Admin
-from tests.support.kafka_node import Broker
-from tests.support.saga_model import CHARGED, CREATED, PARTITIONS, RESERVED, World
-from tests.support.written_saga import Places, Publisher, write_stores
-
-TOPICS = [event.topic for event in EVENTS]
+from tests.support.saga_model import CHARGED, CREATED, RESERVED, World
+from tests.support.written_saga import Places, WrittenLog, write_stores
 
 
-class Written:
-    """A finished saga of twelve orders, in databases and on topics of its own."""
+class Written(WrittenLog):
+    """The same in databases, too."""
 
     def __init__(self, places: Places) -> None:
-        self.places, self.world = places, World(Random(3), 12)
-        self.world.finish()
+        super().__init__(places.bootstrap_servers)
+        self.places = places
         write_stores(self.world, places)
-        self.publisher = Publisher(places.bootstrap_servers)
-        self.lies = self.publisher.history(self.world)
         self.confirmed = next(o for o in self.world.orders.values() if o.status == "confirmed" and o.total > 0)
 
     def event(self, topic: str) -> tuple[Output, int]:
         """Return an event of the confirmed order as it was published, and its partition."""
-        lanes = (lane for (name, _), lane in self.world.log.items() if name == topic)
-        fact = next(e for lane in lanes for e in lane if e.order_id == self.confirmed.order_id)
-        return self.publisher.output(fact, self.lies), fact.partition
+        fact = next(e for e in self.facts if (e.topic, e.order_id) == (topic, self.confirmed.order_id))
+        return self.copy(fact), fact.partition
 
     def check(self, *arguments: str) -> Result:
         return CliRunner().invoke(check_command, [*arguments], env=self.places.environment)
@@ -53,11 +45,8 @@ class Written:
 
 
 @pytest.fixture
-def places(fresh_broker: Broker, tmp_path: Path) -> Iterator[Places]:
-    admin = Admin(fresh_broker.bootstrap_servers)
-    admin.create(TOPICS, PARTITIONS)
-    yield Places(tmp_path, fresh_broker.bootstrap_servers)
-    admin.remove(TOPICS)
+def places(topics: str, tmp_path: Path) -> Places:
+    return Places(tmp_path, topics)
 
 
 @pytest.fixture

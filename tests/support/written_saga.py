@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from confluent_kafka import Producer
@@ -153,6 +154,20 @@ class Publisher:
         [(error, message)] = reports
         assert error is None
         return Address(output.topic, partition, message.offset())
+
+
+class WrittenLog:
+    """A finished saga of twelve orders on the topics, record by record; `lies` says where each of the model lies."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.publisher, self.world = Publisher(bootstrap_servers), World(Random(3), 12)
+        self.world.finish()
+        self.lies = self.publisher.history(self.world)
+        self.facts = [fact for lane in self.world.log.values() for fact in lane]
+
+    def copy(self, fact: EventFact) -> Output:
+        """Return an event as it was published."""
+        return self.publisher.output(fact, self.lies)
 
 
 def _event(fact: EventFact) -> Event:
