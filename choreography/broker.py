@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import click
 
-from choreography.topics_file import read_topics
+from choreography.topics_file import counts, read_topics
 from eventbus import cli
 from eventbus.embedded import EmbeddedBroker
 
@@ -29,8 +29,7 @@ def broker_command(partitions: int) -> None:
     Example: saga broker --partitions 4
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    topics = {topic.name: topic.partitions or partitions for topic in read_topics()}
-    with suppress(KeyboardInterrupt), EmbeddedBroker(topics) as broker:
+    with suppress(KeyboardInterrupt), EmbeddedBroker(counts(read_topics(), partitions)) as broker:
         click.echo(broker.bootstrap_servers)
         while True:
             signal.pause()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
 from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
-from choreography.topics_file import Topic
+from choreography.topics_file import Topic, counts
 
 CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
 BROKERS_DEFAULT = -1
@@ -37,16 +37,17 @@ class Extent:
 
 def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[Finding]:
     """Make what is missing, compare what is there; nothing that is there is changed. Raises Unreachable."""
-    wanted = [replace(topic, partitions=topic.partitions or partitions) for topic in wanted]
+    wanted = list(wanted)
+    numbers = counts(wanted, partitions)
     there = cluster.partitions()
-    made = _make(cluster, [topic for topic in wanted if topic.name not in there], replication)
+    made = _make(cluster, [topic for topic in wanted if topic.name not in there], numbers, replication)
     there = cluster.partitions()
     compared = [topic for topic in wanted if topic.name not in made]
     configs = _configs(cluster, [topic.name for topic in compared])
     for topic in compared:
         found = there.get(topic.name, {})
         differences = [
-            *_compare_partitions(found, topic.partitions, replication),
+            *_compare_partitions(found, numbers[topic.name], replication),
             *_compare_config(configs[topic.name], topic.config),
         ]
         status = DIFFERS if differences else EXISTS
@@ -66,15 +67,14 @@ def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
     return found
 
 
-def _make(cluster: Cluster, topics: list[Topic], replication: int) -> dict[str, Finding]:
-    counts = {topic.name: topic.partitions or 1 for topic in topics}
-    new = [NewTopic(topic.name, counts[topic.name], replication, config=dict(topic.config)) for topic in topics]
+def _make(cluster: Cluster, topics: list[Topic], numbers: Mapping[str, int], replication: int) -> dict[str, Finding]:
+    new = [NewTopic(topic.name, numbers[topic.name], replication, config=dict(topic.config)) for topic in topics]
     made = {}
     futures = cluster.admin.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}
     for name, future in futures.items():
         try:
             future.result()
-            made[name] = Finding(name, CREATED, _partitions(counts[name]))
+            made[name] = Finding(name, CREATED, _partitions(numbers[name]))
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -88,7 +88,7 @@ def _why_not(error: KafkaError) -> str:
     return str(error.str())
 
 
-def _compare_partitions(found: Mapping[int, Any], partitions: int | None, replication: int) -> list[str]:
+def _compare_partitions(found: Mapping[int, Any], partitions: int, replication: int) -> list[str]:
     differences = [] if len(found) == partitions else [f"it has {_partitions(len(found))}, not {partitions}"]
     factors = {len(partition.replicas) for partition in found.values()}
     if replication != BROKERS_DEFAULT and factors != {replication}:

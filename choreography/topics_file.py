@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,6 +52,11 @@ def read_topics(path: Path | None = None) -> list[Topic]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadTopicsFile(f"{path}: named twice: {', '.join(twice)}")
     return topics
+
+
+def counts(topics: Iterable[Topic], partitions: int) -> dict[str, int]:
+    """Return how many partitions each of these topics is to have: so many where the file leaves it open."""
+    return {topic.name: topic.partitions or partitions for topic in topics}
 
 
 def _names(path: Path, content: dict[str, Any], kind: str) -> list[str]:

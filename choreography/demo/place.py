@@ -13,7 +13,7 @@ from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 from choreography.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
 from choreography.demo.workers import MODULES
 from choreography.topics import BROKERS_DEFAULT, FAILED, create, extents
-from choreography.topics_file import Topic, read_topics
+from choreography.topics_file import Topic, counts, read_topics
 from eventbus.embedded import EmbeddedBroker
 
 PARTITIONS = 4
@@ -45,7 +45,7 @@ class Place:
 @contextmanager
 def embedded() -> Iterator[Place]:
     """Run a broker inside this process."""
-    with EmbeddedBroker({topic.name: topic.partitions or PARTITIONS for topic in read_topics()}) as broker:
+    with EmbeddedBroker(counts(read_topics(), PARTITIONS)) as broker:
         yield Place(broker.bootstrap_servers, "at-least-once", EAGER)
 
 
@@ -57,8 +57,9 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
     belong to databases that are gone. What other workers have declared about themselves stays.
     """
     cluster = Cluster(bootstrap_servers, kafka_config)
-    topics = [topic for topic in read_topics() if topic.kind != "declarations" or not _used(cluster, topic)]
-    _refuse_orders(cluster, topics)
+    used = _used(cluster)
+    topics = [topic for topic in read_topics() if topic.kind != "declarations" or topic.name not in used]
+    _refuse_orders(topics, used)
     _refuse_workers(cluster)
     found = _describe(cluster, topics)
     failed = [finding for finding in create(cluster, topics, PARTITIONS, BROKERS_DEFAULT) if finding.status == FAILED]
@@ -72,16 +73,19 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
             _wait(cluster.admin.create_topics(found, operation_timeout=ANSWER_SECONDS))
 
 
-def _refuse_orders(cluster: Cluster, topics: list[Topic]) -> None:
+def _used(cluster: Cluster) -> dict[str, int]:
+    """Return how many offsets are taken in the topics that are not empty."""
+    found = extents(cluster, [topic.name for topic in read_topics()])
+    taken = {name: sum(part.end - part.start for part in parts) for name, parts in found.items()}
+    return {name: offsets for name, offsets in taken.items() if offsets}
+
+
+def _refuse_orders(topics: list[Topic], used: Mapping[str, int]) -> None:
     for topic in topics:
-        if used := _used(cluster, topic):
+        if offsets := used.get(topic.name):
             raise InUse(
-                f"the topic {topic.name} is not empty ({used} offsets taken): the demo wants a broker without orders"
+                f"the topic {topic.name} is not empty ({offsets} offsets taken): the demo wants a broker without orders"
             )
-
-
-def _used(cluster: Cluster, topic: Topic) -> int:
-    return sum(part.end - part.start for parts in extents(cluster, [topic.name]).values() for part in parts)
 
 
 def _refuse_workers(cluster: Cluster) -> None:

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from choreography.cluster import Cluster
-from choreography.topics_file import read_topics
+from choreography.topics_file import counts, read_topics
 from eventbus import Codec
 from eventbus.embedded import EmbeddedBroker
 from eventbus.registry import registry_at
@@ -28,7 +28,7 @@ CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[str]:
-    with EmbeddedBroker({topic.name: topic.partitions or 3 for topic in read_topics()}) as embedded:
+    with EmbeddedBroker(counts(read_topics(), 3)) as embedded:
         yield embedded.bootstrap_servers
 
 
@@ -53,9 +53,7 @@ def saga(*arguments, broker, tmp_path, stdin=""):
 def test_it_has_the_topics_and_partitions_that_were_asked_for(broker):
     """And looking does not make others."""
     found = Cluster(broker).partitions()
-    assert {name: len(partitions) for name, partitions in found.items()} == {
-        t.name: t.partitions or 3 for t in read_topics()
-    }
+    assert {name: len(partitions) for name, partitions in found.items()} == counts(read_topics(), 3)
 
 
 def test_it_keeps_the_metadata_of_committed_offsets(broker):

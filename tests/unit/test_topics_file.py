@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from choreography.__main__ import main
-from choreography.topics_file import BadTopicsFile, read_topics, topics_file
+from choreography.topics_file import BadTopicsFile, counts, read_topics, topics_file
 
 
 def test_the_file_that_ships_is_found_and_its_dead_letters_take_the_largest_record_and_64_kib():
@@ -29,6 +29,13 @@ def test_events_come_before_dead_letters_each_with_the_config_of_its_kind(tmp_pa
         ("b", "events", {}),
         ("d", "dead_letters", {"retention.ms": "-1"}),
     ]
+
+
+def test_a_topic_has_as_many_partitions_as_the_file_says_or_else_as_are_asked_for(tmp_path):
+    """Those of one kind have the same number."""
+    path = tmp_path / "topics.yaml"
+    path.write_text("resolutions: [r, s]\nevents: [a]\npartitions: {resolutions: 1}\n")
+    assert counts(read_topics(path), 12) == {"a": 12, "r": 1, "s": 1}
 
 
 @pytest.mark.parametrize(
