@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import base64
 import os
-import uuid
 
 # Without these, testcontainers wants an image more (its reaper), and waits in steps of a second.
 for name, value in {
@@ -20,7 +18,7 @@ from testcontainers.core.container import DockerContainer  # noqa: E402 - it rea
 
 __all__ = ["IMAGE", "ApacheKafkaContainer", "DockerContainer"]
 
-from tests.support.kafka_node import VERSION, Ports, properties, wait_until_it_answers  # noqa: E402
+from tests.support.kafka_node import VERSION, Ports, new_cluster_id, properties, wait_until_it_answers  # noqa: E402
 
 IMAGE = f"apache/kafka:{VERSION}"
 CLIENT_PORT, PROXY_PORT, INSIDE = 9092, 9094, (9093, 9095)
@@ -41,7 +39,7 @@ class ApacheKafkaContainer(DockerContainer):
         listeners = f"CLIENT://:{CLIENT_PORT},PROXY://:{PROXY_PORT}"
         for key, setting in (properties(listeners, host, self.host_ports, INSIDE) | more).items():
             self.with_env(f"KAFKA_{key.upper().replace('.', '_')}", setting)
-        self.with_env("CLUSTER_ID", base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("="))
+        self.with_env("CLUSTER_ID", new_cluster_id())
         self.with_env("KAFKA_HEAP_OPTS", "-Xmx512m")
         self.with_env("KAFKA_JVM_PERFORMANCE_OPTS", "-XX:+UseSerialGC -XX:TieredStopAtLevel=1")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import atexit
-import base64
 import shutil
 import subprocess
 import tempfile
-import uuid
 from pathlib import Path
 
-from tests.support.kafka_node import VERSION, Ports, properties, wait_until_it_answers
+from tests.support.kafka_node import VERSION, Ports, new_cluster_id, properties, wait_until_it_answers
 from tests.support.maven import cached, java, maven
 from tests.support.ports import free_port
 
@@ -49,8 +47,8 @@ class KafkaFromJars:
     def start(self) -> KafkaFromJars:
         atexit.register(self.stop)
         config = self._configure()
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        format_storage = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(config)]
+        tool = "kafka.tools.StorageTool"
+        format_storage = [*self._java, tool, "format", "-t", new_cluster_id(), "-c", str(config)]
         subprocess.run(format_storage, capture_output=True, check=True)
         self._launch()
         return self

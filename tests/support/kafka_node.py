@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,6 +99,11 @@ def properties(listeners: str, advertised_host: str, ports: Ports, inside: tuple
         "broker.session.timeout.ms": "2000",
         "broker.heartbeat.interval.ms": "500",
     }
+
+
+def new_cluster_id() -> str:
+    """Return an id that does not begin with a dash: Kafka's tool would take it for an option."""
+    return base64.urlsafe_b64encode(b"\0" + uuid.uuid4().bytes[1:]).decode().rstrip("=")
 
 
 def wait_until_it_answers(
