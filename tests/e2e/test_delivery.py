@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from schemas import EVENTS
 from tests.support.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, SESSION, Saga
 
@@ -63,6 +64,30 @@ def test_on_postgresql_two_workers_a_service_survive_a_killed_one(make_saga: Mak
     assert saga.summary() == {"confirmed": 1_600, "cancelled": 200}
     books = saga.ask("payment_service", "ledger")
     assert books["service"] == books["provider"] == {"USD": {"charged": 180_000, "refunded": 20_000, "net": 160_000}}
+
+
+def test_orders_in_flight_go_on_when_partitions_are_added(make_saga: MakeSaga) -> None:
+    """What was written before lies where its key does not belong any more, and is handled there, once."""
+    saga = make_saga()
+    order = saga.start("order_service", *SESSION)
+    order.wait_ready()
+    saga.import_orders("moved", 600, "cd-1")
+    saga.until(lambda: len(saga.records("order.created")) == 600, "not every order was announced")
+    payment = saga.start("payment_service", *SESSION)
+    payment.wait_ready()
+    saga.until(lambda: saga.rows("payment-service", "select 1 from payment limit 1"), "nothing was charged")
+    assert [worker.terminate() for worker in (order, payment)] == [0, 0]
+    topics = [event.topic for event in EVENTS]
+    saga.admin.grow(topics, 7)
+    for instance in "ab":
+        saga.start_all(*SESSION, instance=instance)
+    assert saga.settle()["orders"] == 600
+    assert saga.summary() == {"confirmed": 600}
+    assert [len(saga.records(f"{name.replace('_', '-')}.dead-letters")) for name in SERVICES] == [0, 0, 0]
+    places: dict[bytes, set[int]] = {}
+    for record in (record for topic in topics for record in saga.records(topic)):
+        places.setdefault(record.key(), set()).add(record.partition())
+    assert sum(len(numbers) > 1 for numbers in places.values()) > 300, "most keys belong elsewhere now"
 
 
 def test_at_least_once_an_event_may_stand_on_the_log_again_but_has_its_effect_once(make_saga: MakeSaga) -> None:

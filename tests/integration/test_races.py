@@ -158,6 +158,27 @@ def test_two_workers_on_one_key_from_two_topics_lose_no_update(broker: Broker, d
         playground.assert_exactly_once(100, one_source=False)
 
 
+def test_a_key_in_any_partition_is_handled_once(playground: Playground) -> None:
+    """Producers may place keys as they like: two workers lose no update, and each partition keeps its own order."""
+    left, right = playground.worker("left"), playground.worker("right")
+    playground.turn_until(lambda: left.ready() == right.ready() == 2)
+    for topic in ("ping", "pang"):
+        for partition in (0, 1):
+            playground.send(range(50), topic=topic, partition=partition)
+    playground.settle(200)
+    assert left.watch.handled == right.watch.handled == 100
+    assert left.watch.dead == right.watch.dead == []
+    playground.assert_exactly_once(200, one_source=False)
+    causes = [dict(pong.headers())["ce_causationid"].decode().split("/") for pong in playground.pongs()]
+    assert sorted(causes) == sorted([t, p, str(o)] for t in ("ping", "pang") for p in "01" for o in range(50))
+    times: dict[tuple[bytes, str, str], list[int]] = {}
+    for pong, (topic, partition, _) in zip(playground.pongs(), causes, strict=True):
+        answer = CODEC.decode("pong", pong.key(), pong.value())
+        times.setdefault((pong.key(), topic, partition), []).append(answer.times)
+    assert len(times) == 7 * 4
+    assert all(counts == sorted(counts) for counts in times.values())
+
+
 def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(playground: Playground) -> None:
     """What was decided is published in the revoke callback; after it the entries are the next owner's."""
     object.__setattr__(playground.tuning, "pending_seconds", 1_000.0)

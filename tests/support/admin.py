@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
 
 from eventbus.log import Headers, Output
 
@@ -45,6 +45,15 @@ class Admin:
         for created in self._client.create_topics(made).values():
             created.result()
         self._until(lambda: set(names) <= self.topics(), f"{names} cannot be seen")
+        places = [TopicPartition(name, number) for name in names for number in range(partitions)]
+        self._until(lambda: self._led(places), f"{names} have partitions without a leader")
+
+    def grow(self, topics: Iterable[str], partitions: int) -> None:
+        """Give topics more partitions, so many in all, and wait until these have leaders."""
+        names = list(topics)
+        for grown in self._client.create_partitions([NewPartitions(name, partitions) for name in names]).values():
+            grown.result()
+        self._until(lambda: all(len(self._numbers(name)) == partitions for name in names), f"{names} did not grow")
         places = [TopicPartition(name, number) for name in names for number in range(partitions)]
         self._until(lambda: self._led(places), f"{names} have partitions without a leader")
 
