@@ -36,6 +36,7 @@ ORDER_LAWS: tuple[Law, ...] = (
     log_laws.cause_is_on_the_log,
     log_laws.cause_came_first,
     log_laws.one_answer_per_cause,
+    log_laws.one_partition_per_order,
     log_laws.events_never_contradict,
     state_laws.order_iff_order_created,
     state_laws.event_has_its_state,
@@ -69,7 +70,7 @@ class Verdict:
 
 def judge(facts: Facts, rules: Rules) -> Verdict:
     """Apply every law to everything that is known."""
-    rules = replace(rules, truncated=facts.log.truncated)
+    rules = replace(rules, partitions=facts.log.partitions, truncated=facts.log.truncated)
     moving = replace(rules, quiescent=False)
     violations: list[Violation] = []
     still_open = 0

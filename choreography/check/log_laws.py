@@ -106,6 +106,16 @@ def cause_came_first(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"{event.topic} is stamped {ahead} ms before its cause", event, cause)
 
 
+def one_partition_per_order(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """All events of an order are in partitions of one number (among topics with equally many partitions)."""
+    seen: dict[int, EventFact] = {}
+    for event in saga.events:
+        first = seen.setdefault(rules.partitions.get(event.topic, 0), event)
+        if event.partition != first.partition:
+            what = f"{event.topic} is in partition {event.partition}, {first.topic} in {first.partition}"
+            yield finding(what, event, first)
+
+
 def events_never_contradict(saga: Saga, rules: Rules) -> Iterator[Finding]:
     """No two events of an order exclude each other, and none lacks what must have happened before it."""
     present = {event.topic: event for event in saga.events}

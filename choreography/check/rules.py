@@ -37,12 +37,13 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How strictly to judge. `judge` fills in `truncated` from the facts, see LogFacts."""
+    """How strictly to judge. `judge` fills in `partitions` and `truncated` from the facts, see LogFacts."""
 
     flow: Flow
     quiescent: bool = False
     at_least_once: bool = False
     clock_skew_ms: int = CLOCK_SKEW_MS
+    partitions: Mapping[str, int] = field(default_factory=dict)
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
 
     def settled(self, event: EventFact) -> bool:
