@@ -2,66 +2,103 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
+
 import click
 
-from choreography.audit import NotAnExport, audit_group
-from choreography.audit.export import CannotWrite
-from choreography.audit.scratch import NoRoom
-from choreography.broker import broker_command
-from choreography.chaos import chaos_command
-from choreography.check import check_command
-from choreography.check.log import TopicsMissing
-from choreography.check.records import LogMoved
-from choreography.check.stores import NotThere
-from choreography.cluster import BadConfiguration, Unreachable
-from choreography.deadletters import deadletters_group
-from choreography.deadletters.resolve import Unresolved
-from choreography.deadletters.selection import NoSuchLetter
-from choreography.deadletters.skip import NothingToSkip
-from choreography.decode import decode_command
-from choreography.demo import demo_command
-from choreography.flow.access_command import acls_command
-from choreography.flow.command import flow_command
-from choreography.flow.installed import NoService
-from choreography.flow.progress import TooManyWays
-from choreography.flow.verify import verify_command
-from choreography.reader import NoSuchTopic, ReadFailed
-from choreography.schemas_commands import schemas_group
-from choreography.simulate import simulate_command
-from choreography.tail import tail_command
-from choreography.topics_commands import topics_group
-from choreography.topics_file import BadTopicsFile
-from choreography.track import READING, AnotherTracker, BadStatement, NotATracker, NotTracked, track_command
-from choreography.ui import ui_command
-from eventbus import LostRace, Unavailable, cli
-from eventbus.database import NotOurs
-from eventbus.declaration import BadDeclaration
-from eventbus.registry import RegistryUnavailable, UnknownSchema
+from eventbus import cli
 
-_FACTS = (
-    *(BadConfiguration, BadDeclaration, BadTopicsFile, NoService, NoSuchLetter, NoSuchTopic, NothingToSkip, Unresolved),
-    *(ReadFailed, RegistryUnavailable, TooManyWays, UnknownSchema, Unreachable),
-    *(AnotherTracker, BadStatement, NotATracker, NotTracked),
-    *(NotThere, NotOurs, Unavailable, LostRace),
-    *(CannotWrite, LogMoved, NoRoom, NotAnExport, TopicsMissing),
-)
+COMMANDS = {
+    "demo": "choreography.demo.command:demo_command",
+    "topics": "choreography.topics_commands:topics_group",
+    "broker": "choreography.broker:broker_command",
+    "tail": "choreography.tail:tail_command",
+    "decode": "choreography.decode:decode_command",
+    "schemas": "choreography.schemas_commands:schemas_group",
+    "flow": "choreography.flow.command:flow_command",
+    "verify": "choreography.flow.verify:verify_command",
+    "acls": "choreography.flow.access_command:acls_command",
+    "check": "choreography.check.command:check_command",
+    "simulate": "choreography.simulate.command:simulate_command",
+    "chaos": "choreography.chaos.command:chaos_command",
+    "deadletters": "choreography.deadletters.commands:deadletters_group",
+    "track": "choreography.track.command:track_command",
+    "orders": "choreography.track.reading:orders_command",
+    "show": "choreography.track.reading:show_command",
+    "why": "choreography.track.reading:why_command",
+    "sql": "choreography.track.reading:sql_command",
+    "stats": "choreography.track.reading:stats_command",
+    "violations": "choreography.track.reading:violations_command",
+    "audit": "choreography.audit.command:audit_group",
+    "ui": "choreography.ui.command:ui_command",
+}
+"""Where each command is: imported when it is called, so that none waits for what only others need."""
+
+FACTS = {
+    "choreography.audit.export": ("CannotWrite",),
+    "choreography.audit.lines": ("NotAnExport",),
+    "choreography.audit.scratch": ("NoRoom",),
+    "choreography.check.log": ("TopicsMissing",),
+    "choreography.check.records": ("LogMoved",),
+    "choreography.check.stores": ("NotThere",),
+    "choreography.cluster": ("BadConfiguration", "Unreachable"),
+    "choreography.deadletters.resolve": ("Unresolved",),
+    "choreography.deadletters.selection": ("NoSuchLetter",),
+    "choreography.deadletters.skip": ("NothingToSkip",),
+    "choreography.flow.installed": ("NoService",),
+    "choreography.flow.progress": ("TooManyWays",),
+    "choreography.reader": ("NoSuchTopic", "ReadFailed"),
+    "choreography.topics_file": ("BadTopicsFile",),
+    "choreography.track.queries": ("BadStatement", "NotTracked"),
+    "choreography.track.store": ("AnotherTracker", "NotATracker"),
+    "eventbus.database": ("LostRace", "NotOurs", "Unavailable"),
+    "eventbus.declaration": ("BadDeclaration",),
+    "eventbus.registry": ("RegistryUnavailable", "UnknownSchema"),
+}
+"""What is no mistake in the code, and is said in one line; what was not imported cannot have been raised."""
 
 
-@click.group(cls=cli.group_saying(*_FACTS), context_settings=cli.CONTEXT)
+class Commands(click.Group):
+    """The group of COMMANDS, which says FACTS."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
+        """Return all names, in the order of a saga's life."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's
+        """Import a command; return None where there is none of this name."""
+        if name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[name].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; exit code 1 where it raises one of FACTS."""
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if not isinstance(error, tuple(_facts())):
+                raise
+            cli.fail(str(error))
+
+
+def _facts() -> Iterator[type[Exception]]:
+    for module, names in FACTS.items():
+        if module in sys.modules:
+            yield from (getattr(sys.modules[module], name) for name in names)
+
+
+@click.group(cls=Commands, context_settings=cli.CONTEXT)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Run, watch and check the order saga as a whole.
 
     Example: saga demo
     """
-
-
-for command in (
-    *(demo_command, topics_group, broker_command, tail_command, decode_command),
-    *(schemas_group, flow_command, verify_command, acls_command, check_command, simulate_command, chaos_command),
-    *(deadletters_group, track_command, *READING, audit_group, ui_command),
-):
-    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -9,11 +9,11 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from choreography.check.command import SERVICES
 from choreography.deadletters.laws import letter_laws
 from choreography.deadletters.letters import Where, open_letters
 from choreography.deadletters.resolve import Order, resolve
 from choreography.deadletters.selection import Selection
+from choreography.services import SERVICES
 from eventbus.resolutions import DISCARD, REDRIVE
 from eventbus.simulation.cluster import Written
 from eventbus.simulation.poison import BAD

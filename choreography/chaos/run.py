@@ -18,7 +18,7 @@ from choreography.chaos.journal import Journal
 from choreography.chaos.recoveries import recoveries
 from choreography.chaos.report import Outcome
 from choreography.chaos.timeline import Fault
-from choreography.check.command import SERVICES, Sources
+from choreography.check.command import Sources
 from choreography.check.facts import Facts
 from choreography.check.laws import Verdict, judge
 from choreography.check.rules import Rules
@@ -26,6 +26,7 @@ from choreography.check.stores import Stores
 from choreography.demo.plan import DECLINE_ABOVE, Plan
 from choreography.demo.workers import MODULES
 from choreography.flow.model import Flow
+from choreography.services import SERVICES
 from order_service.repository import all_orders
 
 STEP_SECONDS = 0.2

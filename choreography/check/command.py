@@ -19,17 +19,14 @@ from choreography.check.rules import CLOCK_SKEW_MS, Rules
 from choreography.check.stores import NotThere, Stores
 from choreography.cluster import BadConfiguration, Cluster, Unreachable, client_config
 from choreography.flow.model import Flow
+from choreography.services import SERVICES
 from eventbus import Codec, Unavailable, Unwritable, cli
 from eventbus.database import NotOurs
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
-from inventory_service.service import InventoryService
-from order_service.service import OrderService
 from payment_service.gateway import BadGateway
-from payment_service.service import PaymentService
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
-SERVICES = (OrderService, PaymentService, InventoryService)
 CANNOT_CHECK = (
     *(NotThere, NotOurs, Unavailable, Unwritable, BadGateway),
     *(Unreachable, BadConfiguration, TopicsMissing, LogMoved),

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from choreography.check.command import SERVICES
 from choreography.flow.model import Flow
+from choreography.services import SERVICES
 from choreography.track.model import Model
 
 FLOW = Flow.of(SERVICES)

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from choreography.check.command import SERVICES
 from choreography.deadletters.letters import Where
 from choreography.quiet import ends_quietly
+from choreography.services import SERVICES
 from choreography.track.command import Source
 from choreography.track.common import FLOW, tracker
 from choreography.ui.following import Following

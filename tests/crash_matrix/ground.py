@@ -15,13 +15,13 @@ from uuid_utils import uuid7
 from choreography.chaos.poison import GROUPS, TOPICS, Poison
 from choreography.chaos.refusals import SOME, accept, refuse
 from choreography.chaos.unreadable import Unreadable
-from choreography.check.command import SERVICES as CHECKED
 from choreography.check.command import Sources
 from choreography.check.laws import judge
 from choreography.check.rules import Rules
 from choreography.check.stores import Stores
 from choreography.cluster import offsets_of
 from choreography.flow.model import Flow
+from choreography.services import SERVICES as CHECKED
 from eventbus.database import connect
 from eventbus.log import Partition
 from eventbus.resolutions import DISCARD, REDRIVE

@@ -13,7 +13,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from choreography.chaos.unreadable import write_unreadable
-from choreography.check import check_command
+from choreography.check.command import check_command
 from eventbus.log import Output, Partition
 from tests.support.admin import Admin
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World

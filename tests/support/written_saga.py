@@ -11,8 +11,8 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from choreography.check.command import SERVICES
 from choreography.check.facts import Address, EventFact
+from choreography.services import SERVICES
 from eventbus import Codec, Event, outbox
 from eventbus.database import Transaction, connect
 from eventbus.log import Output

@@ -6,10 +6,10 @@ import yaml
 from click.testing import CliRunner
 
 from choreography.__main__ import main
-from choreography.check.command import SERVICES
 from choreography.flow.access import Right, rights
 from choreography.flow.model import Flow
 from choreography.flow.sources import TOPIC
+from choreography.services import SERVICES
 
 WHO = rights(Flow.of(SERVICES), "saga")
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from choreography.check.command import SERVICES
+from choreography.services import SERVICES
 from eventbus.declaration import BadDeclaration, declare, read_declaration
 from order_service.service import OrderService
 from payment_service.service import PaymentService

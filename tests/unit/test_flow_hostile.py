@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from choreography.check.command import SERVICES
 from choreography.flow import progress
 from choreography.flow.access import as_kafka_acls, as_strimzi, rights
 from choreography.flow.command import FORMATS
 from choreography.flow.model import Flow
 from choreography.flow.progress import runs
 from choreography.flow.verify import verify
+from choreography.services import SERVICES
 from eventbus.declaration import BadDeclaration, declare, read_declaration
 from tests.support.declarations import declared, reaction
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from choreography.check.command import SERVICES
 from choreography.flow.model import Edge, Flow
 from choreography.flow.progress import runs
+from choreography.services import SERVICES
 from tests.support.declarations import declared, reaction
 
 FLOW = Flow.of(SERVICES)

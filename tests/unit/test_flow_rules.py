@@ -10,11 +10,11 @@ from click.testing import CliRunner
 from shipping_service import ShippingService
 
 from choreography.__main__ import main
-from choreography.check.command import SERVICES
 from choreography.flow.model import Flow
 from choreography.flow.rules import RULES, joined_topics_have_the_same_partitions
 from choreography.flow.states import every_state_has_a_rule_for_every_event
 from choreography.flow.verify import verify
+from choreography.services import SERVICES
 from eventbus import Service, reacts_to
 from eventbus.declaration import Declaration, DeclaredEvent, declare
 from inventory_service.service import InventoryService
