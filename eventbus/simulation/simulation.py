@@ -209,21 +209,19 @@ class Simulation:
                 for number in range(self.cluster.topics()[topic]):
                     partition = Partition(topic, number)
                     reached = cursors.get(partition, (0, ""))[0]
-                    unread, position = self.cluster.read(partition, reached, 1)
-                    if unread and not self._waits_for_people(service, partition, range(reached, position)):
+                    unread, _ = self.cluster.read(partition, reached, 1)
+                    if unread and not self._waits_for_people(service, partition):
                         return False
         return True
 
-    def _waits_for_people(self, service: Service[Any], partition: Partition, unread: range) -> bool:
-        """Return whether nobody reads on here by himself: something cannot be read, or too much is bad."""
-        if self.cluster.unreadable(partition, unread.start, unread.stop):
-            return True
-        return any(partition in process.held for process in self.processes if process.service is service)
+    def _waits_for_people(self, service: Service[Any], partition: Partition) -> bool:
+        """Return whether its owner reads no more here by itself: something cannot be read, or too much is bad."""
+        return any(partition in process.paused for process in self.processes if process.service is service)
 
     @property
     def held(self) -> bool:
         """Whether a worker reads nothing more of a partition, because too much of it is bad."""
-        return any(process.held for process in self.processes)
+        return any("dead_letter_limit" in process.paused.values() for process in self.processes)
 
     def turned(self, process: Process, consumed: dict[str, int]) -> None:
         """A batch was handled: part of the schedule."""
@@ -387,7 +385,8 @@ class Process:
     def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
         self.service, self.instance = service, instance
         self.turning = self.dead = self.idle = False
-        self.held: set[Partition] = set()
+        self.paused: dict[Partition, str] = {}
+        """What it reads nothing more of, and why."""
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
         connection = simulation.connection(service.name, instance, self.host)
@@ -515,12 +514,14 @@ class _Told(Observer):
         self._simulation.note(f"{self._process} is assigned {_listed(partitions)}")
 
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
-        self._process.held.difference_update(partitions)
-        self._simulation.note(f"{self._process} {'loses' if lost else 'gives up'} {_listed(partitions)}")
+        gone = list(partitions)
+        for partition in gone:
+            self._process.paused.pop(partition, None)
+        self._simulation.note(f"{self._process} {'loses' if lost else 'gives up'} {_listed(gone)}")
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         self._simulation.moved()
-        self._process.held.discard(partition)
+        self._process.paused.pop(partition, None)
         self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, goes on at {next_offset}")
 
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
@@ -528,8 +529,7 @@ class _Told(Observer):
         self._simulation.note(f"{self._process} doubts {partition}: {why}")
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
-        if reason == "dead_letter_limit":
-            self._process.held.add(partition)
+        self._process.paused[partition] = reason
         self._simulation.note(f"{self._process} pauses {partition}: {why}")
 
 
