@@ -101,10 +101,10 @@ class Admin:
             where.append(f"{record.topic()}/{record.partition()}/{record.offset()}")
 
         config = {"bootstrap.servers": self._servers, "partitioner": "murmur2_random", "message.max.bytes": 2_000_000}
-        producer = Producer(config)
+        producer = Producer(config | {"queue.buffering.max.messages": 2_000_000})
         for topic, key, value, headers in outputs:
             producer.produce(topic, value, key, partition=partition, headers=headers, on_delivery=delivered)
-        assert producer.flush(30) == 0
+        assert producer.flush(120) == 0
         return where
 
     def _numbers(self, topic: str) -> list[int]:
