@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eventbus import fence, progress
-from eventbus.batch import Owned, Part, decode, retry, take
+from eventbus.batch import Item, Owned, Part, decode, retry, take
 from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, HandlerFailed, compare
@@ -218,14 +218,25 @@ class Engine:
             if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
+            items, reached, why = self._decoded(run, topics)
+            if why and (reached == owned.reached or not self._world.log.seek(owned.partition, reached)):
+                self._doubt([owned], why)
+                continue
+            owned.buffer += items
+            owned.reached = reached
+            self._world.at("accepted")
+
+    def _decoded(self, run: Run, topics: Collection[str]) -> tuple[list[Item], int, str]:
+        """Return what is known of a run, where that ends, and why it does; what comes before the unknown goes on."""
+        items: list[Item] = []
+        for record in run.records:
             try:
-                items = [decode(self._world.codec, record, topics) for record in run.records]
-                owned.buffer += [item for item in items if item is not None]
+                item = decode(self._world.codec, record, topics)
             except RegistryUnavailable as error:
-                self._doubt([owned], str(error))
-            else:
-                owned.reached = run.end
-                self._world.at("accepted")
+                return items, record.offset, str(error)
+            if item is not None:
+                items.append(item)
+        return items, run.end, ""
 
     def _recover_due(self) -> None:
         now = self._world.clock()
