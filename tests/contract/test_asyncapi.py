@@ -12,6 +12,7 @@ import yaml
 
 from choreography.flow.asyncapi import as_asyncapi
 from choreography.flow.model import Flow
+from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
 from tests.support.maven import Missing
 from tests.support.npm import package
@@ -27,7 +28,7 @@ def validator() -> jsonschema.Draft7Validator:
     try:
         specs = package("@asyncapi/specs", "6.11.1")
     except Missing as why:
-        pytest.skip(f"no AsyncAPI schema: {why}")
+        do_without("AsyncAPI schema", why)
     schema = json.loads((specs / "schemas" / "3.1.0-without-$id.json").read_text(encoding="utf-8"))
     return jsonschema.Draft7Validator(schema)
 

@@ -17,6 +17,7 @@ import pytest
 from choreography.audit.ocel import write_ocel
 from choreography.flow.model import Flow
 from eventbus.log import Record
+from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
 from tests.support.exported import DECODER, history
 from tests.support.maven import Missing
@@ -108,7 +109,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Any:
     try:
         packages = installed("pm4py-2.7.23", *PM4PY)
     except Missing as why:
-        pytest.skip(f"no pm4py: {why}")
+        do_without("pm4py", why)
     path = tmp_path_factory.mktemp("ocel") / "history.json"
     path.write_text(json.dumps(LOG), encoding="utf-8")
     run = [sys.executable, "-P", str(ROOT / "tests" / "support" / "discover.py"), str(path)]
