@@ -42,12 +42,20 @@ class Kind(NamedTuple):
 
 
 class StepTime(NamedTuple):
-    """How long one answer took, from its cause's record to its own, in ms."""
+    """How long one answer of an order took, from its cause's record to its own, in ms."""
 
+    order_id: str
     cause: str
     event: str
     service: str
     milliseconds: int
+
+
+class Latest(NamedTuple):
+    """The newest orders: their events (a bit set an order, see Model.bits), and the steps that their services took."""
+
+    seen: list[int]
+    steps: list[StepTime]
 
 
 class Tracked:
@@ -152,15 +160,28 @@ class Tracked:
         rows = self._db.execute("select seen, nullif(ending, ''), orders from kinds")
         return [Kind(*row) for row in rows]
 
-    def step_times(self, latest: int) -> list[StepTime]:
-        """Return how long the steps of the latest so many orders took."""
+    def latest(self, orders: int) -> Latest:
+        """Return the latest so many orders, and their steps as they were at the same moment."""
+        self._db.execute("begin")
+        try:
+            rows = self._db.execute("select seen from orders order by placed_at desc, order_id desc limit ?", (orders,))
+            return Latest([seen for (seen,) in rows], self.step_times(orders))
+        finally:
+            self._db.execute("rollback")
+
+    def step_times(self, latest: int, since: int = 0) -> list[StepTime]:
+        """Return how long the answers took that the latest so many orders had since then (ms since 1970).
+
+        Only those of the publisher that declares the event: what a stranger says is no answer.
+        """
         rows = self._db.execute(
-            "select cause, event, service, milliseconds from"
-            " (select order_id from orders order by placed_at desc limit ?) as latest"
-            " cross join steps using (order_id)",
-            (latest,),
+            "select order_id, cause, event, service, milliseconds from"
+            " (select order_id, updated_at from orders order by placed_at desc, order_id desc limit ?) as latest"
+            " cross join steps using (order_id) where latest.updated_at >= ? and ended_at >= ?",
+            (latest, since, since),
         )
-        return [StepTime(*row) for row in rows]
+        steps = (StepTime(*row) for row in rows)
+        return [step for step in steps if step.service == self.model.publisher[step.event]]
 
     def select(self, statement: str) -> tuple[list[str], sqlite3.Cursor]:
         """Run a statement of the user's; return the columns' names, and the rows. Raises BadStatement."""

@@ -145,21 +145,21 @@ def sql_command(statement: str, tracker: Path, as_json: bool, as_csv: bool) -> N
 
 @click.command("stats", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--latest", type=click.IntRange(1), default=1_000, help="Time the steps of so many orders, the newest.")
+@click.option("--latest", type=click.IntRange(1), default=1_000, help="Ways and times of so many orders, the newest.")
 @cli.as_json
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
-    """Say how all orders fare: by status, which way they went, and how long each step takes.
+    """Say how all orders fare, by status; and which way the latest ones went, and how long each step took.
 
     Example: saga stats
     """
     with Tracked.at(tracker, MODEL) as tracked:
-        kinds = tracked.kinds()
+        kinds, newest = tracked.kinds(), tracked.latest(latest)
         report = {
             "orders": sum(kind.orders for kind in kinds),
             "by_status": by_status(MODEL, kinds),
             "waiting_on": waiting(MODEL, kinds),
-            "branches": [branch._asdict() for branch in branches(MODEL, kinds)],
-            "steps_ms": [pace._asdict() for pace in paces(tracked.step_times(latest))],
+            "branches": [branch._asdict() for branch in branches(MODEL, newest)],
+            "steps_ms": [pace._asdict() for pace in paces(newest.steps)],
             "steps_of_latest": latest,
             "violations": tracked.violation_counts(),
             "behind": tracked.behind().offsets,

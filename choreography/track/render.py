@@ -148,10 +148,10 @@ def stats_text(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {status:12} {count:>10}  {_share(count, report['orders'])}"
     for service, count in report["waiting_on"].items():
         yield f"  {count} wait for {service}"
-    yield "which way they went"
+    yield f"which way the latest {report['steps_of_latest']} orders went, by what each event names as its cause"
     for b in report["branches"]:
         yield f"  {b['cause']:29} -> {b['event']:29} {b['orders']:>10}  {_share(b['orders'], b['of'])}"
-    yield f"how long the steps of the latest {report['steps_of_latest']} orders took, ms (p50, p95, p99)"
+    yield "how long the steps of the same orders took, ms (p50, p95, p99)"
     for s in report["steps_ms"]:
         yield f"  {s['cause']:29} -> {s['event']:29} {s['p50']:>8} {s['p95']:>8} {s['p99']:>8}"
     found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from choreography.track.model import Model
-from choreography.track.queries import Kind, StepTime
+from choreography.track.queries import Kind, Latest, StepTime
 
 
 class Branch(NamedTuple):
-    """Of the orders that have the event `cause`, so many have its answer `event` too."""
+    """Of so many orders that have the event `cause`, so many have `event` in answer to it."""
 
     cause: str
     event: str
@@ -50,16 +50,19 @@ def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
     return {service: count for service, count in sorted(counts.items()) if count}
 
 
-def branches(model: Model, kinds: Sequence[Kind]) -> list[Branch]:
-    """Return for every declared answer how many orders went that way; those never seen too."""
+def branches(model: Model, latest: Latest) -> list[Branch]:
+    """Return for every declared answer how many orders went that way; those never seen too.
+
+    What counts is what an event names as its cause: that an order has both events says nothing of that.
+    """
+    taken = Counter((cause, event) for _, cause, event in {step[:3] for step in latest.steps})
+    having = Counter(latest.seen)
     found = []
     for arrow in model.arrows:
         cause = model.bits[arrow.event]
-        of = sum(kind.orders for kind in kinds if kind.seen & cause)
-        for event in sorted(arrow.publishes, key=model.topics.index):
-            both = cause | model.bits[event]
-            orders = sum(kind.orders for kind in kinds if kind.seen & both == both)
-            found.append(Branch(arrow.event, event, arrow.service, of, orders))
+        of = sum(orders for seen, orders in having.items() if seen & cause)
+        answers = sorted(arrow.publishes, key=model.topics.index)
+        found += [Branch(arrow.event, event, arrow.service, of, taken[arrow.event, event]) for event in answers]
     return found
 
 

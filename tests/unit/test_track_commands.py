@@ -146,6 +146,39 @@ def test_statistics_count_each_order_once_by_status_and_by_branch(file):
     assert steps[CREATED, FAILED]["p99"] == spans[-1]
 
 
+def test_a_way_is_one_that_an_event_names_as_its_cause_and_its_declared_publisher_took(tmp_path):
+    """Not one whose two events an order happens to have; and a stranger's answer is none, nor has it a time."""
+    failed = of_order(EVENTS, CREATED, FAILED, CANCELLED)
+    others = [event for event in EVENTS if event.order_id in {REFUNDED_ORDER[0].order_id, failed[0].order_id}]
+    refund = REFUNDED_ORDER[-1]
+    assert refund.topic == REFUNDED
+    rogue = refund._replace(
+        order_id=failed[0].order_id, offset=99, at=failed[0].at + 5, service="rogue", cause=failed[0].address
+    )
+    again = REFUNDED_ORDER[1]._replace(offset=99, at=REFUNDED_ORDER[1].at + 5, service="rogue")
+    stored(tmp_path / "t.db", [*others, rogue, again]).close()
+    stats = ask(tmp_path / "t.db", "stats")
+    ways = {(b["cause"], b["event"]): (b["orders"], b["of"]) for b in stats["branches"]}
+    assert (ways[CREATED, REFUNDED], ways[CANCELLED, REFUNDED], ways[CREATED, CHARGED]) == ((0, 2), (1, 2), (1, 2))
+    paces = [(s["cause"], s["event"]) for s in stats["steps_ms"]]
+    assert (CREATED, CHARGED) in paces
+    assert (CREATED, REFUNDED) not in paces
+    assert len(set(paces)) == len(paces)
+    assert all(s["steps"] == 1 for s in stats["steps_ms"] if s["event"] == CHARGED)
+
+
+def test_ways_are_those_of_the_latest_orders_as_the_times_are(file):
+    """And the text says so."""
+    newest = {order["order_id"] for order in ask(file, "orders", "--limit", "5")}
+    stats = ask(file, "stats", "--latest", "5")
+    ways = {(b["cause"], b["event"]): (b["orders"], b["of"]) for b in stats["branches"]}
+    times = {(s["cause"], s["event"]): s["steps"] for s in stats["steps_ms"]}
+    assert ways[CREATED, CHARGED] == (len(having(CHARGED) & newest), 5)
+    assert times[CREATED, CHARGED] == len(having(CHARGED) & newest)
+    assert (stats["orders"], stats["steps_of_latest"]) == (12, 5)
+    assert "which way the latest 5 orders went" in saga(file, "stats", "--latest", "5").stdout
+
+
 def test_sql_reads_the_documented_tables_and_can_do_nothing_else(file, tmp_path):
     """Not write, not attach, not change a setting; each is refused with exit code 1 and the file stays as it was."""
     before = file.read_bytes()
