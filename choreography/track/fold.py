@@ -7,7 +7,7 @@ all of its events, so that this too depends on nothing but the set.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
@@ -65,10 +65,24 @@ class OrderRow(NamedTuple):
     """The time of the last event that no ending may be followed by."""
 
 
+Wrong = Literal[
+    "undeclared-publisher",
+    "undeclared-cause",
+    "second-ending",
+    "second-answer",
+    "repeated-step",
+    "step-after-end",
+    "undecodable",
+    "unreadable",
+]
+KINDS: tuple[Wrong, ...] = get_args(Wrong)
+"""Every kind of violation; docs/tracking.md says what each is."""
+
+
 class Violation(NamedTuple):
     """Something on the log that no declaration allows: a row of the table `violations`."""
 
-    kind: str
+    kind: Wrong
     order_id: str
     topic: str
     partition: int
@@ -136,7 +150,7 @@ class Fold:
                 self._declared[key] = declared
         return declared
 
-    def _undeclared(self, event: TrackedEvent) -> Iterator[tuple[str, str]]:
+    def _undeclared(self, event: TrackedEvent) -> Iterator[tuple[Wrong, str]]:
         topic, cause = event.topic, event.cause
         if event.service != self._model.publisher[topic]:
             said = f"published by {event.service or 'nobody knows whom'}"
@@ -177,7 +191,7 @@ class Fold:
         return _listed(self._model.following[end.topic])
 
 
-def _violation(kind: str, event: TrackedEvent, detail: str) -> Violation:
+def _violation(kind: Wrong, event: TrackedEvent, detail: str) -> Violation:
     return Violation(kind, event.order_id, event.topic, event.partition, event.offset, event.at, detail)
 
 

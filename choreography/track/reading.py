@@ -15,6 +15,7 @@ from choreography.decode import to_json
 from choreography.quiet import ends_quietly
 from choreography.track import render
 from choreography.track.common import MODEL, tracker
+from choreography.track.fold import KINDS
 from choreography.track.moments import Duration, Moment, span
 from choreography.track.queries import Tracked, now, statuses
 from choreography.track.sentences import Sentences
@@ -173,7 +174,7 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
 @click.command("violations", context_settings=cli.CONTEXT)
 @tracker
 @click.option("--order", "order_id", metavar="ID", help="Only of this order.")
-@click.option("--kind", help="Only of this kind, e.g. undeclared-publisher.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
 @click.option("--limit", type=click.IntRange(1), default=100, help="At most so many, the newest.")
 @cli.as_json
 def violations_command(tracker: Path, order_id: str | None, kind: str | None, limit: int, as_json: bool) -> None:

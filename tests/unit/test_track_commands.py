@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from click.testing import CliRunner, Result
 from choreography.__main__ import main
 from choreography.track.alone import alone
 from choreography.track.common import MODEL
+from choreography.track.fold import KINDS
 from choreography.track.intake import Batch
 from choreography.track.moments import Duration, Moment, span
 from choreography.track.queries import Tracked
@@ -23,6 +25,7 @@ from schemas import EVENTS as TYPES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events
 
+ROOT = Path(__file__).parents[2]
 EVENTS = tracked_events(12)
 REFUNDED_ORDER = of_order(EVENTS, CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)
 OPEN_ORDER = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
@@ -261,6 +264,16 @@ def test_a_folder_that_is_not_there_is_named(file):
     nowhere = file.parent / "nowhere" / "tracker.db"
     with pytest.raises(NotATracker, match=r"nowhere/tracker.db cannot be used .* No such file"), alone(nowhere):
         pass
+
+
+def test_the_kinds_of_violations_are_those_of_the_documents_and_no_others_are_asked_for(file):
+    """`none` about a kind that does not exist would be a false comfort."""
+    table = (ROOT / "docs" / "tracking.md").read_text(encoding="utf-8").partition("## Violations")[2].partition("##")[0]
+    assert tuple(re.findall(r"^\| `([\w-]+)` \|", table, re.MULTILINE)) == KINDS
+    for kind in KINDS:
+        assert (saga(file, "violations", "--kind", kind).exit_code, kind) == (0, kind)
+    refused = saga(file, "violations", "--kind", "foo")
+    assert (refused.exit_code, "undeclared-cause" in refused.stderr) == (2, True)
 
 
 def _nothing():
