@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from choreography.cluster import Cluster, client_config, reader_config, refused_config
 from choreography.unreadable import end_of_batch
@@ -15,6 +16,9 @@ from eventbus.kafka_headers import headers_of
 from eventbus.log import Partition, Record
 
 BATCH = 500
+LOOK_SECONDS = 10.0
+"""So often it looks for partitions that its topics did not have before."""
+LOOK_PATIENCE_SECONDS = 1.0
 
 
 class NoSuchTopic(LookupError):
@@ -26,9 +30,12 @@ class ReadFailed(RuntimeError):
 
 
 class Reader:
-    """All records of some topics, each partition in order, the partitions in no order. A context manager."""
+    """All records of some topics, each partition in order, the partitions in no order. A context manager.
 
-    def __init__(
+    Partitions that are added meanwhile are read too, from their beginning.
+    """
+
+    def __init__(  # noqa: PLR0913 - where, what and from where; each by its name
         self,
         bootstrap_servers: str,
         topics: Iterable[str],
@@ -36,6 +43,7 @@ class Reader:
         from_beginning: bool = True,
         positions: Mapping[Partition, int] | None = None,
         kafka_config: Mapping[str, str] | None = None,
+        look_seconds: float = LOOK_SECONDS,
     ) -> None:
         """Start at `positions`; partitions that it does not name, at the beginning or at the end."""
         self._positions = dict(positions or {})
@@ -47,19 +55,23 @@ class Reader:
         self._config = client_config(self._servers, self._extra)
         self._start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._unfinished: set[Partition] = set()
+        self._known: set[Partition] = set()
+        self._look_seconds, self._looked = look_seconds, 0.0
 
     def __enter__(self) -> Self:
         there = Cluster(self._servers, self._extra).partitions()
         for topic in self._topics:
             if topic not in there:
                 raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
-        self._unfinished = {Partition(topic, number) for topic in self._topics for number in there[topic]}
+        self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
+        self._unfinished = set(self._known)
         with refused_config():
             self._consumer = Consumer(reader_config(self._config))
         start = [
             TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
         ]
         self._consumer.assign(start)
+        self._looked = time.monotonic()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -67,7 +79,10 @@ class Reader:
 
     @property
     def at_end(self) -> bool:
-        """Whether the end of every partition, as far as it is decided, has been reached since the start."""
+        """Whether the end of every partition, as far as it is decided, has been reached since the start.
+
+        False again when partitions have been added, until their end has been reached, too.
+        """
         return not self._unfinished
 
     def read(self, timeout: float) -> list[Record]:
@@ -76,6 +91,9 @@ class Reader:
 
     def receive(self, timeout: float, limit: int = BATCH) -> list[Message]:
         """Do the same, with the client's own messages and at most about `limit` of them."""
+        if time.monotonic() - self._looked >= self._look_seconds:
+            self._look()
+            self._looked = time.monotonic()
         first = self._consumer.poll(timeout)
         if first is None:
             return []
@@ -100,6 +118,23 @@ class Reader:
         """Return where the partition ended when the broker last spoke of it; 0 if it never did. Asks nobody."""
         _, end = self._consumer.get_watermark_offsets(TopicPartition(at.topic, at.number), cached=True)
         return max(0, end)
+
+    def _look(self) -> None:
+        """Read the partitions that are new; a broker that does not answer is asked again the next time.
+
+        The consumer asks, not another client: that makes no connection, and tells it who leads them.
+        """
+        try:
+            there = self._consumer.list_topics(timeout=LOOK_PATIENCE_SECONDS).topics
+        except KafkaException:
+            return
+        found = {
+            Partition(topic, number) for topic in self._topics if topic in there for number in there[topic].partitions
+        }
+        if new := sorted(found - self._known):
+            self._consumer.incremental_assign([TopicPartition(*at, OFFSET_BEGINNING) for at in new])
+            self._known.update(new)
+            self._unfinished.update(new)
 
     def _heed(self, message: Message, error: KafkaError) -> None:
         at = Partition(message.topic() or "", message.partition() or 0)

@@ -1,0 +1,41 @@
+"""What everything reads the log with that follows it from outside, on a real broker."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from choreography.reader import Reader
+from eventbus.log import Partition
+from tests.support.admin import Admin
+
+WITHIN_SECONDS = 20.0
+
+
+@pytest.mark.parametrize("from_beginning", [True, False])
+def test_partitions_that_are_added_while_it_reads_are_read_from_their_beginning(broker, make_topics, from_beginning):
+    """Also by who started at the end: all that they hold is new. It is not at the end before it has read them."""
+    admin = Admin(broker.bootstrap_servers)
+    (topic,) = make_topics("growing", partitions=1)
+    admin.produce(topic, b"a", b"old", partition=0)
+    with Reader(broker.bootstrap_servers, [topic], from_beginning=from_beginning, look_seconds=0.1) as reader:
+        assert values(reader, 1 if from_beginning else 0) == ([b"old"] if from_beginning else [])
+        admin.grow([topic], 3)
+        for number in (1, 2):
+            admin.produce(topic, b"a", b"new", partition=number)
+        time.sleep(0.2)
+        reader.read(0)
+        assert not reader.at_end
+        assert values(reader, 2) == [b"new", b"new"]
+        assert reader.positions == {Partition(topic, number): 1 for number in range(3)}
+        admin.produce(topic, b"a", b"next", partition=2)
+        assert values(reader, 1) == [b"next"]
+
+
+def values(reader, count):
+    """Return the values of what is read until so many records have come and the end is reached."""
+    found, until = [], time.monotonic() + WITHIN_SECONDS
+    while (len(found) < count or not reader.at_end) and time.monotonic() < until:
+        found += [record.value for record in reader.read(0.2)]
+    return found
