@@ -10,7 +10,7 @@ from choreography.track.stats import percentile
 
 MOST_RECENT = 100_000
 LATEST = 5_000
-"""Of so many orders, the newest, each answer's cause and time is looked up."""
+"""Of so many orders at most, the newest, the answers in the window are looked up."""
 MOST_VIOLATIONS = 1_000
 
 
@@ -22,7 +22,7 @@ class Passed(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """How often one event answered another in the latest orders, and how long that took in ms."""
+    """How often one event answered another in the window, and how long that took in ms."""
 
     times: int
     p50: int
@@ -59,9 +59,10 @@ class Watched(Tracked):
     def live(self, window: int, now: int) -> Live:
         """Return what was seen; `window` and `now` in ms."""
         ever, recent = self.kinds(), self._kinds_since(now - window)
+        times = self.step_times(LATEST, now - window)
         events = {topic: Passed(_with(ever, bit), _with(recent, bit)) for topic, bit in self.model.bits.items()}
         orders = sum(kind.orders for kind in recent)
-        return Live(window, orders, events, _taken(self.step_times(LATEST)), self._rogues())
+        return Live(window, orders, events, _taken(times), self._rogues())
 
     def _kinds_since(self, since: int) -> list[Kind]:
         rows = self._db.execute(

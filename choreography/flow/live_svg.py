@@ -54,7 +54,7 @@ def _times(live: Live, boxes: Mapping[str, Box]) -> Iterator[str]:
         if cause in boxes and event in boxes:
             start, end = boxes[cause], boxes[event]
             x, y = (start.x + start.width + end.x) / 2, (start.middle + end.middle) / 2
-            told = f"{cause} to {event}: {taken.times:,} of the latest; p50 {taken.p50} ms, p95 {taken.p95} ms"
+            told = f"{cause} to {event}: {taken.times:,} lately; p50 {taken.p50} ms, p95 {taken.p95} ms"
             yield (
                 f'<text class="count" text-anchor="middle" x="{x:.0f}" y="{y - 4:.0f}">'
                 f"<title>{escape(told)}</title>{taken.p50} ms</text>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from choreography.flow.live import Live
+from choreography.flow.live import LATEST, Live
 from choreography.flow.model import Flow
 from choreography.track.moments import span
 from choreography.track.sentences import printable
@@ -28,6 +28,7 @@ def as_live_json(flow: Flow, live: Live) -> dict[str, Any]:
         "orders": live.orders,
         "events": {event: live.events[event]._asdict() for event in flow.events if event in live.events},
         "steps": steps,
+        "steps_of_latest": LATEST,
         "not_declared": [rogue._asdict() for rogue in live.rogues],
     }
 
@@ -40,7 +41,8 @@ def _lines(flow: Flow, live: Live) -> Iterator[str]:
         ever, recent = live.events.get(event, (0, 0))
         yield f"  {event:61}{ever:>12,}{recent:>12,}" if ever else f"  {event:61}{'never seen':>12}"
     yield ""
-    yield f"{'answer, in the latest orders':63}{'times':>12}{'p50':>12}{'p95':>12}"
+    yield f"Answers of the last {span(live.window)}, in the latest {LATEST:,} orders at most."
+    yield f"{'answer':63}{'times':>12}{'p50':>12}{'p95':>12}"
     for cause, event, _ in _answers(flow):
         taken = live.edges.get((cause, event))
         seen = f"{taken.times:>12,}{span(taken.p50):>12}{span(taken.p95):>12}" if taken else f"{'not seen':>12}"

@@ -14,7 +14,9 @@ from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from choreography.__main__ import main
+from choreography.flow.live import Taken, Watched
 from choreography.flow.model import Flow
+from choreography.track.common import MODEL
 from choreography.ui.app import Answers, application
 from choreography.ui.command import SERVICES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, REFUNDED, RESERVED, SHORT
@@ -122,7 +124,7 @@ def test_the_flow_shows_what_was_seen_and_what_is_not_declared(tmp_path):
     end = events[-1]
     rogue = end._replace(offset=9_000, service="a-stranger")
     stored(tmp_path / "tracker.db", [*events, rogue]).close()
-    told = client_of(tmp_path / "tracker.db").get("/api/flow").json()
+    told = client_of(tmp_path / "tracker.db").get("/api/flow", params={"window": "30000d"}).json()
     assert [(r["event"], r["service"], r["times"]) for r in told["rogues"]] == [(CONFIRMED, "a-stranger", 1)]
     assert set(told["rogues"][0]["kinds"]) == {"second-ending", "undeclared-publisher"}
     texts = drawn(told["picture"])
@@ -151,6 +153,26 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
     assert "<style>" in flow("--format", "svg").stdout
     refused = flow("--format", "canvas")
     assert (refused.exit_code, "--live is told as text, svg, json" in refused.output) == (2, True)
+
+
+def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monkeypatch):
+    """An order that is older than the window has answers within it, and the other way round; a stranger's are none."""
+    created, charged, *_ = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
+    start = 1_000_000_000_000
+
+    def answered(order_id: str, offset: int, at: int, **stranger: str) -> list[Any]:
+        placed = created._replace(order_id=order_id, offset=offset, at=start)
+        answer = {"order_id": order_id, "offset": offset, "at": at, "cause": placed.address} | stranger
+        return [placed, charged._replace(**answer)]
+
+    early, late = answered("early", 10_000, start + 10), answered("late", 10_001, start + 70)
+    stored(path, [*early, *late, answered("rogue", 10_002, start + 80, service="a-stranger")[1]]).close()
+    with Watched.at(path, MODEL) as watched:
+        edges = [watched.live(window, start + 100).edges.get((CREATED, CHARGED)) for window in (200, 50, 20)]
+    assert edges == [Taken(2, 10, 70), Taken(1, 70, 70), None]
+    monkeypatch.setattr("choreography.flow.live.LATEST", 1)
+    with Watched.at(path, MODEL) as watched:
+        assert watched.live(200, start + 100).edges.get((CREATED, CHARGED)) is None
 
 
 def test_the_state_changes_when_the_tracker_writes(path):
