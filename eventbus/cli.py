@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, NoReturn, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from eventbus.declaration import declare
 from eventbus.service import Service
@@ -187,6 +188,11 @@ def declaration_command(service: type[Service[Any]]) -> click.Command:
     Example: {service.name} declaration > {service.name}.json
     """
     return click.command("declaration", help=inspect.cleandoc(told))(write)
+
+
+def is_given(parameter: str) -> bool:
+    """Return whether the user wrote this option of the running command; a default or the environment is not that."""
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
 
 
 def print_json(value: Any) -> None:

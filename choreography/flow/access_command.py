@@ -24,6 +24,8 @@ def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> Non
       saga acls --bootstrap-servers kafka:9092 | sh
       saga acls --format strimzi --cluster my-cluster | kubectl apply -f -
     """  # noqa: D301 - \b is click's
+    if form != "strimzi" and cli.is_given("cluster"):
+        raise click.UsageError("--cluster names the Kafka resource of Strimzi: give --format strimzi, too")
     who = rights(source.flow, tool_user)
     text = as_strimzi(who, cluster) if form == "strimzi" else as_kafka_acls(who, source.bootstrap_servers)
     click.echo(text, nl=False)

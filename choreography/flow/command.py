@@ -62,6 +62,8 @@ def flow_command(source: Source, form: str, *, live: bool, window: int, tracker:
     if live:
         _show_live(source.flow, form, window, tracker)
         return
+    if cli.is_given("window"):
+        raise click.UsageError("--window says what counts as lately: give --live, too")
     if form == "json":
         cli.print_json(as_dict(source))
         return

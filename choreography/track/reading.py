@@ -48,8 +48,8 @@ moment_at = Moment()
 @click.option("--since", type=moment_at, help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, help="At most so many.")
 @cli.as_json
-def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, **wanted: Any) -> None:
-    """List orders, newest first.
+def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, limit: int, **wanted: Any) -> None:
+    """List orders, newest first; says on stderr when there are more than --limit.
 
     \b
     Examples:
@@ -63,9 +63,12 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, *
         wanted["failed_at"] = [failed_at] if failed_at else None
     if older_than and not stuck:
         raise click.UsageError("--older-than says how long an order must have been stuck: give --stuck, too")
-    asked = Wanted(stuck_since=now() - older_than if stuck else None, **wanted)
+    asked = Wanted(stuck_since=now() - older_than if stuck else None, limit=limit + 1, **wanted)
     with Tracked.at(tracker, MODEL) as tracked:
         found = tracked.orders(asked)
+    if len(found) > limit:
+        click.echo(f"these are {limit}; there are more: --limit", err=True)
+        del found[limit:]
     if as_json:
         cli.print_json([render.order_json(order) for order in found])
     else:

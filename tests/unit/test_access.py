@@ -43,6 +43,13 @@ def test_the_tool_may_read_every_topic_and_write_none():
     }
 
 
+def test_a_cluster_for_kafka_acls_is_wrong_usage():
+    """It would do nothing: that is a name in Strimzi's resources."""
+    refused = CliRunner().invoke(main, ["acls", "--cluster", "mine"])
+    assert (refused.exit_code, "give --format strimzi, too" in refused.stderr) == (2, True)
+    assert CliRunner().invoke(main, ["acls"]).exit_code == 0
+
+
 def test_strimzi_gets_a_user_with_the_same_rights_for_each():
     """In its own words, for the cluster that is named."""
     result = CliRunner().invoke(main, ["acls", "--format", "strimzi", "--cluster", "mine", "--tool-user", "looker"])

@@ -78,6 +78,15 @@ def test_orders_are_found_by_each_filter(file):
     assert placed == sorted(placed, reverse=True)
 
 
+def test_a_list_that_stops_at_the_limit_says_so(file):
+    """On stderr, so that what is printed stays data; not where there are no more."""
+    for form in ((), ("--json",)):
+        assert "there are more: --limit" in saga(file, "orders", "--limit", "11", *form).stderr
+        assert saga(file, "orders", "--limit", "12", *form).stderr == ""
+    assert len(saga(file, "orders", "--limit", "11").stdout.splitlines()) == 1 + 11
+    assert len(found(file, "--limit", "11")) == 11
+
+
 def test_a_timeline_says_what_was_undone_what_is_due_and_what_can_still_happen(file):
     """Now, and as it stood at any moment before."""
     order_id, cancelled = REFUNDED_ORDER[0].order_id, REFUNDED_ORDER[3]

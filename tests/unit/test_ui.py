@@ -155,6 +155,13 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
     assert (refused.exit_code, "--live is told as text, svg, json" in refused.output) == (2, True)
 
 
+def test_a_window_without_live_is_wrong_usage(path):
+    """It would do nothing."""
+    refused = CliRunner().invoke(main, ["flow", "--window", "10m", "--tracker", str(path)])
+    assert (refused.exit_code, "give --live, too" in refused.stderr) == (2, True)
+    assert CliRunner().invoke(main, ["flow", "--tracker", str(path)]).exit_code == 0
+
+
 def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monkeypatch):
     """An order that is older than the window has answers within it, and the other way round; a stranger's are none."""
     created, charged, *_ = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
