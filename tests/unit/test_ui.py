@@ -164,7 +164,7 @@ def test_a_window_without_live_is_wrong_usage(path):
 
 def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monkeypatch):
     """An order that is older than the window has answers within it, and the other way round; a stranger's are none."""
-    created, charged, *_ = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
+    created, charged, reserved, _ = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
     start = 1_000_000_000_000
 
     def answered(order_id: str, offset: int, at: int, **stranger: str) -> list[Any]:
@@ -173,6 +173,7 @@ def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monk
         return [placed, charged._replace(**answer)]
 
     early, late = answered("early", 10_000, start + 10), answered("late", 10_001, start + 70)
+    early.append(reserved._replace(order_id="early", offset=10_000, at=start + 75, cause=early[1].address))
     stored(path, [*early, *late, answered("rogue", 10_002, start + 80, service="a-stranger")[1]]).close()
     with Watched.at(path, MODEL) as watched:
         edges = [watched.live(window, start + 100).edges.get((CREATED, CHARGED)) for window in (200, 50, 20)]
