@@ -43,7 +43,6 @@ FACTS = {
     "choreography.audit.scratch": ("NoRoom",),
     "choreography.check.log": ("TopicsMissing",),
     "choreography.check.records": ("LogMoved",),
-    "choreography.check.stores": ("NotThere",),
     "choreography.cluster": ("BadConfiguration", "Unreachable"),
     "choreography.deadletters.resolve": ("Unresolved",),
     "choreography.deadletters.selection": ("NoSuchLetter",),
@@ -54,7 +53,7 @@ FACTS = {
     "choreography.topics_file": ("BadTopicsFile",),
     "choreography.track.queries": ("BadStatement", "NotTracked"),
     "choreography.track.store": ("AnotherTracker", "NotATracker"),
-    "eventbus.database": ("LostRace", "NotOurs", "Unavailable"),
+    "eventbus.database": ("LostRace", "NotOurs", "NotThere", "Unavailable"),
     "eventbus.declaration": ("BadDeclaration",),
     "eventbus.registry": ("RegistryUnavailable", "UnknownSchema"),
 }

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
+SQLITE = "sqlite:///"
 V = TypeVar("V")
 Row = tuple[Any, ...]
 Scalar = str | int | bytes | None
@@ -35,6 +36,10 @@ class LostRace(Exception):
 
 class NotOurs(Exception):
     """The database is not one of this service's, or the URL cannot be one."""
+
+
+class NotThere(LookupError):
+    """A file that must be read does not exist; it is not made either, where nothing is to be made."""
 
 
 NO_RECORDS_FAULT = (Unavailable, Unwritable, LostRace, NotOurs)
@@ -138,16 +143,26 @@ def connect(url: str, *, service: str, schema: str | None) -> Database:
     """
     ddl = None if schema is None else (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8") + schema
     # Each loads the other's driver never: half of a command's start-up time would be psycopg.
-    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+    if url.startswith(SQLITE) and len(url) > len(SQLITE):
         from eventbus.sqlite import SQLite  # noqa: PLC0415
 
-        return SQLite(url.removeprefix("sqlite:///"), service, ddl)
+        return SQLite(url.removeprefix(SQLITE), service, ddl)
     if url.startswith(("postgresql://", "postgres://")):
         from eventbus.postgresql import PostgreSQL  # noqa: PLC0415
 
         return PostgreSQL(url, service, ddl)
-    shown = url if "@" not in url else f"…@{url.rpartition('@')[2]}"  # a password has no place in a log
-    raise NotOurs(f"the database {shown!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+    raise NotOurs(f"the database {shown(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+
+
+def shown(url: str) -> str:
+    """Return a URL as it may be said: a password has no place in a log."""
+    return url if "@" not in url else f"…@{url.rpartition('@')[2]}"
+
+
+def check_file(what: str, url: str, scheme: str = SQLITE) -> None:
+    """Raise NotThere where a URL of this scheme names a file that does not exist."""
+    if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
+        raise NotThere(f"{what} is not at {url}: run this where the services run, or say where it is")
 
 
 def check_owner(owner: str, service: str, where: str) -> None:

@@ -14,7 +14,7 @@ from eventbus import fence, interventions
 from eventbus.batch import decode
 from eventbus.cli import as_json, database, fail, print_json, short, tests_of
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, Transaction, connect, until_won
+from eventbus.database import Database, NotOurs, Transaction, check_file, connect, shown, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
@@ -94,9 +94,11 @@ class _Commands:
             found = [as_dict(each) for each in interventions.standing(tx, where)]
         if as_json:
             print_json(found)
-            return
-        for each in found:
-            click.echo(f"{each['key']}  {as_line(each)}")
+        else:
+            for each in found:
+                click.echo(f"{each['key']}  {as_line(each)}")
+        if not found:
+            _say_none(database, where)
 
     def show(self, key: str, database: str, as_json: bool) -> None:
         """Show one parked order and the events that wait, in their order.
@@ -107,7 +109,7 @@ class _Commands:
             known = fence.standing(tx, [key]).get(key)
             waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
-            fail(f"nothing of {key} is parked in {database}")
+            fail(f"nothing of {key} is parked in {shown(database)}")
         events = self._service.events()
         codec = Codec(registry_at(None, events), events)
         records = [self._described(codec, record) for _, _, record in waiting]
@@ -127,9 +129,11 @@ class _Commands:
             notes = interventions.history(tx)
         if as_json:
             print_json([{**note._asdict(), "at_ms": moment(note.at_ms)} for note in notes])
-            return
-        for note in notes:
-            click.echo(_told(note))
+        else:
+            for note in notes:
+                click.echo(_told(note))
+        if not notes:
+            click.echo(f"nobody has retried or discarded anything in {shown(database)}", err=True)
 
     def retry(self, **options: Any) -> None:
         """Try parked orders again now, not only when their time comes; the workers do it.
@@ -151,6 +155,9 @@ class _Commands:
         """Do it key by key, each in a transaction of its own: what is interrupted can simply be run again."""
         with self._open(database) as opened:
             found = _chosen(opened, database, **which)
+            if not found:
+                _say_none(database, which["where"])
+                return
             if dry_run:
                 for each in found:
                     click.echo(f"{each.key}  {as_line(as_dict(each))}")
@@ -175,7 +182,15 @@ class _Commands:
 
     @contextmanager
     def _open(self, url: str) -> Iterator[Database]:
-        with closing(connect(url, service=self._service.name, schema=self._schema)) as opened:
+        """Open what is there: who looks into the wrong place must not be told that nothing is parked."""
+        name = self._service.name
+        check_file(f"the database of {name}", url)
+        try:
+            with closing(connect(url, service=name, schema=None)) as as_it_is, as_it_is.snapshot():
+                pass
+        except NotOurs as error:
+            raise NotOurs(f"{shown(url)}: {error}") from error
+        with closing(connect(url, service=name, schema=self._schema)) as opened:
             yield opened
 
 
@@ -187,8 +202,12 @@ def _chosen(
     with opened.snapshot() as tx:
         found = list(interventions.standing(tx, where, keys))
     if missing := set(keys) - {each.key for each in found}:
-        fail(f"nothing of {', '.join(sorted(missing))} is parked in {url}; nothing was done")
+        fail(f"nothing of {', '.join(sorted(missing))} is parked in {shown(url)}; nothing was done")
     return found[:limit]
+
+
+def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
+    click.echo(f"nothing {'like that ' if where else ''}is parked in {shown(url)}", err=True)
 
 
 def _again(opened: Database, act: Act, key: str) -> list[Intervention]:

@@ -20,7 +20,7 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, connect, until_won
+from eventbus.database import Database, NotOurs, NotThere, connect, until_won
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -31,7 +31,9 @@ from inventory_service.stock_file import checked, read_counts
 DATABASE = database(InventoryService.name)
 
 
-@click.group(cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, BelowReserved), context_settings=CONTEXT)
+@click.group(
+    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, BelowReserved), context_settings=CONTEXT
+)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Set the items of paid orders aside, and release them when an order is cancelled.

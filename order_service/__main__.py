@@ -28,7 +28,7 @@ from eventbus.cli import (
     schema_registry_url,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, connect
+from eventbus.database import Database, NotOurs, NotThere, connect
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
@@ -46,7 +46,7 @@ DATABASE = database(OrderService.name)
 
 
 @click.group(
-    cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema),
+    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema),
     context_settings=CONTEXT,
 )
 @click.version_option(package_name="order-saga")

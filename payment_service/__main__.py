@@ -19,7 +19,7 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import NotOurs, Transaction, connect
+from eventbus.database import NotOurs, NotThere, Transaction, connect
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, open_gateway
@@ -39,7 +39,9 @@ GATEWAY = click.option(
 )
 
 
-@click.group(cls=group_saying(NotOurs, Unavailable, Unwritable, LostRace, BadGateway), context_settings=CONTEXT)
+@click.group(
+    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, BadGateway), context_settings=CONTEXT
+)
 @click.version_option(package_name="order-saga")
 def main() -> None:
     """Charge orders, and give the money back when they are cancelled.

@@ -16,12 +16,12 @@ from choreography.check.records import LogMoved
 from choreography.check.report import as_json as report_as_json
 from choreography.check.report import as_text, truncation
 from choreography.check.rules import CLOCK_SKEW_MS, Rules
-from choreography.check.stores import NotThere, Stores
+from choreography.check.stores import Stores
 from choreography.cluster import BadConfiguration, Cluster, Unreachable, client_config
 from choreography.flow.model import Flow
 from choreography.services import SERVICES
 from eventbus import Codec, Unavailable, Unwritable, cli
-from eventbus.database import NotOurs
+from eventbus.database import NotOurs, NotThere
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from payment_service.gateway import BadGateway
 from schemas import EVENTS

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from sys import intern
 from typing import Any
 
@@ -19,7 +18,7 @@ from choreography.check.facts import (
     shared,
 )
 from eventbus import interventions
-from eventbus.database import Transaction, connect
+from eventbus.database import Transaction, check_file, connect
 from eventbus.service import Service
 from inventory_service import repository as inventory_repository
 from inventory_service.service import InventoryService
@@ -31,11 +30,7 @@ from payment_service.domain import Payment
 from payment_service.gateway import Provider, open_gateway
 from payment_service.service import PaymentService
 
-SQLITE, SIMULATED = "sqlite:///", "simulated:///"
-
-
-class NotThere(LookupError):
-    """A file that must be read does not exist; it is not made either, since nothing is written here."""
+SIMULATED = "simulated:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class Stores:
     def check(self) -> None:
         """Raise NotThere for the first file that does not exist."""
         for what, url in (("orders", self.orders), ("payments", self.payments), ("inventory", self.inventory)):
-            check_file(f"the database of {what}", url, SQLITE)
+            check_file(f"the database of {what}", url)
         check_file("the provider's ledger", self.gateway.partition("?")[0], SIMULATED)
 
     def read_orders(self) -> dict[str, OrderFact]:
@@ -143,9 +138,3 @@ def _payment(payment: Payment) -> PaymentFact:
 def _snapshot(url: str, service: type[Service[Any]], schema: str) -> Iterator[Transaction]:
     with closing(connect(url, service=service.name, schema=schema)) as database, database.snapshot() as tx:
         yield tx
-
-
-def check_file(what: str, url: str, scheme: str) -> None:
-    """Raise NotThere where a URL of this scheme names a file that does not exist."""
-    if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
-        raise NotThere(f"{what} is not at {url}: run this where the services run, or say where it is")

@@ -8,13 +8,12 @@ from contextlib import closing
 
 import click
 
-from choreography.check.stores import SQLITE, check_file
 from choreography.deadletters.letters import Where
 from choreography.deadletters.options import statement_options, where_options
 from choreography.reader import NoSuchTopic
 from eventbus import progress
 from eventbus.cli import database_of
-from eventbus.database import Database, LostRace, connect
+from eventbus.database import Database, LostRace, check_file, connect
 from eventbus.log import Partition
 from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import Statement, skipping
@@ -47,7 +46,7 @@ def skip_command(where: Where, group: str, database: str | None, by: str, why: s
         raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
     variable, default = database_of(group)
     url = database or os.environ.get(variable) or default
-    check_file(f"the database of {group}", url, SQLITE)
+    check_file(f"the database of {group}", url)
     statement = Statement(by, why, time.time_ns() // 1_000_000)
     with closing(connect(url, service=group, schema=None)) as opened:
         next_offset = skip(where, opened, group, (partition, offset), statement)

@@ -15,10 +15,10 @@ from confluent_kafka import KafkaException
 
 from choreography.check.log import TopicsMissing
 from choreography.check.records import LogMoved
-from choreography.check.stores import SQLITE, NotThere, check_file
 from choreography.cluster import Unreachable
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
 from choreography.reader import NoSuchTopic
+from eventbus.database import SQLITE, NotThere, check_file
 from eventbus.fence import COLUMNS, Fence
 from eventbus.parked_commands import as_dict
 
@@ -78,7 +78,7 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
     errors: list[str] = []
     for service, url in databases.items():
         try:
-            check_file(f"the database of {service}", url, SQLITE)
+            check_file(f"the database of {service}", url)
             parked += [_parked(service, Fence(*row)) for row in _rows(url, service)]
         except CANNOT_READ as why:
             errors.append(str(why))

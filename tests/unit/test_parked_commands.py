@@ -161,6 +161,50 @@ def test_bad_usage_is_named(run: Run, arguments: tuple[str, ...], said: str) -> 
     assert said in result.stderr
 
 
+@pytest.mark.parametrize(
+    "command", [("list",), ("show", "a"), ("retry", "a", *WHO), ("discard", "a", *WHO), ("history",)]
+)
+@pytest.mark.parametrize(
+    ("file", "said"),
+    [
+        (
+            None,
+            "error: the database of inventory-service is not at sqlite:///wrong.db: run this where the services run",
+        ),
+        (
+            b"",
+            "error: sqlite:///wrong.db: the database is empty, there is nothing of inventory-service in it",
+        ),
+        (b"no database" * 100, "error: sqlite:///wrong.db: wrong.db is not a SQLite file"),
+    ],
+)
+def test_only_a_database_that_is_there_is_opened(
+    run: Run, command: tuple[str, ...], file: bytes | None, said: str
+) -> None:
+    """Who looks into the wrong place is told so, not that nothing is parked; and nothing is made there."""
+    wrong = Path("wrong.db")
+    if file is not None:
+        wrong.write_bytes(file)
+    result = run("parked", *command, "--database", "sqlite:///wrong.db")
+    assert (result.exit_code, result.stdout, said in result.stderr) == (1, "", True), result.stderr
+    assert wrong.exists() == (file is not None)
+
+
+def test_where_nothing_is_parked_one_line_says_so(run: Run) -> None:
+    """On stderr, with where it was looked; where only nothing like that is parked, it says that."""
+    none = "nothing like that is parked in sqlite:///inventory_service.db\n"
+    for command in (("list",), ("retry", *WHO), ("discard", *WHO), ("discard", "--dry-run", *WHO)):
+        result = run("parked", *command, "--where", "error=KeyError")
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", none)
+    result = run("parked", "history")
+    nobody = "nobody has retried or discarded anything in sqlite:///inventory_service.db\n"
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "", nobody)
+    run("parked", "discard", "a", "b", "c", "--all-events", *WHO)
+    result = run("parked", "list", "--json")
+    said = "nothing is parked in sqlite:///inventory_service.db\n"
+    assert (result.exit_code, json.loads(result.stdout), result.stderr) == (0, [], said)
+
+
 def test_an_unknown_key_among_others_stops_everything(run: Run) -> None:
     """A slip of the pen must not do half of what was meant."""
     result = run("parked", "discard", "a", "nobody", *WHO)
