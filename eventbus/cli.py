@@ -13,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from eventbus.declaration import declare
+from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,10 +67,14 @@ def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...
     return tests
 
 
-def short(limit: int) -> Callable[[click.Context, click.Parameter, str], str]:
-    """Return the callback of an option that must say something, in at most so many characters."""
+def _on_record(limit: int) -> Callable[[click.Context, click.Parameter, str | None], str]:
+    """Return the callback of an option that must say something, shortly; with --dry-run it may say nothing."""
 
-    def check(_context: click.Context, _parameter: click.Parameter, text: str) -> str:
+    def check(context: click.Context, parameter: click.Parameter, text: str | None) -> str:
+        if text is None:
+            if not context.params.get("dry_run"):
+                raise click.MissingParameter(ctx=context, param=parameter)
+            return ""
         if not text.strip() or len(text) > limit:
             raise click.BadParameter(f"say something, in at most {limit:,} characters (these are {len(text):,})")
         return text
@@ -77,6 +82,18 @@ def short(limit: int) -> Callable[[click.Context, click.Parameter, str], str]:
     return check
 
 
+by = click.option(
+    "--by",
+    envvar="SAGA_BY",
+    show_envvar=True,
+    callback=_on_record(BY_CHARACTERS),
+    help="Who decides; needed, and stays on record.",
+)
+reason = click.option("--reason", callback=_on_record(WHY_CHARACTERS), help="Why; needed, and stays on record.")
+dry_run = click.option(
+    "--dry-run", is_flag=True, is_eager=True, help="Only show which it would be; needs no --by and --reason."
+)
+"""Eager: `by` and `reason` are to know of it, wherever it stands."""
 bootstrap_servers = click.option(
     "--bootstrap-servers",
     envvar="KAFKA_BOOTSTRAP_SERVERS",

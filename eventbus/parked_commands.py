@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -12,14 +11,13 @@ import click
 
 from eventbus import fence, interventions
 from eventbus.batch import decode
-from eventbus.cli import as_json, database, fail, print_json, short, tests_of
+from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, tests_of
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, NotOurs, Transaction, check_file, connect, shown, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
 from eventbus.registry import registry_at
-from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 
 SHOWN_RECORDS = 1_000
@@ -40,9 +38,12 @@ def parked_commands(service: type[Service[Any]], schema: str) -> click.Group:
         click.Command("history", callback=commands.history),
     ]
     acts = [
-        click.Command("retry", params=[*_which(), *_who(required=False)], callback=commands.retry),
-        click.Command("discard", params=[*_which(), _everything(), *_who(required=True)], callback=commands.discard),
+        click.Command("retry", params=_which(), callback=commands.retry),
+        click.Command("discard", params=[*_which(), _everything()], callback=commands.discard),
     ]
+    for command in acts:
+        for option in (dry_run, by, reason):
+            option(command)
     for command in (*reports, *acts):
         database(service.name)(command)
     for command in reports:
@@ -138,7 +139,7 @@ class _Commands:
     def retry(self, **options: Any) -> None:
         """Try parked orders again now, not only when their time comes; the workers do it.
 
-        Example: retry --where error=IntegrityError --limit 100
+        Example: retry --where error=IntegrityError --limit 100 --by ada --reason 'mended, INC-7'
         """
         who = _said(options)
         self._each(lambda tx, key: interventions.retry(tx, key, who), **options)
@@ -237,19 +238,6 @@ def _which() -> list[click.Parameter]:
         click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
         _where(),
         click.Option(["--limit"], type=click.IntRange(1), help="Not more than so many orders."),
-        click.Option(["--dry-run"], is_flag=True, help="Only show which orders it would be."),
-    ]
-
-
-def _who(*, required: bool) -> list[click.Parameter]:
-    by: dict[str, Any] = {"default": getpass.getuser}
-    why: dict[str, Any] = {"default": ""}
-    if required:
-        by = {"required": True, "callback": short(BY_CHARACTERS)}
-        why = {"required": True, "callback": short(WHY_CHARACTERS)}
-    return [
-        click.Option(["--by"], help="Who does it; stays on record.", **by),
-        click.Option(["--reason"], help="Why; stays on record.", **why),
     ]
 
 

@@ -103,7 +103,7 @@ def _resolving(action: str) -> Callable[[F], F]:
             selecting,
             click.option("--all", "everything", is_flag=True, help="All that are open."),
             limit_option,
-            click.option("--dry-run", is_flag=True, help="Only say which."),
+            cli.dry_run,
             statement_options,
             cli.as_json,
         )

@@ -6,11 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-import click
-
 from choreography.deadletters.letters import Where
 from eventbus import cli
-from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,15 +24,9 @@ def where_options(command: F) -> F:
 
 def statement_options(command: F) -> F:
     """Decorate a click command with who decides, and why: `by` and `why`."""
-    by = click.option(
-        "--by",
-        required=True,
-        envvar="SAGA_BY",
-        show_envvar=True,
-        callback=cli.short(BY_CHARACTERS),
-        help="Who decides.",
-    )
-    why = click.option(
-        "--reason", "why", required=True, callback=cli.short(WHY_CHARACTERS), help="Why; stays on record."
-    )
-    return by(why(command))
+
+    @wraps(command)
+    def with_why(reason: str, **options: Any) -> Any:
+        return command(why=reason, **options)
+
+    return cast("F", cli.by(cli.reason(with_why)))

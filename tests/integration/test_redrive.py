@@ -72,7 +72,10 @@ def mend(worker: Worker, limit: int = 10) -> None:
 
 def saga(playground: Playground, *arguments: str) -> Result:
     return CliRunner().invoke(
-        main, ["deadletters", *arguments], env={"KAFKA_BOOTSTRAP_SERVERS": playground.bootstrap}, prog_name="saga"
+        main,
+        ["deadletters", *arguments],
+        env={"KAFKA_BOOTSTRAP_SERVERS": playground.bootstrap, "SAGA_BY": None},
+        prog_name="saga",
     )
 
 
@@ -184,7 +187,10 @@ def test_a_discarded_one_is_no_longer_open_and_nothing_happens(choosy_on_sqlite:
     ping(choosy_on_sqlite, 5, 6, 77)
     settle(choosy_on_sqlite, 3, 0)
     mend(worker)
-    assert len(redrive(choosy_on_sqlite, "--where", "error=number 77", "--dry-run")) == 1
+    where = ("--group", choosy_on_sqlite.group, "--where", "error=number 77", "--limit", "1")
+    [line] = lines(saga(choosy_on_sqlite, "redrive", *where, "--dry-run", "--json"))  # nobody has to say why
+    assert line["status"] == "would be redriven"
+    assert line in lines(saga(choosy_on_sqlite, "redrive", "--dry-run", *where, *WHO, "--json"))
     discard = saga(choosy_on_sqlite, "discard", "--group", choosy_on_sqlite.group, "--where", "error=number 77", *WHO)
     assert (discard.exit_code, discard.stdout[:10]) == (0, "discarded ")
     assert len(redrive(choosy_on_sqlite, "--where", "reason=contradiction", "--limit", "1")) == 1
@@ -248,7 +254,9 @@ def test_what_nobody_resolved_brings_nothing_back(choosy_on_sqlite: Playground) 
 @pytest.mark.parametrize(
     ("arguments", "code", "why"),
     [
-        (["redrive", "--all", "--by", "ana"], 2, "--reason"),
+        (["redrive", "--all", "--by", "ana"], 2, "Missing option '--reason'"),
+        (["redrive", "--all", "--reason", "x"], 2, "Missing option '--by'"),
+        (["skip", "ping", "0", "0", "--group", "GROUP", "--reason", "x"], 2, "Missing option '--by'"),
         (["redrive", "--all", "--by", " ", "--reason", "x"], 2, "say something"),
         (["redrive", *WHO], 2, "say which"),
         (["redrive", *WHO, "--where", "size=3"], 2, "error=TEXT"),

@@ -43,6 +43,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Three orders are parked: a and b with two events for one reason, c with one for another."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INVENTORY_SERVICE_DATABASE", raising=False)
+    monkeypatch.delenv("SAGA_BY", raising=False)
     fences = {
         key: Fence(key, "order.created", 1, 3, 3 + (key != "c"), 7, NOW, NOW + 60_000, error)
         for key, error in (("a", "ValueError: no"), ("b", "ValueError: no"), ("c", "IntegrityError: \0\ud800"))
@@ -106,13 +107,13 @@ def test_a_redriven_event_is_shown_as_what_it_brings_back(run: Run) -> None:
 
 
 def test_a_retry_makes_it_due_and_says_who_did_it(run: Run) -> None:
-    """The workers try what is due; a person's name is asked for only where something is given up."""
-    assert run("parked", "retry", "a").exit_code == 0
+    """The workers try what is due."""
+    assert run("parked", "retry", "a", *WHO).exit_code == 0
     by_key = {each["key"]: each["retry_at"] for each in json.loads(run("parked", "list", "--json").stdout)}
     assert by_key["a"] > by_key["b"] == "2023-11-14T22:14:20.000Z"
     [note] = json.loads(run("parked", "history", "--json").stdout)
     assert (note["action"], note["key"], note["address"]) == ("retry", "a", "order.created/1/10")
-    assert note["by"]
+    assert (note["by"], note["reason"]) == ("ada", "a test order")
 
 
 def test_what_is_given_up_is_kept_on_record_and_the_rest_goes_on(run: Run) -> None:
@@ -134,8 +135,10 @@ def test_what_is_given_up_is_kept_on_record_and_the_rest_goes_on(run: Run) -> No
 
 def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> None:
     """One line each; run again, it goes on with what is left."""
-    dry = run("parked", "discard", "--where", "error=ValueError", "--dry-run", *WHO)
-    assert [line[0] for line in dry.stdout.splitlines()] == ["a", "b"]
+    for act in ("retry", "discard"):
+        dry = run("parked", act, "--where", "error=ValueError", "--dry-run")
+        assert [line[0] for line in dry.stdout.splitlines()] == ["a", "b"]
+        assert run("parked", act, "--dry-run", "a").exit_code == 0
     assert listed(run) == ["a", "b", "c"]
     for key in ("a", "b"):
         done = run("parked", "discard", "--where", "error=ValueError", "--all-events", "--limit", "1", *WHO)
@@ -147,9 +150,21 @@ def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("parked", "discard", "a"), "Missing option '--by'"),
-        (("parked", "discard", "a", "--by", " ", "--reason", "a test order"), "'--by': say something"),
-        (("parked", "retry"), "say which: KEY, or --where error=TEXT"),
+        *(
+            (("parked", act, "a", *said), why)
+            for act in ("retry", "discard")
+            for said, why in (
+                ((), "Missing option '--by'"),
+                (("--by", "ada"), "Missing option '--reason'"),
+                (("--by", " ", "--reason", "a test order"), "'--by' (env var: 'SAGA_BY'): say something"),
+                (
+                    ("--by", "a" * 201, "--reason", "a test order"),
+                    "say something, in at most 200 characters (these are 201)",
+                ),
+                (("--by", "ada", "--reason", "a" * 1_001), "'--reason': say something, in at most 1,000 characters"),
+            )
+        ),
+        (("parked", "retry", *WHO), "say which: KEY, or --where error=TEXT"),
         (("parked", "list", "--where", "colour=red"), "'colour=red' is none of error=TEXT, topic=TEXT, key=TEXT"),
         (("parked", "discard", "--where", "error=", *WHO), "'error=' is none of error=TEXT, topic=TEXT, key=TEXT"),
     ],
@@ -193,7 +208,7 @@ def test_only_a_database_that_is_there_is_opened(
 def test_where_nothing_is_parked_one_line_says_so(run: Run) -> None:
     """On stderr, with where it was looked; where only nothing like that is parked, it says that."""
     none = "nothing like that is parked in sqlite:///inventory_service.db\n"
-    for command in (("list",), ("retry", *WHO), ("discard", *WHO), ("discard", "--dry-run", *WHO)):
+    for command in (("list",), ("retry", *WHO), ("discard", *WHO), ("discard", "--dry-run")):
         result = run("parked", *command, "--where", "error=KeyError")
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", none)
     result = run("parked", "history")
@@ -203,6 +218,18 @@ def test_where_nothing_is_parked_one_line_says_so(run: Run) -> None:
     result = run("parked", "list", "--json")
     said = "nothing is parked in sqlite:///inventory_service.db\n"
     assert (result.exit_code, json.loads(result.stdout), result.stderr) == (0, [], said)
+
+
+def test_who_may_be_said_by_the_environment(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SAGA_BY, as for dead letters; what the command says itself goes first."""
+    monkeypatch.setenv("SAGA_BY", "eve")
+    assert run("parked", "retry", "a", "--reason", "mended").exit_code == 0
+    assert run("parked", "discard", "b", *WHO).exit_code == 0
+    notes = json.loads(run("parked", "history", "--json").stdout)
+    assert [(note["action"], note["by"], note["reason"]) for note in notes] == [
+        ("retry", "eve", "mended"),
+        ("discard", "ada", "a test order"),
+    ]
 
 
 def test_an_unknown_key_among_others_stops_everything(run: Run) -> None:
