@@ -41,6 +41,11 @@ def standing(tx: Transaction, where: Collection[tuple[str, str]] = (), keys: tup
             yield each
 
 
+def last_touched(tx: Transaction) -> dict[str, int]:
+    """Return by key when somebody last intervened, in milliseconds since 1970."""
+    return {key: int(at_ms) for key, at_ms in tx.rows("select key, max(at_ms) from intervention group by key")}
+
+
 def _is(each: Fence, name: str, text: str) -> bool:
     value = str(getattr(each, name))
     return text in value if name == "error" else text == value

@@ -198,13 +198,15 @@ class _Commands:
 def _chosen(
     opened: Database, url: str, *, keys: tuple[str, ...], where: tuple[tuple[str, str], ...], limit: int | None
 ) -> list[Fence]:
+    """Return so many at most: first those where nobody intervened yet, or longest ago, then what is tried next."""
     if not keys and not where:
         raise click.UsageError("say which: KEY, or --where error=TEXT")
     with opened.snapshot() as tx:
         found = list(interventions.standing(tx, where, keys))
+        touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:
         fail(f"nothing of {', '.join(sorted(missing))} is parked in {shown(url)}; nothing was done")
-    return found[:limit]
+    return sorted(found, key=lambda each: (touched.get(each.key, 0), each.retry_at_ms, each.key))[:limit]
 
 
 def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:

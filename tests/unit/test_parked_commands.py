@@ -147,6 +147,29 @@ def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> 
     assert listed(run) == ["c"]
 
 
+def test_a_second_run_with_a_limit_takes_the_others(run: Run) -> None:
+    """Also when what was retried first has failed again by then, and is to be tried before them."""
+    retried = []
+    for _ in range(4):
+        done = run("parked", "retry", "--where", "topic=order.created", "--limit", "1", *WHO)
+        [note] = [line.split("  ") for line in done.stdout.splitlines()]
+        retried.append(note[2])
+        with closing(opened()) as database, database.transaction() as tx:
+            known = fence.standing(tx, [retried[-1]])
+            again = {key: each._replace(attempts=8, retry_at_ms=NOW + 1) for key, each in known.items()}
+            fence.change(tx, known, again)
+    assert retried == ["a", "b", "c", "a"]
+
+
+def test_those_that_are_tried_next_are_the_first_within_a_limit(run: Run) -> None:
+    """Where nobody has intervened yet."""
+    with closing(opened()) as database, database.transaction() as tx:
+        known = fence.standing(tx, ["c"])
+        fence.change(tx, known, {"c": known["c"]._replace(retry_at_ms=NOW)})
+    dry = run("parked", "retry", "--where", "topic=order.created", "--limit", "2", "--dry-run")
+    assert [line[0] for line in dry.stdout.splitlines()] == ["c", "a"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
