@@ -11,12 +11,24 @@ import click
 from choreography.deadletters.letters import Where
 from choreography.deadletters.options import statement_options, where_options
 from choreography.reader import NoSuchTopic
+from choreography.services import SERVICES
 from eventbus import progress
 from eventbus.cli import database_of
 from eventbus.database import Database, LostRace, check_file, connect
 from eventbus.log import Partition
 from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import Statement, skipping
+
+
+def reader_of(topic: str) -> str:
+    """Return the one of the saga's services that reads a topic; UsageError where it is none of them, or several."""
+    readers = [service.name for service in SERVICES if topic in service.subscriptions()]
+    if len(readers) == 1:
+        return readers[0]
+    if readers:
+        raise click.UsageError(f"{' and '.join(readers)} read {topic}: say with --group which of them is to go on")
+    names = ", ".join(service.name for service in SERVICES)
+    raise click.UsageError(f"none of {names} reads {topic}: say with --group which service is to go on")
 
 
 class NothingToSkip(LookupError):
@@ -27,13 +39,15 @@ class NothingToSkip(LookupError):
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(0))
 @click.argument("offset", type=click.IntRange(0))
-@click.option("--group", required=True, help="The service that is to go on, e.g. payment-service.")
+@click.option(
+    "--group", help="The service that is to go on  [default: the one of the saga's services that reads the topic]"
+)
 @click.option(
     "--database", help="Its database  [default: <GROUP>_DATABASE from the environment, or a file here, as its workers]"
 )
 @where_options
 @statement_options
-def skip_command(where: Where, group: str, database: str | None, by: str, why: str, **place: str | int) -> None:
+def skip_command(where: Where, group: str | None, database: str | None, by: str, why: str, **place: str | int) -> None:
     """Let a service go on behind a batch that cannot be decompressed. To this service, what is in it is lost.
 
     OFFSET is where its worker says that it cannot read (`partition.paused`). The whole batch is passed by, and nothing
@@ -42,11 +56,12 @@ def skip_command(where: Where, group: str, database: str | None, by: str, why: s
     Example: saga deadletters skip order.created 3 1234 --group payment-service --by ana --reason 'corrupt, INC-9'
     """
     partition, offset = Partition(str(place["topic"]), int(place["partition"])), int(place["offset"])
-    if partition.number not in where.cluster().partitions().get(partition.topic, {}):
-        raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
+    group = group or reader_of(partition.topic)
     variable, default = database_of(group)
     url = database or os.environ.get(variable) or default
     check_file(f"the database of {group}", url)
+    if partition.number not in where.cluster().partitions().get(partition.topic, {}):
+        raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
     statement = Statement(by, why, time.time_ns() // 1_000_000)
     with closing(connect(url, service=group, schema=None)) as opened:
         next_offset = skip(where, opened, group, (partition, offset), statement)
