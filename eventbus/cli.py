@@ -90,10 +90,7 @@ by = click.option(
     help="Who decides; needed, and stays on record.",
 )
 reason = click.option("--reason", callback=_on_record(WHY_CHARACTERS), help="Why; needed, and stays on record.")
-dry_run = click.option(
-    "--dry-run", is_flag=True, is_eager=True, help="Only show which it would be; needs no --by and --reason."
-)
-"""Eager: `by` and `reason` are to know of it, wherever it stands."""
+dry_run = click.option("--dry-run", is_flag=True, help="Only show which it would be; needs no --by and --reason.")
 bootstrap_servers = click.option(
     "--bootstrap-servers",
     envvar="KAFKA_BOOTSTRAP_SERVERS",
