@@ -130,6 +130,15 @@ def _slow_provider(draw: random.Random) -> Fault:
     return Fault("slow provider", "calls", draw.randint(1, 3), seconds=draw.choice((1, 4)))
 
 
+def _registry(draw: random.Random) -> Fault:
+    """The schema registry does not answer: a process that has not read an event of some schema must wait for it.
+
+    Early, because later only those that are started anew have not.
+    """
+    where = draw.choice(list(STEPS))
+    return Fault("registry", where, draw.randint(1, min(5, STEPS[where])), seconds=draw.choice((0.5, 3, 12)))
+
+
 def _trouble(draw: random.Random) -> Fault:
     """One event of one order that one service cannot handle, for a while; what follows for the order it could."""
     detail = draw.choice((HANDLER_RAISES, TABLE_REFUSES))
@@ -165,6 +174,7 @@ KINDS = {
     "database": _database,
     "provider": _provider,
     "slow provider": _slow_provider,
+    "registry": _registry,
     "trouble": _trouble,
     "poison": _poison,
     "unreadable": _unreadable,

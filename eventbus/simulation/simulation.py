@@ -31,7 +31,7 @@ from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
-from eventbus.simulation.surroundings import Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
+from eventbus.simulation.surroundings import AskingCodec, Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
 from eventbus.simulation.troubles import HANDLER_RAISES, Watched
 
 E = TypeVar("E", bound=Event)
@@ -97,6 +97,7 @@ class Simulation:
         """Batches that nobody can decompress."""
         self.on_call: Callable[[faults.Fault], None] = lambda _fault: None
         """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
+        self.registry_back_at = 0.0
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
@@ -304,6 +305,8 @@ class Simulation:
         elif fault.kind == "poison":
             self.poison.add(poison.written(self.cluster, self.services, fault.detail, self.chance))
             self.on_call(fault)
+        elif fault.kind == "registry":
+            self.registry_back_at = self.now + fault.seconds
         elif fault.kind == "unreadable":
             self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
             self.on_call(fault)
@@ -396,7 +399,7 @@ class Process:
             self._log,
             SimulatedDatabase(simulation.databases[service.name], self.host),
             SimulatedCalls(self.host, chance, simulation.leave),
-            _codec(*service.events()),
+            AskingCodec(_codec(*service.events()), lambda: simulation.now < simulation.registry_back_at),
             lambda: simulation.now,
             lambda: round(simulation.now * 1000),
             chance.random,

@@ -8,7 +8,10 @@ from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from typing import Any
 
+from eventbus.codec import FRAME, Codec
 from eventbus.database import Database, Transaction, Unavailable
+from eventbus.event import Event
+from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Call, Pending
 from eventbus.service import TryAgain
 from eventbus.simulation.clients import Host
@@ -140,3 +143,24 @@ class _Started:
 
     def abandon(self) -> None:
         """See Pending: every call has been made."""
+
+
+class AskingCodec(Codec):
+    """The codec of one process: of a schema that it has not met before it asks the registry, which may be away."""
+
+    def __init__(self, codec: Codec, is_away: Callable[[], bool]) -> None:
+        self._codec, self._is_away = codec, is_away
+        self._met: set[bytes] = set()
+
+    def encode(self, event: Event) -> bytes:
+        """See Codec."""
+        return self._codec.encode(event)
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None) -> Event:
+        """See Codec."""
+        frame = (value or b"")[: FRAME.size]
+        if frame not in self._met and len(frame) == FRAME.size and frame[0] == 0:
+            if self._is_away():
+                raise RegistryUnavailable("simulated: the registry does not answer")
+            self._met.add(frame)
+        return self._codec.decode(topic, key, value)

@@ -360,4 +360,19 @@ MUTANTS = (
         "",
         faults="poison,unreadable",
     ),
+    Mutant(
+        "take a registry that does not answer for one that does not know",
+        "eventbus/batch.py",
+        "    except PoisonRecord as poison:\n        return Item(record, poison)\n",
+        "    except PoisonRecord as poison:\n        return Item(record, poison)\n"
+        "    except ConnectionError:\n        return Item(record, PoisonRecord('unknown_schema_id', 'away'))\n",
+        faults="registry",
+    ),
+    Mutant(
+        "go past a record whose schema cannot be asked for",
+        "eventbus/engine.py",
+        "                return items, record.offset, str(error)\n",
+        "                return items, run.end, ''\n",
+        faults="registry",
+    ),
 )
