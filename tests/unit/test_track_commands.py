@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,20 @@ def having(*topics: str) -> set[str]:
     for event in TRACKED:
         there.setdefault(event.order_id, set()).add(event.topic)
     return {order_id for order_id, events in there.items() if events >= set(topics)}
+
+
+def test_an_order_is_followed_until_nothing_more_is_due(file):
+    """What is there at once, then each event as the tracker takes it in, once; then it ends by itself."""
+    with ThreadPoolExecutor(1) as somebody:
+        following = somebody.submit(saga, file, "show", OPEN_ORDER[0].order_id, "--follow")
+        with pytest.raises(TimeoutError):
+            following.result(1)
+        stored(file, OPEN_ORDER[2:]).close()
+        followed = following.result(20)
+    assert followed.exit_code == 0, followed.output
+    told = [address for address in (event.address for event in OPEN_ORDER) if followed.stdout.count(address)]
+    assert told == [event.address for event in OPEN_ORDER]
+    assert followed.stdout.endswith("confirmed; nothing more is due\n")
 
 
 def test_orders_are_found_by_each_filter(file):
