@@ -12,6 +12,7 @@ import click
 from choreography.decode import Decoder, Undecodable, to_json
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
+from choreography.unreadable import said
 from eventbus import cli
 from eventbus.log import Headers, Record, moment
 from eventbus.registry import registry_at
@@ -52,7 +53,7 @@ def _records(reader: Reader, *, follow: bool) -> Iterator[Record]:
     while follow or not reader.at_end:
         yield from reader.read(POLL_SECONDS)
         for at, batch in reader.unreadable[told:]:
-            click.echo(f"{at}: offsets {batch.start} to {batch.stop - 1} cannot be decompressed", err=True)
+            click.echo(f"{at}: {said(batch)}", err=True)
         told = len(reader.unreadable)
 
 

@@ -86,6 +86,11 @@ class KafkaProbe(Probe):
         return next(part.end for part in extents(cluster, [topic])[topic] if part.partition == number)
 
 
+def said(batch: range) -> str:
+    """Return what people are told of a batch."""
+    return f"offsets {batch.start} to {batch[-1]} cannot be decompressed"
+
+
 def end_of_batch(config: Mapping[str, Any], partition: Partition, first: int) -> int:
     """Return the offset after a batch that cannot be read and begins at `first`. Raises Unreachable."""
     with closing(KafkaProbe(config, partition)) as probe:

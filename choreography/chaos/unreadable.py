@@ -10,7 +10,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from choreography.chaos.poison import DELIVERY_SECONDS, GROUPS, SETTLE_SECONDS, TOPICS, WAIT_SECONDS
-from choreography.cluster import Unreachable
+from choreography.cluster import Unreachable, client_config
 from choreography.deadletters.laws import skip_laws
 from choreography.deadletters.letters import Where
 from choreography.deadletters.skip import NothingToSkip, skip
@@ -29,7 +29,7 @@ WAITING = (NothingToSkip, LostRace, Unavailable, Unreachable)
 def write_unreadable(config: Mapping[str, Any], partition: Partition) -> range:
     """Write one batch that librdkafka cannot decompress, and return its offsets. Raises TimeoutError."""
     large = {"compression.type": "zstd", "linger.ms": 500, "batch.size": 100_000_000, "message.max.bytes": 100_000_000}
-    producer = Producer({**config, **large, "enable.idempotence": True, "log_level": 2})
+    producer = Producer({**config, **large, "enable.idempotence": True})
     offsets: list[int] = []
 
     def delivered(error: object, message: Any) -> None:
@@ -53,8 +53,7 @@ class Unreadable:
 
     def write(self, partition: Partition) -> range:
         """Write one batch that nobody can decompress, and return its offsets. Raises TimeoutError."""
-        config = {"bootstrap.servers": self._where.bootstrap_servers, **self._where.kafka_config}
-        batch = write_unreadable(config, partition)
+        batch = write_unreadable(client_config(self._where.bootstrap_servers, self._where.kafka_config), partition)
         self.written.append((partition, batch))
         return batch
 

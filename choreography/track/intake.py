@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from choreography.track.fold import TrackedEvent, Violation
+from choreography.unreadable import said
 from eventbus import Codec, PoisonRecord
 from eventbus.codec import FRAME
 from eventbus.kafka_headers import headers_of
@@ -59,8 +60,7 @@ class Intake:
 
 def unreadable(at: Partition, batch: range) -> Violation:
     """Return what is said of a batch that cannot be decompressed; nobody knows when it was written."""
-    detail = f"offsets {batch.start} to {batch.stop - 1} cannot be decompressed"
-    return Violation("unreadable", "", at.topic, at.number, batch.start, 0, detail)
+    return Violation("unreadable", "", at.topic, at.number, batch.start, 0, said(batch))
 
 
 def _undecodable(message: Any, error: PoisonRecord) -> Violation:
