@@ -46,11 +46,14 @@ def times(outcomes: Sequence[Outcome], name: str) -> dict[str, float] | None:
 
 
 def late(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Return where the restarted worker was not back in time: partitions recovered, the first batch done."""
+    """Return where the restarted worker was not back in time: partitions recovered, the first batch done.
+
+    What the machine kept from running meanwhile does not count.
+    """
     return [
         outcome
         for outcome in outcomes
-        if any(value is None or value > BACK_SECONDS for value in (outcome.recovered, outcome.progress))
+        if any(value is None or value - outcome.held > BACK_SECONDS for value in (outcome.recovered, outcome.progress))
     ]
 
 

@@ -15,8 +15,9 @@ from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, REDR
 from tests.crash_matrix.ground import Ground, waited
 from tests.support.processes import Worker
 from tests.support.saga import SESSION
+from tests.support.stopwatch import Stopwatch
 
-DIES_SECONDS = 40.0
+DIES_SECONDS = 100.0
 ENDS_SECONDS = 60.0
 OWNED_SECONDS = 15.0
 """A group in which somebody died has given every partition to somebody again: the session time-out, and some."""
@@ -42,6 +43,8 @@ class Outcome:
     """The first batch is in the database."""
     ended: float | None = None
     """Every order has ended."""
+    held: float = 0.0
+    """So long of it the machine kept somebody from running."""
     violations: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -113,10 +116,11 @@ def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
 def _restart(cell: Cell, ground: Ground, outcome: Outcome) -> None:
     """Start it again under its old name, with one order more, so that there is something to go on with."""
     ground.place(1)
-    started = time.time()
+    started, watch = time.time(), Stopwatch()
     worker = ground.workers[cell.service] = ground.start(cell.service)
     if waited(ground.all_ended, ENDS_SECONDS):
         outcome.ended = time.time() - started
+    outcome.held = watch.held
     if not waited(lambda: not ground.unowned(cell.service), OWNED_SECONDS):
         outcome.violations.append(f"nobody owns {', '.join(ground.unowned(cell.service))}")
     waited(lambda: not ground.quiescent(), ENDS_SECONDS if outcome.ended else 0)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -13,15 +17,20 @@ from confluent_kafka import Producer
 from choreography.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 from eventbus import database
 from tests.conftest import MakeTopics, proxy_to
+from tests.support import stopwatch
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.kafka_node import Broker, OwnBroker
+from tests.support.processes import PATIENCE
+from tests.support.stopwatch import Stopwatch
+
+BUSY = "import time\nuntil = time.monotonic() + 0.5\nwhile time.monotonic() < until: pass"
 
 
 def transactional(bootstrap_servers: str, name: str) -> Producer:
     config = {"bootstrap.servers": bootstrap_servers, "transactional.id": name, "linger.ms": 0, "retry.backoff.ms": 5}
     producer = Producer(config, logger=None)
-    producer.init_transactions(30)
+    producer.init_transactions(PATIENCE)
     return producer
 
 
@@ -29,7 +38,7 @@ def commit(producer: Producer, topic: str, *values: bytes) -> None:
     producer.begin_transaction()
     for value in values:
         producer.produce(topic, value)
-    producer.commit_transaction(30)
+    producer.commit_transaction(PATIENCE)
 
 
 def values(broker: Broker, topic: str, *, committed: bool = True) -> list[bytes | None]:
@@ -40,7 +49,7 @@ def test_the_broker_keeps_what_was_produced(broker: Broker, make_topics: MakeTop
     (topic,) = make_topics("kept", partitions=1)
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers})
     producer.produce(topic, b"one", key=b"k")
-    assert producer.flush(30) == 0
+    assert producer.flush(PATIENCE) == 0
     (record,) = Admin(broker.bootstrap_servers).read(topic)
     assert (record.key(), record.value()) == (b"k", b"one")
 
@@ -50,8 +59,8 @@ def test_an_aborted_record_is_there_but_not_for_read_committed(broker: Broker, m
     producer = transactional(broker.bootstrap_servers, topic)
     producer.begin_transaction()
     producer.produce(topic, b"regretted")
-    producer.flush(30)
-    producer.abort_transaction(30)
+    producer.flush(PATIENCE)
+    producer.abort_transaction(PATIENCE)
     commit(producer, topic, b"meant")
     assert values(broker, topic) == [b"meant"]
     assert values(broker, topic, committed=False) == [b"regretted", b"meant"]
@@ -61,7 +70,7 @@ def test_a_dead_letter_topic_takes_more_than_the_brokers_default(broker: Broker,
     (topic,) = make_topics("large", partitions=1, config={"max.message.bytes": "1114124"})
     producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "message.max.bytes": 1_114_124})
     producer.produce(topic, b"x" * 1_100_000)
-    assert producer.flush(30) == 0
+    assert producer.flush(PATIENCE) == 0
     assert [len(value or b"") for value in values(broker, topic)] == [1_100_000]
 
 
@@ -104,10 +113,10 @@ def test_a_held_copy_of_a_commit_ends_the_next_transaction_when_it_arrives(
     commit(producer, topic, b"first")
     producer.begin_transaction()
     producer.produce(topic, b"open")
-    producer.flush(30)
+    producer.flush(PATIENCE)
     assert values(broker, topic) == [b"first"]
     proxy.send_held()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE
     while values(broker, topic) != [b"first", b"open"]:
         assert time.monotonic() < deadline, "the open transaction was not committed by the late copy"
 
@@ -125,6 +134,29 @@ def test_a_broker_of_the_tests_comes_back_with_its_data_and_address(
     with proxy_to(broker.host_ports) as proxy:
         commit(transactional(proxy.bootstrap_servers, "kept"), "kept", b"two")
     assert values(broker, "kept") == [b"one", b"two"]
+
+
+def test_a_stopwatch_counts_pauses_but_not_what_the_machine_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a promise would be held against the machine, or against nobody."""
+    monkeypatch.setattr(stopwatch, "PRESSURE", tmp_path)
+    watch = Stopwatch()
+    time.sleep(0.1)
+    assert watch.seconds + watch.held >= 0.1
+    (tmp_path / "cpu").write_text("some avg10=0.00 avg60=0.00 avg300=0.00 total=60000000\nfull avg10=0.00 total=0\n")
+    assert watch.held >= 60
+    assert watch.seconds == 0
+
+
+def test_a_stopwatch_stands_still_while_somebody_waits_for_a_cpu() -> None:
+    """More processes that have work than there are CPUs."""
+    if not (stopwatch.PRESSURE / "cpu").exists():
+        pytest.skip("this kernel tells nothing of it")
+    watch = Stopwatch()
+    busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(2 * (os.cpu_count() or 1))]
+    assert [process.wait() for process in busy] == [0] * len(busy)
+    assert watch.held > 0.2
 
 
 def test_a_database_of_either_kind_is_new_and_reachable(database_url: str) -> None:

@@ -11,6 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.support.ports import free_port
 
 OURS = ("KAFKA_", "SCHEMA_REGISTRY_", "ORDER_", "PAYMENT_", "INVENTORY_", "SAGA_")
+PATIENCE = 150.0
+"""Seconds: how long anything may take before a test fails. It bounds a failure and promises nothing: those who wait for
+a condition go on as soon as it holds, and a slow machine is no failure."""
 
 
 class Done(NamedTuple):
@@ -50,7 +54,7 @@ def saga_environment(folder: Path, bootstrap_servers: str, **more: str) -> dict[
 
 
 def command(
-    module: str, *arguments: str, env: Mapping[str, str], folder: Path, stdin: str = "", seconds: float = 60
+    module: str, *arguments: str, env: Mapping[str, str], folder: Path, stdin: str = "", seconds: float = PATIENCE
 ) -> Done:
     """Run `python -m module arguments` to its end; raises TimeoutExpired."""
     run = [sys.executable, "-m", module, *arguments]
@@ -99,18 +103,30 @@ class Worker:
         return self._process.poll() is None
 
     @property
+    def ready(self) -> bool:
+        """Whether it says that it has partitions to work on."""
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    @property
     def calls(self) -> int:
         """How many threads it has for remote calls, counted as the kernel knows them: they begin with the first call.
 
-        Not librdkafka's, which name themselves, and not the three that every worker has: loop, signals, health.
+        Not librdkafka's, which name themselves, and not the three that every worker has: loop, signals, health. One
+        that answers somebody who asks for its health counts, too: while that is so, nobody may ask.
         """
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/comm")
-        return sum(not task.read_text().startswith("rdk:") for task in tasks) - 3
+        ours = 0
+        for task in Path(f"/proc/{self.pid}/task").glob("*/comm"):
+            with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+                ours += not task.read_text().startswith("rdk:")
+        return ours - 3
 
     def get(self, path: str) -> tuple[int, str]:
         """Ask its HTTP server for `/livez`, `/readyz` or `/metrics`; raises OSError when nobody answers."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=5) as response:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port}{path}", timeout=PATIENCE) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -129,15 +145,15 @@ class Worker:
         lines = [json.loads(line) for line in self.log.splitlines() if line.startswith("{") and line.endswith("}")]
         return [line for line in lines if line["event"] == name]
 
-    def wait_ready(self, seconds: float = 45) -> None:
+    def wait_ready(self, seconds: float = PATIENCE) -> None:
         """Return when it has partitions to work on."""
-        self._until(self._ready, "was not ready", seconds)
+        self._until(lambda: self.ready, "was not ready", seconds)
 
-    def wait_for(self, text: str, seconds: float = 30) -> None:
+    def wait_for(self, text: str, seconds: float = PATIENCE) -> None:
         """Return when its log contains `text`."""
         self._until(lambda: text in self.log, f"did not log {text!r}", seconds)
 
-    def terminate(self, seconds: float = 20) -> int:
+    def terminate(self, seconds: float = PATIENCE) -> int:
         """Ask it to end (SIGTERM), and return its exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(seconds)
@@ -146,7 +162,7 @@ class Worker:
         """Send it a signal."""
         self._process.send_signal(number)
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = PATIENCE) -> int:
         """Return its exit code once it has ended; raises TimeoutExpired."""
         return self._process.wait(seconds)
 
@@ -162,12 +178,6 @@ class Worker:
     def resume(self) -> None:
         """Let it go on (SIGCONT)."""
         self.signal(signal.SIGCONT)
-
-    def _ready(self) -> bool:
-        try:
-            return self.get("/readyz")[0] == 200
-        except OSError:
-            return False
 
     def _until(self, so: Callable[[], bool], otherwise: str, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -29,6 +29,15 @@ def test_a_run_without_fault_passes() -> None:
     assert "back within 5 s: 2 of 2" in list(report.as_text(outcomes))
 
 
+def test_what_the_machine_kept_from_running_makes_nobody_late() -> None:
+    """Seconds in which somebody waited for a CPU or the disk are the machine's."""
+    slow = good()
+    slow.recovered, slow.progress = 8.0, 9.0
+    assert report.late([slow]) == [slow]
+    slow.held = 4.5
+    assert report.late([slow]) == []
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
