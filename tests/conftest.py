@@ -32,8 +32,12 @@ MakeTopics = Callable[..., list[str]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make SIGTERM end the run in good order too: nothing that was started stays behind."""
+    """Make SIGTERM end the run in good order too: nothing that was started stays behind.
+
+    And let processes hear of Ctrl-C: a run in the background ignores it (sh does so), and what it starts inherits that.
+    """
     config.stash[LEFT_OUT] = Counter()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", returncode=143))
 
 
