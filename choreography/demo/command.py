@@ -29,7 +29,7 @@ from eventbus.registry import registry_at
 from schemas import EVENTS
 
 PLAIN_WIDTH = 140
-CHECK_SECONDS = 15.0
+CHECK_SECONDS = 60.0
 
 
 class _Console(Console):

@@ -17,7 +17,7 @@ from choreography.topics_file import Topic, counts, read_topics
 from eventbus.embedded import EmbeddedBroker
 
 PARTITIONS = 4
-MEMBERS_SECONDS = 12.0
+MEMBERS_SECONDS = 20.0
 """A worker that was stopped is still expected back, as a static member, for its session timeout of 10 s."""
 EAGER = {"fetch.wait.max.ms": "10"}
 """The embedded broker answers a fetch that found nothing only when its time is over, so that time has to be short."""

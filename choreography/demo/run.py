@@ -29,8 +29,8 @@ from order_service.repository import all_orders
 from order_service.service import OrderService
 from schemas import EVENTS
 
-START_SECONDS = 20.0
-STUCK_SECONDS = 30.0
+START_SECONDS = 60.0
+STUCK_SECONDS = 60.0
 """Without any new event for so long, something is wrong."""
 PLACING_SECONDS = 3.0
 STEP_SECONDS = 0.05

@@ -23,7 +23,7 @@ def kafka(fresh_broker):
 def saga(kafka, tmp_path):
     """Run a command of `saga` on that broker, with its temporary files in a folder of the test's."""
     env = environment(KAFKA_BOOTSTRAP_SERVERS=kafka, TMPDIR=str(tmp_path))
-    return lambda *arguments: command("choreography", *arguments, env=env, folder=tmp_path, seconds=100)
+    return lambda *arguments: command("choreography", *arguments, env=env, folder=tmp_path)
 
 
 def statuses(done) -> set[str]:
