@@ -12,6 +12,7 @@ import pytest
 
 from eventbus import postgresql, sqlite
 from eventbus.database import RACES, Database, LostRace, NotOurs, Row, Transaction, Unavailable, until_won
+from tests.support.processes import PATIENCE
 from tests.support.things import THINGS, everything, put, things
 
 Open = Callable[[], Database]
@@ -168,11 +169,11 @@ def test_a_second_writer_waits_and_then_sees_what_the_first_one_wrote(db: Databa
         with db.transaction() as tx:
             ((key, name, amount),) = tx.load(THINGS, ["a"])
             adding = pool.submit(add)
-            asked.wait(10)
+            asked.wait(PATIENCE)
             with pytest.raises(TimeoutError):
                 adding.result(timeout=0.2)
             tx.update(THINGS, [(key, name, amount + 1)])
-        adding.result(timeout=10)
+        adding.result(timeout=PATIENCE)
     assert everything(db) == [("a", "apple", 3)]
 
 
@@ -195,7 +196,7 @@ def test_of_two_that_insert_the_same_key_at_once_one_loses_the_race(db: Database
     barrier = threading.Barrier(2)
 
     def insert(one: Database) -> str:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         try:
             with one.transaction() as tx:
                 assert tx.load(THINGS, ["a"]) in ([], [("a", "same", 1)])
@@ -235,7 +236,7 @@ def test_workers_that_start_at_the_same_moment_agree_on_one_new_database(connect
     barrier = threading.Barrier(len(starting))
 
     def use(one: Database) -> list[Row]:
-        barrier.wait(10)
+        barrier.wait(PATIENCE)
         return everything(one)
 
     with ThreadPoolExecutor(len(starting)) as pool:

@@ -18,6 +18,10 @@ from eventbus.kafka_config import Clients, Connection
 from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
 from eventbus.simulation.clients import Host, clients
 from eventbus.simulation.cluster import Cluster, Written
+from tests.support.processes import PATIENCE
+
+QUICK_AND_PATIENT = {"fetch.wait.max.ms": "10", "transaction.timeout.ms": "60000"}
+"""What is done in the middle of a transaction takes its time: the broker must not end it meanwhile."""
 
 
 class Listener:
@@ -57,7 +61,7 @@ class Ground:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         connection = Connection(
-            self.bootstrap, self.group, instance, self.exactly_once, {"fetch.wait.max.ms": "10"}, logger, self.made_by
+            self.bootstrap, self.group, instance, self.exactly_once, QUICK_AND_PATIENT, logger, self.made_by
         )
         return KafkaLog(connection, warn=lambda _what: None)
 
@@ -70,14 +74,14 @@ class Ground:
         producer = Producer({"bootstrap.servers": self.bootstrap})
         for value in values:
             producer.produce(self.source, value, b"key", partition=partition, headers=[("h", b"1")])
-        assert producer.flush(10) == 0
+        assert producer.flush(PATIENCE) == 0
 
     def corrupt(self, partition: int) -> range:
         return write_unreadable({"bootstrap.servers": self.bootstrap}, Partition(self.source, partition))
 
     def until(self, so: Callable[[], bool]) -> list[Run]:
         runs: list[Run] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while not so() and time.monotonic() < deadline:
             runs += self.log.poll(100, 0.05)
         assert so()
@@ -85,7 +89,7 @@ class Ground:
 
     def read(self, count: int) -> list[Run]:
         runs: list[Run] = []
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + PATIENCE
         while sum(len(run.records) for run in runs) < count and time.monotonic() < deadline:
             runs += self.log.poll(100, 0.05)
         return runs
@@ -335,7 +339,7 @@ def test_a_partition_is_revoked_before_somebody_else_has_it(transactional: Groun
     transactional.join()
     second, other = Listener(), transactional.another("two")
     other.subscribe([transactional.source], second)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while len(second.mine) != 1 and time.monotonic() < deadline:
         transactional.log.poll(1, 0.02)
         other.poll(1, 0.02)

@@ -12,6 +12,7 @@ import pytest
 from eventbus import postgresql
 from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
 from tests.support.postgres import PASSWORD, USER, Server
+from tests.support.processes import PATIENCE
 from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 
@@ -74,7 +75,7 @@ def test_a_lost_connection_is_unavailable_and_the_next_attempt_works(postgres_ur
         with db.transaction() as tx:
             ((pid,),) = tx.rows("select pg_backend_pid()")
         with psycopg.connect(postgres_url, autocommit=True) as admin:
-            admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+            admin.execute("select pg_terminate_backend(%s, 60000)", (pid,))
         with pytest.raises(Unavailable):
             put(db, ("a", "apple", 1))
         put(db, ("a", "apple", 1))
@@ -86,7 +87,7 @@ def test_a_connection_lost_in_a_transaction_leaves_nothing_of_it(postgres_url: s
             tx.insert(THINGS, [("a", "apple", 1)])
             ((pid,),) = tx.rows("select pg_backend_pid()")
             with psycopg.connect(postgres_url, autocommit=True) as admin:
-                admin.execute("select pg_terminate_backend(%s, 5000)", (pid,))
+                admin.execute("select pg_terminate_backend(%s, 60000)", (pid,))
         assert everything(db) == []
 
 
@@ -108,10 +109,10 @@ def test_a_server_that_was_away_is_used_again_when_it_is_back(postgres: Server, 
 def test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_waiting(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgresql, "IDLE_IN_TRANSACTION_MS", 300)
     stopped, other = (things(postgres_url) for _ in range(2))
     with closing(stopped), closing(other):
         put(other, ("a", "apple", 1))
+        monkeypatch.setattr(postgresql, "IDLE_IN_TRANSACTION_MS", 1_000)  # of the one that connects from now on
         with pytest.raises(Unavailable), stopped.transaction() as tx:
             tx.load(THINGS, ["a"])
             with other.transaction() as going_on:
@@ -127,7 +128,7 @@ def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
         try:
             with db.transaction() as tx:
                 tx.load(THINGS, [first])
-                locked.wait(10)
+                locked.wait(PATIENCE)
                 tx.load(THINGS, [second])
         except LostRace:
             return "lost"
@@ -136,4 +137,4 @@ def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
     with closing(one), closing(two), ThreadPoolExecutor(2) as pool:
         put(one, ("a", "x", 1), ("b", "y", 2))
         ends = [pool.submit(lock, one, "a", "b"), pool.submit(lock, two, "b", "a")]
-        assert sorted(end.result(timeout=30) for end in ends) == ["lost", "won"]
+        assert sorted(end.result(timeout=PATIENCE) for end in ends) == ["lost", "won"]

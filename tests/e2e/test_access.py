@@ -92,7 +92,7 @@ def strict(make_broker: Callable[..., OwnBroker], tmp_path: Path) -> Iterator[Sa
     free.make_topics(2)
     printed = free.run("choreography", "acls").stdout
     for made in admin.create_acls(list(bindings(printed))).values():
-        made.result(30)
+        made.result(90)
     with proxy_to(broker.host_ports) as proxy:
         saga = Saga(tmp_path, proxy.bootstrap_servers)
         saga.admin = free.admin
@@ -104,10 +104,10 @@ def refused(saga: Saga, user: str, topic: str) -> str | None:
     """Return why a user may not write a topic; None if they may."""
     errors: list[str] = []
     producer = Producer(
-        {"bootstrap.servers": saga.bootstrap_servers, "message.timeout.ms": 10_000, **QUIET, **config(user)}
+        {"bootstrap.servers": saga.bootstrap_servers, "message.timeout.ms": 60_000, **QUIET, **config(user)}
     )
     producer.produce(topic, b"x", on_delivery=lambda error, _: errors.append(error.name()) if error else None)
-    assert producer.flush(20) == 0
+    assert producer.flush(90) == 0
     return errors[0] if errors else None
 
 
@@ -115,10 +115,10 @@ def test_with_its_rights_each_service_does_its_work_and_nothing_else(strict: Sag
     """An order is confirmed, another is refunded, `saga` looks on; writing somebody else's event is refused."""
     workers = [strict.start(module, *options(module.replace("_", "-"))) for module in SERVICES]
     for worker in workers:
-        worker.wait_ready(90)
+        worker.wait_ready()
     strict.stock(cd_1=1)
-    assert strict.place("cd-1=1", wait=90)["status"] == "confirmed"
-    assert strict.place("cd-1=1", wait=90)["status"] == "cancelled"
+    assert strict.place("cd-1=1")["status"] == "confirmed"
+    assert strict.place("cd-1=1")["status"] == "cancelled"
     strict.until(lambda: len(strict.admin.read(TOPIC)) == len(SERVICES), "not everybody had announced")
     for command in (["check"], ["flow", "--announced"], ["verify", "--announced"], ["topics", "list"]):
         done = strict.run("choreography", *command, *options("saga"))
@@ -143,5 +143,5 @@ def test_with_its_rights_each_service_does_its_work_and_nothing_else(strict: Sag
         }
     )
     with pytest.raises(KafkaException) as caught:
-        producer.init_transactions(20)
+        producer.init_transactions(90)
     assert caught.value.args[0].name() == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"

@@ -15,7 +15,7 @@ from eventbus.registry import registry_at
 from schemas import OrderConfirmed
 from tests.support.admin import Admin
 from tests.support.kafka_node import Broker
-from tests.support.processes import Workers, command, environment
+from tests.support.processes import PATIENCE, Workers, command, environment
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shipping"
 CODEC = Codec(registry_at(None, [OrderConfirmed]), [OrderConfirmed])
@@ -44,7 +44,7 @@ def confirm(broker: Broker, orders: Iterable[str]) -> None:
     producer.flush()
 
 
-def until(so: Callable[[], bool], seconds: float = 60) -> None:
+def until(so: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < deadline, "not so in time"
@@ -63,7 +63,7 @@ def test_every_confirmed_order_is_shipped_once_also_after_a_kill(
     first = [f"first-{number}" for number in range(1_000)]
     confirm(fresh_broker, first)
     killed = workers.start("shipping_service", "--instance", "a", env=env)
-    killed.wait_for("batch.handled", 60)
+    killed.wait_for("batch.handled")
     killed.kill()
     second = [f"second-{number}" for number in range(500)]
     confirm(fresh_broker, second)

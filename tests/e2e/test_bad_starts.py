@@ -18,8 +18,9 @@ import pytest
 
 from tests.support import postgres
 from tests.support.ports import free_port
-from tests.support.processes import Worker, Workers, saga_environment
+from tests.support.processes import PATIENCE, Worker, Workers, saga_environment
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.stopwatch import Stopwatch
 
 DEAD_LETTERS = "payment-service.dead-letters"
 ROOM = 65_536
@@ -65,16 +66,16 @@ def last_word(worker: Worker, code: int) -> str:
 def assert_waits(worker: Worker, *words: str) -> None:
     """It says again and again what it waits for, is alive and not ready, and ends in time when it is told to."""
     worker.wait_for(words[0])
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + PATIENCE
     while len(said := worker.events("waiting")) < 2:
         assert time.monotonic() < deadline, f"said only {said}"
         assert worker.get("/livez") == (200, "ok\n")
         assert worker.get("/readyz") == (503, "no partitions are assigned\n")
         time.sleep(0.1)
     assert all(word in line["why"] for word in words for line in said)
-    began = time.monotonic()
+    stopping = Stopwatch()
     assert worker.terminate() == 0
-    assert time.monotonic() - began < STOP_SECONDS
+    assert stopping.seconds < STOP_SECONDS
 
 
 @pytest.mark.parametrize("module", SERVICES)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.kafka_node import Broker
+from tests.support.processes import PATIENCE
 from tests.support.saga import SERVICES, SESSION, Saga
 
 PURCHASES = Path(__file__).parents[1] / "data" / "cdnow_sample.jsonl"
@@ -45,7 +46,7 @@ def interrupt_import(shop, lines: int, number: signal.Signals) -> subprocess.Com
         importing.send_signal(number)
         importing.stdin.close()
         importing.stdin = None
-        stdout, stderr = importing.communicate(timeout=30)
+        stdout, stderr = importing.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(run, importing.returncode, stdout, stderr)
 
 
@@ -68,11 +69,11 @@ def test_every_purchase_ends_as_it_must_although_a_worker_of_each_service_is_kil
     workers = {(module, name): shop.start(module, *SESSION, instance=name) for name in "ab" for module in SERVICES}
     for number, module in enumerate(("payment_service", "order_service", "inventory_service"), 1):
         left = ORDERS - number * 800
-        shop.until(lambda left=left: shop.pending() <= left, "the work did not go on", seconds=120)
+        shop.until(lambda left=left: shop.pending() <= left, "the work did not go on")
         workers[module, "a"].kill()
         assert shop.pending() > 0, "the worker was killed when everything was over"
         workers[module, "a"] = shop.start(module, *SESSION, instance="a")
-    report = shop.settle(seconds=240)
+    report = shop.settle()
     assert (report["orders"], report["undecodable"]) == (ORDERS, 0)
     assert shop.ask("order_service", "list", "--summary") == {
         "total": ORDERS,

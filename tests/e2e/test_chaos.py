@@ -11,7 +11,7 @@ from typing import Any
 from choreography.chaos.faults import BAD_RECORDS
 from choreography.chaos.poison import TOPICS
 from tests.support.kafka_node import OwnBroker
-from tests.support.processes import Done, command, environment
+from tests.support.processes import PATIENCE, Done, command, environment
 
 ORDERS = 300
 
@@ -21,7 +21,7 @@ def chaos(broker: OwnBroker, folder: Path, *arguments: str) -> tuple[Done, dict[
     where = ("--bootstrap-servers", broker.bootstrap_servers)
     size = ("--orders", str(ORDERS), "--minutes", "0.3", "--seed", "7", "--json", "report.json")
     env = environment(TMPDIR=str(folder))
-    done = command("choreography", "chaos", *where, *size, *arguments, env=env, folder=folder, seconds=150)
+    done = command("choreography", "chaos", *where, *size, *arguments, env=env, folder=folder, seconds=2 * PATIENCE)
     assert (folder / "report.json").exists(), done
     return done, json.loads((folder / "report.json").read_text(encoding="utf-8"))
 

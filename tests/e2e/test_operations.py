@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import time
 
@@ -9,8 +10,10 @@ import pytest
 
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.stopwatch import Stopwatch
 
 STOP_SECONDS = 10
+AT_ONCE_SECONDS = 2
 REFUNDED = "select order_id from payment where status = 'refunded'"
 
 
@@ -28,21 +31,15 @@ def start(saga: Saga, gateway: str = "", instance: str = "a") -> dict[str, Worke
     return {module: saga.start(module, *SESSION, instance=instance, **env) for module in SERVICES}
 
 
-def until_busy(saga: Saga, of: int) -> None:
-    """Wait until the work on so many new orders has begun to end."""
-    saga.until(lambda: 0 < saga.pending() < of * 0.95, "the work did not go on")
-
-
 def test_a_worker_that_is_told_to_stop_under_load_does_so_in_time(ready):
     """Exit code 0 within 10 s, for SIGTERM and SIGINT; started again it goes on, and nothing is lost or doubled."""
     workers = start(ready, "latency-ms=100")
-    ready.import_orders("sigterm", 3_000, "cd-1")
-    until_busy(ready, 3_000)
+    ready.in_the_middle("sigterm", 3_000, "cd-1")
     for module, number in zip(SERVICES, (signal.SIGTERM, signal.SIGINT, signal.SIGTERM), strict=True):
-        began = time.monotonic()
+        stopping = Stopwatch()
         workers[module].signal(number)
-        assert workers[module].wait(20) == 0
-        assert time.monotonic() - began < STOP_SECONDS
+        assert workers[module].wait() == 0
+        assert stopping.seconds < STOP_SECONDS
         ready.start(module, *SESSION)
     ready.settle()
 
@@ -64,6 +61,7 @@ def hanging(saga: Saga, name: str) -> Worker:
     slow = f"simulated:///{saga.folder}/provider.db?latency-ms=30000"
     payment = saga.start("payment_service", *SESSION, PAYMENT_GATEWAY=slow)
     payment.wait_ready()
+    saga.until(lambda: not payment.calls, "somebody still asks for its health")
     saga.import_orders(name, 5, "cd-1")
     saga.until(lambda: payment.calls > 0, "the provider was not called")
     return payment
@@ -78,26 +76,28 @@ def go_on_and_settle(saga: Saga) -> None:
 def test_a_worker_stops_in_time_although_a_call_hangs(ready):
     """It does not wait for the provider's answer: the next one asks again, with the same key."""
     payment = hanging(ready, "hanging")
-    began = time.monotonic()
+    stopping = Stopwatch()
     assert payment.terminate() == 0
-    assert time.monotonic() - began < STOP_SECONDS
+    assert stopping.seconds < STOP_SECONDS
     go_on_and_settle(ready)
 
 
 def test_a_second_signal_ends_a_worker_at_once(ready):
     """With the exit code of a signal; nothing is lost by that either."""
     payment = hanging(ready, "twice")
+    stopping = Stopwatch()
     payment.signal(signal.SIGINT)
     payment.signal(signal.SIGTERM)  # another one: two of the same kind could be taken for one
-    assert payment.wait(2) in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert payment.wait() in (128 + signal.SIGINT, 128 + signal.SIGTERM)
+    assert stopping.seconds < AT_ONCE_SECONDS
     go_on_and_settle(ready)
 
 
 def test_a_slow_provider_does_not_cost_a_worker_its_partitions(ready):
     """Calls that take longer than max.poll.interval.ms: polling goes on meanwhile, nobody is thrown out."""
-    intervals = ("--kafka-config", "max.poll.interval.ms=6000", *SESSION)
-    slow = f"simulated:///{ready.folder}/provider.db?latency-ms=8000"
-    payment = ready.start("payment_service", *intervals, PAYMENT_GATEWAY=slow)
+    interval = ("--kafka-config", "max.poll.interval.ms=10000")
+    slow = f"simulated:///{ready.folder}/provider.db?latency-ms=13000"
+    payment = ready.start("payment_service", *interval, PAYMENT_GATEWAY=slow)
     ready.start("order_service", *SESSION)
     ready.start("inventory_service", *SESSION)
     payment.wait_ready()
@@ -109,9 +109,8 @@ def test_a_slow_provider_does_not_cost_a_worker_its_partitions(ready):
 def test_workers_that_are_killed_go_on_where_they_were(ready):
     """`kill -9` of all three in the middle of the work, twice; the same names are started again."""
     workers = start(ready, "latency-ms=100")
-    ready.import_orders("killed", 3_000, "cd-1")
-    for left in (0.9, 0.6):
-        ready.until(lambda left=left: 0 < ready.pending() < 3_000 * left, "the work did not go on")
+    for name in ("killed", "killed again"):
+        ready.in_the_middle(name, 1_500, "cd-1")
         for worker in workers.values():
             worker.kill()
         workers = start(ready, "latency-ms=100")
@@ -123,8 +122,7 @@ def test_a_worker_that_wakes_up_after_its_session_is_over_changes_nothing(ready)
     workers = start(ready, "latency-ms=100")
     second = start(ready, "latency-ms=100", instance="b")["payment_service"]
     second.wait_ready()
-    ready.import_orders("zombie", 2_000, "cd-1")
-    until_busy(ready, 2_000)
+    ready.in_the_middle("zombie", 2_000, "cd-1")
     zombie = workers["payment_service"]
     zombie.stop()
     ready.until(lambda: second.metric("saga_partitions_assigned") == 9, "the partitions did not move")
@@ -142,12 +140,17 @@ def test_a_worker_that_wakes_up_after_its_session_is_over_changes_nothing(ready)
 def test_workers_come_and_go_under_load(ready):
     """One worker a service, then two, then one again: cooperative rebalancing loses and repeats nothing."""
     first = start(ready, "latency-ms=100")
-    ready.import_orders("scale", 4_000, "cd-1")
-    until_busy(ready, 4_000)
+    ready.in_the_middle("scale", 2_000, "cd-1")
     second = start(ready, "latency-ms=100", instance="b")
-    for worker in second.values():
-        worker.wait_ready()
-    assert ready.pending() > 0, "everything was over before the second workers came"
+    waves = itertools.count()
+
+    def all_ready_under_load() -> bool:
+        if ready.pending() < 1_000:
+            ready.import_orders(f"wave-{next(waves)}", 1_000, "cd-1")
+        return all(worker.ready for worker in second.values())
+
+    ready.until(all_ready_under_load, "the second workers got no partitions")
+    ready.in_the_middle("scale back", 1_000, "cd-1")
     assert [worker.terminate() for worker in second.values()] == [0, 0, 0]
     ready.settle()
     for module, worker in first.items():
@@ -179,19 +182,22 @@ def test_a_worker_tells_its_metrics(ready):
     for worker in workers.values():
         worker.wait_ready()
     ready.stock(cd_8=60)
+    placing = time.monotonic()
     ready.import_orders("metrics", 100, "cd-8")
     ready.settle()
+    took = time.monotonic() - placing
     payment = workers["payment_service"]
     assert payment.metric("saga_events_consumed_total", topic="order.created") == 100
     assert payment.metric("saga_events_consumed_total", topic="order.cancelled") == 40
     assert payment.metric("saga_events_published_total", topic="payment.charged") == 100
     assert payment.metric("saga_events_published_total", topic="payment.refunded") == 40
-    assert payment.metric("saga_partitions_assigned") == 9
+    ready.until(lambda: payment.metric("saga_partitions_assigned") == 9, "it has not all partitions")
     for worker in workers.values():
-        assert worker.get("/livez") == worker.get("/readyz") == (200, "ok\n")
+        ready.until(lambda w=worker: w.get("/livez") == w.get("/readyz") == (200, "ok\n"), "somebody is not well")
         assert worker.metric("saga_transactions_total", outcome="committed") > 0
-        assert worker.metric("saga_event_delay_seconds_count") > 0
-        assert 0 < worker.metric("saga_event_delay_seconds_sum") < 60
+        events = worker.metric("saga_event_delay_seconds_count")
+        assert events > 0
+        assert 0 < worker.metric("saga_event_delay_seconds_sum") < events * took
         assert worker.metric("saga_outbox_pending") == 0
         ready.until(lambda w=worker: w.metric("saga_consumer_lag_records") == 0, "something stays unread")
     bad = ready.admin.produce("order.created", b"no-such-order", b"{}")

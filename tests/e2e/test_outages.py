@@ -14,7 +14,7 @@ import pytest
 from tests.support.first_release import first_release
 from tests.support.outages import Endured
 from tests.support.postgres import Server
-from tests.support.processes import Worker, command
+from tests.support.processes import PATIENCE, Worker, command
 from tests.support.saga import SERVICES, SESSION, Saga
 from tests.support.small_registry import SmallRegistry
 
@@ -23,8 +23,7 @@ def busy(saga: Saga, orders: int = 600) -> list[Worker]:
     """Start a worker of each service and return them when the work on so many new orders has begun to end."""
     saga.stock(cd_1=1_000_000)
     workers = saga.start_all(*SESSION)
-    saga.import_orders("busy", orders, "cd-1")
-    saga.until(lambda: 0 < saga.pending() < orders * 0.95, "the work did not begin")
+    saga.in_the_middle("busy", orders, "cd-1")
     return workers
 
 
@@ -56,7 +55,7 @@ def test_a_sqlite_file_that_somebody_locks_is_waited_for(own_saga: Saga) -> None
     workers = busy(own_saga)
     outage = Endured(workers, 4)
     file = own_saga.env["PAYMENT_SERVICE_DATABASE"].removeprefix("sqlite:///")
-    with closing(sqlite3.connect(file, timeout=30, isolation_level=None)) as holder:
+    with closing(sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)) as holder:
         holder.execute("begin immediate")
         own_saga.import_orders("meanwhile", 300, "cd-1")
         until_said(own_saga, workers, "database is locked")
@@ -115,7 +114,7 @@ def test_a_full_disk_stops_a_worker_and_it_goes_on_when_there_is_room(own_saga: 
     workers = busy(own_saga)
     payment = workers[SERVICES.index("payment_service")]
     resource.prlimit(payment.pid, resource.RLIMIT_FSIZE, (65_536, resource.RLIM_INFINITY))
-    assert payment.wait(60) == 7
+    assert payment.wait() == 7
     last = payment.log.splitlines()[-1]
     assert last.startswith("error: ")
     assert "payment-service.db cannot be written" in last

@@ -30,7 +30,7 @@ ORDER = "document.getElementById('order').innerText"
 SCROLL = """(async () => {
     const list = document.getElementById("list"), seen = new Set();
     let most = 0;
-    for (const until = Date.now() + 50000; Date.now() < until && seen.size < 1000;) {
+    for (const until = Date.now() + 150000; Date.now() < until && seen.size < 1000;) {
         const rows = [...document.querySelectorAll(".row .id")];
         rows.forEach((row) => seen.add(row.innerText));
         most = Math.max(most, rows.length);

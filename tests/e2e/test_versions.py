@@ -75,8 +75,7 @@ def test_two_releases_work_side_by_side_and_are_rolled_forward_and_back(
     fleet.start("a", old=True)
     for instance, is_old in (("b", False), ("a", False), ("b", True), ("a", True)):
         with placed_by(saga, old if is_old else None):
-            saga.import_orders(f"{instance}-{is_old}", ORDERS, "cd-1")
-        assert saga.pending() > 0, "nothing is in flight"
+            saga.in_the_middle(f"{instance}-{is_old}", ORDERS, "cd-1")
         fleet.start(instance, old=is_old)
     saga.settle(*check)
     assert fleet.all_running()

@@ -39,7 +39,7 @@ def test_a_crash_at_a_step_loses_and_repeats_nothing(playground: Playground, ste
     playground.send(range(100))
     first.crash_at(step)
     with pytest.raises(Crash):
-        playground.turn_until(lambda: False, seconds=20)
+        playground.turn_until(lambda: False)
     playground.abandon(first)
     playground.worker()
     playground.send(range(100))

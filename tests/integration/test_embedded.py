@@ -21,7 +21,7 @@ from eventbus import Codec
 from eventbus.embedded import EmbeddedBroker
 from eventbus.registry import registry_at
 from schemas import EVENTS, OrderConfirmed
-from tests.support.processes import command, environment
+from tests.support.processes import PATIENCE, command, environment
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 
@@ -40,7 +40,7 @@ def written(broker: str) -> str:
     producer.produce("order.confirmed", CODEC.encode(OrderConfirmed("o-1")), "o-1", partition=1, headers=headers)
     producer.produce("order.confirmed", None, "o-2", partition=1)
     producer.produce("order.confirmed", b"junk", "o-3", partition=1)
-    assert producer.flush(10) == 0
+    assert producer.flush(PATIENCE) == 0
     return broker
 
 
@@ -61,7 +61,7 @@ def test_it_keeps_the_metadata_of_committed_offsets(broker):
     consumer = Consumer({"bootstrap.servers": broker, "group.id": "g"})
     place = TopicPartition("order.created", 0, 5, "17")
     consumer.commit(offsets=[place], asynchronous=False)
-    [found] = consumer.committed([TopicPartition("order.created", 0)], timeout=10)
+    [found] = consumer.committed([TopicPartition("order.created", 0)], timeout=PATIENCE)
     consumer.close()
     assert (found.offset, found.metadata) == (5, "17")
 
@@ -90,10 +90,10 @@ def test_kcat_reads_it_and_decode_shows_it(written, tmp_path):
     if shutil.which("kcat") is None:
         pytest.skip("kcat is not installed")
     read = ["kcat", "-C", "-b", written, "-t", "order.confirmed", "-p", "1", "-e", "-q", "-f", "%R%s"]
-    framed = subprocess.run(read, capture_output=True, check=True, timeout=30).stdout
+    framed = subprocess.run(read, capture_output=True, check=True).stdout
     decode = [sys.executable, "-m", "choreography", "decode"]
     done = subprocess.run(
-        decode, input=framed, capture_output=True, env=environment(), cwd=tmp_path, timeout=30, check=False
+        decode, input=framed, capture_output=True, env=environment(), cwd=tmp_path, timeout=PATIENCE, check=False
     )
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert lines[0] == {"order_id": "o-1"}
@@ -170,5 +170,5 @@ def test_saga_broker_prints_its_address_and_ends_at_a_signal():
         address = process.stdout.readline().strip()
         assert len(Cluster(address).partitions()["order.created"]) == 2
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=20) == ("", "")
+        assert process.communicate(timeout=PATIENCE) == ("", "")
     assert process.returncode == 0

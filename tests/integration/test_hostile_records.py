@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 
 from eventbus.kafka_headers import headers_of
 from tests.support.engines import CODEC, Playground
+from tests.support.processes import PATIENCE
 from tests.support.sample import Ping
 
 
@@ -27,7 +28,7 @@ def write(playground: Playground, value: bytes, key: str, headers: list[tuple[st
     config = {"bootstrap.servers": playground.bootstrap, "message.max.bytes": 100_000_000, "compression.type": "gzip"}
     producer = Producer(config)
     producer.produce("ping", value, key, 0, headers=headers)
-    assert producer.flush(30) == 0
+    assert producer.flush(PATIENCE) == 0
 
 
 def test_a_record_that_is_larger_than_any_topic_takes_is_cut_into_a_dead_letter(sqlite_playground: Playground) -> None:
@@ -54,7 +55,7 @@ def test_a_header_name_that_is_no_utf_8_crashes_nobody(sqlite_playground: Playgr
     if kcat is None:
         pytest.skip("no kcat")
     run = [kcat, "-P", "-b", sqlite_playground.bootstrap, "-t", "ping", "-p", "0", "-k", "name-0", "-H", b"\xff\xfe=1"]
-    subprocess.run(run, input=b"hello", check=True, timeout=30)
+    subprocess.run(run, input=b"hello", check=True, timeout=PATIENCE)
     handled_after(sqlite_playground, ["not_framed"], 0)
     hostile = sqlite_playground.admin.read("ping")[0]
     assert headers_of(hostile) == []

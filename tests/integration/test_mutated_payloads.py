@@ -12,6 +12,7 @@ from eventbus.log import Output
 from eventbus.resolutions import take_apart
 from tests.support.engines import CODEC, Playground
 from tests.support.mutations import COUNT, MUTATIONS, damaged
+from tests.support.processes import PATIENCE
 from tests.support.sample import Ping
 
 
@@ -31,7 +32,7 @@ def test_each_mutated_payload_is_answered_or_dead_lettered_once(sqlite_playgroun
     playground.tuning = Tuning(tidy_after=0.2, dead_letters=COUNT)
     worker = playground.worker()
     sent = playground.admin.produce_many(mutated(COUNT))
-    playground.turn_until(lambda: worker.watch.handled >= COUNT, 60 + COUNT / 500)
+    playground.turn_until(lambda: worker.watch.handled >= COUNT, PATIENCE + COUNT / 500)
     playground.turn_until(lambda: worker.watch.pending == 0)
     ends: Counter[str] = Counter()
     where = Where(playground.bootstrap, {})

@@ -10,10 +10,12 @@ import pytest
 from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
 from eventbus.decision import Decided, Decision
+from eventbus.log import Run
 from eventbus.outbox import announce
 from eventbus.parking import Retries
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
+from tests.support.processes import PATIENCE
 from tests.support.sample import Ping, PingService, RemotePingService, Starter, Tally, _count
 
 QUICK = {"session_timeout_ms": "6000", "max_poll_interval_ms": "6000"}
@@ -30,8 +32,8 @@ def test_a_zombie_changes_nothing(playground: Playground, step: str) -> None:
 
     def stall() -> None:
         other.append(playground.worker("other"))
-        playground.turn_until(lambda: other[0].ready() == 4 and playground.tallied() == 100, 60, workers=other)
-        playground.turn_until(lambda: len(playground.pongs()) == 100, 60, workers=other)
+        playground.turn_until(lambda: other[0].ready() == 4 and playground.tallied() == 100, workers=other)
+        playground.turn_until(lambda: len(playground.pongs()) == 100, workers=other)
 
     zombie.at(step, stall)
     playground.turn_until(lambda: bool(other), workers=[zombie])
@@ -55,7 +57,7 @@ def test_a_zombie_decides_nothing_after_the_takeover(broker: Broker, database_ur
 
         def stall() -> None:
             other.append(playground.worker("other"))
-            playground.turn_until(lambda: other[0].ready() == 1, 60, workers=other)
+            playground.turn_until(lambda: other[0].ready() == 1, workers=other)
 
         zombie.at("remote done", stall)
         database = connect(database_url, service=playground.group, schema="")
@@ -188,11 +190,20 @@ def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(
     pending: list[int] = []
 
     def let_another_join() -> None:
+        """The next look at the log lasts until librdkafka, with a heartbeat, has heard of it."""
         second.append(playground.worker("second"))
-        heartbeat = threading.Event()
-        for _ in range(25):
-            second[0].engine.turn()
-            heartbeat.wait(0.1)
+        poll, runs = first.log.poll, list[Run]()
+
+        def heard(limit: int) -> bool:
+            runs.extend(poll(limit, 0.05))
+            return bool(pending)
+
+        def poll_until_heard(limit: int, _timeout: float) -> list[Run]:
+            playground.turn_until(lambda: heard(limit), workers=second)
+            first.log.poll = poll  # type: ignore[method-assign]
+            return runs
+
+        first.log.poll = poll_until_heard  # type: ignore[method-assign]
 
     first.at("after database commit", let_another_join)
     first.steps["revoked"] = lambda: pending.append(
@@ -214,7 +225,7 @@ def test_a_batch_in_flight_is_dropped_where_its_partition_is_gone(playground: Pl
 
     def call(_ping: Ping) -> None:
         asked.set()
-        answer.wait(60)
+        answer.wait(PATIENCE)
 
     class Remote(RemotePingService):
         """A class of its own, so that each test has its own group."""
@@ -224,9 +235,9 @@ def test_a_batch_in_flight_is_dropped_where_its_partition_is_gone(playground: Pl
     first = playground.worker("first")
     playground.turn_until(lambda: first.ready() == 2)
     playground.send(range(100), names=100)
-    turning = threading.Thread(target=lambda: playground.turn_until(answer.is_set, 60, workers=[first]))
+    turning = threading.Thread(target=lambda: playground.turn_until(answer.is_set, workers=[first]))
     turning.start()
-    asked.wait(30)
+    assert asked.wait(PATIENCE)
     second = playground.worker("second")
     playground.turn_until(lambda: second.owns() == 1, workers=[second])
     answer.set()
@@ -244,9 +255,9 @@ def test_remote_calls_longer_than_the_poll_interval_do_not_cost_the_membership(s
     class Remote(RemotePingService):
         """A class of its own, so that each test has its own group."""
 
-    playground.make_service = lambda: Remote(lambda _ping: slow.wait(9))
+    playground.make_service = lambda: Remote(lambda _ping: slow.wait(13))
     playground.recreate_topics()
-    worker = playground.worker(**QUICK)
+    worker = playground.worker(max_poll_interval_ms="10000")  # a machine that stands still must stand so long
     playground.send(range(4), names=4)
     playground.settle(4)
     assert worker.seen["assigned"] == 1

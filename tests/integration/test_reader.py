@@ -9,8 +9,7 @@ import pytest
 from choreography.reader import Reader
 from eventbus.log import Partition
 from tests.support.admin import Admin
-
-WITHIN_SECONDS = 20.0
+from tests.support.processes import PATIENCE
 
 
 @pytest.mark.parametrize("from_beginning", [True, False])
@@ -35,7 +34,7 @@ def test_partitions_that_are_added_while_it_reads_are_read_from_their_beginning(
 
 def values(reader, count):
     """Return the values of what is read until so many records have come and the end is reached."""
-    found, until = [], time.monotonic() + WITHIN_SECONDS
+    found, until = [], time.monotonic() + PATIENCE
     while (len(found) < count or not reader.at_end) and time.monotonic() < until:
         found += [record.value for record in reader.read(0.2)]
     return found

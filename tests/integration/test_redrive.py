@@ -21,10 +21,11 @@ from eventbus.engine import Tuning
 from eventbus.log import Output
 from eventbus.resolutions import RESOLUTIONS
 from tests.support.engines import CODEC, Playground, Worker
+from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong, Tally, _count
 
 MANY = int(os.environ.get("REDRIVEN", "2000"))
-LONG = 40 + MANY / 50
+LONG = PATIENCE + MANY / 50
 """Seconds."""
 WHO = ("--by", "ana", "--reason", "mended, INC-7")
 
@@ -303,15 +304,15 @@ def test_what_was_resolved_behind_an_undecided_transaction_is_not_resolved_again
     ping(playground, 5, 6)
     settle(playground, 2, 0)
     worker = Producer({"bootstrap.servers": playground.bootstrap, "transactional.id": f"{playground.group}-dying"})
-    worker.init_transactions(30)
+    worker.init_transactions(PATIENCE)
     worker.begin_transaction()
     for number in range(playground.partitions):
         worker.produce(f"{playground.group}{RESOLUTIONS}", None, partition=number, headers={"dlq_action": b"skip"})
-    assert worker.flush(30) == 0
+    assert worker.flush(PATIENCE) == 0
     with ThreadPoolExecutor(1) as somebody:
         first = somebody.submit(redrive, playground, "--all")
         with pytest.raises(TimeoutError):
             first.result(3)
-        worker.commit_transaction(30)
-        assert len(first.result(30)) == 2
+        worker.commit_transaction(PATIENCE)
+        assert len(first.result(PATIENCE)) == 2
     assert redrive(playground, "--all") == []

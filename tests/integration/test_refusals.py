@@ -14,7 +14,7 @@ def refusal(playground: Playground) -> str:
     """Start a worker, and return why it refuses to work."""
     playground.worker()
     with pytest.raises(Refused) as refused:
-        playground.turn_until(lambda: False, 30)
+        playground.turn_until(lambda: False)
     return str(refused.value)
 
 
@@ -82,7 +82,7 @@ def test_a_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playg
     sqlite_playground.turn_until(lambda: worker.ready() == 4)
     sqlite_playground.admin.remove(["ping"])
     with pytest.raises((TopicMissing, Refused), match="ping"):
-        sqlite_playground.turn_until(lambda: False, 30)
+        sqlite_playground.turn_until(lambda: False)
 
 
 def test_an_output_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playground) -> None:
@@ -93,7 +93,7 @@ def test_an_output_topic_deleted_under_a_running_worker_ends_it(sqlite_playgroun
     sqlite_playground.admin.remove(["pong"])
     sqlite_playground.send(range(20))
     with pytest.raises(TopicMissing, match="pong"):
-        sqlite_playground.turn_until(lambda: False, 60)
+        sqlite_playground.turn_until(lambda: False)
     sqlite_playground.abandon(worker)
     sqlite_playground.admin.create(["pong"], sqlite_playground.partitions)
     sqlite_playground.worker()
@@ -116,7 +116,7 @@ def test_of_two_live_workers_with_one_instance_name_the_fenced_one_ends(sqlite_p
             return worker is older and "'twin'" in str(taken)
         return False
 
-    sqlite_playground.turn_until(lambda: turned(newer) or turned(older), 60, workers=[])
+    sqlite_playground.turn_until(lambda: turned(newer) or turned(older), workers=[])
     sqlite_playground.abandon(older)
     sqlite_playground.send(range(20))
     sqlite_playground.settle(20)

@@ -21,7 +21,7 @@ from eventbus.log import Partition
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.ports import free_port
-from tests.support.processes import environment
+from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT
 from tests.support.written_saga import WrittenLog
 
@@ -120,13 +120,13 @@ def test_a_tracker_that_is_killed_loses_nothing_and_takes_nothing_in_twice(groun
 
 def metrics(port: int) -> str:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as response:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as response:
             return str(response.read().decode())
     except OSError:
         return ""
 
 
-def until(so: Callable[[], bool], seconds: float = 60) -> None:
+def until(so: Callable[[], bool], seconds: float = PATIENCE) -> None:
     deadline = time.monotonic() + seconds
     while not so():
         assert time.monotonic() < deadline, "not so in time"

@@ -45,7 +45,7 @@ def test_a_commit_whose_outcome_stays_unknown(proxied: tuple[Playground, Worker,
     playground, worker, proxy = proxied
     proxy.next(Api.END_TXN, LOSE_RESPONSE, times=2_000)
     playground.send(range(100))
-    playground.turn_until(lambda: bool(worker.watch.doubts), 60)
+    playground.turn_until(lambda: bool(worker.watch.doubts))
     proxy.forget_faults()
     playground.settle(200)
     playground.send(range(100))
@@ -73,7 +73,7 @@ def test_a_repeated_end_of_transaction_cannot_end_the_next_one(proxied: tuple[Pl
     worker.at("produced", arrive_late)
     worker.crash_at("offsets sent")
     with pytest.raises(BaseException, match="offsets sent"):
-        playground.turn_until(lambda: False, 20)
+        playground.turn_until(lambda: False)
     assert late, "the late copy arrived in the middle of the next transaction"
     assert len(playground.pongs()) == 200, "and ended nothing"
     playground.abandon(worker)

@@ -11,6 +11,9 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSp
 
 from eventbus.log import Headers, Output
 
+PATIENCE = 60.0
+"""Seconds for one answer of the broker: a slow machine is no failure."""
+
 
 class Admin:
     """What tests ask of a broker, waiting until it is so."""
@@ -21,7 +24,7 @@ class Admin:
 
     def topics(self) -> set[str]:
         """Return the names of all topics that are not Kafka's own."""
-        return {name for name in self._client.list_topics(timeout=10).topics if not name.startswith("__")}
+        return {name for name in self._client.list_topics(timeout=PATIENCE).topics if not name.startswith("__")}
 
     def groups(self) -> set[str]:
         """Return the names of all consumer groups."""
@@ -58,7 +61,7 @@ class Admin:
         self._until(lambda: self._led(places), f"{names} have partitions without a leader")
 
     def remove(self, names: Iterable[str]) -> None:
-        """Delete the topics and groups of these names. A group must be empty by now, or become so in 30 s."""
+        """Delete the topics and groups of these names. A group must be empty by now, or become so in time."""
         wanted = set(names)
         if topics := wanted & self.topics():
             for deleted in self._client.delete_topics(list(topics)).values():
@@ -108,12 +111,12 @@ class Admin:
         return where
 
     def _numbers(self, topic: str) -> list[int]:
-        return sorted(self._client.list_topics(topic, timeout=10).topics[topic].partitions)
+        return sorted(self._client.list_topics(topic, timeout=PATIENCE).topics[topic].partitions)
 
     def _led(self, places: list[TopicPartition]) -> bool:
         """Return whether the leaders answer: who asks right after a creation may hear NOT_LEADER_FOR_PARTITION."""
         earliest: Any = OffsetSpec.earliest()
-        answers = self._client.list_offsets(dict.fromkeys(places, earliest), request_timeout=10)
+        answers = self._client.list_offsets(dict.fromkeys(places, earliest), request_timeout=PATIENCE)
         return not any(answer.exception() for answer in answers.values())
 
     def _deleted(self, groups: set[str]) -> bool:
@@ -121,7 +124,7 @@ class Admin:
             deleted.exception()
         return not groups & self.groups()
 
-    def _until(self, so: Callable[[], bool], otherwise: str, seconds: float = 30) -> None:
+    def _until(self, so: Callable[[], bool], otherwise: str, seconds: float = 2 * PATIENCE) -> None:
         deadline = time.monotonic() + seconds
         while not so():
             if time.monotonic() > deadline:
@@ -131,12 +134,12 @@ class Admin:
 
 def _all_of(consumer: Consumer, places: list[TopicPartition]) -> list[Message]:
     """Read all partitions at once: one after the other took half a second each."""
-    starts = [consumer.get_watermark_offsets(place, timeout=10)[0] for place in places]
+    starts = [consumer.get_watermark_offsets(place, timeout=PATIENCE)[0] for place in places]
     consumer.assign([TopicPartition(p.topic, p.partition, at) for p, at in zip(places, starts, strict=True)])
     found: dict[int, list[Message]] = {place.partition: [] for place in places}
     unread = set(found)
     while unread:
-        message = consumer.poll(10)
+        message = consumer.poll(PATIENCE)
         if message is None:
             raise TimeoutError(f"{places[0].topic}/{sorted(unread)} did not come to their end")
         error, number = message.error(), message.partition()

@@ -18,8 +18,10 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
+from tests.support.processes import PATIENCE
+
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
-START_SECONDS = 60
+START_SECONDS = 150
 LOOK_SECONDS = 0.1
 
 
@@ -76,7 +78,7 @@ class Tab:
         number = next(self._numbers)
         self._connection.send(json.dumps({"id": number, "method": method, "params": parameters}))
         while True:
-            answer = json.loads(self._connection.recv(timeout=60))
+            answer = json.loads(self._connection.recv(timeout=200))
             if answer.get("id") == number:
                 assert "error" not in answer, f"{method}: {answer['error']}"
                 return answer["result"]  # type: ignore[no-any-return]
@@ -92,7 +94,7 @@ class Tab:
         assert "exceptionDetails" not in result, f"{expression}: {result['exceptionDetails']}"
         return result["result"].get("value")
 
-    def until(self, expression: str, seconds: float = 60) -> None:
+    def until(self, expression: str, seconds: float = PATIENCE) -> None:
         """Wait until an expression is true; until then it may fail. TimeoutError shows the page as it is."""
         deadline = time.monotonic() + seconds
         while not self.run(f"(() => {{ try {{ return Boolean({expression}) }} catch {{ return false }} }})()"):

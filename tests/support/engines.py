@@ -22,6 +22,7 @@ from eventbus.remote import RemoteCalls
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Service
 from tests.support.admin import Admin
+from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong
 
 EVENTS = (Ping, Pang, Pong)
@@ -163,7 +164,9 @@ class Playground:
             producer.produce(topic, CODEC.encode(event(name, 1)), name, partition=partition)
         producer.flush()
 
-    def turn_until(self, so: Callable[[], bool], seconds: float = 40, workers: list[Worker] | None = None) -> None:
+    def turn_until(
+        self, so: Callable[[], bool], seconds: float = PATIENCE, workers: list[Worker] | None = None
+    ) -> None:
         """Turn the workers one after another until it is so."""
         deadline = time.monotonic() + seconds
         while not so():
@@ -173,7 +176,7 @@ class Playground:
             for worker in workers if workers is not None else self.workers:
                 worker.engine.turn()
 
-    def settle(self, count: int, seconds: float = 40) -> None:
+    def settle(self, count: int, seconds: float = PATIENCE) -> None:
         """Turn until the log has as many pongs."""
         self.turn_until(lambda: self.tallied() >= count, seconds)
         self.turn_until(lambda: len(self.pongs()) >= count, seconds)

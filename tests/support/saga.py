@@ -18,7 +18,7 @@ from eventbus.codec import Codec
 from eventbus.registry import registry_at
 from schemas import EVENTS
 from tests.support.admin import Admin
-from tests.support.processes import Done, Worker, Workers, command, saga_environment
+from tests.support.processes import PATIENCE, Done, Worker, Workers, command, saga_environment
 
 SERVICES = ("order_service", "payment_service", "inventory_service")
 SESSION = ("--kafka-config", "session.timeout.ms=6000")
@@ -39,18 +39,18 @@ class Saga:
         """Start a worker of a service; it is not ready yet."""
         return self.workers.start(module, "--instance", instance, *arguments, env=self.env | env)
 
-    def start_all(self, *arguments: str, instance: str = "a", seconds: float = 45) -> list[Worker]:
+    def start_all(self, *arguments: str, instance: str = "a") -> list[Worker]:
         """Start one worker of each service and wait until all have partitions."""
         started = [self.start(module, *arguments, instance=instance) for module in SERVICES]
         for worker in started:
-            worker.wait_ready(seconds)
+            worker.wait_ready()
         return started
 
-    def run(self, module: str, *arguments: str, stdin: str = "", seconds: float = 60) -> Done:
+    def run(self, module: str, *arguments: str, stdin: str = "", seconds: float = PATIENCE) -> Done:
         """Run a command to its end."""
         return command(module, *arguments, env=self.env, folder=self.folder, stdin=stdin, seconds=seconds)
 
-    def ask(self, module: str, *arguments: str, stdin: str = "", seconds: float = 60) -> Any:
+    def ask(self, module: str, *arguments: str, stdin: str = "", seconds: float = PATIENCE) -> Any:
         """Return what a command that succeeds reports with --json."""
         done = self.run(module, *arguments, "--json", stdin=stdin, seconds=seconds)
         assert done.code == 0, f"{module} {arguments}: {done}"
@@ -75,7 +75,7 @@ class Saga:
         """Return what `stock show` says, by SKU."""
         return {article["sku"]: article for article in self.ask("inventory_service", "stock", "show")}
 
-    def place(self, *items: str, total: str = "29.33", wait: int = 40, more: Iterable[str] = ()) -> dict[str, Any]:
+    def place(self, *items: str, total: str = "29.33", wait: int = 120, more: Iterable[str] = ()) -> dict[str, Any]:
         """Place an order of items as in `cd-1=2` and wait until it has ended."""
         options = [option for item in items for option in ("--item", item)]
         waiting = ("--wait", str(wait)) if wait else ()
@@ -102,6 +102,18 @@ class Saga:
         assert result == {"placed": count, "repeated": 0, "rejected": []}
         return result
 
+    def in_the_middle(self, name: str, count: int, sku: str) -> int:
+        """Place so many orders, return when some of them have ended and others have not; return how many were placed.
+
+        Where the workers are so quick that all have ended when one looks, as many again are placed.
+        """
+        placed = 0
+        while not placed or not self.pending():
+            self.import_orders(f"{name}-{placed}", count, sku)
+            placed += count
+            self.until(lambda: self.pending() < count * 0.95, "the work did not begin")
+        return placed
+
     def rows(self, service: str, sql: str) -> list[Any]:
         """Return what is in a service's database, for what is asked often: a command takes most of a second."""
         schema = service.replace("-", "_")
@@ -110,7 +122,7 @@ class Saga:
             with psycopg.connect(url, options=f"-c search_path={schema}") as server:
                 return server.execute(sql.encode()).fetchall()
         file = url.removeprefix("sqlite:///")
-        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=10)) as database:
+        with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as database:
             return database.execute(sql).fetchall()
 
     def summary(self) -> dict[str, int]:
@@ -121,7 +133,7 @@ class Saga:
         """Return how many orders have not ended."""
         return self.summary().get("pending", 0)
 
-    def until(self, so: Callable[[], Any], otherwise: str, seconds: float = 60) -> Any:
+    def until(self, so: Callable[[], Any], otherwise: str, seconds: float = PATIENCE) -> Any:
         """Wait until something is so and return it; TimeoutError says what is not."""
         deadline = time.monotonic() + seconds
         while not (found := so()):
@@ -130,10 +142,10 @@ class Saga:
             time.sleep(0.1)
         return found
 
-    def settle(self, *check: str, seconds: float = 90) -> dict[str, Any]:
+    def settle(self, *check: str, seconds: float = PATIENCE) -> dict[str, Any]:
         """Wait until every order has ended and `saga check --quiescent` is clean, and return its report."""
         self.until(lambda: not self.pending(), "not every order had ended", seconds)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while True:
             done = self.run("choreography", "check", "--quiescent", "--json", *check)
             report: dict[str, Any] = json.loads(done.stdout)

@@ -25,6 +25,7 @@ from payment_service import repository as payment_repository
 from payment_service.domain import Payment
 from payment_service.gateway import open_gateway
 from schemas import EVENTS, Item
+from tests.support.processes import PATIENCE
 from tests.support.saga_model import World
 
 BY_TOPIC = {event.topic: event for event in EVENTS}
@@ -108,7 +109,7 @@ class Publisher:
     def __init__(self, bootstrap_servers: str) -> None:
         config = {"bootstrap.servers": bootstrap_servers, "transactional.id": "a-test", "retry.backoff.ms": 5}
         self._producer = Producer({**config, "linger.ms": 0}, logger=None)
-        self._producer.init_transactions(30)
+        self._producer.init_transactions(PATIENCE)
         self._codec = new_codec()
 
     def history(self, world: World) -> dict[Address, Address]:
@@ -129,7 +130,7 @@ class Publisher:
         """Publish one record in a transaction of its own, which is aborted unless `commit`."""
         self._producer.begin_transaction()
         address = self.produce(output, partition)
-        (self._producer.commit_transaction if commit else self._producer.abort_transaction)(30)
+        (self._producer.commit_transaction if commit else self._producer.abort_transaction)(PATIENCE)
         return address
 
     def begin(self, output: Output, partition: int) -> None:
@@ -138,7 +139,7 @@ class Publisher:
         self.produce(output, partition)
 
     def abort(self) -> None:
-        self._producer.abort_transaction(30)
+        self._producer.abort_transaction(PATIENCE)
 
     def produce(self, output: Output, partition: int) -> Address:
         reports: list[Any] = []
@@ -150,7 +151,7 @@ class Publisher:
             partition=partition,
             on_delivery=lambda error, message: reports.append((error, message)),
         )
-        self._producer.flush(30)
+        self._producer.flush(PATIENCE)
         [(error, message)] = reports
         assert error is None
         return Address(output.topic, partition, message.offset())
