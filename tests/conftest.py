@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from choreography.chaos.proxy import Proxy
 from tests.support import brokers, postgres
@@ -29,6 +30,11 @@ SAGA_NAMES = (
 
 Report = Generator[None, pytest.TestReport, pytest.TestReport]
 MakeTopics = Callable[..., list[str]]
+
+
+# An example that takes longer than another one, or than 200 ms, tells of the machine.
+settings.register_profile("patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

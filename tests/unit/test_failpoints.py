@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import structlog
 from eventbus import failpoints
 from eventbus.failpoints import STEPS, UNDER_WAY, BadFailpoint, Failpoint, failpoint
 from tests.crash_matrix.cells import CANNOT_OCCUR, SMALL_STEPS
+from tests.support.processes import PATIENCE
 
 CALL = re.compile(r'(?<![a-z])at\(\s*"([^"]+)"')
 SOURCES = Path(failpoints.__file__).parent.glob("*.py")
@@ -21,6 +23,13 @@ LOG = structlog.get_logger()
 def counted(step: str, times: int = 1) -> tuple[Failpoint, list[str]]:
     died: list[str] = []
     return Failpoint(step, times, lambda: died.append(step)), died
+
+
+def until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not so():
+        assert time.monotonic() < deadline, "not so in time"
+        time.sleep(0.01)
 
 
 def test_the_steps_that_are_named_are_those_that_the_code_calls() -> None:
@@ -74,8 +83,7 @@ def test_at_a_call_it_dies_while_the_call_is_under_way() -> None:
     """At a drawn moment after it began."""
     point, died = counted("during commit")
     point.at("during commit")
-    time.sleep(0.2)
-    assert died == ["during commit"]
+    until(lambda: died == ["during commit"])
 
 
 def test_a_call_that_was_quicker_is_not_died_in_and_the_next_one_is() -> None:
@@ -88,5 +96,4 @@ def test_a_call_that_was_quicker_is_not_died_in_and_the_next_one_is() -> None:
     time.sleep(0.2)
     assert bool(died) is not survived, "no death after the call"
     point.at("remote under way")
-    time.sleep(0.2)
-    assert died
+    until(lambda: bool(died))

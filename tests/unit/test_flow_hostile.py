@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from choreography.flow import progress
@@ -47,7 +47,7 @@ def use(flow: Flow) -> None:
         assert all(run[0] == start and len(set(run)) == len(run) for run in runs(flow, start))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(st.integers(0, 2), st.integers(0), JUNK)
 def test_a_damaged_document_is_refused_or_used_whole(which: int, where: int, junk: Any) -> None:
     """One value anywhere in it is replaced; nothing but BadDeclaration comes out."""
@@ -62,7 +62,7 @@ def test_a_damaged_document_is_refused_or_used_whole(which: int, where: int, jun
     use(Flow([damaged, *others]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

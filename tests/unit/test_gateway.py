@@ -15,6 +15,7 @@ from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.gateway import BadGateway, open_gateway
 from payment_service.ledger import Ledger
 from payment_service.simulated import Behaviour
+from tests.support.processes import PATIENCE
 
 
 @pytest.fixture
@@ -194,7 +195,7 @@ def test_many_processes_share_one_new_ledger(url, tmp_path):
     """Processes that start at once, on a file that does not exist yet, all get the same answers."""
     command = [sys.executable, "-c", ASK, url]
     asking = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
-    said = [process.communicate(timeout=60) for process in asking]
+    said = [process.communicate(timeout=PATIENCE) for process in asking]
     assert [errors for _, errors in said] == [""] * 4
     assert len({out for out, _ in said}) == 1
     assert open_gateway(url).totals() == {"USD": (sum(range(100)), 0)}

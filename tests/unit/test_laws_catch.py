@@ -181,7 +181,7 @@ def histories_with(kind: str, seed: int) -> tuple[Facts, str]:
 
 
 @pytest.mark.parametrize(("law", "kind", "broken"), ALWAYS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1_000_000))
 def test_a_planted_violation_is_caught_while_the_saga_runs(law, kind, broken, seed):
     """What no order in flight can look like is found at once, by law and order id."""
@@ -191,7 +191,7 @@ def test_a_planted_violation_is_caught_while_the_saga_runs(law, kind, broken, se
 
 
 @pytest.mark.parametrize(("law", "kind", "broken"), ONLY_WHEN_QUIET)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 1_000_000))
 def test_what_may_be_in_flight_is_caught_when_all_is_quiet(law, kind, broken, seed):
     """An event that may yet come is no violation, except with --quiescent."""

@@ -27,7 +27,7 @@ def moving(world: World, pace: float) -> Step:
     return some_steps
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(SEEDS, st.integers(1, 8), st.floats(0.5, 20))
 def test_a_running_saga_is_never_called_broken(seed, orders, pace):
     """What is in flight is no violation, wherever the steps of the saga fall between the single readings."""
@@ -42,7 +42,7 @@ def test_in_the_wrong_order_the_same_sagas_would_be_called_broken():
     assert sum(map(bool, broken)) >= 5
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SEEDS)
 def test_a_finished_saga_is_clean_and_has_no_open_order(seed):
     """When all is quiet, every law holds strictly and nothing is open."""
@@ -50,7 +50,7 @@ def test_a_finished_saga_is_clean_and_has_no_open_order(seed):
     assert (verdict.violations, verdict.orders, verdict.open) == ([], 12, 0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SEEDS, st.integers(0, 120))
 def test_open_orders_are_counted_and_are_violations_only_when_all_should_be_quiet(seed, steps):
     """A saga that was stopped half-way has as many violations of all-is-finished as open orders."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus.batch import decode
@@ -32,7 +32,7 @@ REASONS = {
 DAMAGES = st.tuples(st.sampled_from(sorted(MUTATIONS)), st.integers(0, 200), st.binary(max_size=12))
 
 
-@settings(max_examples=COUNT, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=COUNT, database=None)
 @given(good=st.sampled_from(GOOD), damages=st.lists(DAMAGES, min_size=1, max_size=4))
 def test_a_mutated_payload_is_an_event_or_poison(good, damages):
     """An event that is taken has the record's key, and is written and read as itself; poison has its dead letter."""

@@ -169,7 +169,7 @@ EVENTS = st.sampled_from([ORDER, OrderCancelled("o", "why")])
 HISTORIES = st.lists(st.tuples(EVENTS, st.lists(EVENTS, max_size=2)), min_size=1, max_size=5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(HISTORIES)
 def test_whatever_comes_the_books_agree_and_the_money_moves_at_most_once_each_way(tmp_path_factory, history):
     """Any order of events, repeated, and with others decided between the charge and its decision."""

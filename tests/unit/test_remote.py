@@ -6,11 +6,12 @@ import threading
 
 from eventbus import TryAgain
 from eventbus.remote import ATTEMPTS, HOPELESS, RemoteCalls
+from tests.support.processes import PATIENCE
 
 
 def outcomes(calls, concurrency=4):
     pending = RemoteCalls(concurrency).start(calls)
-    assert pending.wait(30)
+    assert pending.wait(PATIENCE)
     return pending.outcomes()
 
 

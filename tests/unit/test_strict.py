@@ -6,7 +6,7 @@ from io import BytesIO
 
 import fastavro
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from choreography.compatibility import resolved
@@ -55,7 +55,6 @@ def written(value: object, schema: object = SCHEMA) -> bytes:
     return body.getvalue()
 
 
-@settings(deadline=None)
 @given(VALUES, st.data())
 def test_what_is_written_passes_and_what_is_cut_off_does_not(value, data):
     """Wherever it is cut."""

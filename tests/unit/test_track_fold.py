@@ -46,7 +46,7 @@ ROGUES = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data())
 def test_any_order_of_arrival_in_any_batches_gives_the_same_rows(data):
     """Topics are read beside each other, so effects come before causes, ends before beginnings, and rogues between."""
