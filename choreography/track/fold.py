@@ -13,6 +13,8 @@ import orjson
 
 from choreography.track.model import Model
 
+VERSION = 1
+"""Of the tracker's database: raised with every change of the tables, or of what is written into them."""
 CLOCK_SKEW_MS = 1_000
 """By so much the clocks of two hosts may differ before a step seems to come after the end."""
 MOST_KINDS = 10_000

@@ -9,9 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from choreography.track.fold import OrderRow, TrackedEvent, Violation
+from choreography.track.fold import VERSION, OrderRow, TrackedEvent, Violation
 from choreography.track.model import PENDING, Model
-from choreography.track.store import VERSION
 from choreography.track.wanted import Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}

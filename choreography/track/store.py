@@ -10,13 +10,11 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from choreography.track.fold import Fold, OrderRow, TrackedEvent
+from choreography.track.fold import VERSION, Fold, OrderRow, TrackedEvent
 from choreography.track.intake import Batch
 from choreography.track.model import Model
 
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
-VERSION = 1
-"""Raised with every change of the tables, or of what is written into them."""
 CACHE_KIB = 65_536
 PAGE_BYTES, CHECKPOINT_PAGES = 16_384, 4_000
 """Measured: a quarter less time for a batch than with SQLite's defaults of 4,096 and 1,000."""
