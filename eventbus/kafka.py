@@ -16,6 +16,7 @@ from confluent_kafka import (
     Message,
     TopicCollection,
     TopicPartition,
+    murmur2,
 )
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
@@ -218,6 +219,14 @@ class KafkaLog:
         except KafkaException as error:
             raise self._absent(topic, error) from error
         return Identity(self._cluster, str(self._described(topic, ADMIN_SECONDS).topic_id))
+
+    def partitions(self, topic: str) -> int:
+        """See Log."""
+        return len(self._described(topic, ADMIN_SECONDS).partitions)
+
+    def place(self, key: bytes, partitions: int) -> int:
+        """See Log. The client's own murmur2, by which `murmur2_random` (see producer_config) places what has a key."""
+        return murmur2(key, partitions)
 
     def _described(self, topic: str, seconds: float) -> Any:
         try:

@@ -157,6 +157,12 @@ class Log(Protocol):
     def identity(self, topic: str) -> Identity:
         """Return who the cluster and the topic are. Raises LogUnavailable, TopicMissing."""
 
+    def partitions(self, topic: str) -> int:
+        """Return how many partitions a topic has, by what a broker says now. Raises LogUnavailable, TopicMissing."""
+
+    def place(self, key: bytes, partitions: int) -> int:
+        """Return in which of so many partitions, one or more, `publish` writes a record of this key."""
+
     def publish(
         self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor], still_ours: Callable[[], bool]
     ) -> None:

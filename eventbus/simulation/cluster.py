@@ -9,12 +9,11 @@ One suite holds it to the real broker (tests/contract/test_log.py and test_trans
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, murmur2
 
 from eventbus.log import Headers, Partition
 from eventbus.simulation.group import Group
@@ -119,13 +118,18 @@ class Cluster:
             self._counts[name] = partitions
             self._lanes |= {Partition(name, number): _Lane() for number in range(partitions)}
 
+    def grow(self, name: str, partitions: int) -> None:
+        """Give a topic more partitions, so many in all. Groups hear of it at their next rebalance."""
+        self._lanes |= {Partition(name, number): _Lane() for number in range(self._counts[name], partitions)}
+        self._counts[name] = partitions
+
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions of each topic."""
         return self._counts
 
     def partition_of(self, topic: str, key: bytes | None) -> Partition:
-        """Return where a key's records go: equal keys to equal numbers."""
-        return Partition(topic, (zlib.crc32(key or b"") >> 16) % self._counts[topic])
+        """Return where a key's records go, as clients place them; what has no key goes to any, here always the same."""
+        return Partition(topic, murmur2(key or b"", self._counts[topic]))
 
     def end(self, partition: Partition) -> int:
         """Return the offset after the last one."""

@@ -18,6 +18,7 @@ from eventbus.kafka_config import Clients, Connection
 from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
 from eventbus.simulation.clients import Host, clients
 from eventbus.simulation.cluster import Cluster, Written
+from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 
 QUICK_AND_PATIENT = {"fetch.wait.max.ms": "10", "transaction.timeout.ms": "60000"}
@@ -79,6 +80,9 @@ class Ground:
     def corrupt(self, partition: int) -> range:
         return write_unreadable({"bootstrap.servers": self.bootstrap}, Partition(self.source, partition))
 
+    def grow(self, partitions: int) -> None:
+        Admin(self.bootstrap).grow([self.source], partitions)
+
     def until(self, so: Callable[[], bool]) -> list[Run]:
         runs: list[Run] = []
         deadline = time.monotonic() + PATIENCE
@@ -112,6 +116,9 @@ class SimulatedGround(Ground):
 
     def corrupt(self, partition: int) -> range:
         return self.cluster.corrupt(Partition(self.source, partition), 3)
+
+    def grow(self, partitions: int) -> None:
+        self.cluster.grow(self.source, partitions)
 
 
 def ground_of(kind: str, request: pytest.FixtureRequest) -> Iterator[Ground]:
@@ -234,6 +241,25 @@ def test_a_topic_that_is_not_there_is_named(ground: Ground) -> None:
     """The message says which, and which command makes it."""
     with pytest.raises(TopicMissing, match="nowhere does not exist: `saga topics create`"):
         ground.log.identity("nowhere")
+    with pytest.raises(TopicMissing, match="nowhere does not exist: `saga topics create`"):
+        ground.log.partitions("nowhere")
+
+
+KEYS = [f"{name}{'x' * length}" for length in range(30) for name in ("", "order-", "Größe ", "注文", "\U0001f4bf")][1:]
+"""Of every length, ASCII and not; none is empty."""
+
+
+def test_what_is_published_lies_where_the_log_places_its_key(ground: Ground) -> None:
+    """Else a good record would be taken for a misplaced one (--keys-placed-over)."""
+    for partition in (partitions := ground.join()):
+        ground.seek(partition, 0)
+    outputs = [Output(ground.source, key.encode(), b"value", [("h", b"1")]) for key in KEYS]
+    ground.log.publish(outputs, {partitions[0]: Cursor(0, 1)}, lambda: True)
+    records = [record for run in ground.read(len(KEYS)) for record in run.records]
+    assert {record.key for record in records} == {key.encode() for key in KEYS}
+    places = [ground.log.place(record.key or b"", ground.log.partitions(ground.source)) for record in records]
+    assert [record.partition.number for record in records] == places
+    assert set(places) == {0, 1}
 
 
 OUTPUT = [("h", b"1")]
@@ -293,6 +319,15 @@ def test_what_cannot_be_decompressed_is_told_and_never_passed(transactional: Gro
     assert stopped == [(partition, batch.start)] * 3
     transactional.seek(partition, batch.stop)
     assert [record.value for run in transactional.read(1) for record in run.records] == [b"behind"]
+
+
+def test_partitions_that_were_added_are_counted_at_once(transactional: Ground) -> None:
+    """By who has known an older number for a while, too: nothing is refused by a stale one."""
+    transactional.join()
+    assert transactional.log.partitions(transactional.source) == 2
+    transactional.grow(5)
+    assert transactional.log.partitions(transactional.source) == 5
+    assert transactional.log.partitions(transactional.target) == 2
 
 
 def test_cursors_wait_for_the_transaction_that_moves_them(transactional: Ground) -> None:
