@@ -38,6 +38,7 @@ class Settings:
     log_level: str = "info"
     remote_concurrency: int = 32
     dead_letter_limit: int = 100
+    keys_placed_over: int | None = None
 
 
 def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -164,6 +165,13 @@ _WORKER_OPTIONS = (
         type=click.IntRange(1),
         default=100,
         help="Pause a partition at the next bad record after so many of them among its last 10,000.",
+    ),
+    click.option(
+        "--keys-placed-over",
+        type=click.IntRange(1),
+        metavar="PARTITIONS",
+        help="All writers place keys by murmur2, over so many partitions, or more since some were added: dead-letter a"
+        " record that lies elsewhere.  [default: handle it where it lies]",
     ),
 )
 

@@ -22,6 +22,7 @@ from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused,
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
+from eventbus.placement import Placement
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Calls
@@ -62,6 +63,8 @@ class Tuning:
     """So many keys in trouble are tried again at once, at most, and so many parked records of each."""
     dead_letters: int = 100
     """So many of a partition's last 10,000 records may be bad; at one more the partition is paused."""
+    keys_placed_over: int | None = None
+    """The fewest partitions that all writers placed keys over: records elsewhere are bad. None: handled anywhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +98,8 @@ class Engine:
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
         self._retries = Retries(world.now_ms, world.random, self._tuning.retry, self._tuning.retry_most)
         self._decision = Decision(service, world.codec, self._tuning.dead_letters, self._retries)
+        placed_over = self._tuning.keys_placed_over
+        self._placement = Placement(world.log, placed_over) if placed_over else None
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
@@ -211,6 +216,8 @@ class Engine:
     def _accept(self, runs: list[Run]) -> None:
         """Take in what connects to what is there; records that were dropped on the way are a doubt."""
         topics = self._service.topics()
+        if self._placement:
+            self._placement.polled()
         for run in runs:
             owned = self._owned.get(run.partition)
             if owned is None or not owned.ready:
@@ -232,10 +239,10 @@ class Engine:
         for record in run.records:
             try:
                 item = decode(self._world.codec, record, topics)
-            except RegistryUnavailable as error:
+                if item is not None:
+                    items.append(self._placement.judge(item) if self._placement else item)
+            except (RegistryUnavailable, LogUnavailable) as error:
                 return items, record.offset, str(error)
-            if item is not None:
-                items.append(item)
         return items, run.end, ""
 
     def _recover_due(self) -> None:

@@ -115,7 +115,8 @@ def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Te
     if settings.metrics_port is not None:
         _serve(telemetry, settings.metrics_port)
     world, announcement = _world(service, settings, instance, telemetry, signals)
-    engine = Engine(service, world, Tuning(dead_letters=settings.dead_letter_limit))
+    tuning = Tuning(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
+    engine = Engine(service, world, tuning)
     signals.hurry = engine.stop
     gc.freeze()
     gc.set_threshold(*GARBAGE)
