@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from eventbus.simulation import clients
-from eventbus.simulation.poison import BAD
+from eventbus.simulation.poison import BAD, MISPLACED
 from eventbus.simulation.surroundings import Trouble
 from eventbus.simulation.troubles import HANDLER_RAISES, REFUSED, TABLE_REFUSES
 
@@ -152,7 +152,7 @@ def _poison(draw: random.Random) -> Fault:
     the good one may be in trouble, too, so that it comes back before a fence.
     """
     seconds = draw.choice((0.1, 1, 5, 15))
-    detail = draw.choice((REFUSED, REFUSED, *BAD))
+    detail = draw.choice((REFUSED, REFUSED, *BAD, MISPLACED))
     if detail == REFUSED:
         return Fault("poison", "handling", draw.randint(1, HANDLINGS), detail, seconds)
     return Fault("poison", *_somewhere(draw, STEPS), detail, seconds)

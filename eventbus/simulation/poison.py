@@ -12,6 +12,8 @@ from eventbus.service import Service
 from eventbus.simulation.cluster import Cluster, Written
 
 STRANGER = b"nobody"
+MISPLACED = "in the wrong partition"
+"""What is bad by that alone, where workers are told over how many partitions keys are placed."""
 
 BAD: Mapping[str, Callable[[Written], Written]] = {
     "a tombstone": lambda good: good._replace(value=None),
@@ -27,10 +29,15 @@ BAD: Mapping[str, Callable[[Written], Written]] = {
 def written(cluster: Cluster, services: Iterable[Service[Any]], how: str, chance: random.Random) -> str:
     """Write a record that is bad in this way to a topic that somebody reads; return where it lies.
 
-    In any partition: who writes such a thing does not care.
+    In any partition: who writes such a thing does not care. What is only MISPLACED: in any but its own.
     """
     partition = _somewhere(cluster, services, chance)
-    record = BAD[how](chance.choice(_good(cluster, partition.topic) or [Written(partition.topic, STRANGER, b"\0", [])]))
+    record = chance.choice(_good(cluster, partition.topic) or [Written(partition.topic, STRANGER, b"\0", [])])
+    if how in BAD:
+        record = BAD[how](record)
+    else:
+        home = cluster.partition_of(record.topic, record.key)
+        partition = chance.choice([lane for lane in _lanes(cluster, record.topic) if lane != home])
     return f"{partition}/{cluster.append(partition, record)}"
 
 
@@ -45,7 +52,10 @@ def _somewhere(cluster: Cluster, services: Iterable[Service[Any]], chance: rando
     return Partition(topic, chance.randrange(cluster.topics()[topic]))
 
 
+def _lanes(cluster: Cluster, topic: str) -> list[Partition]:
+    return [Partition(topic, number) for number in range(cluster.topics()[topic])]
+
+
 def _good(cluster: Cluster, topic: str) -> list[Written]:
-    lanes = [Partition(topic, number) for number in range(cluster.topics()[topic])]
-    entries = [entry for lane in lanes for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]]
+    entries = [entry for lane in _lanes(cluster, topic) for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]]
     return [Written(topic, entry.key, entry.value, entry.headers) for entry in entries if entry.value]

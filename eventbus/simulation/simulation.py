@@ -13,7 +13,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -406,7 +406,8 @@ class Process:
             _Told(simulation, self),
             self.host.reach,
         )
-        self._engine = Engine(service, world, simulation.setup.tuning)
+        placed = replace(simulation.setup.tuning, keys_placed_over=simulation.setup.partitions)
+        self._engine = Engine(service, world, placed)
         self._engine.subscribe()
 
     def __str__(self) -> str:

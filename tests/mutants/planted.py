@@ -325,6 +325,20 @@ MUTANTS = (
         faults="poison,crash",
     ),
     Mutant(
+        "handle what does not lie where its key belongs",
+        "eventbus/engine.py",
+        "items.append(self._placement.judge(item) if self._placement else item)",
+        "items.append(item)",
+        faults="poison",
+    ),
+    Mutant(
+        "judge a redriven record by where its resolution lies",
+        "eventbus/placement.py",
+        "origin(record).partition",
+        "record.partition",
+        faults="poison",
+    ),
+    Mutant(
         "take the bad record that is one too many for handled",
         "eventbus/decision.py",
         "            part.cut(index)\n",
