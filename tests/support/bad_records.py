@@ -8,6 +8,7 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 import fastavro
+from confluent_kafka import murmur2
 
 from eventbus.codec import FRAME
 from schemas import IDS, InventoryReserved, OrderCancelled, OrderCreated
@@ -16,6 +17,7 @@ ORDER_ID = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
 ITEM = {"sku": "cd-1", "quantity": 1}
 ORDER = {"order_id": ORDER_ID, "customer_id": "42", "total": 100, "currency": "USD", "items": [ITEM]}
 KEY = ORDER_ID.encode()
+MISPLACED = "wrong_partition"
 LARGEST = 1_048_400
 """Bytes of a value that a topic with Kafka's default limits just takes; its dead letter is larger."""
 
@@ -140,4 +142,12 @@ BAD = {
     "a key that is no UTF-8": Bad(GOOD, "key_mismatch", b"\xff\xfe\xfd"),
     "a key of 100 kB": Bad(GOOD, "key_mismatch", b"k" * 100_000),
     "1,000 headers": Bad(GOOD[:-1], "malformed", headers=(("h", b"x"),) * 1_000),
+    # Good anywhere but here, for workers that are told over how many partitions keys are placed.
+    "a key in the wrong partition": Bad(GOOD, MISPLACED),
 }
+
+
+def places(bad: Bad, partitions: int) -> list[int]:
+    """Return in which of so many partitions the record is bad: in every one, but for one that is only misplaced."""
+    home = murmur2(KEY, partitions) if bad.reason == MISPLACED else None
+    return [number for number in range(partitions) if number != home]
