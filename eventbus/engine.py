@@ -23,6 +23,7 @@ from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
 from eventbus.placement import Placement
+from eventbus.progress import Checkpoint
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Calls
@@ -378,11 +379,14 @@ class Engine:
     # Publishing.
 
     def _publish_if_due(self, *, drained: bool) -> None:
-        outputs = sum(len(entry.outputs) for owned in self._owned.values() for entry in owned.pending)
+        outputs = self._pending()
         waited = self._world.clock() - self._pending_since
         full = outputs >= self._tuning.pending_outputs or waited >= self._tuning.pending_seconds
         if drained or (outputs and full):
             self._publish()
+
+    def _pending(self) -> int:
+        return sum(len(entry.outputs) for owned in self._owned.values() for entry in owned.pending)
 
     def _publish(self) -> None:
         """Write every pending entry of the partitions owned now, and their cursors, in one Kafka transaction."""
@@ -441,10 +445,13 @@ class Engine:
 
     def _due(self, retry_at_ms: int | None) -> list[Part]:
         """Return the parked records that are to be tried again now, by us: the fence's partition is ours."""
+        if retry_at_ms is None:
+            self._tell_parked((0, 0))
+            return []
         ours = {partition: owned for partition, owned in self._owned.items() if owned.ready}
-        self._count_parked(ours, any_at_all=retry_at_ms is not None)
+        self._count_parked(ours)
         now, most = self._world.now_ms(), self._tuning.retries
-        if retry_at_ms is None or retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
+        if retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
             return []
         with self._world.database.snapshot() as tx:
             parked = {each: fence.records(tx, each, most) for each in fence.due(tx, ours, now, most)}
@@ -461,15 +468,15 @@ class Engine:
         items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
         return retry(owned, before, [item for item in items if item is not None], self._service.reactions)
 
-    def _count_parked(self, ours: Collection[Partition], *, any_at_all: bool) -> None:
-        """Tell how much waits for us, every second; that nothing does, at once."""
-        if any_at_all and self._world.clock() < self._count_at:
+    def _count_parked(self, ours: Collection[Partition]) -> None:
+        """Tell how much waits for us, every second."""
+        if self._world.clock() < self._count_at:
             return
         self._count_at = self._world.clock() + self._tuning.look_after
-        counted = (0, 0)
-        if any_at_all:
-            with self._world.database.snapshot() as tx:
-                counted = fence.counted(tx, ours)
+        with self._world.database.snapshot() as tx:
+            self._tell_parked(fence.counted(tx, ours))
+
+    def _tell_parked(self, counted: tuple[int, int]) -> None:
         if counted != self._parked:
             self._parked = counted
             self._world.observer.parked(*counted)
@@ -480,13 +487,14 @@ class Engine:
 
     def _tidy(self, *, note_end: bool) -> None:
         """Delete published entries; move checkpoints past what ends the log without being an event (markers)."""
-        known = [o for o in self._owned.values() if o.known and not o.pending]
-        ends = {
-            o.partition: o.checkpoint._replace(next_offset=o.reached)
-            for o in known
-            if note_end and o.ready and not o.buffer and o.reached > o.checkpoint.next_offset
-        }
-        stale = {o.partition: o.published for o in known if o.published > o.deleted}
+        ends, stale = dict[Partition, Checkpoint](), dict[Partition, int]()
+        for owned in self._owned.values():
+            if not owned.known or owned.pending:
+                continue
+            if note_end and owned.ready and not owned.buffer and owned.reached > owned.checkpoint.next_offset:
+                ends[owned.partition] = owned.checkpoint._replace(next_offset=owned.reached)
+            if owned.published > owned.deleted:
+                stale[owned.partition] = owned.published
         if not ends and not stale:
             return
         with self._world.database.transaction() as tx:
@@ -502,5 +510,4 @@ class Engine:
 
     def _tell(self) -> None:
         owned = self._owned.values()
-        pending = sum(len(entry.outputs) for each in owned for entry in each.pending)
-        self._world.observer.turned(ready=sum(each.ready for each in owned), owned=len(owned), pending=pending)
+        self._world.observer.turned(ready=sum(o.ready for o in owned), owned=len(owned), pending=self._pending())

@@ -102,7 +102,8 @@ def take_uncaused(tx: Transaction, limit: int) -> list[Output]:
 class Look(NamedTuple):
     """What an idle worker sees."""
 
-    checkpoints: dict[Partition, Checkpoint]
+    checkpoints: dict[tuple[str, int], tuple[int, int, int]]
+    """By partition; plain tuples, which are equal to a Partition and a Checkpoint: it is looked often."""
     waiting: bool
     """Uncaused events wait."""
     retry_at_ms: int | None
@@ -114,5 +115,7 @@ def look(tx: Transaction) -> Look:
     sql = "select topic, partition, next_offset, position, epoch, exists (select 1 from uncaused),"
     sql += " (select min(retry_at_ms) from fence) from checkpoint"
     rows = tx.rows(sql)
-    checkpoints = {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e, *_ in rows}
-    return Look(checkpoints, any(row[5] for row in rows), rows[0][6] if rows else None)
+    if not rows:
+        return Look({}, waiting=False, retry_at_ms=None)
+    waiting, retry_at_ms = rows[0][5:]
+    return Look({row[:2]: row[2:5] for row in rows}, bool(waiting), retry_at_ms)

@@ -109,8 +109,8 @@ class SQLite:
 
     @contextmanager
     def _between(self, begin: str) -> Iterator[Transaction]:
-        with _translated(self._path):
-            connection = self._connected()
+        try:
+            connection = self.connected()
             connection.execute(begin)
             try:
                 yield _SQLiteTransaction(connection)
@@ -119,8 +119,13 @@ class SQLite:
                 if connection.in_transaction:
                     connection.execute("rollback")
                 raise
+        except sqlite3.Error as error:
+            if (meant := _meant(error, self._path)) is None:
+                raise
+            raise meant from error
 
-    def _connected(self) -> sqlite3.Connection:
+    def connected(self) -> sqlite3.Connection:
+        """Return the connection, made when it is first asked for."""
         if self._connection is None:
             connection = sqlite3.connect(
                 self._path, timeout=LOCK_WAIT_MS / 1000, isolation_level=None, check_same_thread=False
@@ -132,6 +137,10 @@ class SQLite:
                 raise
             self._connection = connection
         return self._connection
+
+    def unguarded(self) -> Transaction:
+        """Return statements of which each is a transaction: for who knows that nobody writes in between."""
+        return _SQLiteTransaction(self.connected())
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         owner = self._owner(connection)
@@ -184,20 +193,17 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-@contextmanager
-def _translated(path: str) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
-        if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-            raise LostRace(str(error)) from error
-        if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
-            raise NotOurs(f"{path} is not a SQLite file") from error
-        if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
-            raise Unwritable(
-                f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
-            ) from error
-        if code & PRIMARY_CODE in OUTAGES:
-            raise Unavailable(f"{path}: {error}") from error
-        raise
+def _meant(error: sqlite3.Error, path: str) -> Exception | None:
+    """Return what an error of SQLite means to who uses the port; None for a mistake in a statement."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return LostRace(str(error))
+    if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
+        return NotOurs(f"{path} is not a SQLite file")
+    if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
+        return Unwritable(
+            f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
+        )
+    if code & PRIMARY_CODE in OUTAGES:
+        return Unavailable(f"{path}: {error}")
+    return None

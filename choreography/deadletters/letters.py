@@ -50,6 +50,10 @@ class Where:
         logger.addHandler(logging.NullHandler())
         return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
 
+    def now_ms(self) -> int:
+        """Return the time of day there, in milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
     def await_decisions(self, topic: str) -> None:
         """Return when whatever has been written to a topic by now is committed or aborted, so that it can be read.
 

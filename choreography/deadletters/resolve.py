@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +102,7 @@ def _refuse(letter: Letter, resolved: Resolution | None, action: str) -> None:
 
 def _resolved(producers: Producers, group: str, order: Order, letters: Iterable[Letter]) -> Iterator[Letter]:
     for batch in _batches(letters):
-        statement = Statement(order.by, order.why, time.time_ns() // 1_000_000)
+        statement = Statement(order.by, order.why, order.where.now_ms())
         topic = group + RESOLUTIONS
         try:
             producers.transaction([resolution(topic, letter.record, order.action, statement) for letter in batch], [])

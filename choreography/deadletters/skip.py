@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import closing
 
 import click
@@ -62,7 +61,7 @@ def skip_command(where: Where, group: str | None, database: str | None, by: str,
     check_file(f"the database of {group}", url)
     if partition.number not in where.cluster().partitions().get(partition.topic, {}):
         raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
-    statement = Statement(by, why, time.time_ns() // 1_000_000)
+    statement = Statement(by, why, where.now_ms())
     with closing(connect(url, service=group, schema=None)) as opened:
         next_offset = skip(where, opened, group, (partition, offset), statement)
     click.echo(f"skipped {partition}/{offset} to {next_offset} for {group}")

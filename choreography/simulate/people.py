@@ -50,6 +50,10 @@ class Model(Where):
         """See Where."""
         return self._simulation.connection(group, name, self._host)
 
+    def now_ms(self) -> int:
+        """See Where."""
+        return round(self._simulation.now * 1000)
+
     def await_decisions(self, topic: str) -> None:
         """See Where."""
         cluster = self._simulation.cluster

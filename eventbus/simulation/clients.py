@@ -9,7 +9,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from enum import Enum
-from functools import partial
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +35,9 @@ class Fault(Enum):
 
 class Host(group.Host):
     """The process of a client. A simulation overrides what happens on the way to the brokers."""
+
+    something_to_read: Callable[[], bool] = bool
+    """Whether a poll of its consumer would return at once."""
 
     def reach(self, step: str) -> None:
         """Note that the client is at this step; may raise or take long."""
@@ -117,6 +120,17 @@ class SimulatedConsumer:
         self._at_end: set[Partition] = set()
         self._turn = 0
         self._nothing_at = -1.0
+        host.something_to_read = self._something_to_read
+
+    def _something_to_read(self) -> bool:
+        member = self._member
+        if member is None or member.fenced or member.evicted or member.to_revoke or member.to_assign:
+            return True
+        return not all(partition in self._paused or self._is_read(partition) for partition in self._positions)
+
+    def _is_read(self, partition: Partition) -> bool:
+        """Return whether nothing is there to be read, and who reads was told so."""
+        return partition in self._at_end and self._cluster.stable(partition) <= self._positions[partition]
 
     def subscribe(self, topics: Sequence[str], **callbacks: Callback) -> None:
         self._callbacks = callbacks
@@ -132,6 +146,8 @@ class SimulatedConsumer:
         reading = [p for p in self._positions if p not in self._paused]
         first = self._turn % len(reading) if reading else 0
         for partition in reading[first:] + reading[:first]:
+            if self._is_read(partition):
+                continue
             if len(messages) < limit and not self._host.slow(partition):
                 messages += self._fetched(partition, limit - len(messages))
         if messages:
@@ -352,6 +368,7 @@ class _Offset:
         self.offset = offset
 
 
+@cache
 def _topic(name: str, partitions: int) -> SimpleNamespace:
     numbers = [SimpleNamespace(id=number) for number in range(partitions)]
     return SimpleNamespace(topic_id=f"id-of-{name}", partitions=numbers)

@@ -12,7 +12,7 @@ from eventbus.simulation.surroundings import Trouble
 from eventbus.simulation.troubles import HANDLER_RAISES, REFUSED, TABLE_REFUSES
 
 _ABOUT_SO_OFTEN = {
-    145: ("polled", "before snapshot"),
+    105: ("polled", "before snapshot"),
     45: ("accepted",),
     33: ("before transaction",),
     24: (
@@ -40,7 +40,7 @@ HANDLINGS = 30
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 AFTER_THE_NEXT_RECORDS = "after the records of the next transaction"
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
-DATABASE = {"transaction": 33, "snapshot": 145}
+DATABASE = {"transaction": 33, "snapshot": 105}
 BETWEEN_OWNERS = (
     *("recovering", "asking for cursors", "before snapshot", "before transaction", "claiming", "claimed"),
     *("before seek", "after database commit", "begun", "produced", "offsets sent", "before commit", "ending"),
@@ -207,26 +207,21 @@ def _beside_trouble(draw: random.Random, kinds: Sequence[str]) -> list[Fault]:
 
 
 class Planned:
-    """Counts what is reached and says which fault is due."""
+    """The faults that are still to happen."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        self._due: dict[str, list[Fault]] = {}
+        self._at: dict[str, list[Fault]] = {}
         for fault in faults:
-            self._due.setdefault(fault.where, []).append(fault)
-        self._counts: dict[str, int] = dict.fromkeys(self._due, 0)
+            self.add(fault)
 
-    def soon(self, fault: Fault, after: int) -> None:
-        """Let a fault happen when its place is reached for the `after`-th time from now on."""
-        seen = self._counts.setdefault(fault.where, 0)
-        self._due.setdefault(fault.where, []).append(fault._replace(nth=seen + after))
+    def add(self, fault: Fault) -> None:
+        """Plan one more."""
+        self._at.setdefault(fault.where, []).append(fault)
 
-    def reached(self, where: str) -> Fault | None:
-        """Note that `where` was reached once more; return the fault that happens now, if any."""
-        if where not in self._counts:
-            return None
-        self._counts[where] += 1
-        for fault in self._due[where]:
-            if fault.nth == self._counts[where]:
-                self._due[where].remove(fault)
+    def due(self, where: str, nth: int) -> Fault | None:
+        """Return the fault that happens when `where` is reached for the nth time, once."""
+        for fault in self._at.get(where, ()):
+            if fault.nth == nth:
+                self._at[where].remove(fault)
                 return fault
         return None

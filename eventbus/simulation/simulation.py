@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import random
+import sqlite3
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -31,18 +32,29 @@ from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
-from eventbus.simulation.surroundings import AskingCodec, Place, Shared, SimulatedCalls, SimulatedDatabase, Trouble
+from eventbus.simulation.surroundings import (
+    AskingCodec,
+    InMemory,
+    Place,
+    Shared,
+    SimulatedCalls,
+    SimulatedDatabase,
+    Trouble,
+)
 from eventbus.simulation.troubles import HANDLER_RAISES, Watched
+from eventbus.sqlite import SQLite
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
-SLEEPS = 0.7
-"""How often a process that had nothing to do in its last turn goes on waiting, as one does inside its poll."""
+DOZES, SLEEPS = 0.5, 0.8
+"""How often a process that had nothing to do in its last turn goes on waiting: although something came; nothing did."""
+PATIENCE = 0.1
+"""Seconds that a poll waits for something to read, at most, as a worker's does."""
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
 FIRST_JUMP, LONGEST_JUMP = 0.05, 3.0
-"""Seconds by which time goes on when nothing moves: twice as far each time."""
+"""Seconds by which time goes on when nothing moves: three times as far each time."""
 
 
 class Crashed(BaseException):
@@ -81,6 +93,8 @@ class Simulation:
         self.schedule = 0
         self._tracing = tracing
         self._planned = Planned(plan)
+        self._brought: Counter[str] = Counter()
+        """How often a hasty group's service came by each step."""
         self._jump = FIRST_JUMP
         self._moved = True
         self._depth = 0
@@ -105,7 +119,7 @@ class Simulation:
             Watched(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
-        self.databases = {service.name: Shared(_memory(service)) for service in self.services}
+        self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
         self.processes: list[Process] = []
         for service in self.services:
             for number in range(1, setup.workers + 1):
@@ -177,17 +191,17 @@ class Simulation:
         able = [p for p in self.processes if p.able]
         if not able or not self._moved:
             self.now += self._jump
-            self._jump = min(self._jump * 2, LONGEST_JUMP)
+            self._jump = min(self._jump * 3, LONGEST_JUMP)
         else:
             self.now += self.chance.random() * 0.01
         self._moved = False
         self.chance.shuffle(able)
         moved = False
         for process in able:
-            if process.able and not (process.idle and self.chance.random() < SLEEPS):
+            if process.able and not process.sleeps():
                 self._moved = False
                 process.turn()
-                process.idle = not self._moved
+                process.rest(idle=not self._moved)
                 moved = moved or self._moved
         self._moved = moved
         if moved:
@@ -237,8 +251,9 @@ class Simulation:
 
     def due(self, where: str) -> faults.Fault | None:
         """Return the fault that happens now."""
-        self.steps[where] += 1
-        return self._reached(where)
+        nth = self.steps[where] = self.steps[where] + 1
+        fault = self._planned.due(where, nth)
+        return fault and self._happens(fault)
 
     def trouble_of(self, service: str, event: Event) -> str:
         """Return what goes wrong with an event in a service; see Fate. What follows for its key goes well."""
@@ -263,24 +278,31 @@ class Simulation:
 
     def due_of(self, service: str, step: str) -> faults.Fault | None:
         """Return the fault that another one has brought to this step of this service: only a hasty group has any."""
-        return self._reached(f"{step} of {service}") if service in self._hasty else None
+        if service not in self._hasty:
+            return None
+        where = f"{step} of {service}"
+        self._brought[where] += 1
+        fault = self._planned.due(where, self._brought[where])
+        return fault and self._happens(fault)
 
-    def _reached(self, where: str) -> faults.Fault | None:
-        fault = self._planned.reached(where)
-        if fault is not None:
-            if not fault.brought:
-                self.happened.append(fault)
-            self.note(f"fault: {fault}")
-            self._moved = True
+    def _happens(self, fault: faults.Fault) -> faults.Fault:
+        if not fault.brought:
+            self.happened.append(fault)
+        self.note(f"fault: {fault}")
+        self._moved = True
         return fault
+
+    def _bring(self, kind: str, step: str, service: str, after: int, **how: Any) -> None:
+        """Let a fault bring another one, when this service comes by this step for the `after`-th time from now on."""
+        where = f"{step} of {service}"
+        self._planned.add(faults.Fault(kind, where, self._brought[where] + after, brought=True, **how))
 
     def _is_hasty(self, service: str) -> bool:
         """Once it is hasty, a group stays so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
             self._hasty.add(service)
-            where, how = f"{fault.detail} of {service}", faults.ITS_HEARTBEATS_GO_ON
-            stall = faults.Fault("stall", where, 0, how, fault.seconds, brought=True)
-            self._planned.soon(stall, self.chance.randint(1, 3))
+            how = {"detail": faults.ITS_HEARTBEATS_GO_ON, "seconds": fault.seconds}
+            self._bring("stall", fault.detail, service, self.chance.randint(1, 3), **how)
         return service in self._hasty
 
     def _marker_delay(self) -> float:
@@ -295,8 +317,7 @@ class Simulation:
         if fault.kind == "takeover":
             self._take_over(process, fault)
         elif fault.kind == "recovery":
-            crash = faults.Fault("crash", f"{fault.detail} of {process.service.name}", 0, seconds=60, brought=True)
-            self._planned.soon(crash, self.chance.randint(1, 2))
+            self._bring("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
         elif fault.kind == "stall" and fault.detail == faults.ITS_HEARTBEATS_GO_ON:
             self.live_on(fault.seconds)
             self.note(f"{process} goes on")
@@ -321,8 +342,7 @@ class Simulation:
     def _take_over(self, process: Process, fault: faults.Fault) -> None:
         service = process.service.name
         self._hasty.add(service)
-        recovery = faults.Fault("recovery", f"recovered of {service}", 0, fault.detail, brought=True)
-        self._planned.soon(recovery, 1)
+        self._bring("recovery", "recovered", service, 1, detail=fault.detail)
         self.stand_still(process, fault.seconds)
 
     def stand_still(self, process: Process, seconds: float) -> None:
@@ -387,7 +407,9 @@ class Process:
 
     def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
         self.service, self.instance = service, instance
-        self.turning = self.dead = self.idle = False
+        self.turning = self.dead = False
+        self._idle_until = 0.0
+        """It polls, and nothing was there: so long it waits for something; 0 when it has work to do."""
         self.paused: dict[Partition, str] = {}
         """What it reads nothing more of, and why."""
         self._simulation = simulation
@@ -417,6 +439,20 @@ class Process:
     def able(self) -> bool:
         """It is alive and not standing still."""
         return not self.dead and not self.turning and self.host.silent_since is None
+
+    def sleeps(self) -> bool:
+        """Return whether it goes on waiting inside its poll."""
+        if not self._idle_until:
+            return False
+        simulation = self._simulation
+        if self.host.something_to_read():
+            return simulation.chance.random() < DOZES
+        return simulation.now < self._idle_until or simulation.chance.random() < SLEEPS
+
+    def rest(self, *, idle: bool) -> None:
+        """Note whether it had anything to do in this turn."""
+        simulation = self._simulation
+        self._idle_until = simulation.now + simulation.chance.random() * PATIENCE if idle else 0.0
 
     def turn(self) -> None:
         """Turn its engine once, as a worker's loop does. Raises WorkerStopped when it would end."""
@@ -553,8 +589,17 @@ def _codec(*events: type[Event]) -> Codec:
     return _CODECS[events]
 
 
-def _memory(service: Service[Any]) -> Any:
-    return connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
+_MADE: dict[tuple[str, str], sqlite3.Connection] = {}
+
+
+def _made(service: Service[Any]) -> sqlite3.Connection:
+    """Return a new database of a service, of which every run has a copy."""
+    kind = (service.name, service.repository.schema)
+    if kind not in _MADE:
+        database = connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
+        assert isinstance(database, SQLite)
+        _MADE[kind] = database.connected()
+    return _MADE[kind]
 
 
 def _ignored(call: Call) -> None:

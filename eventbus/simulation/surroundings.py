@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from typing import Any
 
@@ -15,6 +16,7 @@ from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Call, Pending
 from eventbus.service import TryAgain
 from eventbus.simulation.clients import Host
+from eventbus.sqlite import SQLite
 
 
 class Trouble(Enum):
@@ -39,6 +41,22 @@ class Place(Host):
     def call_lasts(self) -> int:
         """Return how many seconds the next batch of calls takes."""
         return 0
+
+
+class InMemory(SQLite):
+    """A service's tables in memory, on one connection for all of its workers: a copy of a database just made."""
+
+    def __init__(self, made: sqlite3.Connection) -> None:
+        super().__init__(":memory:", "", None)
+        self._made = made
+
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """See Database. Nobody else comes in between its statements: no process stands still in a snapshot."""
+        return nullcontext(self.unguarded())
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        self._made.backup(connection)
+        connection.execute("pragma foreign_keys = on")
 
 
 class Shared:

@@ -313,7 +313,7 @@ MUTANTS = (
         "            yield from batch\n"
         "            continue\n"
         "        try:\n            producers.transaction([resolution(",
-        (("import time\n", "import contextlib\nimport time\n"),),
+        (("from __future__ import annotations\n", "from __future__ import annotations\n\nimport contextlib\n"),),
         faults="poison",
     ),
     Mutant(
