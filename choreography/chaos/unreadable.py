@@ -22,14 +22,17 @@ from eventbus.resolutions import Statement
 RECORDS = 70
 RECORD_BYTES = 900_000
 """Together more than librdkafka decompresses at once; a few kB on the broker."""
+LINGER_MS = 2 * 60_000
+"""Nothing is sent before `flush`, which waits for no company: of records that were sent as they came, on a busy machine
+some went ahead in a batch of their own, and both batches could be read."""
 WAITING = (NothingToSkip, LostRace, Unavailable, Unreachable)
 """The service has not come so far, is not there, or moves on: it is tried again."""
 
 
 def write_unreadable(config: Mapping[str, Any], partition: Partition) -> range:
     """Write one batch that librdkafka cannot decompress, and return its offsets. Raises TimeoutError."""
-    large = {"compression.type": "zstd", "linger.ms": 500, "batch.size": 100_000_000, "message.max.bytes": 100_000_000}
-    producer = Producer({**config, **large, "enable.idempotence": True})
+    large = {"compression.type": "zstd", "batch.size": 100_000_000, "message.max.bytes": 100_000_000}
+    producer = Producer({**config, **large, "linger.ms": LINGER_MS, "enable.idempotence": True})
     offsets: list[int] = []
 
     def delivered(error: object, message: Any) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from confluent_kafka import Producer
 
 from choreography.__main__ import main
-from choreography.chaos.unreadable import write_unreadable
+from choreography.chaos import unreadable
+from choreography.chaos.unreadable import RECORDS, write_unreadable
 from choreography.reader import Reader
 from eventbus.log import Partition
 from eventbus.resolutions import RESOLUTIONS
+from tests.conftest import MakeTopics
 from tests.support.engines import Playground, Worker
+from tests.support.kafka_node import Broker
 
 CORRUPT = range(3, 73)
 """The offsets of the batch."""
@@ -69,6 +75,31 @@ def test_what_is_before_it_is_handled_and_what_is_behind_it_once_it_is_skipped(
     assert again.exit_code == 1
     assert "nothing is to be skipped at 3" in again.stderr
     playground.assert_exactly_once(8)
+
+
+class SlowProducer(Producer):
+    """One that takes its time in the middle of a batch."""
+
+    made = 0
+
+    def produce(self, *arguments: Any, **more: Any) -> None:
+        self.made += 1
+        if self.made == RECORDS // 2:
+            time.sleep(1)
+        super().produce(*arguments, **more)
+
+
+def test_what_nobody_can_read_is_one_batch_however_slow_its_writer(
+    broker: Broker, make_topics: MakeTopics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two halves each could be read."""
+    monkeypatch.setattr(unreadable, "Producer", SlowProducer)
+    (topic,) = make_topics("halves", partitions=1)
+    batch = write_unreadable({"bootstrap.servers": broker.bootstrap_servers}, Partition(topic, 0))
+    with Reader(broker.bootstrap_servers, [topic]) as reader:
+        while not reader.at_end:
+            assert reader.read(0.5) == []
+        assert reader.unreadable == [(Partition(topic, 0), batch)]
 
 
 def test_only_what_cannot_be_read_is_skipped(stuck_on_sqlite: tuple[Playground, Worker], tmp_path: Path) -> None:
