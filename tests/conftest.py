@@ -17,7 +17,7 @@ from choreography.chaos.proxy import Proxy
 from tests.support import brokers, postgres
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
-from tests.support.kafka_node import Broker, NoBroker, OwnBroker, Ports
+from tests.support.kafka_node import SOON_BACK, Broker, NoBroker, OwnBroker, Ports
 from tests.support.maven import Missing
 from tests.support.processes import Workers
 from tests.support.saga import Saga
@@ -112,10 +112,12 @@ def make_topics(broker: Broker) -> Iterator[MakeTopics]:
 
 @pytest.fixture(scope="module")
 def fresh_broker() -> Iterator[Broker]:
-    """A Kafka for one module, without a topic or group of the saga, which the module may then make.
+    """A Kafka for one module, without a topic or group of the saga, which the module may then make."""
+    yield from free_of_the_saga()
 
-    A new one that takes three seconds; only where KAFKA_BOOTSTRAP_SERVERS names one, that one, if it is free of them.
-    """
+
+def free_of_the_saga() -> Iterator[Broker]:
+    """Yield a new Kafka; only where KAFKA_BOOTSTRAP_SERVERS names one, that one, if nothing of the saga is there."""
     try:
         broker = brokers.any_broker().start()
     except NoBroker as why:
@@ -134,7 +136,7 @@ def make_broker() -> Iterator[Callable[..., OwnBroker]]:
 
     def make(**properties: str) -> OwnBroker:
         try:
-            broker = brokers.own_kind()(**properties)
+            broker = brokers.own_kind()(**SOON_BACK | properties)
         except NoBroker as why:
             do_without("Kafka that may be stopped", why)
         started.append(broker)

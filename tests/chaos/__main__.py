@@ -7,13 +7,13 @@ import sys
 from choreography.chaos.command import chaos_command
 from choreography.quiet import stoppable
 from tests.support import brokers, postgres
-from tests.support.kafka_node import NoBroker
+from tests.support.kafka_node import SOON_BACK, NoBroker
 
 
 def main(arguments: list[str]) -> None:
     """Start what is needed, run the command with these arguments, remove everything."""
     try:
-        broker = brokers.own_kind()()
+        broker = brokers.own_kind()(**SOON_BACK)
         servers = [postgres.server()] if "postgresql" in arguments else []
     except (NoBroker, postgres.NoPostgres) as why:
         sys.exit(f"error: {why}")

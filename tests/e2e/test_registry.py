@@ -14,6 +14,7 @@ from eventbus.codec import FRAME
 from eventbus.registry import registry_at
 from schemas import IDS, OrderCreated
 from tests.support.apicurio import ApicurioRegistry
+from tests.support.processes import PATIENCE
 from tests.support.saga import SERVICES, Saga
 
 SUBJECT = "order.created-value"
@@ -24,7 +25,7 @@ def ask(url: str, body: dict[str, str] | None = None, method: str | None = None)
     """Ask the registry as any client could."""
     data = json.dumps(body).encode() if body is not None else None
     kind = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
-    with urllib.request.urlopen(urllib.request.Request(url, data, kind, method=method), timeout=10) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, data, kind, method=method), timeout=PATIENCE) as answer:
         return json.load(answer)
 
 

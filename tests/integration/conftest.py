@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from schemas import EVENTS
+from tests.conftest import free_of_the_saga
 from tests.support.admin import Admin
 from tests.support.engines import Playground, playground_of
 from tests.support.kafka_node import Broker
@@ -19,6 +20,12 @@ def playground(broker: Broker, database_url: str) -> Iterator[Playground]:
     playground = playground_of(broker.bootstrap_servers, database_url)
     yield playground
     playground.close()
+
+
+@pytest.fixture(scope="session")
+def fresh_broker() -> Iterator[Broker]:
+    """One for all that is here: who makes the saga's topics removes them, see `topics`, and nobody joins a group."""
+    yield from free_of_the_saga()
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def test_offsets_reset_to_the_beginning_repeat_nothing(playground: Playground) -
     """The checkpoint is the truth: resetting the group's offsets by hand changes nothing."""
     from confluent_kafka import Consumer, TopicPartition  # noqa: PLC0415
 
-    worker = playground.worker()
+    worker = playground.worker(session_timeout_ms="6000")  # so long its group expects it back
     playground.send(range(100))
     playground.settle(100)
     worker.engine.close()

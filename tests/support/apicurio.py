@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 
 VERSION = "3.3.3"
 JAVA = 21
-START_SECONDS = 60
+START_SECONDS = 150
 
 
 def _unpack(folder: Path) -> None:

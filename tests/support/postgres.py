@@ -21,7 +21,7 @@ from tests.support.ports import free_port
 
 IMAGE = os.environ.get("POSTGRES_IMAGE", "postgres:17")
 USER, PASSWORD = "saga", "saga-of-the-tests"
-START_SECONDS = 60
+START_SECONDS = 150
 
 
 class NoPostgres(Exception):
@@ -85,7 +85,7 @@ def _wait(port: int) -> None:
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            psycopg.connect(url(port), connect_timeout=2).close()
+            psycopg.connect(url(port), connect_timeout=10).close()
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
@@ -141,7 +141,7 @@ class LocalServer:
     def stop(self) -> None:
         if self._process is not None:
             self._process.send_signal(signal.SIGINT)
-            self._process.wait(30)
+            self._process.wait(START_SECONDS)
 
     def remove(self) -> None:
         atexit.unregister(self.remove)
