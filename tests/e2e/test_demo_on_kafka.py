@@ -67,6 +67,7 @@ def test_a_property_that_differs_is_named(saga, tmp_path):
 
 def test_the_demo_gives_back_empty_topics_as_they_were(saga, kafka):
     """With their own number of partitions; workers that start later find neither records nor cursors."""
+    saga("topics", "create", "--partitions", "6")
     done = saga("demo", "--orders", "6", "--bootstrap-servers", kafka)
     assert (done.code, done.stderr) == (0, "")
     assert partitions(saga) == {(6, 0), (1, 0)}
@@ -74,6 +75,7 @@ def test_the_demo_gives_back_empty_topics_as_they_were(saga, kafka):
 
 def test_the_demo_refuses_a_broker_that_has_orders(saga, kafka):
     """And touches nothing."""
+    saga("topics", "create", "--partitions", "6")
     producer = Producer({"bootstrap.servers": kafka})
     producer.produce("order.created", b"somebody's order")
     assert producer.flush(10) == 0
