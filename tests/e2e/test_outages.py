@@ -5,26 +5,17 @@
 
 from __future__ import annotations
 
-import resource
 import sqlite3
 from contextlib import closing
 
 import pytest
 
 from tests.support.first_release import first_release
-from tests.support.outages import Endured
+from tests.support.outages import Endured, busy
 from tests.support.postgres import Server
 from tests.support.processes import PATIENCE, Worker, command
-from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga import Saga
 from tests.support.small_registry import SmallRegistry
-
-
-def busy(saga: Saga, orders: int = 600) -> list[Worker]:
-    """Start a worker of each service and return them when the work on so many new orders has begun to end."""
-    saga.stock(cd_1=1_000_000)
-    workers = saga.start_all(*SESSION)
-    saga.in_the_middle("busy", orders, "cd-1")
-    return workers
 
 
 def until_said(saga: Saga, workers: list[Worker], words: str) -> None:
@@ -107,17 +98,3 @@ def test_without_a_registry_known_schemas_go_on_and_unknown_ones_wait(
     assert own_saga.pending() == 50
     small_registry.start()
     outage.over(own_saga, *check)
-
-
-def test_a_full_disk_stops_a_worker_and_it_goes_on_when_there_is_room(own_saga: Saga) -> None:
-    """With code 7 and one sentence; a limit on the size of files stands for the disk's end (RLIMIT_FSIZE)."""
-    workers = busy(own_saga)
-    payment = workers[SERVICES.index("payment_service")]
-    resource.prlimit(payment.pid, resource.RLIMIT_FSIZE, (65_536, resource.RLIM_INFINITY))
-    assert payment.wait() == 7
-    last = payment.log.splitlines()[-1]
-    assert last.startswith("error: ")
-    assert "payment-service.db cannot be written" in last
-    assert "Traceback" not in payment.log
-    own_saga.start("payment_service", *SESSION)
-    own_saga.settle()

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.support.processes import Worker
-from tests.support.saga import Saga
+from tests.support.saga import SESSION, Saga
 from tests.support.stopwatch import Stopwatch
 
 SECONDS = float(os.environ.get("OUTAGE_SECONDS", "0"))
@@ -24,6 +24,14 @@ LINES_A_SECOND = 2.0
 def lasting(seconds: float) -> float:
     """Return how long an outage is to last that takes at least so many seconds to show."""
     return max(SECONDS, seconds)
+
+
+def busy(saga: Saga, orders: int = 600) -> list[Worker]:
+    """Start a worker of each service and return them when the work on so many new orders has begun to end."""
+    saga.stock(cd_1=1_000_000)
+    workers = saga.start_all(*SESSION)
+    saga.in_the_middle("busy", orders, "cd-1")
+    return workers
 
 
 class Endured:
