@@ -28,6 +28,7 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
     """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
 
     A redrive is decoded as what it brings back, which must be of these `topics`; None for a resolution without one.
+    Poison is kept as a copy: what was raised leads, through its tracebacks, to everything that was decoded by then.
     """
     topic = record.partition.topic
     try:
@@ -38,7 +39,7 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
             topic = original.partition.topic
         return Item(record, codec.decode(topic, record.key, record.value))
     except PoisonRecord as poison:
-        return Item(record, poison)
+        return Item(record, PoisonRecord(poison.reason, str(poison)))
 
 
 @dataclass(slots=True)

@@ -1,8 +1,9 @@
 """Walking an Avro body strictly, for what the compiled reader takes although no writer of the schema writes it.
 
 fastavro (1.13) cuts a number of more than 64 bits and goes on with what is left, takes -1 for the last branch of a
-union and the last symbol of an enum, and a fixed that ends too early. The walk costs more than the reading, so it is
-made only where such a thing can be. Source: Avro 1.12, Binary Encoding.
+union and the last symbol of an enum, and a fixed that ends too early. It also reads as many values as are claimed:
+where they take no bytes, a few bytes are enough to keep it busy for ever. The walk costs more than the reading, so it
+is made only where such a thing can be. Source: Avro 1.12, Binary Encoding.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ INT_BITS, LONG_BITS = 32, 64
 UNCHECKED = ("enum", "fixed")
 COMPOSITE = ("record", "enum", "fixed", "array", "map")
 SIZES = {"null": 0, "float": 4, "double": 8}
+TAKE_BYTES = frozenset(("boolean", "int", "long", "float", "double", "string", "bytes"))
+MAX_VALUES = 10_000
+"""So many values an event has at most: as objects they take a hundred times the memory of their bytes."""
 
 
 class NotAvro(ValueError):
@@ -32,35 +36,43 @@ class Strict:
 
     def is_needed(self, body: bytes, start: int) -> bool:
         """Return whether the compiled reader may take something for what it is not."""
-        return self._always or LONG_NUMBER.search(body, start) is not None
+        return self._always or len(body) - start > MAX_VALUES or LONG_NUMBER.search(body, start) is not None
 
     def check(self, body: bytes, start: int) -> None:
-        """Raise NotAvro unless a value of the schema begins at `start`."""
+        """Raise NotAvro unless a value of the schema begins at `start`, of at most MAX_VALUES values."""
         _Walk(body, start, self._named).value(self._schema)
 
     def _look(self, schema: Any) -> bool:
-        """Remember the named types; return whether there is anything that the compiled reader never checks."""
+        """Remember the named types; return whether there is anything that the compiled reader never checks.
+
+        That is also what may take no bytes, and a type named again: 40 records of two fields that name each other are
+        2^40 values.
+        """
         if isinstance(schema, list):
             for branch in schema:
                 self._look(branch)
             return True
         if isinstance(schema, str):
-            return False
+            return schema not in TAKE_BYTES
         if "name" in schema:
             self._named[schema["name"]] = schema
         inner = [field["type"] for field in schema.get("fields", ())]
         inner += [schema[name] for name in ("items", "values") if name in schema]
-        if isinstance(schema["type"], (dict, list)):
+        if schema["type"] not in COMPOSITE:
             inner.append(schema["type"])
         found = [self._look(each) for each in inner]  # all of them: each may have names
-        return any(found) or schema["type"] in UNCHECKED
+        return any(found) or schema["type"] in UNCHECKED or schema.get("fields") == []
 
 
 class _Walk:
     def __init__(self, body: bytes, at: int, named: dict[str, Any]) -> None:
         self._body, self._at, self._named = body, at, named
+        self._left = MAX_VALUES
 
     def value(self, schema: Any) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise NotAvro(f"more than {MAX_VALUES:,} values before byte {self._at}")
         if isinstance(schema, list):
             self.value(schema[self._index(len(schema), "branches")])
             return

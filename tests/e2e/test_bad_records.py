@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from confluent_kafka import Message
-from uuid_utils import uuid7
 
-from eventbus.database import connect
 from eventbus.log import Output
-from order_service.domain import OrderRequest
-from order_service.repository import SCHEMA
-from order_service.service import OrderService
-from schemas import InventoryReserved, OrderCreated, PaymentCharged, PaymentRefunded
+from schemas import InventoryReserved, PaymentRefunded
 from tests.support.bad_records import BAD, KEY, ORDER_ID, framed, places
 from tests.support.kafka_node import OwnBroker
-from tests.support.saga import SESSION, Saga, address_of, headers_of
-from tests.support.stopwatch import Stopwatch
+from tests.support.poured import (
+    DEAD_LETTERS,
+    PARTITIONS,
+    Poured,
+    assert_dead_lettered_once,
+    assert_next_handled_within_a_second,
+    pour,
+)
+from tests.support.saga import SESSION, Saga
 
-THEIR_HEADERS = [("ce_id", b"drawn-by-somebody"), ("origin", b"\xff\xfe"), ("dlq_topic", b"an-earlier-life")]
-DEAD_LETTERS = ("payment-service.dead-letters", "inventory-service.dead-letters")
-"""Of the two services that react to order.created."""
-PARTITIONS = 4
 LETTERS = sum(len(places(bad, PARTITIONS)) for bad in BAD.values())
-"""That each of the two must write."""
-NEXT_SECONDS = 1.0
-"""The promise: the next good record is handled within it."""
-
-
-class Read(NamedTuple):
-    """What lies on the topics afterwards: the bad records by name, and every dead letter by topic."""
-
-    bad: dict[str, list[Message]]
-    dead: dict[str, list[Message]]
-    waited: dict[str, float]
-    """How long after a bad record the good one behind it was charged, in seconds, by the timestamps of the log.
-
-    Without what the machine kept from running meanwhile.
-    """
+"""That each of the two services which react to order.created must write."""
 
 
 @pytest.fixture(scope="module")
@@ -54,34 +35,9 @@ def running(saga: Saga) -> Saga:
 
 
 @pytest.fixture(scope="module")
-def read(running: Saga) -> Read:
+def read(running: Saga) -> Poured:
     """Every bad record once in every partition where it is bad, each time with a good order after it."""
-    service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
-    addresses, after, held = {}, {}, {}
-    database = connect(running.env["ORDER_SERVICE_DATABASE"], service=service.name, schema=SCHEMA)
-    with closing(database):
-        for name, bad in BAD.items():
-            watch = Stopwatch()
-            output = Output(OrderCreated.topic, bad.key, bad.value, [*bad.headers, *THEIR_HEADERS])
-            addresses[name] = [running.admin.produce_many([output], place)[0] for place in places(bad, PARTITIONS)]
-            request = OrderRequest("42", 100, "USD", (("cd-1", 1),), name)
-            after[name] = service.create_order(request, database, running.codec).order.order_id
-            running.until(lambda order=after[name]: charged(running, order), f"no good order after {name} was charged")
-            held[name] = watch.held
-    running.until(lambda: running.summary() == {"confirmed": len(BAD)}, "the good orders were not confirmed")
-    records = {address_of(record): record for record in running.records(OrderCreated.topic)}
-    answers = {headers_of(record)["ce_causationid"]: record for record in running.records(PaymentCharged.topic)}
-    waited = {}
-    for order_id, answer in ((records[cause].key().decode(), answer) for cause, answer in answers.items()):
-        [name] = [name for name, good in after.items() if good == order_id]
-        began = max(records[address].timestamp()[1] for address in addresses[name])
-        waited[name] = (answer.timestamp()[1] - began) / 1_000 - held[name]
-    dead = {topic: running.records(topic) for topic in DEAD_LETTERS}
-    return Read({name: [records[at] for at in each] for name, each in addresses.items()}, dead, waited)
-
-
-def charged(running: Saga, order_id: str) -> bool:
-    return running.rows("payment-service", f"select 1 from payment where order_id = '{order_id}'") != []
+    return pour(running, BAD)
 
 
 def settled(running: Saga) -> dict[str, Any]:
@@ -96,47 +52,16 @@ def settled(running: Saga) -> dict[str, Any]:
     return found
 
 
-def added(letter: Message) -> int:
-    """Return where the headers begin that the record did not have."""
-    return max(index for index, (name, _) in enumerate(letter.headers()) if name == "dlq_topic")
-
-
-def provenance(letter: Message) -> dict[str, str]:
-    return {name: content.decode() for name, content in letter.headers()[added(letter) :]}
-
-
-def of(record: Message, letters: list[Message]) -> list[Message]:
-    """Return the dead letters of this record."""
-    place = {"dlq_topic": record.topic(), "dlq_partition": str(record.partition()), "dlq_offset": str(record.offset())}
-    return [letter for letter in letters if place.items() <= provenance(letter).items()]
-
-
 @pytest.mark.parametrize("topic", DEAD_LETTERS)
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_record_is_dead_lettered_once_as_it_was(read, name, topic):
-    """Key, value and headers byte for byte; then where it lay, when it was written, who refused it, and why."""
     for record in read.bad[name]:
-        (letter,) = of(record, read.dead[topic])
-        own = letter.headers()[: added(letter)]
-        assert (letter.key(), letter.value(), own) == (record.key(), record.value(), record.headers())
-        said = provenance(letter)
-        assert said.pop("dlq_error")
-        assert said.pop("dlq_first_timestamp") == said.pop("dlq_last_timestamp") >= said["dlq_timestamp"]
-        assert said == {
-            "dlq_topic": record.topic(),
-            "dlq_partition": str(record.partition()),
-            "dlq_offset": str(record.offset()),
-            "dlq_timestamp": str(record.timestamp()[1]),
-            "dlq_group": topic.removesuffix(".dead-letters"),
-            "dlq_reason": BAD[name].reason,
-            "dlq_attempts": "1",
-        }
+        assert_dead_lettered_once(record, read.dead[topic], topic.removesuffix(".dead-letters"), BAD[name].reason)
 
 
 def test_the_next_good_record_is_handled_within_a_second(read):
-    """Behind every kind of bad one; from the bad record's timestamp to that of the answer to the good one."""
-    assert len(read.waited) == len(BAD) > 50
-    assert {name: seconds for name, seconds in read.waited.items() if seconds > NEXT_SECONDS} == {}
+    assert len(BAD) > 50
+    assert_next_handled_within_a_second(read, BAD)
 
 
 def test_nothing_else_is_dead_lettered_and_every_law_holds(read, running):

@@ -377,8 +377,8 @@ MUTANTS = (
     Mutant(
         "take a registry that does not answer for one that does not know",
         "eventbus/batch.py",
-        "    except PoisonRecord as poison:\n        return Item(record, poison)\n",
-        "    except PoisonRecord as poison:\n        return Item(record, poison)\n"
+        "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n",
+        "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n"
         "    except ConnectionError:\n        return Item(record, PoisonRecord('unknown_schema_id', 'away'))\n",
         faults="registry",
     ),

@@ -111,6 +111,7 @@ BAD = {
     "a number without an end": Bad(raw(total=b"\xff" * 40), "malformed"),
     "50 million items in 5 bytes": Bad(raw(items=number(50_000_000) + b"\0"), "malformed"),
     "2^62 items": Bad(raw(items=number(2**62)), "malformed"),
+    "340,000 items in a megabyte": Bad(raw(items=number(340_000) + b"\x02a\x02" * 340_000 + number(0)), "malformed"),
     "a block of items of negative count": Bad(raw(items=number(-(2**40)) + number(8) + b"\0"), "malformed"),
     "bad UTF-8 in the order id": Bad(raw(order_id=text(b"\xff" * 36)), "malformed"),
     "a surrogate in UTF-8": Bad(raw(customer_id=text(b"\xed\xa0\x80")), "malformed"),

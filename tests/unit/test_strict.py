@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from choreography.compatibility import resolved
 from choreography.samples import samples
-from eventbus.strict import NotAvro, Strict
+from eventbus.strict import MAX_VALUES, NotAvro, Strict
 from schemas import EVENTS
+from tests.support.hostile_schemas import NOTHING, doubled
 
 EVERYTHING = {
     "type": "record",
@@ -98,3 +99,35 @@ def test_what_no_writer_writes_does_not_pass(schema, body):
     """Too long, below or above what there is, or more than there are bytes."""
     with pytest.raises(NotAvro):
         Strict(schema).check(body, 0)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        "null",
+        {"type": "null"},
+        NOTHING,
+        {"type": "record", "name": "R", "fields": [{"name": "n", "type": "null"}]},
+        {"type": "array", "items": NOTHING},
+        {"type": "map", "values": "null"},
+        {"type": "fixed", "name": "Void", "size": 0},
+        {"type": "record", "name": "R", "fields": [{"name": "a", "type": NOTHING}, {"name": "b", "type": "Nothing"}]},
+    ],
+    ids=str,
+)
+def test_what_may_take_no_bytes_is_always_walked(schema):
+    """A few bytes can claim any number of it."""
+    assert Strict(fastavro.parse_schema(schema)).is_needed(b"", 0)
+
+
+def test_an_event_has_at_most_so_many_values():
+    """Of no bytes, or of one byte each: a long body is walked whatever its schema."""
+    with pytest.raises(NotAvro, match="more than 10,000 values"):
+        Strict(fastavro.parse_schema(doubled(40))).check(b"", 0)
+    numbers = {"type": "array", "items": "int"}
+    strict = Strict(numbers)
+    strict.check(written([1] * (MAX_VALUES - 1), numbers), 0)
+    too_many = written([1] * MAX_VALUES, numbers)
+    assert strict.is_needed(too_many, 0)
+    with pytest.raises(NotAvro, match="more than 10,000 values"):
+        strict.check(too_many, 0)
