@@ -18,8 +18,6 @@ MAX_RECORD_BYTES = 1_048_588
 KEPT_BYTES = 16_384
 MAX_SAID_BYTES = 4_000
 NUMBERS = ("dlq_attempts", "dlq_first_timestamp")
-HEADER_BYTES = 10
-"""What a header takes beside its name and content, at most."""
 
 
 def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, now_ms: int) -> Output:
@@ -43,8 +41,7 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
         "dlq_last_timestamp": str(now_ms),
         **{name: before[name] for name in ("dlq_letter", "dlq_by", "dlq_why") if name in before},
     }
-    size = _size(record)
-    if size > MAX_RECORD_BYTES:
+    if (size := record.size) > MAX_RECORD_BYTES:
         provenance["dlq_cut_from_bytes"] = str(size)
         record = record._replace(key=_beginning(record.key), value=_beginning(record.value), headers=[])
     headers = [*record.headers, *((name, text.encode("utf-8", "replace")) for name, text in provenance.items())]
@@ -56,11 +53,6 @@ def _before(record: Record) -> dict[str, str]:
     _, said = take_apart(record.headers)
     before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
     return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}
-
-
-def _size(record: Record) -> int:
-    headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in record.headers)
-    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def _beginning(content: bytes | None) -> bytes | None:

@@ -20,7 +20,7 @@ from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import origin
 from eventbus.service import Service
 
-UNCAUSED_AT_ONCE = 5_000
+UNCAUSED_AT_ONCE, UNCAUSED_BYTES_AT_ONCE = 5_000, 4_194_304
 MAX_TRACE_BYTES = 128
 """A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
 
@@ -317,12 +317,12 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
 def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: _Answers) -> Decided:
     parts, lead, _ = batch
     outputs = answers.outputs
-    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE)):
+    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE, UNCAUSED_BYTES_AT_ONCE)):
         outputs.setdefault(lead.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
     decided.dead, decided.held = answers.dead, answers.held
     progress.advance(tx, decided.checkpoints)
-    progress.add(tx, decided.entries)
+    decided.entries = progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)
     return decided
 

@@ -42,6 +42,9 @@ class Tuning:
     """So many outputs are published at once, although more input is there."""
     pending_seconds: float = 0.1
     """So long outputs wait for company, at most, while more input is there."""
+    many_bytes: int = 4_194_304
+    """Whatever their number, records are a crowd from here on: no more are read than one a turn, no further parked one
+    is tried again at once, and outputs are published. Around it, because the last one always comes too."""
     remote_seconds: float = 0.25
     """What the remote calls of one batch should take together."""
     patience: float = 0.1
@@ -129,7 +132,7 @@ class Engine:
         Raises Refused, TopicMissing, InstanceTaken, HandlerFailed, Unwritable: all final, nothing lost. What is
         transient is kept and tried again in a later turn.
         """
-        runs = self._world.log.poll(max(1, self._limit - self._buffered()), self._patience())
+        runs = self._world.log.poll(self._wanted(), self._patience())
         self._world.at("polled")
         self._accept(runs)
         self._recover_due()
@@ -196,8 +199,12 @@ class Engine:
 
     # Taking in.
 
-    def _buffered(self) -> int:
-        return sum(len(owned.buffer) for owned in self._owned.values())
+    def _wanted(self) -> int:
+        """Return how many records may be read now: at least one, because who reads nothing is put out of the group."""
+        buffered = [item.record for owned in self._owned.values() for item in owned.buffer]
+        if sum(record.size for record in buffered) >= self._tuning.many_bytes:
+            return 1
+        return max(1, self._limit - len(buffered))
 
     def _ready(self) -> list[Owned]:
         """Return the partitions to take from, each time another one first, so that none starves the others."""
@@ -379,10 +386,10 @@ class Engine:
     # Publishing.
 
     def _publish_if_due(self, *, drained: bool) -> None:
-        outputs = self._pending()
-        waited = self._world.clock() - self._pending_since
-        full = outputs >= self._tuning.pending_outputs or waited >= self._tuning.pending_seconds
-        if drained or (outputs and full):
+        many = self._pending() >= self._tuning.pending_outputs
+        large = sum(entry.size for each in self._owned.values() for entry in each.pending) >= self._tuning.many_bytes
+        waited = self._world.clock() - self._pending_since >= self._tuning.pending_seconds
+        if drained or (self._pending() and (many or large or waited)):
             self._publish()
 
     def _pending(self) -> int:
@@ -453,9 +460,14 @@ class Engine:
         now, most = self._world.now_ms(), self._tuning.retries
         if retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
             return []
+        parked: dict[Fence, list[Parked]] = {}
+        room = self._tuning.many_bytes
         with self._world.database.snapshot() as tx:
-            parked = {each: fence.records(tx, each, most) for each in fence.due(tx, ours, now, most)}
-        if len(parked) == most:
+            for each in fence.due(tx, ours, now, most):
+                if room > 0:
+                    parked[each] = fence.records(tx, each, most, room)
+                    room -= sum(waiting.record.size for waiting in parked[each])
+        if len(parked) == most or room <= 0:
             self._looked_at = 0.0  # there are more: look again at once
         try:
             return [self._retry(ours[each.owner], each, records) for each, records in parked.items()]

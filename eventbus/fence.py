@@ -16,6 +16,7 @@ from eventbus.database import Row, Table, Transaction
 from eventbus.log import Partition, Record
 
 MAX_ERROR_CHARACTERS = 1_000
+ALL_BYTES = 2**62
 
 
 class Fence(NamedTuple):
@@ -114,11 +115,14 @@ def count(tx: Transaction) -> int:
     return int(tx.rows("select count(*) from fence")[0][0])
 
 
-def records(tx: Transaction, fence: Fence, limit: int) -> list[Parked]:
-    """Return the first records behind a fence, in order."""
-    sql = "select position, topic, partition, log_offset, timestamp_ms, record from parked"
-    sql += " where key = ? and position >= ? order by position limit ?"
-    return [Parked(fence.key, row[0], _record(*row[1:])) for row in tx.rows(sql, fence.key, fence.first, limit)]
+def records(tx: Transaction, fence: Fence, limit: int, limit_bytes: int = ALL_BYTES) -> list[Parked]:
+    """Return the first records behind a fence, in order; no further one once `limit_bytes` are reached."""
+    columns = "position, topic, partition, log_offset, timestamp_ms, record"
+    summed = f"select {columns}, sum(length(record)) over (order by position) - length(record) as before_it from parked"
+    sql = f"{summed} where key = ? and position >= ? and position < ?"
+    sql = f"select {columns} from ({sql}) as summed where before_it < ? order by position"
+    rows = tx.rows(sql, fence.key, fence.first, fence.first + limit, limit_bytes)
+    return [Parked(fence.key, row[0], _record(*row[1:])) for row in rows]
 
 
 def shown(error: str) -> str:

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
+HEADER_BYTES = 10
+"""What a header takes beside its name and content, at most."""
 
 
 class Partition(NamedTuple):
@@ -33,6 +35,12 @@ class Record(NamedTuple):
     def address(self) -> str:
         """Where anybody can go and look: `topic/partition/offset`."""
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of key, value and headers, as they lie in the log."""
+        headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in self.headers)
+        return len(self.key or b"") + len(self.value or b"") + headers
 
 
 def moment(timestamp_ms: int) -> str:

@@ -28,6 +28,8 @@ class Entry(NamedTuple):
     outputs: list[Output]
     turn: int = 0
     """When it was decided, so that entries of several partitions are published in that order; not stored."""
+    size: int = 0
+    """Bytes as stored, where it was made by `add`."""
 
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
@@ -72,10 +74,12 @@ def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
     tx.many(sql, [(to[p].next_offset, to[p].position, *p) for p in sorted(to)])
 
 
-def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> None:
-    """Insert one outbox entry for each of these partitions."""
+def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> dict[Partition, Entry]:
+    """Insert one outbox entry for each of these partitions; return them with their sizes."""
     sql = "insert into outbox (topic, partition, position, records) values (?, ?, ?, ?)"
-    tx.many(sql, [(*p, entry.position, pack(entry.outputs)) for p, entry in sorted(entries.items())])
+    blobs = {partition: pack(entry.outputs) for partition, entry in sorted(entries.items())}
+    tx.many(sql, [(*partition, entries[partition].position, blob) for partition, blob in blobs.items()])
+    return {partition: entries[partition]._replace(size=len(blob)) for partition, blob in blobs.items()}
 
 
 def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:
@@ -93,10 +97,16 @@ def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Par
     }
 
 
-def take_uncaused(tx: Transaction, limit: int) -> list[Output]:
-    """Remove the oldest uncaused events and return them, in the order of their ids."""
-    sql = "delete from uncaused where id in (select id from uncaused order by id limit ?) returning id, records"
-    return [output for _, blob in sorted(tx.rows(sql, limit)) for output in unpack(blob)]
+def take_uncaused(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
+    """Remove the oldest uncaused events and return them, in the order of their ids.
+
+    At most `limit` of them, and no further one once `limit_bytes` are reached.
+    """
+    oldest = "select id, length(records) as bytes from uncaused order by id limit ?"
+    summed = f"select id, sum(bytes) over (order by id) - bytes as before_it from ({oldest}) as oldest"
+    sql = f"delete from uncaused where id in (select id from ({summed}) as summed where before_it < ?)"
+    taken = tx.rows(f"{sql} returning id, records", limit, limit_bytes)
+    return [output for _, blob in sorted(taken) for output in unpack(blob)]
 
 
 class Look(NamedTuple):

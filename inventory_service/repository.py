@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from sys import intern
 from typing import NamedTuple
 
 from eventbus import Event, Table, Transaction, WorkingSet
@@ -99,5 +100,6 @@ def _row(reservation: Reservation) -> Row:
 
 
 def _reservation(row: Row) -> Reservation:
+    """Names are shared: many orders have the same articles, and a thousand may be loaded at once."""
     order_id, status, items, error = row
-    return Reservation(order_id, status, tuple((sku, quantity) for sku, quantity in json.loads(items)), error)
+    return Reservation(order_id, status, tuple((intern(sku), quantity) for sku, quantity in json.loads(items)), error)

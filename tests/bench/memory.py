@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from eventbus.log import Output
 from tests.bench.ground import Ground, handled
@@ -42,7 +41,7 @@ def _peak(ground: Ground, module: str, events: int, *arguments: str) -> float:
             if time.monotonic() > deadline or not worker.running:
                 raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
             time.sleep(0.5)
-        return _greatest_resident_mb(worker.pid)
+        return worker.peak_mb
 
 
 def _peak_of_large(ground: Ground) -> float:
@@ -51,10 +50,3 @@ def _peak_of_large(ground: Ground) -> float:
     body = os.urandom(1_000_000)
     ground.admin.produce_many(Output("order.created", str(n).encode(), body, []) for n in range(LARGE))
     return _peak(ground, "payment_service", LARGE, "--dead-letter-limit", str(10 * LARGE))
-
-
-def _greatest_resident_mb(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
-        if line.startswith("VmHWM:"):
-            return round(int(line.split()[1]) * 1024 / 1e6, 1)
-    raise RuntimeError(f"/proc/{pid}/status does not say how much memory it took")

@@ -95,7 +95,7 @@ MUTANTS = (
     Mutant(
         "forget the outbox",
         "eventbus/decision.py",
-        "    progress.add(tx, decided.entries)\n",
+        "    decided.entries = progress.add(tx, decided.entries)\n",
         "",
     ),
     Mutant(
@@ -269,7 +269,7 @@ MUTANTS = (
     Mutant(
         "publish dead letters from memory only, not from the outbox",
         "eventbus/decision.py",
-        "    progress.add(tx, decided.entries)\n",
+        "    decided.entries = progress.add(tx, decided.entries)\n",
         "    kept = {p: [o for o in e.outputs if 'dead-letters' not in o.topic] for p, e in decided.entries.items()}\n"
         "    progress.add(tx, {p: e._replace(outputs=kept[p]) for p, e in decided.entries.items()})\n",
         faults="poison,crash",

@@ -123,6 +123,13 @@ class Worker:
                 ours += not task.read_text().startswith("rdk:")
         return ours - 3
 
+    @property
+    def peak_mb(self) -> float:
+        """The greatest resident set that it ever had, in MB, as the kernel keeps it (VmHWM)."""
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        [kilobytes] = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:")]
+        return round(int(kilobytes) * 1024 / 1e6, 1)
+
     def get(self, path: str) -> tuple[int, str]:
         """Ask its HTTP server for `/livez`, `/readyz` or `/metrics`; raises OSError when nobody answers."""
         try:
