@@ -10,7 +10,10 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from choreography.compatibility import FIELD_WITHOUT_DEFAULT, breaks, resolved
+from fastavro.schema import SchemaParseException
+
+from choreography import enums
+from choreography.compatibility import FIELD_WITHOUT_DEFAULT, Break, breaks, resolved
 from choreography.samples import unread
 from eventbus.event import SchemaMismatch, parse
 
@@ -78,9 +81,10 @@ def check(folder: Path, keys: Mapping[str, str]) -> list[Problem]:
 def check_pairs(versions: Iterable[Version]) -> Iterator[Problem]:
     """Compare every version with every other one, both ways (FULL_TRANSITIVE): by the rules, then by trying it."""
     for writer, reader in permutations(versions, 2):
-        broken = breaks(writer.schema, reader.schema)
+        broken, newer = breaks(writer.schema, reader.schema), reader.number > writer.number
+        for rule, at, detail in enums.changes(writer.schema, reader.schema) if newer else ():
+            yield Problem(writer.topic, rule, f"from {writer} to {reader}: {at}: {detail}")
         for rule, at, detail in broken:
-            newer = reader.number > writer.number
             named = f"{'added' if newer else 'removed'} {rule}" if rule == FIELD_WITHOUT_DEFAULT else rule
             yield Problem(writer.topic, named, f"{reader} cannot read what {writer} wrote: {at}: {detail}")
         if not broken and (failure := unread(writer.schema, reader.schema)):
@@ -94,9 +98,27 @@ def _unusable(paths: Iterable[Path]) -> Iterator[Problem]:
             yield Problem(path.name, "file name", "a released schema is called <topic>.v<number>.avsc")
             continue
         try:
-            parse(json.loads(path.read_text(encoding="utf-8")))
-        except (SchemaMismatch, ValueError, KeyError, TypeError) as error:
+            found = _bad_defaults(json.loads(path.read_text(encoding="utf-8")))
+        except (SchemaMismatch, SchemaParseException, ValueError, KeyError, TypeError) as error:
             yield Problem(path.name, "not a usable schema", f"{type(error).__name__}: {error}")
+        else:
+            yield from (Problem(path.name, rule, f"{at}: {detail}") for rule, at, detail in found)
+
+
+def _bad_defaults(schema: Any) -> list[Break]:
+    """Parse a schema and return the defaults of enums that are no symbols, of which a parser finds some and names none.
+
+    Raises what the parser raises about anything else.
+    """
+    refused = None
+    try:
+        parse(schema)
+    except SchemaParseException as error:
+        refused = error
+    found = list(enums.unknown_defaults(schema))
+    if refused and not found:
+        raise refused
+    return found
 
 
 def _check_names(current: dict[str, Path], versions: dict[str, list[Version]]) -> Iterator[Problem]:

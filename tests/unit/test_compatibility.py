@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from choreography.compatibility import breaks
-from choreography.released import check, released
+from choreography.released import Version, check, check_pairs, released
 from choreography.samples import unread
 from schemas import EVENTS, IDS
 
@@ -55,6 +55,13 @@ def without_field(name):
     return changed("fields", to=[field for field in BASE["fields"] if field["name"] != name])
 
 
+def coloured(symbols, default=None, of_field=None):
+    """Return BASE with these colours; with what is read for unknown ones, and where there is no field."""
+    enum = {"type": "enum", "name": "Colour", "symbols": symbols} | ({"default": default} if default else {})
+    field = {"name": "colour", "type": enum} | ({"default": of_field} if of_field else {})
+    return changed("fields", 3, to=field)
+
+
 KEYS = {"thing": "id"} | {event.topic: event.key_field for event in EVENTS}
 ITEM = ("fields", 5, "type", "items")
 
@@ -93,6 +100,8 @@ FINE = {
     "fields are in another order": changed("fields", to=BASE["fields"][1:6] + BASE["fields"][:1] + BASE["fields"][6:]),
     "documentation is added": changed("doc", to="What it is."),
     "a nested name is written out in full": changed(*ITEM, "name", to="saga.events.Item"),
+    "an enum gets a default": coloured(["RED", "BLUE"], "RED"),
+    "symbols are in another order": coloured(["BLUE", "RED"]),
     "an optional type is wrapped": changed("fields", 0, "type", to={"type": "string"}),
 }
 
@@ -154,10 +163,56 @@ def test_avros_promotions_can_be_read_and_do_not_count_as_breaks(writer, reader)
     assert breaks(changed("fields", 1, "type", to=writer), changed("fields", 1, "type", to=reader)) == []
 
 
-def test_an_enum_with_a_default_takes_symbols_it_does_not_know():
-    """Avro 1.9 and later."""
-    old = changed("fields", 3, "type", to={"type": "enum", "name": "Colour", "symbols": ["RED"], "default": "RED"})
-    assert breaks(BASE, old) == []
+RED_AND_BLUE = coloured(["RED", "BLUE"], "RED")
+MORE = ["RED", "BLUE", "GREEN"]
+ENUMS = {
+    "a symbol is added": (coloured(MORE, "RED"), set()),
+    "a symbol is added in front": (coloured(MORE[::-1], "RED"), set()),
+    "the field gets a default": (coloured(MORE, "RED", of_field="BLUE"), set()),
+    "a symbol is removed": (coloured(["RED"], "RED"), {"enum symbol removed"}),
+    "a symbol has another name": (coloured(["RED", "NAVY"], "RED"), {"enum symbol removed"}),
+    "another default": (coloured(["RED", "BLUE"], "BLUE"), {"enum default changed"}),
+    "no default any more": (coloured(["RED", "BLUE"]), {"enum default changed"}),
+    "a symbol is added, and no default any more": (coloured(MORE), {"enum default changed"}),
+    "a default that is no symbol": (coloured(MORE, "PINK"), {"enum default unknown"}),
+    "a default of the field that is no symbol": (coloured(MORE, "RED", of_field="PINK"), {"enum default unknown"}),
+    "a symbol that is there twice": (coloured(["RED", "BLUE", "RED"], "RED"), {"not a usable schema"}),
+}
+
+
+@pytest.mark.parametrize("change", ENUMS)
+def test_an_enum_with_a_default_is_extended_and_nothing_else(tmp_path, change):
+    """What an older version does not know it reads as the default (Avro 1.9 and later); all else is refused by name."""
+    schema, rules = ENUMS[change]
+    problems = check(folder_with(tmp_path, RED_AND_BLUE, schema), KEYS)
+    assert {problem.rule for problem in problems} == rules
+    assert all("colour: " in problem.detail for problem in problems if problem.rule.startswith("enum"))
+    assert rules or unread(schema, RED_AND_BLUE) is None
+
+
+def test_an_enum_is_found_wherever_it_stands(tmp_path):
+    """In arrays, maps, unions and records inside."""
+    shade = {"type": "enum", "name": "Shade", "symbols": ["PALE", "DARK"], "default": "PALE"}
+    places = {
+        "colour": ["null", shade],
+        "hash": {"type": "array", "items": shade},
+        "first": {"type": "record", "name": "Deep", "fields": [{"name": "inner", "type": shade}]},
+        "tags": {"type": "map", "values": shade},
+    }
+    for field, at in (("colour", "colour"), ("hash", "hash[]"), ("first", "first.inner"), ("tags", "tags[]")):
+        number = [f["name"] for f in BASE["fields"]].index(field)
+        older = changed("fields", number, to={"name": field, "type": places[field]})
+        newer = json.loads(json.dumps(older).replace('"DARK"', '"DEEP"'))
+        problems = check_pairs([version(tmp_path, 1, older), version(tmp_path, 2, newer)])
+        assert [p.detail for p in problems if p.rule == "enum symbol removed"] == [
+            f"from v1 to v2: {at}: DARK, which was written and would be read as something else"
+        ]
+
+
+def version(folder, number, schema):
+    path = folder / f"thing.v{number}.avsc"
+    path.write_text(json.dumps(schema))
+    return Version("thing", number, path)
 
 
 def test_a_value_that_is_read_back_otherwise_than_it_was_written_is_found():
