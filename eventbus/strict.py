@@ -16,6 +16,8 @@ LONG_NUMBER = re.compile(rb"[\x80-\xff]{9}")
 INT_BITS, LONG_BITS = 32, 64
 UNCHECKED = ("enum", "fixed")
 COMPOSITE = ("record", "enum", "fixed", "array", "map")
+GOES_ON = b"\x80"
+"""From here on, a byte of a number has another one behind it."""
 SIZES = {"null": 0, "float": 4, "double": 8}
 TAKE_BYTES = frozenset(("boolean", "int", "long", "float", "double", "string", "bytes"))
 MAX_VALUES = 10_000
@@ -33,10 +35,19 @@ class Strict:
         self._schema = schema
         self._named: dict[str, Any] = {}
         self._always = self._look(schema)
+        self._ends = _ends(schema)
+        if self._ends:
+            self._always = Strict(schema | {"fields": schema["fields"][:-1]}).is_needed(b"", 0)
 
     def is_needed(self, body: bytes, start: int) -> bool:
-        """Return whether the compiled reader may take something for what it is not."""
-        return self._always or len(body) - start > MAX_VALUES or LONG_NUMBER.search(body, start) is not None
+        """Return whether the compiled reader may take something for what it is not.
+
+        An enum that ends the record is looked at without a walk: its number is the last byte alone where the one before
+        does not go on. That is so as long as nothing follows the event, which the caller must look at too.
+        """
+        if self._always or len(body) - start > MAX_VALUES or LONG_NUMBER.search(body, start) is not None:
+            return True
+        return bool(self._ends) and (body[-1:] not in self._ends or body[-2:-1] >= GOES_ON)
 
     def check(self, body: bytes, start: int) -> None:
         """Raise NotAvro unless a value of the schema begins at `start`, of at most MAX_VALUES values."""
@@ -62,6 +73,15 @@ class Strict:
             inner.append(schema["type"])
         found = [self._look(each) for each in inner]  # all of them: each may have names
         return any(found) or schema["type"] in UNCHECKED or schema.get("fields") == []
+
+
+def _ends(schema: Any) -> frozenset[bytes]:
+    """Return the bytes that the enum may have which ends a record; none where something else ends it."""
+    fields = schema.get("fields") if isinstance(schema, dict) else None
+    last = fields[-1]["type"] if fields else None
+    if not isinstance(last, dict) or last["type"] != "enum":
+        return frozenset()
+    return frozenset(bytes([2 * index]) for index in range(min(len(last["symbols"]), GOES_ON[0] // 2)))
 
 
 class _Walk:
