@@ -116,12 +116,13 @@ class OrderService(Service[Orders]):
     @reacts_to(PaymentFailed, compensates=[OrderCreated])
     def cancel_unpaid_order(self, failed: PaymentFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: the charge was refused."""
-        return self._cancel(orders, failed)
+        code = f" ({failed.code})" if failed.code != "UNSPECIFIED" else ""
+        return self._cancel(orders, failed, failed.error + code)
 
     @reacts_to(InventoryReservationFailed, compensates=[OrderCreated])
     def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: an item is missing."""
-        return self._cancel(orders, failed)
+        return self._cancel(orders, failed, failed.error)
 
     @reacts_to(PaymentRefunded)
     def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:
@@ -129,9 +130,11 @@ class OrderService(Service[Orders]):
         amount, currency = refunded.amount, refunded.currency
         self._change(orders, refunded.order_id, lambda order: note_refund(order, amount, currency, self._now()))
 
-    def _cancel(self, orders: Orders, failed: PaymentFailed | InventoryReservationFailed) -> OrderCancelled | None:
-        order_id, error = failed.order_id, failed.error
-        changed = self._change(orders, order_id, lambda order: cancel(order, error, self._now()))
+    def _cancel(
+        self, orders: Orders, failed: PaymentFailed | InventoryReservationFailed, reason: str
+    ) -> OrderCancelled | None:
+        order_id = failed.order_id
+        changed = self._change(orders, order_id, lambda order: cancel(order, reason, self._now()))
         return OrderCancelled(order_id, changed.reason or "", cause=failed.topic) if changed else None
 
     def _change(self, orders: Orders, order_id: str, decide: Callable[[Progress | None], Progress]) -> Progress | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, NamedTuple
 
-from payment_service.domain import Charge, Declined, NothingTaken, Refund
+from payment_service.domain import Charge, Declined, NothingTaken, Refund, Refusal
 
 Kind = Literal["charge", "refund"]
 Answer = Charge | Declined | Refund | NothingTaken
@@ -39,7 +39,7 @@ class Line(NamedTuple):
     """What is known of one key."""
 
     request: Request
-    outcome: Literal["done", "declined", "nothing", "void"]
+    outcome: Literal["done", "declined", "above limit", "nothing", "void"]
     detail: str
     refund_key: str | None = None
 
@@ -64,7 +64,7 @@ def settled(request: Request, lines: dict[str, Line], decline_above: int | None)
 def _charged(request: Request, decline_above: int | None) -> Line:
     if decline_above is not None and request.amount > decline_above:
         limit = f"{decline_above} minor units of {request.currency}"
-        return Line(request, "declined", f"declined: {request.amount} is above the limit of {limit}")
+        return Line(request, "above limit", f"declined: {request.amount} is above the limit of {limit}")
     return Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
 
 
@@ -88,5 +88,9 @@ def _voided(refund: Request) -> Line:
 
 def _answer(line: Line) -> Answer:
     if line.request.kind == "charge":
-        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail)
+        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail, _code(line))
     return Refund(line.detail) if line.outcome == "done" else NothingTaken()
+
+
+def _code(line: Line) -> Refusal:
+    return "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED"

@@ -17,6 +17,8 @@ MAX_REASON = 1_000
 """Characters of what a provider says that are kept."""
 
 Status = Literal["charged", "declined", "refunded", "cancelled"]
+Refusal = Literal["DECLINED", "LIMIT_EXCEEDED"]
+"""`LIMIT_EXCEEDED`: a smaller amount might be taken. `DECLINED`: the provider says nothing that a program could use."""
 STATUSES: tuple[Status, ...] = ("charged", "declined", "refunded", "cancelled")
 
 
@@ -51,9 +53,10 @@ class Charge:
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The provider will not take the money; `reason` is for people."""
+    """The provider will not take the money; `reason` is for people, `code` for programs."""
 
     reason: str
+    code: Refusal = "DECLINED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ create table if not exists provider_ledger (
     kind text not null,         -- charge, refund
     amount integer not null,    -- minor units
     currency text not null,
-    outcome text not null,      -- done; declined; nothing: there was no charge; void: refunded before it was made
+    outcome text not null,      -- done; declined, above limit; nothing: was not charged; void: refunded before it was
     detail text not null,       -- the provider's id of the charge, or why it was declined
     refund_key text             -- of a charge that was given back: by which refund
 ) without rowid

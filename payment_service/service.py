@@ -12,6 +12,7 @@ from payment_service.domain import (
     Answer,
     Conflict,
     Contradiction,
+    Declined,
     NotAsked,
     Outdated,
     Payment,
@@ -69,7 +70,7 @@ class PaymentService(Service[Payments]):
         except Outdated as outdated:
             raise LostRace(f"order {order.order_id}: {outdated}") from outdated
         payments.put(order.order_id, payment)
-        return _news(payment) if payment is not known else None
+        return _news(payment, answer) if payment is not known else None
 
     @reacts_to(OrderCancelled, remote=request_refund, compensates=[PaymentCharged])
     def refund_payment(self, cancelled: OrderCancelled, answer: Answer, payments: Payments) -> PaymentRefunded | None:
@@ -98,11 +99,11 @@ class PaymentService(Service[Payments]):
             return Conflict(str(conflict))
 
 
-def _news(payment: Payment) -> PaymentCharged | PaymentFailed | PaymentRefunded:
+def _news(payment: Payment, answer: Answer) -> PaymentCharged | PaymentFailed | PaymentRefunded:
     if payment.status == "charged":
         return PaymentCharged(payment.order_id, payment.payment_id or "", payment.amount, payment.currency)
-    if payment.status == "declined":
-        return PaymentFailed(payment.order_id, payment.error or "")
+    if isinstance(answer, Declined):
+        return PaymentFailed(payment.order_id, payment.error or "", answer.code)
     return _refunded(payment)
 
 

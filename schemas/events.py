@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from eventbus import Event, event
 
@@ -133,9 +134,15 @@ class _Failure(Event):
 @event(HERE / "payment.failed.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class PaymentFailed(_Failure):
-    """The charge was refused; `error` says why, for people."""
+    """The charge was refused; `error` says why, for people.
+
+    `code` says it for programs (since version 2; LIMIT_EXCEEDED since version 3). UNSPECIFIED is what nobody noted, and
+    what a reader takes a symbol for that came after it.
+    """
 
     sentence = "the charge was refused: {error}"
+
+    code: Literal["UNSPECIFIED", "DECLINED", "LIMIT_EXCEEDED"] = "UNSPECIFIED"
 
 
 @event(HERE / "inventory.reservation.failed.avsc", key="order_id")

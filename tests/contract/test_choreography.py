@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import click
 import pytest
@@ -18,6 +21,9 @@ import payment_service.__main__
 from choreography.compatibility import breaks
 from choreography.released import check_pairs, released
 from choreography.topics_file import KINDS, read_topics
+from eventbus import Event
+from eventbus import event as bound
+from eventbus.codec import Codec
 from eventbus.registry import FileRegistry
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
@@ -70,6 +76,37 @@ def test_every_released_version_can_read_every_other_one(topic):
     assert list(check_pairs(RELEASED[topic])) == []
     for version in RELEASED[topic]:
         assert breaks(version.schema, version.schema) == []
+
+
+@pytest.mark.parametrize(
+    ("writer", "written", "reader", "read"),
+    [
+        (3, "LIMIT_EXCEEDED", 3, "LIMIT_EXCEEDED"),
+        (3, "LIMIT_EXCEEDED", 2, "UNSPECIFIED"),
+        (3, "DECLINED", 2, "DECLINED"),
+        (2, "DECLINED", 3, "DECLINED"),
+        (1, None, 3, "UNSPECIFIED"),
+        (1, None, 2, "UNSPECIFIED"),
+    ],
+)
+def test_a_code_that_a_release_does_not_know_is_read_as_its_default(tmp_path, writer, written, reader, read):
+    """By the codec of each release, with the ids that ship: neither poison nor another symbol."""
+    failed = refused(tmp_path / "writer", writer, *[written] * (written is not None))
+    codec = Codec(FileRegistry(IDS), [type(failed)])
+    known = type(refused(tmp_path / "reader", reader))
+    event = Codec(FileRegistry(IDS), [known]).decode(failed.topic, b"o", codec.encode(failed))
+    assert (type(event), event.error, event.code) == (known, "too dear", read)
+
+
+def refused(folder: Path, version: int, *code: str) -> Event:
+    """Return a payment.failed as the release wrote it that had this version."""
+    folder.mkdir()
+    avsc = Path(shutil.copy(RELEASED["payment.failed"][version - 1].path, folder / "payment.failed.avsc"))
+    fields = [("order_id", str), ("error", str)]
+    if version > 1:
+        fields.append(("code", str, dataclasses.field(default="UNSPECIFIED")))
+    kind = dataclasses.make_dataclass("PaymentFailed", fields, bases=(Event,), frozen=True)
+    return bound(avsc, key="order_id")(kind)("o", "too dear", *code)
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

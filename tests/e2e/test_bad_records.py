@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from confluent_kafka import Message
 
 from eventbus.log import Output
-from schemas import InventoryReserved, PaymentRefunded
-from tests.support.bad_records import BAD, KEY, ORDER_ID, framed, places
+from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
+from tests.support.bad_records import BAD, BAD_REFUSALS, KEY, ORDER_ID, framed, places
 from tests.support.kafka_node import OwnBroker
 from tests.support.poured import (
     DEAD_LETTERS,
@@ -19,11 +20,15 @@ from tests.support.poured import (
     assert_dead_lettered_once,
     assert_next_handled_within_a_second,
     pour,
+    write,
 )
-from tests.support.saga import SESSION, Saga
+from tests.support.saga import SESSION, Saga, address_of
 
 LETTERS = sum(len(places(bad, PARTITIONS)) for bad in BAD.values())
 """That each of the two services which react to order.created must write."""
+DEAD_REFUSALS = "order-service.dead-letters"
+"""Of the one that reacts to payment.failed."""
+TOO_DEAR = "200.01"
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +43,15 @@ def running(saga: Saga) -> Saga:
 def read(running: Saga) -> Poured:
     """Every bad record once in every partition where it is bad, each time with a good order after it."""
     return pour(running, BAD)
+
+
+@pytest.fixture(scope="module")
+def refusals(read: Poured, running: Saga) -> dict[str, list[Message]]:
+    """Every bad payment.failed once in every partition, and then a good one: a charge that is really refused."""
+    addresses = {name: write(running, PaymentFailed.topic, bad) for name, bad in BAD_REFUSALS.items()}
+    assert running.place("cd-1=1", total=TOO_DEAR)["status"] == "cancelled"
+    records = {address_of(record): record for record in running.records(PaymentFailed.topic)}
+    return {name: [records[at] for at in each] for name, each in addresses.items()}
 
 
 def settled(running: Saga) -> dict[str, Any]:
@@ -59,19 +73,30 @@ def test_a_bad_record_is_dead_lettered_once_as_it_was(read, name, topic):
         assert_dead_lettered_once(record, read.dead[topic], topic.removesuffix(".dead-letters"), BAD[name].reason)
 
 
+@pytest.mark.parametrize("name", BAD_REFUSALS)
+def test_a_code_that_is_no_symbol_is_dead_lettered_once_as_it_was(refusals, running, name):
+    """Out of the range of the version that it was written with: nobody takes it for another symbol, or the default."""
+    records, every = refusals[name], PARTITIONS * len(BAD_REFUSALS)
+    running.until(lambda: len(running.records(DEAD_REFUSALS)) == every, "not every bad refusal was dead-lettered")
+    assert len(records) == PARTITIONS
+    for record in records:
+        assert_dead_lettered_once(record, running.records(DEAD_REFUSALS), "order-service", BAD_REFUSALS[name].reason)
+
+
 def test_the_next_good_record_is_handled_within_a_second(read):
     assert len(BAD) > 50
     assert_next_handled_within_a_second(read, BAD)
 
 
-def test_nothing_else_is_dead_lettered_and_every_law_holds(read, running):
+def test_nothing_else_is_dead_lettered_and_every_law_holds(read, refusals, running):
     """Good orders before, between and after are orders; bad records are counted as no events.
 
     But for those that only lie where their key does not belong: the check names their order, which nobody handled.
     """
     assert [len(letters) for letters in read.dead.values()] == [LETTERS] * 2
     report = settled(running)
-    assert (report["orders"], report["undecodable"]) == (len(BAD), LETTERS - (PARTITIONS - 1))
+    undecodable = LETTERS - (PARTITIONS - 1) + PARTITIONS * len(refusals)
+    assert (report["orders"], report["undecodable"]) == (len(BAD) + 1, undecodable)
     assert running.rows("payment-service", f"select * from payment where order_id = '{ORDER_ID}'") == []
 
 

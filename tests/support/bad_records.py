@@ -1,4 +1,7 @@
-"""Records that may lie on order.created and are no orders: each kind, and the reason that its dead letter must give."""
+"""Records on order.created that are no orders, and on payment.failed that are no refusals.
+
+Each kind, and the reason that its dead letter must give.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,16 @@ from typing import Any, NamedTuple
 import fastavro
 from confluent_kafka import murmur2
 
-from eventbus.codec import FRAME
-from schemas import IDS, InventoryReserved, OrderCancelled, OrderCreated
+from eventbus.codec import FRAME, Codec
+from eventbus.registry import registry_at
+from schemas import IDS, InventoryReserved, OrderCancelled, OrderCreated, PaymentFailed
 
 ORDER_ID = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
 ITEM = {"sku": "cd-1", "quantity": 1}
 ORDER = {"order_id": ORDER_ID, "customer_id": "42", "total": 100, "currency": "USD", "items": [ITEM]}
 KEY = ORDER_ID.encode()
 MISPLACED = "wrong_partition"
+CODEC = Codec(registry_at(None, [PaymentFailed]), [PaymentFailed])
 LARGEST = 1_048_400
 """Bytes of a value that a topic with Kafka's default limits just takes; its dead letter is larger."""
 
@@ -31,10 +36,10 @@ class Bad(NamedTuple):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-def schema_id(event: type[Any]) -> int:
-    """Return the id under which the first version of an event's schema was released."""
+def schema_id(event: type[Any], version: int = 1) -> int:
+    """Return the id under which a version of an event's schema was released."""
     released = json.loads(IDS.read_text())
-    return next(int(number) for number, path in released.items() if path == f"released/{event.topic}.v1.avsc")
+    return next(int(number) for number, path in released.items() if path == f"released/{event.topic}.v{version}.avsc")
 
 
 def framed(event: type[Any], values: dict[str, Any]) -> bytes:
@@ -70,6 +75,11 @@ def raw(
 ) -> bytes:
     """Return an order.created of encoded fields, each of which may be anything."""
     return FRAME.pack(0, schema_id(OrderCreated)) + order_id + customer_id + total + currency + items
+
+
+def refusal(code: bytes, version: int = 3, error: bytes = text(b"no")) -> bytes:
+    """Return a payment.failed whose code, an enum, may be anything."""
+    return FRAME.pack(0, schema_id(PaymentFailed, version)) + text(KEY) + error + code
 
 
 def order(**changed: Any) -> bytes:
@@ -146,6 +156,24 @@ BAD = {
     # Good anywhere but here, for workers that are told over how many partitions keys are placed.
     "a key in the wrong partition": Bad(GOOD, MISPLACED),
 }
+
+BAD_REFUSALS = {
+    "a code behind the last symbol": Bad(refusal(number(3)), "malformed"),
+    "a code that came with the next version": Bad(refusal(number(2), version=2), "malformed"),
+    "a code before the first symbol": Bad(refusal(number(-1)), "malformed"),
+    "a code before the first symbol, in two bytes": Bad(refusal(b"\x81\x00"), "malformed"),
+    "a code before the first symbol, of an older version": Bad(refusal(number(-2), version=2), "malformed"),
+    "a code before the first symbol, behind a text that is not ASCII": Bad(
+        refusal(number(-3), error=text("zu groß, é".encode())), "malformed"
+    ),
+    "a code of 2^31": Bad(refusal(number(2**31)), "malformed"),
+    "a code of more than 64 bits": Bad(refusal(number(2**64)), "malformed"),
+    "a code without an end": Bad(refusal(b"\x80"), "malformed"),
+    "no code": Bad(refusal(b""), "malformed"),
+    "a code in the version before there were any": Bad(refusal(number(0), version=1), "trailing_bytes"),
+    "two codes": Bad(refusal(number(1) * 2), "trailing_bytes"),
+}
+assert refusal(number(2)) == CODEC.encode(PaymentFailed(ORDER_ID, "no", "LIMIT_EXCEEDED"))
 
 
 def places(bad: Bad, partitions: int) -> list[int]:

@@ -41,15 +41,14 @@ class Poured(NamedTuple):
 
 
 def pour(running: Saga, corpus: Mapping[str, Bad]) -> Poured:
-    """Write every bad record once into every partition where it is bad, each time with a good order of one cd-1 after it."""
+    """Write every bad record into every partition where it is bad, each time with a good order of one cd-1 after it."""
     service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
     addresses, after, held = {}, {}, {}
     database = connect(running.env["ORDER_SERVICE_DATABASE"], service=service.name, schema=SCHEMA)
     with closing(database):
         for name, bad in corpus.items():
             watch = Stopwatch()
-            output = Output(OrderCreated.topic, bad.key, bad.value, [*bad.headers, *THEIR_HEADERS])
-            addresses[name] = [running.admin.produce_many([output], place)[0] for place in places(bad, PARTITIONS)]
+            addresses[name] = write(running, OrderCreated.topic, bad)
             request = OrderRequest("42", 100, "USD", (("cd-1", 1),), name)
             after[name] = service.create_order(request, database, running.codec).order.order_id
             running.until(lambda order=after[name]: charged(running, order), f"no good order after {name} was charged")
@@ -64,6 +63,12 @@ def pour(running: Saga, corpus: Mapping[str, Bad]) -> Poured:
         waited[name] = (answer.timestamp()[1] - began) / 1_000 - held[name]
     dead = {topic: running.records(topic) for topic in DEAD_LETTERS}
     return Poured({name: [records[at] for at in each] for name, each in addresses.items()}, dead, waited)
+
+
+def write(running: Saga, topic: str, bad: Bad) -> list[str]:
+    """Write a record into every partition of a topic where it is bad, and return where each lies."""
+    output = Output(topic, bad.key, bad.value, [*bad.headers, *THEIR_HEADERS])
+    return [running.admin.produce_many([output], partition)[0] for partition in places(bad, PARTITIONS)]
 
 
 def charged(running: Saga, order_id: str) -> bool:

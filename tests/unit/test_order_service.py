@@ -180,6 +180,21 @@ def test_events_confirm_and_cancel_orders_once(service, database):
         assert len(list(all_orders(tx, "cancelled"))) == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("LIMIT_EXCEEDED", "too dear (LIMIT_EXCEEDED)"),
+        ("DECLINED", "too dear (DECLINED)"),
+        ("UNSPECIFIED", "too dear"),
+    ],
+)
+def test_a_cancelled_order_says_why_its_charge_was_refused(service, database, code, reason):
+    """In the provider's words, and by its code where there is one: an older writer gave none."""
+    [order_id] = place(service, database, 1)
+    [cancelled] = deliver(service, database, PaymentFailed(order_id, "too dear", code))
+    assert (cancelled.reason, orders(database)[0].reason) == (reason, reason)
+
+
 def test_an_order_that_changes_keeps_everything_else(service, database):
     """Events change the status and the time of the change; what was ordered stays."""
     order = service.create_order(REQUEST, database, CODEC).order

@@ -54,7 +54,8 @@ def test_an_order_is_charged_or_declined_and_says_so_once(service, database, pro
     """Repeated events ask nobody and publish nothing."""
     charged, failed = deliver(service, database, ORDER, DEAR)
     assert charged == PaymentCharged("o", payment(database).payment_id, 2933, "USD")
-    assert failed == PaymentFailed("dear", "declined: 20000 is above the limit of 10000 minor units of USD")
+    why = "declined: 20000 is above the limit of 10000 minor units of USD"
+    assert failed == PaymentFailed("dear", why, "LIMIT_EXCEEDED")
     assert deliver(service, database, ORDER, DEAR) == []
     assert provider.totals() == {"USD": (2933, 0)}
 
