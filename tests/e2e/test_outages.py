@@ -10,10 +10,10 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.first_release import first_release
 from tests.support.outages import Endured, busy
 from tests.support.postgres import Server
 from tests.support.processes import PATIENCE, Worker, command
+from tests.support.releases import earlier_release
 from tests.support.saga import Saga
 from tests.support.small_registry import SmallRegistry
 
@@ -80,7 +80,7 @@ def test_without_a_registry_known_schemas_go_on_and_unknown_ones_wait(
 ) -> None:
     """Away is not poison: orders of a version that these workers never read wait, all others end meanwhile."""
     new = own_saga.env | {"SCHEMA_REGISTRY_URL": small_registry.url}
-    own_saga.env = new | {"PYTHONPATH": str(first_release(own_saga.folder / "old", knows_the_next=False))}
+    own_saga.env = new | {"PYTHONPATH": str(earlier_release(1, own_saga.folder / "old", knows_the_next=False))}
     check = ("--schema-registry-url", small_registry.url)
     register = command("choreography", "schemas", "register", *check, env=new, folder=own_saga.folder)
     assert register.code == 0

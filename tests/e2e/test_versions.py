@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import BytesIO
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
+from confluent_kafka import Message
+from fastavro import schemaless_reader
 
 from eventbus.codec import FRAME
 from eventbus.event import parse
-from eventbus.registry import registry_at
+from eventbus.registry import Registry, registry_at
 from schemas import EVENTS, IDS
 from tests.support import outages
-from tests.support.first_release import SECOND, first_release
 from tests.support.processes import Worker
+from tests.support.releases import NEWEST, WRITTEN, earlier_release
 from tests.support.saga import SERVICES, SESSION, Saga
 
-ORDERS = 300
+ORDERS = 150
+REFUSED = 40
+"""So many orders more are above the limit, before every exchange of a worker."""
+LIMIT = 50_000
+PAYMENT, OTHERS = ("payment_service",), ("order_service", "inventory_service")
+Roll = tuple[int, tuple[str, ...], tuple[str, ...]]
+ROLLS: list[Roll] = [(1, OTHERS, PAYMENT), (2, PAYMENT, OTHERS)]
+"""The earlier release, and which services are exchanged first, forward and back."""
 
 
 class Fleet:
@@ -28,18 +40,25 @@ class Fleet:
     def __init__(self, saga: Saga, old: Path) -> None:
         self._saga, self._old = saga, {"PYTHONPATH": str(old)}
         self._workers: dict[tuple[str, str], Worker] = {}
+        self._are_old: dict[tuple[str, str], bool] = {}
 
-    def start(self, instance: str, *, old: bool) -> None:
-        """Start, or exchange in good order, the worker of this name in each service."""
-        before = [worker for (_, name), worker in self._workers.items() if name == instance]
+    def start(self, instance: str, *, old: bool, of: Iterable[str] = SERVICES) -> None:
+        """Start, or exchange in good order, the worker of this name in each of these services."""
+        modules = list(of)
+        before = [self._workers[module, instance] for module in modules if (module, instance) in self._workers]
         for worker in before:
             worker.signal(signal.SIGTERM)
         assert [worker.wait() for worker in before] == [0] * len(before)
-        for module in SERVICES:
+        for module in modules:
             env = self._old if old else {}
             self._workers[module, instance] = self._saga.start(module, *SESSION, instance=instance, **env)
-        for module in SERVICES:
+            self._are_old[module, instance] = old
+        for module in modules:
             self._workers[module, instance].wait_ready()
+
+    def all_are(self, module: str, *, old: bool) -> bool:
+        """Whether every worker of this service is of this release."""
+        return {is_old for (of, _), is_old in self._are_old.items() if of == module} == {old}
 
     def all_running(self) -> bool:
         """Whether nobody ended by itself."""
@@ -50,42 +69,87 @@ class Fleet:
         return [line for worker in self._workers.values() for line in worker.events("record.dead_lettered")]
 
 
-def released(topic: str, version: int) -> str:
+class Log:
+    """What lies on the topics, as it was written: by the writer's schema, not by this release's."""
+
+    def __init__(self, saga: Saga, registry: Registry) -> None:
+        self._saga, self._registry = saga, registry
+
+    def written(self, topic: str) -> dict[str, dict[str, Any]]:
+        """Return the events of a topic by the order's id, and with each its `schema`."""
+        return {record.key().decode(): self._read(record) for record in self._saga.records(topic)}
+
+    def limits_read_by(self, release: int) -> set[str]:
+        """Return the orders above the limit whose cancellation was written by this earlier release's workers.
+
+        One that writes the first version of order.cancelled is of the first release. The second one's writes what the
+        newest writes; but it does not know the new symbol, so it reads the default, and says nothing of a code.
+        """
+        refusals = self.written("payment.failed")
+        limits = {order for order, failed in refusals.items() if failed.get("code") == "LIMIT_EXCEEDED"}
+        ends = self.written("order.cancelled")
+        if release == 1:
+            old = {order for order, end in ends.items() if end["schema"] == released("order.cancelled", 1)}
+        else:
+            old = {order for order, end in ends.items() if "LIMIT_EXCEEDED" not in end["reason"]}
+        assert all(refusals[order]["error"] == ends[order]["reason"] for order in limits & old)
+        return limits & old
+
+    def _read(self, record: Message) -> dict[str, Any]:
+        value = record.value() or b""
+        schema = self._registry.schema_of(FRAME.unpack_from(value)[1])
+        fields: Any = schemaless_reader(BytesIO(value[FRAME.size :]), schema, None)
+        return {**fields, "schema": schema}
+
+
+def released(topic: str, version: int) -> dict[str, Any]:
     """Return what stands in the file of a released version."""
-    return (IDS.parent / f"released/{topic}.v{version}.avsc").read_text(encoding="utf-8")
+    return parse(json.loads((IDS.parent / f"released/{topic}.v{version}.avsc").read_text(encoding="utf-8")))
 
 
+@pytest.mark.parametrize("roll", ROLLS, ids=lambda roll: f"release {roll[0]}")
 @pytest.mark.parametrize("ids", ["file", pytest.param("registry", marks=outages.LONG)])
 def test_two_releases_work_side_by_side_and_are_rolled_forward_and_back(
-    own_saga: Saga, tmp_path: Path, ids: str, request: pytest.FixtureRequest
+    own_saga: Saga, tmp_path: Path, ids: str, roll: Roll, request: pytest.FixtureRequest
 ) -> None:
     """Old, both, new, both, old, with orders in flight all the time, some placed by the old code: the laws hold.
 
+    On the way old order workers alone read what new payment workers write: refusals with a symbol that came after them.
     With a registry the old release has never heard of the new versions; without one it must ship them (readers first).
     """
-    saga = own_saga
-    old = first_release(tmp_path / "old", knows_the_next=ids == "file")
+    saga, (release, *order) = own_saga, roll
+    saga.env["PAYMENT_GATEWAY"] += f"&decline-above={LIMIT}"
+    old = earlier_release(release, tmp_path / "old", knows_the_next=ids == "file")
     check: tuple[str, ...] = ()
     if ids == "registry":
         url = saga.env["SCHEMA_REGISTRY_URL"] = request.getfixturevalue("small_registry").url
         assert saga.run("choreography", "schemas", "register", "--schema-registry-url", url).code == 0
         check = ("--schema-registry-url", url)
     saga.stock(cd_1=ORDERS // 2)  # most orders are cancelled
+    log = Log(saga, registry_at(saga.env.get("SCHEMA_REGISTRY_URL"), EVENTS))
     fleet = Fleet(saga, old)
     fleet.start("a", old=True)
-    for instance, is_old in (("b", False), ("a", False), ("b", True), ("a", True)):
+    for is_old, modules, instance in product((False, True), order, "ba"):
+        name = f"{modules[0]}-{instance}-{is_old}"
         with placed_by(saga, old if is_old else None):
-            saga.in_the_middle(f"{instance}-{is_old}", ORDERS, "cd-1")
-        fleet.start(instance, old=is_old)
+            saga.import_orders(f"{name}-refused", REFUSED, "cd-1", total=LIMIT + 1)
+            saga.in_the_middle(name, ORDERS, "cd-1")
+        fleet.start(instance, old=is_old, of=modules)
+        if fleet.all_are("order_service", old=True) and fleet.all_are("payment_service", old=False):
+            read = log.limits_read_by(release)
+            saga.import_orders(f"{name}-unknown", REFUSED, "cd-1", total=LIMIT + 1)
+            saga.until(lambda seen=read: log.limits_read_by(release) > seen, "no old worker read the new symbol")
+    assert log.limits_read_by(release)
     saga.settle(*check)
     assert fleet.all_running()
     assert fleet.dead_letters() == []
-    registry = registry_at(saga.env.get("SCHEMA_REGISTRY_URL"), EVENTS)
-    for topic in SECOND:
-        used = {FRAME.unpack_from(record.value() or b"")[1] for record in saga.records(topic)}
-        assert [registry.schema_of(number) for number in sorted(used)] == [
-            parse(json.loads(released(topic, version))) for version in (1, 2)
-        ]
+    for topic, newest in NEWEST.items():
+        used = [event["schema"] for event in log.written(topic).values()]
+        versions = sorted({WRITTEN[release][topic], newest})
+        assert [number for number in range(1, newest + 1) if released(topic, number) in used] == versions
+    codes = {failed.get("code") for failed in log.written("payment.failed").values()}
+    assert codes == {None if release == 1 else "DECLINED", "LIMIT_EXCEEDED"}
+    assert any(end["reason"].endswith("(LIMIT_EXCEEDED)") for end in log.written("order.cancelled").values())
 
 
 @contextmanager
