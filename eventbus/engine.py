@@ -386,11 +386,16 @@ class Engine:
     # Publishing.
 
     def _publish_if_due(self, *, drained: bool) -> None:
-        many = self._pending() >= self._tuning.pending_outputs
-        large = sum(entry.size for each in self._owned.values() for entry in each.pending) >= self._tuning.many_bytes
-        waited = self._world.clock() - self._pending_since >= self._tuning.pending_seconds
-        if drained or (self._pending() and (many or large or waited)):
+        if drained or self._enough_waits():
             self._publish()
+
+    def _enough_waits(self) -> bool:
+        pending = [entry for owned in self._owned.values() for entry in owned.pending]
+        if not pending:
+            return False
+        many = sum(len(entry.outputs) for entry in pending) >= self._tuning.pending_outputs
+        large = sum(entry.size for entry in pending) >= self._tuning.many_bytes
+        return many or large or self._world.clock() - self._pending_since >= self._tuning.pending_seconds
 
     def _pending(self) -> int:
         return sum(len(entry.outputs) for owned in self._owned.values() for entry in owned.pending)

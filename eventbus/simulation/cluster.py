@@ -137,7 +137,8 @@ class Cluster:
 
     def stable(self, partition: Partition) -> int:
         """Return the last stable offset: what lies at it or behind it cannot be read yet."""
-        return self._lanes[partition].stable
+        lane = self._lanes[partition]
+        return lane.stable if lane.undecided else len(lane.entries)
 
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
         """Return committed records from a position on, and the position after them: past markers, past the aborted.
@@ -168,9 +169,9 @@ class Cluster:
         lane.unreadable.append(batch)
         return batch
 
-    def undecided(self, partition: Partition) -> bool:
-        """Return whether a transaction is under way here."""
-        return bool(self._lanes[partition].undecided)
+    def undecided(self) -> bool:
+        """Return whether a transaction is under way in any partition."""
+        return any(lane.undecided for lane in self._lanes.values())
 
     def append(self, partition: Partition, record: Written, transaction: Transaction | None = None) -> int:
         """Write one record at the end of a partition and return its offset."""

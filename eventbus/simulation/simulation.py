@@ -46,7 +46,7 @@ from eventbus.sqlite import SQLite
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)
-DOZES, SLEEPS = 0.5, 0.8
+DOZES, SLEEPS = 0.5, 0.85
 """How often a process that had nothing to do in its last turn goes on waiting: although something came; nothing did."""
 PATIENCE = 0.1
 """Seconds that a poll waits for something to read, at most, as a worker's does."""
@@ -211,8 +211,7 @@ class Simulation:
         """Return whether everything was read, decided and published."""
         if any(not process.able for process in self.processes):
             return False
-        topics = self.cluster.topics().items()
-        if any(self.cluster.undecided(Partition(topic, number)) for topic, count in topics for number in range(count)):
+        if self.cluster.undecided():
             return False
         for service in self.services:
             shared = self.databases[service.name]
