@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.conftest import do_without
 from tests.support.chromium import NoChromium, Tab, chromium
 from tests.support.kafka_node import OwnBroker
 from tests.support.pages import Page, served
-from tests.support.processes import environment
+from tests.support.processes import PATIENCE, environment
 from tests.support.saga import Saga
 from tests.support.tracked import stored, tracked_events
 from tests.support.written_saga import Publisher
@@ -29,23 +30,23 @@ ROWS = "[...document.querySelectorAll('.row')].map(row => row.innerText)"
 ORDER = "document.getElementById('order').innerText"
 SCROLLED = int(os.environ.get("SCROLLED_ORDERS", "1000"))
 """How many orders a test scrolls through; 100000 takes some minutes."""
-SCROLL = f"""(async () => {{
+SCROLL = """(async () => {
     const list = document.getElementById("list"), seen = new Set(), frames = [];
     let most = 0, last = performance.now();
-    for (const until = Date.now() + {150_000 + 10 * SCROLLED}; Date.now() < until && seen.size < {SCROLLED};) {{
+    for (const until = Date.now() + 60000; Date.now() < until && seen.size < 1000;) {
         const rows = [...document.querySelectorAll(".row .id")];
         rows.forEach((row) => seen.add(row.innerText));
         most = Math.max(most, rows.length);
         list.scrollTop += 500;
-        for (const _ of [1, 2]) {{ // until the scrolled list is drawn
+        for (const _ of [1, 2]) { // until the scrolled list is drawn
             await new Promise(requestAnimationFrame);
             frames.push(performance.now() - last);
             last = performance.now();
-        }}
-    }}
-    frames.sort((a, b) => a - b);
-    return [[...seen], most, frames[Math.floor(frames.length * 0.99)]];
-}})()"""
+        }
+    }
+    return [[...seen], most, frames];
+})()"""
+"""Goes on from where the list stands, past a thousand rows."""
 
 
 @pytest.fixture(scope="module")
@@ -211,11 +212,15 @@ def test_thousands_of_orders_are_scrolled_through_with_few_elements(tmp_path: Pa
     with served(env, tmp_path, "--no-track") as page:
         tab.open(page.url)
         tab.until(f"{ROWS}.length > 5")
-        seen, most, frame = tab.run(SCROLL)
-        print(f"{len(seen)} orders, at most {most} rows in the document, 99 of 100 frames within {frame:.0f} ms")
-        assert len(seen) == len(copies)
-        assert set(seen) == {event.order_id for event in copies}
-        assert most < 80
+        seen, frames, deadline = set(), [], time.monotonic() + PATIENCE + SCROLLED / 100
+        while len(seen) < len(copies) and time.monotonic() < deadline:
+            part, rows, took = tab.run(SCROLL)
+            seen.update(part)
+            frames += took
+            assert rows < 80
+    assert seen == {event.order_id for event in copies}
+    late = sorted(frames)[int(len(frames) * 0.99)]
+    print(f"{len(seen)} orders, 99 of 100 frames within {late:.0f} ms")
 
 
 def test_the_page_asks_others_for_the_token(tmp_path: Path, tab):
