@@ -13,14 +13,14 @@ from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction,
 from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
-from eventbus.log import Output, Partition, Record
+from eventbus.log import CROWD_BYTES, Output, Partition, Record
 from eventbus.outbox import caused
 from eventbus.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import origin
 from eventbus.service import Service
 
-UNCAUSED_AT_ONCE, UNCAUSED_BYTES_AT_ONCE = 5_000, 4_194_304
+UNCAUSED_AT_ONCE = 5_000
 MAX_TRACE_BYTES = 128
 """A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
 
@@ -317,7 +317,7 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
 def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: _Answers) -> Decided:
     parts, lead, _ = batch
     outputs = answers.outputs
-    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE, UNCAUSED_BYTES_AT_ONCE)):
+    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE, CROWD_BYTES)):
         outputs.setdefault(lead.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
     decided.dead, decided.held = answers.dead, answers.held

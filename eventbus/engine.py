@@ -18,7 +18,7 @@ from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, HandlerFailed, compare
 from eventbus.fence import Fence, Parked
-from eventbus.log import Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run, TopicMissing
+from eventbus.log import CROWD_BYTES, Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import Observer, handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
@@ -42,7 +42,7 @@ class Tuning:
     """So many outputs are published at once, although more input is there."""
     pending_seconds: float = 0.1
     """So long outputs wait for company, at most, while more input is there."""
-    many_bytes: int = 4_194_304
+    many_bytes: int = CROWD_BYTES
     """Whatever their number, records are a crowd from here on: no more are read than one a turn, no further parked one
     is tried again at once, and outputs are published. Around it, because the last one always comes too."""
     remote_seconds: float = 0.25

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
+CROWD_BYTES = 4_194_304
+"""Whatever their number, records of so many bytes are a crowd: enough to be held, decided on or published at once."""
 HEADER_BYTES = 10
 """What a header takes beside its name and content, at most."""
 

@@ -126,11 +126,7 @@ class SimulatedConsumer:
         member = self._member
         if member is None or member.fenced or member.evicted or member.to_revoke or member.to_assign:
             return True
-        stable = self._cluster.stable
-        for partition, position in self._positions.items():
-            if (partition not in self._at_end or stable(partition) > position) and partition not in self._paused:
-                return True
-        return False
+        return any(p not in self._paused and not self._is_read(p) for p in self._positions)
 
     def _is_read(self, partition: Partition) -> bool:
         """Return whether nothing is there to be read, and who reads was told so."""

@@ -137,8 +137,7 @@ class Cluster:
 
     def stable(self, partition: Partition) -> int:
         """Return the last stable offset: what lies at it or behind it cannot be read yet."""
-        lane = self._lanes[partition]
-        return lane.stable if lane.undecided else len(lane.entries)
+        return self._lanes[partition].stable
 
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
         """Return committed records from a position on, and the position after them: past markers, past the aborted.

@@ -300,8 +300,8 @@ class Simulation:
         """Once it is hasty, a group stays so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
             self._hasty.add(service)
-            how = {"detail": faults.ITS_HEARTBEATS_GO_ON, "seconds": fault.seconds}
-            self._bring("stall", fault.detail, service, self.chance.randint(1, 3), **how)
+            after, how = self.chance.randint(1, 3), faults.ITS_HEARTBEATS_GO_ON
+            self._bring("stall", fault.detail, service, after, detail=how, seconds=fault.seconds)
         return service in self._hasty
 
     def _marker_delay(self) -> float:
