@@ -9,7 +9,7 @@ import typing
 from collections.abc import Callable, Mapping
 from operator import attrgetter, itemgetter
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import fastavro
 
@@ -17,6 +17,7 @@ INT_RANGES: Mapping[str, tuple[int, int]] = {"int": (-(2**31), 2**31 - 1), "long
 PRIMITIVES: Mapping[str, type] = {"string": str, "int": int, "long": int, "boolean": bool, "bytes": bytes}
 
 E = TypeVar("E", bound="Event")
+BOUND = "`@event` makes it"
 
 
 class SchemaMismatch(TypeError):
@@ -49,18 +50,16 @@ class Event:
     @property
     def key(self) -> str:
         """What the record is keyed by, so that events of one key stay in order."""
-        value: str = getattr(self, self.key_field)
-        return value
+        raise NotImplementedError(BOUND)
 
     def to_avro(self) -> dict[str, Any]:
         """Return the plain dict that Avro encodes."""
-        return _WRITERS[type(self)](self)
+        raise NotImplementedError(BOUND)
 
     @classmethod
     def from_avro(cls, values: dict[str, Any]) -> typing.Self:
         """Build the event from a decoded Avro record; ValueError for values outside their ranges."""
-        built: Self = _BUILDERS[cls](values)
-        return built
+        raise NotImplementedError(BOUND)
 
 
 def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
@@ -79,7 +78,14 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         _check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
-        _BUILDERS[cls], _WRITERS[cls] = _make_builder(cls, raw), _make_writer(cls, raw)
+        # Not looked up by class at every call: these are asked for several times an event.
+        bound = {
+            "key": property(attrgetter(key)),
+            "to_avro": _make_writer(cls, raw),
+            "from_avro": staticmethod(_make_builder(cls, raw)),
+        }
+        for name, made in bound.items():
+            setattr(cls, name, made)
         return cls
 
     return bind
@@ -150,10 +156,6 @@ def _check_union(avro: list[Any], hint: Any, where: str) -> None:
     if len(others) != 1 or len(avro) != 2 or type(None) not in args:  # noqa: PLR2004
         raise SchemaMismatch(f"{where}: only a union of null and one type is supported, as X | None; not {hint}")
     _check_type(others[0], next(a for a in args if a is not type(None)), where)
-
-
-_BUILDERS: dict[type, Callable[[dict[str, Any]], Any]] = {}
-_WRITERS: dict[type, Callable[[Any], dict[str, Any]]] = {}
 
 
 def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:

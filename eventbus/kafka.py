@@ -330,14 +330,14 @@ class KafkaLog:
         """Group by partition. Only what begins at a known position counts; the position moves even if it is dropped."""
         records: dict[Partition, list[Record]] = {}
         ends: dict[Partition, int] = {}
+        partition = Partition("", -1)
         for message in messages:
             if message.error() is None:
-                record = _record(message)
-                partition = record.partition
-                if partition in records:
-                    records[partition].append(record)
-                else:
-                    records[partition] = [record]
+                if message.partition() != partition.number or message.topic() != partition.topic:
+                    partition = _partition(message)
+                    records.setdefault(partition, [])
+                record = _record(partition, message)
+                records[partition].append(record)
                 ends[partition] = record.offset + 1
             elif (reached := self._judge(message, message.error())) is not None:
                 records.setdefault(reached[0], [])
@@ -362,7 +362,7 @@ class KafkaLog:
 
     def _judge(self, message: Any, error: Any) -> tuple[Partition, int] | None:
         """Raise what is final, say what heals by itself; return the partition that ended there, or broke."""
-        where = Partition(message.topic(), message.partition())
+        where = _partition(message)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             return where, message.offset()
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
@@ -421,8 +421,11 @@ class KafkaLog:
         return LogUnavailable(f"the topic {topic}: {error}")
 
 
-def _record(message: Any) -> Record:
-    partition = Partition(message.topic(), message.partition())
+def _partition(message: Any) -> Partition:
+    return Partition(message.topic(), message.partition())
+
+
+def _record(partition: Partition, message: Any) -> Record:
     timestamp = message.timestamp()[1]
     return Record(partition, message.offset(), message.key(), message.value(), timestamp, headers_of(message))
 

@@ -129,6 +129,8 @@ def _call(service: Service[Any], item: Item, reaction: Reaction, known: Any) -> 
 
 def _cut_before_failures(parts: Sequence[Part], outcomes: dict[Address, Any]) -> list[tuple[Part, Exception]]:
     failures: list[tuple[Part, Exception]] = []
+    if not any(isinstance(outcome, UNKNOWN_OUTCOME) for outcome in outcomes.values()):
+        return failures
     for part in parts:
         for index, item in enumerate(part.items):
             outcome = outcomes.get(address(item))

@@ -48,8 +48,9 @@ class Pending(Protocol):
 
 
 class _Batch:
-    def __init__(self, calls: Sequence[Call], concurrency: int) -> None:
+    def __init__(self, calls: Sequence[Call], concurrency: int, call_for_help: Callable[[_Batch], None]) -> None:
         self._patience = max(HOPELESS, concurrency)
+        self._call_for_help, self._helpers = call_for_help, min(concurrency, len(calls)) - 1
         self._unknown_in_a_row = 0
         self._given_up: Exception | None = None
         self._results: list[Any] = [None] * len(calls)
@@ -59,13 +60,16 @@ class _Batch:
         self._done = threading.Event()
 
     def work(self) -> None:
-        """Make calls until none is left: one future a thread, not one a call."""
+        """Make calls until none is left; each thread wakes the next, so that quick calls wake few for nothing."""
         made = 0
         while True:
             try:
                 number, call = self._queue.popleft()
             except IndexError:
                 break
+            if not made and self._helpers:
+                self._helpers -= 1
+                self._call_for_help(self)
             self._results[number] = self._given_up or self._made(call)
             made += 1
         with self._lock:
@@ -123,14 +127,13 @@ class RemoteCalls:
 
     def start(self, calls: Sequence[Call]) -> Pending:
         """See Calls."""
-        batch = _Batch(calls, self.concurrency)
+        batch = _Batch(calls, self.concurrency, self._batches.put)
         wanted = min(self.concurrency, len(calls))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
             thread.start()
-        for _ in range(wanted):
-            self._batches.put(batch)
+        self._batches.put(batch)
         return batch
 
     def _work(self) -> None:
