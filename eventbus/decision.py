@@ -7,32 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from eventbus import fence, progress
-from eventbus.batch import Item, Owned, Part, events
-from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction, Unavailable
-from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
-from eventbus.dead_letters import dead_letter
+from eventbus.batch import Owned, Part, events
+from eventbus.codec import Codec
+from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction
 from eventbus.event import Event
-from eventbus.log import CROWD_BYTES, Output, Partition, Record
-from eventbus.outbox import caused
+from eventbus.handlers import Answers, Dead, HandlerFailed, Handlers
+from eventbus.log import CROWD_BYTES, Output, Partition
 from eventbus.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
-from eventbus.resolutions import origin
 from eventbus.service import Service
 
 UNCAUSED_AT_ONCE = 5_000
-MAX_TRACE_BYTES = 128
-"""A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
-
-MISSING = object()
-
-
-class HandlerFailed(Exception):
-    """A handler raised on a record: its key is in trouble. Out of `commit` it means that parking did not help."""
-
-    def __init__(self, record: Record, handler: str, cause: BaseException) -> None:
-        super().__init__(f"{handler} raised on {record.address} (key {record.key!r}): {type(cause).__name__}: {cause}")
-        self.record = record
 
 
 class RepositoryFailed(Exception):
@@ -74,10 +59,6 @@ class _Batch(NamedTuple):
             count -= kept
 
 
-Dead = dict[Partition, list[tuple[int, Record, PoisonRecord]]]
-"""What is dead-lettered, by partition: its index in the batch, and why."""
-
-
 @dataclass(slots=True)
 class Decided:
     """What one transaction committed."""
@@ -91,24 +72,12 @@ class Decided:
     parking: Parking = field(default_factory=Parking)
 
 
-@dataclass(slots=True)
-class _Answers:
-    """What the handlers of a batch said."""
-
-    outputs: dict[Partition, list[Output]] = field(default_factory=dict)
-    dead: Dead = field(default_factory=dict)
-    held: dict[Partition, str] = field(default_factory=dict)
-    troubles: dict[Address, str] = field(default_factory=dict)
-    """The records on which a handler raised, and what it said."""
-
-
 class Decision:
-    """Decides on batches; remembers only how many bad records came lately."""
+    """Decides on batches, and commits what was decided."""
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, retries: Retries) -> None:
-        self._service, self._codec, self._retries = service, codec, retries
-        self._limit = DeadLetterLimit(dead_letter_limit)
-        self._source = service.name.encode()
+        self._repository, self._retries = service.repository, retries
+        self._handlers = Handlers(service, codec, dead_letter_limit, retries.now_ms)
 
     def commit(
         self,
@@ -132,10 +101,7 @@ class Decision:
             if not parts:
                 raise
             decided = self._without_one(database, batch, failed, at)
-        for part in parts:
-            if part.fence is None:
-                bad = [index for index, _, _ in decided.dead.get(part.owned.partition, [])]
-                self._limit.note(part.owned.partition, len(part.items), bad)
+        self._handlers.note(parts, decided.dead)
         at("after database commit")
         if decided.parking.parked:
             at("parked")
@@ -192,7 +158,7 @@ class Decision:
         batch: _Batch,
         troubles: dict[Address, str],
         at: Callable[[str], None],
-    ) -> tuple[_Answers, Parking]:
+    ) -> tuple[Answers, Parking]:
         """Let the handlers decide, and again without those records on which they raised."""
         parts, _, outcomes = batch
         fences = fence.standing(tx, (event.key for event in events(parts)))
@@ -200,90 +166,21 @@ class Decision:
         too_bad: dict[Partition, str] = {}
         while True:
             held = hold(parts, fences, troubles) if fences or troubles else Held()
-            work = self._service.repository.load(tx, _events(parts, held))
-            answers = self._handled(parts, held, outcomes, work)
+            work = self._repository.load(tx, _events(parts, held))
+            answers = self._handlers.decide(parts, held, outcomes, work)
             too_bad |= answers.held
             if not answers.troubles:
                 break
             troubles = troubles | answers.troubles
         answers.held = too_bad
         at("before save")
-        self._service.repository.save(tx, work)
+        self._repository.save(tx, work)
         at("after save")
         if held.records:
             at("parking")
         if any(part.fence and part.items for part in parts):
             at("unparking")
         return answers, settle(tx, parts, fences, held, self._retries)
-
-    def _handled(self, parts: Sequence[Part], held: Held, outcomes: Mapping[Address, Any], work: Any) -> _Answers:
-        answers = _Answers()
-        stopped: set[bytes | None] = set()
-        for part in parts:
-            outputs = answers.outputs.setdefault(part.owned.partition, [])
-            for index, item in enumerate(part.items):
-                if (held.records and address(item) in held.records) or (stopped and item.record.key in stopped):
-                    continue
-                try:
-                    answer = self._answer(item, outcomes, work)
-                except PoisonRecord as poison:
-                    answer = self._dead_letter(part, index, poison, answers)
-                    if answer is None:
-                        break
-                except HandlerFailed as failed:
-                    answers.troubles[address(item)] = str(failed)
-                    stopped.add(item.record.key)
-                    continue
-                if answer is not None:
-                    outputs.append(answer)
-        return answers
-
-    def _dead_letter(self, part: Part, index: int, poison: PoisonRecord, answers: _Answers) -> Output | None:
-        """Return the dead letter; or cut the part there, because too much of its partition is bad."""
-        partition, record = part.owned.partition, part.items[index].record
-        bad = answers.dead.setdefault(partition, [])
-        if part.fence is None and not self._limit.allows(partition, index, len(bad)):
-            answers.held[partition] = self._too_many(record, poison)
-            part.cut(index)
-            return None
-        # Its traceback leads back to the record: a cycle, and those are looked for rarely (worker.GARBAGE).
-        bad.append((index, record, poison.with_traceback(None)))
-        service = self._service
-        return dead_letter(service.dead_letters(), service.name, record, poison, self._retries.now_ms())
-
-    def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
-        record, event = item
-        if not isinstance(event, Event):
-            raise event
-        reaction = self._service.reactions[type(event)]
-        try:
-            if reaction.remote is None:
-                answer = reaction.handler(self._service, event, work)
-            else:
-                outcome = outcomes.get(address(item), MISSING)
-                if outcome is MISSING:
-                    raise LostRace(f"the fence before {event.key} was lifted meanwhile")  # noqa: TRY301
-                if isinstance(outcome, PoisonRecord):
-                    raise outcome  # noqa: TRY301 - judged like a handler's own
-                if isinstance(outcome, Exception):
-                    raise HandlerFailed(record, f"the remote call of {reaction.name}", outcome)  # noqa: TRY301
-                answer = reaction.handler(self._service, event, outcome, work)
-            if answer is None:
-                return None
-            if type(answer) not in reaction.publishes:
-                raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
-            return caused(self._codec, self._source, answer, origin(record).address, _trace(record))
-        except (PoisonRecord, LostRace, Unavailable, HandlerFailed):
-            raise
-        except Exception as error:
-            raise HandlerFailed(record, reaction.name, error) from error
-
-    def _too_many(self, record: Record, poison: PoisonRecord) -> str:
-        return (
-            f"{self._limit.limit} of its last {WINDOW:,} records are dead letters, and {record.address} would be one"
-            f" more: {poison.reason}: {poison}. The partition waits: roll the deployment back or, if the records are"
-            " really bad, start this worker again with a higher --dead-letter-limit"
-        )
 
 
 def _events(parts: Sequence[Part], held: Held) -> list[Event]:
@@ -298,14 +195,6 @@ def _nowhere(_step: str) -> None:
     """No step of a transaction that is only tried is one."""
 
 
-def _trace(record: Record) -> bytes | None:
-    """Return what the output is to carry on; never more than an output has room for, whoever wrote the input."""
-    for name, value in record.headers:
-        if name == "traceparent":
-            return value if value and len(value) <= MAX_TRACE_BYTES else None
-    return None
-
-
 def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
     """Lock the checkpoints of these partitions; LostRace unless every one is as it was last read."""
     stored = progress.checkpoints(tx, owned)
@@ -314,7 +203,7 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
         raise LostRace(f"somebody else has moved the checkpoint of {', '.join(moved)}")
 
 
-def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: _Answers) -> Decided:
+def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: Answers) -> Decided:
     parts, lead, _ = batch
     outputs = answers.outputs
     if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE, CROWD_BYTES)):

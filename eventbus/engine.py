@@ -8,86 +8,27 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
-from eventbus import fence, progress
-from eventbus.batch import Item, Owned, Part, decode, retry, take
-from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, Unavailable, Unwritable
-from eventbus.decision import Decided, Decision, HandlerFailed, compare
-from eventbus.fence import Fence, Parked
-from eventbus.log import CROWD_BYTES, Cursor, Doubt, Log, LogUnavailable, Partition, Refused, Run, TopicMissing
-from eventbus.observer import Observer, handled
+from eventbus import progress
+from eventbus.batch import Owned, Part, take
+from eventbus.database import LostRace, Unavailable, Unwritable
+from eventbus.decision import Decided, Decision, compare
+from eventbus.handlers import HandlerFailed
+from eventbus.intake import Intake
+from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TopicMissing
+from eventbus.observer import handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
-from eventbus.placement import Placement
 from eventbus.progress import Checkpoint
 from eventbus.recovery import NotYet, recover
 from eventbus.registry import RegistryUnavailable
-from eventbus.remote import Calls
+from eventbus.retrying import Retrying
 from eventbus.service import Service
+from eventbus.world import Tuning, World
 
 TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace, NotYet, TooManyParked)
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """Sizes and times; the defaults were measured."""
-
-    batch: int = 1_000
-    """Records a batch, at most; with 2,000 an event costs about a tenth more processor time (measured)."""
-    pending_outputs: int = 5_000
-    """So many outputs are published at once, although more input is there."""
-    pending_seconds: float = 0.1
-    """So long outputs wait for company, at most, while more input is there."""
-    many_bytes: int = CROWD_BYTES
-    """Whatever their number, records are a crowd from here on: no more are read than one a turn, no further parked one
-    is tried again at once, and outputs are published. Around it, because the last one always comes too."""
-    remote_seconds: float = 0.25
-    """What the remote calls of one batch should take together."""
-    patience: float = 0.1
-    """How long an idle turn waits for input, at most."""
-    patience_uncaused: float = 0.02
-    """The same for a service that publishes uncaused events: they are looked for after it."""
-    look_after: float = 1.0
-    """So often a busy worker, too, looks whether somebody else has moved a checkpoint."""
-    tidy_after: float = 0.5
-    """So long after the last work an idle worker deletes published entries and notes the end of the log."""
-    backoff: float = 0.1
-    """The first wait after a failure in seconds; it doubles up to `backoff_most`, with jitter."""
-    backoff_most: float = 5.0
-    attempts: int = 6
-    """So often deciding may fail for no record's fault before the worker stops."""
-    retry: float = 0.1
-    """The first wait before a parked record is tried again in seconds; it doubles up to `retry_most`, with jitter."""
-    retry_most: float = 60.0
-    retries: int = 100
-    """So many keys in trouble are tried again at once, at most, and so many parked records of each."""
-    dead_letters: int = 100
-    """So many of a partition's last 10,000 records may be bad; at one more the partition is paused."""
-    keys_placed_over: int | None = None
-    """The fewest partitions that all writers placed keys over: records elsewhere are bad. None: handled anywhere."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """Everything outside that the engine reads, writes, or waits for."""
-
-    log: Log
-    database: Database
-    calls: Calls
-    codec: Codec
-    clock: Callable[[], float]
-    """Seconds that only go forward."""
-    now_ms: Callable[[], int]
-    """The time of day, in milliseconds since 1970, for dead letters."""
-    random: Callable[[], float]
-    """0 to 1, for jitter."""
-    observer: Observer
-    at: Callable[[str], None] = lambda _step: None
-    """Called at every named step: where tests crash, stall and interleave."""
 
 
 class Engine:
@@ -102,16 +43,14 @@ class Engine:
         self._limit = world.calls.concurrency if self._remote else self._tuning.batch
         self._retries = Retries(world.now_ms, world.random, self._tuning.retry, self._tuning.retry_most)
         self._decision = Decision(service, world.codec, self._tuning.dead_letters, self._retries)
-        placed_over = self._tuning.keys_placed_over
-        self._placement = Placement(world.log, placed_over) if placed_over else None
+        self._intake = Intake(service, world, self._tuning)
+        self._retrying = Retrying(service, world, self._tuning)
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
         self._numbers = itertools.count(1)
         self._strikes: Counter[Partition] = Counter()
         self._misfits = 0
-        self._parked = (0, 0)
-        self._retry_after = self._count_at = 0.0
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -223,9 +162,7 @@ class Engine:
 
     def _accept(self, runs: list[Run]) -> None:
         """Take in what connects to what is there; records that were dropped on the way are a doubt."""
-        topics = self._service.topics()
-        if self._placement:
-            self._placement.polled()
+        self._intake.polled()
         for run in runs:
             owned = self._owned.get(run.partition)
             if owned is None or not owned.ready:
@@ -233,25 +170,13 @@ class Engine:
             if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
-            items, reached, why = self._decoded(run, topics)
+            items, reached, why = self._intake.decoded(run)
             if why and (reached == owned.reached or not self._world.log.seek(owned.partition, reached)):
                 self._doubt([owned], why)
                 continue
             owned.buffer += items
             owned.reached = reached
             self._world.at("accepted")
-
-    def _decoded(self, run: Run, topics: Collection[str]) -> tuple[list[Item], int, str]:
-        """Return what is known of a run, where that ends, and why it does; what comes before the unknown goes on."""
-        items: list[Item] = []
-        for record in run.records:
-            try:
-                item = decode(self._world.codec, record, topics)
-                if item is not None:
-                    items.append(self._placement.judge(item) if self._placement else item)
-            except (RegistryUnavailable, LogUnavailable) as error:
-                return items, record.offset, str(error)
-        return items, run.end, ""
 
     def _recover_due(self) -> None:
         now = self._world.clock()
@@ -443,7 +368,9 @@ class Engine:
                 seen = progress.look(tx)
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
             self._doubt(moved, "somebody else has moved the checkpoint")
-            due = self._due(seen.retry_at_ms)
+            due = self._retrying.due(seen.retry_at_ms, self._owned)
+            if self._retrying.more:
+                self._looked_at = 0.0
             lead = self._lead_owned()
             if due:
                 self._world.at("retrying")
@@ -454,49 +381,6 @@ class Engine:
                 self._tidy(note_end=True)
         except TRANSIENT as error:
             self._doubt(known, str(error))
-
-    def _due(self, retry_at_ms: int | None) -> list[Part]:
-        """Return the parked records that are to be tried again now, by us: the fence's partition is ours."""
-        if retry_at_ms is None:
-            self._tell_parked((0, 0))
-            return []
-        ours = {partition: owned for partition, owned in self._owned.items() if owned.ready}
-        self._count_parked(ours)
-        now, most = self._world.now_ms(), self._tuning.retries
-        if retry_at_ms > now or not ours or self._world.clock() < self._retry_after:
-            return []
-        parked: dict[Fence, list[Parked]] = {}
-        room = self._tuning.many_bytes
-        with self._world.database.snapshot() as tx:
-            for each in fence.due(tx, ours, now, most):
-                if room > 0:
-                    parked[each] = fence.records(tx, each, most, room)
-                    room -= sum(waiting.record.size for waiting in parked[each])
-        if len(parked) == most or room <= 0:
-            self._looked_at = 0.0  # there are more: look again at once
-        try:
-            return [self._retry(ours[each.owner], each, records) for each, records in parked.items()]
-        except RegistryUnavailable as error:  # what is parked keeps nobody else waiting
-            self._retry_after = self._world.clock() + self._tuning.backoff_most
-            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
-            return []
-
-    def _retry(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
-        items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
-        return retry(owned, before, [item for item in items if item is not None], self._service.reactions)
-
-    def _count_parked(self, ours: Collection[Partition]) -> None:
-        """Tell how much waits for us, every second."""
-        if self._world.clock() < self._count_at:
-            return
-        self._count_at = self._world.clock() + self._tuning.look_after
-        with self._world.database.snapshot() as tx:
-            self._tell_parked(fence.counted(tx, ours))
-
-    def _tell_parked(self, counted: tuple[int, int]) -> None:
-        if counted != self._parked:
-            self._parked = counted
-            self._world.observer.parked(*counted)
 
     def _lead_owned(self) -> Owned | None:
         owned = self._owned.get(self._lead) if self._lead else None

@@ -21,9 +21,10 @@ from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
 from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
-from eventbus.decision import HandlerFailed, RepositoryFailed
-from eventbus.engine import Engine, Tuning, World
+from eventbus.decision import RepositoryFailed
+from eventbus.engine import Engine
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
+from eventbus.handlers import HandlerFailed
 from eventbus.instance import InstanceName
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import BadKafkaConfig, Connection, check
@@ -33,6 +34,7 @@ from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
+from eventbus.world import Tuning, World
 
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,

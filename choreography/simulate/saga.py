@@ -18,12 +18,12 @@ from choreography.simulate.letter_laws import judged_letters
 from choreography.simulate.people import People
 from eventbus import Codec
 from eventbus.database import LostRace, Unavailable
-from eventbus.engine import Tuning
 from eventbus.log import Partition
 from eventbus.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import Fault, Setup, Simulation, Stuck, WorkerStopped, plan
 from eventbus.simulation.clients import Message
+from eventbus.world import Tuning
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
 from order_service.domain import OrderRequest

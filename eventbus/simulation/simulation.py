@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 
 from eventbus.codec import Codec
 from eventbus.database import LostRace, Unavailable, connect
-from eventbus.engine import Engine, Tuning, World
+from eventbus.engine import Engine
 from eventbus.event import Event
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
@@ -43,6 +43,7 @@ from eventbus.simulation.surroundings import (
 )
 from eventbus.simulation.troubles import HANDLER_RAISES, Watched
 from eventbus.sqlite import SQLite
+from eventbus.world import Tuning, World
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import WorkingSet, parking, reacts_to
-from eventbus.decision import HandlerFailed
-from eventbus.engine import Tuning
+from eventbus.handlers import HandlerFailed
+from eventbus.world import Tuning
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count

@@ -17,9 +17,9 @@ from confluent_kafka import Message, Producer
 from choreography.__main__ import main
 from choreography.deadletters import resolve as resolving
 from eventbus import PoisonRecord, WorkingSet, reacts_to
-from eventbus.engine import Tuning
 from eventbus.log import Output
 from eventbus.resolutions import RESOLUTIONS
+from eventbus.world import Tuning
 from tests.support.engines import CODEC, Playground, Worker
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong, Tally, _count

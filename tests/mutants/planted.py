@@ -88,7 +88,7 @@ MUTANTS = (
         "                self._applied(\n                    self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
-            ("from eventbus import fence, progress\n", "from eventbus import decision, fence, progress\n"),
+            ("from eventbus import progress\n", "from eventbus import decision, progress\n"),
             ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
         ),
     ),
@@ -291,7 +291,7 @@ MUTANTS = (
     ),
     Mutant(
         "name the resolution as the cause of what a redriven record leads to",
-        "eventbus/decision.py",
+        "eventbus/handlers.py",
         "origin(record).address",
         "record.address",
         faults="poison",
@@ -326,7 +326,7 @@ MUTANTS = (
     ),
     Mutant(
         "handle what does not lie where its key belongs",
-        "eventbus/engine.py",
+        "eventbus/intake.py",
         "items.append(self._placement.judge(item) if self._placement else item)",
         "items.append(item)",
         faults="poison",
@@ -340,7 +340,7 @@ MUTANTS = (
     ),
     Mutant(
         "take the bad record that is one too many for handled",
-        "eventbus/decision.py",
+        "eventbus/handlers.py",
         "            part.cut(index)\n",
         "            part.cut(index + 1)\n",
         faults="poison",
@@ -384,7 +384,7 @@ MUTANTS = (
     ),
     Mutant(
         "go past a record whose schema cannot be asked for",
-        "eventbus/engine.py",
+        "eventbus/intake.py",
         "                return items, record.offset, str(error)\n",
         "                return items, run.end, ''\n",
         faults="registry",

@@ -13,7 +13,7 @@ from confluent_kafka import Message, Producer
 
 from eventbus.codec import Codec
 from eventbus.database import Database, connect
-from eventbus.engine import Engine, Tuning, World
+from eventbus.engine import Engine
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
 from eventbus.observer import Handled, Observer
@@ -21,6 +21,7 @@ from eventbus.registry import registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Service
+from eventbus.world import Tuning, World
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong

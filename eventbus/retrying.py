@@ -1,0 +1,71 @@
+"""The parked records of keys in trouble that are to be tried again now, and how many wait."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from eventbus import fence
+from eventbus.batch import Owned, Part, decode, retry
+from eventbus.fence import Fence, Parked
+from eventbus.log import Partition
+from eventbus.registry import RegistryUnavailable
+from eventbus.service import Service
+from eventbus.world import Tuning, World
+
+
+class Retrying:
+    """Looks behind the fences of the partitions that are ours, and tells how much waits there."""
+
+    def __init__(self, service: Service[Any], world: World, tuning: Tuning) -> None:
+        self._service, self._world, self._tuning = service, world, tuning
+        self._told = (0, 0)
+        self._after = self._count_at = 0.0
+        self.more = False
+        """Whether there was more than is tried at once: look again soon."""
+
+    def due(self, retry_at_ms: int | None, owned: Mapping[Partition, Owned]) -> list[Part]:
+        """Return what is to be tried again now, by us: the fence's partition is ours, and read.
+
+        `retry_at_ms` is when the first parked record is due, whoever's it is; None where none is parked.
+        """
+        self.more = False
+        if retry_at_ms is None:
+            self._tell((0, 0))
+            return []
+        ours = {partition: each for partition, each in owned.items() if each.ready}
+        self._count(ours)
+        now, most = self._world.now_ms(), self._tuning.retries
+        if retry_at_ms > now or not ours or self._world.clock() < self._after:
+            return []
+        parked: dict[Fence, list[Parked]] = {}
+        room = self._tuning.many_bytes
+        with self._world.database.snapshot() as tx:
+            for each in fence.due(tx, ours, now, most):
+                if room > 0:
+                    parked[each] = fence.records(tx, each, most, room)
+                    room -= sum(waiting.record.size for waiting in parked[each])
+        self.more = len(parked) == most or room <= 0
+        try:
+            return [self._part(ours[each.owner], each, records) for each, records in parked.items()]
+        except RegistryUnavailable as error:  # what is parked keeps nobody else waiting
+            self._after = self._world.clock() + self._tuning.backoff_most
+            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
+            return []
+
+    def _part(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
+        items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
+        return retry(owned, before, [item for item in items if item is not None], self._service.reactions)
+
+    def _count(self, ours: Collection[Partition]) -> None:
+        """Tell how much waits for us, every second."""
+        if self._world.clock() < self._count_at:
+            return
+        self._count_at = self._world.clock() + self._tuning.look_after
+        with self._world.database.snapshot() as tx:
+            self._tell(fence.counted(tx, ours))
+
+    def _tell(self, counted: tuple[int, int]) -> None:
+        if counted != self._told:
+            self._told = counted
+            self._world.observer.parked(*counted)
