@@ -49,6 +49,9 @@ LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
 NARROW_SECONDS = 2.0
 """So long a worker leaves one topic out, for the group to notice."""
+OTHER_PROTOCOL = "group id does not exist"
+"""Said, as a fatal error, to who joins by the newer group protocol while the group has members by the classic one whose
+assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take such a group over until they are gone."""
 FENCED_AGAIN_SECONDS = 120.0
 """Fenced twice within this time: by a twin. Once may be our own doing: see `_fenced`."""
 
@@ -383,6 +386,12 @@ class KafkaLog:
     def _final_or_away(self, error: Any) -> Exception:
         if error.code() == KafkaError._FATAL and "fenced" in error.str():  # noqa: SLF001
             return self._fenced(error)
+        if error.code() == KafkaError._FATAL and OTHER_PROTOCOL in error.str():  # noqa: SLF001
+            self._join_anew()
+            return LogUnavailable(
+                f"Kafka does not let us join: workers of {self._connection.group} with the classic group protocol have"
+                f" not yet left, or their session is not over ({error.str()})"
+            )
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
             return Refused(f"Kafka's client has given up: {error.str()}")
         return LogUnavailable(f"reading: {error.str()}")
@@ -400,6 +409,11 @@ class KafkaLog:
                 f"another live worker of {self._connection.group} took the instance name"
                 f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"
             )
+        self._join_anew()
+        return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
+
+    def _join_anew(self) -> None:
+        """Join with a new consumer: one that had a fatal error is of no use any more."""
         self._consumer.close()
         self._positions.clear()
         self._narrowed_at = None
@@ -407,7 +421,6 @@ class KafkaLog:
             self._connection.clients.consumer, consumer_config(self._connection), self._connection.logger
         )
         self._join()
-        return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:
         """Return what it means that the admin client failed, and forget the client: the next one asks everything anew.

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import NoReturn
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from choreography.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
 from eventbus.log import LogUnavailable, Partition
 from tests.conftest import MakeTopics
-from tests.support.engines import playground_of
+from tests.support.engines import Worker, playground_of
 from tests.support.kafka_node import Broker
 
 
@@ -77,3 +79,45 @@ def test_an_admin_client_that_knows_no_controller_is_replaced(broker: Broker, ma
             assert ask()
     finally:
         log.close()
+
+
+def test_a_worker_with_the_newer_group_protocol_waits_for_those_with_the_older_one(
+    broker: Broker, tmp_path: object
+) -> None:
+    """Kafka does not take over a group whose assignments carry user data; what it says then is fatal to a consumer."""
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        with older_members(broker, playground.group):
+            worker = playground.worker(group_protocol="consumer")
+            with pytest.raises(LogUnavailable, match="the classic group protocol have not yet left"):
+                playground.turn_until(lambda: False)
+        playground.send(range(20))
+        playground.turn_until(lambda: turned(worker) and worker.ready() == 4, workers=[])
+        playground.settle(20)
+        playground.assert_exactly_once(20)
+
+
+def turned(worker: Worker) -> bool:
+    try:
+        worker.engine.turn()
+    except LogUnavailable:
+        return False
+    return True
+
+
+@contextmanager
+def older_members(broker: Broker, group: str) -> Iterator[None]:
+    """Two members by the classic protocol, after a rebalance: from the second one on, assignments carry user data."""
+    config = {
+        "bootstrap.servers": broker.bootstrap_servers,
+        "group.id": group,
+        "partition.assignment.strategy": "cooperative-sticky",
+    }
+    with closing(Consumer(config)) as first, closing(Consumer(config)) as second:
+        first.subscribe(["ping"])
+        while not first.assignment():
+            first.poll(0.1)
+        second.subscribe(["ping"])
+        while not second.assignment():
+            first.poll(0.1)
+            second.poll(0.1)
+        yield
