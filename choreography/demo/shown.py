@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from choreography.demo.place import Place
-from choreography.demo.workers import STOP_SECONDS, WorkerDied, without_settings
+from choreography.demo.workers import STOP_SECONDS, WorkerDied, end_with_the_demo, without_settings
 
 DATABASES = ("order", "payment", "inventory")
 
@@ -46,6 +46,7 @@ class Page:
                 stderr=log,
                 text=True,
                 start_new_session=True,
+                preexec_fn=end_with_the_demo,  # noqa: PLW1509 - no thread of ours holds a lock that it needs
             )
         assert self._process.stdout is not None
         self.said = self._process.stdout.readline().strip()

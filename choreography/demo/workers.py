@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,6 +16,9 @@ from typing import Self
 STOP_SECONDS = 12.0
 """A worker that was asked to stop ends within 10 s; then it is killed."""
 SHOWN_LINES = 15
+PR_SET_PDEATHSIG = 1
+PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
+"""Looked up here: between fork and exec there is no loading of libraries."""
 MODULES = {
     "order-service": "order_service",
     "payment-service": "payment_service",
@@ -98,10 +103,17 @@ class Workers:
                 stderr=subprocess.STDOUT,
                 env=without_settings(),
                 start_new_session=True,
+                preexec_fn=end_with_the_demo,  # noqa: PLW1509 - no thread of ours holds a lock that it needs
             )
 
     def _log_file(self, service: str) -> Path:
         return self._folder / f"{service}.log"
+
+
+def end_with_the_demo() -> None:
+    """In a new process: be told to stop when the demo is gone, though it was killed. Linux only (prctl(2))."""
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def without_settings() -> dict[str, str]:

@@ -135,6 +135,17 @@ def test_a_signal_in_the_middle_ends_it_and_leaves_nothing(temporary, number, co
     assert_nothing_is_left(temporary, started)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl(2) is Linux's")
+def test_no_worker_outlives_a_demo_that_was_killed(temporary):
+    """Only its temporary folder is left: nobody was there to remove it."""
+    demo = start(temporary, "--orders", "5000")
+    started = workers(demo)
+    wait_for_orders(demo)
+    demo.kill()
+    demo.communicate(timeout=PATIENCE)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
+
+
 def test_a_worker_that_dies_is_named_with_the_end_of_its_log(temporary):
     """And the demo fails, leaving nothing."""
     demo = start(temporary, "--orders", "5000")
