@@ -27,6 +27,7 @@ def schemas_group() -> None:
     envvar="SCHEMA_REGISTRY_URL",
     show_envvar=True,
     required=True,
+    callback=cli.url,
     help="A Confluent-compatible registry.",
 )
 @cli.as_json

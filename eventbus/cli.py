@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
@@ -21,6 +22,13 @@ Delivery = Literal["exactly-once", "at-least-once"]
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
 """For every click group: `@click.group(context_settings=CONTEXT)`."""
+SERVER = re.compile(
+    r"((plaintext|ssl|sasl_plaintext|sasl_ssl)://)?(\[[0-9a-f:.%]+\]|[^\s:/,]+)(:(?P<port>\d{1,5}))?", re.IGNORECASE
+)
+"""A broker as librdkafka takes it; without a port it is 9092."""
+PORTS = range(1, 65_536)
+ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
+REGISTRY = re.compile(r"https?://[^\s/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +55,26 @@ def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[s
         key, equals, setting = value.partition("=")
         if not key or not equals:
             raise click.BadParameter(f"{value!r} is not KEY=VALUE, e.g. security.protocol=SASL_SSL")
+        if key.strip() in ADDRESSES:
+            raise click.BadParameter(f"{key.strip()} is not for here: use --bootstrap-servers")
         pairs[key.strip()] = setting
     return pairs
+
+
+def servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what can be no broker: librdkafka takes port 99999 for 34463, and waits for what cannot be for ever."""
+    for server in value.split(",") if value is not None else ():
+        match = SERVER.fullmatch(server.strip())
+        if match is None or int(match["port"] or 9092) not in PORTS:
+            raise click.BadParameter(f"{server!r} is not HOST:PORT, as in localhost:9092, with a port from 1 to 65535")
+    return value
+
+
+def url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Refuse what can be no registry's address: a worker would wait for it for ever."""
+    if value is not None and not REGISTRY.match(value):
+        raise click.BadParameter(f"{value!r} is not http://HOST:PORT or https://HOST:PORT")
+    return value
 
 
 def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
@@ -97,12 +123,14 @@ bootstrap_servers = click.option(
     envvar="KAFKA_BOOTSTRAP_SERVERS",
     show_envvar=True,
     default="localhost:9092",
+    callback=servers,
     help="Kafka brokers, HOST:PORT,...",
 )
 schema_registry_url = click.option(
     "--schema-registry-url",
     envvar="SCHEMA_REGISTRY_URL",
     show_envvar=True,
+    callback=url,
     help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
 )
 kafka_config = click.option(

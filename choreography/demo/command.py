@@ -46,7 +46,11 @@ class _Console(Console):
 )
 @click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
 @click.option("--ui", is_flag=True, help="Serve the page meanwhile, and until Ctrl-C.")
-@click.option("--bootstrap-servers", help="A real broker, exactly-once.  [default: a broker inside this process]")
+@click.option(
+    "--bootstrap-servers",
+    callback=cli.servers,
+    help="A real broker, exactly-once.  [default: a broker inside this process]",
+)
 @cli.kafka_config
 def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bool, **where: Any) -> None:
     """Show the whole saga: a broker, the three workers as processes, and orders that move from event to event.
