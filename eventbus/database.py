@@ -5,8 +5,8 @@ SQL is written once, with `?` for parameters. What differs between the two is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -152,6 +152,23 @@ def connect(url: str, *, service: str, schema: str | None) -> Database:
 
         return PostgreSQL(url, service, ddl)
     raise NotOurs(f"the database {shown(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+
+
+@contextmanager
+def existing(url: str, *, service: str, schema: str) -> Iterator[Database]:
+    """Open a database that is there: who looks into the wrong place must not be told that nothing is in it.
+
+    Raises NotThere where there is no such file, and NotOurs where nothing of the service is in it; neither is made.
+    """
+    check_file(f"the database of {service}", url)
+    as_it_is = connect(url, service=service, schema=None)
+    try:
+        with closing(as_it_is), as_it_is.snapshot():
+            pass
+    except NotOurs as error:
+        raise NotOurs(f"{shown(url)}: {error}") from error
+    with closing(connect(url, service=service, schema=schema)) as database:
+        yield database
 
 
 def shown(url: str) -> str:

@@ -50,8 +50,8 @@ SLICE_SECONDS = 0.5
 NARROW_SECONDS = 2.0
 """So long a worker leaves one topic out, for the group to notice."""
 OTHER_PROTOCOL = "group id does not exist"
-"""Said, as a fatal error, to who joins by the newer group protocol while the group has members by the classic one whose
-assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take such a group over until they are gone."""
+"""Said, as a fatal error, to who joins by the newer group protocol while members by the classic one are there whose
+assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take over such a group until they left."""
 FENCED_AGAIN_SECONDS = 120.0
 """Fenced twice within this time: by a twin. Once may be our own doing: see `_fenced`."""
 

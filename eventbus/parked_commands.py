@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import click
@@ -13,7 +13,7 @@ from eventbus import fence, interventions
 from eventbus.batch import decode
 from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, tests_of
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, NotOurs, Transaction, check_file, connect, shown, until_won
+from eventbus.database import Database, Transaction, existing, shown, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
@@ -181,18 +181,8 @@ class _Commands:
             return f"{len(record.value or b'')} bytes ({item.event if item else 'nothing to handle'})"
         return item.event.to_avro()
 
-    @contextmanager
-    def _open(self, url: str) -> Iterator[Database]:
-        """Open what is there: who looks into the wrong place must not be told that nothing is parked."""
-        name = self._service.name
-        check_file(f"the database of {name}", url)
-        try:
-            with closing(connect(url, service=name, schema=None)) as as_it_is, as_it_is.snapshot():
-                pass
-        except NotOurs as error:
-            raise NotOurs(f"{shown(url)}: {error}") from error
-        with closing(connect(url, service=name, schema=self._schema)) as opened:
-            yield opened
+    def _open(self, url: str) -> AbstractContextManager[Database]:
+        return existing(url, service=self._service.name, schema=self._schema)
 
 
 def _chosen(

@@ -204,6 +204,8 @@ def _meant(error: sqlite3.Error, path: str) -> Exception | None:
         return Unwritable(
             f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
         )
+    if code & PRIMARY_CODE == sqlite3.SQLITE_CANTOPEN:
+        return Unavailable(f"{path}: {error}: is its folder there, and may this user write in it?")
     if code & PRIMARY_CODE in OUTAGES:
         return Unavailable(f"{path}: {error}")
     return None

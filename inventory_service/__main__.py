@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from typing import BinaryIO
 
 import click
@@ -20,7 +20,7 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, NotThere, connect, until_won
+from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown, until_won
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -61,10 +61,11 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
-    with _open(database) as opened, opened.snapshot() as tx:
+    with _existing(database) as opened, opened.snapshot() as tx:
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
-        fail(f"inventory knows no order {order_id} in {database}{f'; it is {as_line(parked)}' if parked else ''}")
+        waits = f"; it is {as_line(parked)}" if parked else ""
+        fail(f"inventory knows no order {order_id} in {shown(database)}{waits}")
     items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
     if as_json:
         print_json({**reservation._asdict(), "items": items, "parked": parked})
@@ -129,7 +130,7 @@ def show_command(database: str, as_json: bool) -> None:
 
     Example: inventory-service stock show --json
     """
-    with _open(database) as opened, opened.snapshot() as tx:
+    with _existing(database) as opened, opened.snapshot() as tx:
         articles = list(all_stock(tx))
     if as_json:
         print_json([article._asdict() for article in articles])
@@ -145,6 +146,10 @@ main.add_command(parked_commands(InventoryService, SCHEMA))
 def _count(url: str, counts: Mapping[str, int]) -> None:
     with _open(url) as opened:
         until_won(opened, lambda tx: set_on_hand(tx, counts))
+
+
+def _existing(url: str) -> AbstractContextManager[Database]:
+    return existing(url, service=InventoryService.name, schema=SCHEMA)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
 
 import click
@@ -28,7 +28,7 @@ from eventbus.cli import (
     schema_registry_url,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, NotThere, connect
+from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
@@ -176,10 +176,10 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
-    with _open(database) as orders, orders.snapshot() as tx:
+    with _existing(database) as orders, orders.snapshot() as tx:
         order, parked = find_order(tx, order_id), parked_here(tx, order_id)
     if order is None:
-        fail(f"there is no order {order_id} in {database}")
+        fail(f"there is no order {order_id} in {shown(database)}")
     if as_json:
         print_json({**report.as_dict(order), "parked": parked})
     else:
@@ -198,7 +198,7 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
 
     Example: order-service list --status cancelled
     """
-    with _open(database) as orders, orders.snapshot() as tx:
+    with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
             _print_summary(count_by_status(tx), as_json)
         elif as_json:
@@ -234,6 +234,10 @@ def _service() -> OrderService:
 
 def _codec(registry_url: str | None) -> Codec:
     return Codec(registry_at(registry_url, OrderService.initiates), OrderService.initiates)
+
+
+def _existing(url: str) -> AbstractContextManager[Database]:
+    return existing(url, service=OrderService.name, schema=SCHEMA)
 
 
 @contextmanager

@@ -59,7 +59,9 @@ def read_request(line: bytes) -> OrderRequest:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
+        raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: {line[error.start]:#04x} at byte {error.start + 1}") from None
     values = _typed(found, FIELDS, "the order")
     items = [_typed(item, ITEM_FIELDS, "an item") for item in values["items"]]
     pairs = tuple((item["sku"], item["quantity"]) for item in items)

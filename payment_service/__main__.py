@@ -19,10 +19,10 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import NotOurs, NotThere, Transaction, connect
+from eventbus.database import NotOurs, NotThere, Transaction, existing, shown
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
-from payment_service.gateway import BadGateway, open_gateway
+from payment_service.gateway import BadGateway, check_ledger, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
 from payment_service.simulated import SimulatedProvider
@@ -74,7 +74,8 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     with _snapshot(database) as tx:
         payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
-        fail(f"there is no payment of order {order_id} in {database}{f'; it is {as_line(parked)}' if parked else ''}")
+        waits = f"; it is {as_line(parked)}" if parked else ""
+        fail(f"there is no payment of order {order_id} in {shown(database)}{waits}")
     if as_json:
         print_json({**payment._asdict(), "parked": parked})
     else:
@@ -94,6 +95,7 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
     # Ours first: what stands there stands in the provider's books already.
     with _snapshot(database) as tx:
         ours = totals(tx)
+    check_ledger(gateway)
     with closing(open_gateway(gateway)) as provider:
         theirs = provider.totals()
     books = {"service": _by_currency(ours), "provider": _by_currency(theirs)}
@@ -136,7 +138,7 @@ main.add_command(parked_commands(PaymentService, SCHEMA))
 
 @contextmanager
 def _snapshot(url: str) -> Iterator[Transaction]:
-    with closing(connect(url, service=PaymentService.name, schema=SCHEMA)) as opened, opened.snapshot() as tx:
+    with existing(url, service=PaymentService.name, schema=SCHEMA) as opened, opened.snapshot() as tx:
         yield tx
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
+from eventbus.database import check_file
 from payment_service.books import LedgerEntry
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.ledger import NotALedger
@@ -79,6 +80,11 @@ def open_gateway(url: str) -> Provider:
         return SimulatedProvider(path, _behaviour(query))
     except NotALedger as error:
         raise BadGateway(f"the gateway's ledger cannot be used: {error}") from error
+
+
+def check_ledger(url: str) -> None:
+    """Raise NotThere where the URL names a ledger that does not exist: who only looks must not make one."""
+    check_file("the provider's ledger", url.partition("?")[0], SCHEME)
 
 
 def _behaviour(query: str) -> Behaviour:

@@ -18,7 +18,7 @@ from choreography.check.facts import (
     shared,
 )
 from eventbus import interventions
-from eventbus.database import Transaction, check_file, connect
+from eventbus.database import Transaction, check_file, existing
 from eventbus.service import Service
 from inventory_service import repository as inventory_repository
 from inventory_service.service import InventoryService
@@ -27,10 +27,8 @@ from order_service.domain import Order
 from order_service.service import OrderService
 from payment_service import repository as payment_repository
 from payment_service.domain import Payment
-from payment_service.gateway import Provider, open_gateway
+from payment_service.gateway import Provider, check_ledger, open_gateway
 from payment_service.service import PaymentService
-
-SIMULATED = "simulated:///"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Stores:
         """Raise NotThere for the first file that does not exist."""
         for what, url in (("orders", self.orders), ("payments", self.payments), ("inventory", self.inventory)):
             check_file(f"the database of {what}", url)
-        check_file("the provider's ledger", self.gateway.partition("?")[0], SIMULATED)
+        check_ledger(self.gateway)
 
     def read_orders(self) -> dict[str, OrderFact]:
         """Return the orders by id."""
@@ -136,5 +134,5 @@ def _payment(payment: Payment) -> PaymentFact:
 
 @contextmanager
 def _snapshot(url: str, service: type[Service[Any]], schema: str) -> Iterator[Transaction]:
-    with closing(connect(url, service=service.name, schema=schema)) as database, database.snapshot() as tx:
+    with existing(url, service=service.name, schema=schema) as database, database.snapshot() as tx:
         yield tx

@@ -63,12 +63,12 @@ def test_stock_is_never_set_below_what_is_set_aside(run):
         (["x" * 201, "1"], "must be 1 to 200 printable characters"),
     ],
 )
-def test_bad_counts_are_refused(run, arguments, error):
+def test_bad_counts_are_refused(run, tmp_path, arguments, error):
     """Usage errors end with exit code 2 and name the value."""
     result = run("stock", "set", *arguments)
     assert result.exit_code == 2
     assert error in result.stderr
-    assert shown(run) == []
+    assert list(tmp_path.iterdir()) == [], "not even a database was made"
 
 
 def test_a_file_of_counts_is_loaded_whole(run):
@@ -98,16 +98,16 @@ def test_a_file_of_counts_is_loaded_whole(run):
         (b"\xff,1", "can't decode"),
     ],
 )
-def test_one_bad_line_loads_nothing_and_is_named(run, line, error):
+def test_one_bad_line_loads_nothing_and_is_named(run, tmp_path, line, error):
     """All articles of the file, or none."""
     result = run("stock", "load", "-", input=b"a,1\n" + line + b"\n")
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("error: line 2: ")
     assert error in result.stderr
-    assert shown(run) == []
+    assert list(tmp_path.iterdir()) == [], "not even a database was made"
 
 
-def test_a_reservation_is_shown(run):
+def test_a_reservation_is_shown(run, tmp_path):
     """Status, items and what is missing; an unknown order ends with exit code 1."""
     reserve(("a", 3))
     reservation = json.loads(run("show", "o", "--json").stdout)
@@ -119,6 +119,8 @@ def test_a_reservation_is_shown(run):
         "parked": None,
     }
     assert "status  failed" in run("show", "o").stdout
+    assert run("stock", "show", "--database", "sqlite:///nowhere.db").exit_code == 1
+    assert not (tmp_path / "nowhere.db").exists(), "who only looks makes no database"
     unknown = run("show", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr == "error: inventory knows no order nobody in sqlite:///inventory_service.db\n"

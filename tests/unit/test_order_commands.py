@@ -112,13 +112,13 @@ BAD_PLACE = {
 
 
 @pytest.mark.parametrize("case", BAD_PLACE)
-def test_a_bad_order_is_refused_with_what_is_wrong_and_nothing_is_placed(run, case):
+def test_a_bad_order_is_refused_with_what_is_wrong_and_nothing_is_placed(run, tmp_path, case):
     """Usage errors end with exit code 2 and name the value."""
     arguments, error = BAD_PLACE[case]
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     assert error in result.stderr
-    assert summary(run)["total"] == 0
+    assert list(tmp_path.iterdir()) == [], "not even a database was made"
 
 
 @pytest.mark.parametrize(
@@ -242,9 +242,12 @@ def test_a_line_that_is_no_utf_8_is_rejected_alone(run):
 
 def test_rejected_lines_are_told_to_people_on_stderr(run):
     """Counts on stdout, one line for each rejected line on stderr."""
-    result = run("import", "-", input=lines({}, "x"))
-    assert result.stdout == "1 placed, 0 repeated, 1 rejected\n"
-    assert result.stderr.startswith("line 2: not JSON")
+    result = run("import", "-", input=lines({}, "x").encode() + b"\n{\xff")
+    assert result.stdout == "1 placed, 0 repeated, 2 rejected\n"
+    assert result.stderr.splitlines() == [
+        "line 2: not JSON: Expecting value at character 1",
+        "line 3: not UTF-8: 0xff at byte 2",
+    ]
 
 
 def test_a_line_says_what_it_means():
@@ -254,16 +257,23 @@ def test_a_line_says_what_it_means():
 
 def test_what_is_not_there_ends_with_one_line(run, tmp_path):
     """An unknown order, a file that is not ours, a database URL that is none, a file that cannot be read."""
+    run(*PLACE)
     (tmp_path / "other.db").write_text("no database at all " * 50)
     for arguments, error in (
         (["show", "nobody"], "error: there is no order nobody in sqlite:///order_service.db\n"),
-        (["list", "--database", "sqlite:///other.db"], "error: other.db is not a SQLite file\n"),
+        (["list", "--database", "sqlite:///other.db"], "error: sqlite:///other.db: other.db is not a SQLite file\n"),
         (["list", "--database", "mysql://x"], "error: the database 'mysql://x' is neither"),
         ([*PLACE, "--database", "sqlite:///no/such/folder/x.db"], "error: no/such/folder/x.db: unable to open"),
+        (
+            ["show", "x", "--database", "sqlite:///nowhere.db"],
+            "error: the database of order-service is not at sqlite:///n",
+        ),
+        (["list", "--database", "sqlite:///nowhere.db"], "error: the database of order-service is not at sqlite:///n"),
     ):
         result = run(*arguments)
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.startswith(error)
+    assert not (tmp_path / "nowhere.db").exists(), "who only looks makes no database"
     assert run("import", "nowhere.jsonl").exit_code == 2
 
 

@@ -66,7 +66,7 @@ def test_a_payment_is_shown(run, two_orders):
 
 
 @pytest.mark.parametrize("command", [["ledger"], ["run", "--bootstrap-servers", "localhost:1"]], ids=lambda c: c[0])
-def test_a_bad_gateway_is_one_line_and_nothing_is_started(run, command):
+def test_a_bad_gateway_is_one_line_and_nothing_is_started(run, two_orders, command):
     """What is wrong with the URL, exit code 1."""
     result = run(*command, "--gateway", "simulated:///provider.db?decline=5")
     assert result.exit_code == 1
@@ -78,6 +78,15 @@ def test_another_services_database_is_refused(run, two_orders):
     assert run("ledger", "--database", "sqlite:///provider.db").exit_code == 1
     assert run("ledger", "--gateway", "simulated:///payment_service.db").exit_code == 1
     assert run("ledger").exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--database=sqlite:///nowhere.db", "--gateway=simulated:///nowhere.db"])
+def test_who_only_looks_makes_no_books(run, two_orders, tmp_path, option):
+    """The wrong place is named, instead of a ledger in which nothing stands."""
+    result = run("ledger", option)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nowhere.db: run this where the services run" in result.stderr
+    assert not (tmp_path / "nowhere.db").exists()
 
 
 def test_every_command_helps_with_an_example():
