@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
@@ -16,6 +17,7 @@ from choreography.chaos.unreadable import write_unreadable
 from choreography.check.command import check_command
 from eventbus.log import Output, Partition
 from tests.support.admin import Admin
+from tests.support.postgres import PASSWORD
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World
 from tests.support.written_saga import Places, WrittenLog, write_stores
 
@@ -162,6 +164,18 @@ def test_what_cannot_be_read_is_named_and_nothing_is_made(places):
     assert f"the topics {CREATED} do not exist: `saga topics create` makes them" in refusal()
     (places.folder / "provider.db").unlink()
     assert "the provider's ledger is not at" in refusal()
+
+
+def test_an_empty_postgresql_is_named_and_left_as_it_is(places, postgres_url):
+    """It is the wrong one: nothing is made in it, and its password is not said."""
+    write_stores(World(Random(0), 0), places)
+    environment = {**places.environment, "PAYMENT_SERVICE_DATABASE": postgres_url}
+    result = CliRunner().invoke(check_command, env=environment)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the database is empty, there is nothing of payment-service in it" in result.stderr
+    assert PASSWORD not in result.stderr
+    with psycopg.connect(postgres_url) as server:
+        assert server.execute("select nspname from pg_namespace where nspname like '%service%'").fetchall() == []
 
 
 def test_an_empty_saga_is_clean(places):
