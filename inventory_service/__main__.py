@@ -87,7 +87,7 @@ def stock() -> None:
     """
 
 
-@stock.command("set")
+@stock.command("set", context_settings={"ignore_unknown_options": True})  # -1 is a wrong quantity, not an option
 @click.argument("sku")
 @click.argument("quantity", type=int)
 @DATABASE

@@ -116,6 +116,8 @@ def place(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     trace = traceparent.encode() if traceparent and TRACEPARENT.fullmatch(traceparent) else None
+    if traceparent and trace is None:
+        click.echo(f"{traceparent[:80]!r} is no W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
             order, repeated = _service().create_order(request, orders, _codec(schema_registry_url), trace)
@@ -216,7 +218,8 @@ def _print_summary(counts: dict[Status, int], as_json: bool) -> None:
     if as_json:
         print_json({"total": total, **counts})
     else:
-        click.echo(f"{total} orders: {', '.join(f'{count} {status}' for status, count in counts.items())}")
+        by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
+        click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status}")
 
 
 def _final(orders: Database, order: Order, seconds: float) -> Order:

@@ -56,7 +56,9 @@ def test_stock_is_never_set_below_what_is_set_aside(run):
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
+        (["a", "-1"], "-1 of a on hand must be 0 to"),
         (["a", "--", "-1"], "-1 of a on hand must be 0 to"),
+        (["a", "1", "--dtabase"], "unexpected extra argument (--dtabase)"),
         (["a", "x"], "'x' is not a valid integer"),
         (["a", "9999999999999"], "must be 0 to 1000000000000"),
         (["", "1"], "sku '' must be 1 to 200"),

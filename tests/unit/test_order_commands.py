@@ -167,8 +167,10 @@ def test_an_order_that_is_final_ends_the_wait(run):
     [(TRACE, [("traceparent", TRACE.encode())]), ("no trace", []), (TRACE.upper(), [])],
 )
 def test_a_trace_goes_on_in_the_orders_event(run, given, carried):
-    """TRACEPARENT is carried as it is if it is one (W3C Trace Context), else left out."""
-    assert run(*PLACE, env={"TRACEPARENT": given}).exit_code == 0
+    """TRACEPARENT is carried as it is if it is one (W3C Trace Context), else left out, which is said."""
+    placed = run(*PLACE, env={"TRACEPARENT": given})
+    assert placed.exit_code == 0
+    assert placed.stderr == ("" if carried else f"{given!r} is no W3C traceparent: the order is placed without it\n")
     with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.snapshot() as tx:
         [(blob,)] = tx.rows("select records from uncaused")
     [output] = outbox.unpack(blob)
@@ -282,7 +284,7 @@ def test_lists_can_be_narrowed_to_one_status(run):
     run(*PLACE)
     assert len(run("list", "--status", "pending").stdout.splitlines()) == 1
     assert run("list", "--status", "cancelled").stdout == ""
-    assert "1 orders: 1 pending, 0 confirmed, 0 cancelled" in run("list", "--summary").stdout
+    assert "1 order: 1 pending, 0 confirmed, 0 cancelled" in run("list", "--summary").stdout
 
 
 def test_every_command_helps_with_an_example():
