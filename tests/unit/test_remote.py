@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 from eventbus import TryAgain
 from eventbus.remote import ATTEMPTS, HOPELESS, RemoteCalls
@@ -42,3 +43,26 @@ def test_answers_in_between_are_a_reason_to_go_on_asking():
     found = outcomes([lambda n=number: lossy(n) for number in range(60)])
     assert [outcome for outcome in found if isinstance(outcome, int)] == [n for n in range(60) if n % 5]
     assert all(made == (1 if number % 5 else ATTEMPTS) for number, made in tries.items())
+
+
+def test_as_many_calls_as_allowed_are_under_way_at_once():
+    """Each thread wakes the next: calls that wait for three others in other threads end."""
+    together = threading.Barrier(4)
+    assert outcomes([lambda: together.wait(PATIENCE) >= 0] * 8) == [True] * 8
+
+
+def test_no_more_calls_than_allowed_are_under_way_at_once():
+    """Also where there are many more calls than threads."""
+    under_way, lock = [0, 0], threading.Lock()
+
+    def counted():
+        with lock:
+            under_way[0] += 1
+            under_way[1] = max(under_way)
+        time.sleep(0.001)
+        with lock:
+            under_way[0] -= 1
+
+    outcomes([counted] * 100)
+    assert under_way[0] == 0
+    assert 1 <= under_way[1] <= 4
