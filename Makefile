@@ -1,8 +1,10 @@
 # make setup makes .venv/ with everything in it; every other target calls it.
 # PYTHON picks the interpreter (3.11 or newer), ARGS go to the command: make demo ARGS="--orders 20".
+# JOBS is how many processes share the tests; a Kafka that KAFKA_BOOTSTRAP_SERVERS names is for one.
 
 PYTHON ?= python3
 ARGS ?=
+JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,2)
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -32,7 +34,7 @@ demo: setup ## Run the saga on the embedded broker and show it.
 	@$(BIN)/saga demo $(ARGS)
 
 test: setup ## Run the tests, on the best Kafka there is; REQUIRE_BROKER=1: fail where there is none.
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
 
 check: setup ## Lint, formatting, types, which package may import which, and the choreography.
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -19,10 +19,10 @@ from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.kafka_node import SOON_BACK, Broker, NoBroker, OwnBroker, Ports
 from tests.support.maven import Missing
-from tests.support.processes import Workers
+from tests.support.processes import PATIENCE, Workers
 from tests.support.saga import Saga
 
-LEFT_OUT = pytest.StashKey[Counter[str]]()
+PROCESSES = pytest.StashKey[list[Any]]()
 SAGA_NAMES = (
     *("order.", "payment.", "inventory.", "choreography."),
     *("order-service", "payment-service", "inventory-service"),
@@ -42,17 +42,48 @@ def pytest_configure(config: pytest.Config) -> None:
 
     And let processes hear of Ctrl-C: a run in the background ignores it (sh does so), and what it starts inherits that.
     """
-    config.stash[LEFT_OUT] = Counter()
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("ended by SIGTERM", returncode=143))
+    config.stash[PROCESSES] = []
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end if hasattr(config, "workerinput") else signal.default_int_handler)
+    if brokers.named() and config.getoption("numprocesses", None):
+        raise pytest.UsageError("the Kafka that KAFKA_BOOTSTRAP_SERVERS names is for one process: leave -n out")
+
+
+def _end(number: int, _frame: object) -> None:
+    """Let the tests end; who ends things already is not interrupted by the next signal."""
+    for also in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(also, lambda *_: None)
+    pytest.exit(f"ended by {signal.Signals(number).name}", returncode=128 + number)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodeready(node: Any) -> None:
+    """Remember a process that pytest-xdist has started."""
+    node.config.stash[PROCESSES].append(node)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Let the other processes end in good order, too, where this one was told to end: pytest-xdist kills them."""
+    if exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
+        return
+    working = [node for node in session.config.stash[PROCESSES] if not node.channel.isclosed()]
+    for node in working:
+        os.kill(node.gateway._rinfo().pid, signal.SIGTERM)
+    for node in working:
+        node.channel.waitclose(PATIENCE)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the files, the long ones come first: none is left alone with one at the end."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Report:
-    """Count what is left out and why; show the end of the workers' logs where a test fails."""
+    """Show the end of the workers' logs where a test fails."""
     report = yield
-    if report.skipped and isinstance(report.longrepr, tuple):
-        item.config.stash[LEFT_OUT][report.longrepr[2].removeprefix("Skipped: ")] += 1
     if report.failed:
         for argument in getattr(item, "funcargs", {}).values():
             workers = argument.workers if isinstance(argument, Saga) else argument
@@ -62,10 +93,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> Iterator[None]:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """End the output with how many tests were left out, and why."""
     yield
-    for reason, count in config.stash[LEFT_OUT].items():
+    skipped = terminalreporter.stats.get("skipped", [])
+    for reason, count in Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped).items():
         terminalreporter.write_line(f"left out: {count} {'test' if count == 1 else 'tests'}: {reason}", yellow=True)
 
 
