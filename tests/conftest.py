@@ -121,7 +121,7 @@ def _session_broker() -> Iterator[Broker | NoBroker]:
 
 @pytest.fixture
 def broker(_session_broker: Broker | NoBroker) -> Broker:
-    """One Kafka for the whole run. Use topics, groups and transactional ids of unique names: see make_topics."""
+    """One Kafka for all tests of a process. Topics, groups, transactional ids need unique names: see make_topics."""
     if isinstance(_session_broker, NoBroker):
         do_without("Kafka", _session_broker)
     return _session_broker
@@ -208,7 +208,7 @@ def _session_postgres() -> Iterator[postgres.Server | postgres.NoPostgres]:
 
 @pytest.fixture(name="postgres")
 def postgres_server(_session_postgres: postgres.Server | postgres.NoPostgres) -> postgres.Server:
-    """One PostgreSQL for the whole run. A test that stops it starts it again."""
+    """One PostgreSQL for all tests of a process. A test that stops it starts it again."""
     if isinstance(_session_postgres, postgres.NoPostgres):
         do_without("PostgreSQL", _session_postgres)
     return _session_postgres
@@ -245,7 +245,7 @@ def _session_registry() -> Iterator[ApicurioRegistry | Missing]:
 
 @pytest.fixture
 def registry(_session_registry: ApicurioRegistry | Missing) -> ApicurioRegistry:
-    """A schema registry with Confluent's API at `.url`, one for the whole run."""
+    """A schema registry with Confluent's API at `.url`, one for all tests of a process."""
     if isinstance(_session_registry, Missing):
         pytest.skip(f"no schema registry: {_session_registry}")
     return _session_registry

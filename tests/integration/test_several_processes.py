@@ -6,9 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+from tests.support.maven import cached
 from tests.support.processes import PATIENCE, environment
 
 ROOT = Path(__file__).parents[2]
@@ -110,3 +116,20 @@ def test_a_named_kafka_is_for_one_process(tmp_path: Path) -> None:
     done = subprocess.run(run, cwd=ROOT, env=named, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 4
     assert "the Kafka that KAFKA_BOOTSTRAP_SERVERS names is for one process" in done.stderr
+
+
+def test_what_two_want_from_the_cache_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second would find the first one's folder in its way, after a download for nothing."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    both, made = threading.Barrier(2), list[Path]()
+
+    def make(folder: Path) -> None:
+        made.append(folder)
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=1)
+        (folder / "it").touch()
+
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: cached("thing", make), range(2)))
+    assert [(folder / "it").exists() for folder in found] == [True, True]
+    assert len(made) == 1

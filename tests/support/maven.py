@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -37,16 +38,21 @@ def _version(place: Path) -> int:
 
 
 def cached(name: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder `name` of the cache; `make` fills it the first time, wholly or not at all."""
+    """Return the folder `name` of the cache; `make` fills it the first time, wholly or not at all.
+
+    Who else wants it meanwhile, in another process, waits.
+    """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "order-saga-tests"
     folder = root / name
-    if not folder.exists():
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root) as scratch:
-            fresh = Path(scratch, "made")
-            fresh.mkdir()
-            make(fresh)
-            fresh.rename(folder)
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            with tempfile.TemporaryDirectory(dir=root) as scratch:
+                fresh = Path(scratch, "made")
+                fresh.mkdir()
+                make(fresh)
+                fresh.rename(folder)
     return folder
 
 
