@@ -52,6 +52,7 @@ class Handlers:
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, now_ms: Callable[[], int]) -> None:
         self._service, self._codec, self._now_ms = service, codec, now_ms
+        self._reactions = service.reactions
         self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()
 
@@ -102,7 +103,7 @@ class Handlers:
         record, event = item
         if not isinstance(event, Event):
             raise event
-        reaction = self._service.reactions[type(event)]
+        reaction = self._reactions[type(event)]
         try:
             if reaction.remote is None:
                 answer = reaction.handler(self._service, event, work)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
@@ -99,18 +98,29 @@ class _Batch:
 
 
 def _outcome(call: Call) -> Any:
-    """Make the call, a few times while its outcome is unknown and asking is quick: one lost answer holds nobody up."""
+    """Make the call; once more, a few times, where its outcome is unknown and asking was quick."""
     started = time.monotonic()
-    for attempt in itertools.count(1):
+    try:
+        return call()
+    except UNKNOWN_OUTCOME as error:
+        return _asked_again(call, error, started)
+    except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+        return error
+
+
+def _asked_again(call: Call, error: Exception, started: float) -> Any:
+    """One lost answer holds nobody up."""
+    for attempt in range(1, ATTEMPTS):
+        if time.monotonic() - started > QUICK_SECONDS:
+            break
+        time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
         try:
             return call()
-        except UNKNOWN_OUTCOME as error:
-            if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
-                return error
-            time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
-        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
-            return error
-    raise AssertionError
+        except UNKNOWN_OUTCOME as still:
+            error = still
+        except Exception as other:  # noqa: BLE001 - an outcome like any other, judged by the engine
+            return other
+    return error
 
 
 class RemoteCalls:
