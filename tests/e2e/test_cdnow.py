@@ -27,7 +27,7 @@ def shop(fresh_broker: Broker, tmp_path_factory: pytest.TempPathFactory):
     provider = f"simulated:///{folder}/provider.db?decline-above=10000&latency-ms=100"
     shop = Saga(folder, fresh_broker.bootstrap_servers, PAYMENT_GATEWAY=provider)
     shop.make_topics(6)
-    shop.ask("order_service", "list", "--summary")  # makes the database
+    shop.ask("order_service", "import", "-")  # of nothing: makes the database
     shop.stock(**{f"CD_{number:02}": 1_000_000 for number in range(50)})
     yield shop
     shop.close()
