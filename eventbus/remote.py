@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
@@ -98,29 +99,18 @@ class _Batch:
 
 
 def _outcome(call: Call) -> Any:
-    """Make the call; once more, a few times, where its outcome is unknown and asking was quick."""
+    """Make the call, a few times while its outcome is unknown and asking is quick: one lost answer holds nobody up."""
     started = time.monotonic()
-    try:
-        return call()
-    except UNKNOWN_OUTCOME as error:
-        return _asked_again(call, error, started)
-    except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
-        return error
-
-
-def _asked_again(call: Call, error: Exception, started: float) -> Any:
-    """One lost answer holds nobody up."""
-    for attempt in range(1, ATTEMPTS):
-        if time.monotonic() - started > QUICK_SECONDS:
-            break
-        time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+    for attempt in itertools.count(1):
         try:
             return call()
-        except UNKNOWN_OUTCOME as still:
-            error = still
-        except Exception as other:  # noqa: BLE001 - an outcome like any other, judged by the engine
-            return other
-    return error
+        except UNKNOWN_OUTCOME as error:
+            if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
+                return error
+            time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+            return error
+    raise AssertionError
 
 
 class RemoteCalls:
