@@ -7,9 +7,10 @@ ARGS ?=
 JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,2)
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .venv/peers
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-track simulate mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test check bench bench-track bench-peers simulate mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -48,6 +49,11 @@ bench: setup ## Measure (needs a Kafka, as the tests do).
 
 bench-track: setup ## Measure the tracker: a backlog of 1,000,000 orders, memory, queries (ARGS="--orders 100000").
 	@$(BIN)/python -m tests.bench.track $(ARGS)
+
+bench-peers: setup ## Measure the payment service beside other Python frameworks, in an environment of their own.
+	@test -e $(PEERS)/.installed || { "$(BIN)/python" -m venv --clear $(PEERS) && \
+	  $(PEERS)/bin/python -m pip install --quiet --requirement tests/bench/peers/requirements.txt && touch $(PEERS)/.installed; }
+	@$(BIN)/python -m tests.bench.peers --python $(PEERS)/bin/python $(ARGS)
 
 simulate: setup ## Try the saga under drawn faults, 10,000 runs (no Kafka needed).
 	@$(BIN)/saga simulate $(ARGS)

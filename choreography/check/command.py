@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -11,7 +12,7 @@ import click
 
 from choreography.check.facts import Facts
 from choreography.check.laws import judge
-from choreography.check.log import EventTopics, TopicsMissing
+from choreography.check.log import EventTopics, TopicsMissing, Watch
 from choreography.check.records import LogMoved
 from choreography.check.report import as_json as report_as_json
 from choreography.check.report import as_text, truncation
@@ -43,8 +44,8 @@ class Sources:
     schema_registry_url: str | None
     stores: Stores
 
-    def collect(self, flow: Flow) -> Facts:
-        """Read everything, effects before their causes: why, see `laws`."""
+    def collect(self, flow: Flow, watch: Watch = lambda messages, _most: messages) -> Facts:
+        """Read everything, effects before their causes: why, see `laws`. The log is what takes long."""
         self.stores.check()
         codec = Codec(registry_at(self.schema_registry_url, EVENTS), EVENTS)
         cluster = Cluster(self.bootstrap_servers, self.kafka_config)
@@ -55,7 +56,8 @@ class Sources:
         payments = self.stores.read_payments()
         ledger = self.stores.read_ledger()
         until = topics.ends()
-        log = topics.read(client_config(self.bootstrap_servers, self.kafka_config), codec, before, until)
+        config = client_config(self.bootstrap_servers, self.kafka_config)
+        log = topics.read(config, codec, before, until, watch)
         return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked())
 
 
@@ -116,7 +118,7 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     """
     flow = Flow.of(SERVICES)
     try:
-        facts = sources.collect(flow)
+        facts = sources.collect(flow, _with_a_bar)
     except CANNOT_CHECK as why:
         cli.fail(f"cannot check: {why}")
     verdict = judge(facts, _rules(flow, **rules))
@@ -128,6 +130,15 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
         click.echo("\n".join(as_text(verdict, facts.log)))
     if verdict.violations:
         raise SystemExit(1)
+
+
+def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
+    """Show on a terminal how much of the log is read: a million orders take minutes."""
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(
+        messages, length=most, label="reading the log", file=sys.stderr, hidden=hidden, update_min_steps=5_000
+    ) as shown:
+        yield from shown
 
 
 def _rules(flow: Flow, *, delivery: str, quiescent: bool, clock_skew: float) -> Rules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 
@@ -25,6 +25,8 @@ ELECTING = {
 }
 """A partition that was just made or has just moved answers so; it will answer in a moment."""
 ELECTION_SECONDS = 0.1
+Watch = Callable[[Iterator[Any], int], Iterator[Any]]
+"""Passes messages on, of which there will be at most so many, and shows how far that is."""
 
 
 class TopicsMissing(LookupError):
@@ -58,7 +60,14 @@ class EventTopics:
         spec: Any = OffsetSpec
         return self._positions(spec.latest(), IsolationLevel.READ_UNCOMMITTED)
 
-    def read(self, config: Mapping[str, Any], codec: Codec, before: Ends, until: Ends) -> LogFacts:
+    def read(
+        self,
+        config: Mapping[str, Any],
+        codec: Codec,
+        before: Ends,
+        until: Ends,
+        watch: Watch = lambda messages, _most: messages,
+    ) -> LogFacts:
         """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
 
         Raises LogMoved, Unreachable, and RegistryUnavailable when a schema must be fetched and cannot be.
@@ -71,7 +80,8 @@ class EventTopics:
         def pass_by(lane: Lane, batch: range) -> None:
             unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
 
-        for message in records(config, starts, until, pass_by):
+        most = sum(until.values()) - sum(starts.values())
+        for message in watch(records(config, starts, until, pass_by), most):
             try:
                 event = codec.decode(message.topic(), message.key(), message.value())
             except PoisonRecord:

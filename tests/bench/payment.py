@@ -23,13 +23,13 @@ def payment(ground: Ground, events: int, rounds: int, say: Say) -> Figures:
     runs: dict[str, list[float]] = {"service": [], "textbook": [], "service, ledger in a file": []}
     for number in range(rounds):
         ground.fresh(topics=False)
-        runs["service"].append(_service(ground, events, IN_MEMORY))
-        runs["textbook"].append(_textbook(ground, events))
+        runs["service"].append(service(ground, events, IN_MEMORY))
+        runs["textbook"].append(textbook(ground, events))
         say(
             f"  round {number + 1}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in runs.items() if rates)
         )
     ground.fresh(topics=False)
-    runs["service, ledger in a file"].append(_service(ground, events, f"simulated:///{ground.folder}/provider.db"))
+    runs["service, ledger in a file"].append(service(ground, events, f"simulated:///{ground.folder}/provider.db"))
     figures: Figures = {f"{name}, events/s": round(median(rates)) for name, rates in runs.items()}
     ratios = [service / textbook for service, textbook in zip(runs["service"], runs["textbook"], strict=True)]
     return figures | {
@@ -40,7 +40,7 @@ def payment(ground: Ground, events: int, rounds: int, say: Say) -> Figures:
     }
 
 
-def _service(ground: Ground, events: int, gateway: str) -> float:
+def service(ground: Ground, events: int, gateway: str) -> float:
     with ground.worker("payment_service", "--gateway", gateway) as worker:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while handled(worker.log).published < events:
@@ -53,7 +53,7 @@ def _service(ground: Ground, events: int, gateway: str) -> float:
     return events / done.seconds
 
 
-def _textbook(ground: Ground, events: int) -> float:
+def textbook(ground: Ground, events: int) -> float:
     name = f"textbook-{uuid.uuid4().hex[:8]}"
     ground.admin.create([name], PARTITIONS)
     try:

@@ -12,6 +12,7 @@ from payment_service.gateway import open_gateway
 from schemas import OrderCreated, PaymentCharged
 from tests.bench import textbook
 from tests.bench.ground import Handled, handled
+from tests.bench.peers.job import Job
 from tests.bench.report import percentile
 from tests.bench.workload import ARTICLES, CODEC, orders, skus, write_lines, write_stock
 
@@ -75,6 +76,23 @@ def test_the_textbook_loop_charges_stores_and_publishes_each_order(tmp_path):
     assert [(event.order_id, event.amount) for event in events] == [(order.order_id, order.total) for order in placed]
     assert connection.execute("pragma synchronous").fetchone() == (2,)
     connection.close()
+
+
+def test_the_peers_do_the_same_work(tmp_path, capsys):
+    """A row and an event for each order, and their time when all of them are published."""
+    placed = list(orders(50))
+    job = Job(str(tmp_path / "p.db"), 50)
+    answers = job.handle([CODEC.encode(order) for order in placed])
+    codec = Codec(registry_at(None, [PaymentCharged]), [PaymentCharged])
+    events = [codec.decode("payment.charged", key, value) for key, value in answers]
+    assert [(event.order_id, event.amount) for event in events] == [(order.order_id, order.total) for order in placed]
+    assert len({event.payment_id for event in events}) == 50
+    assert not job.published(49)
+    assert job.published(1)
+    assert json.loads(capsys.readouterr().out)["events"] == 50
+    rows = job._connection.execute("select order_id, amount, status from payment order by order_id").fetchall()
+    assert rows == [(order.order_id, order.total, "charged") for order in placed]
+    assert job._connection.execute("pragma synchronous").fetchone() == (2,)
 
 
 def test_the_textbook_loop_flushes_and_sends_offsets_inside_one_transaction():
