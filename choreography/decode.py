@@ -16,6 +16,7 @@ from choreography.quiet import ends_quietly
 from eventbus import cli
 from eventbus.codec import FRAME
 from eventbus.registry import Registry, UnknownSchema, registry_at
+from eventbus.strict import Strict
 from schemas import EVENTS
 
 LENGTH = Struct(">i")
@@ -37,12 +38,12 @@ class Decoder:
     """Turns record values into plain dicts, by the schema they were written with.
 
     Looser than the codec of the workers, so that a person can see what was written: newer fields are shown, and amounts
-    and ids are not judged.
+    and ids are not judged. What is no Avro of its schema is refused as there: no symbol is shown that nobody wrote.
     """
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._schemas: dict[int, dict[str, Any]] = {}
+        self._schemas: dict[int, tuple[dict[str, Any], Strict]] = {}
 
     def decode(self, value: bytes | None) -> dict[str, Any]:
         """Return the fields. Raises Undecodable; RegistryUnavailable when the registry must be asked and is away."""
@@ -50,10 +51,12 @@ class Decoder:
             raise Undecodable("the value is null" if value is None else "the value is empty")
         if len(value) < FRAME.size or value[0] != 0:
             raise Undecodable(f"not Confluent-framed Avro: it starts with {value[:8]!r}")
-        schema = self._schema(FRAME.unpack_from(value)[1])
+        schema, strict = self._schema(FRAME.unpack_from(value)[1])
         body = BytesIO(value)
         body.seek(FRAME.size)
         try:
+            if strict.is_needed(value, FRAME.size):
+                strict.check(value, FRAME.size)
             fields = fastavro.schemaless_reader(body, schema, None)
         except Exception as error:
             raise Undecodable(f"not a {schema['name']}: {type(error).__name__}: {error}") from error
@@ -61,14 +64,14 @@ class Decoder:
             raise Undecodable(f"{len(value) - body.tell()} bytes follow the {schema['name']}")
         return cast("dict[str, Any]", fields)
 
-    def _schema(self, schema_id: int) -> dict[str, Any]:
-        schema = self._schemas.get(schema_id)
-        if schema is None:
+    def _schema(self, schema_id: int) -> tuple[dict[str, Any], Strict]:
+        if schema_id not in self._schemas:
             try:
-                schema = self._schemas[schema_id] = self._registry.schema_of(schema_id)
+                schema = self._registry.schema_of(schema_id)
             except UnknownSchema as error:
                 raise Undecodable(str(error)) from error
-        return schema
+            self._schemas[schema_id] = schema, Strict(schema)
+        return self._schemas[schema_id]
 
 
 def frames(stream: BinaryIO) -> Iterator[bytes | None]:

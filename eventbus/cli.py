@@ -185,7 +185,7 @@ _WORKER_OPTIONS = (
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
         default="info",
-        help="debug: a line an event, too.",
+        help="info: a line a batch. debug: transactions, and why partitions are recovered, too.",
     ),
     click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
     click.option(

@@ -1,9 +1,9 @@
 """Readers and writers made for one event each, for what nearly every record is: twice as fast as fastavro and a dict.
 
 They know one schema, the event's own, and take only what is plain: anything else (a number too long, a text cut off, a
-value out of its range, a body of many kilobytes) they leave, by an exception, to fastavro and the strict walk, which
-judge it and say why. So they never decide that a record is bad, and what they take is what fastavro takes: a test
-compares the two on drawn and damaged bodies. Why: docs/decisions/0014-compiled-readers.md.
+value out of its range) they leave, by an exception, to fastavro and the strict walk, which judge it and say why. So
+they never decide that a record is bad, and what they take is what fastavro takes: a test compares the two on drawn and
+damaged bodies. Why: docs/decisions/0014-compiled-readers.md.
 Source: Avro 1.12, Binary Encoding.
 """
 

@@ -96,6 +96,15 @@ def check(extra: dict[str, str]) -> None:
             raise BadKafkaConfig(f"--kafka-config {key}: exactly-once rests on this value, it cannot be set")
 
 
+def try_out(connection: Connection) -> None:
+    """Raise BadKafkaConfig where librdkafka refuses what is for the producer.
+
+    That one is made only when there are partitions; a worker that cannot make it must not take any before. The consumer
+    is made first anyway.
+    """
+    client(connection.clients.producer, producer_config(connection), connection.logger)
+
+
 def consumer_config(connection: Connection) -> dict[str, Any]:
     """Settings of the consumer. No auto commit, and never an automatic jump to another offset.
 

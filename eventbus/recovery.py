@@ -103,8 +103,9 @@ def _check_identity(partition: Partition, stored: Identity, actual: Identity) ->
     if stored.topic != actual.topic:
         raise Refused(
             f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
-            f" {actual.topic}); offsets mean something else now. Use a new database, or, if every old event was"
-            f" handled, delete this topic's rows from the table checkpoint"
+            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all"
+            " workers of the service and delete this topic's rows from the tables checkpoint and outbox: it is then"
+            " read from its start"
         )
 
 

@@ -27,7 +27,7 @@ from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.handlers import HandlerFailed
 from eventbus.instance import InstanceName
 from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import BadKafkaConfig, Connection, check
+from eventbus.kafka_config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka_topics import check_topics
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
@@ -99,7 +99,7 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     """Run until a signal (exit code 0) or until something is wrong that only a person can mend (see EXIT_CODES)."""
     configure_logging(settings.log_format, settings.log_level)
     signals = Signals()
-    instance = settings.instance or InstanceName(service.name).name
+    instance = settings.instance or _first_free(service)
     telemetry = Telemetry(service.name, instance, service.subscriptions())
     try:
         check(settings.kafka_config)
@@ -111,6 +111,13 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
         fail(str(error), EXIT_CODES[type(error)])
     telemetry.log.info("worker.stopped")
     sys.exit(0)
+
+
+def _first_free(service: Service[Any]) -> str:
+    try:
+        return InstanceName(service.name).name
+    except OSError as error:
+        fail(f"this worker's name has no place for its lock file: {error}. Give --instance, or set TMPDIR")
 
 
 def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> None:
@@ -165,6 +172,7 @@ def _world(
     connection = Connection(
         settings.bootstrap_servers, service.name, instance, exactly_once, settings.kafka_config, logger
     )
+    try_out(connection)
 
     def patiently(call: Callable[[], T]) -> T:
         return _patiently(call, telemetry, signals)

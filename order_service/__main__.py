@@ -154,9 +154,9 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
         try:
             for result in import_orders(_service(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
                 pass
-        except (Unavailable, Unwritable, LostRace) as error:
+        except (Unavailable, Unwritable, LostRace, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
-            fail(f"{error} ({done}; run it again: nothing is placed twice)")
+            fail(f"{str(error) or 'interrupted'} ({done}; run it again: nothing is placed twice)")
     if as_json:
         print_json(
             {"placed": result.placed, "repeated": result.repeated, "rejected": [r._asdict() for r in result.rejected]}
@@ -200,6 +200,8 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
 
     Example: order-service list --status cancelled
     """
+    if summary and status:
+        raise click.UsageError("--summary counts the orders of every status: give it without --status")
     with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
             _print_summary(count_by_status(tx), as_json)

@@ -15,6 +15,7 @@ from order_service.domain import OrderRequest, new_order
 from order_service.service import OrderService, Placed, check_request_id, created
 
 ORDERS_A_TRANSACTION = 500
+MAX_DIGITS = 100
 FIELDS = {
     "request_id": (str, "a text"),
     "customer_id": (str, "a text"),
@@ -45,8 +46,18 @@ def checked(request: OrderRequest) -> OrderRequest:
     """Return the request if it can become an order; else ValueError, naming the value."""
     decimals(request.currency)
     check_request_id(request.request_id)
+    for what, value in (("customer_id", request.customer_id), ("request_id", request.request_id or "")):
+        _check_blanks(what, value)
+    for sku, _ in request.items:
+        _check_blanks("sku", sku)
     created(new_order("-", request, now=0))
     return request
+
+
+def _check_blanks(what: str, value: str) -> None:
+    """Nobody sees them, and `CD ` is another article than `CD`."""
+    if value != value.strip():
+        raise ValueError(f"{what} {value[:80]!r} begins or ends with a blank")
 
 
 def read_request(line: bytes) -> OrderRequest:
@@ -55,7 +66,9 @@ def read_request(line: bytes) -> OrderRequest:
     The request id is required: without it an import that is run again would place the order twice.
     """
     try:
-        found = json.loads(line.decode("utf-8"), object_pairs_hook=_once)
+        # Some editors put a byte order mark before the first line.
+        text = line.decode("utf-8").removeprefix("\ufeff")
+        found = json.loads(text, object_pairs_hook=_once, parse_int=_whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
@@ -103,6 +116,12 @@ def _requests(chunk: list[tuple[int, bytes]], report: ImportReport) -> Iterator[
             yield number, read_request(line)
         except ValueError as error:
             report.rejected.append(Rejection(number, str(error)))
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits is no amount and no quantity")
+    return int(digits)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

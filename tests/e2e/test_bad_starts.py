@@ -175,8 +175,10 @@ def test_a_metrics_port_that_is_taken_is_named(workers, tmp_path, away):
     ["no.such.property=1", "fetch.no.such=1", "linger.no.such=1", "batch.size=much", "security.protocol=secret"],
 )
 def test_a_kafka_config_that_librdkafka_does_not_know_is_refused(ready, setting):
-    """Whichever of the clients it is for: consumer, producer or all."""
-    said = last_word(ready.start("payment_service", "--kafka-config", setting), 2)
+    """Whichever of the clients it is for: consumer, producer or all. And before partitions are taken from anybody."""
+    worker = ready.start("payment_service", "--kafka-config", setting)
+    said = last_word(worker, 2)
+    assert "partitions.assigned" not in worker.log
     assert setting.partition("=")[0] in said
     assert "--kafka-config" in said
 

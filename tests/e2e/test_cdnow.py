@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -55,6 +56,7 @@ def test_an_interrupted_import_that_is_run_again_places_no_order_twice(shop):
     interrupted = interrupt_import(shop, 1_700, signal.SIGINT)
     assert interrupted.returncode not in (0, -signal.SIGKILL)
     assert b"Traceback" not in interrupted.stderr
+    assert re.search(rb"interrupted \(1[05]00 placed and 0 repeated so far; run it again", interrupted.stderr)
     assert interrupt_import(shop, 3_700, signal.SIGKILL).returncode == -signal.SIGKILL
     before = shop.pending()
     assert 2_700 < before < ORDERS

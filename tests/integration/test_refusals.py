@@ -63,6 +63,11 @@ def test_a_recreated_topic_is_refused(playground: Playground) -> None:
     playground.send(range(60))
     assert "deleted and created again" in refusal(playground)
     assert playground.tallied() == 50
+    for table in ("checkpoint", "outbox"):  # what it says to do
+        playground.sql(f"delete from {table}")
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.watch.handled >= 60)
+    assert playground.tallied() == 110
 
 
 def test_a_log_truncated_below_the_checkpoint_is_refused(playground: Playground) -> None:

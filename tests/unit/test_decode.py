@@ -15,11 +15,13 @@ from choreography.__main__ import main
 from choreography.decode import Decoder, NotFramed, Undecodable, frames
 from eventbus import Codec
 from eventbus.registry import registry_at
-from schemas import EVENTS, Item, OrderConfirmed, OrderCreated
+from schemas import EVENTS, Item, OrderConfirmed, OrderCreated, PaymentFailed
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 ORDER = OrderCreated("o-1", "c-1", 2933, "USD", (Item("CD-é", 2),))
 GOOD = CODEC.encode(ORDER)
+REFUSED = CODEC.encode(PaymentFailed("o-1", "no", "DECLINED"))
+"""It ends with the number of an enum's symbol."""
 
 
 def framed(*values: bytes | None) -> bytes:
@@ -80,6 +82,8 @@ def test_one_line_a_record_with_the_fields_of_the_event():
         (GOOD[:-1], "EOFError"),
         (GOOD + b"x", "1 bytes follow"),
         (GOOD[:5] + b"\xff" * 12, "saga.events.OrderCreated"),
+        (REFUSED[:-1] + b"\x01", "-1"),
+        (REFUSED[:-1] + b"\x06", "number 3"),
     ],
 )
 def test_a_bad_record_becomes_an_error_line_and_the_next_one_is_decoded(value, why):

@@ -107,6 +107,9 @@ BAD_PLACE = {
     "control character": (replaced("--customer", "a\nb"), "must be 1 to 200 printable characters"),
     "empty request id": ([*PLACE, "--request-id", ""], "request_id '' must be 1 to 200"),
     "long request id": ([*PLACE, "--request-id", "x" * 201], "request_id 'xxx"),
+    "a blank customer": (replaced("--customer", "  "), "customer_id '  ' begins or ends with a blank"),
+    "a blank behind a sku": (replaced("--item", "CD-04 =1"), "sku 'CD-04 ' begins or ends with a blank"),
+    "a blank before a request id": ([*PLACE, "--request-id", " r1"], "request_id ' r1' begins or ends with a blank"),
     "long sku": (replaced("--item", "x" * 201 + "=1"), "must be 1 to 200 printable characters"),
 }
 
@@ -208,6 +211,8 @@ BAD_LINES = {
     "total as truth": ({"total": True}, "total is True"),
     "total negative": ({"total": -1}, "the amount -1 must be 0 to"),
     "total absurd": ({"total": 10**16}, "must be 0 to 1000000000000000 minor units"),
+    "total of 5,000 digits": ('{"total": ' + "9" * 5_000 + "}", "a number of 5000 digits is no amount"),
+    "a blank sku": ({"items": [{"sku": " ", "quantity": 1}]}, "sku ' ' begins or ends with a blank"),
     "currency unknown": ({"currency": "XXY"}, "'XXY' is none of ISO 4217"),
     "no items": ({"items": []}, "1 to 100 items, not 0"),
     "101 items": ({"items": LINE["items"] * 101}, "1 to 100 items, not 101"),
@@ -234,6 +239,12 @@ def test_one_bad_line_of_many_is_rejected_with_its_number_and_the_rest_goes_in(r
     assert rejected["line"] == 3
     assert error in rejected["error"]
     assert summary(run)["total"] == 2
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_line(run):
+    """Some editors write it, and the first order would be rejected for it."""
+    code, report = imported(run, b"\xef\xbb\xbf" + lines({}, {}).encode())
+    assert (code, report["placed"]) == (0, 2)
 
 
 def test_a_line_that_is_no_utf_8_is_rejected_alone(run):
@@ -285,6 +296,13 @@ def test_lists_can_be_narrowed_to_one_status(run):
     assert len(run("list", "--status", "pending").stdout.splitlines()) == 1
     assert run("list", "--status", "cancelled").stdout == ""
     assert "1 order: 1 pending, 0 confirmed, 0 cancelled" in run("list", "--summary").stdout
+
+
+def test_a_summary_of_one_status_is_wrong_usage(run):
+    """It counts all of them; an option that does nothing is refused."""
+    result = run("list", "--summary", "--status", "pending")
+    assert result.exit_code == 2
+    assert "give it without --status" in result.stderr
 
 
 def test_every_command_helps_with_an_example():
