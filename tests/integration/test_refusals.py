@@ -63,6 +63,7 @@ def test_a_recreated_topic_is_refused(playground: Playground) -> None:
     playground.send(range(60))
     assert "deleted and created again" in refusal(playground)
     assert playground.tallied() == 50
+    playground.workers.pop().engine.close()
     for table in ("checkpoint", "outbox"):  # what it says to do
         playground.sql(f"delete from {table}")
     worker = playground.worker()
