@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from io import BytesIO
 from struct import Struct
 from typing import Any, BinaryIO, cast
 
 import click
-import fastavro
 
 from choreography.quiet import ends_quietly
 from eventbus import cli
@@ -52,16 +50,12 @@ class Decoder:
         if len(value) < FRAME.size or value[0] != 0:
             raise Undecodable(f"not Confluent-framed Avro: it starts with {value[:8]!r}")
         schema, strict = self._schema(FRAME.unpack_from(value)[1])
-        body = BytesIO(value)
-        body.seek(FRAME.size)
         try:
-            if strict.is_needed(value, FRAME.size):
-                strict.check(value, FRAME.size)
-            fields = fastavro.schemaless_reader(body, schema, None)
+            fields, end = strict.read(value, FRAME.size)
         except Exception as error:
             raise Undecodable(f"not a {schema['name']}: {type(error).__name__}: {error}") from error
-        if body.tell() != len(value):
-            raise Undecodable(f"{len(value) - body.tell()} bytes follow the {schema['name']}")
+        if end != len(value):
+            raise Undecodable(f"{len(value) - end} bytes follow the {schema['name']}")
         return cast("dict[str, Any]", fields)
 
     def _schema(self, schema_id: int) -> tuple[dict[str, Any], Strict]:

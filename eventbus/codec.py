@@ -12,7 +12,7 @@ from io import BytesIO
 from struct import Struct
 from typing import Any
 
-from fastavro import schemaless_reader, schemaless_writer
+from fastavro import schemaless_writer
 
 from eventbus.compiled import Compiled, compiled
 from eventbus.event import Event
@@ -22,8 +22,8 @@ from eventbus.strict import MAX_VALUES, Strict
 FRAME = Struct(">BI")
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
-_Reader = tuple[dict[str, Any], dict[str, Any] | None, Strict]
-"""The schema it was written with, the one it is read as if that is another one, and a strict look at it."""
+_Reader = tuple[Strict, dict[str, Any] | None]
+"""For the schema it was written with, and the one it is read as if that is another one."""
 
 
 class PoisonRecord(ValueError):
@@ -91,17 +91,13 @@ class Codec:
         if size > MAX_VALUE_BYTES:
             raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
         frame = value[: FRAME.size]
-        writer, reader, strict = self._readers.get((cls, frame)) or self._reader(cls, frame)
-        body = BytesIO(value)
-        body.seek(FRAME.size)
+        strict, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
         try:
-            if strict.is_needed(value, FRAME.size):
-                strict.check(value, FRAME.size)
-            values: Any = schemaless_reader(body, writer, reader)
+            values, end = strict.read(value, FRAME.size, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
-        if body.tell() != size:
-            raise PoisonRecord("trailing_bytes", f"{size - body.tell()} bytes follow the event")
+        if end != size:
+            raise PoisonRecord("trailing_bytes", f"{size - end} bytes follow the event")
         try:
             return cls.from_avro(values)
         except (ValueError, TypeError, OverflowError, UnicodeError) as error:
@@ -122,4 +118,4 @@ class Codec:
             raise PoisonRecord(
                 "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
             )
-        return writer, None if writer == cls.schema else cls.schema, Strict(writer)
+        return Strict(writer), None if writer == cls.schema else cls.schema

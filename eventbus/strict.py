@@ -9,7 +9,10 @@ is made only where such a thing can be. Source: Avro 1.12, Binary Encoding.
 from __future__ import annotations
 
 import re
+from io import BytesIO
 from typing import Any
+
+from fastavro import schemaless_reader
 
 LONG_NUMBER = re.compile(rb"[\x80-\xff]{9}")
 """What a number of more than 64 bits begins with, as some texts do."""
@@ -38,6 +41,18 @@ class Strict:
         self._ends = _ends(schema)
         if self._ends:
             self._always = Strict(schema | {"fields": schema["fields"][:-1]}).is_needed(b"", 0)
+
+    def read(self, body: bytes, start: int, reader: Any = None) -> tuple[Any, int]:
+        """Return the value that begins at `start`, as `reader` has it if that is another schema, and where it ends.
+
+        Raises NotAvro, and whatever fastavro raises on bytes that are none of its schema.
+        """
+        if self.is_needed(body, start):
+            self.check(body, start)
+        stream = BytesIO(body)
+        stream.seek(start)
+        value = schemaless_reader(stream, self._schema, reader)
+        return value, stream.tell()
 
     def is_needed(self, body: bytes, start: int) -> bool:
         """Return whether the compiled reader may take something for what it is not.

@@ -179,6 +179,34 @@ def test_numbers_are_those_of_avro(numbers_event, small, large, many):
     assert made.read(value) == plain
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\x02k" + b"\x80\x80\x80\x80\x20" + b"\0\0",
+        b"\x02k" + b"\0" + b"\x80" * 9 + b"\x02" + b"\0",
+        b"\x02k" + b"\0\0\x02" + b"\x80" * 9 + b"\x02" + b"\0",
+    ],
+    ids=["an int of 33 bits", "a long of 65 bits", "a long of 65 bits in an array"],
+)
+def test_numbers_beyond_their_ranges_are_left_to_fastavro(numbers_event, body):
+    """It would cut them; the strict walk refuses them."""
+    made = compiled(numbers_event)
+    assert made is not None
+    with pytest.raises(Unusual):
+        made.read(b"frame" + body)
+
+
+@pytest.mark.parametrize("number", [*range(6, 128), *range(1, 6, 2)])
+def test_a_number_that_no_symbol_has_is_left_to_fastavro(number):
+    """Negative ones, too: -1 would be the last symbol for Python, and none for Avro."""
+    made = compiled(PaymentFailed)
+    assert made is not None
+    value = CODEC.encode(PaymentFailed("o-1", "no", "DECLINED"))[:-1] + bytes([number])
+    with pytest.raises((Unusual, IndexError)):
+        made.read(value)
+    assert judged(CODEC, PaymentFailed, b"o-1", value)[0] == "malformed"
+
+
 @pytest.fixture(scope="module")
 def numbers_event(tmp_path_factory):
     """Return an event with numbers of both kinds."""
