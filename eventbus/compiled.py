@@ -100,13 +100,25 @@ _KNOWN: Mapping[str, Any] = {
 }
 
 
-class _Reading:
-    """Lines that read `v` from `p` on. `n & 129`: a byte that another one follows, or that makes a length negative."""
+LENGTH = ("n = v[p]", "p += 1", "if n & 129:", "    n, p = length(v, p, n)")
+
+
+class _Lines:
+    """Lines of a function, and what they name that is no builtin."""
 
     def __init__(self, names: count[int]) -> None:
         self._names = names
         self.lines: list[str] = []
         self.known: _Namespace = {}
+
+    def _knows(self, thing: Any) -> str:
+        name = f"k{next(self._names)}"
+        self.known[name] = thing
+        return name
+
+
+class _Reading(_Lines):
+    """Lines that read `v` from `p` on. `n & 129`: a byte that another one follows, or that makes a length negative."""
 
     def record(self, cls: type, schema: Mapping[str, Any], indent: str) -> str:
         """Read the fields of a record; return the expression that makes it."""
@@ -145,22 +157,9 @@ class _Reading:
     def _says(self, indent: str, *lines: str) -> None:
         self.lines += [indent + line for line in lines]
 
-    def _knows(self, thing: Any) -> str:
-        name = f"k{next(self._names)}"
-        self.known[name] = thing
-        return name
 
-
-LENGTH = ("n = v[p]", "p += 1", "if n & 129:", "    n, p = length(v, p, n)")
-
-
-class _Writing:
+class _Writing(_Lines):
     """Lines that put the bytes of a record's fields into `b`."""
-
-    def __init__(self, names: count[int]) -> None:
-        self._names = names
-        self.lines: list[str] = []
-        self.known: _Namespace = {}
 
     def record(self, cls: type, schema: Mapping[str, Any], value: str, indent: str) -> None:
         """Write the fields of the record that the expression `value` names."""
@@ -174,8 +173,7 @@ class _Writing:
         elif isinstance(schema, str) and schema in BITS:
             self.lines.append(f"{indent}b.append(number({value}, {BITS[schema]}))")
         elif schema["type"] == "enum":
-            symbols = f"k{next(self._names)}"
-            self.known[symbols] = {symbol: _number(index) for index, symbol in enumerate(schema["symbols"])}
+            symbols = self._knows({symbol: _number(index) for index, symbol in enumerate(schema["symbols"])})
             self.lines.append(f"{indent}b.append({symbols}[{value}])")
         else:
             self._array(schema["items"], typing.get_args(hint)[0], value, indent)
