@@ -25,8 +25,8 @@ async def main() -> None:
         done = False
         while not done:
             batch = await consumer.getmany(timeout_ms=200, max_records=BATCH)
-            answers = job.handle([message.value for messages in batch.values() for message in messages])
-            if answers:
+            if batch:
+                answers = job.handle([message.value for messages in batch.values() for message in messages])
                 async with producer.transaction():
                     sent = [await producer.send(given.sink, value, key) for key, value in answers]
                     await asyncio.gather(*sent)

@@ -46,7 +46,8 @@ class Job:
         self._books: dict[str, str] = {}
 
     def handle(self, values: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-        """Charge a batch; return the keys and values to publish."""
+        """Charge a batch, which has something in it: the time begins with the first; return what to publish."""
+        assert values
         self._started = self._started or time.monotonic()
         answers, rows = [], []
         for value in values:
