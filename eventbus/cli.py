@@ -47,6 +47,7 @@ class Settings:
     remote_concurrency: int = 32
     dead_letter_limit: int = 100
     keys_placed_over: int | None = None
+    upgrade_database: bool = False
 
 
 def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
@@ -186,6 +187,9 @@ _WORKER_OPTIONS = (
         type=click.Choice(["debug", "info", "warning", "error"]),
         default="info",
         help="info: a line a batch. debug: transactions, and why partitions are recovered, too.",
+    ),
+    click.option(
+        "--upgrade-database", is_flag=True, help="Apply the migration steps that the database lacks before starting."
     ),
     click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
     click.option(

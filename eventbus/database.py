@@ -5,11 +5,14 @@ SQL is written once, with `?` for parameters. What differs between the two is in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from eventbus.schema_version import Schema
 
 SQLITE = "sqlite:///"
 V = TypeVar("V")
@@ -36,6 +39,10 @@ class LostRace(Exception):
 
 class NotOurs(Exception):
     """The database is not one of this service's, or the URL cannot be one."""
+
+
+class WrongVersion(NotOurs):
+    """The database's tables are too old or too new for this program: it is to be upgraded, or a newer program run."""
 
 
 class NotThere(LookupError):
@@ -67,6 +74,9 @@ class Transaction(Protocol):
 
     locking: str
     """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""
+
+    def tables(self) -> set[str]:
+        """Return the names of the tables that are there."""
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
         """Return the rows of a select, or of a statement with `returning`."""
@@ -134,40 +144,44 @@ class WorkingSet(Generic[V]):
         tx.update(table, [row(self._rows[key]) for key in touched if key in self._found])
 
 
-def connect(url: str, *, service: str, schema: str | None) -> Database:
+def connect(
+    url: str, *, service: str, schema: Schema | str | None, create: bool = True, any_version: bool = False
+) -> Database:
     """Return the database at `url`: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://…`.
 
-    The service's tables (`schema`) and the runtime's are made on first use if the database is empty, on PostgreSQL in a
-    schema named after the service; tables that only a newer version has are added. Using it raises NotOurs when the
-    database is another service's or nobody's, or when it is empty and `schema` is None.
+    The service's tables (`schema`) and the runtime's are made on first use if the database is empty and `create`; on
+    PostgreSQL in a schema named after the service. Using it raises NotOurs when the database is another service's or
+    nobody's, or when it is empty and nothing is to be made (never without `schema`), and WrongVersion, unless
+    `any_version`, when its tables are too old or too new.
     """
-    ddl = None if schema is None else (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8") + schema
     # Each loads the other's driver never: half of a command's start-up time would be psycopg.
+    from eventbus.upgrade import tables_of  # noqa: PLC0415
+
+    tables = tables_of(service, schema, create=create and schema is not None, any_version=any_version)
     if url.startswith(SQLITE) and len(url) > len(SQLITE):
         from eventbus.sqlite import SQLite  # noqa: PLC0415
 
-        return SQLite(url.removeprefix(SQLITE), service, ddl)
+        return SQLite(url.removeprefix(SQLITE), tables)
     if url.startswith(("postgresql://", "postgres://")):
         from eventbus.postgresql import PostgreSQL  # noqa: PLC0415
 
-        return PostgreSQL(url, service, ddl)
+        return PostgreSQL(url, tables)
     raise NotOurs(f"the database {shown(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
 
 
 @contextmanager
-def existing(url: str, *, service: str, schema: str) -> Iterator[Database]:
+def existing(url: str, *, service: str, schema: Schema | str) -> Iterator[Database]:
     """Open a database that is there: who looks into the wrong place must not be told that nothing is in it.
 
     Raises NotThere where there is no such file, and NotOurs where nothing of the service is in it; neither is made.
     """
     check_file(f"the database of {service}", url)
-    as_it_is = connect(url, service=service, schema=None)
-    try:
-        with closing(as_it_is), as_it_is.snapshot():
-            pass
-    except NotOurs as error:
-        raise NotOurs(f"{shown(url)}: {error}") from error
-    with closing(connect(url, service=service, schema=schema)) as database:
+    with closing(connect(url, service=service, schema=schema, create=False)) as database:
+        try:
+            with database.snapshot():
+                pass
+        except NotOurs as error:
+            raise type(error)(f"{shown(url)}: {error}") from error
         yield database
 
 
@@ -186,15 +200,3 @@ def check_owner(owner: str, service: str, where: str) -> None:
     """Raise NotOurs unless the database is this service's."""
     if owner != service:
         raise NotOurs(f"{where} is the database of {owner}, not of {service}: give each service its own")
-
-
-def statements(ddl: str | None, service: str, there: Collection[str] = ()) -> list[str]:
-    """Return the statements of a .sql file, without its comments, for the tables and indexes that are not there.
-
-    Raises NotOurs where there is nothing and nothing is to be made.
-    """
-    if ddl is None and not there:
-        raise NotOurs(f"the database is empty, there is nothing of {service} in it: is it the right one?")
-    lines = [line.partition("--")[0] for line in (ddl or "").splitlines()]
-    made = [statement for part in "\n".join(lines).split(";") if (statement := part.strip())]
-    return [statement for statement in made if statement.split()[2] not in there]

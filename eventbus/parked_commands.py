@@ -18,6 +18,7 @@ from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
 from eventbus.registry import registry_at
+from eventbus.schema_version import Schema
 from eventbus.service import Service
 
 SHOWN_RECORDS = 1_000
@@ -25,7 +26,7 @@ FIELDS = ("error", "topic", "key")
 Act = Callable[[Transaction, str], list[Intervention]]
 
 
-def parked_commands(service: type[Service[Any]], schema: str) -> click.Group:
+def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.Group:
     """Return the group of commands about what a service has parked."""
     commands = _Commands(service, schema)
     program = f"{service.name} parked"
@@ -83,7 +84,7 @@ def as_line(parked: dict[str, Any]) -> str:
 
 
 class _Commands:
-    def __init__(self, service: type[Service[Any]], schema: str) -> None:
+    def __init__(self, service: type[Service[Any]], schema: Schema | str) -> None:
         self._service, self._schema = service, schema
 
     def list(self, where: tuple[tuple[str, str], ...], database: str, as_json: bool) -> None:

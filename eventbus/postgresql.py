@@ -20,9 +20,10 @@ from eventbus.database import (
     Transaction,
     Unavailable,
     Unwritable,
+    WrongVersion,
     check_owner,
-    statements,
 )
+from eventbus.schema_version import Tables
 
 IDLE_IN_TRANSACTION_MS = 10_000
 """The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
@@ -39,6 +40,10 @@ class _PostgreSQLTransaction:
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         self._connection = connection
+
+    def tables(self) -> set[str]:
+        sql = "select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"
+        return {name for (name,) in self._connection.execute(sql).fetchall()}
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
         return self._connection.execute(_percent(sql), parameters).fetchall()
@@ -80,9 +85,9 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
 class PostgreSQL:
     """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
 
-    def __init__(self, url: str, service: str, ddl: str | None) -> None:
-        self._url, self._service, self._ddl = url, service, ddl
-        self._schema = service.replace("-", "_")
+    def __init__(self, url: str, tables: Tables) -> None:
+        self._url, self._tables = url, tables
+        self._schema = tables.service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -117,7 +122,7 @@ class PostgreSQL:
             return self._connected()
         except psycopg.ProgrammingError as error:
             raise NotOurs(
-                f"postgresql://USER@HOST/NAME of {self._service} cannot be used: {str(error).strip()}"
+                f"postgresql://USER@HOST/NAME of {self._tables.service} cannot be used: {str(error).strip()}"
             ) from error
 
     def _connected(self) -> psycopg.Connection[Row]:
@@ -153,22 +158,14 @@ class PostgreSQL:
             owners = connection.execute("select name from service").fetchall()
             if len(owners) != 1:
                 raise NotOurs(f"the schema {self._schema} is of something else")
-            check_owner(owners[0][0], self._service, f"the schema {self._schema}")
-            self._upgrade(connection)
+            check_owner(owners[0][0], self._tables.service, f"the schema {self._schema}")
+            self._tables.check(_PostgreSQLTransaction(connection), f"the schema {self._schema}")
 
     def _create(self, connection: psycopg.Connection[Row]) -> None:
         # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
-        if not self._exists(connection, "to_regnamespace", self._schema):
+        if self._tables.create and not self._exists(connection, "to_regnamespace", self._schema):
             connection.execute(f"create schema {self._schema}".encode())
-        for statement in statements(self._ddl, self._service):
-            connection.execute(statement.encode())
-        connection.execute("insert into service (name) values (%s)", (self._service,))
-
-    def _upgrade(self, connection: psycopg.Connection[Row]) -> None:
-        names = "select relname from pg_class where relnamespace = to_regnamespace(%s)"
-        there = {name for (name,) in connection.execute(names, (self._schema,)).fetchall()}
-        for statement in statements(self._ddl, self._service, there):
-            connection.execute(statement.encode())
+        self._tables.make(_PostgreSQLTransaction(connection))
 
     def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:
         return connection.execute(f"select {find}(%s) is not null".encode(), (name,)).fetchall() == [(True,)]
@@ -183,6 +180,10 @@ class PostgreSQL:
             psycopg.errors.SerializationFailure,
         ) as error:
             raise LostRace(str(error)) from error
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
+            raise WrongVersion(
+                f"PostgreSQL: {str(error).strip()}: the tables are not those that this release works with"
+            ) from error
         except (psycopg.errors.DiskFull, psycopg.errors.ReadOnlySqlTransaction) as error:
             raise Unwritable(
                 f"PostgreSQL cannot be written: {str(error).strip()}. Make room, or let it be written, and start again:"

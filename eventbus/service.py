@@ -14,6 +14,7 @@ from eventbus.resolutions import RESOLUTIONS
 
 if typing.TYPE_CHECKING:
     from eventbus.database import Transaction
+    from eventbus.schema_version import Schema
 
 W = TypeVar("W")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -26,8 +27,12 @@ class TryAgain(Exception):
 class Repository(Protocol[W]):
     """All SQL of a service: loads what a batch needs in few statements, and writes it back set by set."""
 
-    schema: str
-    """The DDL of the service's tables: plain `create table`, run once on an empty database."""
+    @property
+    def schema(self) -> Schema | str:
+        """The service's tables: plain `create table`, run once on an empty database.
+
+        `schema_in(folder)` where they change from release to release: it has the migration steps too.
+        """
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> W:
         """Load, and lock in a fixed order, what deciding on these events takes."""

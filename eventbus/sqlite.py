@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,14 +19,16 @@ from eventbus.database import (
     Transaction,
     Unavailable,
     Unwritable,
+    WrongVersion,
     check_owner,
-    statements,
 )
+from eventbus.schema_version import Tables
 
 PAGE_BYTES = 8_192
 """Of a new file: what the outbox writes takes half the pages, and a commit a quarter less time (measured)."""
 PRIMARY_CODE = 0xFF
 """The part of SQLite's extended result codes that says what kind of error it is (sqlite.org/rescode.html)."""
+UNKNOWN_NAME = re.compile(r"no such (table|column)|has no column named")
 OUTAGES = frozenset(
     (
         sqlite3.SQLITE_BUSY,
@@ -55,6 +58,9 @@ class _SQLiteTransaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+
+    def tables(self) -> set[str]:
+        return {name for (name,) in self._connection.execute("select name from sqlite_master where type = 'table'")}
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
         return self._connection.execute(sql, parameters).fetchall()
@@ -91,8 +97,8 @@ class _SQLiteTransaction:
 class SQLite:
     """A file on this host: WAL, synchronous=FULL, one writer at a time."""
 
-    def __init__(self, path: str, service: str, ddl: str | None) -> None:
-        self._path, self._service, self._ddl = path, service, ddl
+    def __init__(self, path: str, tables: Tables) -> None:
+        self._path, self._tables = path, tables
         self._connection: sqlite3.Connection | None = None
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -150,9 +156,10 @@ class SQLite:
         _use_wal(connection)
         connection.execute("pragma synchronous = full")
         connection.execute("pragma foreign_keys = on")
-        if owner is None or self._missing(connection, owner):
+        if owner is None:
             owner = self._create(connection)
-        check_owner(owner, self._service, self._path)
+        check_owner(owner, self._tables.service, self._path)
+        self._tables.check(_SQLiteTransaction(connection), self._path)
 
     def _owner(self, connection: sqlite3.Connection) -> str | None:
         names = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
@@ -163,23 +170,14 @@ class SQLite:
             raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
         return str(owners[0][0]) if owners else None
 
-    def _missing(self, connection: sqlite3.Connection, owner: str | None) -> list[str]:
-        """Return what makes the tables that are not there; nothing where they are another service's."""
-        if owner not in (None, self._service):
-            return []
-        names = connection.execute("select name from sqlite_master") if owner else ()
-        return statements(self._ddl, self._service, {name for (name,) in names})
-
     def _create(self, connection: sqlite3.Connection) -> str:
-        """Make what is not there yet; whose database it is may have been settled meanwhile."""
+        """Make the tables, unless somebody else has made them meanwhile; return whose they are."""
         connection.execute("begin immediate")
         owner = self._owner(connection)
-        for statement in self._missing(connection, owner):
-            connection.execute(statement)
         if owner is None:
-            connection.execute("insert into service (name) values (?)", (self._service,))
+            self._tables.make(_SQLiteTransaction(connection))
         connection.execute("commit")
-        return owner or self._service
+        return owner or self._tables.service
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -207,8 +205,9 @@ def _meant(error: sqlite3.Error, path: str) -> Exception | None:
         return Unwritable(
             f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
         )
-    if code & PRIMARY_CODE == sqlite3.SQLITE_CANTOPEN:
-        return Unavailable(f"{path}: {error}: is its folder there, and may this user write in it?")
+    if UNKNOWN_NAME.search(str(error)):
+        return WrongVersion(f"{path}: {error}: its tables are not those that this release works with")
     if code & PRIMARY_CODE in OUTAGES:
-        return Unavailable(f"{path}: {error}")
+        hint = ": is its folder there, and may this user write in it?" if code == sqlite3.SQLITE_CANTOPEN else ""
+        return Unavailable(f"{path}: {error}{hint}")
     return None

@@ -20,7 +20,7 @@ from eventbus import health
 from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, WrongVersion, connect
 from eventbus.decision import RepositoryFailed
 from eventbus.engine import Engine
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
@@ -34,12 +34,14 @@ from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
+from eventbus.upgrade import upgrade
 from eventbus.world import Tuning, World
 
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,
     RepositoryFailed: 1,
     NotOurs: 1,
+    WrongVersion: 1,
     UnknownSchema: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
@@ -177,7 +179,7 @@ def _world(
     def patiently(call: Callable[[], T]) -> T:
         return _patiently(call, telemetry, signals)
 
-    database = patiently(lambda: _database(service, settings))
+    database = patiently(lambda: _database(service, settings, telemetry))
     codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
     outputs = [event.topic for event in service.publishes()]
     ours = (service.dead_letters(), service.resolutions())
@@ -192,8 +194,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def _database(service: Service[Any], settings: Settings) -> Database:
-    database = connect(settings.database, service=service.name, schema=service.repository.schema)
+def _database(service: Service[Any], settings: Settings, telemetry: Telemetry) -> Database:
+    schema = service.repository.schema
+    if settings.upgrade_database:
+        for component, steps in upgrade(settings.database, service.name, schema, create=True).items():
+            for step in steps:
+                telemetry.log.info("database.upgraded", component=component, step=step.name)
+    database = connect(settings.database, service=service.name, schema=schema)
     with database.snapshot():
         return database
 

@@ -21,6 +21,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown, until_won
+from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from inventory_service.domain import BelowReserved
@@ -141,6 +142,7 @@ def show_command(database: str, as_json: bool) -> None:
 
 
 main.add_command(parked_commands(InventoryService, SCHEMA))
+main.add_command(database_commands(InventoryService, SCHEMA))
 
 
 def _count(url: str, counts: Mapping[str, int]) -> None:

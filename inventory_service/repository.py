@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 from eventbus import Event, Table, Transaction, WorkingSet
 from eventbus.database import Row
+from eventbus.schema_version import schema_in
 from inventory_service.domain import Reservation, Stock
 from schemas import OrderCancelled, OrderCreated, PaymentCharged
 
-SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+SCHEMA = schema_in(Path(__file__).parent)
 RESERVATION = Table("reservation", Reservation._fields)
 STOCK = Table("stock", Stock._fields)
 PAGE = 1_000

@@ -29,6 +29,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown
+from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
@@ -213,6 +214,7 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
 
 
 main.add_command(parked_commands(OrderService, SCHEMA))
+main.add_command(database_commands(OrderService, SCHEMA))
 
 
 def _print_summary(counts: dict[Status, int], as_json: bool) -> None:

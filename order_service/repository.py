@@ -8,9 +8,10 @@ from pathlib import Path
 
 from eventbus import Event, Table, Transaction, WorkingSet
 from eventbus.database import Row
+from eventbus.schema_version import schema_in
 from order_service.domain import STATUSES, Order, Progress, Status
 
-SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+SCHEMA = schema_in(Path(__file__).parent)
 ORDERS = Table("orders", Order._fields)
 PROGRESS = Table("orders", Progress._fields)
 PAGE = 1_000

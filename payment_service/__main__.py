@@ -20,6 +20,7 @@ from eventbus.cli import (
     worker_options,
 )
 from eventbus.database import NotOurs, NotThere, Transaction, existing, shown
+from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
 from payment_service.gateway import BadGateway, check_ledger, open_gateway
@@ -134,6 +135,7 @@ def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
 
 
 main.add_command(parked_commands(PaymentService, SCHEMA))
+main.add_command(database_commands(PaymentService, SCHEMA))
 
 
 @contextmanager

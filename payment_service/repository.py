@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eventbus import Event, Table, Transaction, WorkingSet
+from eventbus.schema_version import schema_in
 from payment_service.domain import Payment
 
-SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
+SCHEMA = schema_in(Path(__file__).parent)
 PAYMENT = Table("payment", Payment._fields)
 PAGE = 1_000
 

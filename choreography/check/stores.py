@@ -19,6 +19,7 @@ from choreography.check.facts import (
 )
 from eventbus import interventions
 from eventbus.database import Transaction, check_file, existing
+from eventbus.schema_version import Schema
 from eventbus.service import Service
 from inventory_service import repository as inventory_repository
 from inventory_service.service import InventoryService
@@ -133,6 +134,6 @@ def _payment(payment: Payment) -> PaymentFact:
 
 
 @contextmanager
-def _snapshot(url: str, service: type[Service[Any]], schema: str) -> Iterator[Transaction]:
+def _snapshot(url: str, service: type[Service[Any]], schema: Schema) -> Iterator[Transaction]:
     with existing(url, service=service.name, schema=schema) as database, database.snapshot() as tx:
         yield tx

@@ -28,6 +28,7 @@ from eventbus.log import LogUnavailable, Partition
 from eventbus.observer import Observer
 from eventbus.registry import registry_at
 from eventbus.remote import Call
+from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
@@ -589,7 +590,7 @@ def _codec(*events: type[Event]) -> Codec:
     return _CODECS[events]
 
 
-_MADE: dict[tuple[str, str], sqlite3.Connection] = {}
+_MADE: dict[tuple[str, Schema | str], sqlite3.Connection] = {}
 
 
 def _made(service: Service[Any]) -> sqlite3.Connection:

@@ -14,6 +14,7 @@ from eventbus.database import Database, Transaction, Unavailable
 from eventbus.event import Event
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Call, Pending
+from eventbus.schema_version import Tables
 from eventbus.service import TryAgain
 from eventbus.simulation.clients import Host
 from eventbus.sqlite import SQLite
@@ -47,7 +48,7 @@ class InMemory(SQLite):
     """A service's tables in memory, on one connection for all of its workers: a copy of a database just made."""
 
     def __init__(self, made: sqlite3.Connection) -> None:
-        super().__init__(":memory:", "", None)
+        super().__init__(":memory:", Tables("", {}, create=False))
         self._made = made
 
     def snapshot(self) -> AbstractContextManager[Transaction]:

@@ -1,0 +1,202 @@
+"""Versions of the tables: what is refused, what an upgrade does, and that it does all of it or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from eventbus.database import Database, NotOurs, NotThere, Row, Unavailable, WrongVersion, connect, existing
+from eventbus.schema_version import (
+    RUNTIME,
+    SERVICE,
+    TABLE,
+    Schema,
+    Step,
+    Version,
+    number,
+    runtime,
+    schema_in,
+    statements,
+)
+from eventbus.upgrade import status, upgrade
+from tests.support.processes import PATIENCE
+from tests.support.sqlstructure import structure
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [ROOT / name for name in ("eventbus", "order_service", "payment_service", "inventory_service")]
+NAME = "some-service"
+FIRST = Schema("create table things (id text primary key);")
+STEP = Step(2, "0002_amount", "alter table things add column amount bigint not null default 0; -- with a default")
+EXPANDED = Schema("create table things (id text primary key, amount bigint not null default 0);", (STEP,))
+DROP = Step(3, "0003_contract", "-- oldest compatible: 2\ncreate table others (id text primary key);")
+CONTRACTED = Schema(f"{EXPANDED.ddl} create table others (id text primary key);", (STEP, DROP))
+BROKEN = Schema(
+    EXPANDED.ddl, (STEP, Step(3, "0003_broken", "create table more (id text primary key); drop table nix;"))
+)
+
+
+def opened(url: str, schema: Schema) -> Database:
+    return connect(url, service=NAME, schema=schema)
+
+
+def use(url: str, schema: Schema, sql: str = "select id from things") -> list[Row]:
+    with closing(opened(url, schema)) as database, database.transaction() as tx:
+        return tx.rows(sql)
+
+
+def made(url: str, schema: Schema = FIRST) -> None:
+    with closing(opened(url, schema)) as database, database.transaction() as tx:
+        tx.execute("insert into things (id) values ('a')")
+
+
+def versions(url: str, schema: Schema) -> dict[str, Version]:
+    return {component.name: component.here for component in status(url, NAME, schema)}
+
+
+@contextmanager
+def raw(url: str, service: str = NAME) -> Iterator[sqlite3.Connection | psycopg.Connection]:
+    """The database as it is, without what the port does."""
+    if url.startswith("sqlite"):
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as file:
+            yield file
+    else:
+        options = f"-c search_path={service.replace('-', '_')}"
+        with psycopg.connect(url, autocommit=True, options=options) as server:
+            yield server
+
+
+def test_a_new_database_has_the_newest_versions(database_url: str) -> None:
+    made(database_url, CONTRACTED)
+    newest = {RUNTIME: runtime().version, SERVICE: Version(3, 2)}
+    assert versions(database_url, CONTRACTED) == newest
+    assert [each.wrong for each in status(database_url, NAME, CONTRACTED)] == [None, None]
+
+
+def test_an_older_database_is_refused_and_left_as_it_is(database_url: str) -> None:
+    """One sentence: both versions, and what to do. Nothing is made in silence."""
+    made(database_url)
+    with pytest.raises(WrongVersion, match=r"service's tables have version 1.*needs 2.*some-service database upgrade"):
+        use(database_url, EXPANDED)
+    with pytest.raises(WrongVersion), existing(database_url, service=NAME, schema=EXPANDED):
+        pass
+    assert versions(database_url, EXPANDED)[SERVICE] == Version(1, 1)
+    assert use(database_url, FIRST) == [("a",)]
+
+
+def test_a_database_that_lost_the_table_of_versions_is_of_the_first_release(database_url: str) -> None:
+    """Release a2f560b made none. What that release's tables lack is not made while connecting."""
+    made(database_url)
+    with raw(database_url) as database:
+        database.execute(f"drop table {TABLE}")
+    before = structure(database_url, NAME)
+    if runtime().version.version > 1:
+        with pytest.raises(WrongVersion, match="the runtime's tables have version 1"):
+            use(database_url, FIRST)
+    assert structure(database_url, NAME) == before
+
+
+def test_an_upgrade_keeps_the_rows_and_is_done_once(database_url: str) -> None:
+    made(database_url)
+    assert upgrade(database_url, NAME, EXPANDED)[SERVICE] == (STEP,)
+    assert upgrade(database_url, NAME, EXPANDED)[SERVICE] == ()
+    assert use(database_url, EXPANDED, "select id, amount from things") == [("a", 0)]
+    assert versions(database_url, EXPANDED)[SERVICE] == Version(2, 1)
+
+
+def test_older_programs_go_on_after_steps_that_expand_and_not_after_one_that_contracts(database_url: str) -> None:
+    """Old and new workers side by side: one that is running, and one that starts."""
+    made(database_url)
+    with closing(opened(database_url, FIRST)) as running:
+        with running.transaction() as tx:
+            tx.execute("insert into things (id) values ('b')")
+        upgrade(database_url, NAME, EXPANDED)
+        with running.transaction() as tx:
+            tx.execute("insert into things (id) values ('c')")
+        assert use(database_url, FIRST) == [("a",), ("b",), ("c",)]
+        upgrade(database_url, NAME, CONTRACTED)
+        with pytest.raises(WrongVersion, match=r"version 3, which needs a release of version 2 or newer.*has 1"):
+            use(database_url, FIRST)
+    assert use(database_url, EXPANDED) == [("a",), ("b",), ("c",)]
+
+
+def test_a_step_that_fails_leaves_nothing_behind(database_url: str) -> None:
+    """All or nothing: not the steps before it, and not half of it."""
+    made(database_url)
+    before = structure(database_url, NAME)
+    with pytest.raises(Exception, match="nix"):
+        upgrade(database_url, NAME, BROKEN)
+    assert structure(database_url, NAME) == before
+    assert versions(database_url, BROKEN)[SERVICE] == Version(1, 1)
+
+
+def test_of_upgrades_at_the_same_moment_one_does_it(database_url: str) -> None:
+    made(database_url)
+    barrier = threading.Barrier(4)
+
+    def once(_number: int) -> int:
+        barrier.wait(PATIENCE)
+        return len(upgrade(database_url, NAME, CONTRACTED)[SERVICE])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(once, range(4))) == [0, 0, 0, 2]
+
+
+def test_an_upgrade_that_cannot_get_its_lock_says_so_and_changes_nothing(database_url: str) -> None:
+    made(database_url)
+    with closing(opened(database_url, FIRST)) as worker, worker.transaction() as tx:
+        tx.execute("update things set id = 'b'")
+        with pytest.raises(Unavailable):
+            upgrade(database_url, NAME, EXPANDED)
+    assert versions(database_url, EXPANDED)[SERVICE] == Version(1, 1)
+    assert use(database_url, FIRST) == [("b",)]
+
+
+def test_nothing_is_upgraded_where_nothing_is(database_url: str, tmp_path: Path) -> None:
+    with pytest.raises(NotThere if database_url.startswith("sqlite") else NotOurs):
+        upgrade(database_url, NAME, FIRST)
+    with pytest.raises(NotThere):
+        status(f"sqlite:///{tmp_path}/nowhere.db", NAME, FIRST)
+
+
+def test_another_services_database_is_not_upgraded(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/one.db"
+    made(url)
+    with pytest.raises(NotOurs, match=NAME):
+        upgrade(url, "other-service", EXPANDED)
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_steps_are_numbered_from_one_without_a_gap(folder: Path) -> None:
+    numbers = [step.version for step in schema_in(folder).steps]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_a_steps_file_with_another_name_is_refused() -> None:
+    with pytest.raises(ValueError, match="NNNN_name"):
+        number(Path("2-more.sql"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS[1:], ids=lambda folder: folder.name)
+def test_the_steps_lead_from_the_first_release_to_the_newest_schema(folder: Path, database_url: str) -> None:
+    """Tables, columns with their types and defaults, constraints and indexes; in any order of the columns."""
+    newest = schema_in(folder)
+    with closing(opened(database_url, newest)) as database, database.snapshot():
+        pass
+    fresh = structure(database_url, NAME)
+    with raw(database_url) as server:
+        for table in sorted({table for table, *_ in fresh["columns"]}):
+            server.execute(f"drop table {table}")
+        for step in (runtime().steps[0], newest.steps[0]):
+            for statement in statements(step.sql):
+                server.execute(statement)
+        server.execute(f"insert into service (name) values ('{NAME}')")
+    applied = upgrade(database_url, NAME, newest)
+    assert applied == {RUNTIME: runtime().steps[1:], SERVICE: newest.steps[1:]}
+    assert structure(database_url, NAME) == fresh
