@@ -16,7 +16,8 @@ from choreography.topics import extents
 from choreography.track.alone import alone
 from choreography.track.common import MODEL, tracker
 from choreography.track.intake import Intake
-from choreography.track.run import Tracking, Watch, aside, remove
+from choreography.track.rebuild import build_anew
+from choreography.track.run import Tracking, Watch
 from choreography.track.store import Store
 from eventbus import Codec, cli
 from eventbus.health import serve
@@ -31,7 +32,6 @@ BOUNDED = {
     "fetch.max.bytes": "8388608",
 }
 """What waits in the client is memory; so much is enough to be kept busy."""
-NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Source:
 @cli.schema_registry_url
 @click.option("--rebuild", is_flag=True, help="Read the whole log anew, then replace what the database holds.")
 @click.option(
-    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows are the same."
+    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows are as on the log."
 )
 @click.option("--no-follow", is_flag=True, help="Stop at the end of the log.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here.")
@@ -113,9 +113,9 @@ def track_command(
         _serving(watch, port),
     ):
         if store.renewed:
-            click.echo(f"{tracker} is built anew: {store.renewed}", err=True)
+            click.echo(f"{tracker} is built anew: {store.renewed}; what it knew is kept in {store.kept}", err=True)
         if rebuild:
-            _rebuild(source, store, watch, cluster, verify=verify)
+            build_anew(source, store, watch, cluster, verify=verify)
         with source.reader(source.resumable(store)) as reader:
             tracking = Tracking(reader, source.intake(), store, watch)
             while not (no_follow and tracking.done):
@@ -141,31 +141,3 @@ def _serving(watch: Watch, port: object) -> Iterator[None]:
     finally:
         if server is not None:
             server.shutdown()
-
-
-def _rebuild(source: Source, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
-    """Build a second database from the beginning of the log, and replace the first with it."""
-    until = {Partition(*at): offset for at, (offset, _) in store.positions().items()} if verify else None
-    path = aside(store.path)
-    try:
-        with closing(Store(path, MODEL, cluster=cluster)) as fresh:
-            with source.reader({}) as reader:
-                tracking = Tracking(reader, source.intake(), fresh, watch, until)
-                while not tracking.done:
-                    tracking.turn()
-            if verify:
-                _compare(store, fresh)
-            store.replace_with(fresh)
-    finally:
-        remove(path)
-
-
-def _compare(store: Store, fresh: Store) -> None:
-    before, after = store.digest(), fresh.digest()
-    if before != after:
-        named = ", ".join(store.differing(fresh, NAMED))
-        cli.fail(
-            f"the log says something else than {store.path}, which stays as it is: look at {named}\n"
-            f"  tracked {before}\n  rebuilt {after}"
-        )
-    click.echo(f"verified: the same digest, {after}")

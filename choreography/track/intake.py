@@ -18,6 +18,10 @@ MOST_TEXT = 500
 """Characters of a key or of an error that are kept of what is no event."""
 
 
+Row = TrackedEvent | Violation
+"""What is kept of one record: an event, or that it is none."""
+
+
 class Batch(NamedTuple):
     """What was read at once."""
 
@@ -35,11 +39,19 @@ class Intake:
         """Return the rows for these messages. Raises RegistryUnavailable when a schema cannot be fetched now."""
         batch = Batch([], [])
         for message in messages:
-            try:
-                batch.events.append(self._event(message))
-            except PoisonRecord as error:
-                batch.undecodable.append(_undecodable(message, error))
+            row = self.row(message)
+            if isinstance(row, TrackedEvent):
+                batch.events.append(row)
+            else:
+                batch.undecodable.append(row)
         return batch
+
+    def row(self, message: Any) -> Row:
+        """Return the row for one message. Raises RegistryUnavailable when its schema cannot be fetched now."""
+        try:
+            return self._event(message)
+        except PoisonRecord as error:
+            return _undecodable(message, error)
 
     def _event(self, message: Any) -> TrackedEvent:
         topic, value = message.topic(), message.value()

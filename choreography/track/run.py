@@ -14,7 +14,6 @@ from choreography.reader import Reader
 from choreography.track.fold import Violation
 from choreography.track.intake import Batch, Intake, unreadable
 from choreography.track.store import Store
-from eventbus.log import Partition
 from eventbus.registry import RegistryUnavailable
 
 MOST_AT_ONCE = 10_000
@@ -72,35 +71,22 @@ class Watch:
 
 
 class Tracking:
-    """One pass over the log into one store; `until` names where to stop in each partition."""
+    """One pass over the log into one store. Whatever the reader returns is written, with the position behind it."""
 
-    def __init__(
-        self,
-        reader: Reader,
-        intake: Intake,
-        store: Store,
-        watch: Watch,
-        until: Mapping[Partition, int] | None = None,
-    ) -> None:
+    def __init__(self, reader: Reader, intake: Intake, store: Store, watch: Watch) -> None:
         self._reader, self._intake, self._store, self._watch = reader, intake, store, watch
-        self._until = until
         self._passed_by = 0
         self._written: dict[tuple[str, int], tuple[int, int]] = {}
         watch.violations(store.counts())
 
     @property
     def done(self) -> bool:
-        """Whether everything that was there has been read; up to `until`, where that is given."""
-        if self._until is None:
-            return self._reader.at_end
-        positions = self._reader.positions
-        return all(positions.get(at, 0) >= end for at, end in self._until.items())
+        """Whether everything that was there has been read."""
+        return self._reader.at_end
 
     def turn(self) -> int:
         """Read what is there, write it, and return how many records it was."""
         messages = self._reader.receive(POLL_SECONDS, MOST_AT_ONCE)
-        if self._until is not None:
-            messages = [message for message in messages if self._wanted(message)]
         batch = self._batch(messages)
         batch.undecodable.extend(self._unreadable())
         positions = self._positions()
@@ -113,15 +99,10 @@ class Tracking:
             self._watch.violations(self._store.counts())
         return len(messages)
 
-    def _wanted(self, message: Any) -> bool:
-        at = Partition(message.topic(), message.partition())
-        return bool(message.offset() < (self._until or {}).get(at, 0))
-
     def _unreadable(self) -> Iterator[Violation]:
         """Return what was passed by since the last time."""
         for at, batch in self._reader.unreadable[self._passed_by :]:
-            if self._until is None or batch.start < self._until.get(at, 0):
-                yield unreadable(at, batch)
+            yield unreadable(at, batch)
         self._passed_by = len(self._reader.unreadable)
 
     def _batch(self, messages: list[Any]) -> Batch:
@@ -133,8 +114,7 @@ class Tracking:
                 time.sleep(POLL_SECONDS)
 
     def _positions(self) -> dict[tuple[str, int], tuple[int, int]]:
-        limits = self._until or {}
-        found = {at: min(offset, limits.get(at, offset)) for at, offset in self._reader.positions.items()}
+        found = self._reader.positions
         return {(at.topic, at.number): (offset, max(offset, self._reader.end(at))) for at, offset in found.items()}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
+from heapq import merge
+from itertools import groupby, islice
+from operator import attrgetter, itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
-from choreography.track.fold import VERSION, Fold, OrderRow, TrackedEvent
-from choreography.track.intake import Batch
+from choreography.track.fold import VERSION, Fold, OrderRow, TrackedEvent, Violation
+from choreography.track.intake import Batch, Row
 from choreography.track.model import Model
 
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
@@ -27,6 +31,19 @@ UPDATE = f"update orders set {', '.join(f'{name} = ?' for name in _COLUMNS[1:])}
 Position = tuple[int, int]
 """How far a partition is read: the next offset, and the end of the log."""
 Positions = Mapping[tuple[str, int], Position]
+NO_EVENT = "kind in ('undecodable', 'unreadable')"
+"""Violations that stand for a record which is no event; the others follow from the events."""
+TAKEN_OVER_AT_ONCE = 10_000
+NO_END = 2**63 - 1
+
+
+class Lost(NamedTuple):
+    """Rows of a partition that another database has and this one has not, although they have not expired."""
+
+    partition: str
+    rows: int
+    made_again: bool
+    """The log has other records in their place."""
 
 
 class NotATracker(RuntimeError):
@@ -43,6 +60,8 @@ class Store:
     def __init__(self, path: Path, model: Model, *, cluster: str = "") -> None:
         """Open or make it. Raises NotATracker for a file that is something else."""
         self.path, self.renewed = path, ""
+        self.kept: Path | None = None
+        """Where what was in it is kept, when it was `renewed`."""
         self._model, self._fold = model, Fold(model)
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -81,33 +100,79 @@ class Store:
             raise
         return judged or bool(batch.undecodable)
 
-    def digest(self) -> str:
-        """Return a SHA-256 of all rows: equal for equal sets of records, in whatever order they were read."""
-        digest = hashlib.sha256()
-        for table in ("events", "orders", "violations"):
-            keys = "order_id" if table == "orders" else "order_id, topic, partition, offset"
-            for row in self._db.execute(f"select * from {table} order by {keys}"):
-                digest.update(json.dumps(row).encode())
-        return digest.hexdigest()
-
     def replace_with(self, other: Store) -> None:
         """Take over everything that another store holds, in one step; who reads meanwhile sees the old rows."""
         other._db.backup(self._db)
         self._writes = int(self._meta("writes"))
 
-    def differing(self, other: Store, most: int) -> list[str]:
-        """Return up to so many orders of which another store says something else."""
-        self._db.execute("attach ? as other", (str(other.path),))
-        try:
-            differ = (
-                f"select order_id from (select * from {a}.{table} except select * from {b}.{table})"
-                for table in ("orders", "events", "violations")
-                for a, b in (("main", "other"), ("other", "main"))
-            )
-            rows = self._db.execute(f"{' union '.join(differ)} order by order_id limit {most}")
-            return [order_id for (order_id,) in rows]
-        finally:
-            self._db.execute("detach other")
+    def keep(self) -> Path:
+        """Copy everything into a file of another name, and return that."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        kept, number = self.path.with_name(f"{self.path.name}.kept-{stamp}"), 1
+        while kept.exists():
+            kept, number = self.path.with_name(f"{self.path.name}.kept-{stamp}-{number}"), number + 1
+        unfinished = kept.with_name(f"{kept.name}.incomplete")
+        unfinished.unlink(missing_ok=True)
+        with closing(sqlite3.connect(unfinished)) as copy:
+            self._db.backup(copy)
+        return unfinished.rename(kept)
+
+    def lanes(self) -> set[tuple[str, int]]:
+        """Return the partitions of which there is a row."""
+        sql = f"select topic, partition from events union select topic, partition from violations where {NO_EVENT}"
+        return {(topic, number) for topic, number in self._db.execute(sql)}
+
+    def rows(self, lane: tuple[str, int], start: int, end: int = NO_END) -> Iterator[Row]:
+        """Return what it has of a partition between two offsets, in order."""
+        place, values = "(topic, partition) = (?, ?) and offset >= ? and offset < ?", (*lane, start, end)
+        events = self._db.execute(f"select * from events where {place} order by offset", values)
+        others = self._db.execute(f"select * from violations where {place} and {NO_EVENT} order by offset", values)
+        rows: list[Iterator[Row]] = [map(TrackedEvent._make, events), map(Violation._make, others)]
+        return merge(*rows, key=attrgetter("offset"))
+
+    def misjudged(self) -> Iterator[str]:
+        """Return the orders whose row or violations are not what their events make."""
+        orders = map(OrderRow._make, self._db.execute("select * from orders order by order_id"))
+        stored = next(orders, None)
+        for order_id, rows in groupby(self._db.execute("select * from events order by order_id"), itemgetter(0)):
+            order, violations = self._fold.again(map(TrackedEvent._make, rows))
+            while stored is not None and stored.order_id < order_id:
+                yield stored.order_id
+                stored = next(orders, None)
+            if stored != order or self._violations(order_id) != set(violations):
+                yield order_id
+            if stored is not None and stored.order_id == order_id:
+                stored = next(orders, None)
+        yield from (order.order_id for order in (stored, *orders) if order is not None)
+
+    def take_over(self, other: Store, starts: Mapping[tuple[str, int], int]) -> list[Lost]:
+        """Take over what another store has of records that the log had before `starts`; return what else it has."""
+        lost = [self._lost(other, lane, starts.get(lane, 0)) for lane in sorted(other.lanes())]
+        for lane, start in starts.items():
+            known = {row.offset for row in self.rows(lane, 0, start)}
+            rows = (row for row in other.rows(lane, 0, start) if row.offset not in known)
+            while some := list(islice(rows, TAKEN_OVER_AT_ONCE)):
+                events = [row for row in some if isinstance(row, TrackedEvent)]
+                self.write(Batch(events, [row for row in some if isinstance(row, Violation)]), {})
+        return [each for each in lost if each.rows]
+
+    def _lost(self, other: Store, lane: tuple[str, int], start: int) -> Lost:
+        ours = self.rows(lane, start)
+        missing = changed = 0
+        own = next(ours, None)
+        for row in other.rows(lane, start):
+            while own is not None and own.offset < row.offset:
+                own = next(ours, None)
+            found = own is not None and own.offset == row.offset
+            changed += found and own != row
+            missing += not found
+        read = self.positions().get(lane, (0, 0))[0]
+        made_again = changed > 0 or read < other.positions().get(lane, (0, 0))[0]
+        return Lost(f"{lane[0]}/{lane[1]}", missing + changed, made_again)
+
+    def _violations(self, order_id: str) -> set[Violation]:
+        sql = f"select * from violations where order_id = ? and not ({NO_EVENT})"
+        return set(map(Violation._make, self._db.execute(sql, (order_id,))))
 
     def counts(self) -> dict[str, int]:
         """Return how many violations there are of each kind."""
@@ -150,7 +215,7 @@ class Store:
     def _judge(self, order_id: str) -> OrderRow:
         rows = self._db.execute("select * from events where order_id = ?", (order_id,))
         order, violations = self._fold.again(map(TrackedEvent._make, rows))
-        self._db.execute("delete from violations where order_id = ? and kind <> 'undecodable'", (order_id,))
+        self._db.execute(f"delete from violations where order_id = ? and not ({NO_EVENT})", (order_id,))
         self._db.executemany("insert into violations values (?, ?, ?, ?, ?, ?, ?)", violations)
         return order
 
@@ -181,7 +246,7 @@ class Store:
         wanted = {"version": str(VERSION), "flow": self._model.fingerprint, "cluster": cluster}
         differs = [name for name in found if found[name] != wanted[name]]
         if differs:
-            self.renewed = _WHY[differs[0]]
+            self.renewed, self.kept = _WHY[differs[0]], self.keep()
         if differs or not tables:
             self._make(wanted)
 

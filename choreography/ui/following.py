@@ -81,7 +81,7 @@ class Following:
         cluster = self._source.cluster_id()
         with alone(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:
             if store.renewed:
-                self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed)
+                self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
             with self._source.reader(self._source.resumable(store)) as reader:
                 tracking = Tracking(reader, self._source.intake(), store, Watch())
                 self.tracker = ""
