@@ -105,14 +105,15 @@ def sources_options(command: F) -> F:
     "--clock-skew",
     type=click.FloatRange(0),
     default=CLOCK_SKEW_MS / 1000,
-    help="Seconds by which the clocks of the workers' hosts may differ.",
+    help="Seconds by which the clocks of the hosts of workers and databases may differ.",
 )
 @cli.as_json
 def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     """Check the laws of the saga over the databases, the payment provider's ledger and the topics.
 
     Reads only, and may run while the saga runs: what is still in flight is counted as open, not called broken. Exit 0
-    when no law is broken, 1 when one is or the check could not be made.
+    when no law is broken, 1 when one is or the check could not be made. Orders of which events may have expired cannot
+    be called broken for what they lack: the report counts them.
 
     Example: saga check --quiescent
     """
@@ -123,7 +124,7 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
         cli.fail(f"cannot check: {why}")
     verdict = judge(facts, _rules(flow, **rules))
     if as_json:
-        for warning in truncation(facts.log):
+        for warning in truncation(verdict, facts.log):
             click.echo(warning, err=True)
         cli.print_json(report_as_json(verdict, facts.log))
     else:

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 T = TypeVar("T", bound=Hashable)
 Items = tuple[tuple[str, int], ...]
@@ -82,7 +83,10 @@ def made_id(topic: str, order_id: str, cause: Address | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OrderFact:
-    """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: minor units that are back."""
+    """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: minor units that are back.
+
+    `placed_ms`: ms since 1970, by the clock of the order service; 0 where that is not known.
+    """
 
     order_id: str
     customer_id: str
@@ -91,6 +95,7 @@ class OrderFact:
     items: Items
     status: str
     refunded: int
+    placed_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +147,14 @@ class ParkedFact:
     error: str
 
 
+class Oldest(NamedTuple):
+    """The first record that is left of a partition whose beginning is gone."""
+
+    timestamp_ms: int
+    order_id: str
+    """Empty where it is no event."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogFacts:
     """What was read from the topics."""
@@ -152,6 +165,8 @@ class LogFacts:
     """The number of partitions of each topic."""
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
     """The first offset of partitions whose beginning is gone."""
+    oldest: Mapping[tuple[str, int], Oldest] = field(default_factory=dict)
+    """The first record of these that says when it was written; partitions of which nothing is left are not there."""
     undecodable: int = 0
     unreadable: Sequence[str] = ()
     """Where batches begin that cannot be decompressed."""
@@ -170,6 +185,20 @@ class Saga:
     topics: frozenset[str]
     """Which events of the order are on the log."""
     parked: tuple[ParkedFact, ...] = ()
+
+    @property
+    def placed_ms(self) -> int | None:
+        """When the order was placed, by the clock of the order service; None where nothing tells.
+
+        Without a row it is the time in the id, where that is a UUIDv7 (RFC 9562), as the order service makes them.
+        """
+        if self.order is not None:
+            return self.order.placed_ms or None
+        try:
+            made = UUID(self.order_id)
+        except ValueError:
+            return None
+        return made.int >> 80 if made.version == 7 else None  # noqa: PLR2004 - the version
 
     def status(self, store: str) -> str | None:
         """Return the status of the order's row in the store `order`, `payment` or `reservation`."""

@@ -15,7 +15,12 @@ open; with `quiescent` nothing moves, and everything must be there.
 
 An order that is parked somewhere still moves: whatever else is quiet, it is judged as one in flight.
 
-A topic whose beginning has expired proves nothing by what it lacks: laws that need a record to be there pass over it.
+Where the beginning of a partition has expired, an order proves nothing by an event that it lacks if it was placed
+before the first record that is left was written: laws that need the event to be there pass over the order, and it is
+counted. An order that was placed later is judged like any other. When that record was written is told by its timestamp
+and, as whoever wrote it sets that, by when its own order was placed: the later of the two. Its clock may differ from
+that of the order service by as much as `Rules.clock_skew_ms` says; beyond that, a clock that is behind makes a lost
+event look like one that never was (a false alarm), and a clock that is ahead makes more orders count as not judged.
 """
 
 from __future__ import annotations
@@ -23,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from inspect import getdoc
+from math import inf
 
 from choreography.check import log_laws, outcome_laws, state_laws, stock_laws
 from choreography.check.facts import Facts
@@ -66,11 +72,19 @@ class Verdict:
     violations: list[Violation]
     orders: int
     open: int
+    not_judged: int = 0
+    """Orders of which events may have expired that laws ask for: of these less is known than of the others."""
 
 
 def judge(facts: Facts, rules: Rules) -> Verdict:
     """Apply every law to everything that is known."""
-    rules = replace(rules, partitions=facts.log.partitions, truncated=facts.log.truncated)
+    rules = replace(
+        rules,
+        partitions=facts.log.partitions,
+        truncated=facts.log.truncated,
+        whole_since={lane: _whole_since(facts, lane) for lane in facts.log.truncated},
+        passed_over=set(),
+    )
     moving = replace(rules, quiescent=False)
     violations: list[Violation] = []
     still_open = 0
@@ -83,4 +97,12 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
             violations += [Violation(name, saga.order_id, found.detail, found.where) for found in findings]
     for stock_law in STOCK_LAWS:
         violations += [Violation(name_of(stock_law), "", detail) for detail in stock_law(facts)]
-    return Verdict(violations, len(facts.orders), still_open)
+    return Verdict(violations, len(facts.orders), still_open, len(rules.passed_over))
+
+
+def _whole_since(facts: Facts, lane: tuple[str, int]) -> float:
+    oldest = facts.log.oldest.get(lane)
+    if oldest is None:
+        return inf
+    order = facts.orders.get(oldest.order_id)
+    return max(oldest.timestamp_ms, order.placed_ms if order is not None else 0)

@@ -10,8 +10,9 @@ from typing import Any
 from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from choreography.check.facts import Address, EventFact, LogFacts, Money, Placed, made_id, shared
+from choreography.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
 from choreography.check.records import Ends, Lane, records
+from choreography.check.rules import CLOCK_SKEW_MS
 from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka_headers import headers_of
@@ -81,7 +82,13 @@ class EventTopics:
             unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
 
         most = sum(until.values()) - sum(starts.values())
+        truncated = {lane: start for lane, start in starts.items() if start > 0}
+        oldest: dict[Lane, Oldest] = {}
+        latest = time.time() * 1000 + CLOCK_SKEW_MS
         for message in watch(records(config, starts, until, pass_by), most):
+            lane = (message.topic(), message.partition())
+            if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
+                oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
             try:
                 event = codec.decode(message.topic(), message.key(), message.value())
             except PoisonRecord:
@@ -90,8 +97,7 @@ class EventTopics:
             history = histories.setdefault(intern(event.key), [])
             history.append(fact_of(message, event, before))
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
-        truncated = {lane: start for lane, start in starts.items() if start > 0}
-        return LogFacts(histories, partitions, truncated, undecodable, sorted(unreadable))
+        return LogFacts(histories, partitions, truncated, oldest, undecodable, sorted(unreadable))
 
     def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:
         return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}

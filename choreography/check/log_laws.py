@@ -88,7 +88,7 @@ def cause_is_on_the_log(saga: Saga, rules: Rules) -> Iterator[Finding]:
     """The cause of an event is on the log, as an event of the same order."""
     own = {event.address for event in saga.events}
     for event in saga.events:
-        if event.cause is not None and event.cause not in own and not _expired(event.cause, rules):
+        if event.cause is not None and event.cause not in own and not rules.expired(saga, event.cause):
             yield finding(f"the cause {event.cause} of {event.topic} is no event of this order", event)
 
 
@@ -126,10 +126,6 @@ def events_never_contradict(saga: Saga, rules: Rules) -> Iterator[Finding]:
         for needed in REQUIRES.get(topic, ()):
             if rules.lacks(saga, needed):
                 yield finding(f"{topic} without {needed}", event)
-
-
-def _expired(cause: Address, rules: Rules) -> bool:
-    return cause.offset < rules.truncated.get((cause.topic, cause.partition), 0)
 
 
 def _later(cause: EventFact, event: EventFact, skew_ms: int) -> bool:

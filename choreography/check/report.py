@@ -23,6 +23,7 @@ def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
         ],
         "orders": verdict.orders,
         "open": verdict.open,
+        "not_judged": verdict.not_judged,
         "events": _events(log),
         "undecodable": log.undecodable,
         "unreadable": list(log.unreadable),
@@ -37,7 +38,7 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
     yield f"events {_events(log)}, records that are no events {log.undecodable}"
     if log.unreadable:
         yield f"batches that cannot be decompressed, what was in them is unknown: {', '.join(log.unreadable)}"
-    yield from truncation(log)
+    yield from truncation(verdict, log)
     yield ""
     counts = Counter(violation.law for violation in verdict.violations)
     width = max(map(len, DESCRIPTIONS))
@@ -51,13 +52,16 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
     yield f"{len(verdict.violations)} violations" if verdict.violations else "clean"
 
 
-def truncation(log: LogFacts) -> Iterator[str]:
+def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
     """Return what must be said of partitions whose first records are gone."""
     if log.truncated:
         cut = ", ".join(
             f"{topic}/{number} begins at {start}" for (topic, number), start in sorted(log.truncated.items())
         )
-        yield f"INCOMPLETE HISTORY: {cut}. Events of these topics may have expired, so none of them is missed."
+        yield (
+            f"INCOMPLETE HISTORY: {cut}. Events may have expired of {verdict.not_judged} orders: they are not called"
+            " broken for an event that they lack. The others are judged fully."
+        )
 
 
 def _events(log: LogFacts) -> int:

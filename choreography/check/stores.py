@@ -125,6 +125,7 @@ def _order(order: Order) -> OrderFact:
         shared(order.items),
         shared(order.status),
         order.refunded,
+        order.created_at,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 from choreography.chaos.unreadable import write_unreadable
 from choreography.check.command import check_command
 from eventbus.log import Output, Partition
+from payment_service.gateway import open_gateway
 from tests.support.admin import Admin
 from tests.support.postgres import PASSWORD
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World
@@ -147,6 +150,42 @@ def test_a_history_without_its_beginning_is_said_to_be_incomplete(written):
     assert (result.exit_code, report["violations"]) == (0, [])
     assert report["truncated"] == {f"{CREATED}/{last.partition}": last.offset + 1}
     assert f"INCOMPLETE HISTORY: {CREATED}/{last.partition} begins at {last.offset + 1}" in result.stderr
+
+
+def test_an_order_without_an_event_is_found_although_each_topic_has_lost_its_oldest_record(written):
+    """Confirmed, charged and reserved, and not an event of it: the same laws are broken as before records expired."""
+    copy_of(written, written.confirmed.order_id, "a-ghost")
+    whole = written.report("--clock-skew", "0")
+    admin = AdminClient({"bootstrap.servers": written.places.bootstrap_servers})
+    cuts = []
+    for topic in {at.topic for at in written.lies.values()}:
+        oldest = min(at for at in written.lies.values() if at.topic == topic)
+        cuts.append(TopicPartition(topic, oldest.partition, oldest.offset + 1))
+    for cut in admin.delete_records(cuts).values():
+        cut.result()
+    report = written.report("--clock-skew", "0")
+    assert len(whole["violations"]) > 3
+    assert report["violations"] == whole["violations"]
+    assert {v["order_id"] for v in report["violations"]} == {"a-ghost", ""}, "and the stock is one reservation short"
+    assert (whole["not_judged"], report["not_judged"] > 0) == (0, True)
+    assert f"Events may have expired of {report['not_judged']} orders" in written.check().stdout
+
+
+def copy_of(written: Written, order_id: str, name: str) -> None:
+    """Add rows to the databases and the ledger as if there were another such order, placed just now."""
+    now = time.time_ns() // 1_000_000
+    places = written.places
+    for service, table in (
+        ("order-service", "orders"),
+        ("payment-service", "payment"),
+        ("inventory-service", "reservation"),
+    ):
+        with places.transaction(service) as tx:
+            [row] = tx.rows(f"select * from {table} where order_id = ?", order_id)
+            values = [name, *row[1:-2], now, now] if table == "orders" else [name, *row[1:]]
+            tx.execute(f"insert into {table} values ({', '.join('?' * len(values))})", *values)
+    with closing(open_gateway(places.gateway)) as provider:
+        provider.charge(name, written.confirmed.total, "USD")
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_made(places):

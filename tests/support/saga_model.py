@@ -89,7 +89,7 @@ class World:
             (sku, self.random.randint(1, 4)) for sku in self.random.choice([("cd-1",), ("cd-2",), ("cd-1", "cd-2")])
         )
         total = self.random.choice([0, 500, 2933, LIMIT + 1])
-        self.orders[order_id] = OrderFact(order_id, "anna", total, "USD", items, "pending", 0)
+        self.orders[order_id] = OrderFact(order_id, "anna", total, "USD", items, "pending", 0, self.clock)
         self._later("order", CREATED, order_id, None, Placed("anna", total, "USD", items))
 
     def _later(

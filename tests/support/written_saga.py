@@ -83,7 +83,10 @@ def write_stores(world: World, places: Places) -> None:
         order_repository.insert_orders(
             tx,
             [
-                Order(o.order_id, None, o.customer_id, o.total, o.currency, o.items, o.status, None, o.refunded, 0, 0)
+                Order(
+                    *(o.order_id, None, o.customer_id, o.total, o.currency, o.items),
+                    *(o.status, None, o.refunded, o.placed_ms, 0),
+                )
                 for o in world.orders.values()
             ],
         )

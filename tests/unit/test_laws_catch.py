@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choreography.check.facts import Address, EventFact, Facts, LedgerFact, Money, ParkedFact, StockFact
+from choreography.check.facts import Address, EventFact, Facts, LedgerFact, Money, Oldest, ParkedFact, Saga, StockFact
 from choreography.check.laws import DESCRIPTIONS, judge
 from choreography.check.rules import Rules
 from tests.support.saga_model import (
@@ -282,6 +282,124 @@ def test_an_expired_beginning_proves_nothing_by_what_it_lacks():
     assert judge(cut, QUIET).violations == []
     broken = copied(CHARGED)(cut, order_id)
     assert {v.law for v in judge(broken, QUIET).violations} == {"each-event-once"}
+
+
+def cut_behind(facts: Facts, order_id: str, topic: str, **oldest: int) -> Facts:
+    """Let the partition of an order's event begin behind it; `oldest` is what the first one left says of itself."""
+    gone = event(facts, order_id, topic)
+    lane = (topic, gone.partition)
+    events = {o: [e for e in some if not _is_gone(e, gone)] for o, some in facts.log.events.items()}
+    rest = [e for some in events.values() for e in some if (e.topic, e.partition) == lane]
+    left = min(rest, key=lambda e: e.offset, default=None)
+    found = {} if left is None else {lane: Oldest(oldest.get("timestamp_ms", left.timestamp_ms), left.order_id)}
+    log = replace(facts.log, events=events, truncated={lane: gone.offset + 1}, oldest=found)
+    return replace(facts, log=log)
+
+
+def _is_gone(one: EventFact, last: EventFact) -> bool:
+    return (one.topic, one.partition) == (last.topic, last.partition) and one.offset <= last.offset
+
+
+def eventless(facts: Facts, placed_ms: int) -> Facts:
+    """Add an order that is confirmed, charged and reserved although there is no event of it at all."""
+    order = next(o for o in facts.orders.values() if o.status == "confirmed" and o.total > 0)
+    added = replace(order, order_id="a-ghost", placed_ms=placed_ms)
+    rows = {store: {**getattr(facts, store), "a-ghost": getattr(facts, store)[order.order_id]} for store in STORES}
+    ghosts = {store: {**found, "a-ghost": _renamed(found["a-ghost"])} for store, found in rows.items()}
+    return replace(facts, **ghosts | {"orders": {**facts.orders, "a-ghost": added}})
+
+
+STORES = ("payments", "reservations", "ledger")
+
+
+def _renamed(found: object) -> object:
+    if isinstance(found, tuple):
+        return tuple(replace(entry, order_id="a-ghost") for entry in found)
+    return replace(found, order_id="a-ghost")
+
+
+EXACT = Rules(FLOW, quiescent=True, clock_skew_ms=0)
+END_MS = 10_000_000
+
+
+def of_the_ghost(facts: Facts) -> list[str]:
+    return [v.law for v in judge(facts, EXACT).violations if v.order_id == "a-ghost"]
+
+
+def first_order(facts: Facts) -> str:
+    return min(facts.orders.values(), key=lambda o: o.placed_ms).order_id
+
+
+def test_an_order_that_was_placed_after_what_expired_is_judged_fully():
+    """One lost record does not make the laws blind: nine are still broken by an order of which there is no event."""
+    whole = eventless(finished(3), END_MS)
+    broken = of_the_ghost(whole)
+    assert len(broken) == 9
+    cut = whole
+    for topic in (CREATED, CHARGED, RESERVED, CONFIRMED):
+        first = min((e for some in cut.log.events.values() for e in some if e.topic == topic), key=lambda e: e.offset)
+        lost = cut_behind(cut, first.order_id, topic)
+        log = replace(
+            lost.log,
+            truncated={**cut.log.truncated, **lost.log.truncated},
+            oldest={**cut.log.oldest, **lost.log.oldest},
+        )
+        cut = replace(lost, log=log)
+    assert of_the_ghost(cut) == broken
+
+
+def test_an_older_order_is_not_called_broken_and_is_counted():
+    """It may have lost the event; the others are judged."""
+    facts = finished(3)
+    order_id = first_order(facts)
+    verdict = judge(cut_behind(facts, order_id, CREATED), EXACT)
+    assert (verdict.violations, verdict.not_judged) == ([], 1)
+    assert judge(facts, EXACT).not_judged == 0
+    ghost = judge(eventless(cut_behind(facts, order_id, CREATED), 1), EXACT)
+    assert ghost.not_judged == 2
+    unknown = judge(eventless(cut_behind(facts, order_id, CREATED), 0), EXACT)
+    assert unknown.not_judged == 2
+
+
+def test_a_clock_that_is_behind_is_corrected_by_when_the_order_was_placed():
+    """The first record left says that it was written an hour ago; its order was placed later than the one cut off."""
+    facts = finished(3)
+    order_id = first_order(facts)
+    cut = cut_behind(facts, order_id, CREATED, timestamp_ms=1)
+    verdict = judge(cut, EXACT)
+    assert (verdict.violations, verdict.not_judged) == ([], 1)
+
+
+def test_a_clock_that_is_ahead_makes_more_orders_count_as_not_judged():
+    """Nobody is called broken for it, and it is said."""
+    facts = finished(3)
+    ghosted = eventless(facts, END_MS)
+    cut = cut_behind(ghosted, first_order(facts), CREATED, timestamp_ms=END_MS + 3_600_000)
+    verdict = judge(cut, EXACT)
+    assert verdict.not_judged == 2
+    assert "order-iff-order-created" not in of_the_ghost(cut)
+    assert "order-iff-order-created" in of_the_ghost(cut_behind(ghosted, first_order(facts), CREATED))
+
+
+def test_orders_of_other_partitions_are_judged_where_nothing_is_left_of_one():
+    """Their other events say in which partition they are."""
+    facts = finished(3)
+    created = [e for some in facts.log.events.values() for e in some if e.topic == CREATED]
+    last = max((e for e in created if e.partition == 0), key=lambda e: e.offset)
+    cut = cut_behind(facts, last.order_id, CREATED)
+    assert cut.log.oldest == {}
+    assert judge(cut, EXACT).not_judged == sum(e.partition == 0 for e in created)
+    other = next(e for e in created if e.partition == 1)
+    broken = without(CREATED)(cut, other.order_id)
+    assert "order-iff-order-created" in {v.law for v in judge(broken, EXACT).violations if v.order_id == other.order_id}
+
+
+def test_without_a_row_the_time_is_that_of_the_order_s_id():
+    """A UUIDv7 begins with it; what is none tells nothing."""
+    saga = Saga("018f4e2a-7b00-7000-8000-000000000000", None, None, None, (), (), frozenset())
+    assert saga.placed_ms == 0x018F4E2A7B00
+    assert replace(saga, order_id="c06b1eb7-ad56-4f4b-9d1e-6f3b0b1a2c3d").placed_ms is None
+    assert replace(saga, order_id="order-1").placed_ms is None
 
 
 def test_events_tell_where_to_look():

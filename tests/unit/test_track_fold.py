@@ -76,10 +76,14 @@ def rows(path):
     [
         "update orders set status = 'pending' where order_id = ?",
         "delete from orders where order_id = ?",
-        "insert into orders select 'a-ghost', status, customer_id, total, currency, placed_at, updated_at, ended_at,"
-        " ending, failed_at, waiting_on, events, violations, seen, body_at from orders where order_id = ?",
-        "insert into violations select 'second-ending', order_id, topic, partition, offset, at, '' from events"
-        " where order_id = ? limit 1",
+        (
+            "insert into orders select 'a-ghost', status, customer_id, total, currency, placed_at, updated_at,"
+            " ended_at, ending, failed_at, waiting_on, events, violations, seen, body_at from orders where order_id = ?"
+        ),
+        (
+            "insert into violations select 'second-ending', order_id, topic, partition, offset, at, '' from events"
+            " where order_id = ? limit 1"
+        ),
     ],
 )
 def test_an_order_whose_row_does_not_follow_from_its_events_is_named(tmp_path, change):
