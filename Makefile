@@ -64,10 +64,10 @@ mutants: setup ## Plant bugs one at a time and show that the simulator finds eac
 crash-matrix: setup ## Kill a worker at every step of every service on a real Kafka (25 minutes; ARGS=--small: one).
 	@$(BIN)/python -m tests.crash_matrix $(ARGS)
 
-outages: setup ## Take broker, databases, provider and registry away for a minute each, and roll two releases over.
+outages: setup ## Take brokers, databases, provider and registry away for a minute each, and roll two releases over.
 	@OUTAGE_SECONDS=$${OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s --timeout 900 tests/e2e/test_broker_outage.py tests/e2e/test_outages.py tests/e2e/test_versions.py $(ARGS)
 
-chaos: setup ## Let orders flow while everything breaks, on a broker of its own: ARGS="--orders 20000 --minutes 10".
+chaos: setup ## Let orders flow while everything breaks, on three brokers of its own: ARGS="--orders 20000 --minutes 10".
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove everything that was made here.

@@ -17,6 +17,7 @@ from choreography.chaos.proxy import Proxy
 from tests.support import brokers, postgres
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.kafka_node import SOON_BACK, Broker, NoBroker, OwnBroker, Ports
 from tests.support.maven import Missing
 from tests.support.processes import PATIENCE, Workers
@@ -181,6 +182,24 @@ def make_broker() -> Iterator[Callable[..., OwnBroker]]:
 
 
 @pytest.fixture
+def make_cluster() -> Iterator[Callable[..., KafkaCluster]]:
+    """Return a function that starts a cluster of so many nodes, which the test may kill and restart one by one."""
+    started = list[KafkaCluster]()
+
+    def make(count: int, **properties: str) -> KafkaCluster:
+        try:
+            cluster = brokers.own_cluster(count, **SOON_BACK | properties)
+        except NoBroker as why:
+            do_without("Kafka that may be stopped", why)
+        started.append(cluster)
+        return cluster.start()
+
+    yield make
+    for cluster in started:
+        cluster.stop()
+
+
+@pytest.fixture
 def proxy(broker: Broker) -> Iterator[Proxy]:
     """A proxy in front of `broker`: clients that bootstrap with its address stay behind it."""
     if broker.host_ports is None:
@@ -191,7 +210,7 @@ def proxy(broker: Broker) -> Iterator[Proxy]:
 
 def proxy_to(ports: Ports) -> Proxy:
     """Return a proxy in front of the broker with these ports (`make_broker().host_ports`)."""
-    return Proxy(ports.proxy, ports.behind_proxy)
+    return Proxy((ports.proxy, ports.behind_proxy))
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +16,16 @@ from typing import Any
 
 import click
 
+from choreography.chaos.brokers import Brokers, Control, Node
 from choreography.chaos.databases import NotEmpty, databases
-from choreography.chaos.faults import BrokerControl, World
+from choreography.chaos.faults import World
 from choreography.chaos.fleet import Fleet
 from choreography.chaos.mutants import MUTANTS
 from choreography.chaos.poison import Poison
 from choreography.chaos.proxy import Proxy
 from choreography.chaos.report import Outcome, as_json, as_text
 from choreography.chaos.run import Chaos
-from choreography.chaos.timeline import KINDS, NEEDS_CONTROL, NEEDS_PROXY, draw
+from choreography.chaos.timeline import KINDS, NEEDS_CLUSTER, NEEDS_CONTROL, NEEDS_PROXY, draw
 from choreography.chaos.unreadable import Unreadable
 from choreography.demo.place import InUse, real
 from choreography.demo.plan import make_plan
@@ -31,33 +33,51 @@ from choreography.quiet import ends_quietly, stoppable
 from eventbus import cli
 
 DECLINED = SHORT = 0.1
+CLUSTER = 3
+"""Brokers, at least, for faults that leave others at work."""
 CLASSIC_SESSION, CONSUMER_SESSION = 10.0, 45.0
 """Seconds until a silent worker is given up: the workers' own setting, and the broker's for the consumer protocol."""
 
 
 @dataclass(frozen=True, slots=True)
 class Commands:
-    """Kills and starts the broker by shell commands of the user's."""
+    """Kills and starts a broker by shell commands of the user's."""
 
     killing: str
     starting: str
 
     def kill(self) -> None:
-        """See BrokerControl."""
+        """See Node."""
         subprocess.run(shlex.split(self.killing), check=True, capture_output=True)  # noqa: S603 - the user's own words
 
     def restart(self) -> None:
-        """See BrokerControl."""
+        """See Node."""
         subprocess.run(shlex.split(self.starting), check=True, capture_output=True)  # noqa: S603 - the same
 
+    def terminate(self) -> None:
+        """See Node; no fault that is possible with such commands asks for it."""
+        raise NotImplementedError
 
-def _ports(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    listen, _, upstream = value.partition(":")
-    if not (listen.isdecimal() and upstream.isdecimal()):
-        raise click.BadParameter(f"{value!r} is not LISTEN:UPSTREAM, two ports of this host")
-    return int(listen), int(upstream)
+
+@dataclass(frozen=True, slots=True)
+class Commanded:
+    """Brokers that are killed and started by the user's commands."""
+
+    nodes: Sequence[Node]
+
+    def reassign(self, plan: str) -> None:
+        """See Control; the same."""
+        raise NotImplementedError
+
+
+def _ports(_context: click.Context, _parameter: click.Parameter, values: Sequence[str]) -> list[tuple[int, int]]:
+    ways = []
+    for value in values:
+        listen, _, upstream = value.partition(":")
+        if not (listen.isdecimal() and upstream.isdecimal()):
+            raise click.BadParameter(f"{value!r} is not LISTEN:UPSTREAM, two ports of this host")
+        ways.append((int(listen), int(upstream)))
+    return ways
 
 
 def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -77,20 +97,26 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--faults", callback=_kinds, help=f"Some of {','.join(KINDS)}.  [default: all that are possible]")
 @click.option("--every", type=click.FloatRange(0.1), default=4.0, help="Seconds from fault to fault, on average.")
 @cli.bootstrap_servers
-@click.option("--broker-kill", metavar="COMMAND", help="Kills the broker, as in 'docker kill kafka'.")
-@click.option("--broker-start", metavar="COMMAND", help="Starts it again, as in 'docker start kafka'.")
+@click.option(
+    "--broker-kill", multiple=True, metavar="COMMAND", help="Kills a broker, as in 'docker kill kafka'; once for each."
+)
+@click.option(
+    "--broker-start", multiple=True, metavar="COMMAND", help="Starts it again, as in 'docker start kafka'; as often."
+)
 @click.option(
     "--proxy",
+    multiple=True,
     callback=_ports,
     metavar="LISTEN:UPSTREAM",
-    help="Ports of 127.0.0.1: one that the broker's listener advertises to the workers, and where that listener is.",
+    help="Ports of 127.0.0.1: one that a broker's listener advertises to the workers, and where that listener is; once"
+    " for each broker.",
 )
 @cli.kafka_config
 @click.option("--json", "json_file", type=click.Path(dir_okay=False, path_type=Path), help="Write the report here.")
 @click.option("--mutant", type=click.Choice(sorted(MUTANTS)), help="Plant this bug in the workers: it must be found.")
 @click.pass_obj
 def chaos_command(  # noqa: PLR0913 - what a user can say
-    control: BrokerControl | None,
+    control: Control | None,
     /,
     *,
     orders: int,
@@ -104,21 +130,30 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
 ) -> None:
     """Let orders flow while everything breaks; then the laws must hold, and two readings of the log must agree.
 
-    Two workers of each service run as processes. They are killed, stopped and restarted; the broker is killed if it is
-    said how (--broker-kill and --broker-start), its network breaks where workers can be sent through a proxy (--proxy);
-    `make chaos` has a broker of its own for both. The saga's topics must be missing or empty, and the schemas of a
+    Two workers of each service run as processes. They are killed, stopped and restarted; brokers are killed if it is
+    said how (--broker-kill and --broker-start), their network breaks where workers can be sent through a proxy
+    (--proxy); `make chaos` has three brokers of its own for both, and rolls them, takes two away, moves leaders and
+    reassigns partitions too. The saga's topics must be missing or empty, and the schemas of a
     PostgreSQL database too. Exit 0 when nothing is wrong, 1 otherwise; then the workers' logs are kept.
 
     Example: saga chaos --orders 2000 --minutes 2 --seed 7 --faults kill,stop,term --json report.json
     """
     killing, starting = where.pop("broker_kill"), where.pop("broker_start")
-    if killing and starting:
-        control = Commands(killing, starting)
+    if len(killing) != len(starting):
+        raise click.UsageError("--broker-kill and --broker-start go together: one of each for every broker")
+    if killing:
+        control = Commanded([Commands(*pair) for pair in zip(killing, starting, strict=True)])
     possible = _possible(faults, control, where["proxy"])
     session = CONSUMER_SESSION if where["kafka_config"].get("group.protocol") == "consumer" else CLASSIC_SESSION
-    timeline = draw(seed, minutes * 60, possible, session, every)
+    timeline = draw(seed, minutes * 60, possible, session, every, brokers=len(control.nodes) if control else 0)
     settings = {"orders": orders, "minutes": minutes, "seed": seed, "database": database.partition(":")[0]}
-    settings |= {"faults": possible, "every": every, "kafka_config": where["kafka_config"], "mutant": where["mutant"]}
+    settings |= {
+        "brokers": len(control.nodes) if control else None,
+        "faults": possible,
+        "every": every,
+        "kafka_config": where["kafka_config"],
+        "mutant": where["mutant"],
+    }
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))
     with ends_quietly(), stoppable(), ExitStack() as stack:
         try:
@@ -133,20 +168,24 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
             stores = databases(database, folder)
             unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores.url)
             fleet = Fleet(folder, lambda worker: chaos.command(worker, world))
-            world = World(fleet, stores, control, proxy, poison, unreadable)
+            brokers = Brokers(where["bootstrap_servers"], where["kafka_config"], control, seed) if control else None
+            world = World(fleet, stores, brokers, proxy, poison, unreadable)
             outcome = chaos.run(world, settings, seed)
         except (InUse, NotEmpty, TimeoutError) as error:
             cli.fail(str(error))
     _report(outcome, folder, json_file)
 
 
-def _possible(wanted: tuple[str, ...] | None, control: BrokerControl | None, proxy: object) -> list[str]:
+def _possible(wanted: tuple[str, ...] | None, control: Control | None, proxy: object) -> list[str]:
     """Return the faults that can be made here; say which are left out."""
-    impossible = (NEEDS_CONTROL if control is None else frozenset()) | (NEEDS_PROXY if proxy is None else frozenset())
+    impossible = (NEEDS_CONTROL if control is None else frozenset()) | (frozenset() if proxy else NEEDS_PROXY)
+    if control is None or isinstance(control, Commanded) or len(control.nodes) < CLUSTER:
+        impossible |= NEEDS_CLUSTER
     if wanted is not None and (cannot := [kind for kind in wanted if kind in impossible]):
-        raise click.UsageError(f"{cannot[0]} needs --broker-kill and --broker-start, or --proxy: see --help")
+        why = "three brokers of `make chaos`" if cannot[0] in NEEDS_CLUSTER else "--broker-kill and --broker-start"
+        raise click.UsageError(f"{cannot[0]} needs {'--proxy' if cannot[0] in NEEDS_PROXY else why}: see --help")
     if wanted is None and impossible:
-        click.echo(f"without {', '.join(sorted(impossible))}: `make chaos` has a broker for them", err=True)
+        click.echo(f"without {', '.join(sorted(impossible))}: `make chaos` has brokers for them", err=True)
     return [kind for kind in KINDS if kind in (wanted if wanted is not None else KINDS.keys() - impossible)]
 
 

@@ -66,6 +66,10 @@ class Customers:
         """Whether every request has been made."""
         return not self._thread.is_alive()
 
+    def wait(self) -> None:
+        """Return when every request has been made."""
+        self._thread.join()
+
     def _order(self) -> None:
         start = time.monotonic()
         with closing(open_orders(self._url)) as orders:

@@ -6,19 +6,21 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from choreography.chaos.brokers import Brokers
 from choreography.chaos.customers import open_orders
 from choreography.chaos.databases import Databases
 from choreography.chaos.fleet import Fleet
 from choreography.chaos.poison import TOPICS, Poison
 from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
 from choreography.chaos.refusals import refusing
-from choreography.chaos.timeline import BEHAVIOURS, NUMBERS, Fault
+from choreography.chaos.shifted import set_clock
+from choreography.chaos.timeline import BEHAVIOURS, JUMPS, NUMBERS, Fault
 from choreography.chaos.unreadable import Unreadable
 from eventbus.log import Partition
 from order_service.repository import all_orders
@@ -27,18 +29,10 @@ BETWEEN_SECONDS = 3.0
 """Between the workers of a rolling restart."""
 ENDS_OF_TRANSACTIONS = 3
 BAD_RECORDS = 6
+AWAY = 2
+"""So many brokers of three, and what is left may not write."""
 LATEST_SECONDS = 1.0
 """By so much a held end-of-transaction is late, at most."""
-
-
-class BrokerControl(Protocol):
-    """Who can kill the broker and start it again."""
-
-    def kill(self) -> None:
-        """End it without any warning (SIGKILL)."""
-
-    def restart(self) -> None:
-        """Start it again, same address, same data; return when it answers."""
 
 
 class Happened(NamedTuple):
@@ -55,7 +49,7 @@ class World:
 
     fleet: Fleet
     databases: Databases
-    broker: BrokerControl | None
+    brokers: Brokers | None
     proxy: Proxy | None
     poison: Poison
     unreadable: Unreadable
@@ -150,12 +144,46 @@ class Faults:
         return began
 
     def _broker(self, fault: Fault) -> float:
-        assert self._world.broker is not None
+        number = int(fault.target.partition("/")[2])
+        with self._outage(fault) as (brokers, began):
+            brokers.kill([number], fault.seconds)
+        return began
+
+    def _brokers_away(self, fault: Fault) -> float:
+        with self._outage(fault) as (brokers, began):
+            brokers.kill(self._chance.sample(range(1, len(brokers.nodes) + 1), AWAY), fault.seconds)
+        return began
+
+    def _broker_roll(self, fault: Fault) -> float:
+        with self._outage(fault) as (brokers, began):
+            brokers.roll(fault.seconds)
+        return began
+
+    def _leaders(self, fault: Fault) -> float:
+        with self._outage(fault) as (brokers, began):
+            brokers.move_leaders()
+        return began
+
+    def _reassign(self, fault: Fault) -> float:
+        with self._outage(fault) as (brokers, began):
+            brokers.reassign_some()
+        return began
+
+    @contextmanager
+    def _outage(self, fault: Fault) -> Iterator[tuple[Brokers, float]]:
+        """Keep other faults of the brokers out; begin when every replica has got over the last one."""
+        assert self._world.brokers is not None
         with self._one_outage:
+            self._world.brokers.wait_until_in_sync()
+            yield self._world.brokers, self._now(fault)
+
+    def _clock(self, fault: Fault) -> float:
+        worker = self._world.fleet.named(fault.target)
+        with worker.lock, ExitStack() as healed:
             began = self._now(fault)
-            self._world.broker.kill()
+            healed.callback(set_clock, worker.clock, 0)
+            set_clock(worker.clock, JUMPS[fault.how])
             time.sleep(fault.seconds)
-            self._world.broker.restart()
         return began
 
     def _latency(self, fault: Fault) -> float:

@@ -19,6 +19,8 @@ EXIT_SECONDS = 20.0
 """Then a worker that was told to end is killed. It ends itself within 10 s."""
 START_SECONDS = 120.0
 SHOWN_LINES = 5
+MADE_FOR = frozenset({8})
+"""Exit codes with which a worker ends itself so that its supervisor starts it again."""
 
 
 class Exit(NamedTuple):
@@ -30,11 +32,25 @@ class Exit(NamedTuple):
     code: int | None
 
 
+class Death(NamedTuple):
+    """A worker that ended by itself, with which code, and the end of its log. It was started again at once."""
+
+    worker: str
+    at: float
+    code: int
+    said: str
+
+    def __str__(self) -> str:
+        return f"{self.worker} ended by itself with exit code {self.code}: {self.said}"
+
+
 class Worker:
     """One worker of a service. Whoever does something to it holds its lock for as long as the fault lasts."""
 
     def __init__(self, name: str, log: Path, command: Callable[[str], list[str]]) -> None:
         self.name, self.log, self.lock = name, log, threading.RLock()
+        self.clock = log.with_suffix(".clock")
+        """By how many seconds its wall clock is off; see `shifted`."""
         self.wanted = False
         self._command = command
         self._process: subprocess.Popen[bytes] | None = None
@@ -86,7 +102,7 @@ class Fleet:
 
     def __init__(self, folder: Path, command: Callable[[str], list[str]]) -> None:
         self.exits: list[Exit] = []
-        self.deaths: list[str] = []
+        self.deaths: list[Death] = []
         names = [f"{service}/{number}" for service in MODULES for number in (*NUMBERS, max(NUMBERS) + 1)]
         self._workers = {n: Worker(n, folder / f"{n.replace('/', '-')}.log", command) for n in names}
 
@@ -139,7 +155,7 @@ class Fleet:
             try:
                 if (code := worker.died()) is not None:
                     said = worker.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-                    self.deaths.append(f"{worker.name} ended by itself with exit code {code}: {' | '.join(said)}")
+                    self.deaths.append(Death(worker.name, time.time(), code, " | ".join(said)))
                     worker.start()
             finally:
                 worker.lock.release()
@@ -158,3 +174,8 @@ class Fleet:
 
     def _running(self) -> Iterable[Worker]:
         return [worker for worker in self._workers.values() if worker.wanted]
+
+
+def supervised(death: Death) -> bool:
+    """Return whether a worker may end like this: it is made for it, and whoever supervises it starts it again."""
+    return death.code in MADE_FOR

@@ -69,12 +69,21 @@ class Journal:
 
     def handled(self, service: str, after: float) -> float | None:
         """Return when any worker of a service next committed a batch."""
-        firsts = [
-            times[index]
-            for worker, times in self._handled.items()
-            if service_of(worker) == service and (index := bisect_right(times, after)) < len(times)
-        ]
-        return min(firsts, default=None)
+        firsts = [self.next_of(worker, after) for worker in self._handled if service_of(worker) == service]
+        return min((at for at in firsts if at is not None), default=None)
+
+    def last(self, service: str) -> float | None:
+        """Return when the last batch of a service was committed."""
+        return max(
+            (times[-1] for worker, times in self._handled.items() if service_of(worker) == service and times),
+            default=None,
+        )
+
+    def next_of(self, worker: str, after: float) -> float | None:
+        """Return when this worker next committed a batch; None if it never did again."""
+        times = self._handled.get(worker, [])
+        index = bisect_right(times, after)
+        return times[index] if index < len(times) else None
 
 
 def service_of(target: str) -> str:

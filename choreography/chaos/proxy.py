@@ -1,4 +1,4 @@
-"""A TCP proxy in front of a broker, which sees Kafka's requests and can do to them what networks do.
+"""A TCP proxy in front of the brokers of a cluster, which sees Kafka's requests and can do to them what networks do.
 
 Every request and response is a 4-byte length and a payload. A request's payload starts with its api key (2 bytes), its
 version (2) and its correlation id (4), a response's with the correlation id (https://kafka.apache.org/protocol).
@@ -57,29 +57,31 @@ LATE_COPY = Fault(forward=False, answer=False, hold=True)
 
 
 class Proxy:
-    """Listens on `port` for clients and connects each to the broker at `upstream`. One thread a direction."""
+    """Listens on ports for clients and connects each to the broker behind that port. One thread a direction.
 
-    def __init__(self, port: int, upstream: int) -> None:
-        self.bootstrap_servers = f"{HOST}:{port}"
+    `ways`: for each broker the port to listen on, and the port where the broker is.
+    """
+
+    def __init__(self, *ways: tuple[int, int]) -> None:
+        self.bootstrap_servers = ",".join(f"{HOST}:{port}" for port, _ in ways)
         self.seen: deque[int] = deque()
         self.latency = 0.0
         """Seconds that every response waits."""
-        self._upstream = upstream
         self._faults: dict[int, deque[Fault]] = {}
-        self._held: deque[bytes] = deque()
+        self._held: deque[tuple[int, bytes]] = deque()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
         self._silent: set[socket.socket] = set()
-        self._listener = socket.create_server((HOST, port))
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._listeners = [socket.create_server((HOST, port)) for port, _ in ways]
+        for listener, (_, upstream) in zip(self._listeners, ways, strict=True):
+            threading.Thread(target=self._accept, args=(listener, upstream), daemon=True).start()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        for listener in self._listeners:
+            _close(listener)
         self.cut()
 
     def next(self, api: Api, fault: Fault, times: int = 1) -> None:
@@ -123,23 +125,24 @@ class Proxy:
 
     def send_held(self) -> bytes:
         """Let the oldest held request arrive now, by a connection of its own; return the broker's whole response."""
-        with socket.create_connection((HOST, self._upstream), timeout=30) as broker:
-            broker.sendall(self._held.popleft())
+        upstream, request = self._held.popleft()
+        with socket.create_connection((HOST, upstream), timeout=30) as broker:
+            broker.sendall(request)
             response = _frame(broker)
         assert response is not None, "the broker closed the connection instead of answering"
         return response
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, upstream: int) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, _ = listener.accept()
                 try:
-                    broker = socket.create_connection((HOST, self._upstream), timeout=5)
+                    broker = socket.create_connection((HOST, upstream), timeout=5)
                 except OSError:
                     client.close()
                     continue
                 broker.settimeout(None)
-                _Connection(self, client, broker).start()
+                _Connection(self, client, broker, upstream).start()
 
     def opened(self, *sockets: socket.socket) -> None:
         """Note a connection's sockets."""
@@ -158,21 +161,21 @@ class Proxy:
         """Return whether nothing may pass over this connection any more."""
         return one in self._silent
 
-    def judge(self, api: int, frame: bytes) -> Fault:
+    def judge(self, api: int, frame: bytes, upstream: int) -> Fault:
         """Note a request, and return what is to happen to it."""
         with self._changed:
             faults = self._faults.get(api)
             fault = faults.popleft() if faults else Fault()
             if fault.hold:
-                self._held.append(frame)
+                self._held.append((upstream, frame))
             self.seen.append(api)
             self._changed.notify_all()
         return fault
 
 
 class _Connection:
-    def __init__(self, proxy: Proxy, client: socket.socket, broker: socket.socket) -> None:
-        self._proxy, self._client, self._broker = proxy, client, broker
+    def __init__(self, proxy: Proxy, client: socket.socket, broker: socket.socket, upstream: int) -> None:
+        self._proxy, self._client, self._broker, self._upstream = proxy, client, broker, upstream
         self._answers: dict[int, Fault] = {}
 
     def start(self) -> None:
@@ -192,7 +195,7 @@ class _Connection:
             if self._proxy.silent(self._client):
                 continue
             api, _, correlation = REQUEST.unpack_from(frame, LENGTH.size)
-            fault = self._proxy.judge(api, frame)
+            fault = self._proxy.judge(api, frame, self._upstream)
             if fault.delay or not fault.answer:
                 self._answers[correlation] = fault
             if not fault.forward:

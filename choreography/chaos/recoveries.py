@@ -10,10 +10,12 @@ from typing import Any
 from choreography.chaos.faults import Happened
 from choreography.chaos.fleet import Exit
 from choreography.chaos.journal import Journal, service_of
-from choreography.chaos.timeline import OUTSIDE
+from choreography.chaos.timeline import NUMBERS, OUTSIDE, TO_BROKERS
 from choreography.demo.workers import MODULES
 
 TO_A_WORKER = frozenset({"kill", "kill-long", "stop"})
+STRIKING = frozenset({"database", "provider"})
+"""Faults of what a worker stands on that keep it from its work, or restart it."""
 AFTERMATH_SECONDS = 10.0
 """So long after its end a fault of the broker, the network, a database or the provider may still be felt."""
 
@@ -29,6 +31,13 @@ class Recovery:
     """When every service that was struck had committed a batch again."""
     alone: bool
     """Whether nothing else was wrong meanwhile that would have held it up."""
+    back: float | None = None
+    """After a fault of the brokers: when every worker that nobody struck meanwhile had committed a batch again."""
+
+    @property
+    def until_back(self) -> float | None:
+        """Seconds from the end of a fault of the brokers until everybody was back at work."""
+        return None if self.back is None else self.back - self.happened.ended
 
     @property
     def since_fault(self) -> float | None:
@@ -51,7 +60,7 @@ def recoveries(happened: Sequence[Happened], journal: Journal) -> list[Recovery]
     return [_recovery(one, happened, journal) for one in sorted(happened, key=lambda one: one.began)]
 
 
-def _recovery(one: Happened, happened: Iterable[Happened], journal: Journal) -> Recovery:
+def _recovery(one: Happened, happened: Sequence[Happened], journal: Journal) -> Recovery:
     recovered: float | None = one.ended
     if one.fault.kind in TO_A_WORKER:
         recovered = journal.recovered(one.fault.target, one.began)
@@ -62,7 +71,33 @@ def _recovery(one: Happened, happened: Iterable[Happened], journal: Journal) -> 
     answers = [journal.handled(service, after) for service in struck]
     handled = None if None in answers else max(at for at in answers if at is not None)
     until = one.ended if recovered is None else recovered
-    return Recovery(one, recovered, handled, not any(_disturbs(other, one, until) for other in happened))
+    alone = not any(_disturbs(other, one, until) for other in happened)
+    return Recovery(one, recovered, handled, alone, _back(one, happened, journal))
+
+
+def _back(one: Happened, happened: Iterable[Happened], journal: Journal) -> float | None:
+    """Return when everybody was back. Nobody waits for a worker that was itself struck before it was back.
+
+    One that commits nothing more until the orders end counts when others of its service still did so long afterwards.
+    """
+    if one.fault.kind not in TO_BROKERS:
+        return None
+    times = []
+    for worker in (f"{service}/{number}" for service in MODULES for number in NUMBERS):
+        at = journal.next_of(worker, one.ended)
+        at = journal.last(service_of(worker)) if at is None else at
+        if at is not None and not any(_strikes(other, worker, one.ended, at) for other in happened):
+            times.append(at)
+    return max(times, default=None)
+
+
+def _strikes(other: Happened, worker: str, after: float, until: float) -> bool:
+    return (
+        other.fault.kind not in OUTSIDE - STRIKING
+        and other.fault.target in (worker, service_of(worker))
+        and other.began < until
+        and after < other.ended + AFTERMATH_SECONDS
+    )
 
 
 def _disturbs(other: Happened, one: Happened, until: float) -> bool:

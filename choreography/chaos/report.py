@@ -12,8 +12,9 @@ from typing import Any
 import confluent_kafka
 
 from choreography.chaos.faults import Happened
-from choreography.chaos.fleet import Exit
+from choreography.chaos.fleet import Death, Exit
 from choreography.chaos.recoveries import Recovery, calm, spread
+from choreography.chaos.timeline import KINDS
 from choreography.check.facts import LogFacts
 from choreography.check.laws import Verdict
 from choreography.check.report import as_json as check_as_json
@@ -26,7 +27,7 @@ FIGURES = {
     "lost": ("order-iff-order-created", "event-has-its-state", "state-is-announced", "cause-is-on-the-log"),
 }
 """Which broken laws count as what."""
-LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0}
+LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": 30.0}
 """Seconds, for the classic protocol. What is slower is said, not a failure: the machine may be busy."""
 
 
@@ -40,6 +41,8 @@ class Outcome:
     asked_again: int
     recoveries: Sequence[Recovery]
     exits: Sequence[Exit]
+    deaths: Sequence[Death]
+    """Workers that ended by themselves and were started again."""
     records: int
     verdict: Verdict
     log: LogFacts
@@ -71,7 +74,27 @@ class Outcome:
             "taken_over_alone": spread(r.since_fault for r in longs if r.alone),
             "exit": spread(each.seconds for each in self.exits),
             "exit_alone": spread(each.seconds for each in self.exits if calm(each, happened)),
+            "back": spread(r.until_back for r in self.recoveries),
         }
+
+    @property
+    def by_kind(self) -> dict[str, dict[str, Any]]:
+        """Return, by kind of fault, how often it happened, and seconds from its end until the services worked again.
+
+        For faults of the brokers: until every worker did.
+        """
+        kinds = {recovery.happened.fault.kind for recovery in self.recoveries}
+        return {
+            kind: {"faults": len(self._of(kind)), "again": spread(_again(r) for r in self._of(kind))}
+            for kind in KINDS
+            if kind in kinds
+        }
+
+    @property
+    def exit_codes(self) -> dict[str, int]:
+        """Return how often workers ended with which code: told to, or by themselves."""
+        codes = Counter(str(each.code) for each in self.exits)
+        return dict(codes + Counter(f"{death.code} by itself" for death in self.deaths))
 
     def _of(self, kind: str) -> list[Recovery]:
         return [recovery for recovery in self.recoveries if recovery.happened.fault.kind == kind]
@@ -91,7 +114,8 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "times": outcome.times,
         "limits": LIMITS,
         "faults": dict(Counter(recovery.happened.fault.kind for recovery in outcome.recoveries)),
-        "exit_codes": dict(Counter(str(each.code) for each in outcome.exits)),
+        "by_kind": outcome.by_kind,
+        "exit_codes": outcome.exit_codes,
         "timeline": [_entry(recovery, outcome.start) for recovery in outcome.recoveries],
         "check": check_as_json(outcome.verdict, outcome.log),
     }
@@ -106,19 +130,34 @@ def versions() -> dict[str, str]:
 def as_text(outcome: Outcome) -> Iterator[str]:
     """Return the report line by line."""
     yield "seconds from the fault until its partitions went on, and until a batch was handled again"
-    yield f"{'at':>7}  {'fault':<10} {'target':<20} {'lasted':>7} {'went on':>8}  {'handled':>8}"
+    yield f"{'at':>7}  {'fault':<12} {'target':<20} {'lasted':>7} {'went on':>8}  {'handled':>8}"
     for recovery in outcome.recoveries:
         yield _line(recovery.happened, recovery, outcome.start)
     yield ""
+    yield "seconds from the end of a fault until every service handled a batch; of brokers: until every worker did"
+    for kind, told in outcome.by_kind.items():
+        yield f"{kind:<13} {told['faults']:>4} times  {'  '.join(f'{k} {v}' for k, v in told['again'].items())}"
+    yield ""
     for name, times in outcome.times.items():
         within = LIMITS[name.removesuffix("_alone")]
-        late = "" if times.get("p99", 0) <= within else f"  LATE: {within:g} s are promised"
+        late = (
+            "" if times.get("max" if name == "back" else "p99", 0) <= within else f"  LATE: {within:g} s are promised"
+        )
         yield f"{name:<18} {'  '.join(f'{key} {value}' for key, value in times.items())}{late}"
     yield ""
+    codes = ", ".join(f"{code}: {count}" for code, count in sorted(outcome.exit_codes.items()))
+    yield f"exit codes of workers {codes}"
     yield from check_as_text(outcome.verdict, outcome.log)
     yield from (f"FAILURE: {failure}" for failure in outcome.failures)
     yield f"records read while it ran and again at the end {outcome.records}, orders placed {outcome.placed}"
     yield ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in outcome.figures.items())
+
+
+def _again(recovery: Recovery) -> float | None:
+    """Return the seconds from the end of a fault until the work went on."""
+    if recovery.back is not None:
+        return recovery.until_back
+    return None if recovery.handled is None else max(0.0, recovery.handled - recovery.happened.ended)
 
 
 def _line(happened: Happened, recovery: Recovery, start: float) -> str:
@@ -127,7 +166,7 @@ def _line(happened: Happened, recovery: Recovery, start: float) -> str:
     lasted, beside = happened.ended - happened.began, "" if recovery.alone else "  not alone"
     what = f"{fault.target} {fault.how}".strip()
     return (
-        f"{happened.began - start:7.1f}  {fault.kind:<10} {what:<20} {lasted:7.1f} {went_on:>8}  {handled:>8}{beside}"
+        f"{happened.began - start:7.1f}  {fault.kind:<12} {what:<20} {lasted:7.1f} {went_on:>8}  {handled:>8}{beside}"
     )
 
 
@@ -143,6 +182,7 @@ def _entry(recovery: Recovery, start: float) -> dict[str, Any]:
         "went_on": _rounded(recovery.since_fault),
         "went_on_after_healing": _rounded(recovery.since_healed),
         "handled": _rounded(recovery.silence),
+        "back_after_healing": _rounded(recovery.until_back),
         "alone": recovery.alone,
     }
 

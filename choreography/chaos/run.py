@@ -13,7 +13,7 @@ from typing import Any
 from choreography.chaos.auditor import Auditor, differences
 from choreography.chaos.customers import Customers, fill_shelves, open_orders, pending
 from choreography.chaos.faults import Faults, World
-from choreography.chaos.fleet import Fleet
+from choreography.chaos.fleet import Fleet, supervised
 from choreography.chaos.journal import Journal
 from choreography.chaos.recoveries import recoveries
 from choreography.chaos.report import Outcome
@@ -65,6 +65,8 @@ class Chaos:
         """Return how a worker is started: by its service's own command, or by a mutant of it."""
         service, _, number = worker.partition("/")
         run = ["choreography.chaos.mutated", self.mutant] if self.mutant else []
+        if any(fault.kind == "clock" for fault in self.timeline):
+            run = ["choreography.chaos.shifted", str(world.fleet.named(worker).clock), *run]
         command = [sys.executable, "-m", *run, MODULES[service], "run", "--instance", number, "--log-format", "json"]
         command += ["--database", world.databases.url(service), "--bootstrap-servers", self.workers_servers]
         for name, value in self.kafka_config.items():
@@ -95,7 +97,8 @@ class Chaos:
             final = auditor.read_again()
             failures = [
                 *unhealed,
-                *(customers.refused + faults.failures + world.fleet.deaths + auditor.trouble),
+                *(customers.refused + faults.failures + auditor.trouble),
+                *(str(death) for death in world.fleet.deaths if not supervised(death)),
                 *world.poison.failures(),
                 *world.unreadable.failures(),
                 *differences(auditor.live, final),
@@ -103,7 +106,8 @@ class Chaos:
             ]
         found = recoveries(faults.happened, Journal(world.fleet.logs))
         return Outcome(
-            *(settings, start, customers.placed, customers.asked_again, found, world.fleet.exits, final.count),
+            *(settings, start, customers.placed, customers.asked_again, found),
+            *(world.fleet.exits, world.fleet.deaths, final.count),
             *(verdict, facts.log, failures),
         )
 

@@ -14,7 +14,11 @@ KINDS: Mapping[str, str] = {
     "stop": "SIGSTOP of a worker past its session, then SIGCONT",
     "term": "SIGTERM to a service's workers, one after the other, each started again",
     "scale": "a service goes from two workers to one, to three, to one, and back to two",
-    "broker": "kill -9 of the broker, and its restart",
+    "broker": "kill -9 of a broker, and its restart",
+    "broker-roll": "SIGTERM to one broker after the other, each started again",
+    "brokers-away": "kill -9 of two brokers of three: nothing can be written until they are back",
+    "leaders": "every partition gets another leader, coordinators of groups and transactions move along",
+    "reassign": "half of the partitions lose their leader's replica, then it is copied anew",
     "latency": "every answer of the broker is late",
     "cut": "all connections to the broker break",
     "half-open": "all connections to the broker stay open and carry nothing any more",
@@ -23,16 +27,36 @@ KINDS: Mapping[str, str] = {
     "provider": "the payment provider is slow, or refuses calls, or loses answers",
     "trouble": "a service's table refuses the rows of one order in four",
     "poison": "records that nobody can handle, with keys of orders, on a topic of a service",
+    "clock": "the wall clock of a worker's host jumps an hour, either way, and back",
     "unreadable": "a batch that nobody can decompress on a topic of a service, past which somebody lets its readers",
 }
 NEEDS_CONTROL = frozenset({"broker"})
+NEEDS_CLUSTER = frozenset({"broker-roll", "brokers-away", "leaders", "reassign"})
+"""Faults of a cluster of three brokers or more, all under control."""
 NEEDS_PROXY = frozenset({"latency", "cut", "half-open", "end-txn"})
-OUTSIDE = frozenset({*NEEDS_CONTROL, *NEEDS_PROXY, "database", "provider", "trouble", "poison", "unreadable"})
+TO_BROKERS = NEEDS_CONTROL | NEEDS_CLUSTER
+OUTSIDE = frozenset({*TO_BROKERS, *NEEDS_PROXY, "database", "provider", "trouble", "poison", "unreadable", "clock"})
 """Faults of what the workers stand on, not of the workers."""
 
 NUMBERS = (1, 2)
 """A service's workers in peace."""
+JUMPS = {"ahead": 3600, "behind": -3600}
+"""Seconds by which a clock is off."""
 BEHAVIOURS = {"slow": "latency-ms=300", "failing": "failure-rate=0.3", "losing": "lose-reply-rate=0.3"}
+
+HOW: Mapping[str, Iterable[str]] = {"provider": BEHAVIOURS, "clock": JUMPS}
+SECONDS = {
+    "kill": (0.1, 1),
+    "half-open": (5, 15),
+    "scale": (12, 16),
+    "end-txn": (2, 4),
+    "broker-roll": (0.1, 3),
+    "brokers-away": (5, 15),
+    "leaders": (0, 0),
+    "reassign": (0, 0),
+    "clock": (5, 15),
+}
+"""How long a fault lasts, at least and at most; `broker-roll`: each broker's absence."""
 
 
 class Fault(NamedTuple):
@@ -45,38 +69,41 @@ class Fault(NamedTuple):
     how: str = ""
 
 
-def draw(seed: int, seconds: float, kinds: Iterable[str], session: float, every: float) -> list[Fault]:
+def draw(  # noqa: PLR0913 - what a run is made of
+    seed: int, seconds: float, kinds: Iterable[str], session: float, every: float, *, brokers: int = 1
+) -> list[Fault]:
     """Return the faults of a run by time, on average one every so many seconds; equal arguments draw equal faults.
 
-    Rounds of the same faults in ever new order, so that each worker is killed as often as the others; at least one
-    round, however short the run is. `session`: seconds until the group gives a silent worker up.
+    Rounds of the same faults in ever new order, so that each worker and each broker is killed as often as the others;
+    at least one round, however short the run is. `session`: seconds until the group gives a silent worker up.
     """
     chance = Random(seed)  # noqa: S311 - faults, not secrets
     one_round = [kind for kind in KINDS if kind in set(kinds)]
-    workers = [f"{service}/{number}" for service in MODULES for number in NUMBERS]
-    size = sum(len(workers) if kind == "kill" else 1 for kind in one_round)
+    each = {
+        "kill": [f"{service}/{number}" for service in MODULES for number in NUMBERS],
+        "broker": [f"broker/{number}" for number in range(1, brokers + 1)],
+    }
+    size = sum(len(each.get(kind, "1")) for kind in one_round)
     rounds = max(1, round(seconds / (every * size))) if size else 0
     drawn = []
     for _ in range(rounds):
-        bag = list(_round(chance, one_round, workers, session))
+        bag = list(_round(chance, one_round, each, session))
         chance.shuffle(bag)
         drawn += bag
     slot = seconds / max(1, len(drawn))
     return [fault._replace(at=round(slot * (n + chance.random()), 2)) for n, fault in enumerate(drawn)]
 
 
-def _round(chance: Random, kinds: list[str], workers: list[str], session: float) -> Iterator[Fault]:
+def _round(chance: Random, kinds: list[str], each: Mapping[str, list[str]], session: float) -> Iterator[Fault]:
     for kind in kinds:
-        if kind == "kill":
-            yield from (Fault(0, kind, worker, round(chance.uniform(0.1, 1), 2)) for worker in workers)
-        else:
-            how = chance.choice(sorted(BEHAVIOURS)) if kind == "provider" else ""
-            yield Fault(0, kind, _target(chance, kind, workers), round(_lasts(chance, kind, session), 2), how)
+        for target in each.get(kind) or [_target(chance, kind, each)]:
+            how = chance.choice(sorted(HOW[kind])) if kind in HOW else ""
+            yield Fault(0, kind, target, round(_lasts(chance, kind, session), 2), how)
 
 
-def _target(chance: Random, kind: str, workers: list[str]) -> str:
-    if kind in ("kill-long", "stop"):
-        return chance.choice(workers)
+def _target(chance: Random, kind: str, each: Mapping[str, list[str]]) -> str:
+    if kind in ("kill-long", "stop", "clock"):
+        return chance.choice(each["kill"])
     if kind in ("term", "scale", "database", "trouble", "poison", "unreadable"):
         return chance.choice(sorted(MODULES))
     return "payment-service" if kind == "provider" else "broker"
@@ -87,5 +114,4 @@ def _lasts(chance: Random, kind: str, session: float) -> float:
         return session + chance.uniform(8, 12)
     if kind == "stop":
         return session + chance.uniform(1, 6)
-    shortest, longest = {"half-open": (5, 15), "scale": (12, 16), "end-txn": (2, 4)}.get(kind, (1, 8))
-    return chance.uniform(shortest, longest)
+    return chance.uniform(*SECONDS.get(kind, (1, 8)))

@@ -1,4 +1,7 @@
-"""`make chaos`: `saga chaos` on a broker that may be killed, and on a PostgreSQL with `--database postgresql`."""
+"""`make chaos`: `saga chaos` on brokers that may be killed, and on a PostgreSQL with `--database postgresql`.
+
+Three brokers, replication 3, min.insync.replicas 2; `--brokers 1` for one alone.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,18 @@ from choreography.quiet import stoppable
 from tests.support import brokers, postgres
 from tests.support.kafka_node import SOON_BACK, NoBroker
 
+BROKERS = 3
+
 
 def main(arguments: list[str]) -> None:
     """Start what is needed, run the command with these arguments, remove everything."""
+    count = BROKERS
+    if "--brokers" in arguments:
+        at = arguments.index("--brokers")
+        count = int(arguments[at + 1])
+        arguments = arguments[:at] + arguments[at + 2 :]
     try:
-        broker = brokers.own_kind()(**SOON_BACK)
+        cluster = brokers.own_cluster(count, **SOON_BACK)
         servers = [postgres.server()] if "postgresql" in arguments else []
     except (NoBroker, postgres.NoPostgres) as why:
         sys.exit(f"error: {why}")
@@ -22,12 +32,13 @@ def main(arguments: list[str]) -> None:
             server.start()
             url = postgres.url(server.port, postgres.create_database(server.port))
             arguments = [url if argument == "postgresql" else argument for argument in arguments]
-        broker.start()
-        ports = broker.host_ports
-        where = ["--bootstrap-servers", broker.bootstrap_servers, "--proxy", f"{ports.proxy}:{ports.behind_proxy}"]
-        chaos_command.main([*where, *arguments], prog_name="make chaos", obj=broker)
+        cluster.start()
+        where = ["--bootstrap-servers", cluster.bootstrap_servers]
+        for node in cluster.nodes:
+            where += ["--proxy", f"{node.host_ports.proxy}:{node.host_ports.behind_proxy}"]
+        chaos_command.main([*where, *arguments], prog_name="make chaos", obj=cluster)
     finally:
-        broker.stop()
+        cluster.stop()
         for server in servers:
             server.remove()
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from tests.support import kafka_container, kafka_jars
 from tests.support.admin import Admin
 from tests.support.docker_engine import NoImage, pull_unless_here
+from tests.support.kafka_cluster import KafkaCluster
 from tests.support.kafka_container import IMAGE, ApacheKafkaContainer
 from tests.support.kafka_jars import JAVA, KafkaFromJars, jars
 from tests.support.kafka_node import Broker, NoBroker, OwnBroker, wait_until_it_answers
@@ -57,3 +59,9 @@ def own_kind() -> Callable[..., OwnBroker]:
             raise NoBroker(f"{no_image}, {no_jars}, and KAFKA_BOOTSTRAP_SERVERS is not set") from no_jars
         return KafkaFromJars
     return ApacheKafkaContainer
+
+
+def own_cluster(count: int, **properties: str) -> KafkaCluster:
+    """Return a cluster of so many nodes, not yet started. Raises NoBroker."""
+    make = kafka_jars.cluster if own_kind() is KafkaFromJars else kafka_container.cluster
+    return make(count, **properties)

@@ -6,9 +6,11 @@ import atexit
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.support.kafka_node import VERSION, Ports, new_cluster_id, properties, wait_until_it_answers
+from tests.support.kafka_cluster import KafkaCluster
+from tests.support.kafka_node import VERSION, Inside, Ports, new_cluster_id, properties, wait_until_it_answers
 from tests.support.maven import cached, java, maven
 from tests.support.ports import free_port
 
@@ -33,10 +35,16 @@ def jars() -> Path:
     return cached(f"kafka-{VERSION}", download)
 
 
+def inside() -> Inside:
+    """Return where a node listens for its cluster."""
+    return Inside(f"localhost:{free_port()}", f"localhost:{free_port()}")
+
+
 class KafkaFromJars:
     """One KRaft node in a Java process, its data in a temporary folder."""
 
-    def __init__(self, **more: str) -> None:
+    def __init__(self, nodes: Sequence[Inside] = (), number: int = 1, cluster_id: str = "", **more: str) -> None:
+        self._nodes, self._number, self._cluster_id = nodes or [inside()], number, cluster_id or new_cluster_id()
         self.host_ports = Ports()
         self.bootstrap_servers = f"127.0.0.1:{self.host_ports.client}"
         self._more = more
@@ -48,7 +56,7 @@ class KafkaFromJars:
         atexit.register(self.stop)
         config = self._configure()
         tool = "kafka.tools.StorageTool"
-        format_storage = [*self._java, tool, "format", "-t", new_cluster_id(), "-c", str(config)]
+        format_storage = [*self._java, tool, "format", "-t", self._cluster_id, "-c", str(config)]
         subprocess.run(format_storage, capture_output=True, check=True)
         self._launch()
         return self
@@ -63,16 +71,30 @@ class KafkaFromJars:
             self._process.kill()
             self._process.wait()
 
-    def restart(self) -> None:
+    def terminate(self) -> None:
         if self._process is not None:
             self._process.terminate()
             self._process.wait()
+
+    def restart(self) -> None:
+        self.terminate()
         self._launch()
+
+    def reassign(self, plan: str) -> None:
+        file = self._folder / "plan.json"
+        file.write_text(plan, encoding="utf-8")
+        tool = [*self._java, "org.apache.kafka.tools.reassign.ReassignPartitionsCommand", "--execute"]
+        options = ["--bootstrap-server", self.bootstrap_servers, "--reassignment-json-file", str(file)]
+        done = subprocess.run([*tool, *options], capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(
+                f"Kafka's tool ended with code {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}"
+            )
 
     def _configure(self) -> Path:
         ports = self.host_ports
         listeners = f"CLIENT://127.0.0.1:{ports.client},PROXY://127.0.0.1:{ports.behind_proxy}"
-        settings = properties(listeners, "127.0.0.1", ports, (free_port(), free_port())) | self._more
+        settings = properties(listeners, "127.0.0.1", ports, self._nodes, self._number) | self._more
         settings |= {"log.dirs": str(self._folder / "data")}
         config = self._folder / "server.properties"
         config.write_text("".join(f"{key}={setting}\n" for key, setting in settings.items()), encoding="utf-8")
@@ -93,3 +115,9 @@ class KafkaFromJars:
         except OSError as error:
             error.add_note(log.read_text(errors="replace")[-3000:])
             raise
+
+
+def cluster(count: int, **more: str) -> KafkaCluster:
+    """Return so many nodes that form one cluster; not yet started."""
+    nodes, cluster_id = [inside() for _ in range(count)], new_cluster_id()
+    return KafkaCluster([KafkaFromJars(nodes, number, cluster_id, **more) for number in range(1, count + 1)])

@@ -6,9 +6,9 @@ import base64
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -55,8 +55,17 @@ class OwnBroker(Broker, Protocol):
     def kill(self) -> None:
         """End it without any warning (SIGKILL)."""
 
+    def terminate(self) -> None:
+        """Shut it down in good order (SIGTERM)."""
+
     def restart(self) -> None:
         """Start it again, same ports, same data; shut it down in good order first if it still runs."""
+
+    def reassign(self, plan: str) -> None:
+        """Ask for new replicas of partitions with kafka-reassign-partitions.sh; `plan` is the JSON that it takes.
+
+        librdkafka has no such request. It returns when the move is accepted; raises RuntimeError when it is not.
+        """
 
 
 @dataclass(frozen=True)
@@ -72,30 +81,45 @@ class Ports:
     proxy: int = field(default_factory=free_port)
 
 
-def properties(listeners: str, advertised_host: str, ports: Ports, inside: tuple[int, int]) -> dict[str, str]:
-    """Return the properties of a single KRaft node that starts fast; what tests measure is left at its default.
+class Inside(NamedTuple):
+    """Where a node listens for the nodes of its cluster, each `host:port`: as controller and as broker.
 
-    `inside`: two ports where the node listens for itself, as controller and as the broker that writes transaction
-    markers: in a container it could not reach itself at the address that its clients use.
+    In a container it could not reach itself at the address that its clients use.
+    """
+
+    controller: str
+    broker: str
+
+
+def properties(
+    listeners: str, advertised_host: str, ports: Ports, inside: Sequence[Inside], number: int = 1
+) -> dict[str, str]:
+    """Return the properties of one KRaft node that starts fast; what tests measure is left at its default.
+
+    `inside`: one entry for each node of the cluster, and the node is the `number`th. A cluster of three keeps three
+    copies of everything and takes a write when two have it.
     """
     client, proxy = f"{advertised_host}:{ports.client}", f"{advertised_host}:{ports.proxy}"
-    controller, itself = (f"localhost:{port}" for port in inside)
+    controller, broker = inside[number - 1]
+    copies, in_sync = str(min(3, len(inside))), "2" if len(inside) > 2 else "1"
     return {
         "process.roles": "broker,controller",
-        "node.id": "1",
-        "controller.quorum.voters": f"1@{controller}",
-        "listeners": f"{listeners},SELF://{itself},CONTROLLER://{controller}",
-        "advertised.listeners": f"CLIENT://{client},PROXY://{proxy},SELF://{itself}",
+        "node.id": str(number),
+        "controller.quorum.voters": ",".join(f"{n}@{node.controller}" for n, node in enumerate(inside, 1)),
+        "listeners": f"{listeners},SELF://{broker},CONTROLLER://{controller}",
+        "advertised.listeners": f"CLIENT://{client},PROXY://{proxy},SELF://{broker}",
         "listener.security.protocol.map": "CLIENT:PLAINTEXT,PROXY:PLAINTEXT,SELF:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "SELF",
-        "offsets.topic.replication.factor": "1",
+        "default.replication.factor": copies,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": copies,
         "offsets.topic.num.partitions": "4",
-        "transaction.state.log.replication.factor": "1",
-        "transaction.state.log.min.isr": "1",
+        "transaction.state.log.replication.factor": copies,
+        "transaction.state.log.min.isr": in_sync,
         "transaction.state.log.num.partitions": "4",
-        "share.coordinator.state.topic.replication.factor": "1",
-        "share.coordinator.state.topic.min.isr": "1",
+        "share.coordinator.state.topic.replication.factor": copies,
+        "share.coordinator.state.topic.min.isr": in_sync,
         "group.initial.rebalance.delay.ms": "0",
         "auto.create.topics.enable": "false",
     }

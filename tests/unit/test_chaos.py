@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +17,7 @@ from choreography.chaos.faults import Faults, Happened
 from choreography.chaos.fleet import Exit
 from choreography.chaos.journal import Journal
 from choreography.chaos.recoveries import calm, recoveries, spread
+from choreography.chaos.shifted import set_clock
 from choreography.chaos.timeline import KINDS, Fault, draw
 from eventbus.log import Partition, Record
 
@@ -29,13 +33,21 @@ def test_the_same_seed_draws_the_same_timeline() -> None:
 @pytest.mark.parametrize("seconds", [10, 300, 1800])
 def test_every_worker_is_killed_equally_often_and_every_fault_happens(seconds: int) -> None:
     """However short the run is; and all within its time, in order."""
-    timeline = draw(1, seconds, KINDS, 10, 4)
+    timeline = draw(1, seconds, KINDS, 10, 4, brokers=1)
     kills = Counter(fault.target for fault in timeline if fault.kind == "kill")
     assert kills.keys() == WORKERS
     assert len(set(kills.values())) == 1
     assert {fault.kind for fault in timeline} == set(KINDS)
     assert [fault.at for fault in timeline] == sorted(fault.at for fault in timeline)
     assert 0 <= timeline[0].at <= timeline[-1].at <= seconds
+
+
+def test_every_broker_is_killed_equally_often() -> None:
+    """As the workers are."""
+    timeline = draw(1, 600, KINDS, 10, 4, brokers=3)
+    kills = Counter(fault.target for fault in timeline if fault.kind == "broker")
+    assert kills.keys() == {"broker/1", "broker/2", "broker/3"}
+    assert len(set(kills.values())) == 1
 
 
 def test_only_the_wanted_faults_are_drawn() -> None:
@@ -141,6 +153,41 @@ def test_a_partition_that_nobody_recovers_has_not_gone_on(journal: Journal) -> N
     killed = Happened(Fault(8, "kill", "order-service/2", 1), began=24.5, ended=25)
     [recovery] = recoveries([killed], journal)
     assert (recovery.since_fault, recovery.silence) == (None, None)
+
+
+def test_everybody_is_back_when_the_last_worker_has_handled_a_batch(tmp_path: Path) -> None:
+    """One that never does again counts as long as others of its service still do; one that was struck does not."""
+    lines = {"order-service/1": (12, 40), "order-service/2": (11, 90), "payment-service/1": (13,)}
+    logs = [log(tmp_path, worker, *((at, "batch.handled", []) for at in times)) for worker, times in lines.items()]
+    journal = Journal(dict(logs))
+    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=10)
+    assert recoveries([roll], journal)[0].until_back == 3
+    later = Happened(Fault(0, "leaders", "broker", 0), began=45, ended=50)
+    assert recoveries([later], journal)[0].until_back == 40, "order-service/1 was never seen again"
+    struck = Happened(Fault(0, "kill-long", "order-service/1", 60), began=48, ended=108)
+    both = {r.happened.fault.kind: r for r in recoveries([later, struck], journal)}
+    assert both["leaders"].until_back == 40, "order-service/2 was back at 90, too"
+
+
+def test_a_shifted_clock_jumps_while_the_process_lives(tmp_path: Path) -> None:
+    """The wall clock does, either way and back; the monotonic clock does not."""
+    says = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.time_ns(), time.monotonic(), flush=True)"
+    (tmp_path / "clock_of_a_worker.py").write_text(says, encoding="ascii")
+    file = tmp_path / "worker.clock"
+    run = [sys.executable, "-m", "choreography.chaos.shifted", str(file), "clock_of_a_worker"]
+    process = subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    with process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for seconds in (0, 3600, -3600, 0):
+            set_clock(file, seconds)
+            process.stdin.write("now\n")
+            process.stdin.flush()
+            wall, wall_ns, monotonic = map(float, process.stdout.readline().split())
+            assert wall - time.time() == pytest.approx(seconds, abs=60)
+            assert wall_ns / 1e9 == pytest.approx(wall, abs=1)
+            assert monotonic == pytest.approx(time.monotonic(), abs=60)
+        process.stdin.close()
 
 
 def test_times_are_told_apart_by_whether_something_else_was_wrong() -> None:
