@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from eventbus import cli
+from eventbus.terminal import safe_stdout
 
 COMMANDS = {
     "demo": "choreography.demo.command:demo_command",
@@ -78,7 +79,8 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; exit code 1 where it raises one of FACTS."""
         try:
-            return super().invoke(ctx)
+            with safe_stdout():
+                return super().invoke(ctx)
         except Exception as error:
             if not isinstance(error, tuple(_facts())):
                 raise

@@ -54,6 +54,11 @@ class Cluster:
         with refused_config():
             self.admin = AdminClient(configuration)
 
+    @property
+    def bootstrap_servers(self) -> str:
+        """The addresses that it was given."""
+        return self._servers
+
     def partitions(self) -> dict[str, dict[int, Any]]:
         """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
         found = self.ask(lambda: self.admin.list_topics(timeout=self._seconds))

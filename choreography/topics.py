@@ -13,6 +13,7 @@ from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from choreography.topics_file import Topic, counts
 
 CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
+RETENTION_MS, RETENTION_BYTES, CLEANUP_POLICY = "retention.ms", "retention.bytes", "cleanup.policy"
 BROKERS_DEFAULT = -1
 """The replication factor that means: as the broker is configured (KIP-464)."""
 
@@ -65,6 +66,29 @@ def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
         at = (place.topic, place.partition)
         found.setdefault(place.topic, []).append(Extent(place.partition, starts[at], ends[at]))
     return found
+
+
+def forgetful(cluster: Cluster, wanted: Iterable[Topic]) -> dict[str, dict[str, str]]:
+    """Return what makes topics delete records earlier than the file says: the properties that differ, by topic.
+
+    Topics that are not there, and brokers that know no such question, have none. Raises Unreachable.
+    """
+    there = cluster.partitions()
+    keeping = [topic for topic in wanted if topic.name in there and RETENTION_MS in topic.config]
+    configs = _configs(cluster, [topic.name for topic in keeping])
+    found: dict[str, dict[str, str]] = {}
+    for topic in keeping:
+        config = configs[topic.name] or {}
+        limits = {RETENTION_MS: topic.config[RETENTION_MS], RETENTION_BYTES: topic.config.get(RETENTION_BYTES, "-1")}
+        shorter = {name: config[name] for name, limit in limits.items() if _is_less(config.get(name), limit)}
+        if "delete" in config.get(CLEANUP_POLICY, "delete") and shorter:
+            found[topic.name] = shorter
+    return found
+
+
+def _is_less(found: str | None, wanted: str) -> bool:
+    """Return whether a limit is tighter than the other; -1 is none."""
+    return found is not None and int(found) >= 0 and (int(wanted) < 0 or int(found) < int(wanted))
 
 
 def _make(cluster: Cluster, topics: list[Topic], numbers: Mapping[str, int], replication: int) -> dict[str, Finding]:

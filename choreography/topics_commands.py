@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from choreography.cluster import Cluster, cluster_options
-from choreography.topics import BROKERS_DEFAULT, DIFFERS, FAILED, Extent, create, extents
-from choreography.topics_file import read_topics
+from choreography.topics import BROKERS_DEFAULT, DIFFERS, FAILED, RETENTION_MS, Extent, create, extents, forgetful
+from choreography.topics_file import Topic, read_topics
 from eventbus import cli
+
+DAY_MS = 86_400_000
 
 file_option = click.option(
     "--file",
@@ -75,12 +77,20 @@ def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
     """List the topics of the saga: partitions, and how much lies in them.
 
     `offsets` counts what takes an offset: records, and the markers of transactions. A missing topic is marked so.
+    Topics that delete records earlier than the file says are named on stderr, with the command that changes it.
 
     Example: saga topics list --json
     """
     wanted = read_topics(file)
     found = extents(cluster, [topic.name for topic in wanted])
-    rows = [_row(topic.name, topic.kind, found.get(topic.name)) for topic in wanted]
+    shorter = forgetful(cluster, wanted)
+    for topic in wanted:
+        if topic.name in shorter:
+            click.echo(_warning(topic, shorter[topic.name], cluster.bootstrap_servers), err=True)
+    rows = [
+        {**_row(topic.name, topic.kind, found.get(topic.name)), "deletes_early": shorter.get(topic.name, {})}
+        for topic in wanted
+    ]
     if as_json:
         cli.print_json(rows)
         return
@@ -89,6 +99,21 @@ def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
     for row in rows:
         numbers = f"{row['partitions']:10}  {row['offsets']:7}" if row["exists"] else "missing: `saga topics create`"
         click.echo(f"{row['topic']:{width}}  {numbers}")
+
+
+def _warning(topic: Topic, shorter: Mapping[str, str], servers: str) -> str:
+    """Return which records are deleted, and the command of Kafka's own that ends that."""
+    said = ", ".join(f"{name} is {value}{_days(name, value)}" for name, value in shorter.items())
+    wanted = ",".join(f"{name}={topic.config.get(name, '-1')}" for name in shorter)
+    return (
+        f"warning: {topic.name} deletes records: {said}. No check, audit or rebuild sees them then. To change it:\n"
+        f"  kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {topic.name}"
+        f" --add-config {wanted}"
+    )
+
+
+def _days(name: str, value: str) -> str:
+    return f" ({int(value) / DAY_MS:.3g} days)" if name == RETENTION_MS else ""
 
 
 def _row(topic: str, kind: str, found: list[Extent] | None) -> Mapping[str, Any]:

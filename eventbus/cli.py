@@ -16,6 +16,7 @@ from click.core import ParameterSource
 from eventbus.declaration import declare
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
+from eventbus.terminal import safe_stdout, visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 Delivery = Literal["exactly-once", "at-least-once"]
@@ -256,7 +257,7 @@ def print_json(value: Any) -> None:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong on stderr and exit."""
-    click.echo(f"error: {message}", err=True)
+    click.echo(f"error: {visible(message) if sys.stderr.isatty() else message}", err=True)
     sys.exit(code)
 
 
@@ -266,7 +267,8 @@ def group_saying(*facts: type[Exception]) -> type[click.Group]:
     class Saying(click.Group):
         def invoke(self, ctx: click.Context) -> Any:
             try:
-                return super().invoke(ctx)
+                with safe_stdout():
+                    return super().invoke(ctx)
             except facts as error:
                 fail(str(error))
 

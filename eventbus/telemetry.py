@@ -6,7 +6,8 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from eventbus.log import Partition
 from eventbus.observer import Handled, Observer
 from eventbus.parking import Parking
+from eventbus.terminal import visible
 
 ALIVE_SECONDS = 90.0
 """The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
@@ -33,12 +35,18 @@ def configure_logging(log_format: str, level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            *([_visible] if console else []),
             renderer or structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def _visible(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep what comes from the log from doing anything to the terminal; JSON escapes it anyway."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class Telemetry(Observer):

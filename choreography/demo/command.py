@@ -26,6 +26,7 @@ from choreography.track.common import MODEL
 from choreography.track.queries import Tracked
 from eventbus import cli
 from eventbus.registry import registry_at
+from eventbus.terminal import raw_stdout
 from schemas import EVENTS
 
 PLAIN_WIDTH = 140
@@ -65,9 +66,9 @@ def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bo
     if decline + short > 1:
         raise click.UsageError(f"--decline {decline:g} and --short {short:g} are more than all orders together")
     plan = make_plan(orders, decline, short, seed)
-    console = _Console(highlight=False)
+    console = _Console(highlight=False, file=raw_stdout())
     if not console.is_terminal:
-        console = _Console(highlight=False, width=PLAIN_WIDTH)
+        console = _Console(highlight=False, width=PLAIN_WIDTH, file=raw_stdout())
     with ends_quietly(), stoppable():
         try:
             _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], ui=ui)

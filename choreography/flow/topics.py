@@ -16,6 +16,8 @@ HEAD = """\
 # 64 KiB more for where, why and when; so do those of their resolutions, which say what people decided about them; these
 # have one partition whatever the others have, so that workers share out the topics with work on them. Workers say on
 # the topic of declarations what they are; nothing depends on it.
+# retention.ms -1 keeps records for good: Kafka's default of seven days would delete what `saga audit`, `saga check` and
+# a rebuilt `saga track` prove things from. Whoever must delete after a time exports first, then sets it to that time.
 """
 
 
@@ -32,6 +34,7 @@ def as_topics(flow: Flow) -> str:
             "config:",
             "  events:",
             f'    max.message.bytes: "{MAX_RECORD_BYTES}"',
+            '    retention.ms: "-1"',
             "  dead_letters:",
             f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
             '    retention.ms: "-1"',

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import re
 from hashlib import sha256
 from http.cookies import SimpleCookie
 from urllib.parse import parse_qs, urlencode
@@ -17,6 +18,8 @@ COOKIE = "saga-ui"
 WRONG_SECONDS = 0.5
 MOST_FORM_BYTES = 4_096
 LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
+HOST = re.compile(r"(?:\[([0-9a-f:]+)\]|([a-z0-9._-]+))(?::[0-9]{0,5})?", re.ASCII | re.IGNORECASE)
+"""A Host header: a name or an IPv4 address, or an IPv6 address in brackets, and a port (RFC 9110, 7.2; RFC 3986)."""
 HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:;"
@@ -58,7 +61,8 @@ class Access:
     async def _refusal(self, request: Request) -> Response | None:
         if self._token is None:
             name = _host(request.headers)
-            return None if name in self._hosts else JSONResponse({"error": f"this is not {name}"}, 421)
+            said = "the Host header names no host" if name is None else f"this is not {name}"
+            return None if name in self._hosts else JSONResponse({"error": said}, 421)
         path = request.url.path
         if path.startswith("/static/"):
             return None
@@ -95,9 +99,11 @@ class Access:
         return answer
 
 
-def _host(headers: Headers) -> str:
-    host = headers.get("host", "")
-    return host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+def _host(headers: Headers) -> str | None:
+    """Return the name that is asked for, without the port; None where there is no such header, or no sound one."""
+    given = headers.getlist("host")
+    match = HOST.fullmatch(given[0]) if len(given) == 1 else None
+    return (match[1] or match[2]).lower() if match else None
 
 
 async def _posted(request: Request) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -24,6 +25,7 @@ from eventbus.parked_commands import as_dict
 
 MOST = 500
 FRESH_SECONDS = 5.0
+WAIT_SECONDS = 1.5
 CANNOT_READ = (
     KafkaException,
     LogMoved,
@@ -36,31 +38,66 @@ CANNOT_READ = (
 )
 
 
-@dataclass
+Found = tuple[list[dict[str, Any]], list[str]]
+"""What was found, and what could not be looked at."""
+
+
+class Look:
+    """Something that may take long to find out. Whoever asks waits for a moment, and gets what is known by then."""
+
+    def __init__(self, read: Callable[[], Found], silent: str) -> None:
+        """`silent` says who does not answer where `read` takes longer than a moment."""
+        self._read, self._silent = read, silent
+        self._found: Found = ([], [])
+        self._at = -math.inf
+        self._reading: threading.Thread | None = None
+        self._lock = threading.Lock()
+
+    def begin(self) -> None:
+        """Have it read anew in a thread of its own, unless that is so already or what is known is fresh."""
+        with self._lock:
+            if self._reading is None and time.monotonic() - self._at > FRESH_SECONDS:
+                self._reading = threading.Thread(target=self._run, daemon=True)
+                self._reading.start()
+
+    def result(self, until: float) -> Found:
+        """Return what is known at `until` (monotonic), or as soon as it has been read."""
+        reading = self._reading
+        if reading is not None:
+            reading.join(max(0.0, until - time.monotonic()))
+            if reading.is_alive():
+                found, _ = self._found
+                known = "what is shown was read before" if found else "nothing is known yet"
+                return found, [f"{self._silent} ({known})"]
+        return self._found
+
+    def _run(self) -> None:
+        try:
+            found = self._read()
+        except CANNOT_READ as why:
+            found = (self._found[0], [str(why)])
+        with self._lock:
+            self._found, self._at, self._reading = found, time.monotonic(), None
+
+
 class Trouble:
     """What is looked at: the cluster, and by service its database. What was found is kept for some seconds."""
 
-    where: Where
-    databases: dict[str, str]
-    _found: dict[str, Any] = field(default_factory=dict)
-    _at: float = 0.0
+    def __init__(self, where: Where, databases: Mapping[str, str]) -> None:
+        self.where = where
+        self._parked = Look(lambda: parked_orders(databases), "parked orders: a database does not answer")
+        self._letters = Look(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
 
     def report(self) -> dict[str, Any]:
-        """Return parked orders and dead letters, the newest at most, and what could not be looked at."""
-        if not self._found or time.monotonic() - self._at > FRESH_SECONDS:
-            self._found, self._at = self._read(), time.monotonic()
-        return self._found
+        """Return parked orders and dead letters, the newest at most, and what could not be looked at; within 2 s."""
+        until = time.monotonic() + WAIT_SECONDS
+        for look in (self._parked, self._letters):
+            look.begin()
+        parked, errors = self._parked.result(until)
+        letters, more = self._letters.result(until)
+        return {"parked": parked, "dead_letters": letters, "errors": [*errors, *more]}
 
-    def _read(self) -> dict[str, Any]:
-        parked, errors = parked_orders(self.databases)
-        try:
-            letters = self._letters()
-        except CANNOT_READ as why:
-            letters = []
-            errors.append(f"dead letters: {why}")
-        return {"parked": parked, "dead_letters": letters, "errors": errors}
-
-    def _letters(self) -> list[dict[str, Any]]:
+    def _read_letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
         for group in groups(self.where):
             try:
