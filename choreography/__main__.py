@@ -44,7 +44,7 @@ FACTS = {
     "choreography.audit.scratch": ("NoRoom",),
     "choreography.check.log": ("TopicsMissing",),
     "choreography.check.records": ("LogMoved",),
-    "choreography.cluster": ("BadConfiguration", "Unreachable"),
+    "choreography.cluster": ("BadConfiguration", "TopicRecreated", "Unreachable"),
     "choreography.deadletters.resolve": ("Unresolved",),
     "choreography.deadletters.selection": ("NoSuchLetter",),
     "choreography.deadletters.skip": ("NothingToSkip",),
@@ -77,14 +77,14 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the command; exit code 1 where it raises one of FACTS."""
+        """Call the command; exit code 1 where it raises one of FACTS, 3 where a topic is not the one it was."""
         try:
             with safe_stdout():
                 return super().invoke(ctx)
         except Exception as error:
             if not isinstance(error, tuple(_facts())):
                 raise
-            cli.fail(str(error))
+            cli.fail(str(error), 3 if type(error).__name__ == "TopicRecreated" else 1)
 
 
 def _facts() -> Iterator[type[Exception]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus import cli
@@ -37,6 +37,10 @@ class Unreachable(ConnectionError):
 
 class BadConfiguration(ValueError):
     """A librdkafka property that does not exist or does not take this value."""
+
+
+class TopicRecreated(RuntimeError):
+    """A topic is not the one that was read before: it was deleted, and perhaps created again. Exit code 3."""
 
 
 class Cluster:
@@ -68,6 +72,16 @@ class Cluster:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
         return str(self.ask(lambda: self.admin.list_topics(timeout=self._seconds)).cluster_id or "")
 
+    def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """Return the ids of topics that exist; one that is created again gets another. Raises Unreachable."""
+        asked = TopicCollection(sorted(topics))
+
+        def answered() -> dict[str, str]:
+            answers = self.admin.describe_topics(asked, request_timeout=self._seconds)
+            return {name: str(answer.result().topic_id) for name, answer in answers.items()}
+
+        return self.ask(answered)
+
     def ask(self, question: Callable[[], T]) -> T:
         """Return the answer; ask again while a new topic is still finding its leaders. Raises Unreachable."""
         until = time.monotonic() + self._seconds
@@ -90,6 +104,16 @@ class Cluster:
     def _note(self, error: KafkaError) -> None:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - that is how the client spells it
             self._last_error = error.str()
+
+
+def check_same(known: Mapping[str, str], actual: Mapping[str, str]) -> None:
+    """Raise TopicRecreated where a topic has another id than was known."""
+    for topic, topic_id in sorted(known.items()):
+        if topic in actual and actual[topic] != topic_id:
+            raise TopicRecreated(
+                f"the topic {topic} was deleted and created again (its id was {topic_id}, now it is {actual[topic]}):"
+                " what was read before is another log"
+            )
 
 
 def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:

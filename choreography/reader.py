@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from choreography.cluster import Cluster, client_config, reader_config, refused_config
+from choreography.cluster import Cluster, Unreachable, check_same, client_config, reader_config, refused_config
 from choreography.unreadable import end_of_batch
 from eventbus.kafka import UNREADABLE
 from eventbus.kafka_headers import headers_of
@@ -19,6 +20,8 @@ BATCH = 500
 LOOK_SECONDS = 10.0
 """So often it looks for partitions that its topics did not have before."""
 LOOK_PATIENCE_SECONDS = 1.0
+SAME_SECONDS = 1.0
+"""So often it makes sure that the topics are still the same."""
 
 
 class NoSuchTopic(LookupError):
@@ -32,7 +35,8 @@ class ReadFailed(RuntimeError):
 class Reader:
     """All records of some topics, each partition in order, the partitions in no order. A context manager.
 
-    Partitions that are added meanwhile are read too, from their beginning.
+    Partitions that are added meanwhile are read too, from their beginning. A topic that is deleted and created again is
+    not: TopicRecreated, within about a second.
     """
 
     def __init__(  # noqa: PLR0913 - where, what and from where; each by its name
@@ -57,12 +61,15 @@ class Reader:
         self._unfinished: set[Partition] = set()
         self._known: set[Partition] = set()
         self._look_seconds, self._looked = look_seconds, 0.0
+        self._ids, self._compared = dict[str, str](), 0.0
+        self._cluster = Cluster(self._servers, self._extra, answer_seconds=LOOK_PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
         there = Cluster(self._servers, self._extra).partitions()
         for topic in self._topics:
             if topic not in there:
                 raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
+        self._ids, self._compared = Cluster(self._servers, self._extra).topic_ids(self._topics), time.monotonic()
         self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         self._unfinished = set(self._known)
         with refused_config():
@@ -95,6 +102,8 @@ class Reader:
             self._look()
             self._looked = time.monotonic()
         first = self._consumer.poll(timeout)
+        if time.monotonic() - self._compared >= SAME_SECONDS:
+            self._compare()
         if first is None:
             return []
         received = [first, *self._consumer.consume(limit, 0)]
@@ -136,6 +145,12 @@ class Reader:
             self._known.update(new)
             self._unfinished.update(new)
 
+    def _compare(self) -> None:
+        """Raise TopicRecreated where a topic is another one now; who does not answer is asked the next time."""
+        with suppress(Unreachable):
+            check_same(self._ids, self._cluster.topic_ids(self._topics))
+        self._compared = time.monotonic()
+
     def _heed(self, message: Message, error: KafkaError) -> None:
         at = Partition(message.topic() or "", message.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
@@ -147,6 +162,7 @@ class Reader:
         elif error.code() in UNREADABLE:
             self._pass_by(at, message.offset() or 0)
         else:
+            self._compare()
             raise ReadFailed(f"{at}: {error.str()}")
 
     def _pass_by(self, at: Partition, first: int) -> None:

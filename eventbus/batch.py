@@ -9,12 +9,13 @@ from typing import NamedTuple
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.event import Event
 from eventbus.fence import Fence
-from eventbus.log import Partition, Record
+from eventbus.log import Identity, Partition, Record
 from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import RESOLUTIONS, brought_back
 from eventbus.service import Reaction
 
 NOTHING_YET = Checkpoint(0, 0, 0)
+NOBODY = Identity("", "")
 
 
 class Item(NamedTuple):
@@ -56,6 +57,8 @@ class Owned:
     failures: int = 0
     """Recoveries in a row without anything handled since."""
     checkpoint: Checkpoint = NOTHING_YET
+    identity: Identity = NOBODY
+    """Of the cluster and the topic that its checkpoint belongs to."""
     reached: int = 0
     """The log position up to which records were taken in; the checkpoint follows."""
     buffer: list[Item] = field(default_factory=list)
@@ -84,13 +87,15 @@ class Part:
     items: list[Item]
     end: int
     """The log position after the last item; of parked records, where the partition stands anyway."""
+    leader_epoch: int | None = None
+    """One in which the log reached `end`."""
     fence: Fence | None = None
     """What the items are parked behind."""
 
     def cut(self, at: int) -> None:
         """Keep only the items before index `at`."""
         if self.fence is None:
-            self.end = self.items[at].record.offset
+            self.end, self.leader_epoch = self.items[at].record.offset, self.items[at].record.leader_epoch
         del self.items[at:]
 
     def give_back(self, at: int) -> None:
@@ -102,7 +107,10 @@ class Part:
 
 
 def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[Part]:
-    """Take what is buffered, in order; at most one remote call for one key, whose later events wait."""
+    """Take what is buffered, in order; at most one remote call for one key, whose later events wait.
+
+    A part ends right behind its last record, whose leader epoch is known; of markers behind it that is not said.
+    """
     parts: list[Part] = []
     called: set[bytes | None] = set()
     for each in owned:
@@ -112,8 +120,7 @@ def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: 
         if count == 0:
             continue
         items, each.buffer = each.buffer[:count], each.buffer[count:]
-        end = each.buffer[0].record.offset if each.buffer else each.reached
-        parts.append(Part(each, items, end))
+        parts.append(Part(each, items, items[-1].record.offset + 1, items[-1].record.leader_epoch))
         limit -= count
     return parts
 
@@ -121,7 +128,7 @@ def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: 
 def retry(owned: Owned, fence: Fence, items: list[Item], reactions: dict[type[Event], Reaction]) -> Part:
     """Take parked records of one key, up to the first remote call."""
     count = _allowed(items, reactions, set(), len(items))
-    return Part(owned, items[:count], owned.checkpoint.next_offset, fence)
+    return Part(owned, items[:count], owned.checkpoint.next_offset, owned.checkpoint.leader_epoch, fence)
 
 
 def _allowed(buffer: list[Item], reactions: dict[type[Event], Reaction], called: set[bytes | None], limit: int) -> int:

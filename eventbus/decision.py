@@ -219,14 +219,14 @@ def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answ
 def _decided(
     parts: Sequence[Part], owned: Mapping[Partition, Owned], outputs: Mapping[Partition, list[Output]]
 ) -> Decided:
-    ends = {part.owned.partition: part.end for part in parts}
+    ends = {part.owned.partition: (part.end, part.leader_epoch) for part in parts}
     checkpoints, entries = {}, {}
     for partition, each in owned.items():
         position = each.checkpoint.position
         if outputs.get(partition):
             position += 1
             entries[partition] = Entry(position, outputs[partition])
-        next_offset = ends.get(partition, each.checkpoint.next_offset)
-        checkpoints[partition] = Checkpoint(next_offset, position, each.checkpoint.epoch)
+        next_offset, leader_epoch = ends.get(partition, (each.checkpoint.next_offset, each.checkpoint.leader_epoch))
+        checkpoints[partition] = Checkpoint(next_offset, position, each.checkpoint.epoch, leader_epoch)
     deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}
     return Decided(checkpoints, entries, deleted)

@@ -16,6 +16,7 @@ from eventbus.batch import Owned, Part, take
 from eventbus.database import LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, compare
 from eventbus.handlers import HandlerFailed
+from eventbus.incarnations import Incarnations
 from eventbus.intake import Intake
 from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import handled
@@ -45,6 +46,8 @@ class Engine:
         self._decision = Decision(service, world.codec, self._tuning.dead_letters, self._retries)
         self._intake = Intake(service, world, self._tuning)
         self._retrying = Retrying(service, world, self._tuning)
+        outputs = [*(event.topic for event in service.publishes()), service.dead_letters()]
+        self._topics = Incarnations(world.log, world.database, outputs, world.clock)
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
@@ -69,8 +72,16 @@ class Engine:
         """Take in, recover, handle, publish.
 
         Raises Refused, TopicMissing, InstanceTaken, HandlerFailed, Unwritable: all final, nothing lost. What is
-        transient is kept and tried again in a later turn.
+        transient is kept and tried again in a later turn. Who refuses publishes nothing more, on closing neither.
         """
+        try:
+            self._turn()
+        except Refused:
+            for owned in self._owned.values():
+                owned.forget(self._world.clock())
+            raise
+
+    def _turn(self) -> None:
         runs = self._world.log.poll(self._wanted(), self._patience())
         self._world.at("polled")
         self._accept(runs)
@@ -95,7 +106,7 @@ class Engine:
             self._publish()
             self._world.at("closing and published")
             self._tidy(note_end=False)
-        except (*TRANSIENT, Unwritable, TopicMissing) as error:
+        except (*TRANSIENT, Unwritable, TopicMissing, Refused) as error:
             self._world.observer.doubted(Partition("*", -1), f"on closing: {error}", retry_in=0)
         self._world.at("leaving")
         self._world.log.close()
@@ -163,6 +174,8 @@ class Engine:
     def _accept(self, runs: list[Run]) -> None:
         """Take in what connects to what is there; records that were dropped on the way are a doubt."""
         self._intake.polled()
+        if any(run.records for run in runs):
+            self._topics.ask({run.partition.topic for run in runs if run.records})
         for run in runs:
             owned = self._owned.get(run.partition)
             if owned is None or not owned.ready:
@@ -171,12 +184,16 @@ class Engine:
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
             items, reached, why = self._intake.decoded(run)
-            if why and (reached == owned.reached or not self._world.log.seek(owned.partition, reached)):
+            if why and (reached == owned.reached or not self._seek_back(run, reached)):
                 self._doubt([owned], why)
                 continue
             owned.buffer += items
             owned.reached = reached
             self._world.at("accepted")
+
+    def _seek_back(self, run: Run, offset: int) -> bool:
+        epoch = next((record.leader_epoch for record in run.records if record.offset == offset), None)
+        return self._world.log.seek(run.partition, offset, epoch)
 
     def _recover_due(self) -> None:
         now = self._world.clock()
@@ -185,6 +202,7 @@ class Engine:
             return
         self._world.at("recovering")
         try:
+            self._topics.recall()
             states = recover(self._world.log, self._world.database, [owned.partition for owned in due], self._world.at)
         except TRANSIENT as error:
             self._doubt(due, str(error))
@@ -198,7 +216,7 @@ class Engine:
         self._misfits = 0
         self._world.at("recovered")
         for owned in due:
-            cursor, owned.checkpoint, owned.pending = states[owned.partition]
+            cursor, owned.checkpoint, owned.pending, owned.identity = states[owned.partition]
             ours = cursor is not None and cursor.position is not None
             owned.committed = cursor.offset if ours and cursor else -1
             owned.published = owned.checkpoint.position - len(owned.pending)
@@ -217,7 +235,7 @@ class Engine:
             if owned.known and not owned.ready and not owned.pending:
                 self._world.at("before seek")
                 owned.reached = owned.checkpoint.next_offset
-                owned.ready = self._world.log.seek(owned.partition, owned.reached)
+                owned.ready = self._world.log.seek(owned.partition, owned.reached, owned.checkpoint.leader_epoch)
 
     # Handling.
 
@@ -231,6 +249,7 @@ class Engine:
             world.at("remote done")
             mine = [part for part in parts if part.items and self._is_mine(part.owned)]
             lead = lead if lead is not None and self._is_mine(lead) else None
+            self._topics.check([part.owned for part in mine])
             if mine or lead:
                 self._applied(
                     self._decision.commit(world.database, mine, lead, reached.outcomes, world.at), mine, started
@@ -335,6 +354,7 @@ class Engine:
         cursors = {o.partition: Cursor(o.checkpoint.next_offset, o.checkpoint.position) for o in mine}
         started = self._world.clock()
         try:
+            self._topics.check_all(self._owned.values(), self._tuning.look_after)
             self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))
         except (Doubt, LogUnavailable) as error:
             self._world.observer.transaction("doubt", len(outputs), self._world.clock() - started)
@@ -343,7 +363,7 @@ class Engine:
         self._world.at("published")
         for owned in mine:
             owned.pending.clear()
-            owned.committed, owned.published, _ = owned.checkpoint
+            owned.committed, owned.published = owned.checkpoint.next_offset, owned.checkpoint.position
         self._world.observer.transaction("committed", len(outputs), self._world.clock() - started)
 
     def _still_ours(self, mine: list[Owned]) -> bool:
@@ -358,12 +378,13 @@ class Engine:
     # Idle.
 
     def _look_around(self) -> None:
-        """See whether uncaused events wait, and whether a zombie has moved a checkpoint since we read it."""
+        """See whether uncaused events wait, a zombie has moved a checkpoint, or a topic was created again."""
         self._looked_at = self._world.clock()
         known = [owned for owned in self._owned.values() if owned.known]
         if not known:
             return
         try:
+            self._topics.check_all(known, self._tuning.look_after)
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
@@ -396,6 +417,7 @@ class Engine:
                 ends[owned.partition] = owned.checkpoint._replace(next_offset=owned.reached)
             if owned.published > owned.deleted:
                 stale[owned.partition] = owned.published
+        ends = self._in_leader_epochs(ends)
         if not ends and not stale:
             return
         with self._world.database.transaction() as tx:
@@ -408,6 +430,15 @@ class Engine:
             self._owned[partition].checkpoint = checkpoint
         for partition, position in stale.items():
             self._owned[partition].deleted = position
+
+    def _in_leader_epochs(self, ends: dict[Partition, Checkpoint]) -> dict[Partition, Checkpoint]:
+        """Add in which leader epoch the log reaches so far: no record says it of the markers behind the last one."""
+        bounds = self._world.log.bounds(list(ends)) if ends else {}
+        return {
+            partition: checkpoint._replace(leader_epoch=bounds[partition].leader_epoch)
+            for partition, checkpoint in ends.items()
+            if bounds[partition].end >= checkpoint.next_offset
+        }
 
     def _tell(self) -> None:
         owned = self._owned.values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,7 +25,9 @@ from eventbus.kafka_config import Connection, client, consumer_config
 from eventbus.kafka_headers import headers_of
 from eventbus.kafka_orphans import Orphans
 from eventbus.kafka_producer import Producers
+from eventbus.kafka_topic_ids import TopicIds
 from eventbus.log import (
+    Bounds,
     Cursor,
     Doubt,
     Identity,
@@ -61,6 +63,9 @@ BROKEN = -1
 MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()
 JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+TRUNCATED = ("truncation detected", "No epoch found")
+"""What _AUTO_OFFSET_RESET says where the log no longer reaches, in its leader epoch, to where it was read (KIP-320)."""
+NO_EPOCH = -1
 UNREADABLE = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_RECORD}  # noqa: SLF001
 
 
@@ -99,6 +104,7 @@ class KafkaLog:
         self._orphans = Orphans(connection.group, connection.instance, clock) if static else None
         self._producers = Producers(connection, at, stopping)
         self._admin: AdminClient | None = None
+        self._topic_ids = TopicIds(self._administrator, ADMIN_SECONDS)
         self._cluster = ""
         self._positions: dict[Partition, int] = {}
         self._topics: list[str] = []
@@ -166,10 +172,11 @@ class KafkaLog:
             with contextlib.suppress(KafkaException):
                 self._consumer.pause([TopicPartition(*partition)])
 
-    def seek(self, partition: Partition, offset: int) -> bool:
+    def seek(self, partition: Partition, offset: int, leader_epoch: int | None = None) -> bool:
         """See Log."""
+        epoch = NO_EPOCH if leader_epoch is None else leader_epoch
         try:
-            self._consumer.seek(TopicPartition(*partition, offset))
+            self._consumer.seek(TopicPartition(*partition, offset, leader_epoch=epoch))
             self._consumer.resume([TopicPartition(*partition)])
         except KafkaException:
             return False
@@ -189,39 +196,51 @@ class KafkaLog:
                 raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
         return {Partition(a.topic, a.partition): _cursor(a) for a in answers}
 
-    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
         """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
         starts, ends = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
-        return {partition: (starts[partition], ends[partition]) for partition in partitions}
+        return {p: Bounds(starts[p].offset, ends[p].offset, _epoch(ends[p].leader_epoch)) for p in partitions}
 
     def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return where these begin, or 0 where nobody answers: a seek that comes too late after it is not possible."""
         try:
-            return self._offsets(partitions, EARLIEST)
+            return {partition: start.offset for partition, start in self._offsets(partitions, EARLIEST).items()}
         except (LogUnavailable, TopicMissing):
             return dict.fromkeys(partitions, 0)
 
-    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, int]:
+    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, Any]:
         """Return what the broker says. Where the connection breaks librdkafka says -1001, and no error (2.16)."""
         asked = {TopicPartition(*partition): which for partition in partitions}
         topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
             answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
-            offsets = {Partition(p.topic, p.partition): self._result(a).offset for p, a in answers.items()}
+            offsets = {Partition(p.topic, p.partition): self._result(a) for p, a in answers.items()}
         except KafkaException as error:
             raise self._absent(topics, error) from error
-        if min(offsets.values(), default=0) < 0:
+        if min((answer.offset for answer in offsets.values()), default=0) < 0:
             raise LogUnavailable(f"the topic {topics}: the broker did not answer where they begin and end")
         return offsets
 
-    def identity(self, topic: str) -> Identity:
+    def ask_identities(self, topics: Collection[str]) -> None:
+        """See Log."""
+        with contextlib.suppress(KafkaException):
+            self._topic_ids.ask(topics)
+
+    def identities(self, topics: Collection[str]) -> dict[str, Identity]:
         """See Log."""
         try:
             if not self._cluster:
                 self._cluster = self._administrator().list_topics(timeout=METADATA_SECONDS).cluster_id or ""
+            answers = self._topic_ids.answers(topics)
         except KafkaException as error:
-            raise self._absent(topic, error) from error
-        return Identity(self._cluster, str(self._described(topic, ADMIN_SECONDS).topic_id))
+            raise self._absent(", ".join(sorted(topics)), error) from error
+        identities = {}
+        for topic, asked in answers.items():
+            try:
+                identities[topic] = Identity(self._cluster, str(self._result(asked).topic_id))
+            except KafkaException as error:
+                raise self._absent(topic, error) from error
+        return identities
 
     def partitions(self, topic: str) -> int:
         """See Log."""
@@ -342,9 +361,10 @@ class KafkaLog:
                 record = _record(partition, message)
                 records[partition].append(record)
                 ends[partition] = record.offset + 1
-            elif (reached := self._judge(message, message.error())) is not None:
-                records.setdefault(reached[0], [])
-                ends[reached[0]] = reached[1]
+            else:
+                for where, reached in self._judge(message, message.error()).items():
+                    records.setdefault(where, [])
+                    ends[where] = reached
         runs = []
         for partition, run in records.items():
             start = self._positions.get(partition)
@@ -363,25 +383,32 @@ class KafkaLog:
                 self.pause([partition])
                 self._listener.unreadable(partition, offset, why)
 
-    def _judge(self, message: Any, error: Any) -> tuple[Partition, int] | None:
-        """Raise what is final, say what heals by itself; return the partition that ended there, or broke."""
+    def _judge(self, message: Any, error: Any) -> dict[Partition, int]:
+        """Raise what is final, say what heals by itself; return the partitions that ended there, or broke.
+
+        Whatever goes wrong with a partition makes it unknown where we are in it: recovery looks.
+        """
         where = _partition(message)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
-            return where, message.offset()
+            return {where: message.offset()}
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
             raise self._final_or_away(error)
-        if error.code() in JUMPED:
-            self._warn(f"{where}: {error.str()}")
-            return where, BROKEN
+        if error.code() in JUMPED and any(text in error.str() for text in TRUNCATED):
+            raise _truncated(where, error)
         if error.code() in UNREADABLE and message.topic() is not None:
             self._unreadable[where] = (message.offset(), error.str())
-        elif error.code() in MISSING and message.topic() is not None:
-            self._warn(f"waiting: {error.str()}")
+            return {}
+        self._warn(f"{error.name()}: {error.str()}" if message.topic() is None else f"{where}: {error.str()}")
+        if error.code() in MISSING and message.topic() is not None:
             with contextlib.suppress(LogUnavailable):
-                self.identity(message.topic())
-        else:
-            self._warn(f"{error.name()}: {error.str()}")
-        return None
+                self.identities([message.topic()])
+        return dict.fromkeys(self._touched_by(where), BROKEN)
+
+    def _touched_by(self, where: Partition) -> list[Partition]:
+        """Return which of our partitions an error is about: one, all of a topic (the number is -1 then), or none."""
+        if where.number >= 0:
+            return [where]
+        return [partition for partition in self._positions if partition.topic == where.topic]
 
     def _final_or_away(self, error: Any) -> Exception:
         if error.code() == KafkaError._FATAL and "fenced" in error.str():  # noqa: SLF001
@@ -440,7 +467,21 @@ def _partition(message: Any) -> Partition:
 
 def _record(partition: Partition, message: Any) -> Record:
     timestamp = message.timestamp()[1]
-    return Record(partition, message.offset(), message.key(), message.value(), timestamp, headers_of(message))
+    offset, epoch = message.offset(), _epoch(message.leader_epoch())
+    return Record(partition, offset, message.key(), message.value(), timestamp, headers_of(message), epoch)
+
+
+def _epoch(epoch: int | None) -> int | None:
+    """Return a leader epoch as librdkafka gives it; None where it is not known."""
+    return None if epoch is None or epoch < 0 else epoch
+
+
+def _truncated(where: Partition, error: Any) -> Refused:
+    return Refused(
+        f"{where}: the end of the log was lost after it was read ({error.str()}). Other events may stand, or come to"
+        " stand, where handled ones stood, and would be passed over. Restore the topic from a replica or a backup;"
+        ' if that is not possible, see docs/operating.md, "A topic lost its end"'
+    )
 
 
 def _cursor(answer: TopicPartition) -> Cursor | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
@@ -32,6 +32,8 @@ class Record(NamedTuple):
     value: bytes | None
     timestamp_ms: int
     headers: Headers
+    leader_epoch: int | None = None
+    """Of the leader that wrote it; None where the broker does not say."""
 
     @property
     def address(self) -> str:
@@ -90,6 +92,14 @@ class Cursor(NamedTuple):
     position: int | None
 
 
+class Bounds(NamedTuple):
+    """The first offset of a partition, the one after its last, and the leader epoch in which it reaches that far."""
+
+    start: int
+    end: int
+    leader_epoch: int | None = None
+
+
 class Identity(NamedTuple):
     """Which cluster and which incarnation of a topic this is; empty where the broker does not say."""
 
@@ -146,7 +156,7 @@ class Log(Protocol):
     def poll(self, limit: int, timeout: float) -> list[Run]:
         """Return what is there, at most `limit` records; wait up to `timeout` seconds for the first one.
 
-        Raises TopicMissing, InstanceTaken.
+        Raises TopicMissing, InstanceTaken, and Refused where the log no longer reaches as far as it was read.
         """
 
     def keep_alive(self) -> None:
@@ -155,17 +165,23 @@ class Log(Protocol):
     def pause(self, partitions: Iterable[Partition]) -> None:
         """Read nothing of these until `seek`."""
 
-    def seek(self, partition: Partition, offset: int) -> bool:
-        """Read on from `offset`, and unpause. False when that is not possible yet: try again after a poll."""
+    def seek(self, partition: Partition, offset: int, leader_epoch: int | None = None) -> bool:
+        """Read on from `offset`, and unpause. False when that is not possible yet: try again after a poll.
+
+        `leader_epoch`: one in which the log reached `offset`. Where it no longer does, `poll` raises Refused (KIP-320).
+        """
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
         """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
 
-    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, tuple[int, int]]:
-        """Return the first offset of each partition and the one after its last. Raises LogUnavailable."""
+    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+        """Return where each partition begins and ends. Raises LogUnavailable."""
 
-    def identity(self, topic: str) -> Identity:
-        """Return who the cluster and the topic are. Raises LogUnavailable, TopicMissing."""
+    def ask_identities(self, topics: Collection[str]) -> None:
+        """Send the question that the next `identities` of these topics waits for. Never waits, never raises."""
+
+    def identities(self, topics: Collection[str]) -> dict[str, Identity]:
+        """Return who the cluster and these topics are now. Raises LogUnavailable, TopicMissing."""
 
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, by what a broker says now. Raises LogUnavailable, TopicMissing."""

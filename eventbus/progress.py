@@ -9,6 +9,9 @@ from eventbus.database import Row, Transaction
 from eventbus.log import Identity, Output, Partition
 from eventbus.outbox import pack, unpack
 
+EPOCH = "case when leader_epoch_offset = next_offset then leader_epoch end"
+CHECKPOINT = f"next_offset, position, epoch, {EPOCH}"
+
 
 class Checkpoint(NamedTuple):
     """How far a partition is applied, the number of the last outbox entry made for it, and by which recovery's owner.
@@ -19,6 +22,8 @@ class Checkpoint(NamedTuple):
     next_offset: int
     position: int
     epoch: int
+    leader_epoch: int | None = None
+    """A leader epoch in which the log reached `next_offset`; None: not known (see Log.seek)."""
 
 
 class Entry(NamedTuple):
@@ -34,8 +39,8 @@ class Entry(NamedTuple):
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
     """Return what is stored, locked by (topic, partition) where the transaction writes."""
-    sql = "select topic, partition, next_offset, position, epoch from checkpoint"
-    return {Partition(t, n): Checkpoint(o, p, e) for t, n, o, p, e in _of(tx, sql, partitions)}
+    sql = f"select topic, partition, {CHECKPOINT} from checkpoint"
+    return {Partition(*row[:2]): Checkpoint(*row[2:]) for row in _of(tx, sql, partitions)}
 
 
 def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -61,17 +66,29 @@ def _of(tx: Transaction, sql: str, partitions: Iterable[Partition]) -> list[Row]
     return tx.rows(f"{sql} {where}", *(value for partition in wanted for value in partition))
 
 
-def create(tx: Transaction, partition: Partition, start: int, identity: Identity) -> None:
+def output_topics(tx: Transaction) -> dict[str, str]:
+    """Return the ids of the topics that this service has published to, by name."""
+    return dict(tx.rows("select topic, topic_id from output_topic"))
+
+
+def add_output_topics(tx: Transaction, ids: Mapping[str, str]) -> None:
+    """Remember the ids of more topics."""
+    tx.many("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
+
+
+def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: Identity) -> None:
     """Make the first checkpoint of a partition, before anything else of it is handled."""
-    sql = "insert into checkpoint (topic, partition, next_offset, position, epoch, cluster_id, topic_id)"
-    sql += " values (?, ?, ?, 0, 1, ?, ?)"
-    tx.execute(sql, *partition, start, *identity)
+    columns = "topic, partition, next_offset, position, epoch, leader_epoch, leader_epoch_offset, cluster_id, topic_id"
+    sql = f"insert into checkpoint ({columns}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    tx.execute(sql, *partition, *first, first.next_offset, *identity)
 
 
 def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
     """Move checkpoints that this transaction has compared."""
-    sql = "update checkpoint set next_offset = ?, position = ? where topic = ? and partition = ?"
-    tx.many(sql, [(to[p].next_offset, to[p].position, *p) for p in sorted(to)])
+    sql = "update checkpoint set next_offset = ?, position = ?, leader_epoch = ?, leader_epoch_offset = ?"
+    sql += " where topic = ? and partition = ?"
+    rows = [(c.next_offset, c.position, c.leader_epoch, c.next_offset, *p) for p, c in sorted(to.items())]
+    tx.many(sql, rows)
 
 
 def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> dict[Partition, Entry]:
@@ -112,7 +129,7 @@ def take_uncaused(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]
 class Look(NamedTuple):
     """What an idle worker sees."""
 
-    checkpoints: dict[tuple[str, int], tuple[int, int, int]]
+    checkpoints: dict[tuple[str, int], tuple[int, int, int, int | None]]
     """By partition; plain tuples, which are equal to a Partition and a Checkpoint: it is looked often."""
     waiting: bool
     """Uncaused events wait."""
@@ -122,10 +139,10 @@ class Look(NamedTuple):
 
 def look(tx: Transaction) -> Look:
     """Look at every checkpoint of the service, and at what waits: one statement, no lock."""
-    sql = "select topic, partition, next_offset, position, epoch, exists (select 1 from uncaused),"
+    sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
     sql += " (select min(retry_at_ms) from fence) from checkpoint"
     rows = tx.rows(sql)
     if not rows:
         return Look({}, waiting=False, retry_at_ms=None)
-    waiting, retry_at_ms = rows[0][5:]
-    return Look({row[:2]: row[2:5] for row in rows}, bool(waiting), retry_at_ms)
+    waiting, retry_at_ms = rows[0][6:]
+    return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retry_at_ms)

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from eventbus import progress
 from eventbus.database import Database, LostRace
-from eventbus.log import Cursor, Identity, Log, Partition, Refused
+from eventbus.incarnations import check_identity
+from eventbus.log import Bounds, Cursor, Identity, Log, Partition, Refused
 from eventbus.progress import Checkpoint, Entry
 
 
@@ -26,6 +27,7 @@ class State(NamedTuple):
     cursor: Cursor | None
     checkpoint: Checkpoint
     unpublished: list[Entry]
+    identity: Identity
 
 
 class NotYet(Exception):
@@ -40,7 +42,7 @@ def recover(
     Raises Refused, NotYet, and what the log and the database raise when they are away.
     """
     wanted = sorted(partitions)
-    actual = {topic: log.identity(topic) for topic in {partition.topic for partition in wanted}}
+    actual = log.identities({partition.topic for partition in wanted})
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
     at("claiming")
     epochs = _claim(database, wanted, actual)
@@ -55,18 +57,19 @@ def recover(
     missing = [partition for partition in wanted if partition not in stored]
     bounds = log.bounds(wanted)
     _refuse_cursors(missing, cursors)
-    stored |= _first_checkpoints(database, {p: bounds[p][0] for p in missing}, actual)
+    stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
     for partition in wanted:
         _check(partition, cursors[partition], stored[partition], bounds[partition])
         _check_entries(partition, cursors[partition], stored[partition], entries[partition])
-    return {p: State(cursors[p], stored[p], entries[p]) for p in wanted}
+    stored |= _with_leader_epochs(database, stored, bounds)
+    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic]) for p in wanted}
 
 
 def _claim(database: Database, wanted: list[Partition], actual: Mapping[str, Identity]) -> dict[Partition, int]:
     with database.transaction() as tx:
         epochs = progress.claim(tx, wanted)
         for partition, identity in progress.identities(tx, wanted).items():
-            _check_identity(partition, identity, actual[partition.topic])
+            check_identity(partition, identity, actual[partition.topic])
     return epochs
 
 
@@ -81,35 +84,39 @@ def _refuse_cursors(missing: Iterable[Partition], cursors: Mapping[Partition, Cu
 
 
 def _first_checkpoints(
-    database: Database, starts: Mapping[Partition, int], actual: Mapping[str, Identity]
+    database: Database, bounds: Mapping[Partition, Bounds], actual: Mapping[str, Identity]
 ) -> dict[Partition, Checkpoint]:
-    if not starts:
+    if not bounds:
         return {}
+    first = {partition: Checkpoint(at.start, 0, 1, at.leader_epoch) for partition, at in bounds.items()}
     try:
         with database.transaction() as tx:
-            for partition, start in starts.items():
-                progress.create(tx, partition, start, actual[partition.topic])
+            for partition, checkpoint in first.items():
+                progress.create(tx, partition, checkpoint, actual[partition.topic])
     except LostRace as race:
         raise NotYet("another worker made the first checkpoint") from race
-    return {partition: Checkpoint(start, 0, 1) for partition, start in starts.items()}
+    return first
 
 
-def _check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:
-    if stored.cluster != actual.cluster:
-        raise Refused(
-            f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, this one is"
-            f" {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
-        )
-    if stored.topic != actual.topic:
-        raise Refused(
-            f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
-            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all"
-            " workers of the service and delete this topic's rows from the tables checkpoint and outbox: it is then"
-            " read from its start"
-        )
+def _with_leader_epochs(
+    database: Database, stored: Mapping[Partition, Checkpoint], bounds: Mapping[Partition, Bounds]
+) -> dict[Partition, Checkpoint]:
+    """Note the present leader epoch where none is known: of an older release's checkpoint, or one moved by hand.
+
+    The log reaches that far in it, whoever wrote the record before: `_check` has seen that.
+    """
+    unknown = [p for p, checkpoint in stored.items() if checkpoint.leader_epoch is None]
+    after = {p: stored[p]._replace(leader_epoch=bounds[p].leader_epoch) for p in unknown}
+    after = {p: checkpoint for p, checkpoint in after.items() if checkpoint.leader_epoch is not None}
+    if after:
+        with database.transaction() as tx:
+            if progress.checkpoints(tx, after) != {p: stored[p] for p in after}:
+                raise NotYet("another worker is recovering the same partitions")
+            progress.advance(tx, after)
+    return after
 
 
-def _check(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, bounds: tuple[int, int]) -> None:
+def _check(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, bounds: Bounds) -> None:
     if cursor is not None and cursor.position is not None:
         ahead = cursor.position > checkpoint.position or cursor.offset > checkpoint.next_offset
         if ahead:
@@ -118,7 +125,7 @@ def _check(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, 
                 f" database (offset {checkpoint.next_offset}, entry {checkpoint.position}): the database is older than"
                 " the log (restored, or failed over). Going on would repeat effects. Restore the newest backup"
             )
-    start, end = bounds
+    start, end, _ = bounds
     if not start <= checkpoint.next_offset <= end:
         raise Refused(
             f"{partition}: the next offset to handle is {checkpoint.next_offset}, but the log has {start} to {end}:"

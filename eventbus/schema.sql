@@ -12,7 +12,14 @@ create table checkpoint (                -- how far the input is applied: one ro
     epoch bigint not null,               -- which recovery it belongs to: a worker of an older one decides nothing more
     cluster_id text not null,            -- another cluster, or a recreated topic, is noticed, not mistaken
     topic_id text not null,
+    leader_epoch integer,                -- a leader epoch in which the log reached leader_epoch_offset; null: not known.
+    leader_epoch_offset bigint,          -- It counts only where this is next_offset: older workers move only that
     primary key (topic, partition)
+);
+
+create table output_topic (              -- to which incarnation of a topic this service publishes
+    topic text primary key,
+    topic_id text not null
 );
 
 create table outbox (                    -- the encoded outputs of one batch of one partition

@@ -13,7 +13,7 @@ from confluent_kafka.admin import OffsetSpec
 from choreography.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
 from choreography.check.records import Ends, Lane, records
 from choreography.check.rules import CLOCK_SKEW_MS
-from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
+from choreography.cluster import ANSWER_SECONDS, Cluster, check_same, offsets_of
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka_headers import headers_of
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
@@ -44,6 +44,7 @@ class EventTopics:
         missing = [topic for topic in effects_first if topic not in found]
         if missing:
             raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
+        self._ids = cluster.topic_ids(effects_first)
         self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
 
     def starts(self) -> Ends:
@@ -96,6 +97,7 @@ class EventTopics:
                 continue
             history = histories.setdefault(intern(event.key), [])
             history.append(fact_of(message, event, before))
+        check_same(self._ids, self._cluster.topic_ids(self._ids))
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
         return LogFacts(histories, partitions, truncated, oldest, undecodable, sorted(unreadable))
 

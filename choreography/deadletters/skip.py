@@ -82,7 +82,7 @@ def skip(where: Where, database: Database, group: str, place: tuple[Partition, i
     with database.transaction() as tx:
         if progress.checkpoints(tx, [partition]).get(partition) != before:
             raise LostRace(f"{group} has moved on in {partition} meanwhile: try again if it is still paused")
-        after = before._replace(next_offset=next_offset, position=before.position + 1)
+        after = Checkpoint(next_offset, before.position + 1, before.epoch)
         progress.advance(tx, {partition: after})
         record = skipping(group, partition, (offset, next_offset), statement)
         progress.add(tx, {partition: Entry(after.position, [record])})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from choreography.cluster import Cluster
+from choreography.cluster import Cluster, TopicRecreated, check_same
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
 from choreography.topics import extents
@@ -46,6 +46,12 @@ class Source:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
         return Cluster(self.bootstrap_servers, self.kafka_config).id()
 
+    def topic_ids(self) -> dict[str, str]:
+        """Return which topics there are now. Raises NoSuchTopic, Unreachable."""
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
+        there = cluster.partitions()
+        return cluster.topic_ids(topic for topic in MODEL.topics if topic in there)
+
     def reader(self, positions: Mapping[Partition, int]) -> Reader:
         """Return a reader that starts there, and elsewhere at the beginning."""
         config = {**BOUNDED, **self.kafka_config}
@@ -55,8 +61,20 @@ class Source:
         """Return what turns records into rows."""
         return Intake(Codec(self.registry, EVENTS))
 
+    def _compare(self, store: Store) -> None:
+        known, actual = store.topic_ids(), self.topic_ids()
+        try:
+            check_same(known, actual)
+        except TopicRecreated as error:
+            raise TopicRecreated(f"{error}. `saga track --rebuild` starts anew with what is there") from error
+        store.note_topic_ids(actual | known)
+
     def resumable(self, store: Store) -> dict[Partition, int]:
-        """Return where to go on. Exits where the log is not the one that was read; says what expired unread."""
+        """Return where to go on. Exits where the log is not the one that was read; says what expired unread.
+
+        Raises TopicRecreated.
+        """
+        self._compare(store)
         positions = {Partition(*at): offset for at, (offset, _) in store.positions().items()}
         found = extents(Cluster(self.bootstrap_servers, self.kafka_config), MODEL.topics)
         bounds = {Partition(topic, part.partition): part for topic, parts in found.items() for part in parts}

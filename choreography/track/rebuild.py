@@ -29,6 +29,7 @@ def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, veri
     path = aside(store.path)
     try:
         with closing(Store(path, MODEL, cluster=cluster)) as fresh:
+            fresh.note_topic_ids(source.topic_ids())
             with source.reader({}) as reader:
                 tracking = Tracking(reader, source.intake(), fresh, watch)
                 while not tracking.done:

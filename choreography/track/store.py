@@ -80,6 +80,15 @@ class Store:
         rows = self._db.execute("select topic, partition, next_offset, log_end from progress")
         return {(topic, number): (offset, end) for topic, number, offset, end in rows}
 
+    def topic_ids(self) -> dict[str, str]:
+        """Return which topics it was filled from, by name; nothing where an older release filled it."""
+        ids: dict[str, str] = json.loads(self._meta("topic_ids") or "{}")
+        return ids
+
+    def note_topic_ids(self, ids: Mapping[str, str]) -> None:
+        """Remember which topics it is filled from."""
+        self._db.execute("insert or replace into meta values ('topic_ids', ?)", (json.dumps(dict(ids)),))
+
     def write(self, batch: Batch, positions: Positions) -> bool:
         """Take a batch in and move the positions, both or neither. Raises AnotherTracker.
 

@@ -12,7 +12,7 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaException
 
-from choreography.cluster import Cluster, Unreachable
+from choreography.cluster import Cluster, TopicRecreated, Unreachable
 from choreography.reader import NoSuchTopic, ReadFailed
 from choreography.track.alone import alone
 from choreography.track.command import Source
@@ -68,6 +68,9 @@ class Following:
             except PASSING as why:
                 self._complain(str(why))
             except NotATracker as why:
+                self._complain(str(why))
+                return
+            except TopicRecreated as why:
                 self._complain(str(why))
                 return
             except SystemExit:

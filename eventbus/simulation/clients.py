@@ -98,6 +98,9 @@ class Message:
     def headers(self) -> Headers | None:
         return list(self._entry.headers) if self._entry else None
 
+    def leader_epoch(self) -> int | None:
+        return self._entry.leader_epoch if self._entry else None
+
     def timestamp(self) -> tuple[int, int]:
         return (1, self._entry.timestamp_ms if self._entry else -1)
 
@@ -364,14 +367,14 @@ class _Answer:
 
 
 class _Offset:
-    def __init__(self, offset: int) -> None:
-        self.offset = offset
+    def __init__(self, offset: int, leader_epoch: int) -> None:
+        self.offset, self.leader_epoch = offset, leader_epoch
 
 
 @cache
-def _topic(name: str, partitions: int) -> SimpleNamespace:
+def _topic(topic_id: str, partitions: int) -> SimpleNamespace:
     numbers = [SimpleNamespace(id=number) for number in range(partitions)]
-    return SimpleNamespace(topic_id=f"id-of-{name}", partitions=numbers)
+    return SimpleNamespace(topic_id=topic_id, partitions=numbers)
 
 
 def _group(stable: bool, given: dict[str, list[Partition]]) -> SimpleNamespace:
@@ -402,9 +405,15 @@ class SimulatedAdmin:
         self, asked: dict[TopicPartition, Any], *, request_timeout: float
     ) -> dict[TopicPartition, _Answer]:
         return {
-            partition: _Answer(_Offset(0 if which is EARLIEST else self._cluster.end(_lane(partition))))
+            partition: _Answer(
+                _Offset(0 if which is EARLIEST else self._cluster.end(lane), self._cluster.leader_epoch(lane))
+            )
             for partition, which in asked.items()
+            for lane in (_lane(partition),)
         }
+
+    def _offset(self, lane: Partition, *, earliest: bool) -> _Offset:
+        return _Offset(0 if earliest else self._cluster.end(lane), self._cluster.leader_epoch(lane))
 
     def list_topics(self, *, timeout: float) -> _Metadata:
         return _Metadata(self._cluster.id)
@@ -414,7 +423,8 @@ class SimulatedAdmin:
             if name not in self._cluster.topics():
                 raise error(KafkaError.UNKNOWN_TOPIC_OR_PART, f"{name} does not exist")
         counts = self._cluster.topics()
-        return {name: _Answer(_topic(name, counts[name])) for name in topics.topic_names}
+        ids = self._cluster.topic_id
+        return {name: _Answer(_topic(ids(name), counts[name])) for name in topics.topic_names}
 
     def describe_consumer_groups(self, names: list[str], *, request_timeout: float) -> dict[str, _Answer]:
         self._cluster.tick()

@@ -9,6 +9,7 @@ One suite holds it to the real broker (tests/contract/test_log.py and test_trans
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -62,11 +63,14 @@ class Entry:
     transaction: Transaction | None
     no_record: bool = False
     """It is a marker, or lies in a batch that cannot be read."""
+    leader_epoch: int = 0
+    """Of the leader that wrote it."""
 
 
 @dataclass(slots=True)
 class _Lane:
     entries: list[Entry] = field(default_factory=list)
+    leader_epoch: int = 0
     undecided: dict[Transaction, int] = field(default_factory=dict, compare=False)
     """Transactions without a marker here, and their first offset."""
     unreadable: list[range] = field(default_factory=list)
@@ -104,6 +108,7 @@ class Cluster:
         self._transaction_seconds, self._session_seconds = transaction_seconds, session_seconds
         self._lanes: dict[Partition, _Lane] = {}
         self._counts: dict[str, int] = {}
+        self._incarnations: Counter[str] = Counter()
         self._producers: dict[str, _Producer] = {}
         self._groups: dict[str, Group] = {}
         self._unmarked: list[Transaction] = []
@@ -116,12 +121,17 @@ class Cluster:
         """Create topics that do not exist yet."""
         for name in names:
             self._counts[name] = partitions
+            self._incarnations[name] += 1
             self._lanes |= {Partition(name, number): _Lane() for number in range(partitions)}
 
     def grow(self, name: str, partitions: int) -> None:
         """Give a topic more partitions, so many in all. Groups hear of it at their next rebalance."""
         self._lanes |= {Partition(name, number): _Lane() for number in range(self._counts[name], partitions)}
         self._counts[name] = partitions
+
+    def topic_id(self, name: str) -> str:
+        """Return which incarnation of a topic this is."""
+        return f"{name}-{self._incarnations[name]}"
 
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions of each topic."""
@@ -155,6 +165,16 @@ class Cluster:
             position += 1
         return found, position
 
+    def leader_epoch(self, partition: Partition) -> int:
+        """Return which leader this partition has: the first is number 0."""
+        return self._lanes[partition].leader_epoch
+
+    def reaches(self, partition: Partition, leader_epoch: int) -> int:
+        """Return where the log ends in this leader epoch or the last one before it (OffsetForLeaderEpoch)."""
+        lane = self._lanes[partition]
+        later = (offset for offset, entry in enumerate(lane.entries) if entry.leader_epoch > leader_epoch)
+        return next(later, len(lane.entries)) if leader_epoch <= lane.leader_epoch else -1
+
     def unreadable(self, partition: Partition, position: int, until: int) -> range | None:
         """Return the first batch with offsets between these two that cannot be decompressed."""
         batches = self._lanes[partition].unreadable
@@ -164,7 +184,8 @@ class Cluster:
         """Write a batch of so many records that nobody can decompress, and return their offsets."""
         lane = self._lanes[partition]
         batch = range(len(lane.entries), len(lane.entries) + records)
-        lane.entries += [Entry(None, None, [], round(self.clock() * 1000), None, no_record=True) for _ in batch]
+        now, epoch = round(self.clock() * 1000), lane.leader_epoch
+        lane.entries += [Entry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
         lane.unreadable.append(batch)
         return batch
 
@@ -176,6 +197,7 @@ class Cluster:
         """Write one record at the end of a partition and return its offset."""
         lane = self._lanes[partition]
         entry = Entry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
+        entry.leader_epoch = lane.leader_epoch
         lane.entries.append(entry)
         offset = len(lane.entries) - 1
         if transaction is not None:
@@ -269,7 +291,9 @@ class Cluster:
             for partition in transaction.unmarked:
                 lane = self._lanes[partition]
                 del lane.undecided[transaction]
-                lane.entries.append(Entry(None, None, [], round(now * 1000), transaction, no_record=True))
+                marker = Entry(None, None, [], round(now * 1000), transaction, no_record=True)
+                marker.leader_epoch = lane.leader_epoch
+                lane.entries.append(marker)
             if transaction.offsets and transaction.state == "committed":
                 self.group(transaction.group).offsets.update(transaction.offsets)
 

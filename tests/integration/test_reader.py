@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from choreography.cluster import TopicRecreated
 from choreography.reader import Reader
 from eventbus.log import Partition
 from tests.support.admin import Admin
@@ -38,3 +39,21 @@ def values(reader, count):
     while (len(found) < count or not reader.at_end) and time.monotonic() < until:
         found += [record.value for record in reader.read(0.2)]
     return found
+
+
+def test_a_topic_that_is_created_again_while_it_is_read_is_another_log(broker, make_topics):
+    """However many records the new one has: nobody goes on at the old offset as if nothing were."""
+    admin = Admin(broker.bootstrap_servers)
+    (topic,) = make_topics("recreated", partitions=1)
+    for number in range(3):
+        admin.produce(topic, b"a", b"%d" % number, partition=0)
+    with Reader(broker.bootstrap_servers, [topic]) as reader:
+        assert len(values(reader, 3)) == 3
+        admin.remove([topic])
+        admin.create([topic], 1)
+        for number in range(9):
+            admin.produce(topic, b"a", b"%d" % number, partition=0)
+        until = time.monotonic() + PATIENCE
+        with pytest.raises(TopicRecreated, match=f"the topic {topic} was deleted and created again"):
+            while time.monotonic() < until:
+                reader.read(0.2)

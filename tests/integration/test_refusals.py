@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable
+
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from choreography.chaos.proxy import LOSE_RESPONSE, Api, Proxy
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
-from tests.support.engines import Playground, Worker
+from tests.support.engines import CODEC, Playground, Worker, playground_of
+from tests.support.kafka_node import Broker, OwnBroker
+from tests.support.processes import PATIENCE
+from tests.support.sample import Ping
+
+SOON = 10.0
+"""Seconds. It takes about one; a machine of many tests is slower."""
 
 
 def refusal(playground: Playground) -> str:
@@ -66,6 +77,7 @@ def test_a_recreated_topic_is_refused(playground: Playground) -> None:
     playground.workers.pop().engine.close()
     for table in ("checkpoint", "outbox"):  # what it says to do
         playground.sql(f"delete from {table}")
+    playground.sql("delete from output_topic")
     worker = playground.worker()
     playground.turn_until(lambda: worker.watch.handled >= 60)
     assert playground.tallied() == 110
@@ -75,11 +87,32 @@ def test_a_log_truncated_below_the_checkpoint_is_refused(playground: Playground)
     """Records that were never handled are gone: no silent jump to the next that is there."""
     stopped_after(playground, 50)
     playground.send(range(100))
-    admin = AdminClient({"bootstrap.servers": playground.bootstrap})
-    for number in range(2):
-        for deleted in admin.delete_records([TopicPartition("ping", number, -1)]).values():
-            deleted.result()
+    delete_records(playground)
     assert "truncated" in refusal(playground)
+
+
+def test_a_log_that_ends_below_the_checkpoint_is_refused(sqlite_playground: Playground) -> None:
+    """It was cut, or its database is another one: what comes next would be waited for, or passed over."""
+    stopped_after(sqlite_playground, 50)
+    sqlite_playground.sql("update checkpoint set next_offset = 1000, leader_epoch = null where topic = 'ping'")
+    assert "is 1000, but the log has 0 to" in refusal(sqlite_playground)
+
+
+def test_no_worker_jumps_over_what_was_deleted_before_it_came(sqlite_playground: Playground) -> None:
+    """auto.offset.reset: the client says that its place is gone, and goes nowhere by itself. Recovery refuses then."""
+    stopped_after(sqlite_playground, 50)
+    sqlite_playground.send(range(50))
+    worker = sqlite_playground.worker()
+    worker.at("before seek", lambda: delete_records(sqlite_playground))
+    with pytest.raises(Refused, match="truncated"):
+        sqlite_playground.turn_until(lambda: False)
+    assert sqlite_playground.tallied() == 50
+
+
+def delete_records(playground: Playground) -> None:
+    admin = AdminClient({"bootstrap.servers": playground.bootstrap})
+    for deleted in admin.delete_records([TopicPartition("ping", number, -1) for number in range(2)]).values():
+        deleted.result()
 
 
 def test_a_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playground) -> None:
@@ -92,7 +125,7 @@ def test_a_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playg
 
 
 def test_an_output_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playground) -> None:
-    """It is named too; what was decided meanwhile is published when it is there again."""
+    """It is named too. Another one of its name is refused; what was decided is published when that was looked into."""
     worker = sqlite_playground.worker(topic_metadata_refresh_interval_ms="1000")
     sqlite_playground.send(range(10))
     sqlite_playground.settle(10)
@@ -102,6 +135,9 @@ def test_an_output_topic_deleted_under_a_running_worker_ends_it(sqlite_playgroun
         sqlite_playground.turn_until(lambda: False)
     sqlite_playground.abandon(worker)
     sqlite_playground.admin.create(["pong"], sqlite_playground.partitions)
+    assert "the topic pong" in refusal(sqlite_playground)
+    sqlite_playground.workers.pop().engine.close()
+    sqlite_playground.sql("delete from output_topic where topic = 'pong'")
     sqlite_playground.worker()
     sqlite_playground.turn_until(lambda: len(sqlite_playground.pongs()) >= 20)
     assert sqlite_playground.tallied() == 30
@@ -113,7 +149,7 @@ def test_of_two_live_workers_with_one_instance_name_the_fenced_one_ends(sqlite_p
     sqlite_playground.turn_until(lambda: older.ready() == 4)
     newer = sqlite_playground.worker("twin")
 
-    def turned(worker: Worker) -> bool:
+    def taken(worker: Worker) -> bool:
         try:
             worker.engine.turn()
         except LogUnavailable:  # fenced for the first time
@@ -122,8 +158,181 @@ def test_of_two_live_workers_with_one_instance_name_the_fenced_one_ends(sqlite_p
             return worker is older and "'twin'" in str(taken)
         return False
 
-    sqlite_playground.turn_until(lambda: turned(newer) or turned(older), workers=[])
+    sqlite_playground.turn_until(lambda: taken(newer) or taken(older), workers=[])
     sqlite_playground.abandon(older)
     sqlite_playground.send(range(20))
     sqlite_playground.settle(20)
     sqlite_playground.assert_exactly_once(20)
+
+
+def until_refused(playground: Playground, seconds: float = PATIENCE) -> list[str]:
+    """Turn the workers until all have refused, as processes end: each leaves the group. Return why."""
+    refused: list[str] = []
+
+    def nobody_left() -> bool:
+        for worker in list(playground.workers):
+            try:
+                worker.engine.turn()
+            except LogUnavailable:
+                continue
+            except Refused as error:
+                refused.append(str(error))
+                playground.workers.remove(worker)
+                worker.engine.close()
+        return not playground.workers
+
+    playground.turn_until(nobody_left, seconds, workers=[])
+    return refused
+
+
+def two_workers(playground: Playground) -> tuple[Worker, Worker]:
+    """Return two workers that have read everything, each with partitions of its own."""
+    one, two = playground.worker("one"), playground.worker("two")
+    playground.turn_until(lambda: one.ready() == two.ready() == 2)
+    playground.send(range(50))
+    playground.send(range(50), topic="pang")
+    playground.settle(100)
+    playground.turn_until(lambda: not one.watch.pending and not two.watch.pending)
+    return one, two
+
+
+@pytest.mark.parametrize("busy", [True, False], ids=["busy", "quiet"])
+def test_a_topic_recreated_under_running_workers_is_refused(playground: Playground, busy: bool) -> None:
+    """By each who has a partition of it, within seconds: nothing of the new one is decided, nor an old offset sent."""
+    two_workers(playground)
+    playground.admin.remove(["ping"])
+    playground.admin.create(["ping"], playground.partitions)
+    if busy:  # one of its partitions; the other stays empty. More than there were: every old offset is there again
+        playground.send(range(300), partition=0)
+    began = time.monotonic()
+    refused = until_refused(playground)
+    assert time.monotonic() - began < SOON
+    assert len(refused) == 2
+    assert all("ping" in why and "was deleted and created again" in why for why in refused)
+    assert playground.tallied() == 100
+    assert len(playground.pongs()) == 100
+    for table in ("checkpoint", "outbox"):  # what it says to do
+        playground.sql(f"delete from {table} where topic = 'ping'")
+    playground.worker("three")
+    playground.send(range(10), partition=1)
+    playground.settle(410 if busy else 110)
+
+
+def test_an_output_topic_recreated_under_running_workers_is_refused(playground: Playground) -> None:
+    """Also by who is started afterwards, until a person has said in the database that it is so."""
+    two_workers(playground)
+    playground.admin.remove(["pong"])
+    playground.admin.create(["pong"], playground.partitions)
+    began = time.monotonic()
+    refused = until_refused(playground)
+    assert time.monotonic() - began < SOON
+    assert len(refused) == 2
+    assert all("the topic pong, to which this service publishes, was deleted and created again" in w for w in refused)
+    playground.send(range(20))
+    assert "the topic pong" in refusal(playground)
+    assert playground.pongs() == []
+    playground.workers.pop().engine.close()
+    playground.sql("delete from output_topic where topic = 'pong'")  # what it says to do
+    playground.worker("three")
+    playground.turn_until(lambda: len(playground.pongs()) >= 20)
+    assert playground.tallied() == 120
+
+
+def test_nothing_is_decided_while_nobody_says_which_topic_it_is(broker: Broker, proxy: Proxy, tmp_path: object) -> None:
+    """A broker that does not answer is asked again; what was read meanwhile is handled then, once."""
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        worker = playground.worker(bootstrap=proxy.bootstrap_servers, reconnect_backoff_max_ms="200")
+        playground.turn_until(lambda: worker.ready() == 4)
+        proxy.next(Api.METADATA, LOSE_RESPONSE, times=6)
+        playground.send(range(100))
+        playground.settle(100)
+        playground.assert_exactly_once(100)
+
+
+def a_log_that_loses_its_end(broker: OwnBroker, playground: Playground, *, restarts: int = 1) -> None:
+    """Lose what was written last to `ping/0`: the broker's disk goes back to an earlier copy."""
+    copy = broker.copy_of("ping-0")
+    handled = playground.tallied()
+    playground.send(range(10), partition=0)
+    playground.settle(handled + 10)
+    playground.turn_until(lambda: not any(worker.watch.pending for worker in playground.workers))
+    broker.kill()
+    broker.put_back("ping-0", copy)
+    for _ in range(restarts):
+        broker.restart()
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "restarted"])
+def test_a_log_that_lost_its_end_and_was_filled_again_is_refused(
+    make_broker: Callable[..., OwnBroker], tmp_path: object, running: bool
+) -> None:
+    """An offset is not an identity: other events stand where handled ones stood, below the checkpoint."""
+    broker = make_broker()
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        worker = playground.worker()
+        playground.send(range(20))
+        playground.settle(20)
+        if not running:
+            a_log_that_loses_its_end(broker, playground)
+            playground.abandon(worker)
+            playground.send(range(50), partition=0)
+            playground.worker("two")
+        else:
+            a_log_that_loses_its_end(broker, playground)
+            playground.send(range(50), partition=0)
+        (why,) = until_refused(playground)
+        assert "ping/0: the end of the log was lost" in why
+        assert playground.tallied() == 30
+
+
+def test_brokers_that_were_restarted_are_no_reason_to_refuse(
+    make_broker: Callable[..., OwnBroker], tmp_path: object
+) -> None:
+    """Each restart raises the leader epochs, with markers and aborted records in between, read or skipped over."""
+    broker = make_broker()
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        playground.worker()
+        sent = 0
+        for turn in range(3):
+            transaction = open_transaction(broker, "ping", 3)
+            broker.restart()
+            if turn % 2:
+                transaction.abort_transaction()
+            else:
+                transaction.commit_transaction()
+                sent += 3
+            playground.send(range(10))
+            sent += 10
+            settle_calmly(playground, sent)
+            epochs = playground.sql("select count(*) from checkpoint where leader_epoch_offset = next_offset")
+            assert epochs == [(4,)]
+            broker.restart()
+            if turn:
+                playground.abandon(playground.workers[0])
+                playground.worker(f"again-{turn}")
+            playground.turn_until(lambda: turned(playground) and playground.workers[0].ready() == 4, workers=[])
+        settle_calmly(playground, sent)
+        playground.assert_exactly_once(sent, one_source=False)
+
+
+def settle_calmly(playground: Playground, count: int) -> None:
+    playground.turn_until(lambda: turned(playground) and playground.tallied() >= count, workers=[])
+    playground.turn_until(lambda: turned(playground) and len(playground.pongs()) >= count, workers=[])
+
+
+def turned(playground: Playground) -> bool:
+    """Turn the workers once, as their loop does: a broker that is away, or a member that was fenced, comes back."""
+    for worker in playground.workers:
+        with contextlib.suppress(LogUnavailable):
+            worker.engine.turn()
+    return True
+
+
+def open_transaction(broker: OwnBroker, topic: str, records: int) -> Producer:
+    producer = Producer({"bootstrap.servers": broker.bootstrap_servers, "transactional.id": f"t-{time.time_ns()}"})
+    producer.init_transactions()
+    producer.begin_transaction()
+    for _ in range(records):
+        producer.produce(topic, CODEC.encode(Ping("name-1", 1)), "name-1")
+    assert producer.flush() == 0
+    return producer

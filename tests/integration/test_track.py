@@ -137,6 +137,32 @@ def test_what_cannot_be_decompressed_is_a_violation_and_the_tracker_goes_on(grou
     assert ground.track("--rebuild", "--verify").exit_code == 0
 
 
+@pytest.mark.parametrize("command", [["track", "--metrics-port"], ["tail", "order.created", "--count", "99999"]])
+def test_who_follows_a_topic_that_is_created_again_ends_and_says_so(ground, command):
+    """Exit code 3, within seconds; nothing of the new topic is taken for a continuation of the old one."""
+    port = free_port()
+    follow = [sys.executable, "-m", "choreography", *command, *([str(port)] if command[0] == "track" else [])]
+    with subprocess.Popen(
+        follow, env=environment(**ground.environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as follower:
+        try:
+            if command[0] == "track":
+                until(lambda: f"saga_tracked_events_total {float(len(ground.lies))}" in metrics(port))
+            else:
+                time.sleep(5)  # it says nothing until a record comes
+            ground.admin.remove(["order.created"])
+            ground.admin.create(["order.created"], PARTITIONS)
+            _, said = follower.communicate(timeout=PATIENCE)
+        finally:
+            follower.kill()
+    assert follower.returncode == 3
+    assert "order.created was deleted and created again" in said
+    if command[0] == "track":
+        refused = ground.track()
+        assert (refused.exit_code, "`saga track --rebuild` starts anew" in refused.stderr) == (3, True)
+        assert ground.track("--rebuild").exit_code == 0
+
+
 def test_a_topic_that_was_made_again_is_refused_until_the_tracker_is_rebuilt(ground):
     """Its offsets mean something else."""
     ground.track()
@@ -145,7 +171,7 @@ def test_a_topic_that_was_made_again_is_refused_until_the_tracker_is_rebuilt(gro
     assert (missing.exit_code, "there is no topic 'order.created'" in missing.stderr) == (1, True)
     ground.admin.create(TOPICS, PARTITIONS)
     refused = ground.track()
-    assert (refused.exit_code, "the topic was deleted and made again" in refused.stderr) == (1, True)
+    assert (refused.exit_code, "was deleted and created again" in refused.stderr) == (3, True)
     assert ground.ask("stats")["orders"] == 12
     assert ground.track("--rebuild").exit_code == 0
     assert ground.ask("stats")["orders"] == 0

@@ -107,8 +107,8 @@ MUTANTS = (
     Mutant(
         "commit one offset too far",
         "eventbus/decision.py",
-        "ends = {part.owned.partition: part.end for part in parts}",
-        "ends = {part.owned.partition: part.end + 1 for part in parts}",
+        "ends = {part.owned.partition: (part.end, part.leader_epoch) for part in parts}",
+        "ends = {part.owned.partition: (part.end + 1, part.leader_epoch) for part in parts}",
     ),
     Mutant(
         "send a cursor one offset too far",
@@ -364,7 +364,7 @@ MUTANTS = (
         "choreography/deadletters/skip.py",
         "        progress.add(tx, {partition: Entry(after.position, [record])})\n",
         "",
-        (("position=before.position + 1)", "position=before.position)"),),
+        (("before.position + 1, before.epoch)", "before.position, before.epoch)"),),
         faults="unreadable",
     ),
     Mutant(

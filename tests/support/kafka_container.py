@@ -31,6 +31,7 @@ from tests.support.kafka_node import (  # noqa: E402
 )
 
 IMAGE = f"apache/kafka:{VERSION}"
+DATA = "/tmp/kafka-data"
 CLIENT_PORT, CONTROLLER_PORT, PROXY_PORT, BROKER_PORT = 9092, 9093, 9094, 9095
 STOP_SECONDS = 60
 """A broker that is shut down hands its leaderships over first; Docker kills it after 10 s by default."""
@@ -57,6 +58,7 @@ class ApacheKafkaContainer(DockerContainer):
         self.bootstrap_servers = f"{host}:{self.host_ports.client}"
         self.with_bind_ports(CLIENT_PORT, self.host_ports.client)
         self.with_bind_ports(PROXY_PORT, self.host_ports.behind_proxy)
+        more = {"log.dirs": DATA} | more
         listeners = f"CLIENT://:{CLIENT_PORT},PROXY://:{PROXY_PORT}"
         nodes = nodes or [inside()]
         self._itself = nodes[number - 1].broker
@@ -94,6 +96,12 @@ class ApacheKafkaContainer(DockerContainer):
         code, said = self.get_wrapped_container().exec_run(["sh", "-c", tool + options])
         if code:
             raise RuntimeError(f"kafka-reassign-partitions.sh ended with code {code}: {said.decode()[-1000:]}")
+
+    def copy_of(self, partition: str) -> bytes:
+        return b"".join(self.get_wrapped_container().get_archive(f"{DATA}/{partition}")[0])
+
+    def put_back(self, partition: str, copy: bytes) -> None:
+        self.get_wrapped_container().put_archive(DATA, copy)
 
     def _wait(self) -> None:
         try:

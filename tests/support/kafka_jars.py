@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import io
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -90,6 +92,17 @@ class KafkaFromJars:
             raise RuntimeError(
                 f"Kafka's tool ended with code {done.returncode}: {done.stdout[-500:]}{done.stderr[-500:]}"
             )
+
+    def copy_of(self, partition: str) -> bytes:
+        copy = io.BytesIO()
+        with tarfile.open(fileobj=copy, mode="w") as tar:
+            tar.add(self._folder / "data" / partition, partition)
+        return copy.getvalue()
+
+    def put_back(self, partition: str, copy: bytes) -> None:
+        shutil.rmtree(self._folder / "data" / partition)
+        with tarfile.open(fileobj=io.BytesIO(copy)) as tar:
+            tar.extractall(self._folder / "data", filter="data")
 
     def _configure(self) -> Path:
         ports = self.host_ports

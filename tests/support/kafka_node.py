@@ -67,6 +67,12 @@ class OwnBroker(Broker, Protocol):
         librdkafka has no such request. It returns when the move is accepted; raises RuntimeError when it is not.
         """
 
+    def copy_of(self, partition: str) -> bytes:
+        """Return what its disk holds of a partition (`topic-0`), as a tar file."""
+
+    def put_back(self, partition: str, copy: bytes) -> None:
+        """Let its disk hold an earlier copy of a partition again: for a broker that was killed, before `restart`."""
+
 
 @dataclass(frozen=True)
 class Ports:

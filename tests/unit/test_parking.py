@@ -67,7 +67,7 @@ class Bench:
         retries = Retries(lambda: NOW_MS, lambda: 1.0, 0.1, 60.0)
         self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
         with self.database.transaction() as tx:
-            progress.create(tx, LANE, 0, Identity("", ""))
+            progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))
         self.owned = Owned(LANE, 0.0, known=True, ready=True, checkpoint=progress.Checkpoint(0, 0, 1))
 
     def hear(self, *events: Event) -> Decided:

@@ -1,0 +1,87 @@
+"""Whether topics are still the ones that checkpoints belong to and that were published to, or were created again.
+
+What recovery saw can change under a running worker. So it is looked at again: the topics of a batch before it is
+decided on (the question is sent when the records come, and answered while they are decoded), and all topics about every
+second, idle or busy, and before a publish that comes later than that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from eventbus import progress
+from eventbus.batch import Owned
+from eventbus.database import Database
+from eventbus.log import Identity, Log, Partition, Refused
+
+
+class Incarnations:
+    """Raises Refused where a topic is another one than it was; LogUnavailable and TopicMissing as the log does."""
+
+    def __init__(self, log: Log, database: Database, outputs: Collection[str], clock: Callable[[], float]) -> None:
+        self._log, self._database, self._clock = log, database, clock
+        self._outputs = sorted(set(outputs))
+        self._published_to: dict[str, str] = {}
+        self._looked_at = clock()
+
+    def recall(self) -> None:
+        """Read to which topics this service has published, and note those to which it will for the first time."""
+        actual = self._log.identities(self._outputs)
+        with self._database.transaction() as tx:
+            known = progress.output_topics(tx)
+            new = {topic: identity.topic for topic, identity in actual.items() if topic not in known}
+            progress.add_output_topics(tx, new)
+        self._published_to = known | new
+        self._check_outputs(actual)
+
+    def ask(self, topics: Collection[str]) -> None:
+        """Send the question that the next `check` of partitions of these topics waits for."""
+        self._log.ask_identities(topics)
+
+    def check(self, owned: Collection[Owned]) -> None:
+        """Check the topics of these partitions."""
+        if owned:
+            self._check_inputs(owned, self._log.identities({each.partition.topic for each in owned}))
+
+    def check_all(self, owned: Iterable[Owned], every: float) -> None:
+        """Check the topics of all recovered partitions, and those published to, unless that was done just now."""
+        known = [each for each in owned if each.known]
+        if not known or self._clock() - self._looked_at < every:
+            return
+        actual = self._log.identities({*self._outputs, *(each.partition.topic for each in known)})
+        self._check_inputs(known, actual)
+        self._check_outputs(actual)
+        self._looked_at = self._clock()
+
+    @staticmethod
+    def _check_inputs(owned: Iterable[Owned], actual: dict[str, Identity]) -> None:
+        for each in owned:
+            check_identity(each.partition, each.identity, actual[each.partition.topic])
+
+    def _check_outputs(self, actual: dict[str, Identity]) -> None:
+        for topic in self._outputs:
+            known = self._published_to.get(topic, actual[topic].topic)
+            if known != actual[topic].topic:
+                raise Refused(
+                    f"the topic {topic}, to which this service publishes, was deleted and created again (its id was"
+                    f" {known}, now it is {actual[topic].topic}): what was published to it is gone, and who read it"
+                    " stands at an offset of the old one. Restore what is missing, or see to it that every reader"
+                    " starts anew; then stop all workers of the service and delete the topic's row from its table"
+                    " output_topic"
+                )
+
+
+def check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:
+    """Refuse a checkpoint of another cluster or of another incarnation of the topic."""
+    if stored.cluster != actual.cluster:
+        raise Refused(
+            f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, this one is"
+            f" {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
+        )
+    if stored.topic != actual.topic:
+        raise Refused(
+            f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
+            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all"
+            " workers of the service and delete this topic's rows from the tables checkpoint and outbox: it is then"
+            " read from its start"
+        )
