@@ -30,10 +30,14 @@ class _Failures(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.heard = 0
+        self.broken = 0
+        """Those of connections that had been established; not attempts to connect to a broker that is away."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        if "FAIL" in record.getMessage():
+        message = record.getMessage()
+        if "FAIL" in message:
             self.heard += 1
+            self.broken += "in state UP" in message
 
 
 class Producers:
@@ -46,6 +50,8 @@ class Producers:
         self._connection, self._at, self._stopping = connection, at, stopping
         self._producer: Producer | None = None
         self._failures = _Failures()
+        self._broken = 0
+        """How many connections had broken when the producer was last known to be well."""
         self._logger = connection.logger.getChild("producer")
         self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self._failures)
@@ -65,8 +71,7 @@ class Producers:
         Raises Doubt, or LogUnavailable when nothing was begun.
         """
         self.undelivered = False
-        producer = self._ready()
-        self._listen(producer)
+        producer = self._connected()
         heard = self._failures.heard
         try:
             self._at("before begin")
@@ -91,6 +96,7 @@ class Producers:
             self._listen(producer)
             if self._failures.heard != heard:
                 self._drop()
+            self._broken = self._failures.broken
 
     def flush_all(self, outputs: Sequence[Output]) -> None:
         """Write outputs at least once. Raises Doubt unless all were delivered."""
@@ -119,6 +125,21 @@ class Producers:
         with contextlib.suppress(KafkaException):
             producer.poll(0)
 
+    def _connected(self) -> Producer:
+        """Return a producer none of whose connections has broken since its last transaction, a new one if need be.
+
+        A broker that was shut down is gone from the cluster's metadata, and librdkafka forgets it. Where it was the
+        coordinator of the group or of the transactions, send_offsets_to_transaction then waits for it until the next
+        refresh of the metadata, minutes later, whatever time-out it was given (after each rolling restart of three
+        brokers, 364 s at most). A new producer asks who the coordinator is.
+        """
+        producer = self._ready()
+        self._listen(producer)
+        if self._failures.broken == self._broken:
+            return producer
+        self._drop()
+        return self._ready()
+
     def _ready(self) -> Producer:
         if self._producer is None:
             config = producer_config(self._connection) | {"on_delivery": self._delivered}
@@ -128,7 +149,7 @@ class Producers:
                     producer.init_transactions(self._seconds())
                 except KafkaException as error:
                     raise LogUnavailable(f"the producer cannot start: {error}") from error
-            self._producer = producer
+            self._producer, self._broken = producer, self._failures.broken
         return self._producer
 
     def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:

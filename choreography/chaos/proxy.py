@@ -31,6 +31,7 @@ class Api(IntEnum):
     METADATA = 3
     OFFSET_FETCH = 9
     HEARTBEAT = 12
+    INIT_PRODUCER_ID = 22
     ADD_PARTITIONS_TO_TXN = 24
     ADD_OFFSETS_TO_TXN = 25
     END_TXN = 26

@@ -53,6 +53,24 @@ def test_a_commit_whose_outcome_stays_unknown(proxied: tuple[Playground, Worker,
     playground.assert_exactly_once(300)
 
 
+def test_a_producer_whose_connection_broke_between_transactions_is_replaced(
+    proxied: tuple[Playground, Worker, Proxy],
+) -> None:
+    """librdkafka may have forgotten its coordinator, and would wait for it for minutes."""
+    playground, worker, proxy = proxied
+    producer = worker.log._producers._producer
+    assert producer is not None
+    before = proxy.seen.count(Api.INIT_PRODUCER_ID)
+    proxy.cut()
+    playground.turn_until(lambda: producer.poll(0) is not None and worker.log._producers._failures.broken > 0)
+    assert worker.log._producers._producer is producer
+    playground.send(range(100))
+    playground.settle(200)
+    assert worker.log._producers._producer is not producer
+    assert proxy.seen.count(Api.INIT_PRODUCER_ID) > before
+    playground.assert_exactly_once(200)
+
+
 def test_a_repeated_end_of_transaction_cannot_end_the_next_one(proxied: tuple[Playground, Worker, Proxy]) -> None:
     """librdkafka repeats an EndTxn behind a broken connection and reports success; its first copy arrives late.
 
