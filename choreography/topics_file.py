@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-KINDS = ("events", "dead_letters", "resolutions", "declarations")
+KINDS = ("events", "dead_letters", "resolutions", "progress", "declarations")
 
 
 class BadTopicsFile(ValueError):

@@ -70,6 +70,8 @@ class Owned:
     """Entries up to here are published..."""
     deleted: int = 0
     """...and up to here deleted."""
+    database: str = ""
+    """The id of the database that it was recovered from, for the topic of progress."""
 
     def forget(self, due: float) -> None:
         """Drop everything and ask for recovery."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from eventbus.backup_commands import add_backup_commands
 from eventbus.cli import as_json, database, print_json
 from eventbus.database import shown
 from eventbus.schema_version import Schema
@@ -17,7 +18,10 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
     """Return the group of commands about a service's database."""
     commands = _Commands(service.name, schema)
     program = f"{service.name} database"
-    group = click.Group("database", help=f"See and upgrade the database's tables.\n\nExample: {program} status")
+    group = click.Group(
+        "database",
+        help=f"See and upgrade the database's tables; go on after it was found too old.\n\nExample: {program} status",
+    )
     for command in (
         click.Command("status", callback=commands.status),
         click.Command("upgrade", callback=commands.upgrade),
@@ -27,6 +31,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
     as_json(group.commands["status"])
+    add_backup_commands(group, service, schema)
     return group
 
 

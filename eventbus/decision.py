@@ -12,7 +12,7 @@ from eventbus.codec import Codec
 from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction
 from eventbus.event import Event
 from eventbus.handlers import Answers, Dead, HandlerFailed, Handlers
-from eventbus.log import CROWD_BYTES, Output, Partition
+from eventbus.log import CROWD_BYTES, Output, Partition, Refused
 from eventbus.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
 from eventbus.progress import Checkpoint, Entry
 from eventbus.service import Service
@@ -91,8 +91,8 @@ class Decision:
 
         When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
         A part is cut where too many of its records are bad. Raises LostRace (every partition of the batch is to be
-        recovered then), Unavailable, Unwritable, TooManyParked, HandlerFailed (parking did not help); nothing is
-        committed then, or, with Unavailable, that is not known.
+        recovered then), Unavailable, Unwritable, TooManyParked, HandlerFailed (parking did not help), Quarantined;
+        nothing is committed then, or, with Unavailable, that is not known.
         """
         batch = _Batch(parts, lead, outcomes)
         try:
@@ -126,7 +126,7 @@ class Decision:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
                 at("before database commit")
                 at("during database commit")
-        except (*NO_RECORDS_FAULT, TooManyParked, _EnoughTried):
+        except (*NO_RECORDS_FAULT, TooManyParked, Refused, _EnoughTried):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
@@ -196,7 +196,10 @@ def _nowhere(_step: str) -> None:
 
 
 def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
-    """Lock the checkpoints of these partitions; LostRace unless every one is as it was last read."""
+    """Lock the checkpoints of these partitions; LostRace unless every one is as it was last read.
+
+    Raises Quarantined.
+    """
     stored = progress.checkpoints(tx, owned)
     moved = [str(p) for p, each in owned.items() if stored.get(p) != each.checkpoint]
     if moved:

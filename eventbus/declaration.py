@@ -16,6 +16,7 @@ from typing import Any
 from eventbus.event import Event, parse
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Reaction, Service
+from eventbus.witness import PROGRESS
 
 FORMAT = 1
 """The version of the document; a reader refuses others."""
@@ -89,6 +90,11 @@ class Declaration:
     def resolutions(self) -> str:
         """The topic of what people decided about its dead letters."""
         return f"{self.service}{RESOLUTIONS}"
+
+    @property
+    def progress(self) -> str:
+        """The topic of how far it has published."""
+        return f"{self.service}{PROGRESS}"
 
     def to_json(self) -> str:
         """Return the document."""

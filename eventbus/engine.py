@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from eventbus import progress
+from eventbus import progress, quarantine
+from eventbus.age import DatabaseTooOld
 from eventbus.batch import Owned, Part, take
 from eventbus.database import LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, compare
@@ -22,8 +23,9 @@ from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run,
 from eventbus.observer import handled
 from eventbus.outreach import Abandoned, reach_out
 from eventbus.parking import Retries, TooManyParked
-from eventbus.progress import Checkpoint
-from eventbus.recovery import NotYet, recover
+from eventbus.progress import NOTHING_SEEN, Checkpoint
+from eventbus.quarantine import Quarantined
+from eventbus.recovery import NotYet, State, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.retrying import Retrying
 from eventbus.service import Service
@@ -53,6 +55,7 @@ class Engine:
         self._turns = 0
         self._numbers = itertools.count(1)
         self._strikes: Counter[Partition] = Counter()
+        self._seen = NOTHING_SEEN
         self._misfits = 0
 
     def subscribe(self) -> None:
@@ -203,7 +206,7 @@ class Engine:
         self._world.at("recovering")
         try:
             self._topics.recall()
-            states = recover(self._world.log, self._world.database, [owned.partition for owned in due], self._world.at)
+            states = self._states(due)
         except TRANSIENT as error:
             self._doubt(due, str(error))
             self._misfits = self._misfits + 1 if isinstance(error, NotYet) else 0
@@ -216,9 +219,9 @@ class Engine:
         self._misfits = 0
         self._world.at("recovered")
         for owned in due:
-            cursor, owned.checkpoint, owned.pending, owned.identity = states[owned.partition]
-            ours = cursor is not None and cursor.position is not None
-            owned.committed = cursor.offset if ours and cursor else -1
+            _, owned.checkpoint, owned.pending, owned.identity, owned.committed, owned.database = states[
+                owned.partition
+            ]
             owned.published = owned.checkpoint.position - len(owned.pending)
             owned.deleted = 0
             owned.known = True
@@ -228,6 +231,18 @@ class Engine:
         if any(owned.pending for owned in due):
             self._publish()
         self._seek_published()
+
+    def _states(self, due: list[Owned]) -> dict[Partition, State]:
+        """Recover them; a database that is found too old is put in quarantine, so that every worker stops."""
+        world, wanted = self._world, [owned.partition for owned in due]
+        try:
+            topics = self._service.subscriptions()
+            return recover(world.log, world.database, wanted, world.at, topics=topics, now_ms=world.now_ms())
+        except DatabaseTooOld as old:
+            with world.database.transaction() as tx:
+                quarantine.impose(tx, world.now_ms(), world.instance, str(old))
+            world.at("quarantined")
+            raise
 
     def _seek_published(self) -> None:
         """Read on where everything that was decided before is published."""
@@ -351,7 +366,10 @@ class Engine:
             return
         entries = sorted((entry for owned in mine for entry in owned.pending), key=lambda entry: entry.turn)
         outputs = [output for entry in entries for output in entry.outputs]
-        cursors = {o.partition: Cursor(o.checkpoint.next_offset, o.checkpoint.position) for o in mine}
+        cursors = {
+            o.partition: Cursor(o.checkpoint.next_offset, o.checkpoint.position, o.database, o.identity.topic)
+            for o in mine
+        }
         started = self._world.clock()
         try:
             self._topics.check_all(self._owned.values(), self._tuning.look_after)
@@ -371,7 +389,7 @@ class Engine:
         try:
             with self._world.database.snapshot() as tx:
                 compare(tx, {owned.partition: owned for owned in mine})
-        except TRANSIENT:
+        except (*TRANSIENT, Quarantined):
             return False
         return True
 
@@ -379,14 +397,17 @@ class Engine:
 
     def _look_around(self) -> None:
         """See whether uncaused events wait, a zombie has moved a checkpoint, or a topic was created again."""
-        self._looked_at = self._world.clock()
         known = [owned for owned in self._owned.values() if owned.known]
-        if not known:
+        if not known and self._world.clock() - self._looked_at <= self._tuning.look_after:
             return
+        self._looked_at = self._world.clock()
         try:
             self._topics.check_all(known, self._tuning.look_after)
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
+            if seen.went_back(self._seen):
+                self._doubt(known, "checkpoints went back: another copy of the database took its place")
+            self._seen = seen
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
             self._doubt(moved, "somebody else has moved the checkpoint")
             due = self._retrying.due(seen.retry_at_ms, self._owned)

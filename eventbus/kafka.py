@@ -11,6 +11,8 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
     KafkaError,
     KafkaException,
     Message,
@@ -24,7 +26,8 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from eventbus.kafka_config import Connection, client, consumer_config
 from eventbus.kafka_headers import headers_of
 from eventbus.kafka_orphans import Orphans
-from eventbus.kafka_producer import Producers
+from eventbus.kafka_producer import Producers, Witness
+from eventbus.kafka_progress import ProgressTopic
 from eventbus.kafka_topic_ids import TopicIds
 from eventbus.log import (
     Bounds,
@@ -42,6 +45,7 @@ from eventbus.log import (
     Run,
     TopicMissing,
 )
+from eventbus.witness import encode
 
 COMMITTED_SECONDS = 2.0
 """`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
@@ -103,6 +107,7 @@ class KafkaLog:
         static = "group.instance.id" in config
         self._orphans = Orphans(connection.group, connection.instance, clock) if static else None
         self._producers = Producers(connection, at, stopping)
+        self._progress = ProgressTopic(connection, warn, stopping) if connection.exactly_once else None
         self._admin: AdminClient | None = None
         self._topic_ids = TopicIds(self._administrator, ADMIN_SECONDS)
         self._cluster = ""
@@ -196,6 +201,28 @@ class KafkaLog:
                 raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
         return {Partition(a.topic, a.partition): _cursor(a) for a in answers}
 
+    def group_cursors(self) -> dict[Partition, Cursor]:
+        """See Log. The admin client's question: the consumer's would wait for other workers' transactions."""
+        asked = [ConsumerGroupTopicPartitions(self._connection.group)]
+        try:
+            answers = self._administrator().list_consumer_group_offsets(asked, request_timeout=ADMIN_SECONDS)
+            found = self._result(answers[self._connection.group]).topic_partitions
+        except KafkaException as error:
+            self._admin = None
+            raise LogUnavailable(f"the cursors of the whole group: {error}") from error
+        cursors = {Partition(answer.topic, answer.partition): _cursor(answer) for answer in found}
+        return {partition: cursor for partition, cursor in cursors.items() if cursor is not None}
+
+    def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
+        """See Log."""
+        if self._progress is None:
+            return None
+        where = [self._progress.partition]
+        topic_id = str(self._described(where[0].topic, ADMIN_SECONDS).topic_id)
+        level = IsolationLevel.READ_UNCOMMITTED if undecided else IsolationLevel.READ_COMMITTED
+        starts, ends = self._offsets(where, EARLIEST), self._offsets(where, LATEST, level)
+        return self._progress.read(topic_id, starts[where[0]].offset, ends[where[0]].offset)
+
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
         """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
         starts, ends = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
@@ -208,12 +235,14 @@ class KafkaLog:
         except (LogUnavailable, TopicMissing):
             return dict.fromkeys(partitions, 0)
 
-    def _offsets(self, partitions: Sequence[Partition], which: Any) -> dict[Partition, Any]:
+    def _offsets(
+        self, partitions: Sequence[Partition], which: Any, level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
+    ) -> dict[Partition, Any]:
         """Return what the broker says. Where the connection breaks librdkafka says -1001, and no error (2.16)."""
         asked = {TopicPartition(*partition): which for partition in partitions}
         topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
-            answers = self._administrator().list_offsets(asked, request_timeout=ADMIN_SECONDS)
+            answers = self._administrator().list_offsets(asked, isolation_level=level, request_timeout=ADMIN_SECONDS)
             offsets = {Partition(p.topic, p.partition): self._result(a) for p, a in answers.items()}
         except KafkaException as error:
             raise self._absent(topics, error) from error
@@ -281,19 +310,25 @@ class KafkaLog:
             raise Doubt("the group has thrown this worker out: its partitions may be somebody else's")
         try:
             if self._connection.exactly_once:
-                self._producers.transaction(outputs, offsets, group, still_ours)
+                self._producers.transaction(outputs, offsets, group, still_ours, self._witnesses_of(cursors))
                 return
             if not still_ours():
                 raise Overtaken("another worker has recovered these partitions")
             self._producers.flush_all(outputs)
         except Doubt:
             if self._producers.undelivered:
-                self._look_for({output.topic for output in outputs})
+                progress = {self._progress.partition.topic} if self._progress else set()
+                self._look_for({output.topic for output in outputs} | progress)
             raise
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             raise Doubt(f"the commit of the cursors: {error}") from error
+
+    def _witnesses_of(self, cursors: Mapping[Partition, Cursor]) -> list[Witness]:
+        assert self._progress is not None
+        topic = self._progress.partition.topic
+        return [Witness(topic, *encode(p, cursor)) for p, cursor in cursors.items() if cursor.database]
 
     def _look_for(self, topics: set[str]) -> None:
         """Raise TopicMissing if one of these was deleted; librdkafka would wait for it, and never say its name."""
@@ -313,6 +348,8 @@ class KafkaLog:
     def close(self) -> None:
         """See Log."""
         self._consumer.close()
+        if self._progress is not None:
+            self._progress.close()
         self._producers.close()
 
     # Callbacks, from inside poll.

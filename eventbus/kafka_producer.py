@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
@@ -17,6 +17,14 @@ CALL_SECONDS = 5.0
 STOPPING_SECONDS = 2.0
 """The same for a worker that is to stop: what it leaves behind, the next one publishes."""
 TRIES = 3
+
+
+class Witness(NamedTuple):
+    """A record of the topic of progress, which has one partition."""
+
+    topic: str
+    key: bytes
+    value: bytes
 
 
 class _Failures(logging.Handler):
@@ -65,8 +73,9 @@ class Producers:
         offsets: list[TopicPartition],
         group: Any = None,
         still_ours: Callable[[], bool] = lambda: True,
+        witnesses: Sequence[Witness] = (),
     ) -> None:
-        """Write outputs and the group's offsets, both or neither; offsets may be none.
+        """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be none.
 
         Raises Doubt, or LogUnavailable when nothing was begun.
         """
@@ -77,7 +86,7 @@ class Producers:
             self._at("before begin")
             producer.begin_transaction()
             self._at("begun")
-            self._produce(producer, outputs)
+            self._produce(producer, outputs, witnesses)
             self._at("produced")
             self._at("during offsets")
             if offsets:
@@ -152,7 +161,7 @@ class Producers:
             self._producer, self._broken = producer, self._failures.broken
         return self._producer
 
-    def _produce(self, producer: Producer, outputs: Sequence[Output]) -> None:
+    def _produce(self, producer: Producer, outputs: Sequence[Output], witnesses: Sequence[Witness] = ()) -> None:
         self._errors.clear()
         self.undelivered = True
         produce: Any = producer.produce
@@ -162,6 +171,8 @@ class Producers:
             except BufferError:
                 producer.flush(self._seconds())
                 produce(topic, value, key, headers=headers)
+        for topic, key, value in witnesses:
+            produce(topic, value, key, partition=0)
         try:
             left = producer.flush(self._seconds())
         except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile

@@ -85,11 +85,14 @@ class Output(NamedTuple):
 class Cursor(NamedTuple):
     """The group's committed offset; `position` is the number of the last outbox entry that was published with it.
 
-    None where the metadata is not ours: the offset was set by hand.
+    None where the metadata is not ours: the offset was set by hand. With the id of the database that it was made from,
+    and of the input topic, it is a witness of progress, too (see eventbus.witness).
     """
 
     offset: int
     position: int | None
+    database: str = ""
+    topic_id: str = ""
 
 
 class Bounds(NamedTuple):
@@ -174,6 +177,15 @@ class Log(Protocol):
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
         """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
 
+    def group_cursors(self) -> dict[Partition, Cursor]:
+        """Return every cursor of the group, other workers' too; waits for no transaction. Raises LogUnavailable."""
+
+    def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
+        """Return what the topic of progress says; None where this log keeps none.
+
+        `undecided`: wait for the transactions that are under way. Raises LogUnavailable, TopicMissing.
+        """
+
     def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
         """Return where each partition begins and ends. Raises LogUnavailable."""
 
@@ -194,6 +206,7 @@ class Log(Protocol):
     ) -> None:
         """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
 
+        A cursor that names its database is written to the topic of progress, too.
         `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
         Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun; TopicMissing.
         """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import lt
 from typing import NamedTuple
 
+from eventbus import age, quarantine
 from eventbus.database import Row, Transaction
 from eventbus.log import Identity, Output, Partition
 from eventbus.outbox import pack, unpack
@@ -38,9 +40,18 @@ class Entry(NamedTuple):
 
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
-    """Return what is stored, locked by (topic, partition) where the transaction writes."""
-    sql = f"select topic, partition, {CHECKPOINT} from checkpoint"
-    return {Partition(*row[:2]): Checkpoint(*row[2:]) for row in _of(tx, sql, partitions)}
+    """Return what is stored, locked by (topic, partition) where the transaction writes. Raises Quarantined."""
+    sql = f"select topic, partition, {CHECKPOINT}, ({quarantine.OPEN}) from checkpoint"
+    rows = _of(tx, sql, partitions)
+    if rows and rows[0][-1] is not None:
+        quarantine.check(tx)
+    return {Partition(*row[:2]): Checkpoint(*row[2:-1]) for row in rows}
+
+
+def every_row(tx: Transaction) -> dict[Partition, age.Row]:
+    """Return what every checkpoint of the service says about the database's age; no lock."""
+    rows = tx.rows("select topic, partition, next_offset, position, topic_id from checkpoint")
+    return {Partition(t, n): age.Row(*row) for t, n, *row in rows}
 
 
 def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
@@ -136,13 +147,23 @@ class Look(NamedTuple):
     retry_at_ms: int | None
     """When the next parked record is to be tried again, by whomever; None where none is parked."""
 
+    def went_back(self, before: Look) -> bool:
+        """Return whether a checkpoint is behind what it was, or gone: another copy of the database took its place."""
+        now = self.checkpoints
+        return any(p not in now or any(map(lt, now[p][:3], then[:3])) for p, then in before.checkpoints.items())
+
+
+NOTHING_SEEN = Look({}, waiting=False, retry_at_ms=None)
+
 
 def look(tx: Transaction) -> Look:
-    """Look at every checkpoint of the service, and at what waits: one statement, no lock."""
+    """Look at every checkpoint of the service, and at what waits: one statement, no lock. Raises Quarantined."""
     sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
-    sql += " (select min(retry_at_ms) from fence) from checkpoint"
+    sql += f" (select min(retry_at_ms) from fence), ({quarantine.OPEN}) from checkpoint"
     rows = tx.rows(sql)
     if not rows:
-        return Look({}, waiting=False, retry_at_ms=None)
-    waiting, retry_at_ms = rows[0][6:]
+        return NOTHING_SEEN
+    waiting, retry_at_ms, in_quarantine = rows[0][6:]
+    if in_quarantine is not None:
+        quarantine.check(tx)
     return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retry_at_ms)

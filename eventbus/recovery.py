@@ -7,14 +7,18 @@ lose or repeat something.
 The order is what makes two owners harmless. A publisher sends its cursor into its Kafka transaction first and looks at
 the epoch then; a recovery raises the epoch first and reads the cursor then, which waits for undecided transactions. So
 either the publisher sees the new epoch and aborts, or the recovery sees what the publisher committed.
+
+Whether the database is old is judged for all of it, also for what other workers own (see eventbus.age). The topic of
+progress says the same as the cursors, and stands in for those that are lost.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from eventbus import progress
+from eventbus import progress, quarantine
+from eventbus.age import Evidence, check_age, latest
 from eventbus.database import Database, LostRace
 from eventbus.incarnations import check_identity
 from eventbus.log import Bounds, Cursor, Identity, Log, Partition, Refused
@@ -25,62 +29,87 @@ class State(NamedTuple):
     """What is stored of one partition."""
 
     cursor: Cursor | None
+    """What is known to be published, by the group's offset or by the topic of progress."""
     checkpoint: Checkpoint
     unpublished: list[Entry]
     identity: Identity
+    noted: int
+    """The offset that both of them have; -1 where they have not the same one, and are to be written again."""
+    database: str
+    """The id of the database, for what is written to the topic of progress."""
 
 
 class NotYet(Exception):
     """What was read does not fit together because somebody else is still moving: read again."""
 
 
-def recover(
-    log: Log, database: Database, partitions: Iterable[Partition], at: Callable[[str], None]
+def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
+    log: Log,
+    database: Database,
+    partitions: Iterable[Partition],
+    at: Callable[[str], None],
+    *,
+    topics: Collection[str],
+    now_ms: int,
 ) -> dict[Partition, State]:
     """Return where to go on for each partition, making the first checkpoint of those that have none.
 
-    Raises Refused, NotYet, and what the log and the database raise when they are away.
+    `topics` are all that the service reads, `now_ms` is the time of day. Raises Refused (DatabaseTooOld and Quarantined
+    among it), NotYet, and what the log and the database raise when they are away.
     """
     wanted = sorted(partitions)
     actual = log.identities({partition.topic for partition in wanted})
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
     at("claiming")
-    epochs = _claim(database, wanted, actual)
+    epochs = _claim(database, wanted, actual, now_ms)
     at("claimed")
-    cursors = log.committed(wanted)
+    committed = log.committed(wanted)
+    evidence, noted = _evidence(log, committed)
+    cursors = {p: latest(committed[p], evidence.witnesses.get(p)) for p in wanted}
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
         above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
         entries = progress.entries_above(tx, above)
+        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
     if epochs != {partition: checkpoint.epoch for partition, checkpoint in stored.items()}:
         raise NotYet("another worker is recovering the same partitions")
+    check_age(rows, this, evidence, topics, lambda topic: (actual.get(topic) or log.identities({topic})[topic]).topic)
     missing = [partition for partition in wanted if partition not in stored]
     bounds = log.bounds(wanted)
-    _refuse_cursors(missing, cursors)
     stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
     for partition in wanted:
-        _check(partition, cursors[partition], stored[partition], bounds[partition])
+        _check(partition, stored[partition], bounds[partition])
         _check_entries(partition, cursors[partition], stored[partition], entries[partition])
     stored |= _with_leader_epochs(database, stored, bounds)
-    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic]) for p in wanted}
+    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], noted.get(p, -1), this) for p in wanted}
 
 
-def _claim(database: Database, wanted: list[Partition], actual: Mapping[str, Identity]) -> dict[Partition, int]:
+def _evidence(log: Log, committed: Mapping[Partition, Cursor | None]) -> tuple[Evidence, dict[Partition, int]]:
+    """Return what Kafka knows of the whole group, and the offsets of these partitions that nothing is to be told about.
+
+    Where a cursor is lost the topic of progress decides, so what is undecided there is waited for. Else not: it would
+    hold up every recovery of the service for one worker that was killed in a transaction.
+    """
+    ours = {p: cursor for p, cursor in committed.items() if cursor is not None}
+    lost = len(ours) < len(committed) or any(cursor.position is None for cursor in ours.values())
+    cursors = log.group_cursors() | ours
+    witnesses = log.witnesses(undecided=lost)
+    known = {p: cursor for p, cursor in ours.items() if cursor.position is not None}
+    if witnesses is not None:
+        known = {p: c for p, c in known.items() if p in witnesses and witnesses[p][:2] == c[:2]}
+    return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in known.items()}
+
+
+def _claim(
+    database: Database, wanted: list[Partition], actual: Mapping[str, Identity], now_ms: int
+) -> dict[Partition, int]:
     with database.transaction() as tx:
+        quarantine.check(tx)
+        quarantine.identify(tx, now_ms)
         epochs = progress.claim(tx, wanted)
         for partition, identity in progress.identities(tx, wanted).items():
             check_identity(partition, identity, actual[partition.topic])
     return epochs
-
-
-def _refuse_cursors(missing: Iterable[Partition], cursors: Mapping[Partition, Cursor | None]) -> None:
-    for partition in missing:
-        if (cursor := cursors[partition]) is not None:
-            raise Refused(
-                f"{partition}: the group has committed offset {cursor.offset}, but the database has no checkpoint:"
-                " the database is older than the log (empty, restored, or the wrong one). Going on would repeat"
-                " everything. Point --database to the right one, or restore the newest backup"
-            )
 
 
 def _first_checkpoints(
@@ -116,15 +145,7 @@ def _with_leader_epochs(
     return after
 
 
-def _check(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, bounds: Bounds) -> None:
-    if cursor is not None and cursor.position is not None:
-        ahead = cursor.position > checkpoint.position or cursor.offset > checkpoint.next_offset
-        if ahead:
-            raise Refused(
-                f"{partition}: the group's cursor (offset {cursor.offset}, entry {cursor.position}) is ahead of the"
-                f" database (offset {checkpoint.next_offset}, entry {checkpoint.position}): the database is older than"
-                " the log (restored, or failed over). Going on would repeat effects. Restore the newest backup"
-            )
+def _check(partition: Partition, checkpoint: Checkpoint, bounds: Bounds) -> None:
     start, end, _ = bounds
     if not start <= checkpoint.next_offset <= end:
         raise Refused(

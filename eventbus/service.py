@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from eventbus.event import Event
 from eventbus.resolutions import RESOLUTIONS
+from eventbus.witness import PROGRESS
 
 if typing.TYPE_CHECKING:
     from eventbus.database import Transaction
@@ -186,6 +187,11 @@ class Service(Generic[W]):
     def resolutions(cls) -> str:
         """The topic for what people decided about dead letters; the service reads it: see `eventbus.resolutions`."""
         return f"{cls.name}{RESOLUTIONS}"
+
+    @classmethod
+    def progress(cls) -> str:
+        """The topic of how far it has published, the second witness of its database's age: see `eventbus.witness`."""
+        return f"{cls.name}{PROGRESS}"
 
 
 def _reaction(method: Callable[..., Any], said: _Mark) -> Reaction:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 
-from eventbus import health
+from eventbus import health, quarantine
 from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
@@ -110,7 +110,7 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
         pass
     except tuple(EXIT_CODES) as error:
         telemetry.log.critical("worker.failed", error=type(error).__name__, why=str(error))
-        fail(str(error), EXIT_CODES[type(error)])
+        fail(str(error), next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
     telemetry.log.info("worker.stopped")
     sys.exit(0)
 
@@ -183,11 +183,13 @@ def _world(
     codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
     outputs = [event.topic for event in service.publishes()]
     ours = (service.dead_letters(), service.resolutions())
+    outputs += [service.progress()] if exactly_once else []
     there = patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
     announcement = Announcement(type(service), connection, there, telemetry)
     log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=signals.stop.is_set)
     calls = RemoteCalls(settings.remote_concurrency)
-    return World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at), announcement
+    world = World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, instance)
+    return world, announcement
 
 
 def _now_ms() -> int:
@@ -201,7 +203,8 @@ def _database(service: Service[Any], settings: Settings, telemetry: Telemetry) -
             for step in steps:
                 telemetry.log.info("database.upgraded", component=component, step=step.name)
     database = connect(settings.database, service=service.name, schema=schema)
-    with database.snapshot():
+    with database.snapshot() as tx:
+        quarantine.check(tx)
         return database
 
 

@@ -68,3 +68,5 @@ class World:
     observer: Observer
     at: Callable[[str], None] = lambda _step: None
     """Called at every named step: where tests crash, stall and interleave."""
+    instance: str = ""
+    """The worker's name, for who asks which one it was."""

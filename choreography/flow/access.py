@@ -39,7 +39,8 @@ def rights(flow: Flow, tool: str) -> Mapping[str, list[Right]]:
     letters = [topic for service in flow.services for topic in (service.dead_letters, service.resolutions)]
     topics = [*flow.events, *letters, TOPIC]
     reading = [Right(TOPIC_KIND, topic, ("Read", "DescribeConfigs")) for topic in topics]
-    return {**services, tool: [*reading, Right(GROUP_KIND, READERS, ("Describe",), prefixed=True)]}
+    looking = [Right(TOPIC_KIND, service.progress, ("Describe", "DescribeConfigs")) for service in flow.services]
+    return {**services, tool: [*reading, *looking, Right(GROUP_KIND, READERS, ("Describe",), prefixed=True)]}
 
 
 def _of_service(service: Declaration) -> list[Right]:
@@ -52,6 +53,7 @@ def _of_service(service: Declaration) -> list[Right]:
         *(Right(TOPIC_KIND, event, ("Write",)) for event in said if event not in both),
         Right(TOPIC_KIND, service.dead_letters, ("Write", "DescribeConfigs")),
         Right(TOPIC_KIND, service.resolutions, ("Read", "Write", "DescribeConfigs")),
+        Right(TOPIC_KIND, service.progress, ("Read", "Write")),
         Right(TOPIC_KIND, TOPIC, ("Write",)),
         Right(GROUP_KIND, service.service, ("Read",)),
         Right(TRANSACTIONS_KIND, f"{service.service}.", ("Write",), prefixed=True),

@@ -13,7 +13,13 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState, KafkaError, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    IsolationLevel,
+    KafkaError,
+    TopicPartition,
+)
 
 from eventbus.kafka import EARLIEST
 from eventbus.kafka_config import Clients
@@ -22,6 +28,7 @@ from eventbus.simulation import group
 from eventbus.simulation.cluster import Cluster, Entry, Written, error
 
 Callback = Callable[[Any, list[TopicPartition]], None]
+NO_HEADERS: Headers = []
 
 
 class Fault(Enum):
@@ -123,7 +130,6 @@ class SimulatedConsumer:
         self._at_end: set[Partition] = set()
         self._turn = 0
         self._nothing_at = -1.0
-        host.something_to_read = self._something_to_read
 
     def _something_to_read(self) -> bool:
         member = self._member
@@ -137,6 +143,7 @@ class SimulatedConsumer:
 
     def subscribe(self, topics: Sequence[str], **callbacks: Callback) -> None:
         self._callbacks = callbacks
+        self._host.something_to_read = self._something_to_read
         if self._member is None:
             self._member = self._group.join(self._instance, self._host, topics)
         else:
@@ -218,6 +225,13 @@ class SimulatedConsumer:
         self._host.busy()
         self._callbacks[callback](self, [TopicPartition(*partition) for partition in partitions])
 
+    def assign(self, partitions: Sequence[TopicPartition]) -> None:
+        self._at_end.clear()
+        self.incremental_assign(partitions)
+
+    def unassign(self) -> None:
+        self._positions.clear()
+
     def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
         for partition in partitions:
             self._positions[_lane(partition)] = partition.offset
@@ -292,7 +306,9 @@ class SimulatedProducer:
             raise error(KafkaError._STATE, "the last transaction has not ended", fatal=True)  # noqa: SLF001
         self._open = True
 
-    def produce(self, topic: str, value: bytes | None, key: bytes | None, *, headers: Headers) -> None:
+    def produce(
+        self, topic: str, value: bytes | None, key: bytes | None, *, headers: Headers = NO_HEADERS, partition: int = -1
+    ) -> None:
         self._buffer.append(Written(topic, key, value, headers))
 
     def flush(self, _timeout: float) -> int:
@@ -402,18 +418,23 @@ class SimulatedAdmin:
         self._cluster = cluster
 
     def list_offsets(
-        self, asked: dict[TopicPartition, Any], *, request_timeout: float
+        self, asked: dict[TopicPartition, Any], *, isolation_level: IsolationLevel, request_timeout: float
     ) -> dict[TopicPartition, _Answer]:
+        end = self._cluster.stable if isolation_level is IsolationLevel.READ_COMMITTED else self._cluster.end
         return {
-            partition: _Answer(
-                _Offset(0 if which is EARLIEST else self._cluster.end(lane), self._cluster.leader_epoch(lane))
-            )
+            partition: _Answer(_Offset(0 if which is EARLIEST else end(lane), self._cluster.leader_epoch(lane)))
             for partition, which in asked.items()
             for lane in (_lane(partition),)
         }
 
-    def _offset(self, lane: Partition, *, earliest: bool) -> _Offset:
-        return _Offset(0 if earliest else self._cluster.end(lane), self._cluster.leader_epoch(lane))
+    def list_consumer_group_offsets(
+        self, asked: list[ConsumerGroupTopicPartitions], *, request_timeout: float
+    ) -> dict[str, _Answer]:
+        self._cluster.tick()
+        name = asked[0].group_id
+        offsets = self._cluster.group(name).offsets
+        found = [TopicPartition(*partition, offset, metadata) for partition, (offset, metadata) in offsets.items()]
+        return {name: _Answer(SimpleNamespace(topic_partitions=found))}
 
     def list_topics(self, *, timeout: float) -> _Metadata:
         return _Metadata(self._cluster.id)

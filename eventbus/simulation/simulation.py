@@ -119,7 +119,7 @@ class Simulation:
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
         for service in self.services:
             Watched(service, _codec(*service.events()), self)
-            self.cluster.create_topics([service.dead_letters(), service.resolutions()], 1)
+            self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
         self.processes: list[Process] = []
@@ -428,6 +428,7 @@ class Process:
             chance.random,
             _Told(simulation, self),
             self.host.reach,
+            instance,
         )
         placed = replace(simulation.setup.tuning, keys_placed_over=simulation.setup.partitions)
         self._engine = Engine(service, world, placed)

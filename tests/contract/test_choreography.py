@@ -58,6 +58,7 @@ def test_every_topic_of_the_file_is_an_event_or_dead_letters_and_the_other_way_r
     assert topics["events"] == {event.topic for event in EVENTS}
     assert topics["dead_letters"] == {service.dead_letters() for service in SERVICES}
     assert topics["resolutions"] == {service.resolutions() for service in SERVICES}
+    assert topics["progress"] == {service.progress() for service in SERVICES}
     assert topics["declarations"] == {"choreography.declarations"}
 
 

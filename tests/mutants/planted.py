@@ -68,9 +68,10 @@ MUTANTS = (
         "read the cursors before the epoch is raised",
         "eventbus/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
-        '    at("claiming")\n    epochs = _claim(database, wanted, actual)\n'
-        '    at("claimed")\n    cursors = log.committed(wanted)\n',
-        '    cursors = log.committed(wanted)\n    at("claiming")\n    epochs = _claim(database, wanted, actual)\n',
+        '    at("claiming")\n    epochs = _claim(database, wanted, actual, now_ms)\n'
+        '    at("claimed")\n    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed)\n',
+        "    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed)\n"
+        '    at("claiming")\n    epochs = _claim(database, wanted, actual, now_ms)\n',
         faults="haste",
     ),
     Mutant(
@@ -88,7 +89,7 @@ MUTANTS = (
         "                self._applied(\n                    self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
-            ("from eventbus import progress\n", "from eventbus import decision, progress\n"),
+            ("from eventbus import progress, quarantine\n", "from eventbus import decision, progress, quarantine\n"),
             ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
         ),
     ),
@@ -113,8 +114,8 @@ MUTANTS = (
     Mutant(
         "send a cursor one offset too far",
         "eventbus/engine.py",
-        "Cursor(o.checkpoint.next_offset, o.checkpoint.position)",
-        "Cursor(o.checkpoint.next_offset + 1, o.checkpoint.position)",
+        "Cursor(o.checkpoint.next_offset, o.checkpoint.position, o.database, o.identity.topic)",
+        "Cursor(o.checkpoint.next_offset + 1, o.checkpoint.position, o.database, o.identity.topic)",
     ),
     Mutant(
         "delete an entry that is not published yet",

@@ -21,6 +21,7 @@ from eventbus.registry import registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Service
+from eventbus.witness import PROGRESS
 from eventbus.world import Tuning, World
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
@@ -68,7 +69,14 @@ class Worker:
     """An engine with its log and database. `steps` maps names of steps to what happens there."""
 
     def __init__(
-        self, playground: Playground, instance: str, service: Service[Any], bootstrap: str, **kafka: str
+        self,
+        playground: Playground,
+        instance: str,
+        service: Service[Any],
+        bootstrap: str,
+        *,
+        joins: bool = True,
+        **kafka: str,
     ) -> None:
         self.watch = Watch()
         self.steps: dict[str, Callable[[], None]] = {}
@@ -80,10 +88,19 @@ class Worker:
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
         self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
         world = World(
-            self.log, self.database, RemoteCalls(8), playground.codec, *CLOCKS, lambda: 0.5, self.watch, self._at
+            self.log,
+            self.database,
+            RemoteCalls(8),
+            playground.codec,
+            *CLOCKS,
+            lambda: 0.5,
+            self.watch,
+            self._at,
+            instance,
         )
         self.engine = Engine(service, world, playground.tuning)
-        self.engine.subscribe()
+        if joins:
+            self.engine.subscribe()
 
     def _at(self, step: str) -> None:
         self.seen[step] += 1
@@ -137,7 +154,7 @@ class Playground:
 
     @property
     def topics(self) -> list[str]:
-        return ["ping", "pang", "pong", f"{self.group}.dead-letters", f"{self.group}{RESOLUTIONS}"]
+        return ["ping", "pang", "pong", *(f"{self.group}{end}" for end in (".dead-letters", RESOLUTIONS, PROGRESS))]
 
     def recreate_topics(self) -> None:
         self.admin.remove(self.topics)
@@ -155,6 +172,10 @@ class Playground:
         worker = Worker(self, instance, self.service(), bootstrap or self.bootstrap, **properties)
         self.workers.append(worker)
         return worker
+
+    def looker(self) -> KafkaLog:
+        """Return the log of a worker that joins nothing."""
+        return Worker(self, "looker", self.service(), self.bootstrap, joins=False).log
 
     def send(self, numbers: Iterable[int], *, topic: str = "ping", names: int = 7, partition: int = -1) -> None:
         """Send events that each add 1 to one of a few tallies."""
@@ -202,8 +223,11 @@ class Playground:
         finally:
             database.close()
 
+    def database(self) -> Database:
+        return connect(self.url, service=self.group, schema=self.service().repository.schema)
+
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        database = connect(self.url, service=self.group, schema=self.service().repository.schema)
+        database = self.database()
         try:
             with database.transaction() as tx:
                 if statement.startswith("select"):

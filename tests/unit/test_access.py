@@ -25,6 +25,7 @@ def test_the_payment_service_may_do_what_it_must_and_nothing_else():
         Right("topic", "payment.refunded", ("Write",)),
         Right("topic", "payment-service.dead-letters", ("Write", look)),
         Right("topic", "payment-service.dead-letters.resolutions", ("Read", "Write", look)),
+        Right("topic", "payment-service.progress", ("Read", "Write")),
         Right("topic", TOPIC, ("Write",)),
         Right("group", "payment-service", ("Read",)),
         Right("transactional-id", "payment-service.", ("Write",), prefixed=True),
@@ -34,7 +35,8 @@ def test_the_payment_service_may_do_what_it_must_and_nothing_else():
 def test_the_tool_may_read_every_topic_and_write_none():
     """And it joins no group."""
     flow = Flow.of(SERVICES)
-    topics = {*flow.events, *(s.dead_letters for s in flow.services), *(s.resolutions for s in flow.services), TOPIC}
+    own = (topic for s in flow.services for topic in (s.dead_letters, s.resolutions, s.progress))
+    topics = {*flow.events, *own, TOPIC}
     assert {right.name for right in WHO["saga"] if right.kind == "topic"} == topics
     assert {operation for right in WHO["saga"] for operation in right.operations} == {
         "Read",

@@ -1,0 +1,103 @@
+"""Whether a database is older than the log: a fact about all of it, not about one partition.
+
+A checkpoint is committed before the cursor and the witness that follow from it. So whoever reads those first, and the
+database then, finds no checkpoint behind them, in any partition, whoever owns it; or the database is an old copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import NamedTuple
+
+from eventbus.log import Cursor, Partition, Refused
+
+REMEDY = (
+    "Going on would repeat effects. Point --database to the newest one, or restore the newest backup; where nothing"
+    " newer is left, see `database accept-backup` (docs/operating.md, Our database was lost)"
+)
+
+
+class DatabaseTooOld(Refused):
+    """The log has seen more of this database than is in it. It is to be put in quarantine, so that all workers stop."""
+
+
+class Row(NamedTuple):
+    """One row of the table checkpoint, as far as its age is concerned."""
+
+    next_offset: int
+    position: int
+    topic_id: str
+
+
+class Evidence(NamedTuple):
+    """What Kafka knows of a service's progress."""
+
+    cursors: Mapping[Partition, Cursor]
+    """The group's offsets, those that are set by hand included."""
+    witnesses: Mapping[Partition, Cursor]
+    """What the topic of progress says."""
+
+
+def check_age(
+    rows: Mapping[Partition, Row],
+    database: str,
+    evidence: Evidence,
+    topics: Collection[str],
+    topic_id: Callable[[str], str],
+) -> None:
+    """Raise DatabaseTooOld where the cursors or the witnesses know more than these rows of the database.
+
+    A partition without a row counts where it is of one of these topics. A witness of a topic that was deleted and
+    created again since says nothing; `topic_id` returns the id that a topic has now.
+    """
+    for partition, cursor in sorted(evidence.cursors.items()):
+        if partition in rows:
+            _check_ahead(partition, "the group's cursor", cursor, rows[partition])
+        elif partition.topic in topics:
+            raise DatabaseTooOld(
+                f"{partition}: the group has committed offset {cursor.offset}, but the database has no checkpoint:"
+                f" the database is older than the log (empty, restored, or the wrong one). {REMEDY}"
+            )
+    for partition, witness in sorted(evidence.witnesses.items()):
+        row = rows.get(partition)
+        if row is None and partition.topic not in topics:
+            continue
+        if witness.topic_id == (row.topic_id if row else topic_id(partition.topic)):
+            _check_witness(partition, witness, row, database)
+
+
+def _check_witness(partition: Partition, witness: Cursor, row: Row | None, database: str) -> None:
+    if row is None:
+        raise DatabaseTooOld(
+            f"{partition}: the topic of progress says that offset {witness.offset} was reached, but the database has no"
+            f" checkpoint: the database is older than the log (empty, restored, or the wrong one). {REMEDY}"
+        )
+    if witness.database != database:
+        raise DatabaseTooOld(
+            f"{partition}: the topic of progress was last written from the database {witness.database}, and this one is"
+            f" {database}: another copy has gone on since, and this one is not its continuation. {REMEDY}"
+        )
+    _check_ahead(partition, "the topic of progress", witness, row)
+
+
+def _check_ahead(partition: Partition, what: str, cursor: Cursor, row: Row) -> None:
+    if cursor.position is None:  # set by hand: it says nothing
+        return
+    if cursor.position > row.position or cursor.offset > row.next_offset:
+        raise DatabaseTooOld(
+            f"{partition}: {what} (offset {cursor.offset}, entry {cursor.position}) is ahead of the database"
+            f" (offset {row.next_offset}, entry {row.position}): the database is older than the log (restored, or"
+            f" failed over). {REMEDY}"
+        )
+
+
+def latest(cursor: Cursor | None, witness: Cursor | None) -> Cursor | None:
+    """Return what is known to be published: a lost cursor, or one set by hand, is replaced by the witness.
+
+    A witness that is older than the cursor is nothing special: workers of a release without witnesses write none.
+    """
+    if witness is None:
+        return cursor
+    if cursor is None or cursor.position is None:
+        return Cursor(witness.offset, witness.position)
+    return Cursor(max(cursor.offset, witness.offset), max(cursor.position, witness.position or 0))
