@@ -73,6 +73,7 @@ def worked(playground: Playground, count: int, *, killed: bool) -> None:
             playground.turn_until(lambda: False)
         assert playground.sql("select position from outbox"), "published, and not yet deleted"
         playground.abandon(worker)
+        worker.log._consumer.close()  # a static member: it does not leave, its heartbeats end
     else:
         playground.settle(count)
         worker.engine.close()
