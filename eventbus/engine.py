@@ -74,7 +74,7 @@ class Engine:
     def turn(self) -> None:
         """Take in, recover, handle, publish.
 
-        Raises Refused, TopicMissing, InstanceTaken, HandlerFailed, Unwritable: all final, nothing lost. What is
+        Raises Refused, TopicMissing, HandlerFailed, Unwritable: all final, nothing lost. What is
         transient is kept and tried again in a later turn. Who refuses publishes nothing more, on closing neither.
         """
         try:

@@ -1,8 +1,9 @@
-"""Named steps at which a worker can be made to die, so that crashes can be rehearsed on a real broker.
+"""Named steps at which a worker can be made to die or to hang, so that both can be rehearsed on a real broker.
 
 `SAGA_FAILPOINT=STEP[:N]` in a worker's environment: it kills itself (SIGKILL) when it reaches that step for the Nth
 time, by default the first. STEP is one of STEPS, e.g. `SAGA_FAILPOINT="before database commit:3"`. For tests:
-`make crash-matrix` does it at every step of every service. Without the variable nothing is looked at or counted.
+`make crash-matrix` does it at every step of every service. With `STEP:N:hang` it blocks there and never returns, as a
+call of a client library can. Without the variable nothing is looked at or counted.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -48,23 +50,26 @@ def failpoint(spec: str | None, log: Any) -> Callable[[str], None]:
     """Return what is to be called at each step; raises BadFailpoint. `log` is warned when the worker is to die."""
     if not spec:
         return lambda _step: None
-    step, _, times = spec.partition(":")
+    step, _, rest = spec.partition(":")
+    times, _, kind = rest.partition(":")
     if step not in STEPS:
         raise BadFailpoint(f"{VARIABLE}={spec}: there is no step {step!r}; there are {', '.join(STEPS)}")
     if times and not (times.isdecimal() and int(times) > 0):
         raise BadFailpoint(f"{VARIABLE}={spec}: {times!r} is not how many times, 1 or more")
-    log.warning(
-        "failpoint.set", step=step, times=int(times or 1), why=f"{VARIABLE} is set: this worker will kill itself"
-    )
-    return Failpoint(step, int(times or 1), _kill).at
+    if kind not in KINDS:
+        raise BadFailpoint(f"{VARIABLE}={spec}: {kind!r} is not a kind of failpoint; write STEP:N, or STEP:N:hang")
+    does, happens = KINDS[kind]
+    log.warning("failpoint.set", step=step, times=int(times or 1), why=f"{VARIABLE} is set: this worker will {does}")
+    return Failpoint(step, int(times or 1), happens, timed=not kind).at
 
 
 class Failpoint:
     """Counts how often its step is reached, and calls `die` when it is time to."""
 
-    def __init__(self, step: str, times: int, die: Callable[[], Any]) -> None:
+    def __init__(self, step: str, times: int, die: Callable[[], Any], *, timed: bool = True) -> None:
+        """`timed`: at a step that is a call, a moment after it began is drawn."""
         self._step, self._left, self._die = step, times, die
-        self._longest = UNDER_WAY.get(step)
+        self._longest = UNDER_WAY.get(step) if timed else None
         self._timer: threading.Timer | None = None
 
     def at(self, step: str) -> None:
@@ -88,3 +93,11 @@ class Failpoint:
 def _kill() -> NoReturn:
     os.kill(os.getpid(), signal.SIGKILL)
     raise AssertionError
+
+
+def _hang() -> NoReturn:
+    while True:
+        time.sleep(3600)
+
+
+KINDS: dict[str, tuple[str, Callable[[], Any]]] = {"": ("kill itself", _kill), "hang": ("hang", _hang)}

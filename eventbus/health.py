@@ -14,8 +14,8 @@ class Watched(Protocol):
 
     registry: CollectorRegistry
 
-    def is_alive(self) -> bool:
-        """Return whether its loop turns."""
+    def not_alive(self) -> list[str]:
+        """Return why it is stuck; nothing when it is not."""
 
     def not_ready(self) -> list[str]:
         """Return why it does not do its work; nothing when it does."""
@@ -45,7 +45,7 @@ def _answer(telemetry: Watched, path: str) -> tuple[int, bytes, str]:
     if path == "/metrics":
         return 200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST
     if path == "/livez":
-        wrong = [] if telemetry.is_alive() else ["the loop does not turn"]
+        wrong = telemetry.not_alive()
     elif path == "/readyz":
         wrong = telemetry.not_ready()
     else:

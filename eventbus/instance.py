@@ -1,46 +1,66 @@
-"""A worker's stable name: its transactional.id and group.instance.id are made of it."""
+"""Which process this is, and whether another one on this host still runs."""
 
 from __future__ import annotations
 
-import fcntl
-import itertools
 import os
 import socket
-import tempfile
 from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+DEAD = ("Z", "X")
+"""States of a process that has ended and whose parent has not yet asked how (proc_pid_stat(5))."""
+STATE, START_TIME = 0, 19
+"""Fields of /proc/PID/stat after the command's name."""
 
 
-class InstanceName:
-    """The host's name and the first number that no other live worker of the service holds on this host.
+class Process(NamedTuple):
+    """A process, as it can be recognized later."""
 
-    Held by a lock on a file in the temporary folder, which the kernel lets go of when the process ends, however it
-    ends: so a second worker just works, and a restarted one gets its old name back.
-    """
-
-    def __init__(self, service: str, folder: Path | None = None) -> None:
-        folder = folder or Path(tempfile.gettempdir())
-        host = socket.gethostname()
-        for number in itertools.count(1):
-            descriptor = _locked(folder / f"saga-{service}-{host}-{number}.lock")
-            if descriptor is not None:
-                self.name = f"{host}-{number}"
-                self._descriptor = descriptor
-                return
-
-    def release(self) -> None:
-        """Let the name go."""
-        os.close(self._descriptor)
+    host: str
+    """The host's name, for people: two hosts may have the same."""
+    pid: int
+    place: str
+    """Where the pid means something: the boot's id and the pid namespace. Empty where the system does not tell."""
+    start: str
+    """When it started, as the kernel counts: a pid is used again."""
 
 
-def _locked(path: Path) -> int | None:
-    """Return the open, locked file, or None when somebody else has it (or owns it)."""
+def this_process() -> Process:
+    """Return what this process is."""
+    stat = _stat(os.getpid())
+    return Process(socket.gethostname(), os.getpid(), _place(), stat[START_TIME] if stat else "")
+
+
+def runs(process: Process, here: Process) -> bool | None:
+    """Return whether a process still runs, as seen from `here`; None where that cannot be seen from here."""
+    if not process.place or process.place != here.place or not process.start:
+        return None
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
     except PermissionError:
-        return None
+        pass  # another user's
+    stat = _stat(process.pid)
+    if not stat:
+        return None  # hidden from this user
+    return stat[START_TIME] == process.start and stat[STATE] not in DEAD
+
+
+def _place() -> str:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        if (PROC / "self").readlink().name != str(os.getpid()):
+            return ""  # /proc is another namespace's
+        boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {(PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what /proc says after the command's name, which may itself contain blanks and brackets."""
+    try:
+        return (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []

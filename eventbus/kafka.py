@@ -34,7 +34,6 @@ from eventbus.log import (
     Cursor,
     Doubt,
     Identity,
-    InstanceTaken,
     LogUnavailable,
     Output,
     Overtaken,
@@ -58,8 +57,6 @@ NARROW_SECONDS = 2.0
 OTHER_PROTOCOL = "group id does not exist"
 """Said, as a fatal error, to who joins by the newer group protocol while members by the classic one are there whose
 assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take over such a group until they left."""
-FENCED_AGAIN_SECONDS = 120.0
-"""Fenced twice within this time: by a twin. Once may be our own doing: see `_fenced`."""
 
 BROKEN = -1
 """The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
@@ -114,7 +111,6 @@ class KafkaLog:
         self._positions: dict[Partition, int] = {}
         self._topics: list[str] = []
         self._listener: Rebalanced | None = None
-        self._fenced_at = -FENCED_AGAIN_SECONDS
         self._trouble = _Trouble()
         self._unreadable: dict[Partition, tuple[int, str]] = {}
 
@@ -461,18 +457,11 @@ class KafkaLog:
         return LogUnavailable(f"reading: {error.str()}")
 
     def _fenced(self, error: Any) -> Exception:
-        """Join again with a new consumer, once; who is fenced again soon afterwards has a live twin.
+        """Join again with a new consumer. Being fenced proves no twin: a live lease of the instance name does.
 
-        After an outage that outlasted the session, static members without a twin were fenced when they joined anew
-        (measured with Kafka 4.3.1; a late heartbeat of the old membership is suspected).
+        Static members without a twin were fenced when they joined anew after an outage that outlasted the session, and
+        in rolling restarts of three brokers (measured with Kafka 4.3.1).
         """
-        now, before = self._clock(), self._fenced_at
-        self._fenced_at = now
-        if now - before < FENCED_AGAIN_SECONDS:
-            return InstanceTaken(
-                f"another live worker of {self._connection.group} took the instance name"
-                f" {self._connection.instance!r}: give each worker its own --instance ({error.str()})"
-            )
         self._join_anew()
         return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 

@@ -44,6 +44,10 @@ HEARS_DISCONNECTS = 6
 """Syslog's INFO. Below it librdkafka does not say that a connection broke with one request under way (an EndTxn)."""
 
 
+POLL_INTERVAL_MS = 60_000
+"""Or the session, if that is longer: librdkafka wants it so."""
+
+
 class BadKafkaConfig(ValueError):
     """A --kafka-config that does not exist, or that is not for users to set."""
 
@@ -113,6 +117,8 @@ def consumer_config(connection: Connection) -> dict[str, Any]:
     prefetch before more is asked for, and waits 200 ms at a time: a fifth of its speed (measured).
     `fetch.max.bytes`: what one answer of a broker may bring at once, whatever the number of partitions. At librdkafka's
     50 MB a burst of large records would be held in memory several times over: as read, decided, and packed.
+    `max.poll.interval.ms`: a turn is the calls of two transactions and of one recovery at most, each with a timeout of
+    its own, and remote calls are waited for in slices that poll. Who takes longer is stuck, and others take over.
     """
     config = connection.common() | {
         "group.id": connection.group,
@@ -132,6 +138,8 @@ def consumer_config(connection: Connection) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 2_000,
     }
     config |= {k: v for k, v in connection.extra.items() if not k.startswith(ONLY_PRODUCER)}
+    session = str(config["session.timeout.ms"])
+    config.setdefault("max.poll.interval.ms", max(POLL_INTERVAL_MS, int(session) if session.isdecimal() else 0))
     if config.get("group.protocol") == "consumer" or not connection.exactly_once:
         dropped = CLASSIC_ONLY if config.get("group.protocol") == "consumer" else ("group.instance.id",)
         config = {k: v for k, v in config.items() if k not in dropped}

@@ -147,7 +147,7 @@ class TopicMissing(Exception):
 
 
 class InstanceTaken(Exception):
-    """Another live worker uses this instance name. The worker stops with exit code 4."""
+    """Another live worker holds the lease of this instance name. The worker stops with exit code 4."""
 
 
 class Log(Protocol):
@@ -159,7 +159,7 @@ class Log(Protocol):
     def poll(self, limit: int, timeout: float) -> list[Run]:
         """Return what is there, at most `limit` records; wait up to `timeout` seconds for the first one.
 
-        Raises TopicMissing, InstanceTaken, and Refused where the log no longer reaches as far as it was read.
+        Raises TopicMissing, and Refused where the log no longer reaches as far as it was read.
         """
 
     def keep_alive(self) -> None:

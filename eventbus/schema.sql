@@ -89,3 +89,15 @@ create table quarantine (                -- the database was found older than th
     released_by text,
     release_reason text
 );
+
+create table instance_lease (            -- which worker has which instance name; released when it stops
+    name text primary key,
+    nonce text not null,                 -- drawn by the worker
+    host text not null,                  -- its host's name, for people
+    pid bigint not null,
+    place text not null,                 -- where the pid means something: boot id and pid namespace, or empty
+    start text not null,                 -- when the process started, as its kernel counts
+    beat bigint not null,                -- counts the renewals: a lease that does not change is a dead worker's
+    started_at_ms bigint not null,       -- by the worker's clock, for people only
+    heartbeat_at_ms bigint not null
+);

@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -52,9 +52,13 @@ def _visible(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> Mutab
 class Telemetry(Observer):
     """Logs and counts what the engine tells. One registry an instance, so that several can live in one process."""
 
-    def __init__(self, service: str, instance: str, topics: Iterable[str] = ()) -> None:
+    def __init__(self, service: str, instance: str | None, topics: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
-        self.log = structlog.get_logger().bind(service=service, instance=instance)
+        self.log = structlog.get_logger().bind(service=service)
+        if instance is not None:
+            self.named(instance)
+        self.overdue: Callable[[], str | None] = lambda: None
+        """Says what takes longer than its limit."""
         self._turned_at = time.monotonic()
         self._owned = 0
         self._said: dict[str, float] = {}
@@ -90,9 +94,15 @@ class Telemetry(Observer):
             "saga_partition_paused", "1: waits for a person.", ["topic", "partition", "reason"], registry=registry
         )
 
-    def is_alive(self) -> bool:
-        """Return whether the loop turns; a broker that is away does not change that."""
-        return time.monotonic() - self._turned_at < ALIVE_SECONDS
+    def named(self, instance: str) -> None:
+        """From now on the log says this instance name."""
+        self.log = self.log.bind(instance=instance)
+
+    def not_alive(self) -> list[str]:
+        """Return why the process is stuck, nothing when it is not; a broker that is away does not change that."""
+        overdue = self.overdue()
+        turns = time.monotonic() - self._turned_at < ALIVE_SECONDS
+        return [*([overdue] if overdue else []), *([] if turns else ["the loop does not turn"])]
 
     def not_ready(self) -> list[str]:
         """Return why the worker is not ready: it has no partitions, or some of them wait for a person."""

@@ -12,6 +12,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -25,16 +27,20 @@ from eventbus.decision import RepositoryFailed
 from eventbus.engine import Engine
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.handlers import HandlerFailed
-from eventbus.instance import InstanceName
+from eventbus.instance import this_process
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka_topics import check_topics
+from eventbus.lease import WATCH_SECONDS, Contender, Lease
+from eventbus.lease_keeper import LeaseKeeper
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
 from eventbus.upgrade import upgrade
+from eventbus.watchdog import Watchdog
+from eventbus.watched import WatchedDatabase, WatchedRegistry, watched_clients
 from eventbus.world import Tuning, World
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -50,7 +56,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     TopicMissing: 5,
     Unwritable: 7,
 }
-"""How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage."""
+"""How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage; 8: see watchdog."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace)
 GRACE_SECONDS = 9.0
 LAG_SECONDS = 2.0
@@ -101,11 +107,10 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     """Run until a signal (exit code 0) or until something is wrong that only a person can mend (see EXIT_CODES)."""
     configure_logging(settings.log_format, settings.log_level)
     signals = Signals()
-    instance = settings.instance or _first_free(service)
-    telemetry = Telemetry(service.name, instance, service.subscriptions())
+    telemetry = Telemetry(service.name, settings.instance, service.subscriptions())
     try:
         check(settings.kafka_config)
-        _run(service, settings, instance, telemetry, signals)
+        _Run(service, settings, telemetry, signals).run()
     except Stopped:
         pass
     except tuple(EXIT_CODES) as error:
@@ -115,44 +120,134 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     sys.exit(0)
 
 
-def _first_free(service: Service[Any]) -> str:
-    try:
-        return InstanceName(service.name).name
-    except OSError as error:
-        fail(f"this worker's name has no place for its lock file: {error}. Give --instance, or set TMPDIR")
+class _Run:
+    """One worker, from its first look at what it needs to its end."""
 
+    def __init__(self, service: Service[Any], settings: Settings, telemetry: Telemetry, signals: Signals) -> None:
+        self._service, self._settings, self._telemetry, self._signals = service, settings, telemetry, signals
+        self._watchdog = Watchdog(telemetry.log)
+        self._steps = self._watchdog.watch("loop")
+        telemetry.overdue = lambda: self._watchdog.overdue
 
-def _run(service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals) -> None:
-    if settings.metrics_port is not None:
-        _serve(telemetry, settings.metrics_port)
-    world, announcement = _world(service, settings, instance, telemetry, signals)
-    tuning = Tuning(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
-    engine = Engine(service, world, tuning)
-    signals.hurry = engine.stop
-    gc.freeze()
-    gc.set_threshold(*GARBAGE)
-    engine.subscribe()
-    telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
-    _loop(engine, world, telemetry, signals, announcement)
+    def run(self) -> None:
+        """Run until a signal comes, or until something is wrong (see EXIT_CODES)."""
+        self._watchdog.start()
+        if self._settings.metrics_port is not None:
+            _serve(self._telemetry, self._settings.metrics_port)
+        connection = self._connection()
+        try_out(connection)
+        if self._settings.upgrade_database:
+            self._patiently(self._upgrade)
+        database = self._patiently(self._database)
+        own = self._patiently(self._database)
+        lease = self._lease(own)
+        self._telemetry.named(lease.name)
+        with closing(self._keeper(own, lease)) as keeper:
+            self._turn(replace(connection, instance=lease.name), database, keeper)
 
+    def _connection(self) -> Connection:
+        """Return how Kafka is reached; the instance name is not known yet where none was given."""
+        settings, service = self._settings, self._service
+        logger = logging.getLogger(f"rdkafka.{service.name}.{os.getpid()}")
+        logger.addHandler(StructlogHandler(self._telemetry))
+        logger.propagate = False
+        exactly_once = settings.delivery == "exactly-once"
+        clients = watched_clients(self._steps)
+        name = settings.instance or "unnamed"
+        return Connection(
+            settings.bootstrap_servers, service.name, name, exactly_once, settings.kafka_config, logger, clients
+        )
 
-def _loop(engine: Engine, world: World, telemetry: Telemetry, signals: Signals, announcement: Announcement) -> None:
-    assert isinstance(world.log, KafkaLog)
-    lag_at = 0.0
-    try:
-        while not signals.stop.is_set():
+    def _database(self) -> Database:
+        service = self._service
+        database = connect(self._settings.database, service=service.name, schema=service.repository.schema)
+        with WatchedDatabase(database, self._steps).snapshot() as tx:
+            quarantine.check(tx)
+            return database
+
+    def _upgrade(self) -> None:
+        self._steps.rest()  # large tables take as long as they take
+        schema = self._service.repository.schema
+        for component, steps in upgrade(self._settings.database, self._service.name, schema, create=True).items():
+            for step in steps:
+                self._telemetry.log.info("database.upgraded", component=component, step=step.name)
+
+    def _lease(self, database: Database) -> Lease:
+        """Wait for the instance name, as long as it takes to see whether its holder lives."""
+        contender = Contender(WatchedDatabase(database, self._steps), this_process(), now_ms=_now_ms)
+        while True:
+            lease = self._patiently(lambda: contender.take(self._settings.instance))
+            if lease is not None:
+                return lease
+            self._signals.stop.wait(WATCH_SECONDS)
+
+    def _keeper(self, database: Database, lease: Lease) -> LeaseKeeper:
+        return LeaseKeeper(database, lease, self._watchdog, now_ms=_now_ms, warn=self._telemetry.warn)
+
+    def _turn(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
+        settings, service, telemetry = self._settings, self._service, self._telemetry
+        world, announcement = self._world(connection, WatchedDatabase(database, self._steps))
+        tuning = Tuning(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
+        engine = Engine(service, world, tuning)
+        self._signals.hurry = keeper.on_lost = engine.stop
+        gc.freeze()
+        gc.set_threshold(*GARBAGE)
+        engine.subscribe()
+        telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
+        try:
+            self._loop(engine, world, announcement, keeper)
+        finally:
+            engine.close()
+            world.database.close()
+
+    def _loop(self, engine: Engine, world: World, announcement: Announcement, keeper: LeaseKeeper) -> None:
+        assert isinstance(world.log, KafkaLog)
+        lag_at = 0.0
+        while not self._signals.stop.is_set():
+            keeper.check()
             try:
                 engine.turn()
             except AWAY as error:
-                telemetry.warn(str(error))
-                signals.stop.wait(0.2)
+                self._telemetry.warn(str(error))
+                self._signals.stop.wait(0.2)
             if time.monotonic() - lag_at > LAG_SECONDS:
-                telemetry.lag(world.log.lag())
+                self._telemetry.lag(world.log.lag())
                 announcement.poll()
                 lag_at = time.monotonic()
-    finally:
-        engine.close()
-        world.database.close()
+
+    def _world(self, connection: Connection, database: Database) -> tuple[World, Announcement]:
+        settings, service, telemetry = self._settings, self._service, self._telemetry
+        happens = failpoint(os.environ.get(VARIABLE), telemetry.log)
+
+        def at(step: str) -> None:
+            self._steps.reach(step)
+            happens(step)
+
+        registry = self._patiently(lambda: registry_at(settings.schema_registry_url, service.events()))
+        asked = WatchedRegistry(registry, self._steps)
+        codec = self._patiently(lambda: Codec(asked, service.events()))
+        outputs = [event.topic for event in service.publishes()]
+        ours = (service.dead_letters(), service.resolutions())
+        outputs += [service.progress()] if connection.exactly_once else []
+        there = self._patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
+        announcement = Announcement(type(service), connection, there, telemetry)
+        log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=self._signals.stop.is_set)
+        calls = RemoteCalls(settings.remote_concurrency)
+        name = connection.instance
+        world = World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, name)
+        return world, announcement
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first."""
+        while not self._signals.stop.is_set():
+            self._telemetry.alive()
+            self._steps.reach("starting")
+            try:
+                return call()
+            except AWAY as error:
+                self._telemetry.warn(str(error))
+                self._signals.stop.wait(1.0)
+        raise Stopped
 
 
 def _serve(telemetry: Telemetry, port: int) -> None:
@@ -163,58 +258,5 @@ def _serve(telemetry: Telemetry, port: int) -> None:
     telemetry.log.info("metrics.served", port=server.server_port)
 
 
-def _world(
-    service: Service[Any], settings: Settings, instance: str, telemetry: Telemetry, signals: Signals
-) -> tuple[World, Announcement]:
-    logger = logging.getLogger(f"rdkafka.{service.name}.{instance}")
-    logger.addHandler(StructlogHandler(telemetry))
-    logger.propagate = False
-    at = failpoint(os.environ.get(VARIABLE), telemetry.log)
-    exactly_once = settings.delivery == "exactly-once"
-    connection = Connection(
-        settings.bootstrap_servers, service.name, instance, exactly_once, settings.kafka_config, logger
-    )
-    try_out(connection)
-
-    def patiently(call: Callable[[], T]) -> T:
-        return _patiently(call, telemetry, signals)
-
-    database = patiently(lambda: _database(service, settings, telemetry))
-    codec = patiently(lambda: Codec(registry_at(settings.schema_registry_url, service.events()), service.events()))
-    outputs = [event.topic for event in service.publishes()]
-    ours = (service.dead_letters(), service.resolutions())
-    outputs += [service.progress()] if exactly_once else []
-    there = patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
-    announcement = Announcement(type(service), connection, there, telemetry)
-    log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=signals.stop.is_set)
-    calls = RemoteCalls(settings.remote_concurrency)
-    world = World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, instance)
-    return world, announcement
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-def _database(service: Service[Any], settings: Settings, telemetry: Telemetry) -> Database:
-    schema = service.repository.schema
-    if settings.upgrade_database:
-        for component, steps in upgrade(settings.database, service.name, schema, create=True).items():
-            for step in steps:
-                telemetry.log.info("database.upgraded", component=component, step=step.name)
-    database = connect(settings.database, service=service.name, schema=schema)
-    with database.snapshot() as tx:
-        quarantine.check(tx)
-        return database
-
-
-def _patiently(call: Callable[[], T], telemetry: Telemetry, signals: Signals) -> T:
-    """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first."""
-    while not signals.stop.is_set():
-        telemetry.alive()
-        try:
-            return call()
-        except AWAY as error:
-            telemetry.warn(str(error))
-            signals.stop.wait(1.0)
-    raise Stopped

@@ -24,6 +24,7 @@ from eventbus.database import Database, NotOurs, NotThere, connect, existing, sh
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
+from eventbus.workers_command import workers_command
 from inventory_service.domain import BelowReserved
 from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService
@@ -143,6 +144,7 @@ def show_command(database: str, as_json: bool) -> None:
 
 main.add_command(parked_commands(InventoryService, SCHEMA))
 main.add_command(database_commands(InventoryService, SCHEMA))
+main.add_command(workers_command(InventoryService, SCHEMA))
 
 
 def _count(url: str, counts: Mapping[str, int]) -> None:

@@ -33,6 +33,7 @@ from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
+from eventbus.workers_command import workers_command
 from order_service import report
 from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, RequestConflict, Status
@@ -215,6 +216,7 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
 
 main.add_command(parked_commands(OrderService, SCHEMA))
 main.add_command(database_commands(OrderService, SCHEMA))
+main.add_command(workers_command(OrderService, SCHEMA))
 
 
 def _print_summary(counts: dict[Status, int], as_json: bool) -> None:

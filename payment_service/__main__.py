@@ -23,6 +23,7 @@ from eventbus.database import NotOurs, NotThere, Transaction, existing, shown
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.worker import run_worker
+from eventbus.workers_command import workers_command
 from payment_service.gateway import BadGateway, check_ledger, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
@@ -136,6 +137,7 @@ def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
 
 main.add_command(parked_commands(PaymentService, SCHEMA))
 main.add_command(database_commands(PaymentService, SCHEMA))
+main.add_command(workers_command(PaymentService, SCHEMA))
 
 
 @contextmanager

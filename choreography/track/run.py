@@ -38,9 +38,9 @@ class Watch:
         self._known: dict[str, int] = {}
         self._at_end = False
 
-    def is_alive(self) -> bool:
-        """Return whether the loop turns."""
-        return time.monotonic() - self._turned < ALIVE_SECONDS
+    def not_alive(self) -> list[str]:
+        """Return why it is stuck; nothing when it is not."""
+        return [] if time.monotonic() - self._turned < ALIVE_SECONDS else ["the loop does not turn"]
 
     def not_ready(self) -> list[str]:
         """Return why it is not ready: it has not read the whole log once."""

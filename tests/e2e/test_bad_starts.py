@@ -19,7 +19,7 @@ import pytest
 from tests.support import postgres
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, Worker, Workers, saga_environment
-from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga import SERVICES, Saga
 from tests.support.stopwatch import Stopwatch
 
 DEAD_LETTERS = "payment-service.dead-letters"
@@ -213,32 +213,3 @@ def test_a_topic_for_dead_letters_that_takes_too_small_ones_is_refused(ready):
     assert f"{DEAD_LETTERS} takes at most 100000 bytes" in said
     assert f"Set its max.message.bytes to {1_048_588 + ROOM}" in said
     ready.admin.remove([DEAD_LETTERS])
-
-
-def test_of_two_live_workers_with_one_instance_name_one_is_left(ready):
-    """The fenced one ends with code 4 and says why; the other has all the partitions."""
-    twins = [ready.start("payment_service", *SESSION, instance="twin")]
-    twins[0].wait_ready()
-    twins.append(ready.start("payment_service", *SESSION, instance="twin"))
-    fenced = ready.until(lambda: next((twin for twin in twins if not twin.running), None), "both went on")
-    said = last_word(fenced, 4)
-    assert "another live worker of payment-service took the instance name 'twin'" in said
-    assert "give each worker its own --instance" in said
-    (left,) = (twin for twin in twins if twin is not fenced)
-    left.wait_ready()
-    ready.until(lambda: left.metric("saga_partitions_assigned") == 2 * PARTITIONS + 1, "something is nobody's")
-    assert left.terminate() == 0
-
-
-def test_workers_without_a_name_get_their_own_and_get_it_back(ready):
-    """The host's name and the first free number: two on one host differ, one that is killed comes back as itself."""
-
-    def unnamed() -> tuple[Worker, str]:
-        worker = ready.workers.start("payment_service", *SESSION, env=ready.env | {"TMPDIR": str(ready.folder)})
-        worker.wait_for("worker.started")
-        return worker, worker.events("worker.started")[0]["instance"]
-
-    (first, first_name), (_, second_name) = unnamed(), unnamed()
-    assert (first_name, second_name) == (f"{socket.gethostname()}-1", f"{socket.gethostname()}-2")
-    first.kill()
-    assert unnamed()[1] == first_name

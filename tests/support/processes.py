@@ -67,11 +67,15 @@ def command(
 class Worker:
     """`python -m order_service run …`: its log in a file, its health on a port of its own."""
 
-    def __init__(self, module: str, *arguments: str, env: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, module: str, *arguments: str, env: Mapping[str, str], folder: Path, inside: tuple[str, ...] = ()
+    ) -> None:
+        """`inside`: a command that runs it elsewhere, in a namespace of its own, say."""
         self.name = f"{module}-{free_port()}"
         self._port = free_port()
         self._log = folder / f"{self.name}.log"
         run = [
+            *inside,
             sys.executable,
             "-m",
             module,
@@ -114,14 +118,14 @@ class Worker:
     def calls(self) -> int:
         """How many threads it has for remote calls, counted as the kernel knows them: they begin with the first call.
 
-        Not librdkafka's, which name themselves, and not the three that every worker has: loop, signals, health. One
-        that answers somebody who asks for its health counts, too: while that is so, nobody may ask.
+        Not librdkafka's, which name themselves, and not the five that every worker has: loop, signals, health,
+        watchdog, lease. One that answers somebody who asks for its health counts, too: meanwhile nobody may ask.
         """
         ours = 0
         for task in Path(f"/proc/{self.pid}/task").glob("*/comm"):
             with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has just ended
                 ours += not task.read_text().startswith("rdk:")
-        return ours - 3
+        return ours - 5
 
     @property
     def peak_mb(self) -> float:
@@ -203,9 +207,9 @@ class Workers:
         self._folder = folder
         self._all: list[Worker] = []
 
-    def start(self, module: str, *arguments: str, env: Mapping[str, str]) -> Worker:
+    def start(self, module: str, *arguments: str, env: Mapping[str, str], inside: tuple[str, ...] = ()) -> Worker:
         """Start one; it is not ready yet."""
-        worker = Worker(module, *arguments, env=env, folder=self._folder)
+        worker = Worker(module, *arguments, env=env, folder=self._folder, inside=inside)
         self._all.append(worker)
         return worker
 

@@ -97,3 +97,13 @@ def test_a_call_that_was_quicker_is_not_died_in_and_the_next_one_is() -> None:
     assert bool(died) is not survived, "no death after the call"
     point.at("remote under way")
     until(lambda: bool(died))
+
+
+def test_a_failpoint_of_kind_hang_is_a_moment_also_at_a_call() -> None:
+    """The worker's own thread is to block there, not a timer's."""
+    hung: list[str] = []
+    point = Failpoint("during commit", 1, lambda: hung.append("hangs"), timed=False)
+    point.at("during commit")
+    assert hung == ["hangs"]
+    with pytest.raises(BadFailpoint, match="STEP:N:hang"):
+        failpoint("during commit:1:sleep", LOG)
