@@ -3,7 +3,7 @@
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import LostRace, Table, Transaction, Unavailable, Unwritable, WorkingSet
 from eventbus.event import Event, event
-from eventbus.service import NoState, Service, TryAgain, reacts_to
+from eventbus.service import NoState, Service, TryAgain, Unasked, reacts_to
 
 __all__ = [
     "Codec",
@@ -15,6 +15,7 @@ __all__ = [
     "Table",
     "Transaction",
     "TryAgain",
+    "Unasked",
     "Unavailable",
     "Unwritable",
     "WorkingSet",

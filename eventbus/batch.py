@@ -100,6 +100,11 @@ class Part:
             self.end, self.leader_epoch = self.items[at].record.offset, self.items[at].record.leader_epoch
         del self.items[at:]
 
+    def stay(self) -> None:
+        """End where the partition stands now: what is parked moves no checkpoint."""
+        checkpoint = self.owned.checkpoint
+        self.end, self.leader_epoch = checkpoint.next_offset, checkpoint.leader_epoch
+
     def give_back(self, at: int) -> None:
         """Keep only the items before index `at`; the others come in a later batch."""
         if at < len(self.items):

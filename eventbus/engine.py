@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eventbus import progress, quarantine
@@ -21,16 +21,19 @@ from eventbus.incarnations import Incarnations
 from eventbus.intake import Intake
 from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import handled
-from eventbus.outreach import Abandoned, reach_out
-from eventbus.parking import Retries, TooManyParked
+from eventbus.outreach import Abandoned, Asking, begin, reach_out
+from eventbus.parking import Address, Retries, TooManyParked
 from eventbus.progress import NOTHING_SEEN, Checkpoint
 from eventbus.quarantine import Quarantined
 from eventbus.recovery import NotYet, State, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.retrying import Retrying
 from eventbus.service import Service
+from eventbus.unanswered import Unanswered
 from eventbus.world import Tuning, World
 
+LOOK_FURTHER = 8
+"""With some calls unanswered and too few others to compare with, a batch grows up to so many times the concurrency."""
 TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace, NotYet, TooManyParked)
 
 
@@ -50,6 +53,9 @@ class Engine:
         self._retrying = Retrying(service, world, self._tuning)
         outputs = [*(event.topic for event in service.publishes()), service.dead_letters()]
         self._topics = Incarnations(world.log, world.database, outputs, world.clock)
+        self._unanswered = Unanswered()
+        self._asking: Asking | None = None
+        """What is being asked about parked records; nobody waits for it."""
         self._pending_since = self._worked_at = self._looked_at = world.clock()
         self._stopping = False
         self._turns = 0
@@ -95,6 +101,7 @@ class Engine:
         if parts:
             self._world.at("taken")
             self._handle(parts, self._lead_owned())
+        self._retry_answered()
         drained = not runs and not parts
         self._publish_if_due(drained=drained)
         if drained or self._world.clock() - self._looked_at > self._tuning.look_after:
@@ -105,6 +112,8 @@ class Engine:
     def close(self) -> None:
         """Publish what is pending, delete what was published, leave. A failure here loses nothing: it is recovered."""
         self._world.at("closing")
+        if self._asking is not None:
+            self._asking.pending.abandon()
         try:
             self._publish()
             self._world.at("closing and published")
@@ -148,6 +157,7 @@ class Engine:
     def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
         for partition in partitions:
             self._owned.pop(partition, None)
+        self._unanswered.forget(partitions)
         self._world.observer.released(partitions, lost=lost)
 
     # Taking in.
@@ -170,6 +180,7 @@ class Engine:
         if any(owned.pending or owned.buffer for owned in self._owned.values()):
             return 0
         tick = self._tuning.patience_uncaused if self._lead in self._owned else self._tuning.patience
+        tick = min(tick, 0.01) if self._asking else tick
         now = self._world.clock()
         dues = [0.01 if owned.known else owned.due - now for owned in self._owned.values() if not owned.ready]
         return max(0.0, min([tick, *dues]))
@@ -258,26 +269,60 @@ class Engine:
         """Make the remote calls, decide and commit. What fails is forgotten and read again, by partition."""
         started, world = self._world.clock(), self._world
         everyone = [part.owned for part in parts] + ([lead] if lead else [])
+        around = (world.log, world.database, world.calls, self._unanswered)
         try:
-            reached = reach_out(self._service, parts, (world.log, world.database, world.calls), self._waiting, world.at)
+            reached = reach_out(self._service, parts, around, self._waiting, world.at)
+        except Abandoned:
+            self._doubt(everyone, "stopping")
+        except TRANSIENT as error:
+            self._doubt(everyone, str(error))
+        else:
             self._adapt(reached.calls, world.clock() - started)
+            if self._decide(parts, lead, reached.outcomes, started):
+                self._hold_back(reached.failures)
+
+    def _decide(
+        self, parts: Sequence[Part], lead: Owned | None, outcomes: Mapping[Address, Any], started: float
+    ) -> bool:
+        """Decide and commit; say whether that was possible."""
+        world = self._world
+        everyone = [part.owned for part in parts] + ([lead] if lead else [])
+        try:
             world.at("remote done")
             mine = [part for part in parts if part.items and self._is_mine(part.owned)]
             lead = lead if lead is not None and self._is_mine(lead) else None
             self._topics.check([part.owned for part in mine])
             if mine or lead:
-                self._applied(
-                    self._decision.commit(world.database, mine, lead, reached.outcomes, world.at), mine, started
-                )
-        except Abandoned:
-            self._doubt(everyone, "stopping")
+                self._applied(self._decision.commit(world.database, mine, lead, outcomes, world.at), mine, started)
         except HandlerFailed as failed:
             self._doubt(everyone, str(failed))
             self._strike(failed)
         except TRANSIENT as error:
             self._doubt(everyone, str(error))
         else:
-            self._hold_back(reached.failures)
+            return True
+        return False
+
+    def _retry(self, parts: list[Part]) -> None:
+        """Try parked records again. Where somebody must be asked, that goes on beside everything else."""
+        self._world.at("retrying")
+        half = max(1, self._world.calls.concurrency // 2)
+        around = (self._world.database, self._world.calls)
+        self._asking = begin(self._service, parts, around, self._world.at, half)
+        if self._asking is None:
+            self._decide(parts, None, {}, self._world.clock())
+
+    def _retry_answered(self) -> None:
+        """Decide on parked records about which somebody was asked, when all has come back that will soon."""
+        if self._asking is None or not self._asking.ended(0):
+            return
+        asking, self._asking = self._asking, None
+        reached = asking.reached(self._unanswered)
+        for part in asking.parts:
+            part.stay()  # the checkpoint has moved on meanwhile
+        self._decide(asking.parts, None, reached.outcomes, self._world.clock())
+        if self._retrying.more:
+            self._looked_at = 0.0
 
     def _waiting(self) -> bool:
         self._world.observer.alive()
@@ -311,8 +356,11 @@ class Engine:
         self._world.observer.paused(owned.partition, "dead_letter_limit", why)
 
     def _adapt(self, calls: int, seconds: float) -> None:
-        """Let one slow provider not make every order wait for a thousand others."""
-        if calls:
+        """Let one slow provider not make every order wait for a thousand others; look for some that are answered."""
+        if calls and self._unanswered.is_unclear():
+            most = min(self._tuning.batch, LOOK_FURTHER * self._world.calls.concurrency)
+            self._limit = max(self._limit, min(2 * self._limit, most))
+        elif calls:
             can_do = int(self._tuning.remote_seconds * calls / max(seconds, 1e-6))
             self._limit = min(max(can_do, self._world.calls.concurrency), self._tuning.batch)
 
@@ -410,13 +458,12 @@ class Engine:
             self._seen = seen
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
             self._doubt(moved, "somebody else has moved the checkpoint")
-            due = self._retrying.due(seen.retry_at_ms, self._owned)
-            if self._retrying.more:
-                self._looked_at = 0.0
+            due = [] if self._asking else self._retrying.due(seen.retries_ms, self._owned)
             lead = self._lead_owned()
             if due:
-                self._world.at("retrying")
-                self._handle(due, None)
+                self._retry(due)
+            if self._retrying.more and self._asking is None:
+                self._looked_at = 0.0
             if seen.waiting and lead is not None:
                 self._handle([], lead)
             elif self._world.clock() - self._worked_at >= self._tuning.tidy_after:

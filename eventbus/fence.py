@@ -17,6 +17,8 @@ from eventbus.log import Partition, Record
 
 MAX_ERROR_CHARACTERS = 1_000
 ALL_BYTES = 2**62
+NOW_MS = 0
+"""When to retry what is to be retried at once: it has come by every clock."""
 
 
 class Fence(NamedTuple):
@@ -95,12 +97,25 @@ def remove(tx: Transaction, key: str, first: int, last: int) -> None:
     tx.execute("delete from parked where key = ? and position between ? and ?", key, first, last)
 
 
-def due(tx: Transaction, owners: Collection[Partition], now_ms: int, limit: int) -> list[Fence]:
-    """Return fences whose time has come and that these partitions' owner retries, the most overdue first."""
+class Due(NamedTuple):
+    """When a fence is due: its time has come, or is so far ahead that it was written by a clock that was wrong."""
+
+    now_ms: int
+    most_ms: int
+    """No retry is ever put off for longer."""
+
+    def is_now(self, retry_at_ms: int) -> bool:
+        """Return whether a fence with this time is due."""
+        return retry_at_ms <= self.now_ms or retry_at_ms > self.now_ms + self.most_ms
+
+
+def due(tx: Transaction, owners: Collection[Partition], when: Due, limit: int) -> list[Fence]:
+    """Return fences that are due and that these partitions' owner retries, the most overdue first."""
     marks = ", ".join(["(?, ?)"] * len(owners))
-    sql = f"select {COLUMNS} from fence where (topic, partition) in (values {marks}) and retry_at_ms <= ?"
+    sql = f"select {COLUMNS} from fence where (topic, partition) in (values {marks})"
+    sql += " and (retry_at_ms <= ? or retry_at_ms > ?) order by retry_at_ms, key limit ?"
     ours = (value for partition in sorted(owners) for value in partition)
-    return [Fence(*row) for row in tx.rows(f"{sql} order by retry_at_ms, key limit ?", *ours, now_ms, limit)]
+    return [Fence(*row) for row in tx.rows(sql, *ours, when.now_ms, when.now_ms + when.most_ms, limit)]
 
 
 def counted(tx: Transaction, owners: Collection[Partition]) -> tuple[int, int]:

@@ -56,7 +56,7 @@ def retry(tx: Transaction, key: str, who: Who) -> list[Intervention]:
     known = fence.standing(tx, [key])
     if not known:
         return []
-    fence.change(tx, known, {key: known[key]._replace(retry_at_ms=who.at_ms)})
+    fence.change(tx, known, {key: known[key]._replace(retry_at_ms=fence.NOW_MS)})
     return _noted(tx, "retry", known[key], 1, who)
 
 
@@ -69,7 +69,7 @@ def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[In
     count = before.records if everything else 1
     done = _noted(tx, "discard", before, count, who)
     fence.remove(tx, key, before.first, before.first + count - 1)
-    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=who.at_ms, error="")
+    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=fence.NOW_MS, error="")
     fence.change(tx, known, {key: left})
     return done
 

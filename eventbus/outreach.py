@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,8 +14,9 @@ from eventbus.database import NO_RECORDS_FAULT, Database
 from eventbus.event import Event
 from eventbus.log import Log
 from eventbus.parking import Address, address
-from eventbus.remote import UNKNOWN_OUTCOME, Call, Calls
-from eventbus.service import Reaction, Service
+from eventbus.remote import Call, Calls, Pending
+from eventbus.service import Reaction, Service, answer_of
+from eventbus.unanswered import Unanswered, is_unknown
 
 KEEP_ALIVE_SECONDS = 1.0
 
@@ -24,9 +26,10 @@ class Abandoned(Exception):
 
 
 class Reached(NamedTuple):
-    """What came back; the parts were cut before the first unknown outcome of each partition.
+    """What came back; the parts were cut before the first record of each partition that is to be asked about again.
 
-    Of parked records that are tried again, an unknown outcome is a failure like any other: they are tried once more.
+    An unknown outcome that is the order's own (see Unanswered), or of parked records that are tried again, is a failure
+    like any other: the record is parked.
     """
 
     outcomes: dict[Address, Any]
@@ -34,34 +37,68 @@ class Reached(NamedTuple):
     calls: int
 
 
-def reach_out(
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Remote calls that are under way for some parts."""
+
+    parts: Sequence[Part]
+    wanted: Sequence[tuple[Item, Reaction]]
+    pending: Pending
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to so long; say whether nothing is left to wait for: what is overdue has an unknown outcome."""
+        return self.pending.wait(seconds) or self.pending.overdue()
+
+    def reached(self, unanswered: Unanswered) -> Reached:
+        """Return what came back."""
+        results = zip(self.wanted, self.pending.outcomes(), strict=True)
+        outcomes = {address(item): outcome for (item, _), outcome in results}
+        unanswered.note(self.parts, outcomes)
+        failures = _cut_before_failures(self.parts, outcomes, unanswered)
+        return Reached({where: answer_of(outcome) for where, outcome in outcomes.items()}, failures, len(self.wanted))
+
+
+def begin(
     service: Service[Any],
     parts: Sequence[Part],
-    world: tuple[Log, Database, Calls],
-    waiting: Callable[[], bool],
+    world: tuple[Database, Calls],
     at: Callable[[str], None],
-) -> Reached:
-    """Make the remote calls of these parts. Raises Abandoned as soon as `waiting`, asked each second, says no."""
-    log, database, calls = world
+    at_most: int | None = None,
+) -> Asking | None:
+    """Begin the remote calls of these parts, `at_most` so many at once; None where there are none to make."""
+    database, calls = world
     if not any(_remote(service, item) for part in parts for item in part.items):
-        return Reached({}, [], 0)
+        return None
     with database.snapshot() as tx:
         fences = fence.standing(tx, (event.key for event in events(parts)))
     wanted = _wanted(service, parts, fences)
     if not wanted:
-        return Reached({}, [], 0)
+        return None
     made = _calls(service, wanted, database)
     at("before remote")
-    pending = calls.start(made)
+    pending = calls.start(made, at_most)
     at("remote under way")
-    while not pending.wait(KEEP_ALIVE_SECONDS):
+    return Asking(parts, wanted, pending)
+
+
+def reach_out(
+    service: Service[Any],
+    parts: Sequence[Part],
+    world: tuple[Log, Database, Calls, Unanswered],
+    waiting: Callable[[], bool],
+    at: Callable[[str], None],
+) -> Reached:
+    """Make the remote calls of these parts. Raises Abandoned as soon as `waiting`, asked each second, says no."""
+    log, database, calls, unanswered = world
+    asking = begin(service, parts, (database, calls), at)
+    if asking is None:
+        return Reached({}, [], 0)
+    while not asking.ended(KEEP_ALIVE_SECONDS):
         log.keep_alive()
         if not waiting():
-            pending.abandon()
+            asking.pending.abandon()
             raise Abandoned
-    results = zip(wanted, pending.outcomes(), strict=True)
-    outcomes = {address(item): outcome for (item, _), outcome in results}
-    return Reached(outcomes, _cut_before_failures(parts, outcomes), len(wanted))
+    return asking.reached(unanswered)
 
 
 def _wanted(
@@ -127,14 +164,16 @@ def _call(service: Service[Any], item: Item, reaction: Reaction, known: Any) -> 
     return partial(reaction.remote, service, item.event)
 
 
-def _cut_before_failures(parts: Sequence[Part], outcomes: dict[Address, Any]) -> list[tuple[Part, Exception]]:
+def _cut_before_failures(
+    parts: Sequence[Part], outcomes: dict[Address, Any], unanswered: Unanswered
+) -> list[tuple[Part, Exception]]:
     failures: list[tuple[Part, Exception]] = []
-    if not any(isinstance(outcome, UNKNOWN_OUTCOME) for outcome in outcomes.values()):
+    if not any(is_unknown(outcome) for outcome in outcomes.values()):
         return failures
     for part in parts:
         for index, item in enumerate(part.items):
             outcome = outcomes.get(address(item))
-            if isinstance(outcome, UNKNOWN_OUTCOME) and part.fence is None:
+            if is_unknown(outcome) and part.fence is None and not unanswered.is_refused(address(item)):
                 failures.append((part, outcome))
                 part.cut(index)
                 break

@@ -20,6 +20,7 @@ from eventbus.log import Record, moment
 from eventbus.registry import registry_at
 from eventbus.schema_version import Schema
 from eventbus.service import Service
+from eventbus.world import Tuning
 
 SHOWN_RECORDS = 1_000
 FIELDS = ("error", "topic", "key")
@@ -63,13 +64,15 @@ def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
 
 
 def as_dict(known: Fence) -> dict[str, Any]:
-    """Return a fence for JSON; times in ISO 8601, UTC."""
+    """Return a fence for JSON; times in ISO 8601, UTC: `retry_at` is now, not a time that a wrong clock has written."""
+    now_ms = _now_ms()
+    known_time = 0 < known.retry_at_ms <= now_ms + round(1_000 * Tuning().retry_most)
     return {
         "key": known.key,
         "records": known.records,
         "since": moment(known.since_ms),
         "attempts": known.attempts,
-        "retry_at": moment(known.retry_at_ms),
+        "retry_at": moment(known.retry_at_ms if known_time else now_ms),
         "partition": str(known.owner),
         "error": known.error,
     }
@@ -78,9 +81,13 @@ def as_dict(known: Fence) -> dict[str, Any]:
 def as_line(parked: dict[str, Any]) -> str:
     """Return the same for people."""
     tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
-    return (
-        f"parked since {parked['since']}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
-    )
+    ahead = " (by a clock that was ahead)" if parked["since"] > moment(_now_ms()) else ""
+    since = f"parked since {parked['since']}{ahead}"
+    return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class _Commands:
@@ -212,7 +219,7 @@ def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
 
 
 def _said(options: dict[str, Any]) -> Who:
-    return Who(options.pop("by"), options.pop("reason"), time.time_ns() // 1_000_000)
+    return Who(options.pop("by"), options.pop("reason"), _now_ms())
 
 
 def _told(note: Intervention) -> str:

@@ -147,6 +147,6 @@ def _retried(part: Part, known: Fence, held: Held, retries: Retries) -> Fence:
     left = known._replace(first=known.first + handled)
     error = held.errors.get(known.key)
     if error is None:
-        return left._replace(attempts=0, retry_at_ms=retries.now_ms(), error="")
+        return left._replace(attempts=0, retry_at_ms=fence.NOW_MS, error="")
     attempts = 1 if handled else known.attempts + 1
     return left._replace(attempts=attempts, retry_at_ms=retries.at_ms(attempts), error=fence.shown(error))

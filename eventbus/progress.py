@@ -144,8 +144,8 @@ class Look(NamedTuple):
     """By partition; plain tuples, which are equal to a Partition and a Checkpoint: it is looked often."""
     waiting: bool
     """Uncaused events wait."""
-    retry_at_ms: int | None
-    """When the next parked record is to be tried again, by whomever; None where none is parked."""
+    retries_ms: tuple[int, int] | None
+    """When the first and the last parked records are to be tried again, by whomever; None where none is parked."""
 
     def went_back(self, before: Look) -> bool:
         """Return whether a checkpoint is behind what it was, or gone: another copy of the database took its place."""
@@ -153,17 +153,18 @@ class Look(NamedTuple):
         return any(p not in now or any(map(lt, now[p][:3], then[:3])) for p, then in before.checkpoints.items())
 
 
-NOTHING_SEEN = Look({}, waiting=False, retry_at_ms=None)
+NOTHING_SEEN = Look({}, waiting=False, retries_ms=None)
 
 
 def look(tx: Transaction) -> Look:
     """Look at every checkpoint of the service, and at what waits: one statement, no lock. Raises Quarantined."""
     sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
-    sql += f" (select min(retry_at_ms) from fence), ({quarantine.OPEN}) from checkpoint"
-    rows = tx.rows(sql)
+    sql += f" (select min(retry_at_ms) from fence), (select max(retry_at_ms) from fence), ({quarantine.OPEN})"
+    rows = tx.rows(f"{sql} from checkpoint")
     if not rows:
         return NOTHING_SEEN
-    waiting, retry_at_ms, in_quarantine = rows[0][6:]
+    waiting, first_ms, last_ms, in_quarantine = rows[0][6:]
     if in_quarantine is not None:
         quarantine.check(tx)
-    return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retry_at_ms)
+    retries_ms = None if first_ms is None else (first_ms, last_ms)
+    return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)

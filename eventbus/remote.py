@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from eventbus.service import TryAgain
+from eventbus.service import TryAgain, Unasked
 
 Call = Callable[[], Any]
 UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
@@ -22,6 +22,16 @@ HOPELESS = 8
 """So many unknown outcomes in a row, and at least as many as calls are under way at once: the rest is not asked for."""
 QUICK_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 0.02
+OVERDUE_SECONDS, OVERDUE_FACTOR = 1.0, 3.0
+"""A call is overdue when it takes longer than this, and so many times as long as the slowest that was answered."""
+
+
+class NotMade(TryAgain):
+    """The call was not made, because too many others had no outcome: it says nothing about this one."""
+
+
+class NoAnswerYet(TryAgain):
+    """The call takes much longer than all others of its batch, which do not wait for it."""
 
 
 class Calls(Protocol):
@@ -30,8 +40,8 @@ class Calls(Protocol):
     concurrency: int
     """How many calls may be under way at once."""
 
-    def start(self, calls: Sequence[Call]) -> Pending:
-        """Begin all calls; returns at once."""
+    def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
+        """Begin all calls, no more than `at_most` of them at once; returns at once."""
 
 
 class Pending(Protocol):
@@ -39,6 +49,9 @@ class Pending(Protocol):
 
     def wait(self, timeout: float) -> bool:
         """Wait up to so many seconds; say whether all have ended."""
+
+    def overdue(self) -> bool:
+        """Return whether all that were answered were, and what is left takes much longer than any of them did."""
 
     def outcomes(self) -> list[Any]:
         """Return one result for each call, in their order; an exception stands for itself."""
@@ -53,8 +66,12 @@ class _Batch:
         self._call_for_help, self._helpers = call_for_help, min(concurrency, len(calls)) - 1
         self._unknown_in_a_row = 0
         self._given_up: Exception | None = None
-        self._results: list[Any] = [None] * len(calls)
-        self._queue = deque(enumerate(calls))
+        self._results: list[Any] = [NoAnswerYet("there is no answer yet")] * len(calls)
+        in_any_order = list(enumerate(calls))
+        random.shuffle(in_any_order)  # several that are refused lie side by side: that is no outage
+        self._queue = deque(in_any_order)
+        self._under_way: dict[int, float] = {}
+        self._slowest: float | None = None
         self._left = len(calls)
         self._lock = threading.Lock()
         self._done = threading.Event()
@@ -70,29 +87,39 @@ class _Batch:
             if not made and self._helpers:
                 self._helpers -= 1
                 self._call_for_help(self)
-            self._results[number] = self._given_up or self._made(call)
+            self._results[number] = self._given_up or self._made(number, call)
             made += 1
         with self._lock:
             self._left -= made
             if self._left <= 0:
                 self._done.set()
 
-    def _made(self, call: Call) -> Any:
+    def _made(self, number: int, call: Call) -> Any:
         """Make the call; when too many had no outcome in a row, the provider is away, and nobody waits for the rest."""
+        self._under_way[number] = began = time.monotonic()
         outcome = _outcome(call)
         if isinstance(outcome, UNKNOWN_OUTCOME):
             self._unknown_in_a_row += 1
             if self._unknown_in_a_row >= self._patience:
-                self._given_up = outcome
-        else:
+                self._given_up = NotMade(f"not asked, because {self._patience} others had no outcome: {outcome}")
+        elif not isinstance(outcome, Unasked):
             self._unknown_in_a_row = 0
+            self._slowest = max(self._slowest or 0.0, time.monotonic() - began)
+        del self._under_way[number]
         return outcome
 
     def wait(self, timeout: float) -> bool:
         return self._done.wait(timeout)
 
+    def overdue(self) -> bool:
+        if self._slowest is None or self._queue:
+            return False
+        began = time.monotonic() - max(OVERDUE_SECONDS, OVERDUE_FACTOR * self._slowest)
+        left = list(self._under_way.values())
+        return bool(left) and max(left) < began
+
     def outcomes(self) -> list[Any]:
-        return self._results
+        return list(self._results)
 
     def abandon(self) -> None:
         self._queue.clear()
@@ -125,9 +152,9 @@ class RemoteCalls:
         self._batches: SimpleQueue[_Batch] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
-    def start(self, calls: Sequence[Call]) -> Pending:
+    def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
         """See Calls."""
-        batch = _Batch(calls, self.concurrency, self._batches.put)
+        batch = _Batch(calls, min(at_most or self.concurrency, self.concurrency), self._batches.put)
         wanted = min(self.concurrency, len(calls))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)

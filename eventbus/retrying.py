@@ -7,7 +7,7 @@ from typing import Any
 
 from eventbus import fence
 from eventbus.batch import Owned, Part, decode, retry
-from eventbus.fence import Fence, Parked
+from eventbus.fence import Due, Fence, Parked
 from eventbus.log import Partition
 from eventbus.registry import RegistryUnavailable
 from eventbus.service import Service
@@ -24,24 +24,25 @@ class Retrying:
         self.more = False
         """Whether there was more than is tried at once: look again soon."""
 
-    def due(self, retry_at_ms: int | None, owned: Mapping[Partition, Owned]) -> list[Part]:
+    def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[Part]:
         """Return what is to be tried again now, by us: the fence's partition is ours, and read.
 
-        `retry_at_ms` is when the first parked record is due, whoever's it is; None where none is parked.
+        `retries_ms` is when the first and the last parked records are due, whoever's they are; None where none is
+        parked.
         """
         self.more = False
-        if retry_at_ms is None:
+        if retries_ms is None:
             self._tell((0, 0))
             return []
         ours = {partition: each for partition, each in owned.items() if each.ready}
         self._count(ours)
-        now, most = self._world.now_ms(), self._tuning.retries
-        if retry_at_ms > now or not ours or self._world.clock() < self._after:
+        when, most = Due(self._world.now_ms(), round(1_000 * self._tuning.retry_most)), self._tuning.retries
+        if not any(map(when.is_now, retries_ms)) or not ours or self._world.clock() < self._after:
             return []
         parked: dict[Fence, list[Parked]] = {}
         room = self._tuning.many_bytes
         with self._world.database.snapshot() as tx:
-            for each in fence.due(tx, ours, now, most):
+            for each in fence.due(tx, ours, when, most):
                 if room > 0:
                     parked[each] = fence.records(tx, each, most, room)
                     room -= sum(waiting.record.size for waiting in parked[each])

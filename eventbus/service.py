@@ -25,6 +25,20 @@ class TryAgain(Exception):
     """A remote call's outcome is not known: it is asked for again, with the same key, for as long as it takes."""
 
 
+class Unasked(NamedTuple):
+    """What a remote function returns when it knew the answer without asking anybody.
+
+    It says nothing about whether the other side answers; the handler is given the `answer`.
+    """
+
+    answer: Any
+
+
+def answer_of(outcome: Any) -> Any:
+    """Return what the handler is given: the answer, whether somebody was asked or not."""
+    return outcome.answer if isinstance(outcome, Unasked) else outcome
+
+
 class Repository(Protocol[W]):
     """All SQL of a service: loads what a batch needs in few statements, and writes it back set by set."""
 
@@ -104,7 +118,8 @@ def reacts_to(  # noqa: PLR0913 - a declaration, everything by its name
 
     The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
     given: `remote(self, event)`, or `remote(self, event, work)` with what the repository knows, runs before the
-    transaction, many at once, and must be idempotent. The return annotation names every event that may be published.
+    transaction, many at once, and must be idempotent; where it need not ask anybody it returns `Unasked(outcome)`. The
+    return annotation names every event that may be published.
 
     What no type can say is said here, for `saga flow` and `saga verify`; it changes nothing about what is done:
     `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events without which it

@@ -15,7 +15,7 @@ import pytest
 from eventbus.codec import PoisonRecord
 from eventbus.database import LostRace, connect
 from eventbus.event import Event
-from eventbus.service import Service
+from eventbus.service import Service, answer_of
 from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan
 
 Given = Callable[..., "Scenario"]
@@ -68,7 +68,7 @@ class Scenario:
         if reaction.remote is not None:
             with self._database.snapshot() as tx:
                 known = (service.repository.load(tx, [event]),) if reaction.remote_knows else ()
-            outcome = (reaction.remote(service, event, *known),)
+            outcome = (answer_of(reaction.remote(service, event, *known)),)
         with self._database.transaction() as tx:
             work = service.repository.load(tx, [event])
             answer = reaction.handler(service, event, *outcome, work)

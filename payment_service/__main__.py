@@ -113,19 +113,21 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("answer", type=click.Choice(["500", "429", "nothing", "over"]))
+@click.option("--order", "order_id", metavar="ORDER_ID", help="Only requests about this order.")
 @GATEWAY
-def outage(answer: str, gateway: str) -> None:
+def outage(answer: str, order_id: str | None, gateway: str) -> None:
     """Let the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.
 
-    It begins and ends while workers run: to see what they do.
+    It begins and ends while workers run: to see what they do. `over` without --order ends every outage.
 
-    Example: payment-service outage 500
+    Example: payment-service outage 500 --order 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """
     with closing(open_gateway(gateway)) as provider:
         if not isinstance(provider, SimulatedProvider):
             fail(f"{gateway} is in a worker's own memory: give the simulated provider a file, simulated:///FILE")
-        provider.outage(None if answer == "over" else answer)
-    click.echo("the provider answers again" if answer == "over" else f"every request is answered with {answer}")
+        provider.outage(None if answer == "over" else answer, order_id)
+    about = "every request" if order_id is None else f"every request about order {order_id}"
+    click.echo(f"{about} is answered {'again' if answer == 'over' else f'with {answer}'}")
 
 
 def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:

@@ -26,9 +26,11 @@ create table if not exists provider_ledger (
 """
 OUTAGE = """
 create table if not exists provider_outage (
-    answer text not null        -- what every request is answered with while there is a row: 500, 429, nothing
+    answer text not null        -- how requests are answered while there is a row: 500, 429, nothing; "500 KEY": only
+                                -- requests about this charge
 )
 """
+OF_ONE_CHARGE = "instr(answer, ' ') > 0 and substr(answer, instr(answer, ' ') + 1) = ?"
 TABLES = {"provider_ledger", "provider_outage"}
 COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
 
@@ -59,17 +61,19 @@ class Ledger:
         except sqlite3.Error as error:
             raise NotALedger(f"{path}: {error}") from error
 
-    def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict]:
+    def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict | Outage]:
         """Answer all requests, in one transaction. sqlite3.OperationalError: nothing is known to have happened.
 
-        Raises Outage.
+        Raises Outage when none is looked at.
         """
         self._connection.execute("begin immediate")
         try:
-            self._refuse_in_an_outage()
+            refused = self._refuse_in_an_outage()
             lines = self._lines(requests)
             before = dict(lines)
-            answers = [settled(request, lines, self._decline_above) for request in requests]
+            answers = [
+                refused.get(request.charge_key) or settled(request, lines, self._decline_above) for request in requests
+            ]
             changed = [(*line.request, *line[1:]) for key, line in lines.items() if before.get(key) is not line]
             self._connection.executemany(f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)", changed)
             self._connection.execute("commit")
@@ -79,12 +83,19 @@ class Ledger:
             raise
         return answers
 
-    def outage(self, answer: str | None) -> None:
-        """Begin an outage, for every process that uses these books; None: it is over."""
+    def outage(self, answer: str | None, charge_key: str | None = None) -> None:
+        """Begin an outage, for every process that uses these books; None: it is over.
+
+        With a key it is only for requests about this charge; without one, the end is the end of every outage.
+        """
         self._connection.execute("begin immediate")
-        self._connection.execute("delete from provider_outage")
+        if charge_key is None:
+            self._connection.execute("delete from provider_outage")
+        else:
+            self._connection.execute(f"delete from provider_outage where {OF_ONE_CHARGE}", (charge_key,))
         if answer is not None:
-            self._connection.execute("insert into provider_outage values (?)", (answer,))
+            row = answer if charge_key is None else f"{answer} {charge_key}"
+            self._connection.execute("insert into provider_outage values (?)", (row,))
         self._connection.execute("commit")
 
     def entries(self) -> Iterator[LedgerEntry]:
@@ -111,9 +122,15 @@ class Ledger:
         """Close the file."""
         self._connection.close()
 
-    def _refuse_in_an_outage(self) -> None:
-        if rows := self._connection.execute("select answer from provider_outage").fetchall():
-            raise Outage(rows[0][0])
+    def _refuse_in_an_outage(self) -> dict[str, Outage]:
+        """Return the charges that are not looked at. Raises Outage when none is."""
+        refused: dict[str, Outage] = {}
+        for (row,) in self._connection.execute("select answer from provider_outage").fetchall():
+            answer, _, charge_key = row.partition(" ")
+            if not charge_key:
+                raise Outage(answer)
+            refused[charge_key] = Outage(answer)
+        return refused
 
     def _prepare(self, path: str) -> None:
         tables = {row[0] for row in self._connection.execute("select name from sqlite_master where type = 'table'")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self, cast
 
-from eventbus import LostRace, PoisonRecord, Service, reacts_to
+from eventbus import LostRace, PoisonRecord, Service, Unasked, reacts_to
 from payment_service.books import IdempotencyConflict
 from payment_service.domain import (
     STATUSES,
@@ -45,16 +45,16 @@ class PaymentService(Service[Payments]):
         states = {"unknown": Payments()} | {status: Payments({key: payment}) for status, payment in known.items()}
         return {state: (service, payments) for state, payments in states.items()}
 
-    def request_charge(self, order: OrderCreated, payments: Payments) -> Answer:
+    def request_charge(self, order: OrderCreated, payments: Payments) -> Answer | Unasked:
         """Ask the provider for the money; of an order that is already cancelled, to give back what may be taken."""
         question = to_ask_for_order(payments.get(order.order_id))
         return self._ask(question, order.order_id, order.total, order.currency)
 
-    def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Answer:
+    def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Answer | Unasked:
         """Ask the provider to give back what is known to be charged."""
         known = payments.get(cancelled.order_id)
         if known is None:
-            return NotAsked()
+            return Unasked(NotAsked())
         return self._ask(to_ask_for_cancellation(known), known.order_id, known.amount, known.currency)
 
     @reacts_to(OrderCreated, remote=request_charge)
@@ -86,11 +86,11 @@ class PaymentService(Service[Payments]):
         changed = payment is not known and payment.status == "refunded"
         return _refunded(payment) if changed else None
 
-    def _ask(self, question: Question, order_id: str, amount: int, currency: str) -> Answer:
+    def _ask(self, question: Question, order_id: str, amount: int, currency: str) -> Answer | Unasked:
         if question is None:
-            return NotAsked()
+            return Unasked(NotAsked())
         if amount == 0:
-            return free_of_charge(order_id, question)
+            return Unasked(free_of_charge(order_id, question))
         try:
             if question == "charge":
                 return self._gateway.charge(order_id, amount, currency)

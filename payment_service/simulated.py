@@ -138,9 +138,12 @@ class SimulatedProvider(_Simulated):
             return self._unanswered(str(call.answer))
         return call.answer
 
-    def outage(self, answer: str | None) -> None:
-        """Answer every request of every process with `500` or `429`, or with `nothing`; None: as before again."""
-        self._ledger.outage(answer)
+    def outage(self, answer: str | None, charge_key: str | None = None) -> None:
+        """Answer requests of every process with `500` or `429`, or with `nothing`; None: as before again.
+
+        Every request, or those about one charge.
+        """
+        self._ledger.outage(answer, charge_key)
 
     def _unanswered(self, answer: str) -> TryAgain:
         if answer != "nothing":

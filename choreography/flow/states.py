@@ -15,7 +15,7 @@ from typing import Any
 
 from choreography.flow.finding import Finding, Rule
 from choreography.flow.model import Flow, Handler
-from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain
+from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain, Unasked
 from eventbus.declaration import declare
 from eventbus.service import Reaction
 
@@ -67,7 +67,7 @@ def _outcomes(reaction: Reaction) -> list[list[Any]]:
     if reaction.remote is None:
         return [[]]
     hint = typing.get_type_hints(reaction.remote)["return"]
-    return [[example(branch)] for branch in _branches(hint)]
+    return [[example(branch)] for branch in _branches(hint) if branch is not Unasked]
 
 
 def _branches(hint: Any) -> tuple[Any, ...]:

@@ -142,6 +142,11 @@ class _Saga:
         if len(placed) != self._case.orders:
             violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
         violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
+        violations += [
+            Violation("no-answer-is-no-refusal", order_id, f"{payment.amount} was not declined by the provider")
+            for order_id, payment in payments.items()
+            if payment.status == "declined" and payment.amount <= DECLINE_ABOVE
+        ]
         return violations
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from eventbus.simulation import clients
 from eventbus.simulation.poison import BAD, MISPLACED
+from eventbus.simulation.refusals import ALL_ORDERS, ONE_ORDER
 from eventbus.simulation.surroundings import Trouble
 from eventbus.simulation.troubles import HANDLER_RAISES, REFUSED, TABLE_REFUSES
 
@@ -126,6 +127,12 @@ def _provider(draw: random.Random) -> Fault:
     return Fault("provider", "call", draw.randint(1, 4), what.value)
 
 
+def _refusal(draw: random.Random) -> Fault:
+    """The provider refuses one order, or all of them, for a while."""
+    detail = draw.choice((ONE_ORDER, ONE_ORDER, ALL_ORDERS))
+    return Fault("refusal", "asking", draw.randint(1, 4), detail, draw.choice((5, 90)))
+
+
 def _slow_provider(draw: random.Random) -> Fault:
     return Fault("slow provider", "calls", draw.randint(1, 3), seconds=draw.choice((1, 4)))
 
@@ -174,6 +181,7 @@ KINDS = {
     "database": _database,
     "provider": _provider,
     "slow provider": _slow_provider,
+    "refusal": _refusal,
     "registry": _registry,
     "trouble": _trouble,
     "poison": _poison,

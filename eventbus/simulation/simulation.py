@@ -22,6 +22,7 @@ from eventbus.codec import Codec
 from eventbus.database import LostRace, Unavailable, connect
 from eventbus.engine import Engine
 from eventbus.event import Event
+from eventbus.fence import Fence
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
 from eventbus.log import LogUnavailable, Partition
@@ -33,6 +34,7 @@ from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
+from eventbus.simulation.refusals import ONE_ORDER, Refusals
 from eventbus.simulation.surroundings import (
     AskingCodec,
     InMemory,
@@ -114,6 +116,7 @@ class Simulation:
         self.on_call: Callable[[faults.Fault], None] = lambda _fault: None
         """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
         self.registry_back_at = 0.0
+        self.refusals = Refusals(lambda: self.now)
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
@@ -272,6 +275,36 @@ class Simulation:
         if self.chance.random() < 0.5:  # noqa: PLR2004 - one in two
             self._followers[service, event.key] = self.now + fault.seconds + 5
         self.on_call(fault)
+
+    def refuse(self, fault: faults.Fault, call: Call) -> None:
+        """Let the provider refuse one order, or all; at the end it is judged who has waited meanwhile."""
+        self.refusals.begin(fault.detail, call, fault.seconds)
+        if fault.detail == ONE_ORDER:
+            self.after(fault.seconds - 0.1, self._judge_refusal)
+
+    def _judge_refusal(self) -> None:
+        if all(fault.detail == ONE_ORDER for fault in self.happened):
+            self.broken += self.refusals.kept_waiting(self._unread())
+
+    def _unread(self) -> dict[Partition, list[str]]:
+        """Return the keys of the records that those have not handled who ask the provider."""
+        unread: dict[Partition, list[str]] = {}
+        for service in self.services:
+            if not any(reaction.remote for reaction in service.reactions.values()):
+                continue
+            with self.databases[service.name].database.snapshot() as tx:
+                rows = tx.rows("select topic, partition, next_offset from checkpoint")
+            for topic, number, next_offset in rows:
+                lane = Partition(topic, number)
+                entries, _ = self.cluster.read(lane, next_offset, self.cluster.end(lane))
+                unread[lane] = [(entry.key or b"").decode("utf-8", "replace") for _, entry in entries]
+        return unread
+
+    def parked(self, fence: Fence) -> None:
+        """Judge whether an order may be parked now."""
+        only_refusals = all(fault.kind == "refusal" for fault in self.happened)
+        if only_refusals and self.refusals.parked_in_vain(fence.key) and "TryAgain" in fence.error:
+            self.broken.append(f"{fence.key} is parked while the provider is away for all: {fence.error}")
 
     def out_of_order(self, what: str) -> None:
         """See Fate."""
@@ -530,6 +563,18 @@ class _ProcessHost(Place):
     def pause(self) -> None:
         self._simulation.live_on(1.0)
 
+    def refused(self, call: Call) -> Exception | None:
+        simulation = self._simulation
+        if (fault := simulation.due("asking")) is not None:
+            simulation.refuse(fault, call)
+        return simulation.refusals.outcome(call)
+
+    def answered(self, call: Call, answer: object) -> None:
+        self._simulation.refusals.answered(call, answer)
+
+    def clock(self) -> float:
+        return self._simulation.now
+
     def call_lasts(self) -> int:
         fault = self._simulation.due("calls")
         return 0 if fault is None else int(fault.seconds)
@@ -548,6 +593,8 @@ class _Told(Observer):
         for what in ("raised", "kept", "lifted"):
             for fence in getattr(batch.parking, what):
                 self._simulation.note(f"{self._process}: {what} {fence}")
+        for fence in batch.parking.raised:
+            self._simulation.parked(fence)
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:  # noqa: ARG002 - time is simulated
         self._simulation.note(f"{self._process} published {outputs}: {outcome}")

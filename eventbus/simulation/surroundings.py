@@ -39,6 +39,17 @@ class Place(Host):
     def pause(self) -> None:
         """Let a second pass, in which the process lives."""
 
+    def refused(self, call: Call) -> Exception | None:  # noqa: ARG002 - for who overrides it
+        """Return the unknown outcome of a call that the provider refuses now, again and again."""
+        return None
+
+    def answered(self, call: Call, answer: object) -> None:
+        """Hear what a call returned."""
+
+    def clock(self) -> float:
+        """Return the time, in seconds."""
+        return 0.0
+
     def call_lasts(self) -> int:
         """Return how many seconds the next batch of calls takes."""
         return 0
@@ -117,7 +128,7 @@ class SimulatedCalls:
         self.concurrency = concurrency
         self._place, self._chance, self._leave = place, chance, leave
 
-    def start(self, calls: Sequence[Call]) -> Pending:
+    def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:  # noqa: ARG002 - one by one
         """See Calls."""
         order = list(range(len(calls)))
         self._chance.shuffle(order)
@@ -135,6 +146,8 @@ class SimulatedCalls:
         return _Started(self._place, results)
 
     def _outcome(self, call: Call) -> Any:
+        if (refused := self._place.refused(call)) is not None:
+            return refused
         trouble = self._place.trouble("call")
         if trouble in (Trouble.REFUSED, Trouble.UNDONE):
             return TryAgain("simulated: the provider is away")
@@ -142,19 +155,25 @@ class SimulatedCalls:
             answer = call()
         except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
             return error
-        return TryAgain("simulated: the answer was lost") if trouble is Trouble.UNKNOWN else answer
+        if trouble is Trouble.UNKNOWN:
+            return TryAgain("simulated: the answer was lost")
+        self._place.answered(call, answer)
+        return answer
 
 
 class _Started:
     def __init__(self, place: Place, results: list[Any]) -> None:
         self._place, self._results = place, results
-        self._seconds = place.call_lasts()
+        self._until = place.clock() + place.call_lasts()
 
-    def wait(self, _timeout: float) -> bool:
-        if self._seconds <= 0:
-            return True
-        self._seconds -= 1
-        self._place.pause()
+    def wait(self, timeout: float) -> bool:
+        if timeout and self._place.clock() < self._until:
+            self._place.pause()
+            return False
+        return self._place.clock() >= self._until
+
+    def overdue(self) -> bool:
+        """See Pending: all take the same time."""
         return False
 
     def outcomes(self) -> list[Any]:

@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "recover only the partition that lost the race",
         "eventbus/engine.py",
-        "        except TRANSIENT as error:\n            self._doubt(everyone, str(error))\n",
-        "        except TRANSIENT as error:\n            self._doubt(everyone[:1], str(error))\n",
+        "            self._doubt(everyone, str(error))\n        else:\n            return True\n",
+        "            self._doubt(everyone[:1], str(error))\n        else:\n            return True\n",
     ),
     Mutant(
         "do not look at the epoch before the commit",
@@ -84,9 +84,9 @@ MUTANTS = (
     Mutant(
         "publish before the database commit",
         "eventbus/engine.py",
-        "                self._applied(\n                    self._decision.commit(",
-        "                self._publish_early(mine, lead, reached.outcomes)\n"
-        "                self._applied(\n                    self._decision.commit(",
+        "                self._applied(self._decision.commit(",
+        "                self._publish_early(mine, lead, outcomes)\n"
+        "                self._applied(self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
             ("from eventbus import progress, quarantine\n", "from eventbus import decision, progress, quarantine\n"),
@@ -192,11 +192,36 @@ MUTANTS = (
     Mutant(
         "take an unknown outcome for a refusal, and compensate it",
         "eventbus/outreach.py",
-        "    outcomes = {address(item): outcome for (item, _), outcome in results}\n",
-        "    from payment_service.domain import Declined\n"
-        "    outcomes = {address(item): outcome for (item, _), outcome in results}\n"
-        '    refused = Declined("no answer")\n'
-        "    outcomes = {a: refused if isinstance(o, UNKNOWN_OUTCOME) else o for a, o in outcomes.items()}\n",
+        "        outcomes = {address(item): outcome for (item, _), outcome in results}\n",
+        "        from payment_service.domain import Declined\n"
+        "        outcomes = {address(item): outcome for (item, _), outcome in results}\n"
+        '        refused = Declined("no answer")\n'
+        "        outcomes = {a: refused if is_unknown(o) else o for a, o in outcomes.items()}\n",
+    ),
+    Mutant(
+        "compensate an order that the provider refuses, instead of parking it",
+        "eventbus/outreach.py",
+        "        return Reached({where: answer_of(outcome)",
+        "        from payment_service.domain import Declined\n"
+        "        given_up = {a for a in outcomes if unanswered.is_refused(a)}\n"
+        '        outcomes = {a: Declined("no answer") if a in given_up else o for a, o in outcomes.items()}\n'
+        "        return Reached({where: answer_of(outcome)",
+        faults="refusal",
+    ),
+    Mutant(
+        "never park an order that the provider refuses",
+        "eventbus/unanswered.py",
+        "        return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE\n",
+        "        return False\n",
+        faults="refusal",
+    ),
+    Mutant(
+        "park everybody when the provider is away for all",
+        "eventbus/unanswered.py",
+        "        if suspect is None or suspect.share == 1:\n            return False\n"
+        "        return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE\n",
+        "        return suspect is not None\n",
+        faults="refusal",
     ),
     Mutant(
         "drop an order.created that comes after the payment",

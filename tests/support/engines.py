@@ -29,7 +29,6 @@ from tests.support.sample import Pang, Ping, PingService, Pong
 
 EVENTS = (Ping, Pang, Pong)
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
-CLOCKS = (time.monotonic, lambda: time.time_ns() // 1_000_000)
 
 
 class Crash(BaseException):
@@ -92,7 +91,8 @@ class Worker:
             self.database,
             RemoteCalls(8),
             playground.codec,
-            *CLOCKS,
+            time.monotonic,
+            playground.now_ms,
             lambda: 0.5,
             self.watch,
             self._at,
@@ -142,6 +142,8 @@ class Playground:
         self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
         self.group = f"ping-service-{uuid.uuid4().hex[:8]}"
         self.make_service = service
+        self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        """The time of day, for all workers."""
         self.admin = Admin(bootstrap)
         self.workers: list[Worker] = []
         self.recreate_topics()

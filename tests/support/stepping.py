@@ -7,6 +7,7 @@ from typing import Any
 
 from eventbus import Event, LostRace, Service
 from eventbus.database import Database
+from eventbus.service import answer_of
 
 
 def deliver(
@@ -34,7 +35,7 @@ def _reach_out(service: Service[Any], database: Database, batch: Sequence[Event]
     for event in batch:
         reaction = service.reactions[type(event)]
         arguments = (event, known) if reaction.remote_knows else (event,)
-        outcomes.append([reaction.remote(service, *arguments)] if reaction.remote else [])
+        outcomes.append([answer_of(reaction.remote(service, *arguments))] if reaction.remote else [])
     return outcomes
 
 

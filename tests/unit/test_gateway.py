@@ -143,6 +143,27 @@ def test_an_outage_begins_and_ends_for_every_process_and_leaves_no_trace(url, an
     assert isinstance(provider.charge("meanwhile", 1, "USD"), Charge)
 
 
+def test_an_outage_of_one_order_is_none_for_the_others(url):
+    """Its charge and its refund are not looked at, all others are; each such outage ends by itself or with all."""
+    provider, other = open_gateway(url), open_gateway(url)
+    for key in ("a", "b"):
+        other.outage("500", key)
+    with ThreadPoolExecutor(3) as threads:
+        asked = {key: threads.submit(provider.charge, key, 1, "USD") for key in "abc"}
+    assert isinstance(asked["c"].result(), Charge)
+    for key in "ab":
+        with pytest.raises(TryAgain, match="answers 500"):
+            asked[key].result()
+    with pytest.raises(TryAgain):
+        provider.refund("refund/a", "a", 1, "USD")
+    other.outage(None, "a")
+    assert isinstance(provider.charge("a", 1, "USD"), Charge)
+    with pytest.raises(TryAgain):
+        provider.charge("b", 1, "USD")
+    other.outage(None)
+    assert isinstance(provider.charge("b", 1, "USD"), Charge)
+
+
 def test_rates_are_rates_and_a_seed_repeats_them(url):
     """Some calls fail and some do not, the same ones for the same seed."""
 

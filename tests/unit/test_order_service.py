@@ -231,3 +231,16 @@ def test_all_orders_are_read_page_by_page(service, database):
     """More orders than fit on a page come out once each, in order."""
     ids = place(service, database, 2_345)
     assert [order.order_id for order in orders(database)] == ids
+
+
+@pytest.mark.parametrize("jump", [-3_600_000, 3_600_000], ids=["set back", "set ahead"])
+def test_an_order_ends_although_the_clock_jumps_an_hour_meanwhile(database, jump):
+    """What it says about its times looks odd; nothing else depends on them."""
+    clock = [1_700_000_000_000]
+    service = OrderService(lambda: clock[0], lambda: "o-1")
+    service.create_order(REQUEST, database, CODEC)
+    clock[0] += jump
+    assert deliver(service, database, InventoryReserved("o-1")) == [OrderConfirmed("o-1")]
+    with database.snapshot() as tx:
+        known = find_order(tx, "o-1")
+    assert (known.status, known.updated_at - known.created_at) == ("confirmed", jump)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -15,7 +16,7 @@ from eventbus import Codec, PoisonRecord, fence
 from eventbus.database import Database, connect
 from eventbus.dead_letters import dead_letter
 from eventbus.fence import Fence, Parked
-from eventbus.log import Partition, Record
+from eventbus.log import Partition, Record, moment
 from eventbus.registry import registry_at
 from eventbus.resolutions import REDRIVE, Statement, resolution
 from inventory_service.__main__ import main
@@ -145,6 +146,21 @@ def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> 
         assert all(f"  discard  {key}  " in line for line in done.stdout.splitlines())
         assert len(done.stdout.splitlines()) == 2
     assert listed(run) == ["c"]
+
+
+def test_what_was_written_by_a_clock_that_was_ahead_is_said_to_be_tried_now(run: Run) -> None:
+    """The workers do so: no retry is put off for more than a minute. The same after `retry`, which writes no time."""
+    hour_ahead = time.time_ns() // 1_000_000 + 3_600_000
+    with closing(opened()) as database, database.transaction() as tx:
+        known = fence.standing(tx, ["c"])
+        fence.change(tx, known, {"c": known["c"]._replace(since_ms=hour_ahead, retry_at_ms=hour_ahead)})
+    [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
+    assert f"parked since {moment(hour_ahead)} (by a clock that was ahead), 1 records" in line
+    assert run("parked", "retry", "a", *WHO).exit_code == 0
+    now = moment(time.time_ns() // 1_000_000)
+    for each in json.loads(run("parked", "list", "--json").stdout):
+        assert now[:10] == each["retry_at"][:10] or each["key"] == "b"
+        assert each["retry_at"] <= moment(time.time_ns() // 1_000_000)
 
 
 def test_a_second_run_with_a_limit_takes_the_others(run: Run) -> None:

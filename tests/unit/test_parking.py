@@ -18,6 +18,7 @@ from eventbus.parking import Retries
 from eventbus.registry import registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
+from eventbus.unanswered import Unanswered
 from tests.support.sample import Pang, Ping, Pong, Tallies, Tally, _count
 
 EVENTS = (Ping, Pang, Pong)
@@ -62,7 +63,7 @@ class Bench:
     """One partition, one service, its database, and what the engine does with them."""
 
     def __init__(self) -> None:
-        self.service = Moody()
+        self.service, self.unanswered = Moody(), Unanswered()
         self.database = connect("sqlite:///:memory:", service="moody", schema=Tallies.schema)
         retries = Retries(lambda: NOW_MS, lambda: 1.0, 0.1, 60.0)
         self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
@@ -95,7 +96,7 @@ class Bench:
         return decided
 
     def reach(self, parts: Sequence[Part]) -> Reached:
-        world: Any = (None, self.database, RemoteCalls(2))
+        world: Any = (None, self.database, RemoteCalls(2), self.unanswered)
         return reach_out(self.service, parts, world, lambda: True, lambda _step: None)
 
     def parked(self) -> dict[str, tuple[int, int]]:

@@ -6,7 +6,7 @@ import threading
 import time
 
 from eventbus import TryAgain
-from eventbus.remote import ATTEMPTS, HOPELESS, RemoteCalls
+from eventbus.remote import ATTEMPTS, HOPELESS, UNKNOWN_OUTCOME, NoAnswerYet, NotMade, RemoteCalls
 from tests.support.processes import PATIENCE
 
 
@@ -25,7 +25,7 @@ def test_a_provider_that_is_away_is_not_asked_a_whole_batch_long():
         raise TryAgain("away")
 
     found = outcomes([lambda n=number: away(n) for number in range(500)])
-    assert {str(outcome) for outcome in found} == {"away"}
+    assert {str(outcome).rpartition(": ")[2] for outcome in found} == {"away"}
     assert HOPELESS <= len(asked) < HOPELESS + 10
 
 
@@ -66,3 +66,59 @@ def test_no_more_calls_than_allowed_are_under_way_at_once():
     outcomes([counted] * 100)
     assert under_way[0] == 0
     assert 1 <= under_way[1] <= 4
+
+
+def test_who_was_not_asked_any_more_is_told_from_who_was_asked():
+    """Nobody is to take the rest of the batch for refused."""
+
+    def away():
+        raise TryAgain("away")
+
+    found = outcomes([away] * 100)
+    assert sum(not isinstance(outcome, NotMade) for outcome in found) < HOPELESS + 10
+
+
+def test_many_refused_ones_side_by_side_are_no_outage():
+    """Calls are made in any order: the answers in between are heard of."""
+
+    def refused():
+        raise TryAgain("refused")
+
+    found = outcomes([refused] * 20 + [lambda: "answer"] * 180)
+    assert found[20:].count("answer") == 180
+
+
+def test_a_call_that_hangs_is_not_waited_for_by_those_that_were_answered():
+    """It is overdue after a second, where all others took a moment; its outcome is unknown."""
+    hangs = threading.Event()
+    pending = RemoteCalls(4).start([lambda: hangs.wait(PATIENCE), *[lambda: "answer"] * 9])
+    assert not pending.wait(0.1)
+    assert not pending.overdue(), "too soon"
+    started = time.monotonic()
+    while not pending.overdue():
+        assert time.monotonic() - started < PATIENCE
+        pending.wait(0.05)
+    hanging, *answered = pending.outcomes()
+    hangs.set()
+    assert isinstance(hanging, NoAnswerYet)
+    assert isinstance(hanging, UNKNOWN_OUTCOME)
+    assert answered == ["answer"] * 9
+
+
+def test_calls_that_are_all_slow_are_waited_for():
+    """A slow provider is none that hangs: nothing is overdue as long as nothing is answered, or all take as long."""
+    slowly = threading.Event()
+    pending = RemoteCalls(4).start([lambda: slowly.wait(PATIENCE)] * 4)
+    pending.wait(1.5)
+    assert not pending.overdue()
+    slowly.set()
+    assert pending.wait(PATIENCE)
+
+
+def test_a_batch_may_leave_threads_to_others():
+    """Parked orders about which somebody is asked leave half of the calls to all others."""
+    hangs, calls = threading.Event(), RemoteCalls(4)
+    calls.start([lambda: hangs.wait(PATIENCE)] * 10, at_most=2)
+    pending = calls.start([lambda: "answer"] * 10)
+    assert pending.wait(PATIENCE / 2)
+    hangs.set()
