@@ -65,7 +65,7 @@ crash-matrix: setup ## Kill a worker at every step of every service on a real Ka
 	@$(BIN)/python -m tests.crash_matrix $(ARGS)
 
 outages: setup ## Take brokers, databases, provider and registry away for a minute each, and roll two releases over.
-	@OUTAGE_SECONDS=$${OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s --timeout 900 tests/e2e/test_broker_outage.py tests/e2e/test_outages.py tests/e2e/test_versions.py $(ARGS)
+	@OUTAGE_SECONDS=$${OUTAGE_SECONDS:-60} $(BIN)/python -m pytest -s --timeout 900 tests/e2e/test_broker_outage.py tests/e2e/test_three_brokers.py tests/e2e/test_outages.py tests/e2e/test_versions.py $(ARGS)
 
 chaos: setup ## Let orders flow while everything breaks, on three brokers of its own: ARGS="--orders 20000 --minutes 10".
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -14,12 +14,13 @@ from typing import NamedTuple, Self
 
 from choreography.chaos.timeline import NUMBERS
 from choreography.demo.workers import MODULES, without_settings
+from eventbus.watchdog import EXIT_CODE
 
 EXIT_SECONDS = 20.0
 """Then a worker that was told to end is killed. It ends itself within 10 s."""
 START_SECONDS = 120.0
 SHOWN_LINES = 5
-MADE_FOR = frozenset({8})
+MADE_FOR = frozenset({EXIT_CODE})
 """Exit codes with which a worker ends itself so that its supervisor starts it again."""
 
 
