@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from eventbus.simulation import clients
+from eventbus.simulation.clocks import JUMPS
 from eventbus.simulation.poison import BAD, MISPLACED
 from eventbus.simulation.refusals import ALL_ORDERS, ONE_ORDER
 from eventbus.simulation.surroundings import Trouble
@@ -170,6 +171,11 @@ def _unreadable(draw: random.Random) -> Fault:
     return Fault("unreadable", *_somewhere(draw, STEPS), seconds=draw.choice((0.1, 1, 5, 15)))
 
 
+def _clock(draw: random.Random) -> Fault:
+    """The wall clock of a worker's host jumps an hour; after `seconds` it is set right."""
+    return Fault("clock", *_somewhere(draw, STEPS), draw.choice(list(JUMPS)), draw.choice((0.5, 3, 12)))
+
+
 KINDS = {
     "crash": _crash,
     "stall": _stall,
@@ -186,6 +192,7 @@ KINDS = {
     "trouble": _trouble,
     "poison": _poison,
     "unreadable": _unreadable,
+    "clock": _clock,
 }
 """Every kind of fault, and what draws one."""
 NEEDS_PEOPLE = frozenset({"poison", "unreadable"})
@@ -202,6 +209,8 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
         drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))
     if any(fault.kind == "trouble" for fault in drawn):
         drawn += _beside_trouble(draw, kinds)
+        if "clock" in kinds:
+            drawn += [_clock_beside_trouble(draw)] * (draw.random() < 0.2)  # noqa: PLR2004 - one in five
     return tuple(drawn)
 
 
@@ -212,6 +221,11 @@ def _beside_trouble(draw: random.Random, kinds: Sequence[str]) -> list[Fault]:
     stall = Fault("stall", where, nth, draw.choice(("all of it", ITS_HEARTBEATS_GO_ON)), draw.choice((0.5, 5)))
     possible = [fault for fault in (crash, stall) if fault.kind in kinds]
     return [draw.choice(possible)] if possible else []
+
+
+def _clock_beside_trouble(draw: random.Random) -> Fault:
+    """Return a clock that is off while somebody decides when a parked order is tried again."""
+    return Fault("clock", draw.choice(PARKING), 1, draw.choice(list(JUMPS)), draw.choice((0.5, 3, 12)))
 
 
 class Planned:

@@ -32,6 +32,7 @@ from eventbus.remote import Call
 from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
+from eventbus.simulation.clocks import JUMPS, Clocks
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.refusals import ONE_ORDER, Refusals
@@ -57,6 +58,8 @@ PATIENCE = 0.1
 DEEPEST = 3
 """So many processes may stand still in the middle of a step at once."""
 MOST_TURNS = 6_000
+MOST_SECONDS = 1_800.0
+"""A run is over by then, whatever happens in it: what waits for longer waits for a wrong clock (they jump an hour)."""
 FIRST_JUMP, LONGEST_JUMP = 0.05, 3.0
 """Seconds by which time goes on when nothing moves: three times as far each time."""
 
@@ -117,6 +120,7 @@ class Simulation:
         """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
         self.registry_back_at = 0.0
         self.refusals = Refusals(lambda: self.now)
+        self.clocks = Clocks(self)
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
@@ -188,7 +192,7 @@ class Simulation:
     def _step(self) -> None:
         """Let some time pass, and every process turn that can, in a drawn order."""
         self.turns += 1
-        if self.turns > MOST_TURNS:
+        if self.turns > MOST_TURNS or self.now > 1_000 + MOST_SECONDS:
             raise Stuck(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
         while self._later and self._later[0][0] <= self.now:
             self._moved = True
@@ -357,14 +361,13 @@ class Simulation:
             self.note(f"{process} goes on")
         elif fault.kind == "stall":
             self.stand_still(process, fault.seconds)
-        elif fault.kind == "poison":
-            self.poison.add(poison.written(self.cluster, self.services, fault.detail, self.chance))
-            self.on_call(fault)
+        elif fault.kind in faults.NEEDS_PEOPLE:
+            self._write_bad(fault)
         elif fault.kind == "registry":
             self.registry_back_at = self.now + fault.seconds
-        elif fault.kind == "unreadable":
-            self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
-            self.on_call(fault)
+        elif fault.kind == "clock":
+            self.clocks.jump(f"{process}", JUMPS[fault.detail])
+            self.after(fault.seconds, lambda: self.clocks.jump(f"{process}", 0))
         elif fault.detail == faults.ADD_A_WORKER:
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
@@ -372,6 +375,13 @@ class Simulation:
             )
         else:
             self._stop_one()
+
+    def _write_bad(self, fault: faults.Fault) -> None:
+        if fault.kind == "poison":
+            self.poison.add(poison.written(self.cluster, self.services, fault.detail, self.chance))
+        else:
+            self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
+        self.on_call(fault)
 
     def _take_over(self, process: Process, fault: faults.Fault) -> None:
         service = process.service.name
@@ -457,7 +467,7 @@ class Process:
             SimulatedCalls(self.host, chance, simulation.leave),
             AskingCodec(_codec(*service.events()), lambda: simulation.now < simulation.registry_back_at),
             lambda: simulation.now,
-            lambda: round(simulation.now * 1000),
+            lambda: simulation.clocks.now_ms(f"{self}"),
             chance.random,
             _Told(simulation, self),
             self.host.reach,
