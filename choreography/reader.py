@@ -17,7 +17,7 @@ from eventbus.kafka_headers import headers_of
 from eventbus.log import Partition, Record
 
 BATCH = 500
-LOOK_SECONDS = 10.0
+LOOK_SECONDS = 5.0
 """So often it looks for partitions that its topics did not have before."""
 LOOK_PATIENCE_SECONDS = 1.0
 SAME_SECONDS = 1.0

@@ -23,9 +23,8 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from eventbus.kafka_config import Connection, client, consumer_config
+from eventbus.kafka_config import Connection, client, consumer_config, incremental
 from eventbus.kafka_headers import headers_of
-from eventbus.kafka_orphans import Orphans
 from eventbus.kafka_producer import Producers, Witness
 from eventbus.kafka_progress import ProgressTopic
 from eventbus.kafka_topic_ids import TopicIds
@@ -52,8 +51,6 @@ ADMIN_SECONDS = 10.0
 METADATA_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
-NARROW_SECONDS = 2.0
-"""So long a worker leaves one topic out, for the group to notice."""
 OTHER_PROTOCOL = "group id does not exist"
 """Said, as a fatal error, to who joins by the newer group protocol while members by the classic one are there whose
 assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take over such a group until they left."""
@@ -98,11 +95,8 @@ class KafkaLog:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
-        self._narrowed_at: float | None = None
-        config = consumer_config(connection)
-        self._consumer = client(connection.clients.consumer, config, connection.logger)
-        static = "group.instance.id" in config
-        self._orphans = Orphans(connection.group, connection.instance, clock) if static else None
+        self._incremental = incremental(connection)
+        self._consumer = self._new_consumer()
         self._producers = Producers(connection, at, stopping)
         self._progress = ProgressTopic(connection, warn, stopping) if connection.exactly_once else None
         self._admin: AdminClient | None = None
@@ -119,25 +113,21 @@ class KafkaLog:
         self._topics, self._listener = list(topics), listener
         self._join()
 
-    def _join(self, topics: Sequence[str] | None = None) -> None:
+    def _join(self) -> None:
         callbacks = {"on_assign": self._on_assign, "on_revoke": self._on_revoke, "on_lost": self._on_lost}
-        self._consumer.subscribe(list(topics or self._topics), **callbacks)
+        self._consumer.subscribe(self._topics, **callbacks)
 
-    def _see_to_orphans(self) -> None:
-        """Make the group give out what it gave to nobody: only a changed subscription makes it do that (measured)."""
-        if self._narrowed_at is not None:
-            if self._clock() - self._narrowed_at >= NARROW_SECONDS:
-                self._narrowed_at = None
-                self._join()
-        elif self._orphans and (orphans := self._orphans.found(self._topics, self._administrator)):
-            self._warn(f"the group gave {', '.join(map(str, sorted(orphans)))} to nobody: it is asked to do so again")
-            if len(self._topics) > 1:
-                self._narrowed_at = self._clock()
-                self._join(self._topics[:-1])
+    def _new_consumer(self) -> Consumer:
+        config = consumer_config(self._connection)
+        self._is_first, self._join_again = "group.instance.id" in config, False
+        consumer: Consumer = client(self._connection.clients.consumer, config, self._connection.logger)
+        return consumer
 
     def poll(self, limit: int, timeout: float) -> list[Run]:
         """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
-        self._see_to_orphans()
+        if self._join_again:
+            self._join_again = False
+            self._join()
         try:
             messages = self._consumer.consume(limit, 0)
             if not messages and timeout > 0:
@@ -355,24 +345,42 @@ class KafkaLog:
 
         Never at a logical offset. librdkafka would ask the broker where that is, and when a seek is faster than the
         answer, it asks once more afterwards and goes there: everything up to the end is skipped without a word.
+
+        A static member takes nothing of its first assignment and joins once more. One that comes back gets what it had,
+        without a rebalance; if it leads the group, partitions that were added to a topic meanwhile would be given to
+        nobody: only the leader can start a rebalance for them, and it has not seen the topic grow (measured: librdkafka
+        2.16, Kafka 4.3.1). The leader's second join starts one; another member's changes nothing.
         """
+        if self._is_first:
+            self._is_first, self._join_again = False, True
+            consumer.assign([])
+            return
         starts = self._starts([Partition(p.topic, p.partition) for p in partitions])
-        consumer.incremental_assign([TopicPartition(*partition, start) for partition, start in starts.items()])
+        assign = consumer.incremental_assign if self._incremental else consumer.assign
+        assign([TopicPartition(*partition, start) for partition, start in starts.items()])
         consumer.pause(partitions)
         self._tell(partitions, lambda listener, ours: listener.assigned(ours))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._tell(partitions, lambda listener, ours: listener.revoked(ours))
-        consumer.incremental_unassign(partitions)
+        self._unassign(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._tell(partitions, lambda listener, ours: listener.lost(ours))
-        consumer.incremental_unassign(partitions)
+        self._unassign(consumer, partitions)
+
+    def _unassign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        if self._incremental:
+            consumer.incremental_unassign(partitions)
+        else:
+            consumer.unassign()
 
     def _tell(self, partitions: list[TopicPartition], say: Callable[[Rebalanced, list[Partition]], None]) -> None:
         ours = [Partition(p.topic, p.partition) for p in partitions]
         for partition in ours:
             self._positions.pop(partition, None)
+        if not ours:
+            return
         try:
             assert self._listener is not None
             say(self._listener, ours)
@@ -431,6 +439,13 @@ class KafkaLog:
         if error.code() in UNREADABLE and message.topic() is not None:
             self._unreadable[where] = (message.offset(), error.str())
             return {}
+        if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
+            self._warn(
+                f"waiting: workers of {self._connection.group} that share out partitions in another way (of an older"
+                " release, or with another group.protocol) are in the group. Stop all of them: Kafka lets this one in"
+                " when their sessions are over"
+            )
+            return {}
         self._warn(f"{error.name()}: {error.str()}" if message.topic() is None else f"{where}: {error.str()}")
         if error.code() in MISSING and message.topic() is not None:
             with contextlib.suppress(LogUnavailable):
@@ -469,10 +484,7 @@ class KafkaLog:
         """Join with a new consumer: one that had a fatal error is of no use any more."""
         self._consumer.close()
         self._positions.clear()
-        self._narrowed_at = None
-        self._consumer = client(
-            self._connection.clients.consumer, consumer_config(self._connection), self._connection.logger
-        )
+        self._consumer = self._new_consumer()
         self._join()
 
     def _absent(self, topic: str, error: KafkaException) -> Exception:

@@ -26,6 +26,9 @@ RESERVED = {
     "transactional.id",
 }
 """What exactly-once and the order of events rest on: not for --kafka-config."""
+ASSIGNOR = "range"
+ASSIGNORS = ("partition.assignment.strategy", "group.remote.assignor")
+"""The settings that name the assignor, for the classic group protocol and for the newer one: not for --kafka-config."""
 ONLY_CONSUMER = (
     "fetch.",
     "queued.",
@@ -95,9 +98,14 @@ def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logge
 
 def check(extra: dict[str, str]) -> None:
     """Refuse reserved keys; unknown ones are refused by librdkafka when a client is made."""
-    for key in extra:
+    for key, value in extra.items():
         if key in RESERVED:
             raise BadKafkaConfig(f"--kafka-config {key}: exactly-once rests on this value, it cannot be set")
+        if key in ASSIGNORS:
+            raise BadKafkaConfig(
+                f"--kafka-config {key}={value}: workers always use the assignor {ASSIGNOR!r}, which spreads each topic"
+                " evenly over the workers of a group; leave it out"
+            )
 
 
 def try_out(connection: Connection) -> None:
@@ -127,9 +135,10 @@ def consumer_config(connection: Connection) -> dict[str, Any]:
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",
         "isolation.level": "read_committed",
-        "partition.assignment.strategy": "cooperative-sticky",
+        "partition.assignment.strategy": ASSIGNOR,
         "session.timeout.ms": 10_000,
-        "heartbeat.interval.ms": 2_000,
+        "heartbeat.interval.ms": 500,
+        "topic.metadata.refresh.interval.ms": 5_000,
         "enable.partition.eof": True,
         "queued.max.messages.kbytes": 1_024,
         "fetch.queue.backoff.ms": 20,
@@ -140,10 +149,16 @@ def consumer_config(connection: Connection) -> dict[str, Any]:
     config |= {k: v for k, v in connection.extra.items() if not k.startswith(ONLY_PRODUCER)}
     session = str(config["session.timeout.ms"])
     config.setdefault("max.poll.interval.ms", max(POLL_INTERVAL_MS, int(session) if session.isdecimal() else 0))
-    if config.get("group.protocol") == "consumer" or not connection.exactly_once:
-        dropped = CLASSIC_ONLY if config.get("group.protocol") == "consumer" else ("group.instance.id",)
-        config = {k: v for k, v in config.items() if k not in dropped}
+    if incremental(connection):
+        config = {k: v for k, v in config.items() if k not in CLASSIC_ONLY} | {"group.remote.assignor": ASSIGNOR}
+    elif not connection.exactly_once:
+        del config["group.instance.id"]
     return config
+
+
+def incremental(connection: Connection) -> bool:
+    """Return whether a rebalance takes only what goes to somebody else, not everything (ADR 15)."""
+    return connection.extra.get("group.protocol") == "consumer"
 
 
 def producer_config(connection: Connection) -> dict[str, Any]:

@@ -13,13 +13,7 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import (
-    ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
-    IsolationLevel,
-    KafkaError,
-    TopicPartition,
-)
+from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
 
 from eventbus.kafka import EARLIEST
 from eventbus.kafka_config import Clients
@@ -133,7 +127,9 @@ class SimulatedConsumer:
 
     def _something_to_read(self) -> bool:
         member = self._member
-        if member is None or member.fenced or member.evicted or member.to_revoke or member.to_assign:
+        if member is None or member.fenced or member.evicted or member.to_revoke:
+            return True
+        if member.to_assign is not None:
             return True
         return any(p not in self._paused and not self._is_read(p) for p in self._positions)
 
@@ -147,7 +143,7 @@ class SimulatedConsumer:
         if self._member is None:
             self._member = self._group.join(self._instance, self._host, topics)
         else:
-            self._group.resubscribe(self._member, topics)
+            self._group.join_again(self._member)
 
     def consume(self, limit: int, _timeout: float) -> list[Message]:
         self._serve()
@@ -202,19 +198,15 @@ class SimulatedConsumer:
             member = self._member = self._return(member)
         if member.to_revoke:
             self._call("on_revoke", member.to_revoke)
-            for partition in member.to_revoke:
-                member.owned.pop(partition, None)
-            member.to_revoke = []
-            self._group.rebalance()
-        if member.to_assign and not member.fenced and not member.evicted:
-            assigned, member.to_assign = member.to_assign, []
+            member.owned = {p: None for p in member.owned if p not in member.to_revoke}
+            member.to_revoke, member.joined = [], member.to_assign is None
+        if member.to_assign is not None and not member.fenced and not member.evicted:
+            assigned, member.to_assign = member.to_assign, None
             member.owned |= dict.fromkeys(assigned)
             self._call("on_assign", assigned)
 
     def _return(self, member: group.Member) -> group.Member:
-        """Join again after the session has expired: as one who has lost everything, or, in haste, claiming it still."""
-        if self._group.hasty():
-            return self._group.join_again(member)
+        """Join again after the session has expired, as one who has lost everything."""
         lost = list(member.owned)
         member.owned = {}
         if lost:
@@ -227,18 +219,10 @@ class SimulatedConsumer:
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
         self._at_end.clear()
-        self.incremental_assign(partitions)
+        self._positions = {_lane(partition): partition.offset for partition in partitions}
 
     def unassign(self) -> None:
-        self._positions.clear()
-
-    def incremental_assign(self, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            self._positions[_lane(partition)] = partition.offset
-
-    def incremental_unassign(self, partitions: Sequence[TopicPartition]) -> None:
-        for partition in partitions:
-            self._positions.pop(_lane(partition), None)
+        self._positions = {}
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._paused |= {self._held(partition) for partition in partitions}
@@ -378,9 +362,6 @@ class _Answer:
     def result(self, timeout: float | None = None) -> Any:
         return self._result
 
-    def done(self) -> bool:
-        return True
-
 
 class _Offset:
     def __init__(self, offset: int, leader_epoch: int) -> None:
@@ -391,19 +372,6 @@ class _Offset:
 def _topic(topic_id: str, partitions: int) -> SimpleNamespace:
     numbers = [SimpleNamespace(id=number) for number in range(partitions)]
     return SimpleNamespace(topic_id=topic_id, partitions=numbers)
-
-
-def _group(stable: bool, given: dict[str, list[Partition]]) -> SimpleNamespace:
-    members = [
-        SimpleNamespace(
-            group_instance_id=instance,
-            member_id=instance,
-            assignment=SimpleNamespace(topic_partitions=[TopicPartition(*partition) for partition in partitions]),
-        )
-        for instance, partitions in given.items()
-    ]
-    state = ConsumerGroupState.STABLE if stable else ConsumerGroupState.PREPARING_REBALANCING
-    return SimpleNamespace(state=state, members=members)
 
 
 class _Metadata:
@@ -446,10 +414,6 @@ class SimulatedAdmin:
         counts = self._cluster.topics()
         ids = self._cluster.topic_id
         return {name: _Answer(_topic(ids(name), counts[name])) for name in topics.topic_names}
-
-    def describe_consumer_groups(self, names: list[str], *, request_timeout: float) -> dict[str, _Answer]:
-        self._cluster.tick()
-        return {name: _Answer(_group(*self._cluster.group(name).described())) for name in names}
 
 
 def _lane(partition: TopicPartition) -> Partition:

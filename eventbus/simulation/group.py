@@ -1,13 +1,12 @@
-"""A model of Kafka's group coordinator: classic protocol, cooperative rebalancing, static members.
+"""A model of Kafka's group coordinator: classic protocol, eager rebalancing, the assignor `range`, static members.
 
-A process that is alive sends heartbeats and joins by itself, from the client's own threads; callbacks wait for its next
-poll, and the group waits for it to have them behind it. A process that stands still does none of that until its
-session has expired (KIP-429, KIP-345).
+A process that is alive sends heartbeats from the client's own threads; callbacks wait for its next poll. In a rebalance
+each member revokes everything and joins again, and the group waits for all of them. A process that stands still does
+none of that until its session has expired (KIP-345).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -34,8 +33,10 @@ class Member:
     generation: int = -1
     owned: dict[Partition, None] = field(default_factory=dict)
     """What the client holds, whatever the group thinks."""
+    joined: bool = False
+    """It has revoked everything and waits for the end of the rebalance."""
     to_revoke: list[Partition] = field(default_factory=list)
-    to_assign: list[Partition] = field(default_factory=list)
+    to_assign: list[Partition] | None = None
     fenced: bool = False
     evicted: bool = False
 
@@ -55,6 +56,7 @@ class Group:
         """Draws whether a partition is given away before its owner has revoked it (measured, ADR 8)."""
         self._clock, self._topics, self._session_seconds = clock, topics, session_seconds
         self._members: dict[str, Member] = {}
+        self._leader = ""
         self._rebalancing = False
         self._ticked_at = -1.0
         self._joined = 0
@@ -70,29 +72,21 @@ class Group:
             return member
         del self._members[old.id]
         old.fenced = True
-        member.generation = self.generation
-        member.to_assign = [p for p in (*old.owned, *old.to_assign) if p not in old.to_revoke]
+        if self._leader == old.id:
+            self._leader = member.id
+        member.joined = self._rebalancing
+        if not self._rebalancing:
+            member.generation = self.generation
+            member.to_assign = [*old.owned, *(old.to_assign or ())]
         return member
 
-    def join_again(self, member: Member) -> Member:
-        """Take in who was thrown out, under a new id."""
-        again = self.join(member.instance, member.host, member.topics)
-        again.owned = member.owned
-        return again
-
-    def resubscribe(self, member: Member, topics: Iterable[str]) -> None:
-        """Take in that a member wants other topics."""
-        if member.topics != tuple(topics):
-            member.topics = tuple(topics)
+    def join_again(self, member: Member) -> None:
+        """Take in that a member that has nothing joins once more: only of the leader it makes the group rebalance."""
+        if self._rebalancing or member.id == self._leader:
+            member.owned, member.to_revoke, member.joined = {}, [], True
             self.rebalance()
-
-    def described(self) -> tuple[bool, dict[str, list[Partition]]]:
-        """Return whether the group is stable, and what it gave to which instance."""
-        stable = not self._rebalancing and not any(map(_keeps_waiting, self._members.values()))
-        return stable, {
-            member.instance or member.id: [*(p for p in member.owned if p not in member.to_revoke), *member.to_assign]
-            for member in self._members.values()
-        }
+        else:
+            member.to_assign, member.owned = list(member.owned), {}
 
     def leave(self, member: Member) -> None:
         """Take a dynamic member away; a static one is expected back until its session expires."""
@@ -122,52 +116,46 @@ class Group:
                 del self._members[member.id]
                 member.evicted = True
                 self._rebalancing = True
-        if self._rebalancing and self._members and not any(map(_keeps_waiting, self._members.values())):
+        if self._rebalancing and self._members:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Ask everybody to revoke what it has, and end the rebalance when all have, or, in haste, before."""
+        for member in self._members.values():
+            if not member.joined and not _has_to_poll(member):
+                member.to_revoke = list(member.owned)
+                member.joined = not member.owned
+        waiting = [m for m in self._members.values() if m.host.silent_since is not None or not m.joined]
+        if not waiting or (all(m.to_revoke and m.host.silent_since is None for m in waiting) and self.hasty()):
             self._assign()
 
     def _assign(self) -> None:
-        """Give out what is free; who has too much is asked to revoke that first, and then everybody joins again."""
         self._rebalancing = False
         self.generation += 1
-        members = list(self._members.values())
-        target = _balanced(members, self._topics)
+        members = sorted(self._members.values(), key=lambda member: (member.instance or "", member.id))
+        if self._leader not in self._members:
+            self._leader = members[0].id
         for member in members:
             member.generation = self.generation
-            member.to_revoke = [p for p in member.owned if target.get(p) is not member]
-        held = {p: m for m in members for p in m.owned}
-        for partition, member in target.items():
-            if partition not in member.owned and (partition not in held or self.hasty()):
-                member.to_assign.append(partition)
+            member.joined = False
+            member.to_assign = []
+        for topic, count in self._topics.items():
+            readers = [member for member in members if topic in member.topics]
+            for number in range(count if readers else 0):
+                owner = readers[_share(number, count, len(readers))]
+                assert owner.to_assign is not None
+                owner.to_assign.append(Partition(topic, number))
 
 
-def _keeps_waiting(member: Member) -> bool:
-    return member.host.silent_since is not None or bool(member.to_revoke or member.to_assign)
+def _has_to_poll(member: Member) -> bool:
+    return bool(member.to_revoke) or member.to_assign is not None
 
 
-def _balanced(members: list[Member], topics: Mapping[str, int]) -> dict[Partition, Member]:
-    """Return who shall have which partition: as evenly as possible, and as before where possible."""
-    names = sorted({topic for member in members for topic in member.topics})
-    partitions = [Partition(name, number) for number in range(max(topics.values())) for name in names]
-    partitions = [p for p in partitions if p.number < topics[p.topic]]
-    most = math.ceil(len(partitions) / len(members))
-    share = dict.fromkeys(members, 0)
-    target: dict[Partition, Member] = {}
-    for partition in partitions:
-        owner = next((m for m in members if partition in m.owned and wants(m, partition) and share[m] < most), None)
-        if owner is not None:
-            target[partition] = owner
-            share[owner] += 1
-    for partition in partitions:
-        if partition not in target:
-            owner = min((m for m in members if wants(m, partition)), key=lambda member: share[member])
-            target[partition] = owner
-            share[owner] += 1
-    return {partition: target[partition] for partition in partitions}
-
-
-def wants(member: Member, partition: Partition) -> bool:
-    """Return whether the member subscribes to the partition's topic."""
-    return partition.topic in member.topics
+def _share(number: int, partitions: int, members: int) -> int:
+    """Return which of the members gets a partition: consecutive ones, the first members one more where it must be."""
+    each, more = divmod(partitions, members)
+    first = more * (each + 1)
+    return number // (each + 1) if number < first else more + (number - first) // each
 
 
 def _refused(code: int, why: str) -> KafkaException:

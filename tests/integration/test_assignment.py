@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import NoReturn
 
@@ -96,6 +96,23 @@ def test_a_worker_with_the_newer_group_protocol_waits_for_those_with_the_older_o
         playground.assert_exactly_once(20)
 
 
+def test_a_worker_waits_for_those_of_an_older_release_and_says_so(broker: Broker, tmp_path: object) -> None:
+    """Members by another assignor cannot be in its group: one clear sentence now and then, and it goes on by itself."""
+    with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
+        with older_members(broker, playground.group) as keep:
+            worker = playground.worker()
+            said: list[str] = []
+            worker.log._warn = said.append
+            playground.turn_until(lambda: keep() or len(said) > 2, workers=[worker])
+            assert set(said) == {said[0]}
+            assert said[0].startswith(
+                f"waiting: workers of {playground.group} that share out partitions in another way"
+            )
+        playground.send(range(20))
+        playground.settle(20)
+        playground.assert_exactly_once(20)
+
+
 def turned(worker: Worker) -> bool:
     try:
         worker.engine.turn()
@@ -105,7 +122,7 @@ def turned(worker: Worker) -> bool:
 
 
 @contextmanager
-def older_members(broker: Broker, group: str) -> Iterator[None]:
+def older_members(broker: Broker, group: str) -> Iterator[Callable[[], None]]:
     """Two members by the classic protocol, after a rebalance: from the second one on, assignments carry user data."""
     config = {
         "bootstrap.servers": broker.bootstrap_servers,
@@ -120,4 +137,9 @@ def older_members(broker: Broker, group: str) -> Iterator[None]:
         while not second.assignment():
             first.poll(0.1)
             second.poll(0.1)
-        yield
+
+        def keep() -> None:
+            for member in (first, second):
+                member.poll(0)
+
+        yield keep

@@ -33,6 +33,18 @@ def test_partitions_that_are_added_while_it_reads_are_read_from_their_beginning(
         assert values(reader, 1) == [b"next"]
 
 
+def test_added_partitions_are_read_within_ten_seconds(broker, make_topics):
+    """By everything that follows the log from outside, as it is set up."""
+    admin = Admin(broker.bootstrap_servers)
+    (topic,) = make_topics("soon", partitions=1)
+    with Reader(broker.bootstrap_servers, [topic]) as reader:
+        admin.grow([topic], 2)
+        started = time.monotonic()
+        admin.produce(topic, b"a", b"new", partition=1)
+        assert values(reader, 1) == [b"new"]
+        assert time.monotonic() - started < 10
+
+
 def values(reader, count):
     """Return the values of what is read until so many records have come and the end is reached."""
     found, until = [], time.monotonic() + PATIENCE

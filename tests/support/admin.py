@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -34,6 +35,14 @@ class Admin:
         """Return how many members a consumer group has."""
         described = self._client.describe_consumer_groups([group])
         return len(described[group].result().members)
+
+    def shares(self, group: str) -> dict[str, Counter[str]]:
+        """Return how many partitions of each topic each member has."""
+        shares: dict[str, Counter[str]] = defaultdict(Counter)
+        for member in self._client.describe_consumer_groups([group])[group].result().members:
+            for place in member.assignment.topic_partitions:
+                shares[place.topic][member.client_id] += 1
+        return dict(shares)
 
     def everything(self) -> frozenset[str]:
         """Return the names of all topics and groups."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eventbus.kafka_config import Connection, consumer_config, producer_config
+import pytest
+
+from eventbus.kafka_config import BadKafkaConfig, Connection, check, consumer_config, producer_config
 
 CONNECTION = Connection("localhost:9092", "group", "1")
 STRATEGY = "metadata.recovery.strategy"
@@ -24,3 +26,21 @@ def test_who_does_not_poll_for_a_minute_is_put_out_of_the_group() -> None:
     assert consumer_config(longer)["max.poll.interval.ms"] == 300_000
     given = replace(CONNECTION, extra={"max.poll.interval.ms": "90000"})
     assert consumer_config(given)["max.poll.interval.ms"] == "90000"
+
+
+def test_each_protocol_has_its_own_settings_and_one_assignor() -> None:
+    """Only `range` spreads each topic evenly; with the newer protocol the broker's assignor of that name does."""
+    classic, newer = (
+        consumer_config(CONNECTION),
+        consumer_config(replace(CONNECTION, extra={"group.protocol": "consumer"})),
+    )
+    assert classic["partition.assignment.strategy"] == newer["group.remote.assignor"] == "range"
+    assert not {"partition.assignment.strategy", "group.instance.id", "session.timeout.ms"} & set(newer)
+    assert classic["topic.metadata.refresh.interval.ms"] == newer["topic.metadata.refresh.interval.ms"] == 5_000
+
+
+@pytest.mark.parametrize("key", ["partition.assignment.strategy", "group.remote.assignor"])
+def test_no_other_assignor_can_be_chosen(key: str) -> None:
+    """The refusal names the setting, its value, and what to do."""
+    with pytest.raises(BadKafkaConfig, match=rf"--kafka-config {key}=cooperative-sticky: .* 'range'.*leave it out"):
+        check({key: "cooperative-sticky"})
