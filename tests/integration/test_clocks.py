@@ -66,6 +66,7 @@ def test_a_parked_order_is_retried_within_a_minute_although_the_clock_jumps(
     send(playground, Ping("A", -1), Ping("B", 1))
     playground.turn_until(lambda: playground.sql("select max(attempts) from fence")[0][0] == 3)
     clock.ahead += jump
+    playground.turn_until(lambda: playground.sql("select attempts from fence")[0][0] > 4)
     send(playground, Ping("C", -1))
     playground.turn_until(lambda: len(playground.sql("select key from fence")) == 2)
     seen = dict(playground.sql("select key, attempts from fence"))
