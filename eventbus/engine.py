@@ -63,6 +63,7 @@ class Engine:
         self._strikes: Counter[Partition] = Counter()
         self._seen = NOTHING_SEEN
         self._misfits = 0
+        self._losses = world.database.losses
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -379,7 +380,12 @@ class Engine:
             raise failed
 
     def _doubt(self, doubted: Iterable[Owned], why: str) -> None:
-        """Forget what memory holds of these partitions and recover them, later each time."""
+        """Forget what memory holds of these partitions and recover them, later each time.
+
+        Of all partitions, where the database's connection was lost: the next may lead to an older copy of it.
+        """
+        if self._losses != self._world.database.losses:
+            self._losses, doubted = self._world.database.losses, list(self._owned.values())
         for owned in doubted:
             if self._owned.get(owned.partition) is not owned:
                 continue

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from functools import lru_cache
 
 import psycopg
@@ -89,6 +90,7 @@ class PostgreSQL:
         self._url, self._tables = url, tables
         self._schema = tables.service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
+        self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See Database."""
@@ -126,7 +128,10 @@ class PostgreSQL:
             ) from error
 
     def _connected(self) -> psycopg.Connection[Row]:
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and self._connection.closed:
+            self._lose()
+            raise Unavailable("PostgreSQL: the connection was lost")
+        if self._connection is None:
             options = (
                 f"-c search_path={self._schema} -c lock_timeout={LOCK_WAIT_MS} -c client_min_messages=warning"
                 f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
@@ -138,7 +143,13 @@ class PostgreSQL:
                 connection.close()
                 raise
             self._connection = connection
+            self._tables = replace(self._tables, create=False)
         return self._connection
+
+    def _lose(self) -> None:
+        """Forget the connection: the next one may lead to another server, or to an older copy of this one."""
+        self._connection = None
+        self.losses += 1
 
     def _let_in(self, options: str) -> psycopg.Connection[Row]:
         try:
@@ -191,7 +202,7 @@ class PostgreSQL:
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
-                self._connection = None
+                self._lose()
             raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
 
 

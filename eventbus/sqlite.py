@@ -8,6 +8,9 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import NoReturn
 
 from eventbus.database import (
     LOCK_WAIT_MS,
@@ -23,6 +26,7 @@ from eventbus.database import (
     check_owner,
 )
 from eventbus.schema_version import Tables
+from eventbus.sqlite_file import OpenFile
 
 PAGE_BYTES = 8_192
 """Of a new file: what the outbox writes takes half the pages, and a commit a quarter less time (measured)."""
@@ -100,6 +104,8 @@ class SQLite:
     def __init__(self, path: str, tables: Tables) -> None:
         self._path, self._tables = path, tables
         self._connection: sqlite3.Connection | None = None
+        self._file: OpenFile | None = None
+        self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See Database."""
@@ -134,7 +140,11 @@ class SQLite:
 
     def connected(self) -> sqlite3.Connection:
         """Return the connection, made when it is first asked for."""
+        if self._connection is not None and self._file is not None and not self._file.is_at_its_path():
+            self._let_go(self._connection, self._file)
         if self._connection is None:
+            if self.losses and not Path(self._path).exists():
+                raise Unavailable(f"{self._path} is gone: put it back, or stop the worker")
             connection = sqlite3.connect(
                 self._path, timeout=LOCK_WAIT_MS / 1000, isolation_level=None, check_same_thread=False
             )
@@ -143,8 +153,18 @@ class SQLite:
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._file = connection, OpenFile(self._path)
+            self._tables = replace(self._tables, create=False)
         return self._connection
+
+    def _let_go(self, connection: sqlite3.Connection, file: OpenFile) -> NoReturn:
+        self._connection, self._file = None, None
+        self.losses += 1
+        file.let_go(connection)
+        raise Unavailable(
+            f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker had"
+            " just started"
+        )
 
     def unguarded(self) -> Transaction:
         """Return statements of which each is a transaction: for who knows that nobody writes in between."""

@@ -82,6 +82,8 @@ class Shared:
 class SimulatedDatabase:
     """The database as one worker sees it."""
 
+    losses = 0
+
     def __init__(self, shared: Shared, place: Place) -> None:
         self._shared, self._place = shared, place
 

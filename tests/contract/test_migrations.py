@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,6 +29,7 @@ from eventbus.schema_version import (
     statements,
 )
 from eventbus.upgrade import status, upgrade
+from tests.support import frozen
 from tests.support.processes import PATIENCE
 from tests.support.sqlstructure import structure
 
@@ -170,6 +174,99 @@ def test_another_services_database_is_not_upgraded(tmp_path: Path) -> None:
     made(url)
     with pytest.raises(NotOurs, match=NAME):
         upgrade(url, "other-service", EXPANDED)
+
+
+@pytest.mark.parametrize("service", frozen.SERVICES)
+def test_a_database_of_an_earlier_release_becomes_one_like_a_new_one_and_keeps_its_rows(
+    service: str, database_url: str
+) -> None:
+    """Of release a2f560b, with rows in its tables."""
+    schema = schema_in(ROOT / service.replace("-", "_"))
+    with closing(connect(database_url, service=service, schema=schema)) as database, database.snapshot() as tx:
+        newest = tx.tables()
+    fresh = structure(database_url, service)
+    forget(database_url, service)
+    frozen.load(database_url, service)
+    before = contents(database_url, service, newest)
+    upgrade(database_url, service, schema)
+    assert structure(database_url, service) == fresh
+    after = contents(database_url, service, newest)
+    assert {table: [row[: len(before[table][0])] for row in after[table]] for table in before if before[table]} == {
+        table: rows for table, rows in before.items() if rows
+    }
+
+
+def forget(url: str, service: str) -> None:
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).unlink()
+    else:
+        with raw(url, service) as server:
+            server.execute(f"drop schema {service.replace('-', '_')} cascade")
+
+
+def contents(url: str, service: str, tables: set[str]) -> dict[str, list[Row]]:
+    """Return the rows of these tables where they are there, and not the versions."""
+    with raw(url, service) as database:
+        there = {table for table, *_ in structure(url, service)["columns"]}
+        return {
+            table: sorted(map(tuple, database.execute(f"select * from {table}").fetchall()), key=repr)
+            for table in tables & there - {TABLE}
+        }
+
+
+SLOW = {
+    "sqlite": "with recursive n(i) as (select 1 union all select i + 1 from n where i < 1e7) select count(*) from n;",
+    "postgresql": "select pg_sleep(0.2);",
+}
+KILLED = """
+import sys
+from eventbus.schema_version import Schema, Step
+from eventbus.upgrade import upgrade
+url, ddl, first, slow = sys.argv[1:]
+print("upgrading", flush=True)
+upgrade(url, "some-service", Schema(ddl, (Step(2, "0002_amount", first), Step(3, "0003_slow", slow * 500))))
+"""
+
+
+def test_an_upgrade_that_is_killed_in_the_middle_leaves_nothing_behind(database_url: str) -> None:
+    """kill -9 between its steps; the next one does it."""
+    made(database_url)
+    before = structure(database_url, NAME)
+    arguments = (database_url, EXPANDED.ddl, STEP.sql, SLOW[frozen.kind_of(database_url)])
+    upgrading = subprocess.Popen([sys.executable, "-c", KILLED, *arguments], cwd=ROOT)
+    try:
+        wait_until(lambda: locked(database_url))
+    finally:
+        upgrading.kill()
+        upgrading.wait()
+    wait_until(lambda: not locked(database_url))
+    assert structure(database_url, NAME) == before
+    assert upgrade(database_url, NAME, EXPANDED)[SERVICE] == (STEP,)
+    assert use(database_url, EXPANDED, "select id, amount from things") == [("a", 0)]
+
+
+def locked(url: str) -> bool:
+    """Return whether an upgrade is under way, past its first step."""
+    with raw(url) as database:
+        try:
+            if isinstance(database, sqlite3.Connection):
+                database.execute("pragma busy_timeout = 0")
+                database.execute("begin immediate")
+            else:
+                database.execute("set lock_timeout = 50")
+                database.execute("select amount from things limit 0")
+        except (sqlite3.OperationalError, psycopg.errors.LockNotAvailable):
+            return True
+        except psycopg.errors.UndefinedColumn:
+            return False
+    return False
+
+
+def wait_until(so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not so():
+        assert time.monotonic() < deadline, "it was not so in time"
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
