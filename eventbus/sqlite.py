@@ -45,6 +45,11 @@ OUTAGES = frozenset(
     )
 )
 """What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+NOT_A_DATABASE = {
+    sqlite3.SQLITE_NOTADB: "is not a SQLite file",
+    sqlite3.SQLITE_CORRUPT: "is damaged: it was overwritten while it was open, or the disk is. Stop what uses it, and"
+    " restore a backup without its -wal and -shm",
+}
 FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
 WRITE_FAILED = frozenset(
     (
@@ -219,8 +224,8 @@ def _meant(error: sqlite3.Error, path: str) -> Exception | None:
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
         return LostRace(str(error))
-    if code & PRIMARY_CODE == sqlite3.SQLITE_NOTADB:
-        return NotOurs(f"{path} is not a SQLite file")
+    if code & PRIMARY_CODE in NOT_A_DATABASE:
+        return NotOurs(f"{path} {NOT_A_DATABASE[code & PRIMARY_CODE]}")
     if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
         return Unwritable(
             f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"

@@ -111,3 +111,50 @@ def test_a_read_only_file_is_unwritable(tmp_path: Path) -> None:
             db.close()
     put(db, ("b", "bean", 2))
     db.close()
+
+
+def test_a_file_that_was_overwritten_while_it_was_open_is_damaged_and_no_records_fault(tmp_path: Path) -> None:
+    """Where SQLite finds out; it does not always."""
+    path = tmp_path / "one.db"
+    db = things(f"sqlite:///{path}")
+    put(db, *((f"a{number:04}", "x" * 500, 1) for number in range(500)))
+    db.close()
+    with path.open("r+b") as file:
+        file.seek(8_192)
+        file.write(b"\xff" * (path.stat().st_size - 8_192))
+    with pytest.raises(NotOurs, match=r"one\.db is damaged.*restore a backup"):
+        everything(things(f"sqlite:///{path}"))
+
+
+def test_a_file_that_takes_its_place_is_read_without_the_old_ones_log(tmp_path: Path) -> None:
+    """The old one is complete, wherever it is; the new one is as it was; the first use says what happened."""
+    path, old, other = tmp_path / "one.db", tmp_path / "old.db", tmp_path / "two.db"
+    db = things(f"sqlite:///{path}")
+    with closing(things(f"sqlite:///{other}")) as two:
+        put(two, ("b", "of the other", 2))
+    put(db, ("a", "only in the log", 1))
+    assert path.with_name("one.db-wal").stat().st_size
+    path.rename(old)
+    other.rename(path)
+    with pytest.raises(Unavailable, match=r"one\.db was exchanged or deleted"):
+        everything(db)
+    assert (everything(db), db.losses) == ([("b", "of the other", 2)], 1)
+    assert everything(things(f"sqlite:///{old}")) == [("a", "only in the log", 1)]
+
+
+def test_a_second_connection_lets_go_without_touching_the_new_files_log(tmp_path: Path) -> None:
+    path, other = tmp_path / "one.db", tmp_path / "two.db"
+    first, second = (things(f"sqlite:///{path}") for _ in range(2))
+    put(first, ("a", "apple", 1))
+    everything(second)
+    with closing(things(f"sqlite:///{other}")) as two:
+        everything(two)
+    other.rename(path)
+    with pytest.raises(Unavailable):
+        everything(first)
+    put(first, ("b", "in the new one's log", 2))
+    with pytest.raises(Unavailable):
+        everything(second)
+    assert everything(second) == everything(first) == [("b", "in the new one's log", 2)]
+    put(second, ("c", "cherry", 3))
+    assert [row[0] for row in everything(first)] == ["b", "c"]

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
+import subprocess
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from eventbus.log import Refused
-from tests.support.engines import Playground, Worker
+from tests.support.engines import Playground, Worker, playground_of
+from tests.support.kafka_node import Broker
+from tests.support.postgres import LocalServer, _binaries, create_database, url
 
 
 def path_of(playground: Playground) -> Path:
@@ -30,6 +35,12 @@ def two_workers(playground: Playground) -> tuple[Worker, Worker]:
     return one, other
 
 
+def send(playground: Playground, first: int) -> None:
+    """Send 50 events, to the partitions of either worker: which those are differs."""
+    playground.send(range(first, first + 25))
+    playground.send(range(first + 25, first + 50), topic="pang")
+
+
 def noticed(*workers: Worker) -> bool:
     return all(worker.database.losses == 1 for worker in workers)
 
@@ -43,7 +54,7 @@ def test_a_file_that_is_exchanged_at_a_step_is_noticed_by_every_worker(
     """What was decided in the old file and not published yet is not published; it is decided again, in the new one."""
     playground = sqlite_playground
     one, other = two_workers(playground)
-    playground.send(range(50))
+    send(playground, 0)
     playground.settle(50)
     copy = backup(playground)
     old = path_of(playground).with_suffix(".old")
@@ -53,10 +64,10 @@ def test_a_file_that_is_exchanged_at_a_step_is_noticed_by_every_worker(
         copy.rename(path_of(playground))
 
     one.at(step, exchange)
-    playground.send(range(50, 100))
+    send(playground, 50)
     playground.turn_until(lambda: noticed(one, other))
     playground.settle(100)
-    playground.assert_exactly_once(100)
+    playground.assert_exactly_once(100, one_source=False)
     playground.turn_until(lambda: one.ready() == other.ready() == 2)
     with closing(sqlite3.connect(path_of(playground))) as file, closing(sqlite3.connect(old)) as before:
         assert file.execute("pragma integrity_check").fetchall() == [("ok",)]
@@ -69,10 +80,11 @@ def test_a_file_that_is_exchanged_for_an_older_one_is_refused_by_every_worker(sq
     playground = sqlite_playground
     one, other = two_workers(playground)
     copy = backup(playground)
-    playground.send(range(100))
+    send(playground, 0)
+    send(playground, 50)
     playground.settle(100)
     copy.rename(path_of(playground))
-    playground.send(range(100, 200))
+    send(playground, 100)
     for worker in (one, other):
         with pytest.raises(Refused, match="older than the log"):
             playground.turn_until(lambda: False, workers=[worker])
@@ -84,15 +96,77 @@ def test_a_file_that_is_exchanged_for_an_older_one_is_refused_by_every_worker(sq
 def test_a_file_that_is_deleted_is_waited_for_and_not_made_anew(sqlite_playground: Playground) -> None:
     playground = sqlite_playground
     one, other = two_workers(playground)
-    playground.send(range(50))
+    send(playground, 0)
     playground.settle(50)
     away = path_of(playground).with_suffix(".away")
     path_of(playground).rename(away)
     playground.turn_until(lambda: noticed(one, other))
-    playground.send(range(50, 100))
+    send(playground, 50)
     playground.turn_until(lambda: any("is gone: put it back" in doubt for doubt in other.watch.doubts))
     assert not path_of(playground).exists()
     assert len(playground.pongs()) == 50
     away.rename(path_of(playground))
     playground.settle(100)
-    playground.assert_exactly_once(100)
+    playground.assert_exactly_once(100, one_source=False)
+
+
+def epochs(playground: Playground) -> dict[tuple[str, int], int]:
+    rows = playground.sql("select topic, partition, epoch from checkpoint")
+    return {(topic, number): epoch for topic, number, epoch in rows}
+
+
+def test_every_partition_is_recovered_when_the_connection_was_lost(playground: Playground) -> None:
+    """Also those of which nothing was under way: what the next connection leads to may be an older copy."""
+    worker = playground.worker("one")
+    playground.turn_until(lambda: worker.ready() == 4)
+    before = epochs(playground)
+
+    def lose() -> None:
+        if playground.url.startswith("sqlite"):
+            backup(playground).rename(path_of(playground))
+            return
+        with psycopg.connect(playground.url, autocommit=True) as server:
+            others = "select pg_terminate_backend(pid) from pg_stat_activity"
+            server.execute(f"{others} where datname = current_database() and pid <> pg_backend_pid()")
+
+    worker.at("taken", lose)
+    playground.send([1], partition=0)
+    playground.turn_until(lambda: worker.database.losses == 1)
+    playground.settle(1)
+    playground.turn_until(lambda: worker.ready() == 4)
+    after = epochs(playground)
+    assert {place for place in before if after[place] > before[place]} == set(before)
+    playground.assert_exactly_once(1)
+
+
+@pytest.fixture
+def own_server() -> Iterator[LocalServer]:
+    """A PostgreSQL whose data can be exchanged."""
+    if (binaries := _binaries()) is None:
+        pytest.skip("no PostgreSQL binaries of this machine")
+    server = LocalServer(binaries)
+    server.start()
+    yield server
+    server.remove()
+
+
+def test_a_server_that_is_an_older_copy_is_refused_by_every_worker(broker: Broker, own_server: LocalServer) -> None:
+    """A restored base backup has the same system identifier and the same timeline: only recovery tells."""
+    folder = own_server._folder
+    with playground_of(broker.bootstrap_servers, url(own_server.port, create_database(own_server.port))) as playground:
+        one, other = two_workers(playground)
+        own_server.stop()
+        subprocess.run(["cp", "-a", folder / "data", folder / "backup"], check=True)
+        own_server.start()
+        send(playground, 0)
+        send(playground, 50)
+        playground.settle(100)
+        own_server.stop()
+        (folder / "data").rename(folder / "old")
+        (folder / "backup").rename(folder / "data")
+        own_server.start()
+        for worker in (one, other):
+            with pytest.raises(Refused, match="older than the log"):
+                playground.turn_until(lambda: False, workers=[worker])
+        assert playground.tallied() == 0
+        assert len(playground.pongs()) == 100
