@@ -100,9 +100,12 @@ class Transaction(Protocol):
 class Database(Protocol):
     """One connection of one service, used by one thread. It connects when it is first used, and again after a loss."""
 
-    losses: int
-    """How often the connection was lost, or found to lead to a file that is no longer the one at its path. Whatever
-    memory knows of the database may be wrong then: the next connection may lead to an older copy of it."""
+    @property
+    def losses(self) -> int:
+        """How often the connection was lost, or found to lead to a file that is no longer the one at its path.
+
+        Whatever memory knows of the database may be wrong then: the next connection may lead to an older copy of it.
+        """
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commit at the end, roll back on an exception. On SQLite the only writer (`begin immediate`)."""

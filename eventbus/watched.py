@@ -82,6 +82,11 @@ class WatchedDatabase:
     def __init__(self, database: Database, steps: Steps) -> None:
         self._database, self._steps = database, steps
 
+    @property
+    def losses(self) -> int:
+        """See Database."""
+        return self._database.losses
+
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See Database."""
         return self._between(self._database.transaction)
