@@ -27,7 +27,7 @@ UNDER_WAY = {
 """Steps that are calls, not moments: the worker dies at a drawn time, at most so many seconds after the call began."""
 
 STEPS = (
-    *("assigned", "recovering", "claiming", "claimed", "recovered", "before seek"),
+    *("assigned", "recovering", "claiming", "claimed", "quarantined", "recovered", "before seek"),
     *("polled", "accepted", "taken"),
     *("before remote", "remote under way", "remote done"),
     *("compared", "before save", "after save"),

@@ -13,7 +13,7 @@ CANNOT_OCCUR = {
     for step in ("before remote", "remote under way")
     for service in SERVICES
     if service != "payment_service"
-}
+} | {("quarantined", service): "no database is older than the log" for service in SERVICES}
 """Steps that a service never comes to, and why."""
 
 ON_REVOCATION = ("revoked", "revoked and published")
