@@ -42,6 +42,7 @@ HANDLINGS = 30
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 AFTER_THE_NEXT_RECORDS = "after the records of the next transaction"
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
+GROUP_DELETED, OFFSETS_RESET = "the group is deleted", "the offsets are reset"
 DATABASE = {"transaction": 33, "snapshot": 105}
 BETWEEN_OWNERS = (
     *("recovering", "asking for cursors", "before snapshot", "before transaction", "claiming", "claimed"),
@@ -176,6 +177,12 @@ def _clock(draw: random.Random) -> Fault:
     return Fault("clock", *_somewhere(draw, STEPS), draw.choice(list(JUMPS)), draw.choice((0.5, 3, 12)))
 
 
+def _lost_cursors(draw: random.Random) -> Fault:
+    """All workers of a service are killed, and its group is deleted or its offsets are reset before they come back."""
+    detail = draw.choice((GROUP_DELETED, OFFSETS_RESET))
+    return Fault("lost cursors", *_somewhere(draw, STEPS), detail, draw.choice((0.5, 12)))
+
+
 KINDS = {
     "crash": _crash,
     "stall": _stall,
@@ -193,6 +200,7 @@ KINDS = {
     "poison": _poison,
     "unreadable": _unreadable,
     "clock": _clock,
+    "lost cursors": _lost_cursors,
 }
 """Every kind of fault, and what draws one."""
 NEEDS_PEOPLE = frozenset({"poison", "unreadable"})

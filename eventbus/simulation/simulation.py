@@ -348,9 +348,8 @@ class Simulation:
 
     def suffer(self, process: Process, fault: faults.Fault) -> None:
         """Let a fault of the processes happen at this step of one of them."""
-        if fault.kind == "crash":
-            process.die()
-            self._restart_later(process, fault.seconds)
+        if fault.kind in ("crash", "lost cursors"):
+            self._kill(process, fault)
             raise Crashed
         if fault.kind == "takeover":
             self._take_over(process, fault)
@@ -382,6 +381,22 @@ class Simulation:
         else:
             self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
         self.on_call(fault)
+
+    def _kill(self, process: Process, fault: faults.Fault) -> None:
+        """Kill one; or all of its service, and take away the group's offsets, which nobody can while it has members."""
+        service, alone = process.service, fault.kind == "crash"
+        for each in [process] if alone else [p for p in self.processes if p.service is service and not p.dead]:
+            each.die()
+            self._restart_later(each, fault.seconds)
+        if not alone:
+            self._lose_cursors(service, fault)
+
+    def _lose_cursors(self, service: Service[Any], fault: faults.Fault) -> None:
+        offsets = self.cluster.group(service.name).offsets
+        known = list(offsets)
+        offsets.clear()
+        if fault.detail == faults.OFFSETS_RESET:
+            offsets.update(dict.fromkeys(known, (0, "")))
 
     def _take_over(self, process: Process, fault: faults.Fault) -> None:
         service = process.service.name

@@ -415,4 +415,18 @@ MUTANTS = (
         "                return items, run.end, ''\n",
         faults="registry",
     ),
+    Mutant(
+        "write no witness",
+        "eventbus/kafka.py",
+        "for p, cursor in cursors.items() if cursor.database]",
+        "for p, cursor in cursors.items() if False]",
+        faults="lost cursors",
+    ),
+    Mutant(
+        "do not let the witness stand in for a lost cursor",
+        "eventbus/age.py",
+        "    if witness is None:\n        return cursor\n",
+        "    return cursor\n",
+        faults="lost cursors",
+    ),
 )
