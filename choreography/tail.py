@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from choreography.census import Census
+from choreography.cluster import Cluster
 from choreography.decode import Decoder, Undecodable, to_json
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
@@ -43,15 +45,22 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
     decoder = Decoder(registry_at(schema_registry_url, EVENTS))
+    census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
     with ends_quietly(), Reader(topics=[topic], **where) as reader:
-        for record in islice(_records(reader, follow=not no_follow), count):
+        for record in islice(_records(reader, census, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))
 
 
-def _records(reader: Reader, *, follow: bool) -> Iterator[Record]:
+def _records(reader: Reader, census: Census, *, follow: bool) -> Iterator[Record]:
     told = 0
-    while follow or not reader.at_end:
+    stuck: list[str] = []
+    while follow or not (census.all_read(reader.positions) and reader.at_end):
         yield from reader.read(POLL_SECONDS)
+        if census.look(reader.positions):
+            before, stuck = stuck, [str(each) for each in census.stuck]
+            for each in stuck:
+                if each not in before:
+                    click.echo(f"warning: {each}", err=True)
         for at, batch in reader.unreadable[told:]:
             click.echo(f"{at}: {said(batch)}", err=True)
         told = len(reader.unreadable)

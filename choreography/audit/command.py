@@ -67,7 +67,7 @@ def export_command(
     with whole_file(file) as out:
         history = History(effects_first=flow.effects_first(), **where)
         starts, ends = history.bounds()
-        records = history.read(starts, ends, selection)
+        records = history.read(starts, ends, selection, whole=True)
         if kind == "ocel":
             told = write_ocel(out, records, decoder, flow).told
         else:
@@ -75,6 +75,9 @@ def export_command(
             summary = Summary(history.cluster_id, now, selection, starts, ends)
             summary, digest = write_lines(out, in_order(entry_of(record, decoder) for record in records), summary)
             told = f"{summary.count} records; digest {digest}"
+    for (topic, number), start in sorted(starts.items()):
+        if start > 0:
+            click.echo(f"{topic}/{number} begins at {start}: what lay before has expired, and is not in it", err=True)
     click.echo(f"{file}: {told}", err=True)
 
 
@@ -128,5 +131,5 @@ def _compare(verdict: Verdict, file: Path, decoder: Decoder, **where: Any) -> No
     lanes = summary.ends.keys() & ends.keys()
     read_from = {lane: max(summary.starts[lane], starts[lane]) for lane in lanes}
     read_to = {lane: max(read_from[lane], min(summary.ends[lane], ends[lane])) for lane in lanes}
-    records = history.read(read_from, read_to, summary.selection)
+    records = history.read(read_from, read_to, summary.selection, whole=False)
     compare(verdict, entries_of(file), in_order(entry_of(record, decoder) for record in records), starts)

@@ -12,6 +12,7 @@ from choreography.check.log import EventTopics
 from choreography.check.records import Ends, records
 from choreography.cluster import Cluster, client_config
 from choreography.reader import record_of
+from choreography.witness import Count, confirm
 from eventbus.log import Record
 
 
@@ -50,12 +51,19 @@ class History:
         starts = self._topics.starts()
         return starts, {lane: max(end, starts[lane]) for lane, end in ends.items()}
 
-    def read(self, starts: Ends, ends: Ends, selection: Selection) -> Iterator[Record]:
-        """Return the records, in order within each partition. Raises LogMoved, Unreachable."""
+    def read(self, starts: Ends, ends: Ends, selection: Selection, *, whole: bool) -> Iterator[Record]:
+        """Return the records, in order within each partition.
+
+        They are read a second time and counted, see `witness`; `whole` as there. Raises ReadingsDiffer, LogMoved,
+        Unreachable.
+        """
+        count = Count()
         for message in records(self._config, starts, ends):
             record = record_of(message)
+            count.add((record.partition.topic, record.partition.number), record.offset)
             if selection.takes(record):
                 yield record
+        confirm(self._config, starts, ends, count, whole=whole)
 
 
 SORTING = """

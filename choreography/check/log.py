@@ -14,6 +14,7 @@ from choreography.check.facts import Address, EventFact, LogFacts, Money, Oldest
 from choreography.check.records import Ends, Lane, records
 from choreography.check.rules import CLOCK_SKEW_MS
 from choreography.cluster import ANSWER_SECONDS, Cluster, check_same, offsets_of
+from choreography.witness import Count, confirm
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka_headers import headers_of
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
@@ -72,7 +73,8 @@ class EventTopics:
     ) -> LogFacts:
         """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
 
-        Raises LogMoved, Unreachable, and RegistryUnavailable when a schema must be fetched and cannot be.
+        It is read a second time and counted, see `witness`. Raises ReadingsDiffer, LogMoved, Unreachable, and
+        RegistryUnavailable when a schema must be fetched and cannot be.
         """
         starts = self.starts()
         histories: dict[str, list[EventFact]] = {}
@@ -86,8 +88,10 @@ class EventTopics:
         truncated = {lane: start for lane, start in starts.items() if start > 0}
         oldest: dict[Lane, Oldest] = {}
         latest = time.time() * 1000 + CLOCK_SKEW_MS
+        count = Count()
         for message in watch(records(config, starts, until, pass_by), most):
             lane = (message.topic(), message.partition())
+            count.add(lane, message.offset())
             if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
                 oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
             try:
@@ -98,6 +102,7 @@ class EventTopics:
             history = histories.setdefault(intern(event.key), [])
             history.append(fact_of(message, event, before))
         check_same(self._ids, self._cluster.topic_ids(self._ids))
+        confirm(config, starts, until, count, whole=True)
         partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
         return LogFacts(histories, partitions, truncated, oldest, undecodable, sorted(unreadable))
 

@@ -76,11 +76,14 @@ def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
     if form not in LIVE_FORMATS:
         raise click.UsageError(f"--live is told as {', '.join(LIVE_FORMATS)}, not as {form}")
     with Watched.at(path, MODEL) as tracked:
-        seen = tracked.live(window, now())
+        seen, behind = tracked.live(window, now()), tracked.behind()
     if form == "json":
-        cli.print_json(as_live_json(flow, seen))
+        cli.print_json({**as_live_json(flow, seen), "behind": behind.offsets, "behind_partitions": behind.partitions})
     else:
         click.echo((as_live_svg if form == "svg" else as_live_text)(flow, seen), nl=False)
+        if behind.partitions:
+            where = ", ".join(f"{partition} ({offsets})" for partition, offsets in behind.partitions.items())
+            click.echo(f"not all of it: the tracker was behind by {behind.offsets} records: {where}", err=True)
 
 
 def as_dict(source: Source) -> dict[str, Any]:

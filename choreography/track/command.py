@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from choreography.census import Census
 from choreography.cluster import Cluster, TopicRecreated, check_same
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
@@ -34,6 +35,10 @@ BOUNDED = {
 """What waits in the client is memory; so much is enough to be kept busy."""
 
 
+CENSUS_SECONDS = 3.0
+"""A broker that does not answer must not keep a tracker from its work for long."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The log that is followed."""
@@ -56,6 +61,11 @@ class Source:
         """Return a reader that starts there, and elsewhere at the beginning."""
         config = {**BOUNDED, **self.kafka_config}
         return Reader(self.bootstrap_servers, MODEL.topics, positions=positions, kafka_config=config)
+
+    def census(self) -> Census:
+        """Return what asks the brokers how far the topics go."""
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config, answer_seconds=CENSUS_SECONDS)
+        return Census(cluster, MODEL.topics)
 
     def intake(self) -> Intake:
         """Return what turns records into rows."""
@@ -135,7 +145,7 @@ def track_command(
         if rebuild:
             build_anew(source, store, watch, cluster, verify=verify)
         with source.reader(source.resumable(store)) as reader:
-            tracking = Tracking(reader, source.intake(), store, watch)
+            tracking = Tracking(reader, source.intake(), store, watch, source.census())
             while not (no_follow and tracking.done):
                 tracking.turn()
 
@@ -143,7 +153,7 @@ def track_command(
 def track_once(source: Source, file: Path) -> None:
     """Take in what is on the log now."""
     with closing(Store(file, MODEL)) as store, source.reader(source.resumable(store)) as reader:
-        tracking = Tracking(reader, source.intake(), store, Watch())
+        tracking = Tracking(reader, source.intake(), store, Watch(), source.census())
         while not tracking.done:
             tracking.turn()
 

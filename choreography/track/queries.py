@@ -30,6 +30,8 @@ class Behind(NamedTuple):
 
     written_at: int
     offsets: int
+    partitions: dict[str, int]
+    """By partition, where it is behind; also those of which it has not read anything."""
 
 
 class Kind(NamedTuple):
@@ -89,8 +91,12 @@ class Tracked:
     def behind(self) -> Behind:
         """Return how far the tracker was behind when it last wrote."""
         [(written_at,)] = self._db.execute("select value from meta where name = 'written_at'")
-        [(offsets,)] = self._db.execute("select coalesce(sum(max(0, log_end - next_offset)), 0) from progress")
-        return Behind(int(written_at), offsets)
+        rows = self._db.execute(
+            "select topic || '/' || partition, log_end - next_offset from progress"
+            " where log_end > next_offset order by topic, partition"
+        )
+        partitions = dict(rows)
+        return Behind(int(written_at), sum(partitions.values()), partitions)
 
     def writes(self) -> str:
         """Return what is another text after everything that the tracker writes, a rebuilt database included."""

@@ -31,11 +31,12 @@ def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, veri
         with closing(Store(path, MODEL, cluster=cluster)) as fresh:
             fresh.note_topic_ids(source.topic_ids())
             with source.reader({}) as reader:
-                tracking = Tracking(reader, source.intake(), fresh, watch)
+                tracking = Tracking(reader, source.intake(), fresh, watch, source.census())
                 while not tracking.done:
                     tracking.turn()
             topics = EventTopics(Cluster(source.bootstrap_servers, source.kafka_config), MODEL.topics)
             ends, starts = topics.ends(), topics.starts()
+            _check_partitions(store, fresh, ends)
             if verify:
                 _verify(source, store, fresh, starts, ends)
             lost = fresh.take_over(store, starts)
@@ -46,11 +47,14 @@ def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, veri
         remove(path)
 
 
+def _check_partitions(store: Store, fresh: Store, ends: Ends) -> None:
+    missing = sorted(f"{topic}/{number}" for topic, number in ends.keys() - fresh.positions().keys())
+    if missing:
+        cli.fail(f"{', '.join(missing)} was added while {store.path} was built anew: nothing is replaced, run it again")
+
+
 def _verify(source: Source, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
     config = client_config(source.bootstrap_servers, source.kafka_config)
-    read = {lane: end for lane, (end, _) in fresh.positions().items()}
-    if missing := sorted(f"{topic}/{number}" for topic, number in ends.keys() - read.keys()):
-        cli.fail(f"{', '.join(missing)} was added or was not read while {store.path} was built anew: run it again")
     old, new = compare(config, source.intake(), starts, ends, [store, fresh])
     for comparison, what in ((old, str(store.path)), (new, "what was built anew")):
         if comparison.different:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
+from choreography.census import Census, Stuck
 from choreography.reader import Reader
 from choreography.track.fold import Violation
 from choreography.track.intake import Batch, Intake, unreadable
@@ -37,14 +38,23 @@ class Watch:
         self._since_said = 0
         self._known: dict[str, int] = {}
         self._at_end = False
+        self._stuck: list[str] = []
 
     def not_alive(self) -> list[str]:
         """Return why it is stuck; nothing when it is not."""
         return [] if time.monotonic() - self._turned < ALIVE_SECONDS else ["the loop does not turn"]
 
     def not_ready(self) -> list[str]:
-        """Return why it is not ready: it has not read the whole log once."""
-        return [] if self._at_end else ["it is still reading what lay on the log"]
+        """Return why it is not ready: it has not read the whole log once, or does not read a partition on."""
+        return [*([] if self._at_end else ["it is still reading what lay on the log"]), *self._stuck]
+
+    def stuck(self, partitions: Sequence[Stuck]) -> None:
+        """Take note of which partitions are not read on; new ones are told."""
+        said = [str(each) for each in partitions]
+        for each in said:
+            if each not in self._stuck:
+                self.log.warning("partition.not.read", why=each, do="start it again; saga track --rebuild --verify")
+        self._stuck = said
 
     def turned(self, events: int, behind: int | None, complaint: str, *, at_end: bool) -> None:
         """Take note of one turn of the loop; `behind` is None where that was not asked."""
@@ -73,16 +83,17 @@ class Watch:
 class Tracking:
     """One pass over the log into one store. Whatever the reader returns is written, with the position behind it."""
 
-    def __init__(self, reader: Reader, intake: Intake, store: Store, watch: Watch) -> None:
+    def __init__(self, reader: Reader, intake: Intake, store: Store, watch: Watch, census: Census) -> None:
         self._reader, self._intake, self._store, self._watch = reader, intake, store, watch
+        self._census = census
         self._passed_by = 0
         self._written: dict[tuple[str, int], tuple[int, int]] = {}
         watch.violations(store.counts())
 
     @property
     def done(self) -> bool:
-        """Whether everything that was there has been read."""
-        return self._reader.at_end
+        """Whether everything that was there has been read, by what the reader and the brokers say. Raises NotRead."""
+        return self._census.all_read(self._reader.positions) and self._reader.at_end
 
     def turn(self) -> int:
         """Read what is there, write it, and return how many records it was."""
@@ -93,7 +104,11 @@ class Tracking:
         moved = {at: where for at, where in positions.items() if self._written.get(at) != where}
         judged = self._store.write(batch, moved) if moved else False
         self._written.update(moved)
-        behind = sum(max(0, end - offset) for offset, end in positions.values())
+        if self._census.look(self._reader.positions):
+            self._store.note_ends(self._census.ends)
+            self._watch.stuck(self._census.stuck)
+        ends = {**self._census.ends, **{at: end for at, (_, end) in positions.items()}}
+        behind = sum(max(0, end - positions.get(at, (0, 0))[0]) for at, end in ends.items())
         self._watch.turned(len(messages), behind, self._reader.complaint, at_end=self._reader.at_end)
         if judged:
             self._watch.violations(self._store.counts())

@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from heapq import merge
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
@@ -95,18 +95,12 @@ class Store:
         Return whether it touched the violations.
         """
         db = self._db
-        db.execute("begin immediate")
-        try:
-            self._still_alone()
+        with self._transaction():
             db.executemany("insert into events values (?, ?, ?, ?, ?, ?, ?, ?, ?)", batch.events)
             db.executemany("insert or replace into violations values (?, ?, ?, ?, ?, ?, ?)", batch.undecodable)
             judged = self._merge(batch.events)
             moved = [(topic, number, *at) for (topic, number), at in positions.items()]
             db.executemany("insert or replace into progress values (?, ?, ?, ?)", moved)
-            db.execute("commit")
-        except BaseException:
-            db.execute("rollback")
-            raise
         return judged or bool(batch.undecodable)
 
     def replace_with(self, other: Store) -> None:
@@ -130,6 +124,19 @@ class Store:
         """Return the partitions of which there is a row."""
         sql = f"select topic, partition from events union select topic, partition from violations where {NO_EVENT}"
         return {(topic, number) for topic, number in self._db.execute(sql)}
+
+    def note_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
+        """Take note of where the partitions end, also of those of which nothing has been read yet."""
+        known = self.positions()
+        moved = [(*lane, end) for lane, end in ends.items() if lane not in known or end > known[lane][1]]
+        if not moved:
+            return
+        with self._transaction():
+            self._db.executemany(
+                "insert into progress (topic, partition, next_offset, log_end) values (?, ?, 0, ?)"
+                " on conflict do update set log_end = excluded.log_end",
+                moved,
+            )
 
     def rows(self, lane: tuple[str, int], start: int, end: int = NO_END) -> Iterator[Row]:
         """Return what it has of a partition between two offsets, in order."""
@@ -186,6 +193,18 @@ class Store:
     def counts(self) -> dict[str, int]:
         """Return how many violations there are of each kind."""
         return dict(self._db.execute("select kind, count(*) from violations group by kind"))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Write everything or nothing. Raises AnotherTracker."""
+        self._db.execute("begin immediate")
+        try:
+            self._still_alone()
+            yield
+            self._db.execute("commit")
+        except BaseException:
+            self._db.execute("rollback")
+            raise
 
     def _merge(self, events: Iterable[TrackedEvent]) -> bool:
         known = self._orders({event.order_id for event in events})

@@ -86,7 +86,7 @@ class Following:
             if store.renewed:
                 self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
             with self._source.reader(self._source.resumable(store)) as reader:
-                tracking = Tracking(reader, self._source.intake(), store, Watch())
+                tracking = Tracking(reader, self._source.intake(), store, Watch(), self._source.census())
                 self.tracker = ""
                 while not self._stop.is_set():
                     tracking.turn()

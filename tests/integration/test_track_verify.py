@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
 import subprocess
@@ -17,9 +18,10 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from choreography import census
 from choreography.check.facts import Address
 from choreography.reader import Reader
-from eventbus.log import Output
+from eventbus.log import Output, Partition
 from schemas import Item, OrderCreated
 from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, RESERVED
@@ -164,6 +166,39 @@ def test_a_reader_that_skips_a_partition_is_found_by_a_verification(ground, file
     assert refused.exit_code == 1
     assert f"{missing[0]}: the log has it, the database has not" in refused.stderr
     assert known(file) == before
+
+
+@pytest.fixture
+def unassigned(monkeypatch: pytest.MonkeyPatch) -> Partition:
+    """Plant a bug: readers do not ask for this partition, and take it for read. Return it."""
+    left_out, enter = Partition(CHARGED, 0), Reader.__enter__
+
+    def some(self: Reader) -> Reader:
+        enter(self)
+        if left_out in self._unfinished:
+            self._consumer.incremental_unassign([TopicPartition(*left_out)])
+            self._unfinished.discard(left_out)
+            self._positions.pop(left_out, None)
+        return self
+
+    monkeypatch.setattr(Reader, "__enter__", some)
+    monkeypatch.setattr(census, "ASK_SECONDS", 0.2)
+    monkeypatch.setattr(census, "STUCK_SECONDS", 1.0)
+    return left_out
+
+
+def test_a_partition_that_is_not_read_is_named_by_who_follows(ground, unassigned):
+    """`saga track` and `saga tail` end with code 1; `saga flow --live` and `saga stats` say what is behind."""
+    said = f"{unassigned} ends at"
+    tracked = ground.track()
+    assert (tracked.exit_code, said in tracked.stderr) == (1, True)
+    tail = ground.saga("tail", CHARGED, "--no-follow")
+    assert (tail.exit_code, said in tail.stderr) == (1, True)
+    live = ground.saga("flow", "--live")
+    assert (live.exit_code, f"{unassigned} (" in live.stderr) == (0, True)
+    told = ground.saga("flow", "--live", "--format", "json")
+    assert str(unassigned) in json.loads(told.stdout)["behind_partitions"]
+    assert ground.ask("stats")["behind"] > 0
 
 
 def test_a_rebuild_that_would_know_less_replaces_nothing(ground, file, skipping):
