@@ -59,6 +59,8 @@ class Owned:
     checkpoint: Checkpoint = NOTHING_YET
     identity: Identity = NOBODY
     """Of the cluster and the topic that its checkpoint belongs to."""
+    leader_epoch: int | None = None
+    """Of the partition when it was recovered, before the seek: what was read since was there in it or later."""
     reached: int = 0
     """The log position up to which records were taken in; the checkpoint follows."""
     buffer: list[Item] = field(default_factory=list)

@@ -13,11 +13,11 @@ from typing import Any
 
 from eventbus import progress, quarantine
 from eventbus.age import DatabaseTooOld
-from eventbus.batch import Owned, Part, take
+from eventbus.batch import NOBODY, Owned, Part, take
 from eventbus.database import LostRace, Unavailable, Unwritable
 from eventbus.decision import Decided, Decision, compare
 from eventbus.handlers import HandlerFailed
-from eventbus.incarnations import Incarnations
+from eventbus.incarnations import Incarnations, deleted
 from eventbus.intake import Intake
 from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TopicMissing
 from eventbus.observer import handled
@@ -87,9 +87,17 @@ class Engine:
         try:
             self._turn()
         except Refused:
-            for owned in self._owned.values():
-                owned.forget(self._world.clock())
+            self._publish_nothing_more()
             raise
+        except TopicMissing as missing:
+            if not any(o.partition.topic == missing.topic and o.identity != NOBODY for o in self._owned.values()):
+                raise
+            self._publish_nothing_more()
+            raise deleted(missing.topic) from missing
+
+    def _publish_nothing_more(self) -> None:
+        for owned in self._owned.values():
+            owned.forget(self._world.clock())
 
     def _turn(self) -> None:
         runs = self._world.log.poll(self._wanted(), self._patience())
@@ -231,9 +239,9 @@ class Engine:
         self._misfits = 0
         self._world.at("recovered")
         for owned in due:
-            _, owned.checkpoint, owned.pending, owned.identity, owned.committed, owned.database = states[
-                owned.partition
-            ]
+            state = states[owned.partition]
+            _, owned.checkpoint, owned.pending, owned.identity, owned.committed, owned.database, _ = state
+            owned.leader_epoch = state.leader_epoch
             owned.published = owned.checkpoint.position - len(owned.pending)
             owned.deleted = 0
             owned.known = True
@@ -506,13 +514,16 @@ class Engine:
             self._owned[partition].deleted = position
 
     def _in_leader_epochs(self, ends: dict[Partition, Checkpoint]) -> dict[Partition, Checkpoint]:
-        """Add in which leader epoch the log reaches so far: no record says it of the markers behind the last one."""
+        """Add in which leader epoch the log reaches so far: no record says it of the markers behind the last one.
+
+        If the leader is another one than when they were read, recover: it may not have what was read. The seek finds
+        that out, and what is read again was there in its epoch.
+        """
         bounds = self._world.log.bounds(list(ends)) if ends else {}
-        return {
-            partition: checkpoint._replace(leader_epoch=bounds[partition].leader_epoch)
-            for partition, checkpoint in ends.items()
-            if bounds[partition].end >= checkpoint.next_offset
-        }
+        now = {partition: bounds[partition].leader_epoch for partition in ends}
+        same = {p for p, c in ends.items() if now[p] in (c.leader_epoch, self._owned[p].leader_epoch)}
+        self._doubt([self._owned[p] for p in ends.keys() - same], "its leader has changed since it was read")
+        return {p: c._replace(leader_epoch=now[p]) for p, c in ends.items() if p in same}
 
     def _tell(self) -> None:
         owned = self._owned.values()

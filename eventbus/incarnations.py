@@ -71,6 +71,15 @@ class Incarnations:
                 )
 
 
+def deleted(topic: str) -> Refused:
+    """Return why nobody goes on with an input topic that was deleted under a running worker."""
+    return Refused(
+        f"{topic} was deleted while this worker ran. What is created under its name is another topic: its offsets mean"
+        " something else. If every old event was handled, stop all workers of the service, delete this topic's rows in"
+        " the tables checkpoint and outbox, create it (`saga topics create`), and start them: it is read from its start"
+    )
+
+
 def check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:
     """Refuse a checkpoint of another cluster or of another incarnation of the topic."""
     if stored.cluster != actual.cluster:

@@ -495,7 +495,7 @@ class KafkaLog:
         """
         self._admin = None
         if error.args[0].code() in MISSING:
-            return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it")
+            return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it", topic)
         return LogUnavailable(f"the topic {topic}: {error}")
 
 

@@ -143,7 +143,11 @@ class Refused(Exception):
 
 
 class TopicMissing(Exception):
-    """A topic is not there. The worker stops with exit code 5."""
+    """A topic is not there; `topic` is its name, where only one is missing. The worker stops with exit code 5."""
+
+    def __init__(self, why: str, topic: str = "") -> None:
+        super().__init__(why)
+        self.topic = topic
 
 
 class InstanceTaken(Exception):

@@ -37,6 +37,7 @@ class State(NamedTuple):
     """The offset that both of them have; -1 where they have not the same one, and are to be written again."""
     database: str
     """The id of the database, for what is written to the topic of progress."""
+    leader_epoch: int | None
 
 
 class NotYet(Exception):
@@ -81,7 +82,8 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
         _check(partition, stored[partition], bounds[partition])
         _check_entries(partition, cursors[partition], stored[partition], entries[partition])
     stored |= _with_leader_epochs(database, stored, bounds)
-    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], noted.get(p, -1), this) for p in wanted}
+    rest = {p: (noted.get(p, -1), this, bounds[p].leader_epoch) for p in wanted}
+    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
 
 
 def _evidence(log: Log, committed: Mapping[Partition, Cursor | None]) -> tuple[Evidence, dict[Partition, int]]:

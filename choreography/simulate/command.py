@@ -20,7 +20,7 @@ import click
 from choreography.check.rules import Violation
 from choreography.simulate.saga import Case, Outcome, simulate
 from eventbus import cli
-from eventbus.simulation import KINDS
+from eventbus.simulation import DAMAGES, KINDS
 
 AT_ONCE = 25
 """Seeds that a process is given at a time."""
@@ -65,7 +65,10 @@ class _Told:
 @click.option("--orders", type=click.IntRange(1, 100), default=3, show_default=True, help="Orders in each run.")
 @click.option("--workers", type=click.IntRange(1, 9), default=2, show_default=True, help="Workers of each service.")
 @click.option(
-    "--faults", default=",".join(KINDS), help=f"What goes wrong, separated by commas: {', '.join(KINDS)}, or none."
+    "--faults",
+    default=",".join(KINDS),
+    help=f"What goes wrong, separated by commas: {', '.join(KINDS)}, or none; or {' or '.join(DAMAGES)}, after which"
+    " workers must refuse to go on.",
 )
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one a core.")
 @click.option("--stop-at-first", is_flag=True, help="End with the first violation.")
@@ -108,8 +111,8 @@ def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, a
 def _kinds(text: str) -> tuple[str, ...]:
     named = [name.strip() for name in text.split(",") if name.strip()] if text != "none" else []
     for name in named:
-        if name not in KINDS:
-            raise click.BadParameter(f"{name!r} is none of {', '.join(KINDS)}", param_hint="--faults")
+        if name not in KINDS and name not in DAMAGES:
+            raise click.BadParameter(f"{name!r} is none of {', '.join((*KINDS, *DAMAGES))}", param_hint="--faults")
     return tuple(named)
 
 

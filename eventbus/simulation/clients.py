@@ -107,6 +107,8 @@ class Message:
 
 
 END = KafkaError(KafkaError._PARTITION_EOF)  # noqa: SLF001 - the client spells it so
+GONE = KafkaError(KafkaError._AUTO_OFFSET_RESET, "simulated: the offset is out of range")  # noqa: SLF001
+TRUNCATED = KafkaError(KafkaError._AUTO_OFFSET_RESET, "simulated: log truncation detected")  # noqa: SLF001
 CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: it cannot be decompressed")  # noqa: SLF001
 
 
@@ -120,6 +122,11 @@ class SimulatedConsumer:
         self._member: group.Member | None = None
         self._callbacks: dict[str, Callback] = {}
         self._positions: dict[Partition, int] = {}
+        self._epochs: dict[Partition, int] = {}
+        """In which leader epoch the log reached our position; none where that is not known."""
+        self._leaders: dict[Partition, int] = {}
+        self._stopped: set[Partition] = set()
+        """Where our position is gone: nothing is read until a seek."""
         self._paused: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._turn = 0
@@ -135,6 +142,10 @@ class SimulatedConsumer:
 
     def _is_read(self, partition: Partition) -> bool:
         """Return whether nothing is there to be read, and who reads was told so."""
+        if partition in self._stopped:
+            return True
+        if self._leaders.get(partition) != self._cluster.leader_epoch(partition):
+            return False
         return partition in self._at_end and self._cluster.stable(partition) <= self._positions[partition]
 
     def subscribe(self, topics: Sequence[str], **callbacks: Callback) -> None:
@@ -168,7 +179,21 @@ class SimulatedConsumer:
             return None
         return next(iter(self.consume(1, timeout)), None)
 
+    def _lost(self, partition: Partition) -> KafkaError | None:
+        """Return what is wrong with our position; asked after a seek and when the leader changes (KIP-320)."""
+        leader, position = self._cluster.leader_epoch(partition), self._positions[partition]
+        if self._leaders.get(partition) != leader:
+            self._leaders[partition] = leader
+            epoch = self._epochs.get(partition)
+            if epoch is not None and self._cluster.reaches(partition, epoch) < position:
+                return TRUNCATED
+        return GONE if position > self._cluster.end(partition) else None
+
     def _fetched(self, partition: Partition, limit: int) -> list[Message]:
+        lost = self._lost(partition)
+        if lost is not None:
+            self._stopped.add(partition)
+            return [Message(partition, self._positions[partition], lost)]
         found, position = self._cluster.read(partition, self._positions[partition], limit)
         corrupt = self._cluster.unreadable(partition, self._positions[partition], position)
         if corrupt:
@@ -176,6 +201,7 @@ class SimulatedConsumer:
             position = max(corrupt.start, self._positions[partition])
         if position != self._positions[partition]:
             self._positions[partition] = position
+            self._epochs[partition] = self._cluster.epoch_before(partition, position)
             self._at_end.discard(partition)
         messages = [Message(partition, offset, entry) for offset, entry in found]
         if corrupt:
@@ -231,8 +257,14 @@ class SimulatedConsumer:
         self._paused -= {self._held(partition) for partition in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        self._positions[self._held(partition)] = partition.offset
-        self._at_end.discard(_lane(partition))
+        lane = self._held(partition)
+        self._positions[lane] = partition.offset
+        self._epochs.pop(lane, None)
+        if partition.leader_epoch is not None and partition.leader_epoch >= 0:
+            self._epochs[lane] = partition.leader_epoch
+        self._leaders.pop(lane, None)
+        self._stopped.discard(lane)
+        self._at_end.discard(lane)
 
     def _held(self, partition: TopicPartition) -> Partition:
         lane = _lane(partition)

@@ -133,6 +133,40 @@ class Cluster:
         """Return which incarnation of a topic this is."""
         return f"{name}-{self._incarnations[name]}"
 
+    def recreate(self, name: str) -> None:
+        """Delete a topic and create it again, with as many partitions and nothing in them. Groups lose its offsets."""
+        lanes = [Partition(name, number) for number in range(self._counts[name])]
+        for lane in lanes:
+            self._forget(lane, 0)
+        for group in self._groups.values():
+            for lane in lanes:
+                group.offsets.pop(lane, None)
+        self.create_topics([name], self._counts[name])
+
+    def lose_end(self, partition: Partition, at: int) -> None:
+        """Lose what lies at this offset and behind it, under a new leader; no transaction may lie on both sides."""
+        lane = self._lanes[partition]
+        self._forget(partition, at)
+        del lane.entries[at:]
+        lane.leader_epoch += 1
+
+    def between_transactions(self, partition: Partition) -> list[int]:
+        """Return the offsets that have whole transactions before them, and none that is undecided."""
+        lane, found = self._lanes[partition], []
+        open_: set[Transaction] = set()
+        for offset, entry in enumerate(lane.entries[: lane.stable]):
+            if not open_:
+                found.append(offset)
+            if entry.transaction is not None:
+                (open_.discard if entry.no_record else open_.add)(entry.transaction)
+        return found
+
+    def _forget(self, partition: Partition, at: int) -> None:
+        undecided = self._lanes[partition].undecided
+        for transaction in [t for t, first in undecided.items() if first >= at]:
+            del undecided[transaction]
+            transaction.unmarked.pop(partition, None)
+
     def topics(self) -> Mapping[str, int]:
         """Return the number of partitions of each topic."""
         return self._counts
@@ -174,6 +208,10 @@ class Cluster:
         lane = self._lanes[partition]
         later = (offset for offset, entry in enumerate(lane.entries) if entry.leader_epoch > leader_epoch)
         return next(later, len(lane.entries)) if leader_epoch <= lane.leader_epoch else -1
+
+    def epoch_before(self, partition: Partition, offset: int) -> int:
+        """Return the leader epoch of what lies before an offset."""
+        return self._lanes[partition].entries[offset - 1].leader_epoch
 
     def unreadable(self, partition: Partition, position: int, until: int) -> range | None:
         """Return the first batch with offsets between these two that cannot be decompressed."""

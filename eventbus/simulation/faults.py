@@ -203,6 +203,20 @@ KINDS = {
     "lost cursors": _lost_cursors,
 }
 """Every kind of fault, and what draws one."""
+
+
+def _recreated(draw: random.Random) -> Fault:
+    """Somebody deletes a topic and creates it again; it soon has more records than before."""
+    return Fault("recreated", *_somewhere(draw, STEPS), seconds=draw.choice((0, 0, 3)))
+
+
+def _truncated(draw: random.Random) -> Fault:
+    """A partition loses its end, below what was handled; it soon has more records than before."""
+    return Fault("truncated", *_somewhere(draw, STEPS), seconds=draw.choice((0, 0, 3)))
+
+
+DAMAGES = {"recreated": _recreated, "truncated": _truncated}
+"""After these no order can be expected to end: who read the topic, or wrote to it, must refuse, and go on refusing."""
 NEEDS_PEOPLE = frozenset({"poison", "unreadable"})
 """Those that stay until somebody decides what is to be done."""
 
@@ -211,7 +225,7 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
     """Return the faults of one run: none to five, of these kinds."""
     if not kinds:
         return ()
-    drawn = [KINDS[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
+    drawn = [(KINDS | DAMAGES)[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
     if any(fault.kind == "haste" for fault in drawn):
         # Nothing is given away unless somebody comes while there is work.
         drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import sqlite3
 import zlib
@@ -25,7 +26,7 @@ from eventbus.event import Event
 from eventbus.fence import Fence
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
-from eventbus.log import LogUnavailable, Partition
+from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
 from eventbus.observer import Observer
 from eventbus.registry import registry_at
 from eventbus.remote import Call
@@ -34,6 +35,7 @@ from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.clocks import JUMPS, Clocks
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
+from eventbus.simulation.damage import Damage, damaged, filled
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.refusals import ONE_ORDER, Refusals
 from eventbus.simulation.surroundings import (
@@ -60,6 +62,8 @@ DEEPEST = 3
 MOST_TURNS = 6_000
 MOST_SECONDS = 1_800.0
 """A run is over by then, whatever happens in it: what waits for longer waits for a wrong clock (they jump an hour)."""
+DAMAGED_SECONDS = 60.0
+"""So long a run goes on after a log was damaged: workers that stood still, or were gone, are back by then."""
 FIRST_JUMP, LONGEST_JUMP = 0.05, 3.0
 """Seconds by which time goes on when nothing moves: three times as far each time."""
 
@@ -118,6 +122,12 @@ class Simulation:
         """Batches that nobody can decompress."""
         self.on_call: Callable[[faults.Fault], None] = lambda _fault: None
         """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
+        self.damage: Damage | None = None
+        """What happened to a log that nobody may go on with."""
+        self.refused: set[str] = set()
+        """The services of which a worker has refused to go on."""
+        self._must_refuse: set[str] = set()
+        self._ends_at = math.inf
         self.registry_back_at = 0.0
         self.refusals = Refusals(lambda: self.now)
         self.clocks = Clocks(self)
@@ -168,7 +178,7 @@ class Simulation:
         """Turn until nothing moves any more. Raises Stuck, WorkerStopped."""
         while True:
             self._step()
-            if not self._moved and not self._later and self._quiet():
+            if self.now > self._ends_at or (not self._moved and not self._later and self._quiet()):
                 return
 
     def restart_all(self) -> None:
@@ -346,12 +356,14 @@ class Simulation:
     def _marker_delay(self) -> float:
         return self.chance.choice((0, 0, 0.002, 0.02))
 
-    def suffer(self, process: Process, fault: faults.Fault) -> None:
+    def suffer(self, process: Process, fault: faults.Fault) -> None:  # noqa: C901 - one branch a kind
         """Let a fault of the processes happen at this step of one of them."""
         if fault.kind in ("crash", "lost cursors"):
             self._kill(process, fault)
             raise Crashed
-        if fault.kind == "takeover":
+        if fault.kind in faults.DAMAGES:
+            self._damage(fault)
+        elif fault.kind == "takeover":
             self._take_over(process, fault)
         elif fault.kind == "recovery":
             self._bring("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
@@ -397,6 +409,50 @@ class Simulation:
         offsets.clear()
         if fault.detail == faults.OFFSETS_RESET:
             offsets.update(dict.fromkeys(known, (0, "")))
+
+    def _damage(self, fault: faults.Fault) -> None:
+        if self.damage is not None:
+            return
+        next_offsets = {service.name: self._next_offsets(service) for service in self.services}
+        handled: dict[Partition, int] = {}
+        for offsets in next_offsets.values():
+            handled |= {lane: max(offset, handled.get(lane, 0)) for lane, offset in offsets.items()}
+        damage = self.damage = damaged(self.cluster, self.services, handled, fault.kind, self.chance)
+        if damage is None:
+            return
+        self.note(f"{damage.topic} {'is created again' if damage.recreated else f'loses its end: {damage.cut}'}")
+        self.after(fault.seconds, lambda: filled(self.cluster, damage))
+        self._must_refuse = {name for name, offsets in next_offsets.items() if damage.readers(offsets)}
+        if damage.recreated:
+            self._must_refuse |= {s.name for s in self.services if damage.topic in self._published_to(s)}
+        self._ends_at = self.now + DAMAGED_SECONDS
+
+    def _next_offsets(self, service: Service[Any]) -> dict[Partition, int]:
+        with self.databases[service.name].database.snapshot() as tx:
+            rows = tx.rows("select topic, partition, next_offset from checkpoint")
+        return {Partition(topic, number): offset for topic, number, offset in rows}
+
+    def _published_to(self, service: Service[Any]) -> set[str]:
+        with self.databases[service.name].database.snapshot() as tx:
+            return {topic for (topic,) in tx.rows("select topic from output_topic")}
+
+    def gone_on(self) -> list[str]:
+        """Return who has gone on with a log that is not what it was, or did not say that it cannot."""
+        if self.damage is None:
+            return []
+        silent = [f"{name} did not refuse" for name in sorted(self._must_refuse - self.refused)]
+        for service in self.services:
+            if service.name in self._must_refuse:
+                passed = self.damage.passed_over(self._next_offsets(service))
+                silent += [f"{service.name} has passed over what stands in {_listed(passed)} now"] if passed else []
+        return silent
+
+    def refuses(self, process: Process, why: str) -> None:
+        """A worker ends with code 3; whoever watches over it starts it again."""
+        self.note(f"{process} refuses: {why}")
+        self.refused.add(process.service.name)
+        process.die()
+        self._restart_later(process, 1.0)
 
     def _take_over(self, process: Process, fault: faults.Fault) -> None:
         service = process.service.name
@@ -541,6 +597,10 @@ class Process:
                 raise
         except (Stuck, WorkerStopped):
             raise
+        except (Refused, TopicMissing) as error:
+            if self._simulation.damage is None:
+                raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
+            self._simulation.refuses(self, str(error))
         except Exception as error:
             raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
         finally:

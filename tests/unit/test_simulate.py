@@ -17,7 +17,7 @@ from choreography.simulate.command import shortest, simulate_command
 from choreography.simulate.saga import Case, simulate
 from eventbus import failpoints, progress
 from eventbus.log import Partition
-from eventbus.simulation import KINDS, Fault, Simulation
+from eventbus.simulation import DAMAGES, KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
@@ -133,3 +133,10 @@ def test_who_dies_while_it_revokes_leaves_no_partition_to_nobody() -> None:
     outcomes = [simulate(case) for case in cases]
     assert [outcome.violations for outcome in outcomes if outcome.violations] == []
     assert any(len(outcome.happened) == 2 for outcome in outcomes)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_nobody_goes_on_with_a_log_that_is_not_what_it_was(kind: str) -> None:
+    """A topic that is created again, or lost its end: workers refuse, however often they are started again."""
+    for seed in range(5):
+        assert simulate(Case(seed, kinds=(kind,))).violations == []

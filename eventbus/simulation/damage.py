@@ -1,0 +1,64 @@
+"""Logs that are not what they were: a topic that is created again, a partition that loses its end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from eventbus.log import Partition
+from eventbus.service import Service
+from eventbus.simulation.cluster import Cluster, Entry, Written
+
+
+class Damage(NamedTuple):
+    """What was done to a topic, and where it had ended; `cut` is where each of its partitions that was hit ends now."""
+
+    topic: str
+    recreated: bool
+    ends: dict[Partition, int]
+    cut: dict[Partition, int]
+    lost: dict[Partition, list[Entry]]
+
+    def readers(self, next_offsets: dict[Partition, int]) -> bool:
+        """Return whether who has these checkpoints has handled something that is gone."""
+        if self.recreated:
+            return any(lane in next_offsets for lane in self.ends)
+        return any(next_offsets.get(lane, 0) > offset for lane, offset in self.cut.items())
+
+    def passed_over(self, next_offsets: dict[Partition, int]) -> list[Partition]:
+        """Return where these checkpoints are beyond everything that had been there before."""
+        return [lane for lane, end in self.ends.items() if next_offsets.get(lane, 0) > end]
+
+
+def damaged(
+    cluster: Cluster, services: Sequence[Service[Any]], handled: dict[Partition, int], kind: str, chance: random.Random
+) -> Damage | None:
+    """Do it to a topic of which something was handled; None where there is none."""
+    topics = {topic for service in services for topic in service.topics()}
+    lanes = sorted(lane for lane, offset in handled.items() if lane.topic in topics and offset)
+    cuts = {lane: [at for at in cluster.between_transactions(lane) if at < handled[lane]] for lane in lanes}
+    lanes = [lane for lane in lanes if cuts[lane]]
+    if not lanes:
+        return None
+    chosen = chance.choice(lanes)
+    hit = [chosen]
+    if kind == "recreated":
+        hit = [Partition(chosen.topic, number) for number in range(cluster.topics()[chosen.topic])]
+    ends = {lane: cluster.end(lane) for lane in hit}
+    lost = {lane: [entry for _, entry in cluster.read(lane, 0, ends[lane])[0]] for lane in hit}
+    if kind == "recreated":
+        cluster.recreate(chosen.topic)
+        return Damage(chosen.topic, True, ends, dict.fromkeys(hit, 0), lost)
+    at = chance.choice(cuts[chosen])
+    cluster.lose_end(chosen, at)
+    return Damage(chosen.topic, False, ends, {chosen: at}, lost)
+
+
+def filled(cluster: Cluster, damage: Damage) -> None:
+    """Write more than there was, in every partition that was hit: whatever was there once, again and again."""
+    copies = [entry for entries in damage.lost.values() for entry in entries]
+    for lane, end in damage.ends.items():
+        for number in range(end + 3 - cluster.end(lane)):
+            entry = copies[number % len(copies)]
+            cluster.append(lane, Written(lane.topic, entry.key, entry.value, entry.headers))
