@@ -128,6 +128,8 @@ class Simulation:
         """The services of which a worker has refused to go on."""
         self._must_refuse: set[str] = set()
         self._ends_at = math.inf
+        self._handled_before: dict[str, dict[Partition, int]] = {}
+        """Every service's checkpoints when a log was damaged; a partition without one has nothing to be passed over."""
         self.registry_back_at = 0.0
         self.refusals = Refusals(lambda: self.now)
         self.clocks = Clocks(self)
@@ -423,6 +425,7 @@ class Simulation:
         self.note(f"{damage.topic} {'is created again' if damage.recreated else f'loses its end: {damage.cut}'}")
         self.after(fault.seconds, lambda: filled(self.cluster, damage))
         self._must_refuse = {name for name, offsets in next_offsets.items() if damage.readers(offsets)}
+        self._handled_before = next_offsets
         if damage.recreated:
             self._must_refuse |= {s.name for s in self.services if damage.topic in self._published_to(s)}
         self._ends_at = self.now + DAMAGED_SECONDS
@@ -443,7 +446,9 @@ class Simulation:
         silent = [f"{name} did not refuse" for name in sorted(self._must_refuse - self.refused)]
         for service in self.services:
             if service.name in self._must_refuse:
-                passed = self.damage.passed_over(self._next_offsets(service))
+                before = self._handled_before[service.name]
+                now = {lane: at for lane, at in self._next_offsets(service).items() if lane in before}
+                passed = self.damage.passed_over(now)
                 silent += [f"{service.name} has passed over what stands in {_listed(passed)} now"] if passed else []
         return silent
 
