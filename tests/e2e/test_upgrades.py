@@ -49,7 +49,7 @@ def test_databases_of_an_earlier_release_are_refused_upgraded_and_go_on(saga: Sa
             refused = saga.start(module)
             assert refused.wait() == 1
             program = module.replace("_", "-")
-            assert f"needs {json.loads(status.stdout)[0]['release']}: run `{program} database upgrade`" in refused.log()
+            assert f"needs {json.loads(status.stdout)[0]['release']}: run `{program} database upgrade`" in refused.log
         upgraded = saga.run(module, "database", "upgrade")
         assert upgraded.code == 0, upgraded
         assert saga.run(module, "database", "status").code == 0
@@ -65,6 +65,5 @@ def test_databases_of_an_earlier_release_are_refused_upgraded_and_go_on(saga: Sa
 
 
 def test_the_first_worker_upgrades_when_it_is_told_to(saga: Saga) -> None:
-    for module in SERVICES:
-        saga.start(module, "--upgrade-database")
+    saga.start_all("--upgrade-database")
     assert saga.place("cd-1=1")["status"] == "confirmed"
