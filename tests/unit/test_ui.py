@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
+import anyio
 import orjson
 import pytest
 from click.testing import CliRunner, Result
@@ -252,6 +254,34 @@ def test_the_page_has_no_script_or_style_of_its_own(page):
     assert html.count("<script") == html.count('<script type="module" src="/static/')
     assert "http:" not in html
     assert "https:" not in html
+
+
+UPWARDS = ["../app.py", "..%2fapp.py", "%2e%2e/app.py", "%2e%2e%2fapp.py", "..\\app.py", "//etc/passwd", "/etc/passwd"]
+
+
+@pytest.mark.parametrize(
+    "way", [*UPWARDS, "../../../../etc/passwd", "%2e%2e%2f%2e%2e%2f%2e%2e%2f%2e%2e%2fetc%2fpasswd"]
+)
+def test_no_way_leads_out_of_the_page_s_own_files(path, way):
+    """Neither as it is written in an address, nor as the server hands it to the application."""
+    page = client_of(path)
+    assert page.get(f"/static/{way}").status_code in {404, 405}
+    sent: list[Any] = []
+
+    async def ask() -> None:
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": b""}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        raw = f"/static/{unquote(way)}"
+        scope = {"type": "http", "method": "GET", "path": raw, "raw_path": raw.encode(), "query_string": b""}
+        where = {"root_path": "", "scheme": "http", "http_version": "1.1", "headers": [(b"host", b"localhost")]}
+        await page.app(scope | where, receive, send)
+
+    anyio.run(ask)
+    assert sent[0]["status"] in {404, 405}
 
 
 OUR_HOSTS = ["localhost", "localhost:1", "LocalHost", "localhost:", "127.0.0.1", "127.0.0.1:8642", "[::1]", "[::1]:80"]
