@@ -49,7 +49,8 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
         yield from _shown(violation)
     if len(verdict.violations) > SHOWN:
         yield f"… and {len(verdict.violations) - SHOWN} more; --json has them all"
-    yield f"{len(verdict.violations)} violations" if verdict.violations else "clean"
+    result = f"{len(verdict.violations)} violations" if verdict.violations else "clean"
+    yield result + (f", but {verdict.not_judged} orders could not be judged fully" if verdict.not_judged else "")
 
 
 def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
