@@ -16,11 +16,12 @@ from tests.bench.payment import payment
 from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
 from tests.bench.watched import watched
+from tests.bench.workers import workers
 from tests.support.admin import Admin
 from tests.support.brokers import any_broker
 from tests.support.kafka_node import NoBroker
 
-PARTS = ("payment", "saga", "latency", "parked", "watched", "memory")
+PARTS = ("payment", "saga", "latency", "parked", "watched", "memory", "workers")
 
 
 @click.command(context_settings={"show_default": True})
@@ -33,6 +34,7 @@ PARTS = ("payment", "saga", "latency", "parked", "watched", "memory")
 @click.option(
     "--parked-rounds", type=click.IntRange(1), default=2, help="Clean runs and runs beside trouble, in turns."
 )
+@click.option("--workers-events", type=click.IntRange(1), default=6_000, help="Backlog of one, two and four workers.")
 @click.option("--memory-events", type=click.IntRange(1), default=100_000)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here, too."
@@ -77,7 +79,7 @@ def _measure(bootstrap_servers: str, parts: tuple[str, ...], sizes: dict[str, fl
     return all_figures
 
 
-def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:
+def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:  # noqa: PLR0911 - one a part
     if part == "payment":
         return payment(ground, int(sizes["payment_events"]), int(sizes["rounds"]), click.echo)
     if part == "saga":
@@ -86,6 +88,8 @@ def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:
         return latency(ground, sizes["rate"], sizes["seconds"])
     if part == "parked":
         return parked(ground, sizes["rate"], sizes["seconds"], int(sizes["parked_rounds"]))
+    if part == "workers":
+        return workers(ground, int(sizes["workers_events"]), int(sizes["rounds"]), click.echo)
     if part == "watched":
         return watched(ground, int(sizes["saga_orders"]), int(sizes["rounds"]))
     return memory(ground, int(sizes["memory_events"]), click.echo)
