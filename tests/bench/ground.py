@@ -29,13 +29,12 @@ class Ground:
         self.env: dict[str, str] = {}
 
     def fresh(self, *, topics: bool = True, partitions: int = PARTITIONS) -> None:
-        """Forget databases and groups, and, unless told otherwise, what is in the topics."""
-        forgotten = {topic.name for topic in read_topics()} if topics else set()
+        """Forget databases and groups with their progress, and, unless told otherwise, what is in the other topics."""
+        forgotten = {t.name for t in read_topics() if topics or t.name.endswith(".progress")}
         self.admin.remove({*SERVICES, *forgotten})
         self.folder = Path(tempfile.mkdtemp(dir=self._root))
         self.env = saga_environment(self.folder, self.bootstrap_servers)
-        if topics:
-            self.run("choreography", "topics", "create", "--partitions", str(partitions))
+        self.run("choreography", "topics", "create", "--partitions", str(partitions))
 
     @contextmanager
     def worker(self, module: str, *arguments: str) -> Iterator[Worker]:
