@@ -20,12 +20,14 @@ from eventbus.database import connect
 from tests.support.kafka_node import Broker
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
+from tests.support.stopwatch import Stopwatch
 
 HOST = socket.gethostname()
 CONTAINER = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
 """A command in a pid namespace of its own: it has pid 1, as in a container."""
-LONG_SESSION = ("--kafka-config", "session.timeout.ms=300000")
-"""Longer than any test waits: partitions that come back did not wait for it."""
+LONG_SECONDS = 60
+LONG_SESSION = ("--kafka-config", f"session.timeout.ms={LONG_SECONDS * 1000}")
+"""Partitions that come back sooner did not wait for the session to end. The group can be deleted only after it."""
 
 
 @pytest.fixture
@@ -112,8 +114,10 @@ def test_a_killed_worker_has_its_name_and_its_partitions_back_at_once(saga: Saga
     first = unnamed(saga, "1", *LONG_SESSION, *named)
     first.wait_ready()
     first.kill()
+    since = Stopwatch()
     again = unnamed(saga, "1", *LONG_SESSION, *named)
     again.wait_ready()
+    assert since.seconds < LONG_SECONDS / 2
     assert name_of(again) == (name or f"{HOST}-1")
 
 
