@@ -60,9 +60,9 @@ class Group:
     def start(self, name: str, config: dict[str, str] | None = None) -> None:
         self.members[name] = Member(self._broker, self._name, name, self._topics, config or self._config)
 
-    def abandon(self, name: str) -> Member:
-        """Do nothing more with this one, as if it had been killed; the next of its name fences it."""
-        return self.members.pop(name)
+    def stop(self, name: str) -> None:
+        """Stop this one; the group expects a static member back until its session is over."""
+        self.members.pop(name).log.close()
 
     def poll(self) -> None:
         for member in self.members.values():
@@ -120,7 +120,7 @@ def test_workers_of_both_group_protocols_share_evenly(broker: Broker, make_topic
             group.start(name, config)
             poll_until([group], Group.is_even)
         for name in "ab":
-            group.members.pop(name).log.close()
+            group.stop(name)
         poll_until([group], Group.is_even)
         group.start("a", CLASSIC)
         poll_until([group], Group.is_even)
@@ -156,10 +156,9 @@ def test_partitions_added_while_a_worker_was_away_are_assigned_when_it_is_back(
         for name in "ab":
             group.start(name)
         poll_until([group], lambda group: group.is_even(2))
-        gone = group.abandon(away)
+        group.stop(away)
         Admin(broker.bootstrap_servers).grow(topics, 5)
         group.start(away)
         assert poll_until([group], lambda group: group.is_even(5)) < SOON_SECONDS
-        gone.log.close()
     finally:
         group.close()
