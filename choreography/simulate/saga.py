@@ -84,18 +84,18 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     try:
         saga.open(simulation)
         simulation.run()
-        if simulation.damage is not None:
+        if simulation.spoilt:
             violations += [Violation("refuses-another-log", "", what) for what in simulation.gone_on()]
         elif draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
             simulation.restart_all()
             simulation.run()
-        if simulation.damage is None:
+        if not simulation.spoilt:
             people.settle()
     except Stuck as stuck:
         violations.append(Violation("everything-ends", "", str(stuck)))
     except WorkerStopped as stopped:
         violations.append(Violation("workers-go-on", "", str(stopped)))
-    if not violations and simulation.damage is None:
+    if not violations and not simulation.spoilt:
         violations = [*saga.judged(simulation), *judged_letters(simulation, people)]
     steps = sum(simulation.steps.values())
     return Outcome(case, tuple(faults), simulation.happened, steps, simulation.schedule, violations, simulation.trace)

@@ -28,7 +28,7 @@ _ABOUT_SO_OFTEN = {
     8: ("assigned", "recovering", "claiming", "claimed", "recovered", "tidying", "tidied"),
     4: ("before remote", "remote under way", "calling", "called"),
     2: ("revoked", "revoked and published", "parking", "parked", "retrying", "unparking", "unparked"),
-    1: ("closing", "closing and published", "leaving", "left"),
+    1: ("closing", "closing and published", "leaving", "left", "quarantined"),
 }
 STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in steps}
 """Where a process can crash, stand still, or see the group change: the failpoints of the engine, and on the way out.
@@ -42,6 +42,7 @@ HANDLINGS = 30
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 AFTER_THE_NEXT_RECORDS = "after the records of the next transaction"
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
+RUNNING, KILLED = "under running workers", "while they are killed"
 GROUP_DELETED, OFFSETS_RESET = "the group is deleted", "the offsets are reset"
 DATABASE = {"transaction": 33, "snapshot": 105}
 BETWEEN_OWNERS = (
@@ -215,8 +216,14 @@ def _truncated(draw: random.Random) -> Fault:
     return Fault("truncated", *_somewhere(draw, STEPS), seconds=draw.choice((0, 0, 3)))
 
 
-DAMAGES = {"recreated": _recreated, "truncated": _truncated}
-"""After these no order can be expected to end: who read the topic, or wrote to it, must refuse, and go on refusing."""
+def _old_database(draw: random.Random) -> Fault:
+    """A copy of a service's database is made; `seconds` later it takes the database's place."""
+    detail = draw.choice((RUNNING, KILLED))
+    return Fault("old database", *_somewhere(draw, STEPS), detail, draw.choice((0.05, 0.2, 1)))
+
+
+DAMAGES = {"recreated": _recreated, "truncated": _truncated, "old database": _old_database}
+"""After these no order can be expected to end: who finds it, must refuse, and go on refusing."""
 NEEDS_PEOPLE = frozenset({"poison", "unreadable"})
 """Those that stay until somebody decides what is to be done."""
 

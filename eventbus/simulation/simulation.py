@@ -37,6 +37,7 @@ from eventbus.simulation.clocks import JUMPS, Clocks
 from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
 from eventbus.simulation.damage import Damage, damaged, filled
 from eventbus.simulation.faults import Planned
+from eventbus.simulation.old_databases import OldDatabases
 from eventbus.simulation.refusals import ONE_ORDER, Refusals
 from eventbus.simulation.surroundings import (
     AskingCodec,
@@ -141,6 +142,7 @@ class Simulation:
             self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
+        self.old_databases = OldDatabases(self)
         self.processes: list[Process] = []
         for service in self.services:
             for number in range(1, setup.workers + 1):
@@ -177,10 +179,12 @@ class Simulation:
         return cast("list[E]", events)
 
     def run(self) -> None:
-        """Turn until nothing moves any more. Raises Stuck, WorkerStopped."""
+        """Turn until nothing moves any more, or until everybody had time to refuse. Raises Stuck, WorkerStopped."""
         while True:
             self._step()
-            if self.now > self._ends_at or (not self._moved and not self._later and self._quiet()):
+            if self.now > self._ends_at:
+                return
+            if self._ends_at == math.inf and not self._moved and not self._later and self._quiet():
                 return
 
     def restart_all(self) -> None:
@@ -363,7 +367,9 @@ class Simulation:
         if fault.kind in ("crash", "lost cursors"):
             self._kill(process, fault)
             raise Crashed
-        if fault.kind in faults.DAMAGES:
+        if fault.kind == "old database":
+            self.old_databases.copy(process.service.name, fault)
+        elif fault.kind in faults.DAMAGES:
             self._damage(fault)
         elif fault.kind == "takeover":
             self._take_over(process, fault)
@@ -398,12 +404,19 @@ class Simulation:
 
     def _kill(self, process: Process, fault: faults.Fault) -> None:
         """Kill one; or all of its service, and take away the group's offsets, which nobody can while it has members."""
-        service, alone = process.service, fault.kind == "crash"
-        for each in [process] if alone else [p for p in self.processes if p.service is service and not p.dead]:
-            each.die()
-            self._restart_later(each, fault.seconds)
-        if not alone:
+        service = process.service
+        if fault.kind == "crash":
+            process.die()
+            self._restart_later(process, fault.seconds)
+        else:
+            self.kill_all(service.name, fault.seconds)
             self._lose_cursors(service, fault)
+
+    def kill_all(self, service: str, seconds: float) -> None:
+        """Kill all workers of a service, and start them again later."""
+        for each in [p for p in self.processes if p.service.name == service and not p.dead]:
+            each.die()
+            self._restart_later(each, seconds)
 
     def _lose_cursors(self, service: Service[Any], fault: faults.Fault) -> None:
         offsets = self.cluster.group(service.name).offsets
@@ -428,7 +441,16 @@ class Simulation:
         self._handled_before = next_offsets
         if damage.recreated:
             self._must_refuse |= {s.name for s in self.services if damage.topic in self._published_to(s)}
+        self.ends_soon()
+
+    def ends_soon(self) -> None:
+        """Go on only so long that everybody who must refuse has had time to."""
         self._ends_at = self.now + DAMAGED_SECONDS
+
+    @property
+    def spoilt(self) -> bool:
+        """Whether a log or a database is not what it was: workers may refuse, and no order need end."""
+        return self.damage is not None or bool(self.old_databases.exchanged)
 
     def _next_offsets(self, service: Service[Any]) -> dict[Partition, int]:
         with self.databases[service.name].database.snapshot() as tx:
@@ -440,10 +462,11 @@ class Simulation:
             return {topic for (topic,) in tx.rows("select topic from output_topic")}
 
     def gone_on(self) -> list[str]:
-        """Return who has gone on with a log that is not what it was, or did not say that it cannot."""
+        """Return who has gone on with a log or a database that is not what it was, or did not say that it cannot."""
+        broken = self.old_databases.gone_on()
         if self.damage is None:
-            return []
-        silent = [f"{name} did not refuse" for name in sorted(self._must_refuse - self.refused)]
+            return broken
+        silent = broken + [f"{name} did not refuse" for name in sorted(self._must_refuse - self.refused)]
         for service in self.services:
             if service.name in self._must_refuse:
                 before = self._handled_before[service.name]
@@ -456,6 +479,7 @@ class Simulation:
         """A worker ends with code 3; whoever watches over it starts it again."""
         self.note(f"{process} refuses: {why}")
         self.refused.add(process.service.name)
+        self.old_databases.refused.add(str(process))
         process.die()
         self._restart_later(process, 1.0)
 
@@ -603,7 +627,7 @@ class Process:
         except (Stuck, WorkerStopped):
             raise
         except (Refused, TopicMissing) as error:
-            if self._simulation.damage is None:
+            if not self._simulation.spoilt:
                 raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
             self._simulation.refuses(self, str(error))
         except Exception as error:
@@ -623,6 +647,8 @@ class _ProcessHost(Place):
         simulation, process = self._simulation, self._process
         if process.dead:
             raise Crashed
+        if step == "quarantined":
+            simulation.old_databases.in_quarantine(process.service.name)
         fault = simulation.due(step) or simulation.due_of(process.service.name, step)
         if fault is not None:
             simulation.note(f"{process} at: {step}")

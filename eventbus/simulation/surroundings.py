@@ -62,6 +62,16 @@ class InMemory(SQLite):
         super().__init__(":memory:", Tables("", {}, create=False))
         self._made = made
 
+    def copied(self) -> sqlite3.Connection:
+        """Return a copy of all that is committed; no transaction may be open."""
+        copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        self.connected().backup(copy)
+        return copy
+
+    def restore(self, copy: sqlite3.Connection) -> None:
+        """Put a copy in the place of what is there; no transaction may be open."""
+        copy.backup(self.connected())
+
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """See Database. Nobody else comes in between its statements: no process stands still in a snapshot."""
         return nullcontext(self.unguarded())
@@ -77,15 +87,17 @@ class Shared:
     def __init__(self, database: Database) -> None:
         self.database = database
         self.busy = False
+        self.exchanges = 0
+        """How often another copy took its place."""
 
 
 class SimulatedDatabase:
     """The database as one worker sees it."""
 
-    losses = 0
-
     def __init__(self, shared: Shared, place: Place) -> None:
         self._shared, self._place = shared, place
+        self._exchanges = shared.exchanges
+        self.losses = 0
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -118,6 +130,10 @@ class SimulatedDatabase:
             raise Unavailable("simulated: the database is away")
         if self._shared.busy:
             raise Unavailable("simulated: the database is locked")
+        if self._exchanges != self._shared.exchanges:
+            self._exchanges = self._shared.exchanges
+            self.losses += 1
+            raise Unavailable("simulated: the database was exchanged")
         return trouble
 
 

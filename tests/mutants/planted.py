@@ -471,4 +471,20 @@ MUTANTS = (
         "    return cursor\n",
         faults="lost cursors",
     ),
+    Mutant(
+        "only own partitions compared",
+        "eventbus/recovery.py",
+        "        rows, this = progress.every_row(tx), quarantine.incarnation(tx)\n",
+        "        rows, this = progress.every_row(tx), quarantine.incarnation(tx)\n"
+        "    rows = {p: row for p, row in rows.items() if p in cursors}\n"
+        "    evidence = Evidence(*({p: c for p, c in kind.items() if p in cursors} for kind in evidence))\n",
+        faults="old database",
+    ),
+    Mutant(
+        "quarantine not looked at",
+        "eventbus/quarantine.py",
+        "    if standing:\n",
+        "    if False:\n",
+        faults="old database",
+    ),
 )

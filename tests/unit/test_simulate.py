@@ -19,7 +19,7 @@ from eventbus import failpoints, progress
 from eventbus.log import Partition
 from eventbus.simulation import DAMAGES, KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
-from eventbus.simulation.faults import STEPS
+from eventbus.simulation.faults import RUNNING, STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
 from tests.mutants.__main__ import plant
 from tests.mutants.planted import MUTANTS
@@ -50,6 +50,7 @@ def test_every_step_where_a_fault_may_strike_is_reached(monkeypatch: pytest.Monk
     trouble = Fault("trouble", "handling", 5, HANDLER_RAISES, 1)
     for seed in range(5):
         simulate(Case(seed, faults=(stop, trouble, Fault("rebalance", "published", 12, "add a worker"))))
+        simulate(Case(seed, faults=(Fault("old database", "published", 3, RUNNING, 1),)))
     reached: Counter[str] = Counter()
     for run in runs:
         reached.update(run.steps)
@@ -137,6 +138,6 @@ def test_who_dies_while_it_revokes_leaves_no_partition_to_nobody() -> None:
 
 @pytest.mark.parametrize("kind", DAMAGES)
 def test_nobody_goes_on_with_a_log_that_is_not_what_it_was(kind: str) -> None:
-    """A topic that is created again, or lost its end: workers refuse, however often they are started again."""
+    """A topic created again or without its end, an older copy of a database: workers refuse, also started again."""
     for seed in range(5):
         assert simulate(Case(seed, kinds=(kind,))).violations == []
