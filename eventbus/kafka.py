@@ -48,8 +48,8 @@ from eventbus.witness import encode
 COMMITTED_SECONDS = 2.0
 """`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
 ADMIN_SECONDS = 4.0
-"""How long an answer of the admin client may take. Two in a row stay within the watchdog's limit of a step: a broker that
-is away makes a worker wait and ask again, not look as if it hung."""
+"""How long an answer of the admin client may take. Two in a row stay within the watchdog's limit of a step: a broker
+that is away makes a worker wait and ask again, not look as if it hung."""
 METADATA_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
