@@ -131,6 +131,7 @@ class SimulatedConsumer:
         self._at_end: set[Partition] = set()
         self._turn = 0
         self._nothing_at = -1.0
+        self._called: list[Partition] = []
 
     def _something_to_read(self) -> bool:
         member = self._member
@@ -224,31 +225,37 @@ class SimulatedConsumer:
             member = self._member = self._return(member)
         if member.to_revoke:
             self._call("on_revoke", member.to_revoke)
-            member.owned = {p: None for p in member.owned if p not in member.to_revoke}
-            member.to_revoke, member.joined = [], member.to_assign is None
+            self._group.revoked(member)
         if member.to_assign is not None and not member.fenced and not member.evicted:
             assigned, member.to_assign = member.to_assign, None
             member.owned |= dict.fromkeys(assigned)
             self._call("on_assign", assigned)
 
     def _return(self, member: group.Member) -> group.Member:
-        """Join again after the session has expired, as one who has lost everything."""
-        lost = list(member.owned)
-        member.owned = {}
+        """Join again after the session has expired: as one who has lost everything, or, in haste, claiming it still."""
+        if self._group.hasty():
+            return self._group.join_claiming(member)
+        lost, member.owned = list(member.owned), {}
         if lost:
             self._call("on_lost", lost)
         return self._group.join(member.instance, member.host, member.topics)
 
     def _call(self, callback: str, partitions: list[Partition]) -> None:
         self._host.busy()
+        self._called = partitions
         self._callbacks[callback](self, [TopicPartition(*partition) for partition in partitions])
+        self._called = []
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        self._at_end.clear()
-        self._positions = {_lane(partition): partition.offset for partition in partitions}
+        """Read these; in haste a callback is about some of the partitions, and the others stay."""
+        if not self._called:
+            self._positions.clear()
+            self._at_end.clear()
+        self._positions |= {_lane(partition): partition.offset for partition in partitions}
 
     def unassign(self) -> None:
-        self._positions = {}
+        for partition in self._called or list(self._positions):
+            self._positions.pop(partition, None)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
         self._paused |= {self._held(partition) for partition in partitions}

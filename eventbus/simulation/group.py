@@ -53,10 +53,14 @@ class Group:
         self.generation = 0
         self.offsets: dict[Partition, tuple[int, str]] = {}
         self.hasty: Callable[[], bool] = never
-        """Draws whether a partition is given away before its owner has revoked it (measured, ADR 8)."""
+        """Draws whether a partition is given away before its owner has revoked it.
+
+        Cooperative rebalances did that (measured, ADR 8); the promises do not rest on eager ones.
+        """
         self._clock, self._topics, self._session_seconds = clock, topics, session_seconds
         self._members: dict[str, Member] = {}
         self._leader = ""
+        self._in_haste = False
         self._rebalancing = False
         self._ticked_at = -1.0
         self._joined = 0
@@ -88,6 +92,13 @@ class Group:
         else:
             member.to_assign, member.owned = list(member.owned), {}
 
+    def join_claiming(self, member: Member) -> Member:
+        """Take in who was thrown out, under a new id, with all that it held."""
+        self._in_haste = True
+        again = self.join(member.instance, member.host, member.topics)
+        again.owned = member.owned
+        return again
+
     def leave(self, member: Member) -> None:
         """Take a dynamic member away; a static one is expected back until its session expires."""
         if member.instance is None and self._members.pop(member.id, None) is not None:
@@ -117,34 +128,58 @@ class Group:
                 member.evicted = True
                 self._rebalancing = True
         if self._rebalancing and self._members:
-            self._go_on()
+            target = self._target()
+            moves = any(target.get(p) is not m for m in self._members.values() for p in m.owned)
+            self._in_haste = self._in_haste or (moves and self.hasty())
+            if self._in_haste:
+                self._assign_in_haste(target)
+            else:
+                self._go_on(target)
 
-    def _go_on(self) -> None:
-        """Ask everybody to revoke what it has, and end the rebalance when all have, or, in haste, before."""
+    def _go_on(self, target: dict[Partition, Member]) -> None:
+        """Ask everybody to revoke what it has, and end the rebalance when all have."""
         for member in self._members.values():
             if not member.joined and not _has_to_poll(member):
                 member.to_revoke = list(member.owned)
                 member.joined = not member.owned
-        waiting = [m for m in self._members.values() if m.host.silent_since is not None or not m.joined]
-        if not waiting or (all(m.to_revoke and m.host.silent_since is None for m in waiting) and self.hasty()):
-            self._assign()
+        if all(member.joined and member.host.silent_since is None for member in self._members.values()):
+            self._next_generation()
+            for member in self._members.values():
+                member.to_assign = [partition for partition, owner in target.items() if owner is member]
 
-    def _assign(self) -> None:
+    def _assign_in_haste(self, target: dict[Partition, Member]) -> None:
+        """Give partitions away before their owners have revoked them, and leave members what they are to keep."""
+        if any(member.host.silent_since is not None or _has_to_poll(member) for member in self._members.values()):
+            return
+        self._next_generation()
+        for member in self._members.values():
+            member.to_revoke = [p for p in member.owned if target.get(p) is not member]
+            member.to_assign = [p for p, owner in target.items() if owner is member and p not in member.owned] or None
+
+    def _next_generation(self) -> None:
         self._rebalancing = False
         self.generation += 1
-        members = sorted(self._members.values(), key=lambda member: (member.instance or "", member.id))
         if self._leader not in self._members:
-            self._leader = members[0].id
-        for member in members:
+            self._leader = min(self._members)
+        for member in self._members.values():
             member.generation = self.generation
             member.joined = False
-            member.to_assign = []
+
+    def _target(self) -> dict[Partition, Member]:
+        """Return who is to have which partition: of each topic an even share, and consecutive numbers."""
+        members = sorted(self._members.values(), key=lambda member: (member.instance or "", member.id))
+        target = {}
         for topic, count in self._topics.items():
             readers = [member for member in members if topic in member.topics]
             for number in range(count if readers else 0):
-                owner = readers[_share(number, count, len(readers))]
-                assert owner.to_assign is not None
-                owner.to_assign.append(Partition(topic, number))
+                target[Partition(topic, number)] = readers[_share(number, count, len(readers))]
+        return target
+
+    def revoked(self, member: Member) -> None:
+        """Take in that a member has revoked what it was asked to."""
+        member.owned = {p: None for p in member.owned if p not in member.to_revoke}
+        member.to_revoke = []
+        member.joined = self._rebalancing and not member.owned and member.to_assign is None
 
 
 def _has_to_poll(member: Member) -> bool:

@@ -388,9 +388,10 @@ class Simulation:
             self.clocks.jump(f"{process}", JUMPS[fault.detail])
             self.after(fault.seconds, lambda: self.clocks.jump(f"{process}", 0))
         elif fault.detail == faults.ADD_A_WORKER:
+            # 0 first: it sorts before the others, so that partitions move even where there are few.
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
-                process.service, next(name for number in itertools.count(1) if (name := str(number)) not in names)
+                process.service, next(name for number in itertools.count() if (name := str(number)) not in names)
             )
         else:
             self._stop_one()
