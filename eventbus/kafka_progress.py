@@ -15,7 +15,7 @@ from eventbus.witness import PROGRESS, decode
 WAIT_SECONDS, WAITS = 0.1, 20
 """So long it waits for news, and so often in vain before it gives up: an open transaction may take longer."""
 AT_ONCE = 1_000
-GROUP_ONLY = (*CLASSIC_ONLY, "group.protocol", "group.remote.assignor")
+GROUP_ONLY = (*CLASSIC_ONLY, "group.protocol", "group.remote.assignor", "max.poll.interval.ms")
 """Settings of who joins a group: this consumer joins none."""
 MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 OUT_OF_RANGE = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001

@@ -134,11 +134,11 @@ def test_the_checkpoint_alone_refuses_a_batch_that_was_handled(playground: Playg
 
 def test_two_workers_on_one_key_from_two_topics_lose_no_update(broker: Broker, database_url: str) -> None:
     """Both find no row and insert it, at the same moment: one of them loses the race and does it again."""
-    with playground_of(broker.bootstrap_servers, database_url, 1) as playground:
+    with playground_of(broker.bootstrap_servers, database_url) as playground:
         left, right = playground.worker("left"), playground.worker("right")
-        playground.turn_until(lambda: left.ready() == right.ready() == 1)
-        for topic in ("ping", "pang"):
-            playground.send(range(50), topic=topic, names=1)
+        playground.turn_until(lambda: left.ready() == right.ready() == 2)
+        for partition, topic in enumerate(("ping", "pang")):  # each worker has one partition of both
+            playground.send(range(50), topic=topic, names=1, partition=partition)
         meeting = threading.Event()
 
         def the_other() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import pytest
+from confluent_kafka import Consumer
 
-from eventbus.kafka_config import BadKafkaConfig, Connection, check, consumer_config, producer_config
+from eventbus.kafka_config import BadKafkaConfig, Connection, check, client, consumer_config, producer_config
+from eventbus.kafka_progress import without_group
 
 CONNECTION = Connection("localhost:9092", "group", "1")
 STRATEGY = "metadata.recovery.strategy"
@@ -44,3 +47,9 @@ def test_no_other_assignor_can_be_chosen(key: str) -> None:
     """The refusal names the setting, its value, and what to do."""
     with pytest.raises(BadKafkaConfig, match=rf"--kafka-config {key}=cooperative-sticky: .* 'range'.*leave it out"):
         check({key: "cooperative-sticky"})
+
+
+def test_a_short_poll_interval_is_for_those_who_join() -> None:
+    """The reader of the progress topic has no session, so librdkafka would compare it with its default of 45 s."""
+    quick = replace(CONNECTION, extra={"session.timeout.ms": "6000", "max.poll.interval.ms": "6000"})
+    client(Consumer, without_group(quick), logging.getLogger()).close()
