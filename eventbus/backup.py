@@ -63,7 +63,7 @@ class Backup:
         witnesses = self._log.witnesses(undecided=True) or {}
         with self._database.snapshot() as tx:
             rows, this = progress.every_row(tx), quarantine.incarnation(tx)
-            identities = progress.identities(tx, rows)
+            identities = progress.identities(tx)
         for partition, identity in identities.items():
             check_identity(partition, identity, self._identity(partition))
         witnesses = {p: w for p, w in witnesses.items() if w.topic_id == self._identity(p).topic}

@@ -164,10 +164,11 @@ class Engine:
         self._world.observer.paused(partition, "unreadable", said)
 
     def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
-        for partition in partitions:
-            self._owned.pop(partition, None)
-        self._unanswered.forget(partitions)
-        self._world.observer.released(partitions, lost=lost)
+        """Those of a first assignment that nothing was taken of (see KafkaLog) were never ours, and nobody is told."""
+        ours = [partition for partition in partitions if self._owned.pop(partition, None)]
+        self._unanswered.forget(ours)
+        if ours:
+            self._world.observer.released(ours, lost=lost)
 
     # Taking in.
 

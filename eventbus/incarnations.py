@@ -75,8 +75,8 @@ def deleted(topic: str) -> Refused:
     """Return why nobody goes on with an input topic that was deleted under a running worker."""
     return Refused(
         f"{topic} was deleted while this worker ran. What is created under its name is another topic: its offsets mean"
-        " something else. If every old event was handled, stop all workers of the service, delete this topic's rows in"
-        " the tables checkpoint and outbox, create it (`saga topics create`), and start them: it is read from its start"
+        " something else. If every old event was handled, create it (`saga topics create`) and start a worker: it"
+        " refuses too, and says how the topic is read from its start"
     )
 
 
@@ -90,7 +90,8 @@ def check_identity(partition: Partition, stored: Identity, actual: Identity) -> 
     if stored.topic != actual.topic:
         raise Refused(
             f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
-            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all"
-            " workers of the service and delete this topic's rows from the tables checkpoint and outbox: it is then"
-            " read from its start"
+            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all workers of"
+            f" the service and let the topic be read from its start: update checkpoint set topic_id = '{actual.topic}',"
+            f" next_offset = 0, leader_epoch = null where topic = '{partition.topic}'. What was decided before is"
+            " published then; leave the table outbox as it is"
         )

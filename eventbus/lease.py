@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 from eventbus.database import Database, LostRace, Transaction
@@ -122,16 +122,19 @@ class Contender:
 
     def _take(self, tx: Transaction, wanted: str | None) -> Lease | None:
         seconds = self._awake.elapsed()
-        tx.execute("delete from instance_lease where heartbeat_at_ms < ?", self._now_ms() - FORGET_MS)
         known = {lease.name: lease for lease in leases(tx)}
         host = self._process.host
         names = [wanted] if wanted is not None else (f"{host}-{number}" for number in itertools.count(1))
-        undecided = False
+        undecided, judged = False, set[str]()
         for name in names:
+            judged.add(name)
             held = known.get(name)
             lives = held is not None and self._lives(held, seconds)
+            if lives is False and not undecided:
+                self._forget_old(tx, judged)
+                return self._claim(tx, name, held)
             if lives is False:
-                return None if undecided else self._claim(tx, name, held)
+                return None
             if lives and wanted is not None:
                 raise InstanceTaken(
                     f"a live worker ({held}) has the instance name {name!r}: give each worker its own --instance, or"
@@ -139,6 +142,12 @@ class Contender:
                 )
             undecided = undecided or lives is None
         return None
+
+    def _forget_old(self, tx: Transaction, judged: Collection[str]) -> None:
+        """Delete leases of long ago, but none that was judged by more than the clock, which may be wrong."""
+        before = self._now_ms() - FORGET_MS
+        old = [lease.name for lease in leases(tx) if lease.heartbeat_at_ms < before and lease.name not in judged]
+        tx.many("delete from instance_lease where name = ?", [(name,) for name in old])
 
     def _lives(self, held: Lease, seconds: float) -> bool | None:
         """Return whether the holder lives; None while that is not known yet."""

@@ -7,6 +7,7 @@ from functools import cache
 
 import msgpack
 
+from eventbus import quarantine
 from eventbus.codec import Codec
 from eventbus.database import Transaction
 from eventbus.event import Event
@@ -32,7 +33,11 @@ def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = No
 
 
 def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
-    """Leave events without a cause in the log for the service's workers to publish, in this transaction."""
+    """Leave events without a cause in the log for the service's workers to publish, in this transaction.
+
+    Raises Quarantined where the database was found to be older than the log.
+    """
+    quarantine.check(tx)
     for event in events:
         output = uncaused(codec, source.encode(), event, trace)
         tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))

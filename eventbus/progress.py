@@ -62,10 +62,10 @@ def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, i
     return epochs
 
 
-def identities(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Identity]:
-    """Return the cluster and topic that each checkpoint was made for."""
-    sql = "select topic, partition, cluster_id, topic_id from checkpoint"
-    return {Partition(t, n): Identity(c, i) for t, n, c, i in _of(tx, sql, partitions)}
+def identities(tx: Transaction) -> dict[Partition, Identity]:
+    """Return the cluster and topic that every checkpoint of the service was made for; no lock."""
+    rows = tx.rows("select topic, partition, cluster_id, topic_id from checkpoint")
+    return {Partition(t, n): Identity(c, i) for t, n, c, i in rows}
 
 
 def _of(tx: Transaction, sql: str, partitions: Iterable[Partition]) -> list[Row]:

@@ -66,9 +66,9 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     at("claimed")
     committed = log.committed(wanted)
     evidence, noted = _evidence(log, committed)
-    cursors = {p: latest(committed[p], evidence.witnesses.get(p)) for p in wanted}
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
+        cursors = {p: _known(committed[p], evidence.witnesses.get(p), stored.get(p), actual[p.topic]) for p in wanted}
         above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
         entries = progress.entries_above(tx, above)
         rows, this = progress.every_row(tx), quarantine.incarnation(tx)
@@ -80,10 +80,21 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
     for partition in wanted:
         _check(partition, stored[partition], bounds[partition])
-        _check_entries(partition, cursors[partition], stored[partition], entries[partition])
+        _check_entries(partition, committed[partition], cursors[partition], stored[partition], entries[partition])
     stored |= _with_leader_epochs(database, stored, bounds)
     rest = {p: (noted.get(p, -1), this, bounds[p].leader_epoch) for p in wanted}
     return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
+
+
+def _known(cursor: Cursor | None, witness: Cursor | None, stored: Checkpoint | None, actual: Identity) -> Cursor | None:
+    """Return what is known to be published.
+
+    Where the checkpoint of a new topic begins its numbers anew, a witness of the old topic says nothing about them.
+    """
+    if witness is not None and witness.topic_id != actual.topic:
+        numbered_anew = stored is None or (witness.position or 0) > stored.position
+        witness = None if numbered_anew else witness
+    return latest(cursor, witness)
 
 
 def _evidence(log: Log, committed: Mapping[Partition, Cursor | None]) -> tuple[Evidence, dict[Partition, int]]:
@@ -109,9 +120,15 @@ def _claim(
         quarantine.check(tx)
         quarantine.identify(tx, now_ms)
         epochs = progress.claim(tx, wanted)
-        for partition, identity in progress.identities(tx, wanted).items():
-            check_identity(partition, identity, actual[partition.topic])
+        _check_identities(progress.identities(tx), actual)
     return epochs
+
+
+def _check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:
+    """Check every checkpoint of these topics: a partition that a new topic has more has no checkpoint to tell by."""
+    cluster = next((identity.cluster for identity in actual.values()), "")
+    for partition, identity in sorted(stored.items()):
+        check_identity(partition, identity, actual.get(partition.topic) or Identity(cluster, identity.topic))
 
 
 def _first_checkpoints(
@@ -157,11 +174,21 @@ def _check(partition: Partition, checkpoint: Checkpoint, bounds: Bounds) -> None
         )
 
 
-def _check_entries(partition: Partition, cursor: Cursor | None, checkpoint: Checkpoint, entries: list[Entry]) -> None:
-    """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there."""
+def _check_entries(
+    partition: Partition,
+    committed: Cursor | None,
+    known: Cursor | None,
+    checkpoint: Checkpoint,
+    entries: list[Entry],
+) -> None:
+    """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there.
+
+    Where the cursor is lost and the witness stands in for it, they may begin later: a worker without witnesses (an
+    older release, or at least once) may have published since, and deleted what it published.
+    """
     last = checkpoint.position
     first = last - len(entries) + 1
     whole = [entry.position for entry in entries] == list(range(first, last + 1))
-    known = cursor is not None and cursor.position is not None
-    if not whole or (known and cursor is not None and first != (cursor.position or 0) + 1):
+    ours = committed is not None and committed.position is not None
+    if not whole or (ours and known is not None and first != (known.position or 0) + 1):
         raise NotYet(f"{partition}: the outbox and the cursor do not fit together yet")

@@ -31,6 +31,7 @@ from eventbus.cli import (
 from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
+from eventbus.quarantine import Quarantined
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
@@ -48,7 +49,9 @@ DATABASE = database(OrderService.name)
 
 
 @click.group(
-    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema),
+    cls=group_saying(
+        NotOurs, NotThere, Quarantined, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema
+    ),
     context_settings=CONTEXT,
 )
 @click.version_option(package_name="order-saga")

@@ -125,7 +125,7 @@ def test_a_dead_worker_elsewhere_has_its_name_for_the_lease_time(open_database: 
         dead.renew()
 
 
-@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS])
+@pytest.mark.parametrize("jump_ms", [HOUR_MS, -HOUR_MS, 24 * 30 * HOUR_MS, -24 * 30 * HOUR_MS])
 def test_a_wall_clock_that_jumps_changes_nothing(open_database: Open, jump_ms: int) -> None:
     """Neither the holder's nor the contender's: a live one is not taken for dead, a dead one not for alive."""
     holder, contender = Somebody(open_database(), elsewhere(1)), Somebody(open_database(), elsewhere(2))

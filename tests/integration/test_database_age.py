@@ -340,6 +340,27 @@ def test_a_worker_without_witnesses_may_work_beside(sqlite_playground: Playgroun
     sqlite_playground.assert_exactly_once(50)
 
 
+def test_cursors_lost_after_a_worker_without_witnesses_hold_nobody_up(
+    sqlite_playground: Playground, broker: Broker
+) -> None:
+    """The witness is older than what is published, and the outbox begins after what it names."""
+    worked(sqlite_playground, 20, killed=False)
+    old = sqlite_playground.worker(**SOON_GONE)
+    old.log._witnesses_of = lambda _cursors: []  # type: ignore[method-assign]
+    sqlite_playground.turn_until(lambda: old.ready() == 4)
+    for count in (30, 40):
+        sqlite_playground.send(range(10))
+        sqlite_playground.settle(count)
+    old.engine.close()
+    sqlite_playground.workers.clear()
+    empty_group(sqlite_playground)
+    delete_the_group(sqlite_playground, broker)
+    sqlite_playground.worker()
+    sqlite_playground.send(range(10))
+    sqlite_playground.settle(50)
+    sqlite_playground.assert_exactly_once(50)
+
+
 def test_a_transaction_under_way_is_waited_for_where_a_cursor_is_lost(sqlite_playground: Playground) -> None:
     """Its end decides what was published; where no cursor is lost nobody waits for another worker's."""
     worker = sqlite_playground.worker("one", transaction_timeout_ms="60000")

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from eventbus import Codec, LostRace, PoisonRecord, outbox
+from eventbus import Codec, LostRace, PoisonRecord, outbox, quarantine
 from eventbus.database import connect
 from eventbus.registry import registry_at
 from order_service.domain import OrderRequest, RequestConflict
@@ -44,6 +44,15 @@ def database(database_url):
 def service():
     times, ids = count(1_000), count(1)
     return OrderService(now=lambda: next(times), new_id=lambda: f"order-{next(ids):04}")
+
+
+def test_nothing_is_placed_in_a_database_in_quarantine(database, service):
+    """It is older than the log: the request may have been placed before, and would become a second order."""
+    with database.transaction() as tx:
+        quarantine.impose(tx, 0, "a", "the database is older than the log")
+    with pytest.raises(quarantine.Quarantined, match="older than the log"):
+        service.create_order(REQUEST, database, CODEC)
+    assert orders(database) == []
 
 
 def announced(database):
