@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections import Counter
 
 import pytest
 
@@ -14,7 +13,6 @@ from tests.conftest import do_without
 from tests.support.processes import PATIENCE
 from tests.support.saga import Saga, address_of, headers_of
 
-CONFIRMED = "select order_id from orders where status = 'confirmed'"
 PATH_OF_A_CONFIRMED_ORDER = ("order.created", "payment.charged", "inventory.reserved", "order.confirmed")
 
 
@@ -200,37 +198,6 @@ def test_saga_tail_shows_a_topic_and_then_what_comes(running):
     assert order_id not in {each["key"] for each in before}
     listed = running.run("choreography", "tail", "order.confirmed", "--no-follow")
     assert len(listed.stdout.splitlines()) == there + 1
-
-
-def test_the_items_and_the_money_may_come_to_inventory_in_either_order(running):
-    """Both end the same way.
-
-    The second of two inventory workers gets order.created of some partitions, while the first keeps payment.charged of
-    all: while the second stands still, the money of these orders is heard of first.
-    """
-    second = running.start("inventory_service", "--kafka-config", "session.timeout.ms=300000", instance="b")
-    second.wait_ready()
-    theirs = {partition for line in second.events("partitions.assigned") for partition in line["partitions"]}
-    assert any(partition.startswith("order.created/") for partition in theirs)
-    assert not any(partition.startswith("payment.charged/") for partition in theirs)
-    second.stop()
-    before = dict(running.rows("inventory-service", "select order_id, status from reservation"))
-    running.import_orders("arrival", 40, "cd-1")
-
-    def heard_of():
-        found = dict(running.rows("inventory-service", "select order_id, status from reservation"))
-        new = {order_id: status for order_id, status in found.items() if order_id not in before}
-        return new if len(new) == 40 and set(new.values()) <= {"reserved", "awaiting_items"} else None
-
-    orders = running.until(heard_of, "inventory had not heard of every payment")
-    charged_first = [order_id for order_id, status in orders.items() if status == "awaiting_items"]
-    assert 0 < len(charged_first) < 40
-    second.resume()
-    running.settle()
-    confirmed = {order_id for (order_id,) in running.rows("order-service", CONFIRMED)}
-    assert set(orders) <= confirmed
-    reserved = Counter(record.key().decode() for record in running.records("inventory.reserved"))
-    assert {reserved[order_id] for order_id in orders} == {1}
 
 
 def test_after_all_that_every_law_holds(running):

@@ -16,7 +16,7 @@ from choreography.chaos.run import ENDINGS
 from choreography.demo.plan import DECLINE_ABOVE, make_plan
 from order_service.repository import all_orders
 from tests.support.kafka_cluster import KafkaCluster
-from tests.support.outages import NORMAL_AGAIN_SECONDS, SECONDS, lasting
+from tests.support.outages import LONG, NORMAL_AGAIN_SECONDS, SECONDS, lasting
 from tests.support.saga import Saga
 from tests.support.stopwatch import Stopwatch
 from tests.support.supervised import Supervised
@@ -54,6 +54,7 @@ def faults(brokers: Brokers) -> Iterator[tuple[str, Callable[[], None]]]:
     yield "partitions reassigned", brokers.reassign_some
 
 
+@LONG
 def test_everybody_is_back_soon_after_each_fault_and_every_order_ends_as_it_must(
     saga: Saga, cluster: KafkaCluster
 ) -> None:
