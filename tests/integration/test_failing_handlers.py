@@ -50,10 +50,12 @@ def service(playground: Playground) -> Service:
     return service
 
 
-def send(playground: Playground, *events: Ping | Pang) -> None:
+def send(playground: Playground, *events: Ping | Pang, apart: bool = False) -> None:
+    """Send these; `apart`: pings into the first partition, pangs into the second, which another worker has."""
     producer = Producer({"bootstrap.servers": playground.bootstrap, "partitioner": "murmur2_random"})
     for event in events:
-        producer.produce(event.topic, CODEC.encode(event), event.key)
+        partition = (Ping, Pang).index(type(event)) if apart else -1
+        producer.produce(event.topic, CODEC.encode(event), event.key, partition)
         producer.flush()
 
 
@@ -102,13 +104,15 @@ def test_the_script_of_five_records(playground: Playground, service: Service) ->
 
 def test_the_parked_go_with_their_partition(playground: Playground, service: Service) -> None:
     """Who takes the partition over tries them again, also what another worker has read from another topic."""
+    playground.partitions = 2
+    playground.recreate_topics()
     one = playground.worker("one", session_timeout_ms="6000")
-    playground.turn_until(lambda: one.ready() == 2)
+    playground.turn_until(lambda: one.ready() == 4)
     two = playground.worker("two", session_timeout_ms="6000")
-    playground.turn_until(lambda: one.ready() == two.ready() == 1)
-    send(playground, A0, A1)
+    playground.turn_until(lambda: one.ready() == two.ready() == 2)
+    send(playground, A0, A1, apart=True)
     playground.turn_until(lambda: parked(playground) == [("A", "ping")])
-    send(playground, Pang("A", 2), Pang("B", 2))
+    send(playground, Pang("A", 2), Pang("B", 2), apart=True)
     playground.turn_until(lambda: parked(playground) == [("A", "ping"), ("A", "pang")])
     playground.turn_until(lambda: bool(one.seen["retrying"] or two.seen["retrying"]))
     holder = next(w for w in (one, two) if w.seen["retrying"])
@@ -129,14 +133,12 @@ def test_the_parked_go_with_their_partition(playground: Playground, service: Ser
 def test_two_workers_that_raise_one_fence_at_once(broker: Broker, postgres_url: str) -> None:
     """On PostgreSQL, where transactions run side by side: the second one loses the race, and parks behind the first."""
     service = Service()
-    with playground_of(broker.bootstrap_servers, postgres_url, 1) as playground:
+    with playground_of(broker.bootstrap_servers, postgres_url) as playground:
         playground.make_service, playground.tuning = lambda: service, FAST
-        workers = [playground.worker(name) for name in ("one", "two")]
-        playground.turn_until(lambda: all(worker.ready() == 1 for worker in workers))
-        workers.sort(key=lambda worker: next(iter(worker.engine._owned)).topic)
-        of_pang, of_ping = workers
+        of_ping, of_pang = workers = [playground.worker(name) for name in ("one", "two")]
+        playground.turn_until(lambda: all(worker.ready() == 2 for worker in workers))
         of_ping.at("parking", lambda: playground.turn_until(lambda: len(parked(playground)) == 1, workers=[of_pang]))
-        send(playground, Ping("A", -1), Pang("A", -2))
+        send(playground, Ping("A", -1), Pang("A", -2), apart=True)
         playground.turn_until(lambda: len(parked(playground)) == 2, workers=[of_ping])
         assert parked(playground) == [("A", "pang"), ("A", "ping")]
         assert any("fence" in why for why in of_ping.watch.doubts), "a unique violation"
