@@ -125,11 +125,16 @@ class KafkaLog:
         consumer: Consumer = client(self._connection.clients.consumer, config, self._connection.logger)
         return consumer
 
+    def _join_once_more(self) -> None:
+        """Join a second time where the first assignment was not taken (see `_on_assign`)."""
+        if self._join_again:
+            with contextlib.suppress(KafkaException):  # fenced meanwhile: the poll that follows says so
+                self._join()
+                self._join_again = False
+
     def poll(self, limit: int, timeout: float) -> list[Run]:
         """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
-        if self._join_again:
-            self._join_again = False
-            self._join()
+        self._join_once_more()
         try:
             messages = self._consumer.consume(limit, 0)
             if not messages and timeout > 0:
