@@ -1,7 +1,8 @@
 """Whether a database is older than the log: a fact about all of it, not about one partition.
 
-A checkpoint is committed before the cursor and the witness that follow from it. So whoever reads those first, and the
-database then, finds no checkpoint behind them, in any partition, whoever owns it; or the database is an old copy.
+A checkpoint is committed before the cursor and the witness that follow from it. A reader of those
+first, and of the database then, finds no checkpoint behind them, in any partition of any worker; or the database is an
+old copy.
 """
 
 from __future__ import annotations

@@ -178,5 +178,5 @@ class Fleet:
 
 
 def supervised(death: Death) -> bool:
-    """Return whether a worker may end like this: it is made for it, and whoever supervises it starts it again."""
+    """Return whether a worker may end like this: it is made for it, and its supervisor starts it again."""
     return death.code in MADE_FOR

@@ -99,7 +99,7 @@ def follow_advice(playground: Playground) -> None:
     playground.workers.clear()
 
 
-def test_a_recreated_topic_of_more_partitions_is_refused_by_whoever_owns_only_the_new_ones(
+def test_a_recreated_topic_of_more_partitions_is_refused_by_an_owner_of_only_the_new_ones(
     sqlite_playground: Playground,
 ) -> None:
     """A new partition has no checkpoint to tell by: those of the topic's other partitions do."""
