@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import pytest
+
+from eventbus.age import DatabaseTooOld
 from eventbus.failpoints import STEPS
+from tests.support.copies import backed_up, restore
 from tests.support.engines import Playground
 from tests.support.sample import Ping, RemotePingService
 
 
 def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> None:
-    """Assigned, at work with remote calls, one order in trouble, idle, a partition handed to another worker, closed."""
+    """Assigned, at work with remote calls, one order in trouble, idle, a partition handed over, closed, an old database."""
     playground = sqlite_playground
 
     class Remote(RemotePingService):
@@ -23,11 +27,18 @@ def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> N
 
     playground.make_service = lambda: Remote(call)
     worker = playground.worker("one")
-    playground.send(range(20))
+    playground.send(range(10))
+    playground.settle(10)
+    copy = backed_up(playground)
+    playground.send(range(10, 20))
     playground.settle(20)
     playground.turn_until(lambda: worker.seen["tidied"] > 0)
     other = playground.worker("two")
     playground.turn_until(lambda: other.ready() > 0 and worker.ready() + other.ready() == 2)
     playground.close()
     playground.workers.clear()
-    assert [step for step in STEPS if not worker.seen[step]] == []
+    restore(playground, copy)
+    refused = playground.worker("one")
+    with pytest.raises(DatabaseTooOld):
+        playground.turn_until(lambda: False)
+    assert [step for step in STEPS if not worker.seen[step] and not refused.seen[step]] == []
