@@ -43,6 +43,10 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
         return Item(record, PoisonRecord(poison.reason, str(poison)))
 
 
+UNKNOWN = -1
+"""An offset that no cursor has: the group's is not known, or is to be written again."""
+
+
 @dataclass(slots=True)
 class Owned:
     """What memory holds of a partition that is ours; all of it can be forgotten and read again (recovery)."""
@@ -66,7 +70,7 @@ class Owned:
     buffer: list[Item] = field(default_factory=list)
     pending: list[Entry] = field(default_factory=list)
     """Committed in the database, not yet published."""
-    committed: int = -1
+    committed: int = UNKNOWN
     """The offset of the group's cursor, as far as we know it to be ours."""
     published: int = 0
     """Entries up to here are published..."""

@@ -2,7 +2,8 @@
 
 What recovery saw can change under a running worker. So it is looked at again: the topics of a batch before it is
 decided on (the question is sent when the records come, and answered while they are decoded), and all topics about every
-second, idle or busy, and before a publish that comes later than that.
+second, idle or busy, and before a publish that comes later than that. A topic of progress that was created again has
+lost what it knew; each worker writes the cursors of its partitions once more.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from eventbus import progress
-from eventbus.batch import Owned
+from eventbus.batch import UNKNOWN, Owned
 from eventbus.database import Database
 from eventbus.log import Identity, Log, Partition, Refused
 
@@ -21,18 +22,21 @@ class Incarnations:
     def __init__(self, log: Log, database: Database, outputs: Collection[str], clock: Callable[[], float]) -> None:
         self._log, self._database, self._clock = log, database, clock
         self._outputs = sorted(set(outputs))
+        self._watched = {*self._outputs} | ({log.witness_topic} if log.witness_topic else set())
+        self._witness_id = ""
         self._published_to: dict[str, str] = {}
         self._looked_at = clock()
 
     def recall(self) -> None:
         """Read to which topics this service has published, and note those to which it will for the first time."""
-        actual = self._log.identities(self._outputs)
+        actual = self._log.identities(self._watched)
         with self._database.transaction() as tx:
             known = progress.output_topics(tx)
-            new = {topic: identity.topic for topic, identity in actual.items() if topic not in known}
+            new = {topic: actual[topic].topic for topic in self._outputs if topic not in known}
             progress.add_output_topics(tx, new)
         self._published_to = known | new
         self._check_outputs(actual)
+        self._witness_id = self._witness_id or self._witness_in(actual)
 
     def ask(self, topics: Collection[str]) -> None:
         """Send the question that the next `check` of partitions of these topics waits for."""
@@ -48,10 +52,22 @@ class Incarnations:
         known = [each for each in owned if each.known]
         if not known or self._clock() - self._looked_at < every:
             return
-        actual = self._log.identities({*self._outputs, *(each.partition.topic for each in known)})
+        actual = self._log.identities({*self._watched, *(each.partition.topic for each in known)})
         self._check_inputs(known, actual)
         self._check_outputs(actual)
+        self._check_witness(known, actual)
         self._looked_at = self._clock()
+
+    def _witness_in(self, actual: dict[str, Identity]) -> str:
+        return actual[self._log.witness_topic].topic if self._log.witness_topic else ""
+
+    def _check_witness(self, known: Iterable[Owned], actual: dict[str, Identity]) -> None:
+        """Have the cursors of these published again where the topic of progress is another one, and empty."""
+        found = self._witness_in(actual)
+        if found != self._witness_id:
+            self._witness_id = found
+            for each in known:
+                each.committed = UNKNOWN
 
     @staticmethod
     def _check_inputs(owned: Iterable[Owned], actual: dict[str, Identity]) -> None:

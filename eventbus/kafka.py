@@ -206,6 +206,11 @@ class KafkaLog:
         cursors = {Partition(answer.topic, answer.partition): _cursor(answer) for answer in found}
         return {partition: cursor for partition, cursor in cursors.items() if cursor is not None}
 
+    @property
+    def witness_topic(self) -> str | None:
+        """See Log."""
+        return self._progress.partition.topic if self._progress else None
+
     def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
         """See Log."""
         if self._progress is None:
@@ -310,8 +315,8 @@ class KafkaLog:
             self._producers.flush_all(outputs)
         except Doubt:
             if self._producers.undelivered:
-                progress = {self._progress.partition.topic} if self._progress else set()
-                self._look_for({output.topic for output in outputs} | progress)
+                witness = {self.witness_topic} if self.witness_topic else set()
+                self._look_for({output.topic for output in outputs} | witness)
             raise
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)

@@ -184,6 +184,10 @@ class Log(Protocol):
     def group_cursors(self) -> dict[Partition, Cursor]:
         """Return every cursor of the group, other workers' too; waits for no transaction. Raises LogUnavailable."""
 
+    @property
+    def witness_topic(self) -> str | None:
+        """The topic of progress, whose id `identities` tells; None where this log keeps none."""
+
     def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
         """Return what the topic of progress says; None where this log keeps none.
 

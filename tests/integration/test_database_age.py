@@ -318,6 +318,21 @@ def test_a_progress_topic_that_is_empty_again_is_filled(sqlite_playground: Playg
     playground.assert_exactly_once(30)
 
 
+def test_a_progress_topic_that_is_created_again_under_a_resting_worker_is_filled(sqlite_playground: Playground) -> None:
+    """The cursors stand in it again although no partition moves: losing them afterwards repeats nothing."""
+    playground, topic = sqlite_playground, sqlite_playground.group + PROGRESS
+    worker = playground.worker(**SOON_GONE)
+    playground.turn_until(lambda: worker.ready() == 4)
+    playground.send(range(20))
+    playground.settle(20)
+    playground.turn_until(lambda: len(witnesses(playground)) == 4 and worker.seen["tidied"] > 0)
+    before = witnesses(playground)
+    playground.admin.remove([topic])
+    playground.admin.create([topic], 1)
+    playground.turn_until(lambda: witnesses(playground) == before)
+    playground.abandon(worker)
+
+
 def test_a_progress_topic_that_is_deleted_ends_the_worker(sqlite_playground: Playground) -> None:
     """It says which command makes it; what was decided is published then."""
     worker = sqlite_playground.worker(topic_metadata_refresh_interval_ms="1000")
