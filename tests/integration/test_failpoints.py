@@ -12,7 +12,7 @@ from tests.support.sample import Ping, RemotePingService
 
 
 def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> None:
-    """Assigned, at work with remote calls, an order in trouble, idle, partitions handed over, closed, an old database."""
+    """Assigned, at work with remote calls, trouble, idle, partitions handed over, closed, an old database."""
     playground = sqlite_playground
 
     class Remote(RemotePingService):
