@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from struct import Struct
@@ -12,8 +11,9 @@ import click
 
 from choreography.quiet import ends_quietly
 from eventbus import cli
-from eventbus.codec import FRAME
-from eventbus.registry import Registry, UnknownSchema, registry_at
+from eventbus.framing import Headers, NotFramed, SchemaId, framed
+from eventbus.json_form import to_json
+from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema, registry_at
 from eventbus.strict import Strict
 from schemas import EVENTS
 
@@ -24,7 +24,7 @@ MAX_BYTES = 64 * 1024 * 1024
 """A longer record is not believed: the input is something else. (Far above any broker's message.max.bytes.)"""
 
 
-class NotFramed(ValueError):
+class NotKcat(ValueError):
     """The input is not what `kcat -f '%R%s'` writes, or it ends in the middle of a record."""
 
 
@@ -41,44 +41,46 @@ class Decoder:
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
-        self._schemas: dict[int, tuple[dict[str, Any], Strict]] = {}
+        self._schemas: dict[SchemaId, tuple[dict[str, Any], Strict]] = {}
 
-    def decode(self, value: bytes | None) -> dict[str, Any]:
+    def decode(self, value: bytes | None, headers: Headers = ()) -> dict[str, Any]:
         """Return the fields. Raises Undecodable; RegistryUnavailable when the registry must be asked and is away."""
         if not value:
             raise Undecodable("the value is null" if value is None else "the value is empty")
-        if len(value) < FRAME.size or value[0] != 0:
-            raise Undecodable(f"not Confluent-framed Avro: it starts with {value[:8]!r}")
-        schema, strict = self._schema(FRAME.unpack_from(value)[1])
         try:
-            fields, end = strict.read(value, FRAME.size)
+            schema_id, start = framed(value, headers)
+        except NotFramed as error:
+            raise Undecodable(str(error)) from error
+        schema, strict = self._schema(schema_id)
+        try:
+            fields, end = strict.read(value, start)
         except Exception as error:
             raise Undecodable(f"not a {schema['name']}: {type(error).__name__}: {error}") from error
         if end != len(value):
             raise Undecodable(f"{len(value) - end} bytes follow the {schema['name']}")
         return cast("dict[str, Any]", fields)
 
-    def _schema(self, schema_id: int) -> tuple[dict[str, Any], Strict]:
+    def _schema(self, schema_id: SchemaId) -> tuple[dict[str, Any], Strict]:
         if schema_id not in self._schemas:
             try:
                 schema = self._registry.schema_of(schema_id)
-            except UnknownSchema as error:
+            except (UnknownSchema, UnsupportedSchema) as error:
                 raise Undecodable(str(error)) from error
             self._schemas[schema_id] = schema, Strict(schema)
         return self._schemas[schema_id]
 
 
 def frames(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Yield the values that `kcat -f '%R%s'` wrote: a 4-byte big-endian length, then the value. Raises NotFramed."""
+    """Yield the values that `kcat -f '%R%s'` wrote: a 4-byte big-endian length, then the value. Raises NotKcat."""
     position = 0
     while head := stream.read(LENGTH.size):
         length = LENGTH.unpack(head)[0] if len(head) == LENGTH.size else 0
         if not NULL <= length <= MAX_BYTES:
-            raise NotFramed(f"at byte {position}: a record of {length} bytes? The input must come from kcat -f '%R%s'")
+            raise NotKcat(f"at byte {position}: a record of {length} bytes? The input must come from kcat -f '%R%s'")
         value = stream.read(length) if length > 0 else b""
         if len(head) < LENGTH.size or len(value) < length:
             end = position + len(head) + len(value)
-            raise NotFramed(f"the input ends at byte {end}, in the middle of the record that starts at byte {position}")
+            raise NotKcat(f"the input ends at byte {end}, in the middle of the record that starts at byte {position}")
         yield None if length == NULL else value
         position += len(head) + len(value)
 
@@ -88,7 +90,8 @@ def frames(stream: BinaryIO) -> Iterator[bytes | None]:
 def decode_command(schema_registry_url: str | None) -> None:
     """Turn framed records on stdin into one JSON line each.
 
-    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end.
+    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end. Headers do not come
+    this way: records that name their schema in a header are for `saga tail`.
 
     \b
     Example:
@@ -104,16 +107,7 @@ def decode_command(schema_registry_url: str | None) -> None:
                 except Undecodable as error:
                     line, bad = {"error": str(error)}, bad + 1
                 click.echo(to_json(line))
-        except NotFramed as error:
+        except NotKcat as error:
             cli.fail(str(error))
     if bad:
         cli.fail(f"{bad} of {count} records could not be decoded")
-
-
-def to_json(line: dict[str, Any]) -> str:
-    """Return one line of JSON; bytes, which JSON has not, as in Avro's own JSON encoding (Avro 1.12, JSON Encoding)."""
-    return json.dumps(line, ensure_ascii=False, default=_latin_1)
-
-
-def _latin_1(content: bytes) -> str:
-    return content.decode("latin-1")

@@ -15,7 +15,7 @@ from fastavro.schema import SchemaParseException
 from choreography import enums
 from choreography.compatibility import FIELD_WITHOUT_DEFAULT, Break, breaks, resolved
 from choreography.samples import unread
-from eventbus.event import SchemaMismatch, parse
+from eventbus.avro_schema import SchemaMismatch, parse
 
 FILE_NAME = re.compile(r"(?P<topic>.+)\.v(?P<number>[1-9][0-9]*)\.avsc")
 

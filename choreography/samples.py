@@ -9,6 +9,7 @@ from typing import Any
 import fastavro
 
 from choreography.compatibility import resolved
+from eventbus.avro_schema import parse
 
 CORNERS: dict[str, list[Any]] = {
     "null": [None],
@@ -32,7 +33,7 @@ def samples(schema: Any) -> list[Any]:
 
 def unread(writer: Any, reader: Any) -> str | None:
     """Write every sample with one schema and read it with the other; return what went wrong first, or None."""
-    parsed = fastavro.parse_schema(writer), fastavro.parse_schema(reader)
+    parsed = parse(writer), parse(reader)
     types = {field["name"]: field["type"] for field in reader["fields"]}
     kept = [field["name"] for field in writer["fields"] if types.get(field["name"]) == field["type"]]
     for sample in samples(resolved(writer)):

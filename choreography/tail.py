@@ -11,11 +11,12 @@ import click
 
 from choreography.census import Census
 from choreography.cluster import Cluster
-from choreography.decode import Decoder, Undecodable, to_json
+from choreography.decode import Decoder, Undecodable
 from choreography.quiet import ends_quietly
 from choreography.reader import Reader
 from choreography.unreadable import said
 from eventbus import cli
+from eventbus.json_form import to_json
 from eventbus.log import Headers, Record, moment
 from eventbus.registry import registry_at
 from schemas import EVENTS
@@ -78,7 +79,7 @@ def describe(record: Record, decoder: Decoder) -> dict[str, Any]:
         "value": None,
     }
     try:
-        described["value"] = decoder.decode(record.value)
+        described["value"] = decoder.decode(record.value, record.headers)
     except Undecodable as error:
         if record.value is not None:
             described["value_base64"] = base64.b64encode(record.value).decode()

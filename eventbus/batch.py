@@ -33,12 +33,13 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
     """
     topic = record.partition.topic
     try:
+        headers = record.headers
         if topic.endswith(RESOLUTIONS):
             original = brought_back(record, topics)
             if original is None:
                 return None
-            topic = original.partition.topic
-        return Item(record, codec.decode(topic, record.key, record.value))
+            topic, headers = original.partition.topic, original.headers
+        return Item(record, codec.decode(topic, record.key, record.value, headers))
     except PoisonRecord as poison:
         return Item(record, PoisonRecord(poison.reason, str(poison)))
 

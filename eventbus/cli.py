@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 from collections.abc import Callable, Collection
@@ -14,6 +13,7 @@ import click
 from click.core import ParameterSource
 
 from eventbus.declaration import declare
+from eventbus.json_form import to_json
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 from eventbus.terminal import safe_stdout, visible
@@ -252,7 +252,7 @@ def is_given(parameter: str) -> bool:
 
 def print_json(value: Any) -> None:
     """Print a report for scripts: one JSON document on stdout."""
-    click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+    click.echo(to_json(value, indent=2))
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -1,25 +1,25 @@
 """Avro in Confluent framing, and the guards on what comes in.
 
-The frame is a zero byte, the schema id as 4 bytes big-endian, then the Avro body (Confluent wire format, version 0).
 Decoding Avro is not validation, so everything that may be wrong is looked at here: size, frame, an allow-list of
 schemas, that the body is used up, ranges, and that the key is the event's.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from io import BytesIO
-from struct import Struct
 from typing import Any
 
 from fastavro import schemaless_writer
 
+from eventbus.avro_schema import read_as, written_with
 from eventbus.compiled import Compiled, compiled
 from eventbus.event import Event
-from eventbus.registry import Registry, UnknownSchema, check_released
+from eventbus.framing import FRAME, Headers, NotFramed, SchemaId, framed, framed_key
+from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema, check_released
 from eventbus.strict import MAX_VALUES, Strict
 
-FRAME = Struct(">BI")
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are refused unread (Kafka's own default for a record batch)."""
 _Reader = tuple[Strict, dict[str, Any] | None]
@@ -44,7 +44,7 @@ class Codec:
         self._registry = registry
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
-        self._readers: dict[tuple[type[Event], bytes], _Reader] = {}
+        self._readers: dict[tuple[type[Event], SchemaId], _Reader] = {}
         self._compiled: dict[type[Event], Compiled] = {e: made for e in self._frames if (made := compiled(e))}
 
     def encode(self, event: Event) -> bytes:
@@ -61,17 +61,15 @@ class Codec:
         schemaless_writer(body, event.schema, event.to_avro())
         return body.getvalue()
 
-    def decode(self, topic: str, key: bytes | None, value: bytes | None) -> Event:
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
         """Return the event, or raise PoisonRecord; RegistryUnavailable when the registry must be asked and is away."""
         cls = self._events.get(topic)
         if cls is None:
             raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
-        event = self._quickly(cls, value) or self._body(cls, value)
+        event = self._quickly(cls, value) or self._body(cls, value, headers)
         if event.key.encode() == key:
             return event
-        if key is None:
-            raise PoisonRecord("key_missing", f"the key must be the {cls.key_field}")
-        raise PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {cls.key_field} is {event.key[:80]!r}")
+        raise _wrong_key(event, key)
 
     def _quickly(self, cls: type[Event], value: bytes | None) -> Event | None:
         """Return the event of a record that is plain in every way; None about all others, whatever they are."""
@@ -83,17 +81,20 @@ class Codec:
         except Exception:  # noqa: BLE001 - whatever it was, it is judged as all others are
             return None
 
-    def _body(self, cls: type[Event], value: bytes | None) -> Event:
+    def _body(self, cls: type[Event], value: bytes | None, headers: Headers) -> Event:
         if not value:
             reason = "null_value" if value is None else "empty_value"
             raise PoisonRecord(reason, f"a record on {cls.topic} must have a value")
         size = len(value)
         if size > MAX_VALUE_BYTES:
             raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
-        frame = value[: FRAME.size]
-        strict, reader = self._readers.get((cls, frame)) or self._reader(cls, frame)
         try:
-            values, end = strict.read(value, FRAME.size, reader)
+            schema_id, start = framed(value, headers)
+        except NotFramed as error:
+            raise PoisonRecord("not_framed", str(error)) from error
+        strict, reader = self._readers.get((cls, schema_id)) or self._reader(cls, schema_id)
+        try:
+            values, end = strict.read(value, start, reader)
         except Exception as error:
             raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
         if end != size:
@@ -103,19 +104,30 @@ class Codec:
         except (ValueError, TypeError, OverflowError, UnicodeError) as error:
             raise PoisonRecord("invalid_value", str(error)) from error
 
-    def _reader(self, cls: type[Event], frame: bytes) -> _Reader:
-        if len(frame) < FRAME.size or frame[0] != 0:
-            raise PoisonRecord("not_framed", f"not Confluent-framed Avro: it starts with {frame!r}")
-        pair = self._readers[cls, frame] = self._resolve(cls, FRAME.unpack(frame)[1])
-        return pair
-
-    def _resolve(self, cls: type[Event], schema_id: int) -> _Reader:
+    def _reader(self, cls: type[Event], schema_id: SchemaId) -> _Reader:
         try:
             writer = self._registry.schema_of(schema_id)
         except UnknownSchema as error:
             raise PoisonRecord("unknown_schema_id", str(error)) from error
-        if writer["name"] != cls.schema["name"]:
+        except UnsupportedSchema as error:
+            raise PoisonRecord("unsupported_schema", str(error)) from error
+        reader = read_as(writer, cls.schema)
+        if reader is None:
             raise PoisonRecord(
                 "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
             )
-        return Strict(writer), None if writer == cls.schema else cls.schema
+        own = writer == written_with(json.loads(cls.schema_text))
+        pair = self._readers[cls, schema_id] = Strict(writer), None if own else reader
+        return pair
+
+
+def _wrong_key(event: Event, key: bytes | None) -> PoisonRecord:
+    if key is None:
+        return PoisonRecord("key_missing", f"the key must be the {event.key_field}")
+    if found := framed_key(key, event.key):
+        return PoisonRecord(
+            "key_framed",
+            f"the key is {found}; it must be the {event.key_field} alone, as UTF-8: have its producer write keys with"
+            " StringSerializer, or the order's events lie in several partitions",
+        )
+    return PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {event.key_field} is {event.key[:80]!r}")

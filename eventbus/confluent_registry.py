@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 from httpx2 import HTTPError
 
-from eventbus.event import Event, parse
-from eventbus.registry import RegistryUnavailable, UnknownSchema
+from eventbus.event import Event
+from eventbus.framing import VALUE_HEADER, SchemaId
+from eventbus.registered_schema import referenced, refuse_unreadable, usable
+from eventbus.registry import RegistryUnavailable, UnknownSchema, UnsupportedSchema
 
 NOT_FOUND = 404
+NO_SCHEMA = 40403
+"""The registry's own word for: there is no such schema."""
 
 
 class ConfluentRegistry:
@@ -30,19 +34,30 @@ class ConfluentRegistry:
         assert found.schema_id is not None
         return int(found.schema_id)
 
-    def schema_of(self, schema_id: int) -> dict[str, Any]:
-        """Fetch the writer's schema."""
+    def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
+        """Fetch the writer's schema, and what it refers to."""
         with asking(f"schema id {schema_id}"):
-            text = self._client.get_schema(schema_id).schema_str
-        return usable(schema_id, text)
+            schema = self._fetch(schema_id)
+        refuse_unreadable(schema_id, schema)
+        return usable(schema_id, schema.schema_str, referenced(schema_id, schema, self._version_of))
 
+    def _fetch(self, schema_id: SchemaId) -> Schema:
+        if not isinstance(schema_id, UUID):
+            return self._client.get_schema(schema_id)
+        try:
+            return self._client.get_schema_by_guid(str(schema_id))
+        except SchemaRegistryError as error:
+            if error.http_status_code != NOT_FOUND or error.error_code == NO_SCHEMA:
+                raise
+            self._client.get_schema_types()  # who answers this is a registry, and not what stands in for one
+            raise UnsupportedSchema(
+                f"the header {VALUE_HEADER} names the schema by the GUID {schema_id}, and this registry is too old to"
+                " look up GUIDs: have the producer write schema ids, or upgrade the registry"
+            ) from error
 
-def usable(schema_id: int, text: str | None) -> dict[str, Any]:
-    """Return a schema that anybody may have registered. Raises UnknownSchema unless it is a record without dangers."""
-    try:
-        return parse(json.loads(text or "null"))
-    except Exception as error:
-        raise UnknownSchema(f"schema id {schema_id} is not a usable Avro record: {error}") from error
+    def _version_of(self, subject: str, version: int) -> Schema:
+        with asking(f"version {version} of the subject {subject}"):
+            return self._client.get_version(subject, version, deleted=True).schema
 
 
 def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaRegistryClient:

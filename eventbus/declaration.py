@@ -13,7 +13,8 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
-from eventbus.event import Event, parse
+from eventbus.avro_schema import parse
+from eventbus.event import Event
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.service import Reaction, Service
 from eventbus.witness import PROGRESS

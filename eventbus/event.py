@@ -11,17 +11,13 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import fastavro
+from eventbus.avro_schema import SchemaMismatch, parse, plain
 
 INT_RANGES: Mapping[str, tuple[int, int]] = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 PRIMITIVES: Mapping[str, type] = {"string": str, "int": int, "long": int, "boolean": bool, "bytes": bytes}
 
 E = TypeVar("E", bound="Event")
 BOUND = "`@event` makes it"
-
-
-class SchemaMismatch(TypeError):
-    """A dataclass and its .avsc disagree, or the .avsc could harm a reader. Raised at import."""
 
 
 class Event:
@@ -36,7 +32,7 @@ class Event:
     topic: ClassVar[str]
     """The Kafka topic, named after the event."""
     schema: ClassVar[dict[str, Any]]
-    """The parsed Avro schema (fastavro's form)."""
+    """The parsed Avro schema (fastavro's form), without logical types."""
     schema_text: ClassVar[str]
     """The .avsc as it stands in its file."""
     ids: ClassVar[Path]
@@ -72,8 +68,8 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
     def bind(cls: type[E]) -> type[E]:
         cls.topic = avsc.name.removesuffix(".avsc")
         cls.schema_text = avsc.read_text(encoding="utf-8")
-        raw = json.loads(cls.schema_text)
-        cls.schema = parse(raw)
+        cls.schema = parse(json.loads(cls.schema_text))
+        raw = plain(json.loads(cls.schema_text))
         cls.ids, cls.key_field = avsc.parent / "ids.json", key
         _check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
@@ -89,35 +85,6 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         return cls
 
     return bind
-
-
-def parse(raw: dict[str, Any]) -> dict[str, Any]:
-    """Parse an Avro schema and refuse what could harm a reader: recursion, and arrays of nothing."""
-    _refuse_dangerous(raw, enclosing=(), at=str(raw.get("name")))
-    parsed = fastavro.parse_schema(json.loads(json.dumps(raw)), _write_hint=True)
-    return typing.cast("dict[str, Any]", parsed)
-
-
-def _refuse_dangerous(schema: Any, enclosing: tuple[str, ...], at: str) -> int:
-    """Return the least number of bytes that a value of this schema takes."""
-    if isinstance(schema, list):
-        return 1 + min(_refuse_dangerous(branch, enclosing, at) for branch in schema)
-    if isinstance(schema, str):
-        if schema in enclosing:
-            raise SchemaMismatch(f"{at}: the schema {schema!r} contains itself; recursive schemas are refused")
-        return {"null": 0, "float": 4, "double": 8}.get(schema, 1)
-    kind = schema["type"]
-    if kind == "record":
-        inner = (*enclosing, schema["name"], f"{schema.get('namespace', '')}.{schema['name']}")
-        return sum(_refuse_dangerous(f["type"], inner, f"{at}.{f['name']}") for f in schema["fields"])
-    if kind in ("array", "map"):
-        least = _refuse_dangerous(schema["items" if kind == "array" else "values"], enclosing, at)
-        if kind == "array" and least == 0:
-            raise SchemaMismatch(f"{at}: an array of elements that take no bytes is refused")
-        return 1
-    if kind == "fixed":
-        return int(schema["size"])
-    return _refuse_dangerous(kind, enclosing, at) if kind != "enum" else 1
 
 
 def _check_record(raw: dict[str, Any], cls: type, where: str) -> None:

@@ -11,13 +11,13 @@ import click
 
 from eventbus import fence, interventions
 from eventbus.batch import decode
-from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, tests_of
+from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, schema_registry_url, tests_of
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, Transaction, existing, shown, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
-from eventbus.registry import registry_at
+from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.world import Tuning
@@ -50,6 +50,7 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
         database(service.name)(command)
     for command in reports:
         as_json(command)
+    schema_registry_url(reports[1])
     for command in (*reports, *acts):
         text, _, example = (command.callback.__doc__ or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
@@ -109,7 +110,7 @@ class _Commands:
         if not found:
             _say_none(database, where)
 
-    def show(self, key: str, database: str, as_json: bool) -> None:
+    def show(self, key: str, database: str, as_json: bool, schema_registry_url: str | None) -> None:
         """Show one parked order and the events that wait, in their order.
 
         Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
@@ -120,8 +121,11 @@ class _Commands:
         if known is None:
             fail(f"nothing of {key} is parked in {shown(database)}")
         events = self._service.events()
-        codec = Codec(registry_at(None, events), events)
-        records = [self._described(codec, record) for _, _, record in waiting]
+        try:
+            codec = Codec(registry_at(schema_registry_url, events), events)
+            records = [self._described(codec, record) for _, _, record in waiting]
+        except (UnknownSchema, RegistryUnavailable) as error:
+            fail(str(error))
         if as_json:
             print_json({**as_dict(known), "waiting": records})
             return

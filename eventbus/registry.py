@@ -6,12 +6,19 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
+from uuid import UUID
 
-from eventbus.event import Event, SchemaMismatch, parse
+from eventbus.avro_schema import SchemaMismatch, written_with
+from eventbus.event import Event
+from eventbus.framing import VALUE_HEADER, SchemaId
 
 
 class UnknownSchema(LookupError):
     """No released schema has this id: the record is poison, or the schema was never registered."""
+
+
+class UnsupportedSchema(LookupError):
+    """The schema is known, or could be, and is nothing that is read here: the message says what it is instead."""
 
 
 class RegistryUnavailable(ConnectionError):
@@ -24,8 +31,8 @@ class Registry(Protocol):
     def id_of(self, event: type[Event]) -> int:
         """Return the id under which this event's schema was released. Raises UnknownSchema."""
 
-    def schema_of(self, schema_id: int) -> dict[str, Any]:
-        """Return the parsed writer's schema. Raises UnknownSchema or RegistryUnavailable."""
+    def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
+        """Return the parsed writer's schema. Raises UnknownSchema, UnsupportedSchema, RegistryUnavailable."""
 
 
 class FileRegistry:
@@ -49,12 +56,16 @@ class FileRegistry:
             )
         return max(ids)
 
-    def schema_of(self, schema_id: int) -> dict[str, Any]:
-        """Return the frozen schema with this id."""
-        try:
-            return parse(self._schemas[schema_id])
-        except KeyError:
-            raise UnknownSchema(f"no released schema has the id {schema_id}") from None
+    def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
+        """Return the frozen schema with this id. Raises UnsupportedSchema for a GUID."""
+        if isinstance(schema_id, UUID):
+            raise UnsupportedSchema(
+                f"the header {VALUE_HEADER} names the schema by the GUID {schema_id}, which only a schema registry can"
+                " look up: set --schema-registry-url"
+            )
+        if schema_id not in self._schemas:
+            raise UnknownSchema(f"no released schema has the id {schema_id}")
+        return written_with(self._schemas[schema_id])
 
 
 def check_released(registry: Registry, events: Iterable[type[Event]]) -> dict[type[Event], int]:

@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventbus.database import Database, Row, Scalar, Table, Transaction
 from eventbus.event import Event
+from eventbus.framing import SchemaId
 from eventbus.kafka_config import Clients
 from eventbus.registry import Registry
 from eventbus.watchdog import Steps
@@ -70,7 +71,7 @@ class WatchedRegistry:
         with self._steps.step("schema registry", REGISTRY_SECONDS):
             return self._registry.id_of(event)
 
-    def schema_of(self, schema_id: int) -> dict[str, Any]:
+    def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
         """See Registry."""
         with self._steps.step("schema registry", REGISTRY_SECONDS):
             return self._registry.schema_of(schema_id)

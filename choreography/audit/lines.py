@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from choreography.check.facts import Address
-from choreography.decode import Decoder, to_json
+from choreography.decode import Decoder
 from choreography.tail import describe
-from eventbus.codec import FRAME
+from eventbus.framing import schema_id_of
+from eventbus.json_form import to_json
 from eventbus.log import Headers, Record
 
 FORMAT = 1
@@ -73,8 +74,7 @@ def entry_of(record: Record, decoder: Decoder) -> Entry:
 def _body(record: Record, decoder: Decoder) -> str:
     """Return a record as `saga tail` shows it, with its schema's id and the hashes of its bytes."""
     described = describe(record, decoder)
-    value = record.value or b""
-    described["schema_id"] = FRAME.unpack_from(value)[1] if len(value) >= FRAME.size and value[0] == 0 else None
+    described["schema_id"] = schema_id_of(record.value, record.headers)
     described["sha256"] = {
         "key": _sha256(record.key),
         "value": _sha256(record.value),

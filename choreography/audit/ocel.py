@@ -9,7 +9,6 @@ its own. The object that keys an event is related to the others that the event n
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from typing import IO, Any, NamedTuple
 from choreography.audit.scratch import scratch_database
 from choreography.decode import Decoder, Undecodable
 from choreography.flow.model import Flow
+from eventbus.json_form import to_json
 from eventbus.log import Record, moment
 
 ID = "_id"
@@ -58,7 +58,7 @@ def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: 
     written = Written()
     with scratch_database(SCHEMA) as objects:
         types = {"eventTypes": _event_types(flow), "objectTypes": _object_types(flow)}
-        out.write(json.dumps(types, ensure_ascii=False)[:-1] + ', "events": [')
+        out.write(to_json(types)[:-1] + ', "events": [')
         _write_all(out, _events(records, decoder, flow, objects, written))
         out.write('\n], "objects": [')
         _write_all(out, _objects(objects, written))
@@ -69,7 +69,7 @@ def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: 
 def _write_all(out: IO[str], documents: Iterable[Mapping[str, Any]]) -> None:
     separator = "\n"
     for document in documents:
-        out.write(separator + json.dumps(document, ensure_ascii=False))
+        out.write(separator + to_json(document))
         separator = ",\n"
 
 
@@ -117,7 +117,7 @@ def _events(
 ) -> Iterator[dict[str, Any]]:
     for record in records:
         try:
-            fields = decoder.decode(record.value)
+            fields = decoder.decode(record.value, record.headers)
         except Undecodable:
             written.undecodable += 1
             continue
@@ -142,7 +142,7 @@ def _attributes(record: Record, fields: Mapping[str, Any], flow: Flow) -> list[d
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return value if isinstance(value, str) else to_json(value)
 
 
 def _named(fields: Mapping[str, Any]) -> list[Named]:

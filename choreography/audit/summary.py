@@ -11,7 +11,7 @@ from choreography.audit.history import Selection
 from choreography.audit.lines import FORMAT, SUMMARY, NotAnExport
 from choreography.check.facts import Address
 from choreography.check.records import Ends, Lane
-from choreography.decode import to_json
+from eventbus.json_form import to_json
 
 
 class Tally:

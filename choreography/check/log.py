@@ -95,7 +95,7 @@ class EventTopics:
             if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
                 oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
             try:
-                event = codec.decode(message.topic(), message.key(), message.value())
+                event = codec.decode(message.topic(), message.key(), message.value(), headers_of(message))
             except PoisonRecord:
                 undecodable += 1
                 continue

@@ -14,10 +14,11 @@ from choreography.deadletters.options import statement_options, where_options
 from choreography.deadletters.resolve import Order, resolve
 from choreography.deadletters.selection import Selection, selecting
 from choreography.deadletters.skip import skip_command
-from choreography.decode import Decoder, to_json
+from choreography.decode import Decoder
 from choreography.quiet import ends_quietly
 from choreography.tail import describe
 from eventbus import cli
+from eventbus.json_form import to_json
 from eventbus.registry import registry_at
 from eventbus.resolutions import DISCARD, REDRIVE
 from schemas import EVENTS

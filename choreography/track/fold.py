@@ -30,7 +30,8 @@ class TrackedEvent(NamedTuple):
     offset: int
     at: int
     service: str
-    schema_id: int
+    schema_id: int | str
+    """A number, or a GUID."""
     cause: str | None
     fields: str
 

@@ -10,7 +10,8 @@ import orjson
 from choreography.track.fold import TrackedEvent, Violation
 from choreography.unreadable import said
 from eventbus import Codec, PoisonRecord
-from eventbus.codec import FRAME
+from eventbus.framing import schema_id_of
+from eventbus.json_form import json_form
 from eventbus.kafka_headers import headers_of
 from eventbus.log import Partition
 
@@ -55,18 +56,20 @@ class Intake:
 
     def _event(self, message: Any) -> TrackedEvent:
         topic, value = message.topic(), message.value()
-        event = self._codec.decode(topic, message.key(), value)
+        headers = headers_of(message)
+        event = self._codec.decode(topic, message.key(), value, headers)
         service, cause = "", None
-        for name, content in headers_of(message):
+        for name, content in headers:
             if name == "ce_source" and not service:
                 service = intern(_text(content))
             elif name == "ce_causationid" and cause is None:
                 cause = _text(content)
         at = max(0, message.timestamp()[1])
-        schema_id = FRAME.unpack_from(value)[1]
-        fields = orjson.dumps(event, default=bytes.hex).decode()
+        schema_id = schema_id_of(value, headers)
+        fields = orjson.dumps(event, default=json_form).decode()
         return TrackedEvent(
-            event.key, topic, message.partition(), message.offset(), at, service, schema_id, cause, fields
+            *(event.key, topic, message.partition(), message.offset(), at, service),
+            *(schema_id if isinstance(schema_id, int) else str(schema_id), cause, fields),
         )
 
 

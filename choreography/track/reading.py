@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 import click
 
-from choreography.decode import to_json
 from choreography.quiet import ends_quietly
 from choreography.track import render
 from choreography.track.common import MODEL, tracker
@@ -24,6 +23,7 @@ from choreography.track.timeline import Timeline, timeline
 from choreography.track.wanted import Wanted
 from choreography.track.why import explain
 from eventbus import cli
+from eventbus.json_form import to_json
 from eventbus.log import moment
 from schemas import EVENTS
 

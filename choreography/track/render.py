@@ -164,7 +164,7 @@ def version(event: TrackedEvent) -> str:
 
 
 @cache
-def _versions() -> dict[tuple[str, int], str]:
+def _versions() -> dict[tuple[str, int | str], str]:
     names = json.loads(IDS.read_text(encoding="utf-8"))
     found = {int(number): re.search(r"([^/]+)\.(v\d+)\.avsc$", name) for number, name in names.items()}
     return {(match[1], number): match[2] for number, match in found.items() if match}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eventbus.event import Event
+from eventbus.json_form import to_json
 from order_service.currency import to_text
 
 MONEY = ("total", "amount")
@@ -58,4 +58,4 @@ def _shown(name: str, fields: Mapping[str, Any]) -> str:
 def _item(item: Any) -> str:
     if isinstance(item, dict) and {"quantity", "sku"} <= set(item):
         return f"{item['quantity']} x {item['sku']}"
-    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False)
+    return item if isinstance(item, str) else to_json(item)

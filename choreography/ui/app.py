@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -34,6 +33,7 @@ from choreography.track.wanted import Wanted
 from choreography.track.why import explain
 from choreography.ui.access import Access
 from choreography.ui.picture import as_picture
+from eventbus.json_form import to_json
 from schemas import EVENTS
 
 STATIC = Path(__file__).parent / "static"
@@ -100,7 +100,7 @@ class Answers:
             | {"money": "" if order.total is None else money(order.total, order.currency), "at": order.placed_at}
             for order in found
         ]
-        return JSONResponse({"orders": shown, "after": after})
+        return Json({"orders": shown, "after": after})
 
     def order(self, request: Request) -> Response:
         """Return an order's timeline, why it stands where it stands, and its picture."""
@@ -109,7 +109,7 @@ class Answers:
             story = timeline(tracked, order_id)
         if story is None:
             raise HTTPException(404, f"nothing is known of the order {order_id!r}")
-        return JSONResponse(
+        return Json(
             render.timeline_json(story, SENTENCES)
             | render.why_json(explain(story, SENTENCES, now()))
             | {"picture": as_picture(story, SERVICES)}
@@ -121,19 +121,17 @@ class Answers:
         with Watched.at(self.path, MODEL) as tracked:
             live = tracked.live(window, now())
         rogues = [rogue._asdict() for rogue in live.rogues]
-        return JSONResponse(
-            {"orders": live.orders, "rogues": rogues, "picture": as_live_svg(self.flow, live, style="")}
-        )
+        return Json({"orders": live.orders, "rogues": rogues, "picture": as_live_svg(self.flow, live, style="")})
 
     def violations(self, _request: Request) -> Response:
         """Return the newest violations."""
         with Tracked.at(self.path, MODEL) as tracked:
             found = tracked.violations(limit=MOST_VIOLATIONS)
-        return JSONResponse([render.violation_json(violation) for violation in found])
+        return Json([render.violation_json(violation) for violation in found])
 
     def in_trouble(self, _request: Request) -> Response:
         """Return parked orders and dead letters."""
-        return JSONResponse(self.trouble())
+        return Json(self.trouble())
 
     async def changes(self, _request: Request) -> Response:
         """Send the state whenever it is another one (server-sent events)."""
@@ -145,13 +143,21 @@ class Answers:
                 state = await to_thread.run_sync(self.state, told)
                 if state != told:
                     told, at = state, time.monotonic()
-                    yield f"data: {json.dumps(state)}\n\n"
+                    yield f"data: {to_json(state)}\n\n"
                 elif time.monotonic() - at > ALIVE_SECONDS:
                     at = time.monotonic()
                     yield ": still here\n\n"
                 await anyio.sleep(LOOK_SECONDS)
 
         return StreamingResponse(states(), media_type="text/event-stream")
+
+
+class Json(JSONResponse):
+    """JSON of whatever is known."""
+
+    def render(self, content: Any) -> bytes:
+        """See Response."""
+        return to_json(content).encode()
 
 
 def application(answers: Answers, token: str | None) -> Starlette:
@@ -161,7 +167,7 @@ def application(answers: Answers, token: str | None) -> Starlette:
         return FileResponse(STATIC / "index.html")
 
     def choices(_request: Request) -> Response:
-        return JSONResponse({"statuses": statuses(MODEL), "services": SERVICES})
+        return Json({"statuses": statuses(MODEL), "services": SERVICES})
 
     routes = [
         Route("/", page),
@@ -179,11 +185,11 @@ def application(answers: Answers, token: str | None) -> Starlette:
 
 
 def _told(_request: Request, error: HTTPException) -> Response:
-    return JSONResponse({"error": error.detail}, error.status_code)
+    return Json({"error": error.detail}, error.status_code)
 
 
 def _unreadable(_request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": str(error)}, 503)
+    return Json({"error": str(error)}, 503)
 
 
 def _wanted(request: Request) -> Wanted:

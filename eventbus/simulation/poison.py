@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from eventbus.codec import FRAME
+from eventbus.framing import FRAME
 from eventbus.log import Partition
 from eventbus.service import Service
 from eventbus.simulation.cluster import Cluster, Written

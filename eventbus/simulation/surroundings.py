@@ -9,9 +9,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from typing import Any
 
-from eventbus.codec import FRAME, Codec
+from eventbus.codec import Codec
 from eventbus.database import Database, Transaction, Unavailable
 from eventbus.event import Event
+from eventbus.framing import FRAME, Headers
 from eventbus.registry import RegistryUnavailable
 from eventbus.remote import Call, Pending
 from eventbus.schema_version import Tables
@@ -212,11 +213,11 @@ class AskingCodec(Codec):
         """See Codec."""
         return self._codec.encode(event)
 
-    def decode(self, topic: str, key: bytes | None, value: bytes | None) -> Event:
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
         """See Codec."""
         frame = (value or b"")[: FRAME.size]
         if frame not in self._met and len(frame) == FRAME.size and frame[0] == 0:
             if self._is_away():
                 raise RegistryUnavailable("simulated: the registry does not answer")
             self._met.add(frame)
-        return self._codec.decode(topic, key, value)
+        return self._codec.decode(topic, key, value, headers)

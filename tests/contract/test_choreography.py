@@ -23,6 +23,7 @@ from choreography.released import check_pairs, released
 from choreography.topics_file import KINDS, read_topics
 from eventbus import Event
 from eventbus import event as bound
+from eventbus.avro_schema import written_with
 from eventbus.codec import Codec
 from eventbus.registry import FileRegistry
 from inventory_service.service import InventoryService
@@ -68,7 +69,7 @@ def test_every_event_has_released_versions_and_the_newest_is_the_one_in_use():
     registry = FileRegistry(IDS)
     for event in EVENTS:
         assert RELEASED[event.topic][-1].schema == json.loads(event.schema_text)
-        assert registry.schema_of(registry.id_of(event)) == event.schema
+        assert registry.schema_of(registry.id_of(event)) == written_with(json.loads(event.schema_text))
 
 
 @pytest.mark.parametrize("topic", RELEASED)

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventbus.codec import FRAME, Codec
+from eventbus.codec import Codec
+from eventbus.framing import FRAME
 from eventbus.registry import registry_at
 from schemas import EVENTS, IDS
 from tests.support.bad_records import KEY, Bad, number, text

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eventbus.codec import FRAME
+from eventbus.framing import FRAME
 from eventbus.registry import registry_at
 from schemas import IDS, OrderCreated
 from tests.support.apicurio import ApicurioRegistry

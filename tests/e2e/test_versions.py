@@ -15,8 +15,8 @@ import pytest
 from confluent_kafka import Message
 from fastavro import schemaless_reader
 
-from eventbus.codec import FRAME
-from eventbus.event import parse
+from eventbus.avro_schema import parse
+from eventbus.framing import FRAME
 from eventbus.registry import Registry, registry_at
 from schemas import EVENTS, IDS
 from tests.support import outages

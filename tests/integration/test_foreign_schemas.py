@@ -6,9 +6,10 @@ import json
 from collections import Counter
 from typing import Any
 
-from eventbus.codec import FRAME, Codec
+from eventbus.codec import Codec
 from eventbus.confluent_registry import usable
 from eventbus.event import Event
+from eventbus.framing import FRAME
 from eventbus.log import Output
 from eventbus.registry import Registry, RegistryUnavailable, registry_at
 from tests.support.bad_records import number, text

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import fastavro
 from confluent_kafka import murmur2
 
-from eventbus.codec import FRAME, Codec
+from eventbus.codec import Codec
+from eventbus.framing import FRAME
 from eventbus.registry import registry_at
 from schemas import IDS, InventoryReserved, OrderCancelled, OrderCreated, PaymentFailed
 

@@ -11,7 +11,7 @@ from tests.support.bad_records import number
 MANY = number(50_000_000) + number(0)
 """Fifty million items, and the end of the array."""
 NOTHING = {"type": "record", "name": "Nothing", "fields": []}
-UNKNOWN, MALFORMED = "unknown_schema_id", "malformed"
+UNSUPPORTED, MALFORMED = "unsupported_schema", "malformed"
 
 
 class Hostile(NamedTuple):
@@ -41,23 +41,25 @@ def hostile(schema: Mapping[str, Any], body: Mapping[str, bytes], long: str) -> 
 
     kind = {"type": "enum", "name": "Kind", "symbols": ["A", "B"]}
     deep = '{"type": "array", "items": ' * 2_000 + '"string"' + "}" * 2_000
-    nested = more([array("DEEP")], number(0), UNKNOWN)
+    nested = more([array("DEEP")], number(0), UNSUPPORTED)
     return {
-        "recursive": more([["null", schema["name"]]], number(1) * 5_000, UNKNOWN),
-        "recursive over an array": more([array(f"{schema['namespace']}.{schema['name']}")], number(1) * 5_000, UNKNOWN),
-        "an array of nulls": more([array("null")], MANY, UNKNOWN),
-        "an array of nothings": more([array(NOTHING)], MANY, UNKNOWN),
+        "recursive": more([["null", schema["name"]]], number(1) * 5_000, UNSUPPORTED),
+        "recursive over an array": more(
+            [array(f"{schema['namespace']}.{schema['name']}")], number(1) * 5_000, UNSUPPORTED
+        ),
+        "an array of nulls": more([array("null")], MANY, UNSUPPORTED),
+        "an array of nothings": more([array(NOTHING)], MANY, UNSUPPORTED),
         "an array of nothings that were named before": more([NOTHING, array("Nothing")], MANY, MALFORMED),
-        "an array of fixed of no size": more([array({"type": "fixed", "name": "Void", "size": 0})], MANY, UNKNOWN),
+        "an array of fixed of no size": more([array({"type": "fixed", "name": "Void", "size": 0})], MANY, UNSUPPORTED),
         "2^40 nothings in no byte": more([doubled(40)], b"", MALFORMED),
         "2,000 arrays in each other": nested._replace(text=nested.text.replace('"DEEP"', deep)),
-        "no record": Hostile('"string"', b"", UNKNOWN),
-        "a union": Hostile('["null", "string"]', b"", UNKNOWN),
-        "no JSON": Hostile("{", b"", UNKNOWN),
-        "null": Hostile("null", b"", UNKNOWN),
-        "a JSON Schema": Hostile('{"type": "object", "properties": {}}', whole, UNKNOWN),
-        "Protobuf": Hostile('syntax = "proto3"; message Order { string id = 1; }', whole, UNKNOWN),
-        "an unknown type": more([array("Nobody")], b"", UNKNOWN),
+        "no record": Hostile('"string"', b"", UNSUPPORTED),
+        "a union": Hostile('["null", "string"]', b"", UNSUPPORTED),
+        "no JSON": Hostile("{", b"", UNSUPPORTED),
+        "null": Hostile("null", b"", UNSUPPORTED),
+        "a JSON Schema": Hostile('{"type": "object", "properties": {}}', whole, UNSUPPORTED),
+        "Protobuf": Hostile('syntax = "proto3"; message Order { string id = 1; }', whole, UNSUPPORTED),
+        "an unknown type": more([array("Nobody")], b"", UNSUPPORTED),
         "without a field that we need": lacking(),
         "another type of a field": instead("string", b"\x02x"),
         "a union's branch that there is not": instead(["null", "long"], number(9) + number(1)),

@@ -9,6 +9,8 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import unquote
+from uuid import UUID
 
 from tests.support.ports import free_port
 
@@ -16,17 +18,27 @@ FIRST_ID = 501
 """Far from the ids that ship with the code, so that nobody takes one for the other."""
 
 
+def guid_of(schema_id: int) -> UUID:
+    """Return the GUID that the registry gives to the schema with this id."""
+    return UUID(int=schema_id)
+
+
 class NotThere(Exception):
     """A subject, version or id that nobody registered (404)."""
+
+
+class NoSuchPath(Exception):
+    """What an older registry does not offer (404, too)."""
 
 
 class SmallRegistry:
     """Subjects, versions and ids in memory; `url` stays the same from one `start` to the next."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, guids: bool = True) -> None:
+        self._guids = guids
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
-        self._texts: list[str] = []
+        self._schemas: list[dict[str, Any]] = []
         self._subjects: dict[str, list[int]] = {}
         self._server: ThreadingHTTPServer | None = None
 
@@ -43,16 +55,25 @@ class SmallRegistry:
             self._server.server_close()
             self._server = None
 
-    def publish(self, text: str) -> int:
-        """Take any text for a schema, as a careless registry would, and return its id."""
-        self._texts.append(text)
-        return FIRST_ID + len(self._texts) - 1
+    def publish(self, text: str, **more: Any) -> int:
+        """Take any text for a schema, as a careless registry would, and return its id; `more` goes with it."""
+        self._schemas.append({"schema": text, **more})
+        return FIRST_ID + len(self._schemas) - 1
+
+    def register(self, subject: str, text: str, **more: Any) -> int:
+        """Put a schema under a subject, as anybody could, and return its id."""
+        known = [number for number in self._subjects.get(subject, []) if self._same(number, text)]
+        if known:
+            return known[0]
+        number = self.publish(text, **more)
+        self._subjects.setdefault(subject, []).append(number)
+        return number
 
     def answer(self, method: str, path: list[str], body: dict[str, Any]) -> Any:
         """Answer one request; raises NotThere."""
         match method, path:
-            case "GET", ["schemas", "ids", number]:
-                return {"schema": self._text(int(number))}
+            case "GET", ["schemas", *named]:
+                return self._named(named)
             case "GET", ["subjects", subject, "versions"]:
                 return list(range(1, len(self._of(subject)) + 1))
             case "GET", ["subjects", subject, "versions", number]:
@@ -63,15 +84,26 @@ class SmallRegistry:
                     raise NotThere
                 return self._version(subject, known[0])
             case "POST", ["subjects", subject, "versions"]:
-                return {"id": self._register(subject, body["schema"])}
+                number = self.register(subject, body.pop("schema"), **body)
+                return {"id": number, **self._schema(number)}
             case (("GET" | "PUT"), ["config", _]):
                 return {"compatibility": "FULL_TRANSITIVE", "compatibilityLevel": "FULL_TRANSITIVE"}
         raise NotThere
 
-    def _text(self, number: int) -> str:
-        if not FIRST_ID <= number < FIRST_ID + len(self._texts):
+    def _named(self, path: list[str]) -> Any:
+        match path:
+            case ["types"]:
+                return ["AVRO"]
+            case ["ids", number]:
+                return self._schema(int(number))
+            case ["guids", guid] if self._guids:
+                return self._schema(UUID(guid).int)
+        raise NoSuchPath
+
+    def _schema(self, number: int) -> dict[str, Any]:
+        if not FIRST_ID <= number < FIRST_ID + len(self._schemas):
             raise NotThere
-        return self._texts[number - FIRST_ID]
+        return {**self._schemas[number - FIRST_ID], "guid": str(guid_of(number))}
 
     def _of(self, subject: str) -> list[int]:
         if subject not in self._subjects:
@@ -80,28 +112,22 @@ class SmallRegistry:
 
     def _version(self, subject: str, number: int) -> dict[str, Any]:
         version = self._of(subject).index(number) + 1
-        return {"subject": subject, "version": version, "id": number, "schema": self._text(number)}
+        return {"subject": subject, "version": version, "id": number, **self._schema(number)}
 
     def _same(self, number: int, text: str) -> bool:
-        return bool(json.loads(self._text(number)) == json.loads(text))
-
-    def _register(self, subject: str, text: str) -> int:
-        known = [number for number in self._subjects.get(subject, []) if self._same(number, text)]
-        if known:
-            return known[0]
-        number = self.publish(text)
-        self._subjects.setdefault(subject, []).append(number)
-        return number
+        return bool(json.loads(self._schema(number)["schema"]) == json.loads(text))
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
-                path = [part for part in self.path.partition("?")[0].split("/") if part]
+                path = [unquote(part) for part in self.path.partition("?")[0].split("/") if part]
                 body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
                 try:
                     status, said = 200, registry.answer(self.command, path, body)
+                except NoSuchPath:
+                    status, said = 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
                 except NotThere:
                     status, said = 404, {"error_code": 40403, "message": f"{self.path} is not there"}
                 self.send_response(status)

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from choreography.compatibility import resolved
 from choreography.samples import samples
 from eventbus import Codec, Event, event
-from eventbus.codec import FRAME, PoisonRecord
+from eventbus.codec import PoisonRecord
 from eventbus.compiled import LONGEST_TEXT, Unusual, compiled
+from eventbus.framing import FRAME
 from eventbus.registry import registry_at
 from eventbus.strict import MAX_VALUES
 from schemas import EVENTS, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed

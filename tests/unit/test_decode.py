@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from choreography.__main__ import main
-from choreography.decode import Decoder, NotFramed, Undecodable, frames
+from choreography.decode import Decoder, NotKcat, Undecodable, frames
 from eventbus import Codec
 from eventbus.registry import registry_at
 from schemas import EVENTS, Item, OrderConfirmed, OrderCreated, PaymentFailed
@@ -48,7 +48,7 @@ def test_input_that_ends_inside_a_record_is_an_error_with_both_positions(values,
     ends = {len(framed(*values[:count])) for count in range(len(values) + 1)}
     end = data.draw(st.integers(0, len(whole)).filter(lambda end: end not in ends))
     start = max(known for known in ends if known < end)
-    with pytest.raises(NotFramed, match=rf"ends at byte {end}, .* starts at byte {start}$"):
+    with pytest.raises(NotKcat, match=rf"ends at byte {end}, .* starts at byte {start}$"):
         list(frames(BytesIO(whole[:end])))
 
 
@@ -56,7 +56,7 @@ def test_input_that_ends_inside_a_record_is_an_error_with_both_positions(values,
 def test_an_absurd_length_is_named_with_its_position_and_nothing_is_allocated_for_it(length):
     """The input is something else, plain text for example."""
     stream = BytesIO(framed(b"fine") + length.to_bytes(4, "big", signed=True) + b"x")
-    with pytest.raises(NotFramed, match=f"at byte 8: a record of {length} bytes"):
+    with pytest.raises(NotKcat, match=f"at byte 8: a record of {length} bytes"):
         list(frames(stream))
 
 

@@ -9,8 +9,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventbus.batch import decode
-from eventbus.codec import FRAME, Codec, PoisonRecord
+from eventbus.codec import Codec, PoisonRecord
 from eventbus.dead_letters import dead_letter
+from eventbus.framing import FRAME
 from eventbus.log import Partition, Record
 from eventbus.registry import registry_at
 from eventbus.strict import Strict

@@ -23,6 +23,7 @@ from inventory_service.__main__ import main
 from inventory_service.repository import SCHEMA
 from inventory_service.service import InventoryService
 from schemas import EVENTS, Item, OrderCreated, PaymentCharged
+from tests.support.small_registry import SmallRegistry
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 URL = "sqlite:///inventory_service.db"
@@ -45,6 +46,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("INVENTORY_SERVICE_DATABASE", raising=False)
     monkeypatch.delenv("SAGA_BY", raising=False)
+    monkeypatch.delenv("SCHEMA_REGISTRY_URL", raising=False)
     fences = {
         key: Fence(key, "order.created", 1, 3, 3 + (key != "c"), 7, NOW, NOW + 60_000, error)
         for key, error in (("a", "ValueError: no"), ("b", "ValueError: no"), ("c", "IntegrityError: \0\ud800"))
@@ -105,6 +107,26 @@ def test_a_redriven_event_is_shown_as_what_it_brings_back(run: Run) -> None:
     [shown] = json.loads(run("parked", "show", "d", "--json").stdout)["waiting"]
     assert shown["event"]["items"] == [{"sku": "x", "quantity": 1}]
     assert shown["timestamp"] == "1000000000000000000"
+
+
+def test_an_event_with_a_registrys_schema_id_is_shown_by_asking_the_registry(run: Run) -> None:
+    """Without its URL, as bytes and why; with a registry that is away, one sentence."""
+    registry = SmallRegistry().start()
+    for event in EVENTS:
+        registry.register(f"{event.topic}-value", event.schema_text)
+    value = Codec(registry_at(registry.url, EVENTS), EVENTS).encode(PaymentCharged("e", "p", 100, "USD"))
+    waiting = Record(Partition("payment.charged", 1), 9, b"e", value, NOW, [])
+    with closing(opened()) as database, database.transaction() as tx:
+        fence.append(tx, [Parked("e", 0, waiting)])
+        fence.change(tx, {}, {"e": Fence("e", "payment.charged", 1, 0, 0, 1, NOW, NOW, "ValueError: no")})
+    show = ("parked", "show", "e", "--json")
+    asked = (*show, "--schema-registry-url", registry.url)
+    assert json.loads(run(*asked).stdout)["waiting"][0]["event"]["amount"] == 100
+    assert "no released schema has the id" in json.loads(run(*show).stdout)["waiting"][0]["event"]
+    registry.stop()
+    away = run(*asked)
+    assert (away.exit_code, away.stderr.count("\n")) == (1, 1)
+    assert "schema registry" in away.stderr
 
 
 def test_a_retry_makes_it_due_and_says_who_did_it(run: Run) -> None:

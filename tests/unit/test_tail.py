@@ -8,8 +8,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.decode import Decoder, to_json
+from choreography.decode import Decoder
 from choreography.tail import describe
+from eventbus.json_form import to_json
 from eventbus.log import Partition, Record, moment
 from eventbus.registry import registry_at
 from schemas import EVENTS

@@ -1,0 +1,82 @@
+"""Where a record says which schema it was written with: in front of its value, or in a header.
+
+In front stand a zero byte and the schema's id as 4 bytes, big-endian (Confluent's wire format). A header, which newer
+serializers of Confluent's write, holds a magic byte and what it announces: 0 such an id, 1 the schema's GUID as 16
+bytes; then all of the value is the Avro body.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from struct import Struct
+from typing import NamedTuple
+from uuid import UUID
+
+FRAME = Struct(">BI")
+VALUE_HEADER, KEY_HEADER = "__value_schema_id", "__key_schema_id"
+GUID_BYTES = 16
+Headers = Iterable[tuple[str, bytes]]
+SchemaId = int | UUID
+"""A number that is one registry's, or a GUID, which is the same in all of Confluent's."""
+
+
+class NotFramed(ValueError):
+    """The record does not say, in a way that is known here, which schema it was written with."""
+
+
+class Framed(NamedTuple):
+    """What a value was written with, and where in it the Avro body begins."""
+
+    schema_id: SchemaId
+    start: int
+
+
+def framed(value: bytes, headers: Headers) -> Framed:
+    """Return what a value was written with; a header goes before what stands in front. Raises NotFramed."""
+    for name, content in headers:
+        if name == VALUE_HEADER:
+            return Framed(_in_header(content), 0)
+    if len(value) < FRAME.size or value[0] != 0:
+        raise NotFramed(
+            f"not Confluent-framed Avro: it starts with {value[: FRAME.size]!r}, and there is no header {VALUE_HEADER}"
+        )
+    return Framed(FRAME.unpack_from(value)[1], FRAME.size)
+
+
+def schema_id_of(value: bytes | None, headers: Headers) -> SchemaId | None:
+    """Return what a value says that it was written with; None if it does not say."""
+    try:
+        return framed(value or b"", headers).schema_id
+    except NotFramed:
+        return None
+
+
+def framed_key(key: bytes, text: str) -> str | None:
+    """Return how a key holds this text as an Avro string, where it does: what a serializer for Avro keys writes."""
+    encoded = text.encode()
+    body = _length(len(encoded)) + encoded
+    if key == body:
+        return f"an Avro string (its schema id in the header {KEY_HEADER})"
+    if key[:1] == b"\0" and key[FRAME.size :] == body:
+        return f"an Avro string in Confluent's framing (schema id {FRAME.unpack_from(key)[1]})"
+    return None
+
+
+def _in_header(content: bytes | None) -> SchemaId:
+    content = content or b""
+    if len(content) == FRAME.size and content[0] == 0:
+        return int(FRAME.unpack(content)[1])
+    if len(content) == 1 + GUID_BYTES and content[0] == 1:
+        return UUID(bytes=content[1:])
+    raise NotFramed(
+        f"the header {VALUE_HEADER} is {content[:20]!r}: neither 0 and a schema id of 4 bytes nor 1 and a GUID of 16"
+    )
+
+
+def _length(count: int) -> bytes:
+    """Return a length as Avro writes it."""
+    left, written = count << 1, bytearray()
+    while left > 127:  # noqa: PLR2004 - it goes on
+        written.append(left & 127 | 128)
+        left >>= 7
+    return bytes([*written, left])

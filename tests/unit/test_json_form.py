@@ -1,0 +1,112 @@
+"""Whatever a record, a row or a report holds has a JSON form, and every parser takes it."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum
+from pathlib import PurePosixPath
+from uuid import UUID
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventbus.json_form import json_form, to_json
+
+
+class Colour(Enum):
+    RED = b"\xff"
+
+
+class Level(IntEnum):
+    HIGH = 3
+
+
+@dataclass(frozen=True)
+class Thing:
+    of: UUID
+    parts: tuple[bytes, ...]
+
+
+GUID = UUID("01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21")
+KNOWN = {
+    "bytes": (b"\x00a\xff", "\x00aÿ"),
+    "bytearray": (bytearray(b"\xff"), "ÿ"),
+    "a view": (memoryview(b"ab"), "ab"),
+    "uuid": (GUID, str(GUID)),
+    "decimal": (Decimal("1.50"), "1.50"),
+    "decimal NaN": (Decimal("NaN"), "NaN"),
+    "moment": (datetime(2025, 11, 28, 1, 2, 3, tzinfo=UTC), "2025-11-28T01:02:03+00:00"),
+    "local moment": (datetime(2025, 11, 28), "2025-11-28T00:00:00"),  # noqa: DTZ001 - one without a zone
+    "date": (date(2025, 11, 28), "2025-11-28"),
+    "time": (time(1, 2, 3, 400), "01:02:03.000400"),
+    "duration": (timedelta(minutes=1, milliseconds=500), "PT60.5S"),
+    "enum": (Colour.RED, "ÿ"),
+    "number enum": (Level.HIGH, 3),
+    "tuple": ((1, (2, b"x")), [1, [2, "x"]]),
+    "set": ({1}, [1]),
+    "deque": (deque([GUID]), [str(GUID)]),
+    "dataclass": (Thing(GUID, (b"x",)), {"of": str(GUID), "parts": ["x"]}),
+    "path": (PurePosixPath("/a"), "/a"),
+    "exception": (ValueError("no"), "no"),
+    "NaN": (float("nan"), "NaN"),
+    "Infinity": (float("inf"), "Infinity"),
+    "-Infinity": (float("-inf"), "-Infinity"),
+    "large": (2**200, 2**200),
+    "half a character": ("\udcff", "\udcff"),
+}
+KEYS = {
+    "a number": (5, "5"),
+    "null": (None, "null"),
+    "bytes": (b"\xff", "ÿ"),
+    "uuid": (GUID, str(GUID)),
+    "tuple": (("a", 1), '["a", 1]'),
+    "enum": (Colour.RED, "ÿ"),
+    "NaN": (float("nan"), "NaN"),
+}
+
+ATOMS = st.none() | st.booleans() | st.integers() | st.text()
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_value_has_a_json_form(name):
+    """Alone, and wherever a value can stand."""
+    value, form = KNOWN[name]
+    for around, expected in [(value, form), ([value], [form]), ({"a": {"b": (value,)}}, {"a": {"b": [form]}})]:
+        line = to_json(around)
+        assert json.loads(line, parse_constant=no_constant) == expected
+        assert "\n" not in line
+        line.encode()
+
+
+@pytest.mark.parametrize("name", KEYS)
+def test_every_key_of_a_map_has_a_json_form(name):
+    """Also beside a value that JSON has not."""
+    key, text = KEYS[name]
+    assert json.loads(to_json({key: 1}), parse_constant=no_constant) == {text: 1}
+    assert json.loads(to_json({key: float("nan")})) == {text: "NaN"}
+
+
+@given(st.recursive(ATOMS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)))
+def test_what_json_has_is_what_json_makes_of_it(value):
+    """Text stays text, not escapes."""
+    assert to_json(value) == json.dumps(value, ensure_ascii=False)
+
+
+def test_what_nobody_has_heard_of_is_shown_as_python_shows_it():
+    """Rather that than a traceback."""
+    assert "object at" in json.loads(to_json({"a": object()}))["a"]
+
+
+def test_orjson_takes_the_same_forms():
+    """The tracker writes with it."""
+    assert orjson.loads(orjson.dumps({"a": b"\xff", "b": Colour.RED}, default=json_form)) == {"a": "ÿ", "b": "ÿ"}
+
+
+def no_constant(name: str) -> object:
+    raise AssertionError(f"{name} is no JSON")
