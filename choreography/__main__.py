@@ -81,7 +81,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; exit code 1 where it raises one of FACTS, 3 where a topic is not the one it was."""
         try:
-            with safe_stdout():
+            with safe_stdout(), cli.scrubbed_usage():
                 return super().invoke(ctx)
         except Exception as error:
             if not isinstance(error, tuple(_facts())):

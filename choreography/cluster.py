@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient
 
 from eventbus import cli
+from eventbus.kafka_config import refusal
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -55,7 +56,7 @@ class Cluster:
     ) -> None:
         self._servers, self._last_error, self._seconds = bootstrap_servers, "", answer_seconds
         configuration = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._note}
-        with refused_config():
+        with refused_config(configuration):
             self.admin = AdminClient(configuration)
 
     @property
@@ -149,12 +150,12 @@ def reader_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @contextmanager
-def refused_config() -> Iterator[None]:
+def refused_config(config: Mapping[str, Any]) -> Iterator[None]:
     """Turn the client's complaint about a property into BadConfiguration."""
     try:
         yield
     except KafkaException as error:
-        raise BadConfiguration(f"--kafka-config: {error.args[0].str()}") from error
+        raise BadConfiguration(f"Kafka's client refuses its settings: {refusal(config, error)}") from error
 
 
 def cluster_options(command: F) -> F:

@@ -72,8 +72,9 @@ class Reader:
         self._ids, self._compared = Cluster(self._servers, self._extra).topic_ids(self._topics), time.monotonic()
         self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         self._unfinished = set(self._known)
-        with refused_config():
-            self._consumer = Consumer(reader_config(self._config))
+        config = reader_config(self._config)
+        with refused_config(config):
+            self._consumer = Consumer(config)
         start = [
             TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
         ]

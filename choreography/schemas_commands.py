@@ -8,6 +8,8 @@ import click
 
 from choreography.released import check, released
 from eventbus import cli
+from eventbus.connection_options import url
+from eventbus.redaction import redact
 from schemas import EVENTS, IDS
 
 FOLDER = IDS.parent
@@ -27,7 +29,7 @@ def schemas_group() -> None:
     envvar="SCHEMA_REGISTRY_URL",
     show_envvar=True,
     required=True,
-    callback=cli.url,
+    callback=url,
     help="A Confluent-compatible registry.",
 )
 @cli.as_json
@@ -78,7 +80,7 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
     else:
         for problem in problems:
             click.echo(f"{problem.topic}: {problem.rule}: {problem.detail}")
-        where = f" here and at {schema_registry_url}" if schema_registry_url else ""
+        where = f" here and at {redact(schema_registry_url)}" if schema_registry_url else ""
         click.echo(f"{count} released schemas of {len(versions)} topics{where}: {len(problems) or 'no'} problems")
     if problems:
         raise SystemExit(1)

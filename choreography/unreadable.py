@@ -56,8 +56,9 @@ class KafkaProbe(Probe):
 
     def __init__(self, config: Mapping[str, Any], partition: Partition) -> None:
         self._config, self._partition = config, partition
-        with refused_config():
-            self._consumer = Consumer(reader_config(config))
+        reading = reader_config(config)
+        with refused_config(reading):
+            self._consumer = Consumer(reading)
 
     def close(self) -> None:
         """See Probe."""

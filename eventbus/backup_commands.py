@@ -13,10 +13,11 @@ import click
 from eventbus import quarantine
 from eventbus.backup import Backup, NotAccepted, Plan
 from eventbus.cli import as_json, bootstrap_servers, by, database, dry_run, fail, kafka_config, print_json, reason
-from eventbus.database import Database, existing, shown
+from eventbus.database import Database, existing
 from eventbus.kafka_config import BadKafkaConfig, Connection, check
 from eventbus.log import Doubt, LogUnavailable, Refused, TopicMissing, moment
 from eventbus.quarantine import Quarantine
+from eventbus.redaction import redact
 from eventbus.service import Service
 
 WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, TopicMissing, Refused, Doubt)
@@ -61,7 +62,7 @@ class _Commands:
             for each in found:
                 click.echo(_as_line(each))
         if not found:
-            click.echo(f"{shown(database)} was never in quarantine", err=True)
+            click.echo(f"{redact(database)} was never in quarantine", err=True)
         if any(each.released_at_ms is None for each in found):
             click.get_current_context().exit(1)
 
@@ -73,8 +74,8 @@ class _Commands:
         with self._open(database) as opened, opened.transaction() as tx:
             ended = quarantine.release(tx, _now_ms(), by, reason)
         if not ended:
-            fail(f"{shown(database)} is not in quarantine")
-        click.echo(f"{shown(database)} is released: start the workers")
+            fail(f"{redact(database)} is not in quarantine")
+        click.echo(f"{redact(database)} is released: start the workers")
 
     def accept_backup(  # noqa: PLR0913 - options
         self,
@@ -108,7 +109,7 @@ class _Commands:
                 drawn = backup.accept(plan, by, reason, _now_ms())
         except WRONG as error:
             fail(str(error))
-        click.echo(f"{shown(database)} is accepted, its id is now {drawn}: start the workers")
+        click.echo(f"{redact(database)} is accepted, its id is now {drawn}: start the workers")
 
     def _open(self, url: str) -> AbstractContextManager[Database]:
         return existing(url, service=self._service.name, schema=self._schema)

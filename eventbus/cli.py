@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
-import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from eventbus.connection_options import config_file, pairs, secret, servers, url
 from eventbus.declaration import declare
 from eventbus.json_form import to_json
+from eventbus.redaction import scrub
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 from eventbus.terminal import safe_stdout, visible
@@ -23,13 +26,6 @@ Delivery = Literal["exactly-once", "at-least-once"]
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
 """For every click group: `@click.group(context_settings=CONTEXT)`."""
-SERVER = re.compile(
-    r"((plaintext|ssl|sasl_plaintext|sasl_ssl)://)?(\[[0-9a-f:.%]+\]|[^\s:/,]+)(:(?P<port>\d{1,5}))?", re.IGNORECASE
-)
-"""A broker as librdkafka takes it; without a port it is 9092."""
-PORTS = range(1, 65_536)
-ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
-REGISTRY = re.compile(r"https?://[^\s/]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,34 +45,6 @@ class Settings:
     dead_letter_limit: int = 100
     keys_placed_over: int | None = None
     upgrade_database: bool = False
-
-
-def _pairs(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for value in values:
-        key, equals, setting = value.partition("=")
-        if not key or not equals:
-            raise click.BadParameter(f"{value!r} is not KEY=VALUE, e.g. security.protocol=SASL_SSL")
-        if key.strip() in ADDRESSES:
-            raise click.BadParameter(f"{key.strip()} is not for here: use --bootstrap-servers")
-        pairs[key.strip()] = setting
-    return pairs
-
-
-def servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse what can be no broker: librdkafka takes port 99999 for 34463, and waits for what cannot be for ever."""
-    for server in value.split(",") if value is not None else ():
-        match = SERVER.fullmatch(server.strip())
-        if match is None or int(match["port"] or 9092) not in PORTS:
-            raise click.BadParameter(f"{server!r} is not HOST:PORT, as in localhost:9092, with a port from 1 to 65535")
-    return value
-
-
-def url(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse what can be no registry's address: a worker would wait for it for ever."""
-    if value is not None and not REGISTRY.match(value):
-        raise click.BadParameter(f"{value!r} is not http://HOST:PORT or https://HOST:PORT")
-    return value
 
 
 def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
@@ -135,13 +103,36 @@ schema_registry_url = click.option(
     callback=url,
     help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
 )
-kafka_config = click.option(
-    "--kafka-config",
-    metavar="K=V",
-    multiple=True,
-    callback=_pairs,
-    help="A librdkafka property for all clients; may be repeated.",
+_KAFKA_CONFIG = (
+    click.option(
+        "--kafka-config",
+        metavar="K=V",
+        multiple=True,
+        callback=pairs,
+        help="A librdkafka property for all clients; may be repeated. V may be file:PATH.",
+    ),
+    click.option(
+        "--kafka-config-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar="KAFKA_CONFIG_FILE",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=config_file,
+        help="librdkafka's properties, name=value one a line, # for comments; a value may be file:PATH."
+        " --kafka-config goes before it.",
+    ),
 )
+
+
+def kafka_config(command: F) -> F:
+    """Add the options of librdkafka's properties: the command is called with `kafka_config`, from both."""
+    for option in _KAFKA_CONFIG:
+        command = option(command)
+    return command
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")
 
 
@@ -159,7 +150,8 @@ def database(service: str) -> Callable[[F], F]:
         envvar=variable,
         show_envvar=True,
         default=default,
-        help="sqlite:///FILE or postgresql://USER@HOST/NAME.",
+        callback=secret,
+        help="sqlite:///FILE or postgresql://USER@HOST/NAME, or file:PATH of a file that says it.",
     )
 
 
@@ -257,8 +249,19 @@ def print_json(value: Any) -> None:
 
 def fail(message: str, code: int = 1) -> NoReturn:
     """Say what is wrong on stderr and exit."""
+    message = scrub(message)
     click.echo(f"error: {visible(message) if sys.stderr.isatty() else message}", err=True)
     sys.exit(code)
+
+
+@contextmanager
+def scrubbed_usage() -> Iterator[None]:
+    """Let click not say a secret: it quotes arguments that it does not expect."""
+    try:
+        yield
+    except click.ClickException as error:
+        error.message = scrub(error.message)  # type: ignore[misc]  # declared final, and what is shown
+        raise
 
 
 def group_saying(*facts: type[Exception]) -> type[click.Group]:
@@ -267,7 +270,7 @@ def group_saying(*facts: type[Exception]) -> type[click.Group]:
     class Saying(click.Group):
         def invoke(self, ctx: click.Context) -> Any:
             try:
-                with safe_stdout():
+                with safe_stdout(), scrubbed_usage():
                     return super().invoke(ctx)
             except facts as error:
                 fail(str(error))

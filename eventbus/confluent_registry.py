@@ -13,6 +13,7 @@ from httpx2 import HTTPError
 
 from eventbus.event import Event
 from eventbus.framing import VALUE_HEADER, SchemaId
+from eventbus.redaction import redact
 from eventbus.registered_schema import referenced, refuse_unreadable, usable
 from eventbus.registry import RegistryUnavailable, UnknownSchema, UnsupportedSchema
 
@@ -67,8 +68,8 @@ def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaReg
     """
     try:
         return SchemaRegistryClient({"url": url, "timeout": seconds, "max.retries": retries})
-    except ValueError as error:
-        raise RegistryUnavailable(f"the schema registry's URL: {error}") from error
+    except ValueError:
+        raise RegistryUnavailable(f"the schema registry's URL {redact(url)!r} is none") from None
 
 
 @contextmanager

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from eventbus.redaction import redact
+
 if TYPE_CHECKING:
     from eventbus.schema_version import Schema
 
@@ -173,7 +175,7 @@ def connect(
         from eventbus.postgresql import PostgreSQL  # noqa: PLC0415
 
         return PostgreSQL(url, tables)
-    raise NotOurs(f"the database {shown(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+    raise NotOurs(f"the database {redact(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
 
 
 @contextmanager
@@ -188,19 +190,14 @@ def existing(url: str, *, service: str, schema: Schema | str) -> Iterator[Databa
             with database.snapshot():
                 pass
         except NotOurs as error:
-            raise type(error)(f"{shown(url)}: {error}") from error
+            raise type(error)(f"{redact(url)}: {error}") from error
         yield database
-
-
-def shown(url: str) -> str:
-    """Return a URL as it may be said: a password has no place in a log."""
-    return url if "@" not in url else f"…@{url.rpartition('@')[2]}"
 
 
 def check_file(what: str, url: str, scheme: str = SQLITE) -> None:
     """Raise NotThere where a URL of this scheme names a file that does not exist."""
     if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
-        raise NotThere(f"{what} is not at {url}: run this where the services run, or say where it is")
+        raise NotThere(f"{what} is not at {redact(url)}: run this where the services run, or say where it is")
 
 
 def check_owner(owner: str, service: str, where: str) -> None:

@@ -8,7 +8,7 @@ import click
 
 from eventbus.backup_commands import add_backup_commands
 from eventbus.cli import as_json, database, print_json
-from eventbus.database import shown
+from eventbus.redaction import redact
 from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.upgrade import Component, status, upgrade
@@ -65,7 +65,7 @@ class _Commands:
         steps = [step for steps in upgrade(database, self._service, self._schema).values() for step in steps]
         for component in status(database, self._service, self._schema):
             click.echo(_as_line(component))
-        click.echo(f"{len(steps)} steps applied to {shown(database)}", err=True)
+        click.echo(f"{len(steps)} steps applied to {redact(database)}", err=True)
 
 
 def _as_dict(component: Component) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgpack
 
 from eventbus.database import Row, Table, Transaction
 from eventbus.log import Partition, Record
+from eventbus.redaction import scrub
 
 MAX_ERROR_CHARACTERS = 1_000
 ALL_BYTES = 2**62
@@ -141,8 +142,8 @@ def records(tx: Transaction, fence: Fence, limit: int, limit_bytes: int = ALL_BY
 
 
 def shown(error: str) -> str:
-    """Return a message as a database can keep it: not too long, and nothing in it that is no text."""
-    return error[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
+    """Return a message as a database can keep it: not too long, without secrets, and nothing in it that is no text."""
+    return scrub(error)[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 
 def pack(record: Record) -> bytes:

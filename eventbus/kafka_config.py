@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
+
+from eventbus.redaction import scrub, secrets_in
 
 C = TypeVar("C")
 
@@ -91,9 +93,13 @@ def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logge
     try:
         return kind(config, logger=logger)
     except KafkaException as error:
-        raise BadKafkaConfig(
-            f"Kafka's client refuses its settings: {error.args[0].str()} (see --kafka-config)"
-        ) from error
+        raise BadKafkaConfig(f"Kafka's client refuses its settings: {refusal(config, error)}") from error
+
+
+def refusal(config: Mapping[str, Any], error: KafkaException) -> str:
+    """Return what librdkafka says against a configuration, without the secrets in it."""
+    given = {name: value for name, value in config.items() if isinstance(value, str)}
+    return f"{scrub(error.args[0].str(), secrets_in(given))} (see --kafka-config)"
 
 
 def check(extra: dict[str, str]) -> None:

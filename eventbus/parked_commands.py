@@ -13,10 +13,11 @@ from eventbus import fence, interventions
 from eventbus.batch import decode
 from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, schema_registry_url, tests_of
 from eventbus.codec import Codec, PoisonRecord
-from eventbus.database import Database, Transaction, existing, shown, until_won
+from eventbus.database import Database, Transaction, existing, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
+from eventbus.redaction import redact
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.schema_version import Schema
 from eventbus.service import Service
@@ -119,7 +120,7 @@ class _Commands:
             known = fence.standing(tx, [key]).get(key)
             waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
-            fail(f"nothing of {key} is parked in {shown(database)}")
+            fail(f"nothing of {key} is parked in {redact(database)}")
         events = self._service.events()
         try:
             codec = Codec(registry_at(schema_registry_url, events), events)
@@ -146,7 +147,7 @@ class _Commands:
             for note in notes:
                 click.echo(_told(note))
         if not notes:
-            click.echo(f"nobody has retried or discarded anything in {shown(database)}", err=True)
+            click.echo(f"nobody has retried or discarded anything in {redact(database)}", err=True)
 
     def retry(self, **options: Any) -> None:
         """Try parked orders again now, not only when their time comes; the workers do it.
@@ -207,12 +208,12 @@ def _chosen(
         found = list(interventions.standing(tx, where, keys))
         touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:
-        fail(f"nothing of {', '.join(sorted(missing))} is parked in {shown(url)}; nothing was done")
+        fail(f"nothing of {', '.join(sorted(missing))} is parked in {redact(url)}; nothing was done")
     return sorted(found, key=lambda each: (touched.get(each.key, 0), each.retry_at_ms, each.key))[:limit]
 
 
 def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
-    click.echo(f"nothing {'like that ' if where else ''}is parked in {shown(url)}", err=True)
+    click.echo(f"nothing {'like that ' if where else ''}is parked in {redact(url)}", err=True)
 
 
 def _again(opened: Database, act: Act, key: str) -> list[Intervention]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from eventbus.database import (
     LOCK_WAIT_MS,
@@ -24,6 +25,7 @@ from eventbus.database import (
     WrongVersion,
     check_owner,
 )
+from eventbus.redaction import ENCODE, FORM, redact
 from eventbus.schema_version import Tables
 
 IDLE_IN_TRANSACTION_MS = 10_000
@@ -83,11 +85,23 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
     locking = ""
 
 
+def checked(url: str) -> str:
+    """Return the URL. Raises NotOurs, without libpq's words, which quote the wrong parts, where it cannot be read."""
+    try:
+        found = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        found = {"port": "unreadable"}
+    hosts, ports = str(found.get("host") or ""), str(found.get("port") or "")
+    if "@" in hosts + str(found.get("dbname") or "") or not re.fullmatch(r"[0-9,]*", ports):
+        raise NotOurs(f"the database {redact(url)!r} {ENCODE}, as in {FORM}, and as parameters only libpq's")
+    return url
+
+
 class PostgreSQL:
     """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
 
     def __init__(self, url: str, tables: Tables) -> None:
-        self._url, self._tables = url, tables
+        self._url, self._tables = checked(url), tables
         self._schema = tables.service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
         self.losses = 0

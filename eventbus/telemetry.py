@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from eventbus.log import Partition
 from eventbus.observer import Handled, Observer
 from eventbus.parking import Parking
+from eventbus.redaction import scrub
 from eventbus.terminal import visible
 
 ALIVE_SECONDS = 90.0
@@ -25,8 +26,15 @@ ORDER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
-def configure_logging(log_format: str, level: str) -> None:
-    """Send structlog to stderr: JSON, or for people when stderr is a terminal (`auto`) or `console` is asked for."""
+def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()) -> None:
+    """Send structlog to stderr: JSON, or for people when stderr is a terminal (`auto`) or `console` is asked for.
+
+    Secrets are not said, these and whatever else is one by where it stands (see `scrub`).
+    """
+
+    def scrubbed(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {name: scrub(value, secrets) if isinstance(value, str) else value for name, value in event.items()}
+
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
     renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
     structlog.configure(
@@ -35,6 +43,7 @@ def configure_logging(log_format: str, level: str) -> None:
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.format_exc_info,
+            scrubbed,
             *([_visible] if console else []),
             renderer or structlog.processors.JSONRenderer(),
         ],

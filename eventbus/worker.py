@@ -34,6 +34,7 @@ from eventbus.kafka_topics import check_topics
 from eventbus.lease import WATCH_SECONDS, Contender, Lease
 from eventbus.lease_keeper import LeaseKeeper
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
+from eventbus.redaction import scrub, secrets_in
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
@@ -105,7 +106,8 @@ class Signals:
 
 def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
     """Run until a signal (exit code 0) or until something is wrong that only a person can mend (see EXIT_CODES)."""
-    configure_logging(settings.log_format, settings.log_level)
+    secrets = secrets_in(settings.kafka_config)
+    configure_logging(settings.log_format, settings.log_level, secrets)
     signals = Signals()
     telemetry = Telemetry(service.name, settings.instance, service.subscriptions())
     try:
@@ -115,7 +117,7 @@ def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
         pass
     except tuple(EXIT_CODES) as error:
         telemetry.log.critical("worker.failed", error=type(error).__name__, why=str(error))
-        fail(str(error), next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
+        fail(scrub(str(error), secrets), next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
     telemetry.log.info("worker.stopped")
     sys.exit(0)
 

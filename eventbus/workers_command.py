@@ -8,9 +8,10 @@ from typing import Any
 import click
 
 from eventbus.cli import as_json, database, print_json
-from eventbus.database import existing, shown
+from eventbus.database import existing
 from eventbus.lease import Lease, leases
 from eventbus.log import moment
+from eventbus.redaction import redact
 from eventbus.schema_version import Schema
 from eventbus.service import Service
 
@@ -28,7 +29,7 @@ def workers_command(service: type[Service[Any]], schema: Schema) -> click.Comman
             place = f"host {each['host']}, pid {each['pid']}"
             click.echo(f"{each['name']}  {place}, since {each['since']}, last seen {each['last_seen']}")
         if not found:
-            click.echo(f"no worker has a lease in {shown(database)}", err=True)
+            click.echo(f"no worker has a lease in {redact(database)}", err=True)
 
     told = f"""List the workers that hold an instance name: where they run, since when, and when they renewed it last.
 

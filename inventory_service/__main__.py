@@ -20,9 +20,10 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown, until_won
+from eventbus.database import Database, NotOurs, NotThere, connect, existing, until_won
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
+from eventbus.redaction import redact
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
 from inventory_service.domain import BelowReserved
@@ -67,7 +68,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
         waits = f"; it is {as_line(parked)}" if parked else ""
-        fail(f"inventory knows no order {order_id} in {shown(database)}{waits}")
+        fail(f"inventory knows no order {order_id} in {redact(database)}{waits}")
     items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
     if as_json:
         print_json({**reservation._asdict(), "items": items, "parked": parked})

@@ -28,10 +28,11 @@ from eventbus.cli import (
     schema_registry_url,
     worker_options,
 )
-from eventbus.database import Database, NotOurs, NotThere, connect, existing, shown
+from eventbus.database import Database, NotOurs, NotThere, connect, existing
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.quarantine import Quarantined
+from eventbus.redaction import redact
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
@@ -186,7 +187,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     with _existing(database) as orders, orders.snapshot() as tx:
         order, parked = find_order(tx, order_id), parked_here(tx, order_id)
     if order is None:
-        fail(f"there is no order {order_id} in {shown(database)}")
+        fail(f"there is no order {order_id} in {redact(database)}")
     if as_json:
         print_json({**report.as_dict(order), "parked": parked})
     else:

@@ -19,9 +19,11 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.database import NotOurs, NotThere, Transaction, existing, shown
+from eventbus.connection_options import secret
+from eventbus.database import NotOurs, NotThere, Transaction, existing
 from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
+from eventbus.redaction import redact
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
 from payment_service.gateway import BadGateway, check_ledger, open_gateway
@@ -35,6 +37,7 @@ GATEWAY = click.option(
     envvar="PAYMENT_GATEWAY",
     show_envvar=True,
     default="simulated:///provider.db",
+    callback=secret,
     help="The payment provider: simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P"
     "&seed=N&timeout-ms=N; all parameters optional, P from 0 to 1."
     " Without a file (simulated://) it is in this process's memory.",
@@ -77,7 +80,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
         payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
         waits = f"; it is {as_line(parked)}" if parked else ""
-        fail(f"there is no payment of order {order_id} in {shown(database)}{waits}")
+        fail(f"there is no payment of order {order_id} in {redact(database)}{waits}")
     if as_json:
         print_json({**payment._asdict(), "parked": parked})
     else:
@@ -124,7 +127,9 @@ def outage(answer: str, order_id: str | None, gateway: str) -> None:
     """
     with closing(open_gateway(gateway)) as provider:
         if not isinstance(provider, SimulatedProvider):
-            fail(f"{gateway} is in a worker's own memory: give the simulated provider a file, simulated:///FILE")
+            fail(
+                f"{redact(gateway)} is in a worker's own memory: give the simulated provider a file, simulated:///FILE"
+            )
         provider.outage(None if answer == "over" else answer, order_id)
     about = "every request" if order_id is None else f"every request about order {order_id}"
     click.echo(f"{about} is answered {'again' if answer == 'over' else f'with {answer}'}")

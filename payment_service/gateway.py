@@ -7,10 +7,12 @@ key; the same key with the same parameters always has the same result.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from eventbus.database import check_file
+from eventbus.redaction import HIDDEN, redact
 from payment_service.books import LedgerEntry
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.ledger import NotALedger
@@ -75,7 +77,7 @@ def open_gateway(url: str) -> Provider:
         return MemoryProvider(_behaviour(query))
     path = place.removeprefix(SCHEME)
     if not place.startswith(SCHEME) or not path:
-        raise BadGateway(f"the gateway {url!r} is not simulated:///FILE?parameter=value")
+        raise BadGateway(f"the gateway {redact(url)!r} is not simulated:///FILE?parameter=value")
     try:
         return SimulatedProvider(path, _behaviour(query))
     except NotALedger as error:
@@ -91,7 +93,8 @@ def _behaviour(query: str) -> Behaviour:
     values: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in PARAMETERS:
-            raise BadGateway(f"the gateway has no parameter {name!r}; it knows {', '.join(PARAMETERS)}")
+            meant = name if get_close_matches(name, PARAMETERS) else HIDDEN  # far from all of them: a secret, perhaps
+            raise BadGateway(f"the gateway has no parameter {meant!r}; it knows {', '.join(PARAMETERS)}")
         field = name.replace("-", "_")
         if field in values:
             raise BadGateway(f"the gateway's parameter {name} is given twice")

@@ -31,6 +31,8 @@ from choreography.demo.place import InUse, real
 from choreography.demo.plan import make_plan
 from choreography.quiet import ends_quietly, stoppable
 from eventbus import cli
+from eventbus.connection_options import secret
+from eventbus.redaction import HIDDEN, is_secret
 
 DECLINED = SHORT = 0.1
 CLUSTER = 3
@@ -92,7 +94,10 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), default=2.0, help="So long orders and faults come.")
 @click.option("--seed", type=int, default=1, help="The same seed draws the same orders and the same faults.")
 @click.option(
-    "--database", default="sqlite", help="sqlite: files in a temporary folder; or postgresql://USER@HOST/NAME."
+    "--database",
+    default="sqlite",
+    callback=secret,
+    help="sqlite: files in a temporary folder; or postgresql://USER@HOST/NAME, or file:PATH.",
 )
 @click.option("--faults", callback=_kinds, help=f"Some of {','.join(KINDS)}.  [default: all that are possible]")
 @click.option("--every", type=click.FloatRange(0.1), default=4.0, help="Seconds from fault to fault, on average.")
@@ -151,7 +156,7 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
         "brokers": len(control.nodes) if control else None,
         "faults": possible,
         "every": every,
-        "kafka_config": where["kafka_config"],
+        "kafka_config": {name: HIDDEN if is_secret(name) else value for name, value in where["kafka_config"].items()},
         "mutant": where["mutant"],
     }
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))

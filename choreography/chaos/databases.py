@@ -12,6 +12,9 @@ from typing import Protocol
 import psycopg
 
 from choreography.demo.workers import MODULES
+from eventbus.database import NotOurs, Unavailable
+from eventbus.postgresql import checked
+from eventbus.redaction import redact
 
 AGAIN_SECONDS = 0.2
 LOCK_WAIT_SECONDS = 30.0
@@ -61,7 +64,7 @@ class Server:
 
     def check(self) -> None:
         """Raise NotEmpty unless the schemas are still to be made."""
-        with psycopg.connect(self.address) as server:
+        with _connected(self.address) as server:
             sql = "select nspname from pg_namespace where nspname = any(%s)"
             for (name,) in server.execute(sql, (list(MODULES.values()),)).fetchall():
                 raise NotEmpty(f"the database has the schema {name} already: chaos wants one without orders")
@@ -83,9 +86,18 @@ class Server:
 
 
 def databases(option: str, folder: Path) -> Files | Server:
-    """Return what `--database` says: files in `folder`, or a server. Raises NotEmpty."""
-    if not option.startswith("postgresql:"):
+    """Return what `--database` says: files in `folder`, or a server. Raises NotEmpty, NotOurs, Unavailable."""
+    if option == "sqlite":
         return Files(folder)
-    server = Server(option)
+    if not option.startswith(("postgresql://", "postgres://")):
+        raise NotOurs(f"--database {redact(option)!r} is neither sqlite nor postgresql://USER@HOST/NAME")
+    server = Server(checked(option))
     server.check()
     return server
+
+
+def _connected(address: str) -> psycopg.Connection[tuple[str, ...]]:
+    try:
+        return psycopg.connect(address, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error

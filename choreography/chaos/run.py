@@ -27,6 +27,7 @@ from choreography.demo.plan import DECLINE_ABOVE, Plan
 from choreography.demo.workers import MODULES
 from choreography.flow.model import Flow
 from choreography.services import SERVICES
+from eventbus.secret_files import CONFIG, FILE, write_properties
 from order_service.repository import all_orders
 
 STEP_SECONDS = 0.2
@@ -68,15 +69,21 @@ class Chaos:
         if any(fault.kind == "clock" for fault in self.timeline):
             run = ["choreography.chaos.shifted", str(world.fleet.named(worker).clock), *run]
         command = [sys.executable, "-m", *run, MODULES[service], "run", "--instance", number, "--log-format", "json"]
-        command += ["--database", world.databases.url(service), "--bootstrap-servers", self.workers_servers]
-        for name, value in self.kafka_config.items():
-            command += ["--kafka-config", f"{name}={value}"]
+        command += ["--database", f"{FILE}{self._database(service)}", "--bootstrap-servers", self.workers_servers]
+        command += ["--kafka-config-file", str(self.folder / CONFIG)]
         if service == "payment-service":
             command += ["--gateway", "&".join(filter(None, (self.ledger, world.behaviour)))]
         return command
 
+    def _database(self, service: str) -> Path:
+        """Return the file that says where a service's database is: a password is not for the list of processes."""
+        return self.folder / f"{service}.url"
+
     def run(self, world: World, settings: dict[str, Any], seed: int) -> Outcome:
         """Do it all. Raises TimeoutError when the workers do not even begin."""
+        write_properties(self.folder, self.kafka_config)
+        for service in MODULES:
+            self._database(service).write_text(world.databases.url(service), encoding="utf-8")
         orders_url = world.databases.url("order-service")
         fill_shelves(world.databases.url("inventory-service"), self.plan.stock)
         customers = Customers(orders_url, self.plan.requests, self.seconds)

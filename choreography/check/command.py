@@ -23,6 +23,7 @@ from choreography.flow.model import Flow
 from choreography.services import SERVICES
 from choreography.witness import ReadingsDiffer
 from eventbus import Codec, Unavailable, Unwritable, cli
+from eventbus.connection_options import secret
 from eventbus.database import NotOurs, NotThere
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
 from payment_service.gateway import BadGateway
@@ -63,7 +64,7 @@ class Sources:
 
 
 def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:
-    return click.option(option, envvar=environment, show_envvar=True, default=default, help=what)
+    return click.option(option, envvar=environment, show_envvar=True, default=default, callback=secret, help=what)
 
 
 SOURCES = (

@@ -51,8 +51,9 @@ def records(
     left = {lane: end for lane, end in until.items() if end > starts[lane]}
     if not left:
         return
-    with refused_config():
-        consumer = Consumer({**config, **READER})
+    reading = {**config, **READER}
+    with refused_config(reading):
+        consumer = Consumer(reading)
     passed: dict[Lane, int] = {}
     with closing(consumer):
         consumer.assign([TopicPartition(*lane, starts[lane]) for lane in left])

@@ -11,8 +11,8 @@ from choreography.deadletters.letters import Where
 from choreography.deadletters.options import statement_options, where_options
 from choreography.reader import NoSuchTopic
 from choreography.services import SERVICES
-from eventbus import progress
-from eventbus.cli import database_of
+from eventbus import cli, progress
+from eventbus.connection_options import from_file, secret
 from eventbus.database import Database, LostRace, check_file, connect
 from eventbus.log import Partition
 from eventbus.progress import Checkpoint, Entry
@@ -42,7 +42,9 @@ class NothingToSkip(LookupError):
     "--group", help="The service that is to go on  [default: the one of the saga's services that reads the topic]"
 )
 @click.option(
-    "--database", help="Its database  [default: <GROUP>_DATABASE from the environment, or a file here, as its workers]"
+    "--database",
+    callback=secret,
+    help="Its database  [default: <GROUP>_DATABASE from the environment, or a file here, as its workers]",
 )
 @where_options
 @statement_options
@@ -56,8 +58,8 @@ def skip_command(where: Where, group: str | None, database: str | None, by: str,
     """
     partition, offset = Partition(str(place["topic"]), int(place["partition"])), int(place["offset"])
     group = group or reader_of(partition.topic)
-    variable, default = database_of(group)
-    url = database or os.environ.get(variable) or default
+    variable, default = cli.database_of(group)
+    url = database or from_file(os.environ.get(variable) or default)
     check_file(f"the database of {group}", url)
     if partition.number not in where.cluster().partitions().get(partition.topic, {}):
         raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")

@@ -25,6 +25,7 @@ from choreography.track.command import Source, track_once
 from choreography.track.common import MODEL
 from choreography.track.queries import Tracked
 from eventbus import cli
+from eventbus.connection_options import servers
 from eventbus.registry import registry_at
 from eventbus.terminal import raw_stdout
 from schemas import EVENTS
@@ -49,7 +50,7 @@ class _Console(Console):
 @click.option("--ui", is_flag=True, help="Serve the page meanwhile, and until Ctrl-C.")
 @click.option(
     "--bootstrap-servers",
-    callback=cli.servers,
+    callback=servers,
     help="A real broker, exactly-once.  [default: a broker inside this process]",
 )
 @cli.kafka_config
@@ -81,7 +82,7 @@ def _demo(plan: Plan, console: Console, servers: str | None, kafka_config: dict[
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
         place = stack.enter_context(real(servers, kafka_config) if servers else embedded())
         gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}"
-        options = [*place.options(), "--log-format", "json", "--instance", folder.name]
+        options = [*place.options(folder), "--log-format", "json", "--instance", folder.name]
         run = stack.enter_context(Run.prepared(plan, folder, place))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
         shown = stack.enter_context(page(folder, place, wanted=ui))
@@ -119,7 +120,7 @@ def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
     until = time.monotonic() + CHECK_SECONDS
     while True:
         done = subprocess.run(  # noqa: S603 - our own module
-            [*command, *place.options()], env=without_settings(), capture_output=True, text=True, check=False
+            [*command, *place.options(folder)], env=without_settings(), capture_output=True, text=True, check=False
         )
         if done.returncode == 0 or time.monotonic() > until:
             break

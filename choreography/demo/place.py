@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
@@ -15,6 +16,7 @@ from choreography.demo.workers import MODULES
 from choreography.topics import BROKERS_DEFAULT, FAILED, create, extents
 from choreography.topics_file import Topic, counts, read_topics
 from eventbus.embedded import EmbeddedBroker
+from eventbus.secret_files import write_properties
 
 PARTITIONS = 4
 MEMBERS_SECONDS = 20.0
@@ -35,10 +37,9 @@ class Place:
     delivery: str
     kafka_config: Mapping[str, str]
 
-    def options(self) -> list[str]:
-        """Return how a command is told to use this broker."""
-        pairs = [f"{name}={value}" for name, value in self.kafka_config.items()]
-        config = [argument for pair in pairs for argument in ("--kafka-config", pair)]
+    def options(self, folder: Path) -> list[str]:
+        """Return how a command is told to use this broker; what is secret stands in a file in the folder."""
+        config = write_properties(folder, self.kafka_config)
         return ["--bootstrap-servers", self.bootstrap_servers, "--delivery", self.delivery, *config]
 
 

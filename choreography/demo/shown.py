@@ -10,6 +10,7 @@ from pathlib import Path
 
 from choreography.demo.place import Place
 from choreography.demo.workers import STOP_SECONDS, WorkerDied, end_with_the_demo, without_settings
+from eventbus.secret_files import write_properties
 
 DATABASES = ("order", "payment", "inventory")
 
@@ -33,7 +34,7 @@ class Page:
     def __init__(self, folder: Path, place: Place) -> None:
         """Start it and wait for its address. Raises WorkerDied."""
         databases = [f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in DATABASES]
-        config = [argument for pair in place.kafka_config.items() for argument in ("--kafka-config", "=".join(pair))]
+        config = write_properties(folder, place.kafka_config)
         where = ["--bootstrap-servers", place.bootstrap_servers, *config, *databases]
         run = [sys.executable, "-m", "choreography", "ui", "--port", "0", "--tracker", str(folder / "page.db")]
         self._log = folder / "ui.log"

@@ -18,6 +18,7 @@ from choreography.track.common import FLOW, tracker
 from choreography.ui.following import Following
 from choreography.ui.trouble import Trouble
 from eventbus import cli
+from eventbus.connection_options import secret
 from eventbus.registry import registry_at
 from eventbus.telemetry import configure_logging
 from schemas import EVENTS
@@ -34,6 +35,7 @@ def _database(service: str) -> Callable[[F], F]:
         envvar=variable,
         show_envvar=True,
         default=default,
+        callback=secret,
         help=f"Of {service}: its parked orders are shown.",
     )
 

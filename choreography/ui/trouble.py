@@ -19,9 +19,11 @@ from choreography.check.records import LogMoved
 from choreography.cluster import Unreachable
 from choreography.deadletters.letters import Where, groups, letters_of, resolutions_of
 from choreography.reader import NoSuchTopic
-from eventbus.database import SQLITE, NotThere, check_file
+from eventbus.database import SQLITE, NotOurs, NotThere, check_file
 from eventbus.fence import COLUMNS, Fence
 from eventbus.parked_commands import as_dict
+from eventbus.postgresql import checked
+from eventbus.redaction import scrub
 
 MOST = 500
 FRESH_SECONDS = 5.0
@@ -30,6 +32,7 @@ CANNOT_READ = (
     KafkaException,
     LogMoved,
     NoSuchTopic,
+    NotOurs,
     NotThere,
     TopicsMissing,
     Unreachable,
@@ -118,7 +121,7 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
             check_file(f"the database of {service}", url)
             parked += [_parked(service, Fence(*row)) for row in _rows(url, service)]
         except CANNOT_READ as why:
-            errors.append(str(why))
+            errors.append(scrub(str(why)))
     return parked, errors
 
 
@@ -131,7 +134,7 @@ def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
             with closing(sqlite3.connect(path, uri=True, timeout=2)) as database:
                 return database.execute(sql).fetchall()
         schema = service.replace("-", "_")
-        with psycopg.connect(url, connect_timeout=3, options=f"-c search_path={schema}") as server:
+        with psycopg.connect(checked(url), connect_timeout=3, options=f"-c search_path={schema}") as server:
             server.read_only = True
             return server.execute(sql.encode()).fetchall()
     except (psycopg.errors.UndefinedTable, sqlite3.OperationalError) as error:

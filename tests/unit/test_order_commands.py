@@ -275,7 +275,10 @@ def test_what_is_not_there_ends_with_one_line(run, tmp_path):
     for arguments, error in (
         (["show", "nobody"], "error: there is no order nobody in sqlite:///order_service.db\n"),
         (["list", "--database", "sqlite:///other.db"], "error: sqlite:///other.db: other.db is not a SQLite file\n"),
-        (["list", "--database", "mysql://x"], "error: the database 'mysql://x' is neither"),
+        (
+            ["list", "--database", "mysql://x"],
+            "error: the database '…' is neither sqlite:///FILE nor postgresql://USER@HOST/NAME",
+        ),
         ([*PLACE, "--database", "sqlite:///no/such/folder/x.db"], "error: no/such/folder/x.db: unable to open"),
         (
             ["show", "x", "--database", "sqlite:///nowhere.db"],

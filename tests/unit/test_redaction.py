@@ -1,0 +1,138 @@
+"""What is said of a URL, a setting or somebody's message: never the secret in it, but enough to know which it is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from eventbus.redaction import holds_secret, is_plain, is_secret, redact, scrub, secrets_in
+
+MARK = "S3cretPass"
+
+SHOWN = {
+    "sqlite:///relative.db": "sqlite:///relative.db",
+    "sqlite:////srv/a@b/x.db": "sqlite:////srv/a@b/x.db",
+    "sqlite://u:S3cretPass@h/x": "sqlite://…",
+    "sqlite:///u:S3cretPass@h/x": "sqlite:///…",
+    "simulated://": "simulated://",
+    "simulated:///p.db?key=S3cretPass": "simulated:///p.db?…",
+    "postgresql://saga@db.example/saga": "postgresql://…@db.example/saga",
+    "postgresql://saga:S3cretPass@a:5432,[::1]:5433/saga": "postgresql://…@a:5432,[::1]:5433/saga",
+    "postgres:///saga": "postgres:///saga",
+    "postgresql://h:1/x?user=u&password=S3cretPass": "postgresql://h:1/x?…",
+    "postgresql://h?user=u&password=a@S3cretPass": "postgresql://…",
+    "postgresql://u:a@S3cretPass@h:1/x": "postgresql://…@h:1/x",
+    "postgresql://u:S3/cretPass@h:1/x": "postgresql://…",
+    "postgresql://u:12/S3cretPass@h/x": "postgresql://…",
+    "postgresql://u:12#S3cretPass@h/x": "postgresql://…",
+    "postgresql://u:12?S3cretPass@h/x": "postgresql://…",
+    "postgresql+psycopg://h/x?password=S3cretPass": "postgresql+psycopg://…",
+    "postgres:/u:S3cretPass-h/x": "postgres:/…",
+    "host=h user=saga password=S3cretPass dbname=saga": "…",
+    "http://u:S3cretPass@h:8081": "http://…@h:8081",
+    "https://h/hook/S3cretPass": "https://h/…",
+    "https://api.provider?key=S3cretPass": "https://api.provider?…",
+    "http//u:S3cretPass@h": "http//…",
+    "mysql://u:S3cretPass@h": "…",
+    "SASL_SSL://u:S3cretPass@h:9092": "…",
+    "SASL_SSL://h:99999": "SASL_SSL://h:99999",
+    "S3cretPass": "…",
+    "": "",
+}
+
+
+@pytest.mark.parametrize("url", SHOWN)
+def test_a_url_is_shown_as_far_as_it_can_be_read_in_one_way(url: str) -> None:
+    """And what was redacted may be redacted again: a message goes through several hands."""
+    assert redact(url) == redact(redact(url)) == SHOWN[url]
+
+
+@given(st.text(max_size=8), st.text(max_size=8))
+def test_whatever_stands_around_it_a_password_is_not_shown(before: str, after: str) -> None:
+    """Raw `@`, `/`, `?`, `#`, `%` and spaces too, wherever a password can stand in a URL, and in a key=value string."""
+    password = f"{before}{MARK}{after}"
+    for url in (
+        f"postgresql://u:{password}@127.0.0.1:5432/saga",
+        f"postgresql://{password}@127.0.0.1:5432/saga",
+        f"postgresql://127.0.0.1:5432/saga?user=u&password={password}",
+        f"postgresql://127.0.0.1?password={password}&user=u",
+        f"http://u:{password}@127.0.0.1:8081",
+        f"simulated:///p.db?key={password}",
+        f"host=127.0.0.1 user=u password={password} dbname=saga",
+    ):
+        assert MARK not in redact(url), url
+
+
+@given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="'\"<>"), max_size=8))
+def test_a_message_that_quotes_one_is_scrubbed(around: str) -> None:
+    """Whoever wrote it: libpq, librdkafka, an HTTP client, click."""
+    password = f"{around}{MARK}{around}"
+    for message in (
+        f"connection to postgresql://u:{password}@h:5432/x failed: no route",
+        f"(http://u:{password}@h:8081): timed out",
+        f'unexpected argument "postgresql://h/x?user=u&password={password}"',
+    ):
+        said = scrub(message)
+        assert MARK not in said
+        assert said[:5] == message[:5]
+
+
+def test_key_value_strings_are_scrubbed_and_other_words_stay() -> None:
+    """A quoted value with spaces is hidden as a whole; a sentence about passwords is left alone."""
+    said = scrub("host=h password='S3cret Pass' user=u; sasl.jaas.config=\"x S3cretPass\" --token=S3cretPass, x=1")
+    assert said == "host=h password=… user=u; sasl.jaas.config=… --token=…, x=1"
+    words = 'password authentication failed for user "saga": check user, password and name of the database'
+    assert scrub(words) == words
+    assert scrub("it is not postgresql://USER@HOST/NAME") == "it is not postgresql://USER@HOST/NAME"
+
+
+def test_what_librdkafka_quotes_of_a_secret_is_scrubbed_too() -> None:
+    """It shows where it stopped reading a value; a mechanism that is misspelt stays to be seen."""
+    given_properties = {"sasl.oauthbearer.config": "principal=a S3cretPass=x", "sasl.mechanism": "PLIAN"}
+    secrets = secrets_in(given_properties)
+    assert (
+        scrub('Unrecognized beginning at: S3cretPass=x; "PLIAN"', secrets) == 'Unrecognized beginning at: …=x; "PLIAN"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("sasl.password", True),
+        ("sasl.pasword", True),
+        ("ssl.key.password", True),
+        ("ssl.key.pem", True),
+        ("sasl.oauthbearer.client.secret", True),
+        ("sasl.oauthbearer.config", True),
+        ("sasl.jaas.config", True),
+        ("ssl.certificate.pem", False),
+        ("ssl.ca.location", False),
+        ("sasl.username", False),
+        ("security.protocol", False),
+        ("enable.sasl.oauthbearer.unsecure.jwt", False),
+    ],
+)
+def test_which_properties_are_secret(name: str, secret: bool) -> None:
+    """Misspelt ones too: the value was meant for the other one."""
+    assert is_secret(name) is secret
+
+
+@pytest.mark.parametrize(
+    ("url", "plain", "secret"),
+    [
+        ("postgresql://saga@h/x", True, False),
+        ("postgresql://saga:S3cretPass@h/x", True, True),
+        ("postgresql://h/x?password=S3cretPass", True, True),
+        ("postgresql://h/x?sslmode=require", True, False),
+        ("postgresql://u:a@b@h/x", False, True),
+        ("http://h:1,b/x", True, False),
+        ("sqlite:///x.db", False, False),
+        ("simulated:///p.db?seed=1", False, False),
+        ("mysql://h/x", False, False),
+        ("host=h password=S3cretPass", False, True),
+    ],
+)
+def test_which_urls_hold_a_secret_and_which_are_clear(url: str, plain: bool, secret: bool) -> None:
+    """A password on the command line is warned of; a user name or a parameter alone is none."""
+    assert (is_plain(url), holds_secret(url)) == (plain, secret)
