@@ -1,4 +1,4 @@
-"""The released schemas in a Confluent-compatible registry: subjects by TopicNameStrategy, `<topic>-value`."""
+"""The released schemas in a Confluent-compatible registry."""
 
 from __future__ import annotations
 
@@ -7,12 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from confluent_kafka.schema_registry import ConfigCompatibilityLevel, Schema, SchemaRegistryClient, ServerConfig
+from confluent_kafka.schema_registry import (
+    ConfigCompatibilityLevel,
+    RegisteredSchema,
+    Schema,
+    SchemaRegistryClient,
+    ServerConfig,
+)
 
 from choreography.compatibility import breaks
 from choreography.released import Problem, Version
+from eventbus.avro_schema import parse
 from eventbus.confluent_registry import asking
-from eventbus.registry import UnknownSchema
+from eventbus.registered_schema import referenced, refuse_unreadable, usable
+from eventbus.registry import UnknownSchema, UnsupportedSchema
+from eventbus.subjects import Subjects
 
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
 INCOMPATIBLE = 409
@@ -28,13 +37,13 @@ class Registered:
     status: str
 
 
-def register(client: SchemaRegistryClient, versions: Iterable[Version]) -> Iterator[Registered]:
+def register(client: SchemaRegistryClient, versions: Iterable[Version], subjects: Subjects) -> Iterator[Registered]:
     """Put versions of one topic, oldest first, under their subject, and make the subject FULL_TRANSITIVE.
 
     Doing it again changes nothing. Raises RegistryUnavailable, also when the registry refuses a version.
     """
     for version in versions:
-        subject, schema = subject_of(version.topic), Schema(version.text, "AVRO")
+        subject, schema = subject_of(version, subjects), Schema(version.text, "AVRO")
         with asking(f"the subject {subject}"):
             client.set_config(subject, ServerConfig(compatibility=ConfigCompatibilityLevel(FULL_TRANSITIVE)))
         status = "exists" if _find(client, subject, schema) else "registered"
@@ -44,24 +53,28 @@ def register(client: SchemaRegistryClient, versions: Iterable[Version]) -> Itera
         yield Registered(subject, found.version, found.schema_id, status)
 
 
-def check_registered(client: SchemaRegistryClient, versions: Iterable[Version]) -> Iterator[Problem]:
+def check_registered(
+    client: SchemaRegistryClient, versions: Iterable[Version], subjects: Subjects
+) -> Iterator[Problem]:
     """Compare versions of one topic with what the registry has: all are there, and all that is there goes with them."""
     versions = list(versions)
     for version in versions:
-        subject = subject_of(version.topic)
+        subject = subject_of(version, subjects)
         if _find(client, subject, Schema(version.text, "AVRO")) is None:
             yield Problem(version.topic, "not registered", f"{version} is not in {subject}: `saga schemas register`")
     for topic in {version.topic for version in versions}:
-        yield from _check_subject(client, topic, versions)
+        yield from _check_subject(client, topic, versions, subjects)
 
 
-def subject_of(topic: str) -> str:
-    """Return the subject of a topic's values (TopicNameStrategy)."""
-    return f"{topic}-value"
+def subject_of(version: Version, subjects: Subjects) -> str:
+    """Return the subject of a released schema."""
+    return subjects.of(version.topic, parse(version.schema)["name"])
 
 
-def _check_subject(client: SchemaRegistryClient, topic: str, versions: list[Version]) -> Iterator[Problem]:
-    subject = subject_of(topic)
+def _check_subject(
+    client: SchemaRegistryClient, topic: str, versions: list[Version], subjects: Subjects
+) -> Iterator[Problem]:
+    subject = subject_of(versions[0], subjects)
     try:
         with asking(subject):
             numbers = client.get_versions(subject)
@@ -74,11 +87,29 @@ def _check_subject(client: SchemaRegistryClient, topic: str, versions: list[Vers
         )
     for number in numbers:
         with asking(f"version {number} of {subject}"):
-            theirs = json.loads(client.get_version(subject, number).schema.schema_str or "null")
+            registered: Any = client.get_version(subject, number)
+        try:
+            theirs = _theirs(client, registered, subjects)
+        except UnsupportedSchema as error:
+            yield Problem(topic, "not a usable schema", f"version {number} of {subject}: {error}")
+            continue
         for ours in versions:
             for writer, reader in ((theirs, ours.schema), (ours.schema, theirs)):
                 for rule, at, detail in breaks(writer, reader):
                     yield Problem(topic, rule, f"version {number} of {subject} does not go with {ours}: {at}: {detail}")
+
+
+def _theirs(client: SchemaRegistryClient, registered: RegisteredSchema, subjects: Subjects) -> Any:
+    """Return a registered schema as its text says it. Raises UnsupportedSchema for what workers could not read."""
+
+    def version_of(subject: str, version: int) -> Schema:
+        with asking(f"version {version} of the subject {subject}"):
+            return client.get_version(subjects.in_context(subject), version, deleted=True).schema
+
+    schema, number = registered.schema, registered.schema_id or 0
+    refuse_unreadable(number, schema)
+    usable(number, schema.schema_str, referenced(number, schema, version_of))
+    return json.loads(schema.schema_str or "null")
 
 
 def _find(client: SchemaRegistryClient, subject: str, schema: Schema) -> Any:

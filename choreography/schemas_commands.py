@@ -10,6 +10,7 @@ from choreography.released import check, released
 from eventbus import cli
 from eventbus.connection_options import url
 from eventbus.redaction import redact
+from eventbus.subjects import Subjects
 from schemas import EVENTS, IDS
 
 FOLDER = IDS.parent
@@ -32,9 +33,10 @@ def schemas_group() -> None:
     callback=url,
     help="A Confluent-compatible registry.",
 )
+@cli.schema_subject
 @cli.as_json
 def register_command(schema_registry_url: str, as_json: bool) -> None:
-    """Put every released schema into a registry, oldest first, under <topic>-value.
+    """Put every released schema into a registry, oldest first, under its subject.
 
     Every subject is made FULL_TRANSITIVE, so that services can be upgraded in any order. Again, it changes nothing.
 
@@ -45,9 +47,10 @@ def register_command(schema_registry_url: str, as_json: bool) -> None:
     from eventbus.confluent_registry import registry_client  # noqa: PLC0415
 
     client = registry_client(schema_registry_url)
+    _, subjects = Subjects.behind(schema_registry_url)
     entries = []
     for versions in released(FOLDER).values():
-        for entry in register(client, versions):
+        for entry in register(client, versions, subjects):
             entries.append(asdict(entry))
             if not as_json:
                 click.echo(f"{entry.status:10}  id {entry.id}  {entry.subject} version {entry.version}")
@@ -66,21 +69,23 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
 
     Example: saga schemas check --json
     """
-    versions = released(FOLDER)
+    versions, where = released(FOLDER), ""
     problems = check(FOLDER, {event.topic: event.key_field for event in EVENTS})
     if schema_registry_url:
         from choreography.registration import check_registered  # noqa: PLC0415
         from eventbus.confluent_registry import registry_client  # noqa: PLC0415
 
         client = registry_client(schema_registry_url)
-        problems += [problem for of_topic in versions.values() for problem in check_registered(client, of_topic)]
+        where, subjects = Subjects.behind(schema_registry_url)
+        for of_topic in versions.values():
+            problems += check_registered(client, of_topic, subjects)
     count = sum(map(len, versions.values()))
     if as_json:
         cli.print_json({"problems": [problem._asdict() for problem in problems], "versions": count})
     else:
         for problem in problems:
             click.echo(f"{problem.topic}: {problem.rule}: {problem.detail}")
-        where = f" here and at {redact(schema_registry_url)}" if schema_registry_url else ""
-        click.echo(f"{count} released schemas of {len(versions)} topics{where}: {len(problems) or 'no'} problems")
+        there = f" here and at {redact(where)}" if where else ""
+        click.echo(f"{count} released schemas of {len(versions)} topics{there}: {len(problems) or 'no'} problems")
     if problems:
         raise SystemExit(1)

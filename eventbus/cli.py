@@ -13,12 +13,13 @@ from typing import Any, Literal, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from eventbus.connection_options import config_file, pairs, secret, servers, url
+from eventbus.connection_options import config_file, pairs, secret, servers, subject, url
 from eventbus.declaration import declare
 from eventbus.json_form import to_json
 from eventbus.redaction import scrub
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
+from eventbus.subjects import TOPIC_NAME
 from eventbus.terminal import safe_stdout, visible
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -96,12 +97,25 @@ bootstrap_servers = click.option(
     callback=servers,
     help="Kafka brokers, HOST:PORT,...",
 )
-schema_registry_url = click.option(
-    "--schema-registry-url",
-    envvar="SCHEMA_REGISTRY_URL",
+schema_subject = click.option(
+    "--schema-subject",
+    envvar="SCHEMA_SUBJECT",
     show_envvar=True,
-    callback=url,
-    help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
+    default=TOPIC_NAME,
+    is_eager=True,
+    expose_value=False,
+    callback=subject,
+    help="Under which subjects the registry has the events' schemas, made of {topic} and {record}.",
+)
+_SCHEMA_REGISTRY = (
+    schema_subject,
+    click.option(
+        "--schema-registry-url",
+        envvar="SCHEMA_REGISTRY_URL",
+        show_envvar=True,
+        callback=url,
+        help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
+    ),
 )
 _KAFKA_CONFIG = (
     click.option(
@@ -124,6 +138,13 @@ _KAFKA_CONFIG = (
         " --kafka-config goes before it.",
     ),
 )
+
+
+def schema_registry_url(command: F) -> F:
+    """Add the options of a registry: the command is called with `schema_registry_url`, subjects and all."""
+    for option in _SCHEMA_REGISTRY:
+        command = option(command)
+    return command
 
 
 def kafka_config(command: F) -> F:

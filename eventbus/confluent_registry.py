@@ -16,6 +16,7 @@ from eventbus.framing import VALUE_HEADER, SchemaId
 from eventbus.redaction import redact
 from eventbus.registered_schema import referenced, refuse_unreadable, usable
 from eventbus.registry import RegistryUnavailable, UnknownSchema, UnsupportedSchema
+from eventbus.subjects import Subjects
 
 NOT_FOUND = 404
 NO_SCHEMA = 40403
@@ -23,15 +24,17 @@ NO_SCHEMA = 40403
 
 
 class ConfluentRegistry:
-    """Ids from a Confluent-compatible registry, subjects by TopicNameStrategy (`<topic>-value`). Never registers."""
+    """Ids from a Confluent-compatible registry, under the subjects that its URL names. Never registers."""
 
     def __init__(self, url: str) -> None:
         self._client = registry_client(url, seconds=2, retries=0)
+        _, self._subjects = Subjects.behind(url)
 
     def id_of(self, event: type[Event]) -> int:
         """Look the event's own schema up under its subject."""
-        with asking(f"the schema of {event.topic}: run `saga schemas register`"):
-            found = self._client.lookup_schema(f"{event.topic}-value", Schema(event.schema_text, "AVRO"))
+        subject = self._subjects.of(event.topic, event.schema["name"])
+        with asking(f"the schema of {event.topic} under {subject}: run `saga schemas register`"):
+            found = self._client.lookup_schema(subject, Schema(event.schema_text, "AVRO"))
         assert found.schema_id is not None
         return int(found.schema_id)
 
@@ -44,7 +47,7 @@ class ConfluentRegistry:
 
     def _fetch(self, schema_id: SchemaId) -> Schema:
         if not isinstance(schema_id, UUID):
-            return self._client.get_schema(schema_id)
+            return self._client.get_schema(schema_id, self._subjects.context or None)
         try:
             return self._client.get_schema_by_guid(str(schema_id))
         except SchemaRegistryError as error:
@@ -58,7 +61,7 @@ class ConfluentRegistry:
 
     def _version_of(self, subject: str, version: int) -> Schema:
         with asking(f"version {version} of the subject {subject}"):
-            return self._client.get_version(subject, version, deleted=True).schema
+            return self._client.get_version(self._subjects.in_context(subject), version, deleted=True).schema
 
 
 def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaRegistryClient:
@@ -67,7 +70,7 @@ def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaReg
     A worker asks with little patience, since nothing else goes on meanwhile, and asks again later.
     """
     try:
-        return SchemaRegistryClient({"url": url, "timeout": seconds, "max.retries": retries})
+        return SchemaRegistryClient({"url": Subjects.behind(url)[0], "timeout": seconds, "max.retries": retries})
     except ValueError:
         raise RegistryUnavailable(f"the schema registry's URL {redact(url)!r} is none") from None
 

@@ -10,6 +10,7 @@ from click.core import ParameterSource
 
 from eventbus.redaction import ENCODE, HIDDEN, holds_secret, is_plain, is_secret, redact
 from eventbus.secret_files import BadFile, read_properties, resolved
+from eventbus.subjects import BadSubject, Subjects
 
 SERVER = re.compile(
     r"((plaintext|ssl|sasl_plaintext|sasl_ssl)://)?(\[[0-9a-f:.%]+\]|[^\s:/,@]+)(:(?P<port>\d{1,5}))?", re.IGNORECASE
@@ -19,6 +20,8 @@ PORTS = range(1, 65_536)
 CONFIG_FILE = "eventbus.kafka_config_file"
 """Where click's context keeps what --kafka-config-file says."""
 ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
+SUBJECTS = "eventbus.subjects"
+"""Where it keeps what --schema-subject says."""
 REGISTRY = re.compile(r"https?://[^\s/]")
 PROPERTY = re.compile(r"[a-z][a-z0-9._]*")
 """A name as librdkafka's are. What is none may be a part of a password, and is not said."""
@@ -96,4 +99,15 @@ def url(context: click.Context, parameter: click.Parameter, value: str | None) -
             raise click.BadParameter(f"{redact(each)!r} is not http://HOST:PORT or https://HOST:PORT")
         if not is_plain(each):
             raise click.BadParameter(f"{redact(each)!r} {ENCODE}")
-    return value
+        if "#" in each:
+            raise click.BadParameter(f"{redact(each)!r} has a part behind a #: subjects are for --schema-subject")
+    subjects: Subjects = context.meta.get(SUBJECTS, Subjects())
+    return None if value is None else subjects.put_behind(value)
+
+
+def subject(context: click.Context, _parameter: click.Parameter, template: str) -> None:
+    """Keep the template for the registry's URL, which goes with it."""
+    try:
+        context.meta[SUBJECTS] = Subjects(template)
+    except BadSubject as error:
+        raise click.BadParameter(str(error)) from None

@@ -9,7 +9,7 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 from uuid import UUID
 
 from tests.support.ports import free_port
@@ -21,6 +21,11 @@ FIRST_ID = 501
 def guid_of(schema_id: int) -> UUID:
     """Return the GUID that the registry gives to the schema with this id."""
     return UUID(int=schema_id)
+
+
+def context_of(subject: str) -> str:
+    """Return the context that a subject is in; empty for the default one."""
+    return subject.split(":")[1] if subject.startswith(":") else ""
 
 
 class NotThere(Exception):
@@ -39,6 +44,7 @@ class SmallRegistry:
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._schemas: list[dict[str, Any]] = []
+        self._contexts: dict[int, str] = {}
         self._subjects: dict[str, list[int]] = {}
         self._server: ThreadingHTTPServer | None = None
 
@@ -67,13 +73,19 @@ class SmallRegistry:
             return known[0]
         number = self.publish(text, **more)
         self._subjects.setdefault(subject, []).append(number)
+        self._contexts[number] = context_of(subject)
         return number
+
+    @property
+    def subjects(self) -> set[str]:
+        """The subjects that somebody registered."""
+        return set(self._subjects)
 
     def answer(self, method: str, path: list[str], body: dict[str, Any]) -> Any:
         """Answer one request; raises NotThere."""
         match method, path:
             case "GET", ["schemas", *named]:
-                return self._named(named)
+                return self._named(named, context_of(body.get("subject", "")))
             case "GET", ["subjects", subject, "versions"]:
                 return list(range(1, len(self._of(subject)) + 1))
             case "GET", ["subjects", subject, "versions", number]:
@@ -90,12 +102,14 @@ class SmallRegistry:
                 return {"compatibility": "FULL_TRANSITIVE", "compatibilityLevel": "FULL_TRANSITIVE"}
         raise NotThere
 
-    def _named(self, path: list[str]) -> Any:
+    def _named(self, path: list[str], context: str) -> Any:
         match path:
             case ["types"]:
                 return ["AVRO"]
-            case ["ids", number]:
+            case ["ids", number] if self._contexts.get(int(number), "") == context:
                 return self._schema(int(number))
+            case ["ids", _]:
+                raise NotThere
             case ["guids", guid] if self._guids:
                 return self._schema(UUID(guid).int)
         raise NoSuchPath
@@ -122,8 +136,10 @@ class SmallRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
-                path = [unquote(part) for part in self.path.partition("?")[0].split("/") if part]
-                body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+                where, _, query = self.path.partition("?")
+                path = [unquote(part) for part in where.split("/") if part]
+                sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                body = json.loads(sent) if sent else dict(parse_qsl(query))
                 try:
                     status, said = 200, registry.answer(self.command, path, body)
                 except NoSuchPath:
