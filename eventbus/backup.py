@@ -59,11 +59,11 @@ class Backup:
     def plan(self) -> Plan:
         """Compare. Raises NotAccepted while workers run, or where the database is not older than the log; Refused."""
         self._check_no_members()
-        committed = self._log.group_cursors()
-        witnesses = self._log.witnesses(undecided=True) or {}
         with self._database.snapshot() as tx:
             rows, this = progress.every_row(tx), quarantine.incarnation(tx)
             identities = progress.identities(tx)
+        committed = self._log.group_cursors(self._service.subscriptions(), rows)
+        witnesses = self._log.witnesses(undecided=True) or {}
         for partition, identity in identities.items():
             check_identity(partition, identity, self._identity(partition))
         witnesses = {p: w for p, w in witnesses.items() if w.topic_id == self._identity(p).topic}

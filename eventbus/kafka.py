@@ -11,7 +11,6 @@ from typing import Any
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     IsolationLevel,
     KafkaError,
     KafkaException,
@@ -24,6 +23,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventbus.kafka_config import Connection, client, consumer_config, incremental
+from eventbus.kafka_cursors import GroupCursors, cursor_of
 from eventbus.kafka_headers import headers_of
 from eventbus.kafka_producer import Producers, Witness
 from eventbus.kafka_progress import ProgressTopic
@@ -101,6 +101,7 @@ class KafkaLog:
         self._consumer = self._new_consumer()
         self._producers = Producers(connection, at, stopping)
         self._progress = ProgressTopic(connection, warn, stopping) if connection.exactly_once else None
+        self._cursors = GroupCursors(connection)
         self._admin: AdminClient | None = None
         self._topic_ids = TopicIds(self._administrator, ADMIN_SECONDS)
         self._cluster = ""
@@ -192,19 +193,20 @@ class KafkaLog:
         for answer in answers:
             if answer.error is not None:
                 raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
-        return {Partition(a.topic, a.partition): _cursor(a) for a in answers}
+        return {Partition(a.topic, a.partition): cursor_of(a) for a in answers}
 
-    def group_cursors(self) -> dict[Partition, Cursor]:
-        """See Log. The admin client's question: the consumer's would wait for other workers' transactions."""
-        asked = [ConsumerGroupTopicPartitions(self._connection.group)]
-        try:
-            answers = self._administrator().list_consumer_group_offsets(asked, request_timeout=ADMIN_SECONDS)
-            found = self._result(answers[self._connection.group]).topic_partitions
-        except KafkaException as error:
-            self._admin = None
-            raise LogUnavailable(f"the cursors of the whole group: {error}") from error
-        cursors = {Partition(answer.topic, answer.partition): _cursor(answer) for answer in found}
-        return {partition: cursor for partition, cursor in cursors.items() if cursor is not None}
+    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, Cursor]:
+        """See Log."""
+        found = {Partition(topic, n) for topic, count in self._counts(topics).items() for n in range(count)}
+        return self._cursors.of(found.union(others))
+
+    def _counts(self, topics: Collection[str]) -> dict[str, int]:
+        """Return how many partitions these topics have, those that are there."""
+        counts = {}
+        for topic in topics:
+            with contextlib.suppress(TopicMissing):
+                counts[topic] = self.partitions(topic)
+        return counts
 
     @property
     def witness_topic(self) -> str | None:
@@ -346,6 +348,7 @@ class KafkaLog:
     def close(self) -> None:
         """See Log."""
         self._consumer.close()
+        self._cursors.close()
         if self._progress is not None:
             self._progress.close()
         self._producers.close()
@@ -532,13 +535,6 @@ def _truncated(where: Partition, error: Any) -> Refused:
         " stand, where handled ones stood, and would be passed over. Restore the topic from a replica or a backup;"
         ' if that is not possible, see docs/operating.md, "A topic lost its end"'
     )
-
-
-def _cursor(answer: TopicPartition) -> Cursor | None:
-    if answer.offset < 0:
-        return None
-    metadata = answer.metadata or ""
-    return Cursor(answer.offset, int(metadata) if metadata.isdecimal() else None)
 
 
 def _has_joined(group: bytes) -> bool:

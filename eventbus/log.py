@@ -181,8 +181,11 @@ class Log(Protocol):
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
         """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
 
-    def group_cursors(self) -> dict[Partition, Cursor]:
-        """Return every cursor of the group, other workers' too; waits for no transaction. Raises LogUnavailable."""
+    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, Cursor]:
+        """Return the group's cursors of all partitions of these topics, and of others; of other workers', too.
+
+        Waits for no transaction. Raises LogUnavailable.
+        """
 
     @property
     def witness_topic(self) -> str | None:

@@ -62,10 +62,10 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     actual = log.identities({partition.topic for partition in wanted})
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
     at("claiming")
-    epochs = _claim(database, wanted, actual, now_ms)
+    epochs, known = _claim(database, wanted, actual, now_ms)
     at("claimed")
     committed = log.committed(wanted)
-    evidence, noted = _evidence(log, committed)
+    evidence, noted = _evidence(log, committed, topics, known)
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
         cursors = {p: _known(committed[p], evidence.witnesses.get(p), stored.get(p), actual[p.topic]) for p in wanted}
@@ -97,31 +97,37 @@ def _known(cursor: Cursor | None, witness: Cursor | None, stored: Checkpoint | N
     return latest(cursor, witness)
 
 
-def _evidence(log: Log, committed: Mapping[Partition, Cursor | None]) -> tuple[Evidence, dict[Partition, int]]:
+def _evidence(
+    log: Log, committed: Mapping[Partition, Cursor | None], topics: Collection[str], known: Collection[Partition]
+) -> tuple[Evidence, dict[Partition, int]]:
     """Return what Kafka knows of the whole group, and the offsets of these partitions that nothing is to be told about.
+
+    `known` have a checkpoint; a worker of a newer or an older release may read other topics.
 
     Where a cursor is lost the topic of progress decides, so what is undecided there is waited for. Else not: it would
     hold up every recovery of the service for one worker that was killed in a transaction.
     """
     ours = {p: cursor for p, cursor in committed.items() if cursor is not None}
     lost = len(ours) < len(committed) or any(cursor.position is None for cursor in ours.values())
-    cursors = log.group_cursors() | ours
+    cursors = log.group_cursors(topics, known) | ours
     witnesses = log.witnesses(undecided=lost)
-    known = {p: cursor for p, cursor in ours.items() if cursor.position is not None}
+    noted = {p: cursor for p, cursor in ours.items() if cursor.position is not None}
     if witnesses is not None:
-        known = {p: c for p, c in known.items() if p in witnesses and witnesses[p][:2] == c[:2]}
-    return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in known.items()}
+        noted = {p: c for p, c in noted.items() if p in witnesses and witnesses[p][:2] == c[:2]}
+    return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in noted.items()}
 
 
 def _claim(
     database: Database, wanted: list[Partition], actual: Mapping[str, Identity], now_ms: int
-) -> dict[Partition, int]:
+) -> tuple[dict[Partition, int], Collection[Partition]]:
+    """Return the new epochs, and every partition that has a checkpoint."""
     with database.transaction() as tx:
         quarantine.check(tx)
         quarantine.identify(tx, now_ms)
         epochs = progress.claim(tx, wanted)
-        _check_identities(progress.identities(tx), actual)
-    return epochs
+        identities = progress.identities(tx)
+        _check_identities(identities, actual)
+    return epochs, identities.keys()
 
 
 def _check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:

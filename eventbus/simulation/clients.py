@@ -13,7 +13,7 @@ from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, IsolationLevel, KafkaError, TopicPartition
+from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 
 from eventbus.kafka import EARLIEST
 from eventbus.kafka_config import Clients
@@ -113,11 +113,12 @@ CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: it cannot be decom
 
 
 class SimulatedConsumer:
-    """A read_committed consumer that reads at most what it is asked for."""
+    """A consumer that reads at most what it is asked for, and only what is committed."""
 
     def __init__(self, cluster: Cluster, host: Host, config: dict[str, Any], *, logger: Any = None) -> None:
         self._cluster, self._host = cluster, host
         self._name, self._instance = config["group.id"], config.get("group.instance.id")
+        self._stable = config["isolation.level"] == "read_committed"
         self._group = cluster.group(self._name)
         self._member: group.Member | None = None
         self._callbacks: dict[str, Callback] = {}
@@ -280,10 +281,11 @@ class SimulatedConsumer:
         return lane
 
     def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
-        self._host.reach("asking for cursors")
-        if self._host.fault("OffsetFetch") is not Fault.NONE:
-            raise _timed_out("committed")
-        known = self._cluster.committed(self._name, map(_lane, partitions))
+        if self._stable:
+            self._host.reach("asking for cursors")
+            if self._host.fault("OffsetFetch") is not Fault.NONE:
+                raise _timed_out("committed")
+        known = self._cluster.committed(self._name, map(_lane, partitions), stable=self._stable)
         none = (-1001, "")
         return [TopicPartition(p.topic, p.partition, *(known[_lane(p)] or none)) for p in partitions]
 
@@ -433,15 +435,6 @@ class SimulatedAdmin:
             for partition, which in asked.items()
             for lane in (_lane(partition),)
         }
-
-    def list_consumer_group_offsets(
-        self, asked: list[ConsumerGroupTopicPartitions], *, request_timeout: float
-    ) -> dict[str, _Answer]:
-        self._cluster.tick()
-        name = asked[0].group_id
-        offsets = self._cluster.group(name).offsets
-        found = [TopicPartition(*partition, offset, metadata) for partition, (offset, metadata) in offsets.items()]
-        return {name: _Answer(SimpleNamespace(topic_partitions=found))}
 
     def list_topics(self, *, timeout: float) -> _Metadata:
         return _Metadata(self._cluster.id)

@@ -343,12 +343,14 @@ class Cluster:
             self._groups[name] = Group(self.clock, self._counts, self._session_seconds)
         return self._groups[name]
 
-    def committed(self, group: str, partitions: Iterable[Partition]) -> dict[Partition, tuple[int, str] | None]:
-        """Return the group's offsets. Raises while one of them is pending in a transaction (require_stable)."""
+    def committed(
+        self, group: str, partitions: Iterable[Partition], *, stable: bool
+    ) -> dict[Partition, tuple[int, str] | None]:
+        """Return the group's offsets. `stable`: raises while one of them is pending in a transaction."""
         self.tick()
         wanted = list(partitions)
         producers = [p.current for p in self._producers.values() if p.current is not None]
-        for transaction in (*producers, *self._unmarked):
+        for transaction in (*producers, *self._unmarked) if stable else ():
             if transaction.group == group and any(partition in transaction.offsets for partition in wanted):
                 raise error(KafkaError._TIMED_OUT, "offsets are pending in a transaction", retriable=True)  # noqa: SLF001
         offsets = self.group(group).offsets

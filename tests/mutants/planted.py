@@ -69,10 +69,11 @@ MUTANTS = (
         "read the cursors before the epoch is raised",
         "eventbus/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
-        '    at("claiming")\n    epochs = _claim(database, wanted, actual, now_ms)\n'
-        '    at("claimed")\n    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed)\n',
-        "    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed)\n"
-        '    at("claiming")\n    epochs = _claim(database, wanted, actual, now_ms)\n',
+        '    at("claiming")\n    epochs, known = _claim(database, wanted, actual, now_ms)\n'
+        '    at("claimed")\n    committed = log.committed(wanted)\n'
+        "    evidence, noted = _evidence(log, committed, topics, known)\n",
+        "    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed, topics, wanted)\n"
+        '    at("claiming")\n    epochs, _ = _claim(database, wanted, actual, now_ms)\n',
         faults="haste",
     ),
     Mutant(
