@@ -53,7 +53,8 @@ def check_age(
     """
     for partition, cursor in sorted(evidence.cursors.items()):
         if partition in rows:
-            _check_ahead(partition, "the group's cursor", cursor, rows[partition])
+            of_this = _without_old_offset(cursor, evidence.witnesses.get(partition), rows[partition])
+            _check_ahead(partition, "the group's cursor", of_this, rows[partition])
         elif partition.topic in topics:
             raise DatabaseTooOld(
                 f"{partition}: the group has committed offset {cursor.offset}, but the database has no checkpoint:"
@@ -65,6 +66,16 @@ def check_age(
             continue
         if witness.topic_id == (row.topic_id if row else topic_id(partition.topic)):
             _check_witness(partition, witness, row, database)
+
+
+def _without_old_offset(cursor: Cursor, witness: Cursor | None, row: Row) -> Cursor:
+    """Return a cursor of the topic that this row is of; of one that was deleted since, only the position counts.
+
+    Kafka forgets the offsets of a topic that is deleted, but a worker may have committed one before it noticed. The
+    witness that was written together with it says of which topic it is.
+    """
+    is_old = witness is not None and witness.topic_id != row.topic_id and witness[:2] == cursor[:2]
+    return cursor._replace(offset=0) if is_old else cursor
 
 
 def _check_witness(partition: Partition, witness: Cursor, row: Row | None, database: str) -> None:
