@@ -20,6 +20,8 @@ T = TypeVar("T")
 ANSWER_SECONDS = 10.0
 """How long a person waits before hearing that no broker answers."""
 
+QUESTION_SECONDS = 2.0
+"""So long one question may take, at least: half of the whole time, so that another client can ask again."""
 ASK_AGAIN_SECONDS = 0.1
 NEEDED_BUT_UNUSED_GROUP = "saga-reader"
 """librdkafka wants a group id of every consumer; with partitions assigned by hand it is never joined."""
@@ -28,7 +30,9 @@ SETTLING = (
     KafkaError.NOT_LEADER_FOR_PARTITION,
     KafkaError.UNKNOWN_TOPIC_OR_PART,
     KafkaError.REPLICA_NOT_AVAILABLE,
+    KafkaError.OFFSET_NOT_AVAILABLE,
 )
+"""A partition that was just made or has just moved answers so; it will answer in a moment."""
 SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)  # noqa: SLF001
 
 
@@ -55,44 +59,64 @@ class Cluster:
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._servers, self._last_error, self._seconds = bootstrap_servers, "", answer_seconds
-        configuration = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._note}
-        with refused_config(configuration):
-            self.admin = AdminClient(configuration)
+        self.kafka_config = dict(kafka_config or {})
+        self._config = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._note}
+        with refused_config(self._config):
+            self.admin = AdminClient(self._config)
 
     @property
     def bootstrap_servers(self) -> str:
         """The addresses that it was given."""
         return self._servers
 
+    @property
+    def question_seconds(self) -> float:
+        """How long one question may take: `ask` asks it again."""
+        return min(self._seconds, max(QUESTION_SECONDS, self._seconds / 2))
+
     def partitions(self) -> dict[str, dict[int, Any]]:
         """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
-        found = self.ask(lambda: self.admin.list_topics(timeout=self._seconds))
+        found = self.ask(lambda: self.admin.list_topics(timeout=self.question_seconds))
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
 
     def id(self) -> str:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
-        return str(self.ask(lambda: self.admin.list_topics(timeout=self._seconds)).cluster_id or "")
+        return str(self.ask(lambda: self.admin.list_topics(timeout=self.question_seconds)).cluster_id or "")
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return the ids of topics that exist; one that is created again gets another. Raises Unreachable."""
         asked = TopicCollection(sorted(topics))
 
         def answered() -> dict[str, str]:
-            answers = self.admin.describe_topics(asked, request_timeout=self._seconds)
+            answers = self.admin.describe_topics(asked, request_timeout=self.question_seconds)
             return {name: str(answer.result().topic_id) for name, answer in answers.items()}
 
         return self.ask(answered)
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Return the answer; ask again while a new topic is still finding its leaders. Raises Unreachable."""
+        """Return the answer to what is asked by `admin`. Raises Unreachable.
+
+        It is asked again while a new topic is still finding its leaders, and, by a new client, while nobody answers.
+        """
         until = time.monotonic() + self._seconds
         while True:
             try:
                 return question()
             except KafkaException as error:
-                if error.args[0].code() not in SETTLING or time.monotonic() > until:
+                code = error.args[0].code()
+                if code not in SETTLING + SILENT or time.monotonic() > until:
                     raise self.unreachable(error) from error
+                if code in SILENT:
+                    self._connect_anew()
             time.sleep(ASK_AGAIN_SECONDS)
+
+    def _connect_anew(self) -> None:
+        """Forget the client. One that asked a broker which was just starting learns of no controller.
+
+        It waits for one in every call, and asks who it is only after topic.metadata.refresh.interval.ms, five minutes.
+        """
+        self.admin.poll(0)
+        self.admin = AdminClient(self._config)
 
     def unreachable(self, error: KafkaException) -> Unreachable:
         """Return the error for people: which servers, and what the client last complained about."""

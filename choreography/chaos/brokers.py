@@ -78,9 +78,9 @@ class Brokers:
         """Let another replica lead each partition, those of offsets and transactions too: coordinators move along."""
         there = self._partitions()
         self._reassign({place: [*part.replicas[1:], part.replicas[0]] for place, part in there.items()})
-        self._cluster.admin.elect_leaders(  # takes no time-out: confluent_kafka 2.16 fails on either of them
-            ElectionType.PREFERRED, [TopicPartition(*place) for place in there]
-        ).result()
+        preferred = [TopicPartition(*place) for place in there]
+        # It takes no time-out: confluent_kafka 2.16 fails on either of them.
+        self._cluster.ask(lambda: self._cluster.admin.elect_leaders(ElectionType.PREFERRED, preferred).result())
 
     def reassign_some(self) -> None:
         """Take the leader's replica away from half of the partitions, then copy them back to it.

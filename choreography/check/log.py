@@ -7,26 +7,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from sys import intern
 from typing import Any
 
-from confluent_kafka import IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from choreography.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
 from choreography.check.records import Ends, Lane, records
 from choreography.check.rules import CLOCK_SKEW_MS
-from choreography.cluster import ANSWER_SECONDS, Cluster, check_same, offsets_of
+from choreography.cluster import Cluster, check_same, offsets_of
 from choreography.witness import Count, confirm
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka_headers import headers_of
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
 
-ELECTING = {
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.OFFSET_NOT_AVAILABLE,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-}
-"""A partition that was just made or has just moved answers so; it will answer in a moment."""
-ELECTION_SECONDS = 0.1
 Watch = Callable[[Iterator[Any], int], Iterator[Any]]
 """Passes messages on, of which there will be at most so many, and shows how far that is."""
 
@@ -110,16 +102,13 @@ class EventTopics:
         return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}
 
     def _ask(self, lanes: Sequence[Lane], which: OffsetSpec, level: IsolationLevel) -> Ends:
-        give_up = time.monotonic() + ANSWER_SECONDS
-        while True:
-            asked = {TopicPartition(*lane): which for lane in lanes}
-            try:
-                answers = self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=ANSWER_SECONDS)
-                return offsets_of(answers)
-            except KafkaException as error:
-                if error.args[0].code() not in ELECTING or time.monotonic() > give_up:
-                    raise self._cluster.unreachable(error) from error
-                time.sleep(ELECTION_SECONDS)
+        asked = {TopicPartition(*lane): which for lane in lanes}
+
+        def question() -> Ends:
+            seconds = self._cluster.question_seconds
+            return offsets_of(self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=seconds))
+
+        return self._cluster.ask(question)
 
 
 def fact_of(message: Any, event: Event, before: Ends) -> EventFact:

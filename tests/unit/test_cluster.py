@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from choreography.cluster import offsets_of
+from choreography.cluster import Cluster, Unreachable, offsets_of
 
 
 def answers(*offsets: int) -> dict[TopicPartition, Future[SimpleNamespace]]:
@@ -29,3 +30,49 @@ def test_a_lost_answer_about_offsets_is_an_error() -> None:
     """librdkafka reports -1001 without one: `saga check` would read nothing and find nothing wrong."""
     with pytest.raises(KafkaException, match="_TRANSPORT"):
         offsets_of(answers(0, -1001))
+
+
+NOWHERE = "127.0.0.1:9"
+
+
+def test_who_is_not_answered_asks_again_as_a_new_client() -> None:
+    """One that has learned of no controller would wait for it in every call, for five minutes."""
+    cluster, asked = Cluster(NOWHERE, answer_seconds=1), []
+
+    def question() -> str:
+        asked.append(cluster.admin)
+        if cluster.admin is asked[0]:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller"))
+        return "an answer"
+
+    assert cluster.ask(question) == "an answer"
+    assert len(asked) == 2
+
+
+def test_a_new_topic_is_waited_for_with_the_same_client() -> None:
+    """Nothing is wrong with it."""
+    cluster, asked = Cluster(NOWHERE, answer_seconds=1), []
+
+    def question() -> int:
+        asked.append(cluster.admin)
+        if len(asked) < 3:
+            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+        return len(asked)
+
+    assert cluster.ask(question) == 3
+    assert asked == [cluster.admin] * 3
+
+
+def test_half_of_the_time_is_left_for_a_second_client() -> None:
+    """Within the whole time somebody who does not answer is given up, with the servers named."""
+    cluster, asked = Cluster(NOWHERE, answer_seconds=4), []
+
+    def question() -> None:
+        asked.append(cluster.admin)
+        cluster.admin.list_topics(timeout=cluster.question_seconds)
+
+    began = time.monotonic()
+    with pytest.raises(Unreachable, match=rf"no Kafka broker answers at {NOWHERE} within 4 s"):
+        cluster.ask(question)
+    assert time.monotonic() - began < 4 + 3
+    assert len({id(admin) for admin in asked}) == len(asked) == 2
