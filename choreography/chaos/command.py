@@ -27,6 +27,7 @@ from choreography.chaos.report import Outcome, as_json, as_text
 from choreography.chaos.run import Chaos
 from choreography.chaos.timeline import KINDS, NEEDS_CLUSTER, NEEDS_CONTROL, NEEDS_PROXY, draw
 from choreography.chaos.unreadable import Unreadable
+from choreography.cluster import Cluster
 from choreography.demo.place import InUse, real
 from choreography.demo.plan import make_plan
 from choreography.quiet import ends_quietly, stoppable
@@ -138,8 +139,10 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
     Two workers of each service run as processes. They are killed, stopped and restarted; brokers are killed if it is
     said how (--broker-kill and --broker-start), their network breaks where workers can be sent through a proxy
     (--proxy); `make chaos` has three brokers of its own for both, and rolls them, takes two away, moves leaders and
-    reassigns partitions too. The saga's topics must be missing or empty, and the schemas of a
-    PostgreSQL database too. Exit 0 when nothing is wrong, 1 otherwise; then the workers' logs are kept.
+    reassigns partitions too. A database is put back to a backup under running workers, and at the end a topic is
+    deleted and created again: all workers concerned must refuse, and go on when it is mended. The saga's topics must
+    be missing or empty, and the schemas of a PostgreSQL database too. Exit 0 when nothing is wrong, 1 otherwise; then
+    the workers' logs are kept.
 
     Example: saga chaos --orders 2000 --minutes 2 --seed 7 --faults kill,stop,term --json report.json
     """
@@ -171,10 +174,11 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
             )
             poison = Poison(where["bootstrap_servers"], where["kafka_config"])
             stores = databases(database, folder)
-            unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores.url)
+            unreadable = Unreadable(where["bootstrap_servers"], where["kafka_config"], stores.url, stores.opening)
             fleet = Fleet(folder, lambda worker: chaos.command(worker, world))
             brokers = Brokers(where["bootstrap_servers"], where["kafka_config"], control, seed) if control else None
-            world = World(fleet, stores, brokers, proxy, poison, unreadable)
+            cluster = Cluster(where["bootstrap_servers"], where["kafka_config"])
+            world = World(fleet, stores, cluster, brokers, proxy, poison, unreadable)
             outcome = chaos.run(world, settings, seed)
         except (InUse, NotEmpty, TimeoutError) as error:
             cli.fail(str(error))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Protocol
 
 from uuid_utils import uuid7
 
@@ -22,6 +23,25 @@ from order_service.service import OrderService, Placed
 from schemas import EVENTS
 
 STEP_SECONDS = 0.05
+KEPT, KEPT_SHARE = 100, 5
+"""So many orders, but at most a fifth of them, are kept to come one by one as long as faults last."""
+ONE_BY_ONE_SECONDS = 0.5
+
+
+class Pace(Protocol):
+    """How long orders are to come: `late` seconds longer than planned by now, and some until it is `over`."""
+
+    late: float
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing happens any more that orders are needed for."""
+
+
+class AsPlanned:
+    """All in the time that was said."""
+
+    late, over = 0.0, True
 
 
 def fill_shelves(url: str, stock: dict[str, int]) -> None:
@@ -48,18 +68,31 @@ def pending(orders: Database) -> int | None:
 class Customers:
     """Place the requests, evenly over so many seconds, in a thread. `refused`: what should never be."""
 
-    def __init__(self, url: str, requests: Sequence[OrderRequest], seconds: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        requests: Sequence[OrderRequest],
+        seconds: float,
+        *,
+        pace: Pace = AsPlanned(),  # noqa: B008 - has no state
+        opening: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - the same
+    ) -> None:
+        """`opening` is held while the database is used."""
         self.placed = 0
         self.asked_again = 0
         self.refused: list[str] = []
         self._url, self._requests, self._seconds = url, requests, seconds
+        self._pace, self._opening = pace, opening
+        self._kept = min(KEPT, len(requests) // KEPT_SHARE)
+        self._placed_at = 0.0
         self._service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
         self._codec = Codec(registry_at(None, EVENTS), OrderService.initiates)
         self._thread = threading.Thread(target=self._order, daemon=True)
 
     def begin(self) -> None:
-        """Let them come."""
-        self._thread.start()
+        """Let them come, unless they do already."""
+        if self._thread.ident is None:
+            self._thread.start()
 
     @property
     def done(self) -> bool:
@@ -71,18 +104,33 @@ class Customers:
         self._thread.join()
 
     def _order(self) -> None:
+        try:
+            self._order_all()
+        except Exception as error:  # noqa: BLE001 - reported, and the run fails
+            self.refused.append(f"customers gave up: {type(error).__name__}: {error}")
+
+    def _order_all(self) -> None:
         start = time.monotonic()
         with closing(open_orders(self._url)) as orders:
             while self.placed < len(self._requests):
-                share = (time.monotonic() - start) / self._seconds
-                due = self._requests[self.placed : int(share * len(self._requests)) + 1]
+                due = self._requests[self.placed : self._due(time.monotonic() - start)]
                 if due:
                     self._place(due, orders)
+                    self._placed_at = time.monotonic()
                 time.sleep(STEP_SECONDS)
+
+    def _due(self, seconds: float) -> int:
+        """Return how many are to be placed so many seconds after the start."""
+        due = int(seconds / (self._seconds + self._pace.late) * len(self._requests)) + 1
+        if self._pace.over:
+            return due
+        one_more = time.monotonic() - self._placed_at >= ONE_BY_ONE_SECONDS
+        return min(due, max(len(self._requests) - self._kept, self.placed + one_more))
 
     def _place(self, due: Sequence[OrderRequest], orders: Database) -> None:
         try:
-            answers = self._service.create_orders(due, orders, self._codec)
+            with self._opening:
+                answers = self._service.create_orders(due, orders, self._codec)
         except (Unavailable, LostRace):
             self.asked_again += (
                 1  # with the same request ids: an order that was placed all the same is not placed twice

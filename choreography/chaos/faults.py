@@ -1,4 +1,4 @@
-"""Makes the faults happen, each at its time in a thread of its own, and notes what happened when."""
+"""Makes faults happen, and notes what happened when."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from random import Random
@@ -18,10 +18,14 @@ from choreography.chaos.databases import Databases
 from choreography.chaos.fleet import Fleet
 from choreography.chaos.poison import TOPICS, Poison
 from choreography.chaos.proxy import LATE_COPY, LOSE_RESPONSE, Api, Proxy
+from choreography.chaos.recreated import Recreation
 from choreography.chaos.refusals import refusing
+from choreography.chaos.restored import NothingHappened, Restoring
 from choreography.chaos.shifted import set_clock
-from choreography.chaos.timeline import BEHAVIOURS, JUMPS, NUMBERS, Fault
+from choreography.chaos.timeline import BEHAVIOURS, EVER, JUMPS, NUMBERS, Fault
 from choreography.chaos.unreadable import Unreadable
+from choreography.cluster import Cluster
+from eventbus.database import Unavailable
 from eventbus.log import Partition
 from order_service.repository import all_orders
 
@@ -49,6 +53,7 @@ class World:
 
     fleet: Fleet
     databases: Databases
+    cluster: Cluster
     brokers: Brokers | None
     proxy: Proxy | None
     poison: Poison
@@ -58,33 +63,27 @@ class World:
 
 
 class Faults:
-    """Does what the timeline says. `failures` are faults that could not be done."""
+    """Makes faults happen. `failures` are those that could not be done, `in_vain` those that were pointless."""
 
     def __init__(self, world: World, seed: int, say: Callable[[str], None]) -> None:
         self.happened: list[Happened] = []
         self.failures: list[str] = []
+        self.in_vain: list[str] = []
         self._world, self._say = world, say
         self._chance = Random(seed)  # noqa: S311 - faults, not secrets
         self._one_outage, self._one_behaviour, self._one_trouble = (threading.Lock() for _ in range(3))
-        self._threads: list[threading.Thread] = []
+        self._one_database = threading.Lock()
+        self.when_recreated: Callable[[], None] = lambda: None
+        """Called as soon as a topic that was deleted is there again."""
 
-    def begin(self, timeline: Iterable[Fault]) -> None:
-        """Start the clock of the timeline."""
-        start = time.monotonic()
-        self._threads = [threading.Thread(target=self._one, args=(fault, start), daemon=True) for fault in timeline]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def over(self) -> bool:
-        """Whether every fault has happened, and everything is as it was before."""
-        return not any(thread.is_alive() for thread in self._threads)
-
-    def _one(self, fault: Fault, start: float) -> None:
-        time.sleep(max(0.0, start + fault.at - time.monotonic()))
+    def make(self, fault: Fault) -> None:
+        """Let one fault happen, now; return when it is over."""
         deed: Callable[[Fault], float] = getattr(self, "_" + fault.kind.replace("-", "_"))
         try:
             began = deed(fault)
+        except NothingHappened as why:
+            self.in_vain.append(f"{fault.kind} of {fault.target} at {fault.at} s: {why}")
+            return
         except Exception as error:  # noqa: BLE001 - reported, and the run fails
             self.failures.append(f"{fault.kind} of {fault.target} at {fault.at} s: {type(error).__name__}: {error}")
             return
@@ -220,9 +219,27 @@ class Faults:
                 self._proxy.send_held()
 
     def _database(self, fault: Fault) -> float:
-        began = self._now(fault)
-        self._world.databases.take_away(fault.target, fault.seconds)
+        with self._one_database:
+            began = self._now(fault)
+            self._world.databases.take_away(fault.target, fault.seconds)
         return began
+
+    def _restore(self, fault: Fault) -> float:
+        fleet = self._world.fleet
+        restoring = Restoring(self._world.databases, self._world.cluster, fleet, fault.target)
+        with ExitStack() as held:
+            for number in EVER:
+                held.enter_context(fleet.worker(fault.target, number).lock)
+            held.enter_context(self._one_database)
+            held.enter_context(self._one_trouble)
+            restoring.back_up(fault.seconds)
+            return restoring.restore([fleet.worker(fault.target, n) for n in NUMBERS], lambda: self._now(fault))
+
+    def _recreate(self, fault: Fault) -> float:
+        """Only when all is quiet: see `Chaos`. Orders come as soon as the new topic is there."""
+        world = self._world
+        recreation = Recreation(world.cluster, world.databases, world.fleet, fault.target)
+        return recreation.make(lambda: self._now(fault), self.when_recreated)
 
     def _trouble(self, fault: Fault) -> float:
         with self._one_trouble:
@@ -232,14 +249,19 @@ class Faults:
         return began
 
     def _poison(self, fault: Fault) -> float:
-        began = self._now(fault)
-        with closing(open_orders(self._world.databases.url("order-service"))) as orders, orders.snapshot() as tx:
-            keys = [order.order_id for order in all_orders(tx)]
+        began, keys = self._now(fault), self._order_ids()
         for _ in range(BAD_RECORDS):
             topic = self._chance.choice(TOPICS[fault.target])
             self._world.poison.write(topic, [self._chance.choice(keys or ["nobody"])])
             time.sleep(fault.seconds / BAD_RECORDS)
         return began
+
+    def _order_ids(self) -> list[str]:
+        databases = self._world.databases
+        opening, orders = databases.opening["order-service"], open_orders(databases.url("order-service"))
+        with contextlib.suppress(Unavailable), opening, closing(orders), orders.snapshot() as tx:
+            return [order.order_id for order in all_orders(tx)]
+        return []
 
     def _unreadable(self, fault: Fault) -> float:
         began = self._now(fault)

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from choreography.chaos.timeline import NUMBERS
+from choreography.chaos.timeline import EVER, NUMBERS
 from choreography.demo.workers import MODULES, without_settings
 from eventbus.watchdog import EXIT_CODE
 
@@ -43,6 +43,15 @@ class Death(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.worker} ended by itself with exit code {self.code}: {self.said}"
+
+
+class Refusal(NamedTuple):
+    """A worker that refused to go on (code 3), as it had to: after which kind of fault, and how soon it had ended."""
+
+    kind: str
+    worker: str
+    at: float
+    seconds: float
 
 
 class Worker:
@@ -93,6 +102,12 @@ class Worker:
         self.kill()
         return ended
 
+    def said_since(self, size: int) -> str:
+        """Return what its log holds beyond so many bytes."""
+        with self.log.open("rb") as log:
+            log.seek(size)
+            return log.read().decode(errors="replace")
+
     def died(self) -> int | None:
         """Return the exit code of a worker that ended although nobody wanted it to."""
         return self._process.poll() if self.wanted and self._process is not None else None
@@ -104,7 +119,8 @@ class Fleet:
     def __init__(self, folder: Path, command: Callable[[str], list[str]]) -> None:
         self.exits: list[Exit] = []
         self.deaths: list[Death] = []
-        names = [f"{service}/{number}" for service in MODULES for number in (*NUMBERS, max(NUMBERS) + 1)]
+        self.refusals: list[Refusal] = []
+        names = [f"{service}/{number}" for service in MODULES for number in EVER]
         self._workers = {n: Worker(n, folder / f"{n.replace('/', '-')}.log", command) for n in names}
 
     def __enter__(self) -> Self:
@@ -155,11 +171,20 @@ class Fleet:
                 continue
             try:
                 if (code := worker.died()) is not None:
-                    said = worker.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-                    self.deaths.append(Death(worker.name, time.time(), code, " | ".join(said)))
+                    self.note_death(worker, code)
                     worker.start()
             finally:
                 worker.lock.release()
+
+    def note_death(self, worker: Worker, code: int) -> None:
+        """Note that a worker has ended by itself."""
+        said = worker.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        self.deaths.append(Death(worker.name, time.time(), code, " | ".join(said)))
+
+    def watch_work(self) -> Callable[[], bool]:
+        """Return what tells whether every worker that runs has committed a batch since now."""
+        sizes = {worker: worker.log.stat().st_size for worker in self._running()}
+        return lambda: all('"batch.handled"' in worker.said_since(size) for worker, size in sizes.items())
 
     def stop(self) -> None:
         """End all workers in good order."""

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from eventbus import engine, kafka, progress, recovery
+from eventbus import engine, incarnations, kafka, progress, recovery
 from eventbus.database import Transaction
 from eventbus.log import Cursor, Partition
 from eventbus.progress import Checkpoint, Entry
@@ -71,9 +71,26 @@ def _new_idempotency_key() -> None:
     SimulatedProvider.charge = charge  # type: ignore[assignment,method-assign]
 
 
+def _trust(*_: Any, **__: Any) -> Any:
+    return None
+
+
+def _trust_every_database() -> None:
+    """Nobody looks whether the database is older than the log."""
+    recovery.check_age = _trust  # type: ignore[attr-defined]
+
+
+def _trust_every_topic() -> None:
+    """Nobody looks whether a topic was created again."""
+    incarnations.check_identity = recovery.check_identity = _trust  # type: ignore[attr-defined]
+    incarnations.Incarnations._check_outputs = _trust  # type: ignore[method-assign]  # noqa: SLF001 - the same
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "forget-outbox": _forget_outbox,
     "ignore-cursor-position": _ignore_cursor_position,
     "new-idempotency-key": _new_idempotency_key,
     "skip-what-failed": _skip_what_failed,
+    "trust-every-database": _trust_every_database,
+    "trust-every-topic": _trust_every_topic,
 }

@@ -8,16 +8,14 @@ from math import ceil
 from typing import Any
 
 from choreography.chaos.faults import Happened
-from choreography.chaos.fleet import Exit
+from choreography.chaos.fleet import Exit, Refusal
 from choreography.chaos.journal import Journal, service_of
-from choreography.chaos.timeline import NUMBERS, OUTSIDE, TO_BROKERS
+from choreography.chaos.timeline import AFTERMATH_SECONDS, MISTAKES, NUMBERS, OUTSIDE, TO_BROKERS
 from choreography.demo.workers import MODULES
 
 TO_A_WORKER = frozenset({"kill", "kill-long", "stop"})
-STRIKING = frozenset({"database", "provider"})
+STRIKING = frozenset({"database", "provider"}) | MISTAKES
 """Faults of what a worker stands on that keep it from its work, or restart it."""
-AFTERMATH_SECONDS = 10.0
-"""So long after its end a fault of the broker, the network, a database or the provider may still be felt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class Recovery:
     handled: float | None
     """When every service that was struck had committed a batch again."""
     alone: bool
-    """Whether nothing else was wrong meanwhile that would have held it up."""
+    """Whether nothing else was wrong meanwhile that would have held it up. Only then it is judged."""
     back: float | None = None
     """After a fault of the brokers: when every worker that nobody struck meanwhile had committed a batch again."""
 
@@ -71,14 +69,19 @@ def _recovery(one: Happened, happened: Sequence[Happened], journal: Journal) -> 
     answers = [journal.handled(service, after) for service in struck]
     handled = None if None in answers else max(at for at in answers if at is not None)
     until = one.ended if recovered is None else recovered
-    alone = not any(_disturbs(other, one, until) for other in happened)
-    return Recovery(one, recovered, handled, alone, _back(one, happened, journal))
+    back = _back(one, happened, journal)
+    if back is None:
+        alone = not any(_disturbs(other, one, until) for other in happened)
+    else:
+        alone = not any(_overlaps(other, one, back) for other in happened)
+    return Recovery(one, recovered, handled, alone, back)
 
 
 def _back(one: Happened, happened: Iterable[Happened], journal: Journal) -> float | None:
     """Return when everybody was back. Nobody waits for a worker that was itself struck before it was back.
 
-    One that commits nothing more until the orders end counts when others of its service still did so long afterwards.
+    One that commits nothing more until the orders end counts when others of its service still did so long afterwards;
+    a service that had nothing more to do does not count.
     """
     if one.fault.kind not in TO_BROKERS:
         return None
@@ -86,7 +89,9 @@ def _back(one: Happened, happened: Iterable[Happened], journal: Journal) -> floa
     for worker in (f"{service}/{number}" for service in MODULES for number in NUMBERS):
         at = journal.next_of(worker, one.ended)
         at = journal.last(service_of(worker)) if at is None else at
-        if at is not None and not any(_strikes(other, worker, one.ended, at) for other in happened):
+        if at is None or at <= one.ended:
+            continue
+        if not any(_strikes(other, worker, one.ended, at) for other in happened):
             times.append(at)
     return max(times, default=None)
 
@@ -98,6 +103,11 @@ def _strikes(other: Happened, worker: str, after: float, until: float) -> bool:
         and other.began < until
         and after < other.ended + AFTERMATH_SECONDS
     )
+
+
+def _overlaps(other: Happened, one: Happened, back: float) -> bool:
+    """Return whether another fault may have held up the way back from one of the brokers: whatever it was done to."""
+    return other is not one and other.began < back and one.ended < other.ended + AFTERMATH_SECONDS
 
 
 def _disturbs(other: Happened, one: Happened, until: float) -> bool:
@@ -114,6 +124,15 @@ def calm(ended: Exit, happened: Iterable[Happened]) -> bool:
     return not any(
         one.fault.kind in OUTSIDE - {"provider"} and one.began < until and ended.at < one.ended + AFTERMATH_SECONDS
         for one in happened
+    )
+
+
+def unmoved(refusal: Refusal, happened: Iterable[Happened]) -> bool:
+    """Return whether nothing else was wrong outside the workers while this one had to refuse."""
+    until = refusal.at + refusal.seconds
+    others = (one for one in happened if one.fault.kind != refusal.kind or not one.began <= refusal.at <= one.ended)
+    return not any(
+        one.fault.kind in OUTSIDE and one.began < until and refusal.at < one.ended + AFTERMATH_SECONDS for one in others
     )
 
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import platform
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import confluent_kafka
 
 from choreography.chaos.faults import Happened
-from choreography.chaos.fleet import Death, Exit
-from choreography.chaos.recoveries import Recovery, calm, spread
-from choreography.chaos.timeline import KINDS
+from choreography.chaos.fleet import Death, Exit, Refusal
+from choreography.chaos.recoveries import Recovery, calm, spread, unmoved
+from choreography.chaos.timeline import KINDS, TO_BROKERS
 from choreography.check.facts import LogFacts
 from choreography.check.laws import Verdict
 from choreography.check.report import as_json as check_as_json
@@ -27,8 +27,10 @@ FIGURES = {
     "lost": ("order-iff-order-created", "event-has-its-state", "state-is-announced", "cause-is-on-the-log"),
 }
 """Which broken laws count as what."""
-LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": 30.0}
-"""Seconds, for the classic protocol. What is slower is said, not a failure: the machine may be busy."""
+LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": 30.0, "refused": 5.0}
+"""Seconds, for the classic protocol; judged where nothing else was wrong. What is slower is said, not a failure: the
+machine may be busy."""
+ALONE, OVERLAPPED = "alone", "overlapped"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,10 @@ class Outcome:
     exits: Sequence[Exit]
     deaths: Sequence[Death]
     """Workers that ended by themselves and were started again."""
+    refusals: Sequence[Refusal]
+    """Workers that refused to go on, as they had to."""
+    in_vain: Sequence[str]
+    """Faults that were not made, and why."""
     records: int
     verdict: Verdict
     log: LogFacts
@@ -63,38 +69,39 @@ class Outcome:
         return found | {"unfinished": self.verdict.open, "violations": laws.total(), "failures": len(self.failures)}
 
     @property
-    def times(self) -> dict[str, dict[str, Any]]:
-        """Return how long things took, in seconds; `alone`: with nothing else wrong at the time."""
+    def times(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Return how long things took, in seconds: `alone` with nothing else wrong at the time, `overlapped` else."""
         happened = [recovery.happened for recovery in self.recoveries]
-        kills, longs = self._of("kill"), self._of("kill-long")
         return {
-            "restarted": spread(r.since_healed for r in kills),
-            "restarted_alone": spread(r.since_healed for r in kills if r.alone),
-            "taken_over": spread(r.since_fault for r in longs),
-            "taken_over_alone": spread(r.since_fault for r in longs if r.alone),
-            "exit": spread(each.seconds for each in self.exits),
-            "exit_alone": spread(each.seconds for each in self.exits if calm(each, happened)),
-            "back": spread(r.until_back for r in self.recoveries),
+            "restarted": _split((r.since_healed, r.alone) for r in self._of("kill")),
+            "taken_over": _split((r.since_fault, r.alone) for r in self._of("kill-long")),
+            "exit": _split((each.seconds, calm(each, happened)) for each in self.exits),
+            "back": _split((r.until_back, r.alone) for r in self.recoveries if r.happened.fault.kind in TO_BROKERS),
+            "refused": _split((each.seconds, unmoved(each, happened)) for each in self.refusals),
         }
 
     @property
     def by_kind(self) -> dict[str, dict[str, Any]]:
         """Return, by kind of fault, how often it happened, and seconds from its end until the services worked again.
 
-        For faults of the brokers: until every worker did.
+        For faults of the brokers: until every worker did. Where workers had to refuse: from its begin until they had.
         """
         kinds = {recovery.happened.fault.kind for recovery in self.recoveries}
-        return {
-            kind: {"faults": len(self._of(kind)), "again": spread(_again(r) for r in self._of(kind))}
-            for kind in KINDS
-            if kind in kinds
-        }
+        happened = [recovery.happened for recovery in self.recoveries]
+        told: dict[str, dict[str, Any]] = {}
+        for kind in (kind for kind in KINDS if kind in kinds):
+            told[kind] = {"faults": len(self._of(kind)), "again": _split((_again(r), r.alone) for r in self._of(kind))}
+            refused = [(each.seconds, unmoved(each, happened)) for each in self.refusals if each.kind == kind]
+            if refused:
+                told[kind]["refused"] = _split(refused)
+        return told
 
     @property
     def exit_codes(self) -> dict[str, int]:
         """Return how often workers ended with which code: told to, or by themselves."""
         codes = Counter(str(each.code) for each in self.exits)
-        return dict(codes + Counter(f"{death.code} by itself" for death in self.deaths))
+        codes += Counter(f"{death.code} by itself" for death in self.deaths)
+        return dict(codes + Counter("3, as it had to" for _ in self.refusals))
 
     def _of(self, kind: str) -> list[Recovery]:
         return [recovery for recovery in self.recoveries if recovery.happened.fault.kind == kind]
@@ -116,6 +123,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "faults": dict(Counter(recovery.happened.fault.kind for recovery in outcome.recoveries)),
         "by_kind": outcome.by_kind,
         "exit_codes": outcome.exit_codes,
+        "not_made": list(outcome.in_vain),
         "timeline": [_entry(recovery, outcome.start) for recovery in outcome.recoveries],
         "check": check_as_json(outcome.verdict, outcome.log),
     }
@@ -136,14 +144,17 @@ def as_text(outcome: Outcome) -> Iterator[str]:
     yield ""
     yield "seconds from the end of a fault until every service handled a batch; of brokers: until every worker did"
     for kind, told in outcome.by_kind.items():
-        yield f"{kind:<13} {told['faults']:>4} times  {'  '.join(f'{k} {v}' for k, v in told['again'].items())}"
+        yield f"{kind:<13} {told['faults']:>4} times"
+        for name in ("again", "refused"):
+            yield from (f"    {name:<10} {which:<11} {_told(times)}" for which, times in told.get(name, {}).items())
     yield ""
-    for name, times in outcome.times.items():
-        within = LIMITS[name.removesuffix("_alone")]
-        late = (
-            "" if times.get("max" if name == "back" else "p99", 0) <= within else f"  LATE: {within:g} s are promised"
-        )
-        yield f"{name:<18} {'  '.join(f'{key} {value}' for key, value in times.items())}{late}"
+    yield "seconds; judged is what was alone"
+    for name, split in outcome.times.items():
+        slowest = split[ALONE].get("max" if name in ("back", "refused") else "p99", 0)
+        late = "" if slowest <= LIMITS[name] else f"  LATE: {LIMITS[name]:g} s are promised"
+        yield f"{name:<11} {ALONE:<11} {_told(split[ALONE])}{late}"
+        yield f"{name:<11} {OVERLAPPED:<11} {_told(split[OVERLAPPED])}"
+    yield from (f"not made: {each}" for each in outcome.in_vain)
     yield ""
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(outcome.exit_codes.items()))
     yield f"exit codes of workers {codes}"
@@ -153,9 +164,20 @@ def as_text(outcome: Outcome) -> Iterator[str]:
     yield ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in outcome.figures.items())
 
 
+def _split(measured: Iterable[tuple[float | None, bool]]) -> dict[str, dict[str, Any]]:
+    """Return the spread of what was alone, and of what was not."""
+    measured = list(measured)
+    alone, overlapped = ([s for s, was_alone in measured if was_alone is so] for so in (True, False))
+    return {ALONE: spread(alone), OVERLAPPED: spread(overlapped)}
+
+
+def _told(times: dict[str, Any]) -> str:
+    return "  ".join(f"{key} {value}" for key, value in times.items())
+
+
 def _again(recovery: Recovery) -> float | None:
     """Return the seconds from the end of a fault until the work went on."""
-    if recovery.back is not None:
+    if recovery.happened.fault.kind in TO_BROKERS:
         return recovery.until_back
     return None if recovery.handled is None else max(0.0, recovery.handled - recovery.happened.ended)
 

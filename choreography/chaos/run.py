@@ -1,46 +1,31 @@
-"""One run: stock, workers, auditor, customers and faults; then quiet, and the judgement."""
+"""One run: stock, workers, customers and faults; and what comes out."""
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from choreography.chaos.auditor import Auditor, differences
-from choreography.chaos.customers import Customers, fill_shelves, open_orders, pending
+from choreography.chaos.course import Course
+from choreography.chaos.customers import fill_shelves
 from choreography.chaos.faults import Faults, World
-from choreography.chaos.fleet import Fleet, supervised
+from choreography.chaos.fleet import supervised
 from choreography.chaos.journal import Journal
+from choreography.chaos.judgement import Judge, surprises
 from choreography.chaos.recoveries import recoveries
 from choreography.chaos.report import Outcome
-from choreography.chaos.timeline import Fault
+from choreography.chaos.timeline import LAST, Fault
 from choreography.check.command import Sources
-from choreography.check.facts import Facts
-from choreography.check.laws import Verdict, judge
-from choreography.check.rules import Rules
 from choreography.check.stores import Stores
 from choreography.demo.plan import DECLINE_ABOVE, Plan
 from choreography.demo.workers import MODULES
-from choreography.flow.model import Flow
-from choreography.services import SERVICES
 from eventbus.secret_files import CONFIG, FILE, write_properties
-from order_service.repository import all_orders
+from order_service.domain import OrderRequest
 
-STEP_SECONDS = 0.2
-STEPS = 3
-"""A fault of so many steps has the most: scaling."""
-HEALING_SECONDS = 180.0
-"""So long after its planned end the last fault may take to be over: it may have had to wait for others."""
-STUCK_SECONDS = 60.0
-"""Without a new record for so long, orders that are still pending will stay so."""
-CHECK_SECONDS = 20.0
-"""The last effects follow the last event: until then the check is made again."""
-ENDINGS = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
-SHOWN = 5
+AFTERWARDS = 40
+"""So many orders are kept for each fault that waits until all is quiet; of a small plan a tenth for all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,83 +69,36 @@ class Chaos:
         write_properties(self.folder, self.kafka_config)
         for service in MODULES:
             self._database(service).write_text(world.databases.url(service), encoding="utf-8")
-        orders_url = world.databases.url("order-service")
-        fill_shelves(world.databases.url("inventory-service"), self.plan.stock)
-        customers = Customers(orders_url, self.plan.requests, self.seconds)
+        url = world.databases.url
+        fill_shelves(url("inventory-service"), self.plan.stock)
+        stores = Stores(url("order-service"), url("payment-service"), url("inventory-service"), self.ledger)
+        judge = Judge(Sources(self.bootstrap_servers, dict(self.kafka_config), None, stores))
         faults = Faults(world, seed, self.say)
-        with Auditor(self.bootstrap_servers, self.kafka_config) as auditor, world.fleet:
-            world.fleet.wait_until_ready()
-            start = time.time()
-            self.say(f"{len(self.plan.requests)} orders in {self.seconds:.0f} s, {len(self.timeline)} faults")
-            customers.begin()
-            faults.begin(self.timeline)
-            unhealed = self._pass_time(customers, faults, world.fleet)
-            self.say("everything is healed; waiting until every order has ended")
-            self._wait_for_quiet(orders_url, auditor, world.fleet)
-            world.poison.resolve()
-            facts, verdict = self._judge(world)
-            world.fleet.mind()
-            world.fleet.stop()
-            final = auditor.read_again()
-            failures = [
-                *unhealed,
-                *(customers.refused + faults.failures + auditor.trouble),
-                *(str(death) for death in world.fleet.deaths if not supervised(death)),
-                *world.poison.failures(),
-                *world.unreadable.failures(),
-                *differences(auditor.live, final),
-                *self._surprises(orders_url),
-            ]
+        course = Course(world, faults, judge, self.say)
+        afterwards = [fault for fault in self.timeline if fault.kind in LAST]
+        first, *rest = _shared_out(self.plan.requests, len(afterwards))
+        with world.fleet:
+            course.orders_and_faults(first, self.seconds, [f for f in self.timeline if f not in afterwards])
+            for fault, requests in zip(afterwards, rest, strict=True):
+                course.afterwards(fault, requests)
+            course.end()
+        failures = [
+            *(course.failures + faults.failures),
+            *(str(death) for death in world.fleet.deaths if not supervised(death)),
+            *world.poison.failures(),
+            *world.unreadable.failures(),
+            *surprises(url("order-service"), self.plan.endings),
+        ]
         found = recoveries(faults.happened, Journal(world.fleet.logs))
         return Outcome(
-            *(settings, start, customers.placed, customers.asked_again, found),
-            *(world.fleet.exits, world.fleet.deaths, final.count),
-            *(verdict, facts.log, failures),
+            *(settings, course.start, course.placed, course.asked_again, found),
+            *(world.fleet.exits, world.fleet.deaths, world.fleet.refusals, faults.in_vain, course.records),
+            *(course.verdict, course.log, failures),
         )
 
-    def _pass_time(self, customers: Customers, faults: Faults, fleet: Fleet) -> list[str]:
-        longest = STEPS * max((fault.seconds for fault in self.timeline), default=0)
-        until = time.monotonic() + self.seconds + longest + HEALING_SECONDS
-        while not (customers.done and faults.over):
-            if time.monotonic() > until:
-                what = "not every order could be placed" if faults.over else "a fault did not come to its end"
-                return [f"{what} within {longest + HEALING_SECONDS:.0f} s after the time was over"]
-            fleet.mind()
-            time.sleep(STEP_SECONDS)
-        return []
 
-    @staticmethod
-    def _wait_for_quiet(orders_url: str, auditor: Auditor, fleet: Fleet) -> None:
-        began = time.monotonic()
-        with closing(open_orders(orders_url)) as orders:
-            while pending(orders) != 0:
-                if time.monotonic() - max(began, auditor.heard_at) > STUCK_SECONDS:
-                    return
-                fleet.mind()
-                time.sleep(STEP_SECONDS)
-
-    def _judge(self, world: World) -> tuple[Facts, Verdict]:
-        """Do what `saga check --quiescent` does."""
-        flow = Flow.of(SERVICES)
-        url = world.databases.url
-        stores = Stores(url("order-service"), url("payment-service"), url("inventory-service"), self.ledger)
-        sources = Sources(self.bootstrap_servers, dict(self.kafka_config), None, stores)
-        until = time.monotonic() + CHECK_SECONDS
-        while True:
-            facts = sources.collect(flow)
-            verdict = judge(facts, Rules(flow, quiescent=True))
-            if not verdict.violations or time.monotonic() > until:
-                return facts, verdict
-            time.sleep(1)
-
-    def _surprises(self, orders_url: str) -> Iterator[str]:
-        with closing(open_orders(orders_url)) as orders, orders.snapshot() as tx:
-            ended = {str(order.request_id): order.status for order in all_orders(tx)}
-        wrong = [
-            f"the order {request_id} had to be {ENDINGS[ending]} and is {ended.get(request_id, 'not there')}"
-            for request_id, ending in self.plan.endings.items()
-            if ended.get(request_id) != ENDINGS[ending]
-        ]
-        yield from wrong[:SHOWN]
-        if len(wrong) > SHOWN:
-            yield f"{len(wrong) - SHOWN} more orders ended otherwise than they had to"
+def _shared_out(requests: Sequence[OrderRequest], parts: int) -> list[Sequence[OrderRequest]]:
+    """Return what comes first, and so many parts for afterwards."""
+    size = min(AFTERWARDS, len(requests) // 10 // max(1, parts))
+    first = len(requests) - parts * size
+    return [requests[:first], *(requests[first + n * size : first + (n + 1) * size] for n in range(parts))]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from random import Random
 from typing import NamedTuple
 
 from choreography.demo.workers import MODULES
+from schemas import EVENTS
 
 KINDS: Mapping[str, str] = {
     "kill": "kill -9 of a worker, which is started again under its name at once",
@@ -29,17 +31,32 @@ KINDS: Mapping[str, str] = {
     "poison": "records that nobody can handle, with keys of orders, on a topic of a service",
     "clock": "the wall clock of a worker's host jumps an hour, either way, and back",
     "unreadable": "a batch that nobody can decompress on a topic of a service, past which somebody lets its readers",
+    "restore": "a service's database is put back to some seconds ago under its workers; then the newest is put back",
+    "recreate": "at the end: an event topic is deleted and created again under running workers; then that is mended",
 }
 NEEDS_CONTROL = frozenset({"broker"})
 NEEDS_CLUSTER = frozenset({"broker-roll", "brokers-away", "leaders", "reassign"})
 """Faults of a cluster of three brokers or more, all under control."""
 NEEDS_PROXY = frozenset({"latency", "cut", "half-open", "end-txn"})
 TO_BROKERS = NEEDS_CONTROL | NEEDS_CLUSTER
+MISTAKES = frozenset({"restore", "recreate"})
+"""After which all workers concerned have to refuse."""
 OUTSIDE = frozenset({*TO_BROKERS, *NEEDS_PROXY, "database", "provider", "trouble", "poison", "unreadable", "clock"})
+OUTSIDE |= MISTAKES
 """Faults of what the workers stand on, not of the workers."""
+LAST = frozenset({"recreate"})
+"""Faults that wait until all is quiet, because what a deleted topic held is gone."""
+ALONE = "alone"
+"""How a fault of the brokers comes for which everything else waits, so that recovery from it alone is measured."""
+ALONE_SECONDS = 45.0
+"""The timeline keeps so much time for each of these, and at most half of itself for all."""
 
 NUMBERS = (1, 2)
 """A service's workers in peace."""
+EVER = (*NUMBERS, max(NUMBERS) + 1)
+"""All that a service ever has."""
+AFTERMATH_SECONDS = 10.0
+"""So long after its end a fault of the broker, the network, a database or the provider may still be felt."""
 JUMPS = {"ahead": 3600, "behind": -3600}
 """Seconds by which a clock is off."""
 BEHAVIOURS = {"slow": "latency-ms=300", "failing": "failure-rate=0.3", "losing": "lose-reply-rate=0.3"}
@@ -55,8 +72,10 @@ SECONDS = {
     "leaders": (0, 0),
     "reassign": (0, 0),
     "clock": (5, 15),
+    "restore": (3, 10),
+    "recreate": (0, 0),
 }
-"""How long a fault lasts, at least and at most; `broker-roll`: each broker's absence."""
+"""How long a fault lasts, at least and at most; `broker-roll`: each broker's absence; `restore`: the backup's age."""
 
 
 class Fault(NamedTuple):
@@ -75,7 +94,8 @@ def draw(  # noqa: PLR0913 - what a run is made of
     """Return the faults of a run by time, on average one every so many seconds; equal arguments draw equal faults.
 
     Rounds of the same faults in ever new order, so that each worker and each broker is killed as often as the others;
-    at least one round, however short the run is. `session`: seconds until the group gives a silent worker up.
+    at least one round, however short the run is. Some faults of brokers, of each kind in turn, are to be alone.
+    `session`: seconds until the group gives a silent worker up.
     """
     chance = Random(seed)  # noqa: S311 - faults, not secrets
     one_round = [kind for kind in KINDS if kind in set(kinds)]
@@ -84,14 +104,36 @@ def draw(  # noqa: PLR0913 - what a run is made of
         "broker": [f"broker/{number}" for number in range(1, brokers + 1)],
     }
     size = sum(len(each.get(kind, "1")) for kind in one_round)
-    rounds = max(1, round(seconds / (every * size))) if size else 0
-    drawn = []
+    alone = int(seconds / 2 / ALONE_SECONDS) if TO_BROKERS.intersection(one_round) else 0
+    rounds = max(1, round((seconds - alone * ALONE_SECONDS) / (every * size))) if size else 0
+    drawn: list[Fault] = []
     for _ in range(rounds):
         bag = list(_round(chance, one_round, each, session))
         chance.shuffle(bag)
         drawn += bag
-    slot = seconds / max(1, len(drawn))
-    return [fault._replace(at=round(slot * (n + chance.random()), 2)) for n, fault in enumerate(drawn)]
+    return list(_in_time(chance, _some_alone(drawn, alone), seconds))
+
+
+def _some_alone(drawn: list[Fault], most: int) -> list[Fault]:
+    """Let at most so many faults of the brokers be alone: first one of each kind, then a second one, and so on."""
+    nth = Counter[str]()
+    turns = []
+    for index, fault in enumerate(drawn):
+        if fault.kind in TO_BROKERS:
+            nth[fault.kind] += 1
+            turns.append((nth[fault.kind], index))
+    chosen = {index for _, index in sorted(turns)[:most]}
+    return [fault._replace(how=ALONE) if index in chosen else fault for index, fault in enumerate(drawn)]
+
+
+def _in_time(chance: Random, drawn: list[Fault], seconds: float) -> Iterator[Fault]:
+    alone = sum(fault.how == ALONE for fault in drawn)
+    slot = (seconds - alone * ALONE_SECONDS) / max(1, len(drawn) - alone)
+    begins = 0.0
+    for fault in drawn:
+        takes = ALONE_SECONDS if fault.how == ALONE else slot
+        yield fault._replace(at=round(begins + (0 if fault.how == ALONE else slot * chance.random()), 2))
+        begins += takes
 
 
 def _round(chance: Random, kinds: list[str], each: Mapping[str, list[str]], session: float) -> Iterator[Fault]:
@@ -104,8 +146,10 @@ def _round(chance: Random, kinds: list[str], each: Mapping[str, list[str]], sess
 def _target(chance: Random, kind: str, each: Mapping[str, list[str]]) -> str:
     if kind in ("kill-long", "stop", "clock"):
         return chance.choice(each["kill"])
-    if kind in ("term", "scale", "database", "trouble", "poison", "unreadable"):
+    if kind in ("term", "scale", "database", "trouble", "poison", "unreadable", "restore"):
         return chance.choice(sorted(MODULES))
+    if kind == "recreate":
+        return chance.choice(sorted(event.topic for event in EVENTS))
     return "payment-service" if kind == "provider" else "broker"
 
 

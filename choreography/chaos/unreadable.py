@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from types import MappingProxyType
 from typing import Any
 
 from confluent_kafka import Producer
@@ -48,11 +49,18 @@ def write_unreadable(config: Mapping[str, Any], partition: Partition) -> range:
 
 
 class Unreadable:
-    """What was written, and who is to be let past it. `url`: the database of a service."""
+    """What was written, and who is to be let past it."""
 
-    def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str], url: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        bootstrap_servers: str,
+        kafka_config: Mapping[str, str],
+        url: Callable[[str], str],
+        opening: Mapping[str, AbstractContextManager[object]] = MappingProxyType({}),
+    ) -> None:
+        """`url`: the database of a service; what is in `opening` is held while it is used."""
         self.written: list[tuple[Partition, range]] = []
-        self._where, self._url = Where(bootstrap_servers, dict(kafka_config)), url
+        self._where, self._url, self._opening = Where(bootstrap_servers, dict(kafka_config)), url, opening
 
     def write(self, partition: Partition) -> range:
         """Write one batch that nobody can decompress, and return its offsets. Raises TimeoutError."""
@@ -72,7 +80,8 @@ class Unreadable:
     def _is_past(self, group: str, partition: Partition, batch: range) -> bool:
         """Return whether a service is past a batch; let it, if it has come to it."""
         statement = Statement("saga chaos", "a test", time.time_ns() // 1_000_000)
-        with suppress(*WAITING), closing(connect(self._url(group), service=group, schema=None)) as database:
+        connected = closing(connect(self._url(group), service=group, schema=None))
+        with suppress(*WAITING), self._opening.get(group, nullcontext()), connected as database:
             with database.snapshot() as tx:
                 reached = progress.checkpoints(tx, [partition]).get(partition)
             if reached is not None and reached.next_offset >= batch.stop:

@@ -62,16 +62,17 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
     topics = [topic for topic in read_topics() if topic.kind != "declarations" or topic.name not in used]
     _refuse_orders(topics, used)
     _refuse_workers(cluster)
-    found = _describe(cluster, topics)
+    there = cluster.partitions()
+    found = described(cluster, [topic.name for topic in topics if topic.name in there])
     failed = [finding for finding in create(cluster, topics, PARTITIONS, BROKERS_DEFAULT) if finding.status == FAILED]
     if failed:
         raise InUse(f"the topic {failed[0].topic} cannot be made: {failed[0].detail}")
     try:
         yield Place(bootstrap_servers, "exactly-once", kafka_config)
     finally:
-        _wait(cluster.admin.delete_topics([topic.name for topic in topics], operation_timeout=ANSWER_SECONDS))
+        wait_for(cluster.admin.delete_topics([topic.name for topic in topics], operation_timeout=ANSWER_SECONDS))
         if found:
-            _wait(cluster.admin.create_topics(found, operation_timeout=ANSWER_SECONDS))
+            wait_for(cluster.admin.create_topics(found, operation_timeout=ANSWER_SECONDS))
 
 
 def _used(cluster: Cluster) -> dict[str, int]:
@@ -103,20 +104,20 @@ def _members(cluster: Cluster) -> list[str]:
     return [group for group, future in groups.items() if future.exception() is None and future.result().members]
 
 
-def _describe(cluster: Cluster, topics: list[Topic]) -> list[NewTopic]:
-    """Return what it takes to make the topics that are there once more, just as they are."""
+def described(cluster: Cluster, names: list[str]) -> list[NewTopic]:
+    """Return what it takes to make these topics once more, just as they are."""
     there = cluster.partitions()
-    names = [topic.name for topic in topics if topic.name in there]
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     configs = cluster.admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
-    described = []
+    new = []
     for resource, future in configs.items():
         own = {n: e.value for n, e in future.result().items() if e.source == ConfigSource.DYNAMIC_TOPIC_CONFIG.value}
         parts = there[resource.name]
-        described.append(NewTopic(resource.name, len(parts), len(parts[0].replicas), config=own))
-    return described
+        new.append(NewTopic(resource.name, len(parts), len(parts[0].replicas), config=own))
+    return new
 
 
-def _wait(futures: Mapping[str, Any]) -> None:
+def wait_for(futures: Mapping[str, Any]) -> None:
+    """Return when all of it is done. Raises KafkaException."""
     for future in futures.values():
         future.result()

@@ -12,7 +12,7 @@ from choreography.chaos.auditor import Auditor, differences
 from choreography.chaos.brokers import Brokers
 from choreography.chaos.customers import Customers, open_orders
 from choreography.chaos.fleet import MADE_FOR
-from choreography.chaos.run import ENDINGS
+from choreography.chaos.judgement import ENDINGS
 from choreography.demo.plan import DECLINE_ABOVE, make_plan
 from order_service.repository import all_orders
 from tests.support.kafka_cluster import KafkaCluster

@@ -9,17 +9,22 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from choreography.chaos.auditor import View, differences
+from choreography.chaos.customers import Customers
 from choreography.chaos.faults import Faults, Happened
 from choreography.chaos.fleet import Exit
 from choreography.chaos.journal import Journal
 from choreography.chaos.recoveries import calm, recoveries, spread
+from choreography.chaos.schedule import Schedule
 from choreography.chaos.shifted import set_clock
-from choreography.chaos.timeline import KINDS, Fault, draw
+from choreography.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, Fault, draw
 from eventbus.log import Partition, Record
+from order_service.domain import OrderRequest
 
 WORKERS = {f"{name}-service/{number}" for name in ("order", "payment", "inventory") for number in (1, 2)}
 CREATED = Partition("order.created", 0)
@@ -48,6 +53,65 @@ def test_every_broker_is_killed_equally_often() -> None:
     kills = Counter(fault.target for fault in timeline if fault.kind == "broker")
     assert kills.keys() == {"broker/1", "broker/2", "broker/3"}
     assert len(set(kills.values())) == 1
+
+
+def test_some_faults_of_brokers_are_alone() -> None:
+    """At most half of the time is kept for them, and first each kind has one; nothing else is drawn for that time."""
+    timeline = draw(1, 600, KINDS, 10, 8, brokers=3)
+    alone = [fault for fault in timeline if fault.how == ALONE]
+    assert len(alone) == 6
+    assert {fault.kind for fault in alone} == TO_BROKERS
+    for fault in alone:
+        assert not [other for other in timeline if fault.at < other.at < fault.at + ALONE_SECONDS - 0.01]
+    assert not [fault for fault in draw(1, 60, KINDS, 10, 4, brokers=3) if fault.how == ALONE]
+
+
+class Deeds:
+    """Faults that take as long as they say, instead of real ones."""
+
+    def __init__(self) -> None:
+        self.happened: list[Happened] = []
+
+    def make(self, fault: Fault) -> None:
+        began = time.time()
+        time.sleep(fault.seconds)
+        self.happened.append(Happened(fault, began, time.time()))
+
+
+def test_while_a_fault_is_alone_all_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For those before it to be over, and, after it, until everybody is back; what it took too long is late."""
+    monkeypatch.setattr("choreography.chaos.schedule.AFTERMATH_SECONDS", 0.1)
+    monkeypatch.setattr("choreography.chaos.schedule.ALONE_SECONDS", 0.2)
+    monkeypatch.setattr("choreography.chaos.schedule.LOOK_SECONDS", 0.01)
+    deeds, asked = Deeds(), iter([False] * 20 + [True])
+    fleet: Any = SimpleNamespace(watch_work=lambda: lambda: next(asked))
+    schedule = Schedule(deeds, fleet)  # type: ignore[arg-type]
+    schedule.begin(
+        [Fault(0, "cut", "broker", 0.3), Fault(0.1, "leaders", "broker", 0.1, ALONE), Fault(0.15, "cut", "", 0)]
+    )
+    while not schedule.over:
+        time.sleep(0.01)
+    first, alone, after = sorted(deeds.happened, key=lambda one: one.began)
+    assert alone.fault.how == ALONE
+    assert first.ended + 0.1 <= alone.began
+    assert alone.ended + 0.2 <= after.began
+    assert schedule.late > 0.3
+
+
+def test_some_orders_are_kept_for_as_long_as_faults_last() -> None:
+    """A service that has nothing to do shows nothing; they come one by one, and the rest when it is over."""
+    pace = SimpleNamespace(late=0.0, over=False)
+    customers = Customers("sqlite:///nowhere.db", [OrderRequest("c", 1, "USD", (), "r")] * 100, 10, pace=pace)
+    assert customers._due(5) == 51
+    pace.late = 10.0
+    assert customers._due(5) == 26
+    assert customers._due(60) == 80
+    customers.placed = 90
+    assert customers._due(60) == 91
+    customers._placed_at = time.monotonic()
+    assert customers._due(60) == 90
+    pace.over = True
+    assert customers._due(60) >= 100
 
 
 def test_only_the_wanted_faults_are_drawn() -> None:
@@ -167,6 +231,30 @@ def test_everybody_is_back_when_the_last_worker_has_handled_a_batch(tmp_path: Pa
     struck = Happened(Fault(0, "kill-long", "order-service/1", 60), began=48, ended=108)
     both = {r.happened.fault.kind: r for r in recoveries([later, struck], journal)}
     assert both["leaders"].until_back == 40, "order-service/2 was back at 90, too"
+
+
+def test_a_way_back_that_another_fault_overlapped_is_not_alone(tmp_path: Path) -> None:
+    """Whatever it was done to, and also while it was still felt; one that began when all were back is no matter."""
+    journal = Journal(dict([log(tmp_path, "order-service/1", (30, "batch.handled", []))]))
+    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=20)
+
+    def alone(began: float, ended: float, kind: str = "kill") -> bool:
+        other = Happened(Fault(0, kind, "payment-service/2", 1), began, ended)
+        [found] = [r for r in recoveries([roll, other], journal) if r.happened is roll]
+        return found.alone
+
+    assert recoveries([roll], journal)[0].alone
+    assert not alone(29, 31)
+    assert not alone(3, 11)
+    assert not alone(3, 11, "clock")
+    assert alone(3, 9)
+    assert alone(31, 32)
+
+
+def test_a_fault_after_which_nobody_had_anything_to_do_has_no_way_back(tmp_path: Path) -> None:
+    """It is not said to have taken less than no time."""
+    journal = Journal(dict([log(tmp_path, "order-service/1", (30, "batch.handled", []))]))
+    assert recoveries([Happened(Fault(0, "leaders", "broker", 0), 35, 40)], journal)[0].until_back is None
 
 
 def test_a_shifted_clock_jumps_while_the_process_lives(tmp_path: Path) -> None:

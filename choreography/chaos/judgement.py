@@ -1,0 +1,58 @@
+"""What must be true when all is quiet: the laws of `saga check --quiescent`, and every order as its plan says."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+from choreography.chaos.customers import open_orders
+from choreography.chaos.recreated import KeptEvents
+from choreography.check.command import Sources
+from choreography.check.facts import Facts
+from choreography.check.laws import Verdict, judge
+from choreography.check.rules import Rules
+from choreography.demo.plan import Ending
+from choreography.flow.model import Flow
+from choreography.services import SERVICES
+from order_service.repository import all_orders
+
+CHECK_SECONDS = 20.0
+"""The last effects follow the last event: until then the check is made again."""
+ENDINGS = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
+SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Does what `saga check --quiescent` does. `kept`: what topics held that are gone by now."""
+
+    sources: Sources
+    kept: KeptEvents = field(default_factory=KeptEvents)
+
+    def judge(self) -> tuple[Facts, Verdict]:
+        """Read everything; again for a while, if something is wrong."""
+        flow = Flow.of(SERVICES)
+        until = time.monotonic() + CHECK_SECONDS
+        while True:
+            facts = self.sources.collect(flow)
+            facts = replace(facts, log=self.kept.joined(facts.log))
+            verdict = judge(facts, Rules(flow, quiescent=True))
+            if not verdict.violations or time.monotonic() > until:
+                return facts, verdict
+            time.sleep(1)
+
+
+def surprises(orders_url: str, endings: Mapping[str, Ending]) -> Iterator[str]:
+    """Return which orders ended otherwise than they had to."""
+    with closing(open_orders(orders_url)) as orders, orders.snapshot() as tx:
+        ended = {str(order.request_id): order.status for order in all_orders(tx)}
+    wrong = [
+        f"the order {request_id} had to be {ENDINGS[ending]} and is {ended.get(request_id, 'not there')}"
+        for request_id, ending in endings.items()
+        if ended.get(request_id) != ENDINGS[ending]
+    ]
+    yield from wrong[:SHOWN]
+    if len(wrong) > SHOWN:
+        yield f"{len(wrong) - SHOWN} more orders ended otherwise than they had to"
