@@ -14,6 +14,7 @@ from confluent_kafka.schema_registry import (
     SchemaRegistryClient,
     ServerConfig,
 )
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from choreography.compatibility import breaks
 from choreography.released import Problem, Version
@@ -24,7 +25,8 @@ from eventbus.registry import UnknownSchema, UnsupportedSchema
 from eventbus.subjects import Subjects
 
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
-INCOMPATIBLE = 409
+NO_LEVEL = 40408
+"""The registry's own word for: the subject has no compatibility level of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,11 @@ def _check_subject(
     try:
         with asking(subject):
             numbers = client.get_versions(subject)
-            level: Any = client.get_config(subject).compatibility_level
     except UnknownSchema:
         return
-    if getattr(level, "value", level) != FULL_TRANSITIVE:
-        yield Problem(
-            topic, "compatibility level", f"{subject} is {getattr(level, 'value', level)}, not {FULL_TRANSITIVE}"
-        )
+    level = _level(client, subject)
+    if level != FULL_TRANSITIVE:
+        yield Problem(topic, "compatibility level", f"{subject} is {level}, not {FULL_TRANSITIVE}")
     for number in numbers:
         with asking(f"version {number} of {subject}"):
             registered: Any = client.get_version(subject, number)
@@ -110,6 +110,18 @@ def _theirs(client: SchemaRegistryClient, registered: RegisteredSchema, subjects
     refuse_unreadable(number, schema)
     usable(number, schema.schema_str, referenced(number, schema, version_of))
     return json.loads(schema.schema_str or "null")
+
+
+def _level(client: SchemaRegistryClient, subject: str) -> Any:
+    """Return a subject's compatibility level; the registry's own where the subject has none."""
+    with asking(f"the compatibility level of {subject}"):
+        try:
+            level: Any = client.get_config(subject).compatibility_level
+        except SchemaRegistryError as error:
+            if error.error_code != NO_LEVEL:
+                raise
+            level = client.get_config().compatibility_level
+    return getattr(level, "value", level)
 
 
 def _find(client: SchemaRegistryClient, subject: str, schema: Schema) -> Any:

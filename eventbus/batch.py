@@ -48,6 +48,21 @@ UNKNOWN = -1
 """An offset that no cursor has: the group's is not known, or is to be written again."""
 
 
+class SchemaWait(NamedTuple):
+    """Why a partition is not read on: the schema of its next record is not known, because the registry is away."""
+
+    since: float
+    """By the engine's clock."""
+    times: int = 0
+    """So often the registry was asked about it."""
+    until: float | None = None
+    """When it is read on, to ask again; None while it is."""
+    leader_epoch: int | None = None
+    """Of the record."""
+    told: str = ""
+    """What was said about it."""
+
+
 @dataclass(slots=True)
 class Owned:
     """What memory holds of a partition that is ours; all of it can be forgotten and read again (recovery)."""
@@ -68,6 +83,8 @@ class Owned:
     """Of the partition when it was recovered, before the seek: what was read since was there in it or later."""
     reached: int = 0
     """The log position up to which records were taken in; the checkpoint follows."""
+    schema_wait: SchemaWait | None = None
+    """Set where what comes next, at `reached`, cannot be decoded yet; what is buffered goes on."""
     buffer: list[Item] = field(default_factory=list)
     pending: list[Entry] = field(default_factory=list)
     """Committed in the database, not yet published."""
@@ -83,6 +100,7 @@ class Owned:
     def forget(self, due: float) -> None:
         """Drop everything and ask for recovery."""
         self.known = self.ready = False
+        self.schema_wait = None
         self.buffer.clear()
         self.pending.clear()
         self.due = due

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -15,33 +16,63 @@ from eventbus.event import Event
 from eventbus.framing import VALUE_HEADER, SchemaId
 from eventbus.redaction import redact
 from eventbus.registered_schema import referenced, refuse_unreadable, usable
-from eventbus.registry import RegistryUnavailable, UnknownSchema, UnsupportedSchema
+from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, UnsupportedSchema
 from eventbus.subjects import Subjects
 
 NOT_FOUND = 404
 NO_SCHEMA = 40403
-"""The registry's own word for: there is no such schema."""
+NOT_THERE = frozenset((40401, 40402, NO_SCHEMA))
+"""The registry's own words for: no such subject, no such version, no such schema. Anybody may say 404: an ingress
+without a backend does, while the registry restarts."""
+UNAUTHORIZED, FORBIDDEN = 401, 403
+REDIRECTS = range(300, 400)
+HINTS = {
+    UNAUTHORIZED: "user, password or token are wrong or missing",
+    FORBIDDEN: "what is set lacks the right, or something in between forbids it",
+    NOT_FOUND: "that is not the registry's own answer: is the path of its URL right, or does it start?",
+    **dict.fromkeys(REDIRECTS, "it sends us elsewhere, as a login page in front of it does"),
+}
+NO_ANSWER = (ValueError, TypeError, AttributeError, KeyError)
+"""What the client raises about an answer that is none of its kind: no JSON, or JSON of something else."""
+BODY_CHARACTERS = 120
+UNKNOWN_SECONDS = 10.0
+"""For so long it is not asked again about an id that it does not know."""
+MOST_UNKNOWN = 10_000
+"""So many such ids are remembered; anybody can write any number of them."""
 
 
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry, under the subjects that its URL names. Never registers."""
 
-    def __init__(self, url: str) -> None:
-        self._client = registry_client(url, seconds=2, retries=0)
+    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._connect: Callable[[], SchemaRegistryClient] = lambda: registry_client(url, seconds=2, retries=0)
+        self._client, self._clock = self._connect(), clock
         _, self._subjects = Subjects.behind(url)
+        self._unknown: dict[SchemaId, tuple[float, str]] = {}
 
     def id_of(self, event: type[Event]) -> int:
         """Look the event's own schema up under its subject."""
         subject = self._subjects.of(event.topic, event.schema["name"])
-        with asking(f"the schema of {event.topic} under {subject}: run `saga schemas register`"):
-            found = self._client.lookup_schema(subject, Schema(event.schema_text, "AVRO"))
-        assert found.schema_id is not None
-        return int(found.schema_id)
+        with self._asking(f"the schema of {event.topic} under {subject}", "run `saga schemas register`"):
+            found = self._client.lookup_schema(subject, Schema(event.schema_text, "AVRO")).schema_id
+            if type(found) is not int:
+                raise TypeError("it has no id")
+        return found
 
     def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
-        """Fetch the writer's schema, and what it refers to."""
-        with asking(f"schema id {schema_id}"):
-            schema = self._fetch(schema_id)
+        """Fetch the writer's schema, and what it refers to. Where it is unknown, ask again after UNKNOWN_SECONDS."""
+        until, why = self._unknown.get(schema_id, (0.0, ""))
+        if self._clock() < until:
+            raise UnknownSchema(why)
+        try:
+            return self._fetched(schema_id)
+        except UnknownSchema as error:
+            self._remember(schema_id, str(error))
+            raise
+
+    def _fetched(self, schema_id: SchemaId) -> dict[str, Any]:
+        with self._asking(f"schema id {schema_id}"):
+            schema = _whole(self._fetch(schema_id))
         refuse_unreadable(schema_id, schema)
         return usable(schema_id, schema.schema_str, referenced(schema_id, schema, self._version_of))
 
@@ -60,14 +91,36 @@ class ConfluentRegistry:
             ) from error
 
     def _version_of(self, subject: str, version: int) -> Schema:
-        with asking(f"version {version} of the subject {subject}"):
-            return self._client.get_version(self._subjects.in_context(subject), version, deleted=True).schema
+        with self._asking(f"version {version} of the subject {subject}"):
+            return _whole(self._client.get_version(self._subjects.in_context(subject), version, deleted=True).schema)
+
+    @contextmanager
+    def _asking(self, what: str, do: str = "") -> Iterator[None]:
+        """Do as `asking`. The client remembers answers, nonsense too, and credentials: take a new one after either."""
+        try:
+            with asking(what, do):
+                yield
+        except RegistryUnavailable as error:
+            if isinstance(error, RegistryLetsNobodyIn) or isinstance(error.__cause__, NO_ANSWER):
+                self._client = self._connect()
+            raise
+
+    def _remember(self, schema_id: SchemaId, why: str) -> None:
+        if len(self._unknown) >= MOST_UNKNOWN:
+            self._unknown = {}
+        self._unknown[schema_id] = self._clock() + UNKNOWN_SECONDS, why
+
+
+def _whole(schema: Schema) -> Schema:
+    if not isinstance(schema.schema_str, str):
+        raise TypeError("it has no schema")
+    return schema
 
 
 def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaRegistryClient:
     """Return the client for a registry; it connects when it is asked. Raises RegistryUnavailable for what is no URL.
 
-    A worker asks with little patience, since nothing else goes on meanwhile, and asks again later.
+    A worker asks with little patience and asks again later.
     """
     try:
         return SchemaRegistryClient({"url": Subjects.behind(url)[0], "timeout": seconds, "max.retries": retries})
@@ -76,13 +129,29 @@ def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaReg
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Turn the client's errors while asking for `what` into UnknownSchema (it is not there) and RegistryUnavailable."""
+def asking(what: str, do: str = "") -> Iterator[None]:
+    """Turn the client's errors while asking for `what` into UnknownSchema (it is not there) and RegistryUnavailable.
+
+    Only the registry itself can say that something is not there. Whatever else comes back, from whomever, says nothing
+    about a schema. `do`: what to do where it is not there.
+    """
     try:
         yield
     except SchemaRegistryError as error:
-        if error.http_status_code == NOT_FOUND:
-            raise UnknownSchema(f"the registry does not know {what}") from error
-        raise RegistryUnavailable(f"the registry failed on {what}: {error}") from error
+        if error.http_status_code == NOT_FOUND and error.error_code in NOT_THERE:
+            raise UnknownSchema(f"the registry does not know {what}{do and f': {do}'}") from error
+        raise _refused(what, error) from error
     except (OSError, HTTPError) as error:
         raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
+    except NO_ANSWER as error:
+        said = f"{type(error).__name__}: {error}"[:BODY_CHARACTERS]
+        raise RegistryUnavailable(
+            f"asked about {what}, the schema registry gave no answer of its kind: {said}"
+        ) from error
+
+
+def _refused(what: str, error: SchemaRegistryError) -> RegistryUnavailable:
+    status, hint = error.http_status_code, HINTS.get(error.http_status_code)
+    said = f"HTTP {status}{(hint and f' ({hint})') or ''}: {str(error.error_message)[:BODY_CHARACTERS]!r}"
+    kind = RegistryLetsNobodyIn if status == UNAUTHORIZED else RegistryUnavailable
+    return kind(f"asked about {what}, the schema registry answers {said}")

@@ -28,6 +28,7 @@ from eventbus.quarantine import Quarantined
 from eventbus.recovery import NotYet, State, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.retrying import Retrying
+from eventbus.schema_waits import SchemaWaits, leader_epoch_at
 from eventbus.service import Service
 from eventbus.unanswered import Unanswered
 from eventbus.world import Tuning, World
@@ -50,6 +51,7 @@ class Engine:
         self._retries = Retries(world.now_ms, world.random, self._tuning.retry, self._tuning.retry_most)
         self._decision = Decision(service, world.codec, self._tuning.dead_letters, self._retries)
         self._intake = Intake(service, world, self._tuning)
+        self._schemas = SchemaWaits(world, self._tuning)
         self._retrying = Retrying(service, world, self._tuning)
         outputs = [*(event.topic for event in service.publishes()), service.dead_letters()]
         self._topics = Incarnations(world.log, world.database, outputs, world.clock)
@@ -116,6 +118,7 @@ class Engine:
         if drained or self._world.clock() - self._looked_at > self._tuning.look_after:
             self._look_around()
         self._seek_published()
+        self._schemas.read_on(self._owned.values())
         self._tell()
 
     def close(self) -> None:
@@ -193,6 +196,7 @@ class Engine:
         tick = min(tick, 0.01) if self._asking else tick
         now = self._world.clock()
         dues = [0.01 if owned.known else owned.due - now for owned in self._owned.values() if not owned.ready]
+        dues += [until - now for until in map(self._schemas.until, self._owned.values()) if until is not None]
         return max(0.0, min([tick, *dues]))
 
     def _accept(self, runs: list[Run]) -> None:
@@ -207,17 +211,17 @@ class Engine:
             if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
                 self._doubt([owned], f"the log went on at {run.start}, not at {owned.reached}")
                 continue
-            items, reached, why = self._intake.decoded(run)
-            if why and (reached == owned.reached or not self._seek_back(run, reached)):
-                self._doubt([owned], why)
+            items, reached, error = self._intake.decoded(run)
+            if isinstance(error, LogUnavailable) and (reached == owned.reached or not self._seek_back(run, reached)):
+                self._doubt([owned], str(error))
                 continue
+            self._schemas.decoded(owned, run, reached, error)
             owned.buffer += items
             owned.reached = reached
             self._world.at("accepted")
 
     def _seek_back(self, run: Run, offset: int) -> bool:
-        epoch = next((record.leader_epoch for record in run.records if record.offset == offset), None)
-        return self._world.log.seek(run.partition, offset, epoch)
+        return self._world.log.seek(run.partition, offset, leader_epoch_at(run, offset))
 
     def _recover_due(self) -> None:
         now = self._world.clock()
@@ -361,7 +365,7 @@ class Engine:
     def _hold(self, owned: Owned, why: str) -> None:
         """Read nothing more of a partition of which too much is bad; it is tried again when it is recovered."""
         owned.buffer.clear()
-        owned.reached = owned.checkpoint.next_offset
+        owned.reached, owned.schema_wait = owned.checkpoint.next_offset, None
         self._world.log.pause([owned.partition])
         self._world.observer.paused(owned.partition, "dead_letter_limit", why)
 

@@ -25,7 +25,7 @@ class Intake:
         if self._placement:
             self._placement.polled()
 
-    def decoded(self, run: Run) -> tuple[list[Item], int, str]:
+    def decoded(self, run: Run) -> tuple[list[Item], int, RegistryUnavailable | LogUnavailable | None]:
         """Return what is known of a run, where that ends, and why it does; what comes before the unknown goes on."""
         items: list[Item] = []
         for record in run.records:
@@ -34,5 +34,5 @@ class Intake:
                 if item is not None:
                     items.append(self._placement.judge(item) if self._placement else item)
             except (RegistryUnavailable, LogUnavailable) as error:
-                return items, record.offset, str(error)
-        return items, run.end, ""
+                return items, record.offset, error
+        return items, run.end, None

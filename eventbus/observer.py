@@ -64,6 +64,9 @@ class Observer:
     def paused(self, partition: Partition, reason: str, why: str) -> None:
         """Nothing more of a partition is read until it is recovered; `reason` is a word for counting."""
 
+    def resumed(self, partition: Partition) -> None:
+        """A partition that was paused is read on, without a recovery."""
+
     def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """A partition will be recovered, after so many seconds."""
 

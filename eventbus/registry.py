@@ -12,6 +12,9 @@ from eventbus.avro_schema import SchemaMismatch, written_with
 from eventbus.event import Event
 from eventbus.framing import VALUE_HEADER, SchemaId
 
+REGISTRY, RELEASED = "registry", "released"
+"""Whose ids: a schema registry's, or those of the files that ship with the code."""
+
 
 class UnknownSchema(LookupError):
     """No released schema has this id: the record is poison, or the schema was never registered."""
@@ -25,14 +28,23 @@ class RegistryUnavailable(ConnectionError):
     """The registry did not answer. Nothing is wrong with the record: ask again later."""
 
 
+class RegistryLetsNobodyIn(RegistryUnavailable):
+    """The registry wants another user, password or token. A worker that starts ends, one that has worked waits."""
+
+
 class Registry(Protocol):
     """What the codec asks for; answers are cached by the codec."""
 
     def id_of(self, event: type[Event]) -> int:
-        """Return the id under which this event's schema was released. Raises UnknownSchema."""
+        """Return the id under which this event's schema was released. Raises UnknownSchema or RegistryUnavailable."""
 
     def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
         """Return the parsed writer's schema. Raises UnknownSchema, UnsupportedSchema, RegistryUnavailable."""
+
+
+def source_of(registry: Registry) -> str:
+    """Return REGISTRY, or RELEASED for the files that ship with the code."""
+    return RELEASED if isinstance(registry, FileRegistry) else REGISTRY
 
 
 class FileRegistry:

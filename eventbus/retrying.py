@@ -9,7 +9,9 @@ from eventbus import fence
 from eventbus.batch import Owned, Part, decode, retry
 from eventbus.fence import Due, Fence, Parked
 from eventbus.log import Partition
+from eventbus.lookups import StillAsking
 from eventbus.registry import RegistryUnavailable
+from eventbus.schema_waits import ANSWER_WAIT_SECONDS
 from eventbus.service import Service
 from eventbus.world import Tuning, World
 
@@ -47,12 +49,18 @@ class Retrying:
                     parked[each] = fence.records(tx, each, most, room)
                     room -= sum(waiting.record.size for waiting in parked[each])
         self.more = len(parked) == most or room <= 0
+        parts = [self._part_if_known(ours[each.owner], each, records) for each, records in parked.items()]
+        return [part for part in parts if part is not None]
+
+    def _part_if_known(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part | None:
+        """Return None where the registry does not tell a schema now: the others are tried again all the same."""
         try:
-            return [self._part(ours[each.owner], each, records) for each, records in parked.items()]
-        except RegistryUnavailable as error:  # what is parked keeps nobody else waiting
-            self._after = self._world.clock() + self._tuning.backoff_most
-            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=self._tuning.backoff_most)
-            return []
+            return self._part(owned, before, parked)
+        except RegistryUnavailable as error:
+            wait = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._tuning.backoff_most
+            self._after = max(self._after, self._world.clock() + wait)
+            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=wait)
+            return None
 
     def _part(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
         items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]

@@ -183,6 +183,11 @@ class Telemetry(Observer):
         self._halted.labels(partition.topic, str(partition.number), reason).set(1)
         self.log.error("partition.paused", partition=str(partition), reason=reason, why=why)
 
+    def resumed(self, partition: Partition) -> None:
+        """See Observer."""
+        self._go_on([partition])
+        self.log.info("partition.resumed", partition=str(partition))
+
     def _go_on(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             if self._paused.pop(partition, None) is not None:

@@ -1,4 +1,4 @@
-"""Kafka's clients, the database and the registry as a worker uses them: each call that may block is a watched step.
+"""Kafka's clients and the database as a worker uses them: each call that may block is a watched step.
 
 No second thread touches a client or a connection for it.
 """
@@ -13,10 +13,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 
 from eventbus.database import Database, Row, Scalar, Table, Transaction
-from eventbus.event import Event
-from eventbus.framing import SchemaId
 from eventbus.kafka_config import Clients
-from eventbus.registry import Registry
 from eventbus.watchdog import Steps
 
 CALL_SECONDS = 6.0
@@ -25,7 +22,6 @@ LEAVE_SECONDS = 10.0
 """`close` waits for the group, a plain `commit` up to a session for the coordinator."""
 STATEMENT_SECONDS = 10.0
 """A statement waits up to LOCK_WAIT_MS for each lock; the first one connects."""
-REGISTRY_SECONDS = 5.0
 
 CONSUMER = ("poll", "consume", "committed", "seek", "pause", "resume", "subscribe")
 PRODUCER = (
@@ -58,23 +54,6 @@ def _call(kind: type[Any], name: str, steps: Steps, limit: float) -> Callable[..
             return method(*arguments, **named)
 
     return call
-
-
-class WatchedRegistry:
-    """See Registry."""
-
-    def __init__(self, registry: Registry, steps: Steps) -> None:
-        self._registry, self._steps = registry, steps
-
-    def id_of(self, event: type[Event]) -> int:
-        """See Registry."""
-        with self._steps.step("schema registry", REGISTRY_SECONDS):
-            return self._registry.id_of(event)
-
-    def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
-        """See Registry."""
-        with self._steps.step("schema registry", REGISTRY_SECONDS):
-            return self._registry.schema_of(schema_id)
 
 
 class WatchedDatabase:

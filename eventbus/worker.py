@@ -34,14 +34,15 @@ from eventbus.kafka_topics import check_topics
 from eventbus.lease import WATCH_SECONDS, Contender, Lease
 from eventbus.lease_keeper import LeaseKeeper
 from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
+from eventbus.lookups import Lookups
 from eventbus.redaction import scrub, secrets_in
-from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
 from eventbus.upgrade import upgrade
 from eventbus.watchdog import Watchdog
-from eventbus.watched import WatchedDatabase, WatchedRegistry, watched_clients
+from eventbus.watched import WatchedDatabase, watched_clients
 from eventbus.world import Tuning, World
 
 EXIT_CODES: dict[type[Exception], int] = {
@@ -50,6 +51,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     NotOurs: 1,
     WrongVersion: 1,
     UnknownSchema: 1,
+    RegistryLetsNobodyIn: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
     Refused: 3,
@@ -226,7 +228,7 @@ class _Run:
             happens(step)
 
         registry = self._patiently(lambda: registry_at(settings.schema_registry_url, service.events()))
-        asked = WatchedRegistry(registry, self._steps)
+        asked = Lookups(registry) if settings.schema_registry_url else registry
         codec = self._patiently(lambda: Codec(asked, service.events()))
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
@@ -240,12 +242,17 @@ class _Run:
         return world, announcement
 
     def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first."""
+        """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first.
+
+        And RegistryLetsNobodyIn: who starts with a wrong password does not wait.
+        """
         while not self._signals.stop.is_set():
             self._telemetry.alive()
             self._steps.reach("starting")
             try:
                 return call()
+            except RegistryLetsNobodyIn:
+                raise
             except AWAY as error:
                 self._telemetry.warn(str(error))
                 self._signals.stop.wait(1.0)

@@ -455,8 +455,8 @@ MUTANTS = (
     Mutant(
         "go past a record whose schema cannot be asked for",
         "eventbus/intake.py",
-        "                return items, record.offset, str(error)\n",
-        "                return items, run.end, ''\n",
+        "                return items, record.offset, error\n",
+        "                return items, run.end, None\n",
         faults="registry",
     ),
     Mutant(

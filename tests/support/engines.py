@@ -45,6 +45,7 @@ class Watch(Observer):
         self.lost: list[Any] = []
         self.pending = 0
         self.paused_at: list[tuple[str, str]] = []
+        self.resumed_at: list[str] = []
 
     def released(self, partitions: Any, *, lost: bool) -> None:
         if lost:
@@ -59,6 +60,9 @@ class Watch(Observer):
 
     def paused(self, partition: Any, reason: str, why: str) -> None:
         self.paused_at.append((str(partition), f"{reason}: {why}"))
+
+    def resumed(self, partition: Any) -> None:
+        self.resumed_at.append(str(partition))
 
     def doubted(self, partition: Any, why: str, *, retry_in: float) -> None:
         self.doubts.append(why)
