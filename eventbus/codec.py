@@ -17,7 +17,7 @@ from eventbus.avro_schema import read_as, written_with
 from eventbus.compiled import Compiled, compiled
 from eventbus.event import Event
 from eventbus.framing import FRAME, Headers, NotFramed, SchemaId, framed, framed_key
-from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema, check_released
+from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema, check_released, source_of
 from eventbus.strict import MAX_VALUES, Strict
 
 MAX_VALUE_BYTES = 1_048_576
@@ -42,10 +42,16 @@ class Codec:
 
     def __init__(self, registry: Registry, events: Iterable[type[Event]]) -> None:
         self._registry = registry
+        self.source = source_of(registry)
+        """Whose ids it writes with."""
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
         self._readers: dict[tuple[type[Event], SchemaId], _Reader] = {}
         self._compiled: dict[type[Event], Compiled] = {e: made for e in self._frames if (made := compiled(e))}
+
+    def id_of(self, event: type[Event]) -> int:
+        """Return the schema id that an event is written with."""
+        return int(FRAME.unpack(self._frames[event])[1])
 
     def encode(self, event: Event) -> bytes:
         """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""

@@ -7,7 +7,7 @@ from functools import cache
 
 import msgpack
 
-from eventbus import quarantine
+from eventbus import quarantine, schema_source
 from eventbus.codec import Codec
 from eventbus.database import Transaction
 from eventbus.event import Event
@@ -35,9 +35,12 @@ def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = No
 def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
     """Leave events without a cause in the log for the service's workers to publish, in this transaction.
 
-    Raises Quarantined where the database was found to be older than the log.
+    Raises Quarantined where the database was found to be older than the log, and OtherSchemaIds where the service
+    writes with the schema ids of another source.
     """
     quarantine.check(tx)
+    events = list(events)
+    schema_source.agree(tx, codec, {type(event) for event in events}, source)
     for event in events:
         output = uncaused(codec, source.encode(), event, trace)
         tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))

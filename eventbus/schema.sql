@@ -101,3 +101,11 @@ create table instance_lease (            -- which worker has which instance name
     started_at_ms bigint not null,       -- by the worker's clock, for people only
     heartbeat_at_ms bigint not null
 );
+
+create table schema_id (                 -- the ids that this service writes its events with, and whose they are
+    topic text not null,
+    fingerprint text not null,           -- of the event's schema (SHA-256)
+    id bigint not null,
+    source text not null,                -- registry, or released: the file that ships with the code
+    primary key (topic, fingerprint)
+);

@@ -14,15 +14,16 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import click
 
-from eventbus import health, quarantine
+from eventbus import health, quarantine, schema_source
 from eventbus.announcement import Announcement
 from eventbus.cli import Settings, fail
 from eventbus.codec import Codec
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, WrongVersion, connect
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, WrongVersion, connect, until_won
 from eventbus.decision import RepositoryFailed
 from eventbus.engine import Engine
 from eventbus.failpoints import VARIABLE, BadFailpoint, failpoint
@@ -230,6 +231,8 @@ class _Run:
         registry = self._patiently(lambda: registry_at(settings.schema_registry_url, service.events()))
         asked = Lookups(registry) if settings.schema_registry_url else registry
         codec = self._patiently(lambda: Codec(asked, service.events()))
+        agree = partial(schema_source.agree, codec=codec, events=service.publishes(), service=service.name)
+        self._patiently(lambda: until_won(database, agree))
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []

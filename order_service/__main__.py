@@ -34,6 +34,7 @@ from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.quarantine import Quarantined
 from eventbus.redaction import redact
 from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.schema_source import OtherSchemaIds
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
 from order_service import report
@@ -51,7 +52,8 @@ DATABASE = database(OrderService.name)
 
 @click.group(
     cls=group_saying(
-        NotOurs, NotThere, Quarantined, Unavailable, Unwritable, LostRace, RegistryUnavailable, UnknownSchema
+        *(NotOurs, NotThere, Quarantined, Unavailable, Unwritable, LostRace),
+        *(RegistryUnavailable, UnknownSchema, OtherSchemaIds),
     ),
     context_settings=CONTEXT,
 )
