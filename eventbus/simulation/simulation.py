@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
+from eventbus import schema_waits
 from eventbus.codec import Codec
 from eventbus.database import LostRace, Unavailable, connect
 from eventbus.engine import Engine
@@ -735,8 +736,13 @@ class _Told(Observer):
         self._simulation.note(f"{self._process} doubts {partition}: {why}")
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
-        self._process.paused[partition] = reason
+        if reason != schema_waits.REASON:  # that goes on by itself
+            self._process.paused[partition] = reason
         self._simulation.note(f"{self._process} pauses {partition}: {why}")
+
+    def resumed(self, partition: Partition) -> None:
+        self._simulation.moved()
+        self._simulation.note(f"{self._process} reads on {partition}")
 
 
 class _Logger(logging.Logger):
