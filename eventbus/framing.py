@@ -15,6 +15,18 @@ from uuid import UUID
 FRAME = Struct(">BI")
 VALUE_HEADER, KEY_HEADER = "__value_schema_id", "__key_schema_id"
 GUID_BYTES = 16
+NO_ID = b"\0\0\0\0\0"
+"""An id that no registry gives."""
+OTHERS = {
+    NO_ID: "an id of 8 bytes, as Apicurio's serializers write until they are told to write Confluent's",
+    b"\xc3\x01": "Avro's single-object encoding",
+    b"Obj\x01": "an Avro file",
+    b"\x03\0": "AWS Glue's framing",
+    b"\x03\x05": "AWS Glue's framing, compressed",
+    b"{": "JSON",
+    b"[": "JSON",
+}
+"""What other serializers write, by how it begins."""
 Headers = Iterable[tuple[str, bytes]]
 SchemaId = int | UUID
 """A number that is one registry's, or a GUID, which is the same in all of Confluent's."""
@@ -36,9 +48,11 @@ def framed(value: bytes, headers: Headers) -> Framed:
     for name, content in headers:
         if name == VALUE_HEADER:
             return Framed(_in_header(content), 0)
-    if len(value) < FRAME.size or value[0] != 0:
+    if len(value) < FRAME.size or value[0] != 0 or value.startswith(NO_ID):
+        other = next((f", but {name}" for start, name in OTHERS.items() if value.startswith(start)), "")
         raise NotFramed(
-            f"not Confluent-framed Avro: it starts with {value[: FRAME.size]!r}, and there is no header {VALUE_HEADER}"
+            f"not Confluent-framed Avro{other}: it starts with {value[: FRAME.size]!r}, and there is no header"
+            f" {VALUE_HEADER}"
         )
     return Framed(FRAME.unpack_from(value)[1], FRAME.size)
 

@@ -108,7 +108,7 @@ BAD = {
     "1,048,400 bytes of nothing": Bad(b"x" * LARGEST, "not_framed"),
     # A frame that leads nowhere.
     "only a frame": Bad(GOOD[: FRAME.size], "malformed"),
-    "schema id 0": Bad(FRAME.pack(0, 0) + BODY, "unknown_schema_id"),
+    "schema id 0": Bad(FRAME.pack(0, 0) + BODY, "not_framed"),
     "an unknown schema id": Bad(FRAME.pack(0, 4_000_000_000) + BODY, "unknown_schema_id"),
     "another event's schema": Bad(framed(InventoryReserved, {"order_id": ORDER_ID}), "wrong_schema"),
     "another event's schema over an order": Bad(FRAME.pack(0, schema_id(OrderCancelled)) + BODY, "wrong_schema"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -98,6 +99,26 @@ def test_a_header_that_names_no_schema_is_a_dead_letter_that_says_so(content):
     assert refused.value.reason == "not_framed"
     with pytest.raises(Undecodable, match="the header __value_schema_id is b'"):
         Decoder(Known()).decode(BODY, headers)
+
+
+@pytest.mark.parametrize(
+    ("value", "name"),
+    [
+        (bytes(8) + b"\7" + BODY, "Apicurio"),
+        (b"\xc3\x01" + bytes(8) + BODY, "single-object"),
+        (b"Obj\x01\x04\x14", "an Avro file"),
+        (b"\x03\x00" + GUID.bytes + BODY, "Glue"),
+        (b"\x03\x05" + GUID.bytes + BODY, "Glue's framing, compressed"),
+        (b'{"order_id": "order-1"}', "JSON"),
+        (b'[{"order_id": "order-1"}]', "JSON"),
+        (b"\x0eorder-1", "Avro: it starts with b'\\x0eorde'"),
+    ],
+)
+def test_what_other_serializers_write_is_named_for_what_it_is(value, name):
+    """An id of 8 bytes is not the unknown id 0, and nobody asks a registry about it."""
+    with pytest.raises(PoisonRecord, match=re.escape(name)) as refused:
+        CODEC.decode("order.created", b"order-1", value)
+    assert refused.value.reason == "not_framed"
 
 
 def test_a_guid_without_a_registry_is_named_as_one():
