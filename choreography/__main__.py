@@ -59,6 +59,7 @@ FACTS = {
     "eventbus.database": ("LostRace", "NotOurs", "NotThere", "Unavailable"),
     "eventbus.declaration": ("BadDeclaration",),
     "eventbus.registry": ("RegistryUnavailable", "UnknownSchema"),
+    "eventbus.registry_config": ("BadRegistryConfig",),
 }
 """What is no mistake in the code, and is said in one line; what was not imported cannot have been raised."""
 

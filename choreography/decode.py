@@ -13,7 +13,7 @@ from choreography.quiet import ends_quietly
 from eventbus import cli
 from eventbus.framing import Headers, NotFramed, SchemaId, framed
 from eventbus.json_form import to_json
-from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema, registry_at
+from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema
 from eventbus.strict import Strict
 from schemas import EVENTS
 
@@ -97,7 +97,7 @@ def decode_command(schema_registry_url: str | None) -> None:
     Example:
       kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(registry_at(schema_registry_url, EVENTS))
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     count = bad = 0
     with ends_quietly():
         try:

@@ -34,6 +34,7 @@ def schemas_group() -> None:
     help="A Confluent-compatible registry.",
 )
 @cli.schema_subject
+@cli.registry_options
 @cli.as_json
 def register_command(schema_registry_url: str, as_json: bool) -> None:
     """Put every released schema into a registry, oldest first, under its subject.
@@ -46,7 +47,7 @@ def register_command(schema_registry_url: str, as_json: bool) -> None:
     from choreography.registration import register  # noqa: PLC0415
     from eventbus.confluent_registry import registry_client  # noqa: PLC0415
 
-    client = registry_client(schema_registry_url)
+    client = registry_client(schema_registry_url, cli.registry_config())
     _, subjects = Subjects.behind(schema_registry_url)
     entries = []
     for versions in released(FOLDER).values():
@@ -75,7 +76,7 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
         from choreography.registration import check_registered  # noqa: PLC0415
         from eventbus.confluent_registry import registry_client  # noqa: PLC0415
 
-        client = registry_client(schema_registry_url)
+        client = registry_client(schema_registry_url, cli.registry_config())
         where, subjects = Subjects.behind(schema_registry_url)
         for of_topic in versions.values():
             problems += check_registered(client, of_topic, subjects)

@@ -18,7 +18,6 @@ from choreography.unreadable import said
 from eventbus import cli
 from eventbus.json_form import to_json
 from eventbus.log import Headers, Record, moment
-from eventbus.registry import registry_at
 from schemas import EVENTS
 
 POLL_SECONDS = 0.5
@@ -45,7 +44,7 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     """  # noqa: D301 - \b is click's
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
-    decoder = Decoder(registry_at(schema_registry_url, EVENTS))
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
     with ends_quietly(), Reader(topics=[topic], **where) as reader:
         for record in islice(_records(reader, census, follow=not no_follow), count):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +13,23 @@ from typing import Any, Literal, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
-from eventbus.connection_options import config_file, pairs, secret, servers, subject, url
+from eventbus.connection_options import (
+    REGISTRY_CONFIG,
+    config_file,
+    pairs,
+    registry_file,
+    registry_pairs,
+    secret,
+    servers,
+    subject,
+    url,
+)
 from eventbus.declaration import declare
+from eventbus.event import Event
 from eventbus.json_form import to_json
 from eventbus.redaction import scrub
+from eventbus.registry import Registry, registry_at
+from eventbus.registry_config import RegistryConfig
 from eventbus.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.service import Service
 from eventbus.subjects import TOPIC_NAME
@@ -46,6 +59,7 @@ class Settings:
     dead_letter_limit: int = 100
     keys_placed_over: int | None = None
     upgrade_database: bool = False
+    registry_config: RegistryConfig = field(default_factory=RegistryConfig)
 
 
 def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
@@ -107,8 +121,30 @@ schema_subject = click.option(
     callback=subject,
     help="Under which subjects the registry has the events' schemas, made of {topic} and {record}.",
 )
+_REGISTRY_CONFIG = (
+    click.option(
+        "--schema-registry-config",
+        metavar="K=V",
+        multiple=True,
+        expose_value=False,
+        callback=registry_pairs,
+        help="A property of the registry, as basic.auth.user.info=file:PATH; may be repeated.",
+    ),
+    click.option(
+        "--schema-registry-config-file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        envvar="SCHEMA_REGISTRY_CONFIG_FILE",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=registry_file,
+        help="Credentials and certificates for the registry, name=value one a line.",
+    ),
+)
 _SCHEMA_REGISTRY = (
     schema_subject,
+    *_REGISTRY_CONFIG,
     click.option(
         "--schema-registry-url",
         envvar="SCHEMA_REGISTRY_URL",
@@ -138,6 +174,25 @@ _KAFKA_CONFIG = (
         " --kafka-config goes before it.",
     ),
 )
+
+
+def registry_config() -> RegistryConfig:
+    """Return how the running command reaches the registry."""
+    context = click.get_current_context(silent=True)
+    found: RegistryConfig = context.meta.get(REGISTRY_CONFIG, RegistryConfig()) if context else RegistryConfig()
+    return found
+
+
+def registry(url: str | None, events: Iterable[type[Event]]) -> Registry:
+    """Return the running command's registry at this URL, or the ids that ship with the code."""
+    return registry_at(url, events, registry_config())
+
+
+def registry_options(command: F) -> F:
+    """Add the options that say how to get into a registry."""
+    for option in _REGISTRY_CONFIG:
+        command = option(command)
+    return command
 
 
 def schema_registry_url(command: F) -> F:
@@ -227,8 +282,9 @@ def worker_options(service: str) -> Callable[[F], F]:
 
     def decorate(command: F) -> F:
         def with_settings(**options: Any) -> Any:
-            names = Settings.__dataclass_fields__
-            settings = Settings(**{name: options.pop(name) for name in names})
+            names = Settings.__dataclass_fields__.keys() - {"registry_config"}
+            given = {name: options.pop(name) for name in names}
+            settings = Settings(**given, registry_config=registry_config())
             return command(settings=settings, **options)
 
         with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__

@@ -10,15 +10,17 @@ from uuid import UUID
 
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from httpx2 import HTTPError
+from httpx2 import URL, HTTPError, InvalidURL, RemoteProtocolError
 
 from eventbus.event import Event
 from eventbus.framing import VALUE_HEADER, SchemaId
 from eventbus.redaction import redact
 from eventbus.registered_schema import referenced, refuse_unreadable, usable
 from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, UnsupportedSchema
+from eventbus.registry_config import BASIC, FILES, BadRegistryConfig, RegistryConfig, tls_hint
 from eventbus.subjects import Subjects
 
+NOTHING_SET = RegistryConfig()
 NOT_FOUND = 404
 NO_SCHEMA = 40403
 NOT_THERE = frozenset((40401, 40402, NO_SCHEMA))
@@ -44,8 +46,10 @@ MOST_UNKNOWN = 10_000
 class ConfluentRegistry:
     """Ids from a Confluent-compatible registry, under the subjects that its URL names. Never registers."""
 
-    def __init__(self, url: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._connect: Callable[[], SchemaRegistryClient] = lambda: registry_client(url, seconds=2, retries=0)
+    def __init__(
+        self, url: str, config: RegistryConfig = NOTHING_SET, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._connect: Callable[[], SchemaRegistryClient] = lambda: registry_client(url, config, seconds=2, retries=0)
         self._client, self._clock = self._connect(), clock
         _, self._subjects = Subjects.behind(url)
         self._unknown: dict[SchemaId, tuple[float, str]] = {}
@@ -102,8 +106,14 @@ class ConfluentRegistry:
                 yield
         except RegistryUnavailable as error:
             if isinstance(error, RegistryLetsNobodyIn) or isinstance(error.__cause__, NO_ANSWER):
-                self._client = self._connect()
+                self._renew()
             raise
+
+    def _renew(self) -> None:
+        try:
+            self._client = self._connect()
+        except BadRegistryConfig as error:
+            raise RegistryUnavailable(str(error)) from error
 
     def _remember(self, schema_id: SchemaId, why: str) -> None:
         if len(self._unknown) >= MOST_UNKNOWN:
@@ -117,15 +127,28 @@ def _whole(schema: Schema) -> Schema:
     return schema
 
 
-def registry_client(url: str, seconds: float = 5, retries: int = 1) -> SchemaRegistryClient:
-    """Return the client for a registry; it connects when it is asked. Raises RegistryUnavailable for what is no URL.
+def registry_client(
+    url: str, config: RegistryConfig = NOTHING_SET, *, seconds: float = 5, retries: int = 1
+) -> SchemaRegistryClient:
+    """Return the client for a registry; it connects when it is asked. Raises BadRegistryConfig.
 
     A worker asks with little patience and asks again later.
     """
+    address = Subjects.behind(url)[0]
+    given = {**config.read(), "url": address, "timeout": seconds, "max.retries": retries}
     try:
-        return SchemaRegistryClient({"url": Subjects.behind(url)[0], "timeout": seconds, "max.retries": retries})
-    except ValueError:
-        raise RegistryUnavailable(f"the schema registry's URL {redact(url)!r} is none") from None
+        for each in address.split(","):
+            URL(each)
+        return SchemaRegistryClient(given)
+    except (ValueError, InvalidURL) as error:
+        twice = BASIC in given and "@" in address
+        why = f"has a user, and {BASIC} is set, too" if twice else "is none"
+        raise BadRegistryConfig(f"the schema registry's URL {redact(address)!r} {why}") from error
+    except OSError as error:  # ssl's, too
+        raise BadRegistryConfig(
+            f"the schema registry's certificates and keys do not go together: {error.strerror or error}"
+            f" (look at {', '.join(name for name in FILES if name in given)})"
+        ) from error
 
 
 @contextmanager
@@ -142,7 +165,9 @@ def asking(what: str, do: str = "") -> Iterator[None]:
             raise UnknownSchema(f"the registry does not know {what}{do and f': {do}'}") from error
         raise _refused(what, error) from error
     except (OSError, HTTPError) as error:
-        raise RegistryUnavailable(f"the schema registry does not answer: {error}") from error
+        hint = "it does not speak HTTP: is its URL https://?" if isinstance(error, RemoteProtocolError) else ""
+        hint = tls_hint(error) or hint
+        raise RegistryUnavailable(f"the schema registry does not answer{hint and f' ({hint})'}: {error}") from error
     except NO_ANSWER as error:
         said = f"{type(error).__name__}: {error}"[:BODY_CHARACTERS]
         raise RegistryUnavailable(

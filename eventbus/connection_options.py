@@ -9,7 +9,8 @@ import click
 from click.core import ParameterSource
 
 from eventbus.redaction import ENCODE, HIDDEN, holds_secret, is_plain, is_secret, redact
-from eventbus.secret_files import BadFile, read_properties, resolved
+from eventbus.registry_config import SECRETS, BadRegistryConfig, RegistryConfig
+from eventbus.secret_files import FILE, BadFile, read_properties, resolved
 from eventbus.subjects import BadSubject, Subjects
 
 SERVER = re.compile(
@@ -22,6 +23,8 @@ CONFIG_FILE = "eventbus.kafka_config_file"
 ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
 SUBJECTS = "eventbus.subjects"
 """Where it keeps what --schema-subject says."""
+REGISTRY_CONFIG = "eventbus.registry_config"
+"""Where it keeps what the options of the schema registry say."""
 REGISTRY = re.compile(r"https?://[^\s/]")
 PROPERTY = re.compile(r"[a-z][a-z0-9._]*")
 """A name as librdkafka's are. What is none may be a part of a password, and is not said."""
@@ -111,3 +114,27 @@ def subject(context: click.Context, _parameter: click.Parameter, template: str) 
         context.meta[SUBJECTS] = Subjects(template)
     except BadSubject as error:
         raise click.BadParameter(str(error)) from None
+
+
+def registry_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Keep the file of the registry's properties."""
+    context.meta[REGISTRY_CONFIG] = RegistryConfig(path)
+
+
+def registry_pairs(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
+    """Keep the registry's properties, which go before those of the file; refuse what cannot be used."""
+    given = {}
+    for value in values:
+        key, equals, setting = value.partition("=")
+        if not equals or not PROPERTY.fullmatch(key.strip()):
+            raise click.BadParameter(f"{HIDDEN!r} is not KEY=VALUE, e.g. ssl.ca.location=/etc/company-ca.pem")
+        name = key.strip()
+        given[name] = setting
+        if name in SECRETS and not setting.startswith(FILE):
+            _warn_of_process_list(f"--schema-registry-config {name}", "put it into a file, or write")
+    config = RegistryConfig(context.meta[REGISTRY_CONFIG].file, given)
+    try:
+        config.read()
+    except BadRegistryConfig as error:
+        raise click.BadParameter(str(error)) from None
+    context.meta[REGISTRY_CONFIG] = config

@@ -11,14 +11,25 @@ import click
 
 from eventbus import fence, interventions
 from eventbus.batch import decode
-from eventbus.cli import as_json, by, database, dry_run, fail, print_json, reason, schema_registry_url, tests_of
+from eventbus.cli import (
+    as_json,
+    by,
+    database,
+    dry_run,
+    fail,
+    print_json,
+    reason,
+    registry,
+    schema_registry_url,
+    tests_of,
+)
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Database, Transaction, existing, until_won
 from eventbus.fence import Fence
 from eventbus.interventions import Intervention, Who
 from eventbus.log import Record, moment
 from eventbus.redaction import redact
-from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.registry import RegistryUnavailable, UnknownSchema
 from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.world import Tuning
@@ -123,7 +134,7 @@ class _Commands:
             fail(f"nothing of {key} is parked in {redact(database)}")
         events = self._service.events()
         try:
-            codec = Codec(registry_at(schema_registry_url, events), events)
+            codec = Codec(registry(schema_registry_url, events), events)
             records = [self._described(codec, record) for _, _, record in waiting]
         except (UnknownSchema, RegistryUnavailable) as error:
             fail(str(error))

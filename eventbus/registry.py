@@ -11,6 +11,7 @@ from uuid import UUID
 from eventbus.avro_schema import SchemaMismatch, written_with
 from eventbus.event import Event
 from eventbus.framing import VALUE_HEADER, SchemaId
+from eventbus.registry_config import RegistryConfig
 
 REGISTRY, RELEASED = "registry", "released"
 """Whose ids: a schema registry's, or those of the files that ship with the code."""
@@ -85,10 +86,10 @@ def check_released(registry: Registry, events: Iterable[type[Event]]) -> dict[ty
     return {event: registry.id_of(event) for event in events}
 
 
-def registry_at(url: str | None, events: Iterable[type[Event]]) -> Registry:
-    """Return the registry at `url`, or the ids that ship beside these events' schemas."""
+def registry_at(url: str | None, events: Iterable[type[Event]], config: RegistryConfig | None = None) -> Registry:
+    """Return the registry at `url`, or the ids that ship beside these events' schemas. Raises BadRegistryConfig."""
     if not url:
         return FileRegistry(*sorted({event.ids for event in events}))
     from eventbus.confluent_registry import ConfluentRegistry  # noqa: PLC0415 - 40 % of a worker's start (measured)
 
-    return ConfluentRegistry(url)
+    return ConfluentRegistry(url, config or RegistryConfig())

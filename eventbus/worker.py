@@ -38,6 +38,7 @@ from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
 from eventbus.lookups import Lookups
 from eventbus.redaction import scrub, secrets_in
 from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.registry_config import BadRegistryConfig
 from eventbus.remote import RemoteCalls
 from eventbus.service import Service
 from eventbus.telemetry import StructlogHandler, Telemetry, configure_logging
@@ -55,6 +56,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     RegistryLetsNobodyIn: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
+    BadRegistryConfig: 2,
     Refused: 3,
     InstanceTaken: 4,
     TopicMissing: 5,
@@ -228,8 +230,9 @@ class _Run:
             self._steps.reach(step)
             happens(step)
 
-        registry = self._patiently(lambda: registry_at(settings.schema_registry_url, service.events()))
-        asked = Lookups(registry) if settings.schema_registry_url else registry
+        url = settings.schema_registry_url
+        registry = registry_at(url, service.events(), settings.registry_config)
+        asked = Lookups(registry) if url else registry
         codec = self._patiently(lambda: Codec(asked, service.events()))
         agree = partial(schema_source.agree, codec=codec, events=service.publishes(), service=service.name)
         self._patiently(lambda: until_won(database, agree))

@@ -25,6 +25,7 @@ from eventbus.cli import (
     fail,
     group_saying,
     print_json,
+    registry,
     schema_registry_url,
     worker_options,
 )
@@ -33,7 +34,8 @@ from eventbus.database_commands import database_commands
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.quarantine import Quarantined
 from eventbus.redaction import redact
-from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.registry import RegistryUnavailable, UnknownSchema
+from eventbus.registry_config import BadRegistryConfig
 from eventbus.schema_source import OtherSchemaIds
 from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
@@ -53,7 +55,7 @@ DATABASE = database(OrderService.name)
 @click.group(
     cls=group_saying(
         *(NotOurs, NotThere, Quarantined, Unavailable, Unwritable, LostRace),
-        *(RegistryUnavailable, UnknownSchema, OtherSchemaIds),
+        *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds),
     ),
     context_settings=CONTEXT,
 )
@@ -248,7 +250,7 @@ def _service() -> OrderService:
 
 
 def _codec(registry_url: str | None) -> Codec:
-    return Codec(registry_at(registry_url, OrderService.initiates), OrderService.initiates)
+    return Codec(registry(registry_url, OrderService.initiates), OrderService.initiates)
 
 
 def _existing(url: str) -> AbstractContextManager[Database]:

@@ -22,7 +22,6 @@ from choreography.flow.installed import installed_services
 from choreography.flow.model import Flow
 from choreography.track.moments import Moment
 from eventbus import cli
-from eventbus.registry import registry_at
 from schemas import EVENTS
 
 
@@ -62,7 +61,7 @@ def export_command(
       saga audit export history.jsonl
       saga audit export history.json --format ocel --since 7d
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(registry_at(where.pop("schema_registry_url"), EVENTS))
+    decoder = Decoder(cli.registry(where.pop("schema_registry_url"), EVENTS))
     flow, selection = Flow.of(installed_services()), Selection(since, until, order_id)
     with whole_file(file) as out:
         history = History(effects_first=flow.effects_first(), **where)
@@ -100,7 +99,7 @@ def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **
       saga audit verify history.jsonl
       saga audit verify history.jsonl --live
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(registry_at(where.pop("schema_registry_url"), EVENTS))
+    decoder = Decoder(cli.registry(where.pop("schema_registry_url"), EVENTS))
     verdict = verify_file(file)
     if digest is not None and digest.strip().lower() != verdict.digest:
         verdict.findings.add("altered", "the file", f"its digest is {verdict.digest or 'missing'}")

@@ -25,7 +25,7 @@ from choreography.witness import ReadingsDiffer
 from eventbus import Codec, Unavailable, Unwritable, cli
 from eventbus.connection_options import secret
 from eventbus.database import NotOurs, NotThere
-from eventbus.registry import RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.registry import RegistryUnavailable, UnknownSchema
 from payment_service.gateway import BadGateway
 from schemas import EVENTS
 
@@ -49,7 +49,7 @@ class Sources:
     def collect(self, flow: Flow, watch: Watch = lambda messages, _most: messages) -> Facts:
         """Read everything, effects before their causes: why, see `laws`. The log is what takes long."""
         self.stores.check()
-        codec = Codec(registry_at(self.schema_registry_url, EVENTS), EVENTS)
+        codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
         cluster = Cluster(self.bootstrap_servers, self.kafka_config)
         topics = EventTopics(cluster, flow.effects_first())
         before = topics.ends()

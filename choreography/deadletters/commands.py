@@ -19,7 +19,6 @@ from choreography.quiet import ends_quietly
 from choreography.tail import describe
 from eventbus import cli
 from eventbus.json_form import to_json
-from eventbus.registry import registry_at
 from eventbus.resolutions import DISCARD, REDRIVE
 from schemas import EVENTS
 
@@ -78,7 +77,7 @@ def show_command(letter: str, where: Where, schema_registry_url: str | None) -> 
     selection = Selection.named(letter)
     [group] = selection.groups(list)
     found = selection.found(letters_of(where, group))[0]
-    decoder = Decoder(registry_at(schema_registry_url, EVENTS))
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     described: dict[str, Any] = {**describe(found.record, decoder)}
     shown: dict[str, Any] = {
         name: described[name] for name in ("headers", "value", "value_base64", "error") if name in described

@@ -23,7 +23,7 @@ from choreography.track.store import Store
 from eventbus import Codec, cli
 from eventbus.health import serve
 from eventbus.log import Partition
-from eventbus.registry import Registry, registry_at
+from eventbus.registry import Registry
 from eventbus.telemetry import configure_logging
 from schemas import EVENTS
 
@@ -131,7 +131,7 @@ def track_command(
         raise click.UsageError("--verify compares what --rebuild builds: give both")
     configure_logging("auto", "info")
     port = options.pop("metrics_port")
-    source = Source(**options, registry=registry_at(schema_registry_url, EVENTS))  # type: ignore[arg-type]
+    source = Source(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()
     cluster = source.cluster_id()
     with (

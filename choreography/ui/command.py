@@ -19,7 +19,6 @@ from choreography.ui.following import Following
 from choreography.ui.trouble import Trouble
 from eventbus import cli
 from eventbus.connection_options import secret
-from eventbus.registry import registry_at
 from eventbus.telemetry import configure_logging
 from schemas import EVENTS
 
@@ -72,7 +71,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     check_token(host, token)
     configure_logging("auto", "info")
     where = Where(options["bootstrap_servers"], options["kafka_config"])
-    registry = registry_at(options["schema_registry_url"], EVENTS)
+    registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = Source(where.bootstrap_servers, where.kafka_config, registry)
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more

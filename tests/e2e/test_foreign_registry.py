@@ -11,7 +11,7 @@ from eventbus.codec import FRAME
 from eventbus.confluent_registry import registry_client
 from schemas import IDS
 from tests.support.bad_records import BODY, KEY
-from tests.support.ingress import NO_BACKEND, NOT_THE_REGISTRYS, UNAUTHORIZED, Ingress
+from tests.support.ingress import NO_BACKEND, NOT_THE_REGISTRYS, Ingress, only
 from tests.support.processes import Worker
 from tests.support.saga import SESSION, Saga
 from tests.support.small_registry import SmallRegistry
@@ -80,18 +80,22 @@ def test_an_ingress_without_a_backend_makes_no_good_record_a_dead_letter(own_sag
 
 
 def test_who_is_not_let_in_ends_at_start_and_waits_once_it_has_worked(own_saga: Saga, ingress: Ingress) -> None:
-    """With the code of a wrong password of PostgreSQL's."""
+    """With the code of a wrong password of PostgreSQL's. A new token is read from its file under a running worker."""
+    file = own_saga.folder / "registry.properties"
+    file.write_text("bearer.auth.token = first\n")
+    own_saga.env["SCHEMA_REGISTRY_CONFIG_FILE"] = str(file)
+    older = of_an_older_version(ingress)
+    ingress.instead = only("Bearer first")
     worker = own_saga.start("payment_service", *SESSION)
     worker.wait_ready()
-    older = of_an_older_version(ingress)
-    ingress.answers(UNAUTHORIZED)
+    ingress.instead = only("Bearer second")
     other = own_saga.start("inventory_service", *SESSION)
     assert other.wait() == 1
     assert "user, password or token are wrong or missing" in other.log.splitlines()[-1]
     own_saga.admin.produce("order.created", KEY, older, partition=2)
     until_said(own_saga, worker, "user, password or token are wrong or missing")
     assert worker.running
-    ingress.answers(None)
+    file.write_text("bearer.auth.token = second\n")
     own_saga.until(lambda: len(own_saga.records("payment.charged")) == 1, "the record was not handled")
 
 

@@ -60,6 +60,11 @@ NOT_THE_REGISTRYS = {
 """What a registry's address may answer that says nothing about any schema."""
 
 
+def only(authorization: str) -> Callable[[Request], Reply | None]:
+    """Let in who says this, nobody else."""
+    return lambda request: None if request.headers.get("Authorization") == authorization else UNAUTHORIZED
+
+
 class Ingress:
     """Forwards to `upstream`, unless `instead` has an answer. A context manager; `seen` are the requests that came."""
 
