@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import Any
 
+from eventbus import WorkingSet, reacts_to
 from eventbus.codec import Codec
 from eventbus.confluent_registry import usable
 from eventbus.event import Event
@@ -18,7 +19,7 @@ from eventbus.registry import Registry, RegistryUnavailable, UnknownSchema, regi
 from tests.support.bad_records import number, text
 from tests.support.engines import EVENTS, Playground, Worker
 from tests.support.hostile_schemas import hostile
-from tests.support.sample import Ping
+from tests.support.sample import Ping, PingService, Pong, Tally, _count
 
 PING = json.loads(Ping.schema_text)
 NUMBER = number(1)
@@ -190,3 +191,39 @@ def test_an_id_about_which_the_registry_fails_holds_its_own_partition_and_is_nam
     playground.assert_exactly_once(3 * len(known) + 1, one_source=False)
     assert worker.seen["recovered"] == recovered, "nothing was in doubt"
     assert worker.watch.dead == []
+
+
+class Mending(PingService):
+    """Raises on everything until it is mended."""
+
+    mended = False
+
+    @reacts_to(Ping)
+    def count_ping(self, ping: Ping, tallies: WorkingSet[Tally]) -> Pong:
+        if not self.mended:
+            raise RuntimeError("a mistake in the code")
+        return _count(ping, tallies)
+
+
+def test_a_parked_record_whose_schema_is_not_told_keeps_no_other_parked_one_waiting(playground: Playground) -> None:
+    """Both were parked by a worker that knew the schemas; the next one has to ask about one, and gets no answer."""
+    service = Mending()
+    playground.make_service = lambda: service
+    playground.tuning = replace(playground.tuning, retry_most=0.5, backoff_most=0.5)
+    registry = Away(registry_at(None, EVENTS))
+    registry.back = True
+    playground.codec = Codec(Lookups(registry), EVENTS)
+    foreign = Output("ping", b"a", FRAME.pack(0, FIRST_ID) + b"\x02a" + NUMBER, [])
+    playground.admin.produce_many([foreign, Output("ping", b"b", playground.codec.encode(Ping("b", 1)), [])], 0)
+    worker = playground.worker()
+    playground.turn_until(lambda: playground.sql("select count(*) from fence") == [(2,)])
+    playground.abandon(worker)
+    registry.back, service.mended = False, True
+    playground.codec = Codec(Lookups(registry), EVENTS)
+    worker = playground.worker()
+    playground.turn_until(lambda: playground.sql("select key from fence") == [("a",)])
+    playground.turn_until(lambda: "the schema registry does not answer" in worker.watch.doubts)
+    assert playground.sql("select key from fence") == [("a",)]
+    registry.back = True
+    playground.settle(2)
+    playground.assert_exactly_once(2)

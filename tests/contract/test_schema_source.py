@@ -1,0 +1,87 @@
+"""Whose schema ids a service writes with is remembered in its database, on SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from eventbus.codec import Codec
+from eventbus.database import Database, connect, until_won
+from eventbus.event import Event
+from eventbus.registry import registry_at
+from eventbus.schema_source import OtherSchemaIds, agree
+from tests.support.sample import Pang, Ping, Pong
+
+EVENTS = (Ping, Pang, Pong)
+RELEASED = Codec(registry_at(None, EVENTS), EVENTS)
+
+
+class Gives:
+    """A registry that gives each event an id: its place among EVENTS, from `first` on."""
+
+    def __init__(self, first: int) -> None:
+        self._first = first
+
+    def id_of(self, event: type[Event]) -> int:
+        return self._first + EVENTS.index(event)
+
+    def schema_of(self, schema_id: Any) -> dict[str, Any]:
+        raise NotImplementedError
+
+
+REGISTRY, SAME, OTHER = (Codec(Gives(first), EVENTS) for first in (100, 100, 200))
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    with closing(connect(database_url, service="some-service", schema="")) as database:
+        yield database
+
+
+def agreed(database: Database, codec: Codec, *events: type[Event]) -> int:
+    """Agree, and return how many schemas are remembered."""
+    until_won(database, lambda tx: agree(tx, codec, events, "some-service"))
+    with database.snapshot() as tx:
+        return len(tx.rows("select id from schema_id"))
+
+
+@pytest.mark.parametrize("codec", [RELEASED, REGISTRY])
+def test_who_has_the_same_ids_goes_on(database: Database, codec: Codec) -> None:
+    """What is new is remembered, too: a new version of an event, say."""
+    assert agreed(database, codec, Ping) == 1
+    assert agreed(database, codec, Ping) == 1
+    assert agreed(database, codec, Ping, Pong) == 2
+    assert agreed(database, SAME if codec is REGISTRY else RELEASED, *EVENTS) == 3
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "why"),
+    [
+        (REGISTRY, RELEASED, "writes with the ids of a schema registry, and here is none: set SCHEMA_REGISTRY_URL"),
+        (RELEASED, REGISTRY, "writes with the ids that ship with the code, and here is a schema registry: unset"),
+        (REGISTRY, OTHER, "it gave the schema of ping the id 200, and the other one 100"),
+    ],
+)
+def test_who_has_others_is_refused_and_changes_nothing(database: Database, first: Codec, then: Codec, why: str) -> None:
+    assert agreed(database, first, Ping) == 1
+    with pytest.raises(OtherSchemaIds, match=why):
+        agreed(database, then, Ping, Pong)
+    assert agreed(database, first, Ping) == 1
+
+
+def test_another_source_is_refused_for_an_event_that_nobody_has_written_yet(database: Database) -> None:
+    """By where the ids come from; which ids they are cannot be compared."""
+    agreed(database, REGISTRY, Ping)
+    with pytest.raises(OtherSchemaIds):
+        agreed(database, RELEASED, Pong)
+
+
+def test_the_table_is_emptied_to_change_the_source(database: Database) -> None:
+    """As docs/operating.md says."""
+    agreed(database, RELEASED, Ping)
+    with database.transaction() as tx:
+        tx.execute("delete from schema_id")
+    assert agreed(database, REGISTRY, Ping) == 1
