@@ -38,7 +38,7 @@ NO_ANSWER = (ValueError, TypeError, AttributeError, KeyError)
 """What the client raises about an answer that is none of its kind: no JSON, or JSON of something else."""
 BODY_CHARACTERS = 120
 UNKNOWN_SECONDS = 10.0
-"""For so long it is not asked again about an id that it does not know."""
+"""For so long it is not asked again about an id that it does not know, or whose schema cannot be read."""
 MOST_UNKNOWN = 10_000
 """So many such ids are remembered; anybody can write any number of them."""
 
@@ -52,7 +52,7 @@ class ConfluentRegistry:
         self._connect: Callable[[], SchemaRegistryClient] = lambda: registry_client(url, config, seconds=2, retries=0)
         self._client, self._clock = self._connect(), clock
         _, self._subjects = Subjects.behind(url)
-        self._unknown: dict[SchemaId, tuple[float, str]] = {}
+        self._refused: dict[SchemaId, tuple[float, type[LookupError], str]] = {}
 
     def id_of(self, event: type[Event]) -> int:
         """Look the event's own schema up under its subject."""
@@ -64,14 +64,14 @@ class ConfluentRegistry:
         return found
 
     def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
-        """Fetch the writer's schema, and what it refers to. Where it is unknown, ask again after UNKNOWN_SECONDS."""
-        until, why = self._unknown.get(schema_id, (0.0, ""))
+        """Fetch the writer's schema, and what it refers to. Where there is none, ask again after UNKNOWN_SECONDS."""
+        until, kind, why = self._refused.get(schema_id, (0.0, UnknownSchema, ""))
         if self._clock() < until:
-            raise UnknownSchema(why)
+            raise kind(why)
         try:
             return self._fetched(schema_id)
-        except UnknownSchema as error:
-            self._remember(schema_id, str(error))
+        except (UnknownSchema, UnsupportedSchema) as error:
+            self._remember(schema_id, type(error), str(error))
             raise
 
     def _fetched(self, schema_id: SchemaId) -> dict[str, Any]:
@@ -115,10 +115,10 @@ class ConfluentRegistry:
         except BadRegistryConfig as error:
             raise RegistryUnavailable(str(error)) from error
 
-    def _remember(self, schema_id: SchemaId, why: str) -> None:
-        if len(self._unknown) >= MOST_UNKNOWN:
-            self._unknown = {}
-        self._unknown[schema_id] = self._clock() + UNKNOWN_SECONDS, why
+    def _remember(self, schema_id: SchemaId, kind: type[LookupError], why: str) -> None:
+        if len(self._refused) >= MOST_UNKNOWN:
+            self._refused = {}
+        self._refused[schema_id] = self._clock() + UNKNOWN_SECONDS, kind, why
 
 
 def _whole(schema: Schema) -> Schema:

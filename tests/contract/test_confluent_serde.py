@@ -141,7 +141,23 @@ def test_a_registry_that_looks_up_no_guids_is_named_as_the_reason():
     assert refused.value.reason == "unsupported_schema"
     old.stop()
     with pytest.raises(RegistryUnavailable):
-        read(codec, b"\0", [(VALUE_HEADER, b"\1" + guid.bytes)])
+        read(codec, b"\0", [(VALUE_HEADER, b"\1" + guid_of(4_000_000).bytes)])
+
+
+@pytest.mark.parametrize("guids", [True, False])
+def test_what_cannot_be_read_is_asked_for_once_in_a_while(guids):
+    """A topic full of it does not make others wait for the registry."""
+    registry = SmallRegistry(guids=guids).start()
+    for event in EVENTS:
+        registry.register(f"{event.topic}-value", event.schema_text)
+    schema_id = registry.publish("{}", schemaType="JSON")
+    codec = Codec(registry_at(registry.url, EVENTS), EVENTS)
+    before = registry.asked
+    for _ in range(20):
+        with pytest.raises(PoisonRecord, match=r"only Avro|too old"):
+            read(codec, b"\0", [(VALUE_HEADER, b"\1" + guid_of(schema_id).bytes)])
+    assert registry.asked - before <= 2
+    registry.stop()
 
 
 def test_a_guid_that_the_registry_does_not_know_is_unknown_by_that_name(codec):

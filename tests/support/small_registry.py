@@ -45,6 +45,8 @@ class SmallRegistry:
         self.url = f"http://127.0.0.1:{self._port}"
         self._schemas: list[dict[str, Any]] = []
         self._contexts: dict[int, str] = {}
+        self.asked = 0
+        """So many requests."""
         self._subjects: dict[str, list[int]] = {}
         self._server: ThreadingHTTPServer | None = None
 
@@ -136,6 +138,7 @@ class SmallRegistry:
 
         class Handler(BaseHTTPRequestHandler):
             def _answer(self) -> None:
+                registry.asked += 1
                 where, _, query = self.path.partition("?")
                 path = [unquote(part) for part in where.split("/") if part]
                 sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
