@@ -12,7 +12,11 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPa
 from confluent_kafka.admin import AdminClient
 
 from eventbus import cli
-from eventbus.kafka_config import refusal
+from eventbus.kafka_causes import DENIED, Complaints, explained
+from eventbus.kafka_config import NO_CREATION, refusal
+from eventbus.kafka_diagnosis import diagnose
+from eventbus.kafka_topics import hidden, metadata
+from eventbus.redaction import scrub, secrets_in
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
@@ -58,9 +62,10 @@ class Cluster:
         *,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
-        self._servers, self._last_error, self._seconds = bootstrap_servers, "", answer_seconds
+        self._servers, self._seconds = bootstrap_servers, answer_seconds
         self.kafka_config = dict(kafka_config or {})
-        self._config = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._note}
+        self._complaints, self._reached = Complaints(), False
+        self._config = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._complaints}
         with refused_config(self._config):
             self.admin = AdminClient(self._config)
 
@@ -76,12 +81,20 @@ class Cluster:
 
     def partitions(self) -> dict[str, dict[int, Any]]:
         """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
-        found = self.ask(lambda: self.admin.list_topics(timeout=self.question_seconds))
+        found = self.ask(self._metadata)
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
+
+    def denied(self, missing: Iterable[str]) -> str | None:
+        """Return what to say of topics that are not in the list because this user may not see them; None if all may.
+
+        Raises Unreachable.
+        """
+        found = self.ask(lambda: hidden(self.admin, missing, self.question_seconds))
+        return f"{', '.join(found)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}" if found else None
 
     def id(self) -> str:
         """Return which cluster this is; empty where it does not say. Raises Unreachable."""
-        return str(self.ask(lambda: self.admin.list_topics(timeout=self.question_seconds)).cluster_id or "")
+        return str(self.ask(self._metadata).cluster_id or "")
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
         """Return the ids of topics that exist; one that is created again gets another. Raises Unreachable."""
@@ -101,13 +114,18 @@ class Cluster:
         until = time.monotonic() + self._seconds
         while True:
             try:
-                return question()
+                answer = question()
             except KafkaException as error:
                 code = error.args[0].code()
                 if code not in SETTLING + SILENT or time.monotonic() > until:
                     raise self.unreachable(error) from error
                 if code in SILENT:
                     self._connect_anew()
+                    if self._complaints.refused:
+                        raise self.unreachable(error) from error
+            else:
+                self._reached = True
+                return answer
             time.sleep(ASK_AGAIN_SECONDS)
 
     def _connect_anew(self) -> None:
@@ -122,13 +140,17 @@ class Cluster:
         """Return the error for people: which servers, and what the client last complained about."""
         self.admin.poll(0)
         if error.args[0].code() not in SILENT:
-            return Unreachable(f"Kafka at {self._servers} says: {error.args[0].str()}")
-        why = self._last_error or error.args[0].str()
-        return Unreachable(f"no Kafka broker answers at {self._servers} within {self._seconds:.0f} s ({why})")
+            return Unreachable(f"Kafka at {self._servers} says: {self._scrubbed(explained(error.args[0]))}")
+        found = diagnose(self._config, self._complaints.errors, probe=not self._reached)
+        why = explained(error.args[0]) if found is None else found.why
+        patience = "" if self._complaints.refused else f" within {self._seconds:.0f} s"
+        return Unreachable(f"no Kafka broker answers at {self._servers}{patience} ({self._scrubbed(why)})")
 
-    def _note(self, error: KafkaError) -> None:
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - that is how the client spells it
-            self._last_error = error.str()
+    def _metadata(self) -> Any:
+        return metadata(self.admin, self._complaints, self.question_seconds)
+
+    def _scrubbed(self, said: str) -> str:
+        return scrub(said, secrets_in(self._config))
 
 
 def check_same(known: Mapping[str, str], actual: Mapping[str, str]) -> None:
@@ -154,7 +176,7 @@ def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], i
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str] | None = None) -> dict[str, Any]:
     """Return what every client here starts from; the client's own log is off: errors are reported by who asked."""
-    return {"bootstrap.servers": bootstrap_servers, "log_level": 0, **(kafka_config or {})}
+    return {**NO_CREATION, "bootstrap.servers": bootstrap_servers, "log_level": 0, **(kafka_config or {})}
 
 
 def reader_config(config: Mapping[str, Any]) -> dict[str, Any]:

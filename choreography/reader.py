@@ -66,9 +66,9 @@ class Reader:
 
     def __enter__(self) -> Self:
         there = Cluster(self._servers, self._extra).partitions()
-        for topic in self._topics:
-            if topic not in there:
-                raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics list` shows the saga's")
+        if missing := [topic for topic in self._topics if topic not in there]:
+            denied = Cluster(self._servers, self._extra).denied(missing)
+            raise NoSuchTopic(denied or f"there is no topic {missing[0]!r}; `saga topics list` shows the saga's")
         self._ids, self._compared = Cluster(self._servers, self._extra).topic_ids(self._topics), time.monotonic()
         self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         self._unfinished = set(self._known)

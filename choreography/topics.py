@@ -11,6 +11,7 @@ from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
 from choreography.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from choreography.topics_file import Topic, counts
+from eventbus.kafka_causes import explained
 
 CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
 RETENTION_MS, RETENTION_BYTES, CLEANUP_POLICY = "retention.ms", "retention.bytes", "cleanup.policy"
@@ -109,7 +110,7 @@ def _make(cluster: Cluster, topics: list[Topic], numbers: Mapping[str, int], rep
 def _why_not(error: KafkaError) -> str:
     if error.code() == KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001 - that is how the client spells it
         return "this broker makes no topics on request (`saga broker` brings its own)"
-    return str(error.str())
+    return explained(error)
 
 
 def _compare_partitions(found: Mapping[int, Any], partitions: int, replication: int) -> list[str]:

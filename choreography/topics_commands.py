@@ -83,6 +83,8 @@ def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
     """
     wanted = read_topics(file)
     found = extents(cluster, [topic.name for topic in wanted])
+    if denied := cluster.denied(topic.name for topic in wanted if topic.name not in found):
+        click.echo(f"warning: {denied}", err=True)
     shorter = forgetful(cluster, wanted)
     for topic in wanted:
         if topic.name in shorter:

@@ -17,9 +17,11 @@ from eventbus.age import latest
 from eventbus.database import Database
 from eventbus.incarnations import check_identity
 from eventbus.kafka import KafkaLog
+from eventbus.kafka_causes import explained
 from eventbus.kafka_config import Connection, client
 from eventbus.kafka_producer import Producers, Witness
 from eventbus.kafka_progress import without_group
+from eventbus.kafka_topics import asking, metadata
 from eventbus.log import Bounds, Cursor, Identity, LogUnavailable, Partition
 from eventbus.progress import Checkpoint
 from eventbus.service import Service
@@ -58,6 +60,8 @@ class Backup:
 
     def plan(self) -> Plan:
         """Compare. Raises NotAccepted while workers run, or where the database is not older than the log; Refused."""
+        with asking(self._connection) as (admin, complaints):
+            metadata(admin, complaints, SECONDS)  # who is not let in hears why
         self._check_no_members()
         with self._database.snapshot() as tx:
             rows, this = progress.every_row(tx), quarantine.incarnation(tx)
@@ -131,7 +135,7 @@ class Backup:
         except KafkaException as error:
             if error.args[0].code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return
-            raise LogUnavailable(f"the group {group}: {error.args[0].str()}") from error
+            raise LogUnavailable(f"the group {group}: {explained(error.args[0])}") from error
         if members := sorted(f"{m.group_instance_id or m.member_id} on {m.host}" for m in described.members):
             raise NotAccepted(
                 f"workers of {group} run: {', '.join(members)}. Stop them first; one that was stopped or killed is a"

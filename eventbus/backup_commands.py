@@ -15,12 +15,12 @@ from eventbus.backup import Backup, NotAccepted, Plan
 from eventbus.cli import as_json, bootstrap_servers, by, database, dry_run, fail, kafka_config, print_json, reason
 from eventbus.database import Database, existing
 from eventbus.kafka_config import BadKafkaConfig, Connection, check
-from eventbus.log import Doubt, LogUnavailable, Refused, TopicMissing, moment
+from eventbus.log import Doubt, LogUnavailable, NotLetIn, Refused, TopicMissing, moment
 from eventbus.quarantine import Quarantine
-from eventbus.redaction import redact
+from eventbus.redaction import redact, scrub, secrets_in
 from eventbus.service import Service
 
-WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, TopicMissing, Refused, Doubt)
+WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, NotLetIn, TopicMissing, Refused, Doubt)
 INSTANCE = "accept-backup"
 yes = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
@@ -108,7 +108,7 @@ class _Commands:
                     click.confirm("Go on with this database?", abort=True, err=True)
                 drawn = backup.accept(plan, by, reason, _now_ms())
         except WRONG as error:
-            fail(str(error))
+            fail(scrub(str(error), secrets_in(kafka_config)))
         click.echo(f"{redact(database)} is accepted, its id is now {drawn}: start the workers")
 
     def _open(self, url: str) -> AbstractContextManager[Database]:

@@ -22,6 +22,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from eventbus.kafka_causes import LOGIN, TLS, explained
 from eventbus.kafka_config import Connection, client, consumer_config, incremental
 from eventbus.kafka_cursors import GroupCursors, cursor_of
 from eventbus.kafka_headers import headers_of
@@ -121,10 +122,15 @@ class KafkaLog:
         self._consumer.subscribe(self._topics, **callbacks)
 
     def _new_consumer(self) -> Consumer:
-        config = consumer_config(self._connection)
+        config = consumer_config(self._connection) | {"error_cb": self._heed}
         self._is_first, self._join_again = "group.instance.id" in config, False
         consumer: Consumer = client(self._connection.clients.consumer, config, self._connection.logger)
         return consumer
+
+    def _heed(self, error: KafkaError) -> None:
+        """Say what a consumer that has worked is not let in for any more; other complaints come with the questions."""
+        if error.code() in LOGIN or error.code() == TLS:
+            self._warn(explained(error))
 
     def _join_once_more(self) -> None:
         """Join a second time where the first assignment was not taken (see `_on_assign`)."""
@@ -189,10 +195,10 @@ class KafkaLog:
         try:
             answers = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=COMMITTED_SECONDS)
         except KafkaException as error:
-            raise LogUnavailable(f"the group's cursors: {error}") from error
+            raise LogUnavailable(f"the group's cursors: {explained(error.args[0])}") from error
         for answer in answers:
             if answer.error is not None:
-                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
+                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {explained(answer.error)}")
         return {Partition(a.topic, a.partition): cursor_of(a) for a in answers}
 
     def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, Cursor]:
@@ -323,7 +329,7 @@ class KafkaLog:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            raise Doubt(f"the commit of the cursors: {error}") from error
+            raise Doubt(f"the commit of the cursors: {explained(error.args[0])}") from error
 
     def _witnesses_of(self, cursors: Mapping[Partition, Cursor]) -> list[Witness]:
         assert self._progress is not None
@@ -461,7 +467,7 @@ class KafkaLog:
                 " when their sessions are over"
             )
             return {}
-        self._warn(f"{error.name()}: {error.str()}" if message.topic() is None else f"{where}: {error.str()}")
+        self._warn(f"{error.name() if message.topic() is None else where}: {explained(error)}")
         if error.code() in MISSING and message.topic() is not None:
             with contextlib.suppress(LogUnavailable):
                 self.identities([message.topic()])
@@ -484,7 +490,7 @@ class KafkaLog:
             )
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
             return Refused(f"Kafka's client has given up: {error.str()}")
-        return LogUnavailable(f"reading: {error.str()}")
+        return LogUnavailable(f"reading: {explained(error)}")
 
     def _fenced(self, error: Any) -> Exception:
         """Join again with a new consumer. Being fenced proves no twin: a live lease of the instance name does.
@@ -511,7 +517,7 @@ class KafkaLog:
         self._admin = None
         if error.args[0].code() in MISSING:
             return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it", topic)
-        return LogUnavailable(f"the topic {topic}: {error}")
+        return LogUnavailable(f"the topic {topic}: {explained(error.args[0])}")
 
 
 def _partition(message: Any) -> Partition:

@@ -14,7 +14,11 @@ from eventbus.redaction import scrub, secrets_in
 
 C = TypeVar("C")
 
+NO_CREATION = {"allow.auto.create.topics": False}
+"""For every client. A broker with `auto.create.topics.enable` would make a topic that was deleted under a worker anew,
+with as few partitions as its default says; librdkafka's producers ask for that unless they are told not to."""
 RESERVED = {
+    "allow.auto.create.topics",
     "auto.offset.reset",
     "enable.auto.commit",
     "enable.auto.offset.store",
@@ -82,6 +86,7 @@ class Connection:
         """What every client gets, the admin client too."""
         mine = {k: v for k, v in self.extra.items() if not k.startswith((*ONLY_CONSUMER, *ONLY_PRODUCER))}
         return {
+            **NO_CREATION,
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": self.instance,
             "log_level": 5,
@@ -98,8 +103,7 @@ def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logge
 
 def refusal(config: Mapping[str, Any], error: KafkaException) -> str:
     """Return what librdkafka says against a configuration, without the secrets in it."""
-    given = {name: value for name, value in config.items() if isinstance(value, str)}
-    return f"{scrub(error.args[0].str(), secrets_in(given))} (see --kafka-config)"
+    return f"{scrub(error.args[0].str(), secrets_in(config))} (see --kafka-config)"
 
 
 def check(extra: dict[str, str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from confluent_kafka import KafkaException, TopicPartition
 
+from eventbus.kafka_causes import explained
 from eventbus.kafka_config import Connection, client
 from eventbus.kafka_progress import MISSING, without_group
 from eventbus.log import Cursor, LogUnavailable, Partition
@@ -37,10 +38,10 @@ class GroupCursors:
             asked = [TopicPartition(*partition) for partition in sorted(partitions)]
             answers = self._consumer.committed(asked, timeout=SECONDS)
         except KafkaException as error:
-            raise LogUnavailable(f"the cursors of the whole group: {error}") from error
+            raise LogUnavailable(f"the cursors of the whole group: {explained(error.args[0])}") from error
         for answer in answers:
             if answer.error is not None and answer.error.code() not in MISSING:
-                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {answer.error}")
+                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {explained(answer.error)}")
         found = {Partition(answer.topic, answer.partition): cursor_of(answer) for answer in answers}
         return {partition: cursor for partition, cursor in found.items() if cursor is not None}
 

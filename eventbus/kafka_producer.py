@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
+from eventbus.kafka_causes import explained
 from eventbus.kafka_config import Connection, client, producer_config
 from eventbus.log import Doubt, LogUnavailable, Output, Overtaken
 
@@ -46,6 +47,10 @@ class _Failures(logging.Handler):
         if "FAIL" in message:
             self.heard += 1
             self.broken += "in state UP" in message
+
+
+def _told(error: Exception) -> str:
+    return explained(error.args[0]) if isinstance(error, KafkaException) else str(error)
 
 
 class Producers:
@@ -100,7 +105,7 @@ class Producers:
             self._at("committed")
         except (KafkaException, BufferError, Doubt) as error:
             self._give_up(producer, error)
-            raise Doubt(f"the transaction: {error}") from error
+            raise Doubt(f"the transaction: {_told(error)}") from error
         finally:
             self._listen(producer)
             if self._failures.heard != heard:
@@ -115,7 +120,7 @@ class Producers:
             self._produce(producer, outputs)
         except (KafkaException, BufferError, Doubt) as error:
             self._drop()
-            raise Doubt(f"publishing: {error}") from error
+            raise Doubt(f"publishing: {_told(error)}") from error
 
     def start(self) -> None:
         """Settle what an earlier producer of the same name left open, instead of waiting for its time-out.
@@ -157,7 +162,7 @@ class Producers:
                 try:
                     producer.init_transactions(self._seconds())
                 except KafkaException as error:
-                    raise LogUnavailable(f"the producer cannot start: {error}") from error
+                    raise LogUnavailable(f"the producer cannot start: {explained(error.args[0])}") from error
             self._producer, self._broken = producer, self._failures.broken
         return self._producer
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from eventbus.kafka_causes import explained
 from eventbus.kafka_config import CLASSIC_ONLY, Connection, client, consumer_config
 from eventbus.log import Cursor, LogUnavailable, Partition, TopicMissing
 from eventbus.witness import PROGRESS, decode
@@ -63,7 +64,7 @@ class ProgressTopic:
             self._consumer.assign([TopicPartition(*self.partition, self._next)])
             self._follow(end)
         except KafkaException as error:
-            raise LogUnavailable(f"{self.partition.topic}: {error}") from error
+            raise LogUnavailable(f"{self.partition.topic}: {explained(error.args[0])}") from error
         finally:
             with contextlib.suppress(KafkaException):
                 self._consumer.unassign()
@@ -100,4 +101,4 @@ class ProgressTopic:
             self._topic_id = ""  # it was truncated: next time from its beginning
             raise LogUnavailable(f"{self.partition.topic}: {error.str()}")
         else:
-            raise LogUnavailable(f"{self.partition.topic}: {error.name()}: {error.str()}")
+            raise LogUnavailable(f"{self.partition.topic}: {error.name()}: {explained(error)}")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from eventbus.dead_letters import ROOM_BYTES
+from eventbus.kafka_causes import DENIED, Complaints, explained
 from eventbus.kafka_config import Connection, client
-from eventbus.log import LogUnavailable, Refused, TopicMissing
+from eventbus.kafka_diagnosis import diagnose
+from eventbus.log import LogUnavailable, NotLetIn, Refused, TopicMissing
 
 SECONDS = 5.0
 LIMIT = "max.message.bytes"
@@ -18,25 +22,24 @@ LIMIT = "max.message.bytes"
 
 def check_topics(
     connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str, resolutions: str
-) -> frozenset[str]:
-    """Return all topics that are there.
+) -> dict[str, int]:
+    """Return all topics that are there, and how many partitions they have.
 
-    Raises TopicMissing, Refused when a dead letter could be too large for its topics, or LogUnavailable.
+    Raises TopicMissing, Refused when a dead letter could be too large for its topics, NotLetIn, or LogUnavailable.
     """
-    admin = client(AdminClient, connection.common(), connection.logger)
-    inputs = list(inputs)
+    inputs, outputs = list(inputs), list(outputs)
     wanted = {*inputs, *outputs, dead_letters, resolutions}
-    try:
-        there = admin.list_topics(timeout=SECONDS).topics
+    with asking(connection) as (admin, complaints):
+        there = metadata(admin, complaints, SECONDS).topics
         missing = sorted(wanted - set(there))
+        if denied := hidden(admin, missing, SECONDS):
+            raise LogUnavailable(f"the topics {', '.join(denied)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}")
         if missing:
             raise TopicMissing(
                 f"topics that do not exist: {', '.join(missing)}."
                 f" Make them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
             )
         limits = _limits(admin, {*inputs, dead_letters, resolutions})
-    except KafkaException as error:
-        raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {error.args[0].str()}") from error
     largest = max((limits[topic] for topic in inputs if topic in limits), default=0)
     for topic in (dead_letters, resolutions):
         if topic in limits and limits[topic] < largest + ROOM_BYTES:
@@ -45,7 +48,62 @@ def check_topics(
                 f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set its {LIMIT} to"
                 f" {largest + ROOM_BYTES}"
             )
-    return frozenset(there)
+    return {name: len(topic.partitions) for name, topic in there.items()}
+
+
+def uneven(partitions: Mapping[str, int]) -> str | None:
+    """Return what to say where topics have different numbers of partitions; None where all have the same."""
+    most, _ = max(Counter(partitions.values()).items(), key=lambda each: (each[1], each[0]), default=(0, 0))
+    others = [f"{topic} has {count}" for topic, count in sorted(partitions.items()) if count != most]
+    return f"{', '.join(others)}, the other topics have {most} partitions" if others else None
+
+
+@contextmanager
+def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
+    """Yield an admin client; where its questions fail, say why. Raises NotLetIn where a setting has to be mended."""
+    complaints = Complaints()
+    config = connection.common() | {"error_cb": complaints}
+    admin = client(AdminClient, config, connection.logger)
+    try:
+        yield admin, complaints
+    except KafkaException as error:
+        admin.poll(0)
+        found = diagnose(config, complaints.errors)
+        if found is not None and found.ours:
+            raise NotLetIn(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
+        why = explained(error.args[0]) if found is None else found.why
+        raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {why}") from error
+
+
+def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:
+    """Return what the cluster says of itself, or raise KafkaException: as soon as brokers refuse us, not only then.
+
+    One question could not be given up; so there are several, each longer than the one before.
+    """
+    wait = min(1.0, seconds)
+    while True:
+        try:
+            return admin.list_topics(timeout=wait)
+        except KafkaException:
+            admin.poll(0)
+            seconds -= wait
+            if seconds <= 0 or complaints.refused:
+                raise
+        wait = min(wait * 2, seconds)
+
+
+def hidden(admin: AdminClient, topics: Iterable[str], seconds: float) -> list[str]:
+    """Return which of these topics that are not in the cluster's list may be there: this user may not see them."""
+    missing = sorted(topics)
+    if not missing:
+        return []
+    answers = admin.describe_topics(TopicCollection(missing), request_timeout=seconds)
+    errors = {topic: answer.exception() for topic, answer in answers.items()}
+    return [topic for topic, error in errors.items() if _code(error) == KafkaError.TOPIC_AUTHORIZATION_FAILED]
+
+
+def _code(error: BaseException | None) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
 
 
 def _limits(admin: AdminClient, topics: Iterable[str]) -> Mapping[str, int]:

@@ -126,6 +126,10 @@ class Rebalanced(Protocol):
         """What lies at this offset cannot be read, and nothing after it: the partition is paused until `seek`."""
 
 
+class NotLetIn(Exception):
+    """The brokers do not let us in as we come: credentials, or how we connect. A setting has to be mended."""
+
+
 class LogUnavailable(ConnectionError):
     """The broker did not answer in time. Ask again later."""
 

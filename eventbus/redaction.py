@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 HIDDEN = "…"
 FORM = "postgresql://USER@HOST/NAME"
@@ -92,12 +93,12 @@ def is_secret(name: str) -> bool:
     return _SECRET.search(name.lower()) is not None
 
 
-def secrets_in(properties: Mapping[str, str]) -> frozenset[str]:
+def secrets_in(properties: Mapping[str, Any]) -> frozenset[str]:
     """Return what must not be said of librdkafka's properties: the secret values, and the words that they consist of.
 
     It quotes a part of some: of `sasl.oauthbearer.config` whatever it does not understand.
     """
-    values = [value for name, value in properties.items() if is_secret(name)]
+    values = [value for name, value in properties.items() if is_secret(name) and isinstance(value, str)]
     words = [word for value in values for word in re.split(r"[\s,;=]+", value)]
     return frozenset(word for word in (*values, *words) if len(word) >= _SHORTEST)
 

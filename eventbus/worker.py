@@ -31,10 +31,10 @@ from eventbus.handlers import HandlerFailed
 from eventbus.instance import this_process
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import BadKafkaConfig, Connection, check, try_out
-from eventbus.kafka_topics import check_topics
+from eventbus.kafka_topics import check_topics, uneven
 from eventbus.lease import WATCH_SECONDS, Contender, Lease
 from eventbus.lease_keeper import LeaseKeeper
-from eventbus.log import InstanceTaken, LogUnavailable, Refused, TopicMissing
+from eventbus.log import InstanceTaken, LogUnavailable, NotLetIn, Refused, TopicMissing
 from eventbus.lookups import Lookups
 from eventbus.redaction import scrub, secrets_in
 from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, registry_at
@@ -54,6 +54,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     WrongVersion: 1,
     UnknownSchema: 1,
     RegistryLetsNobodyIn: 1,
+    NotLetIn: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
     BadRegistryConfig: 2,
@@ -240,6 +241,9 @@ class _Run:
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
         there = self._patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
+        alike = {topic: there[topic] for topic in (*service.topics(), *(event.topic for event in service.publishes()))}
+        if (told := uneven(alike)) is not None:
+            telemetry.log.warning("topics.uneven", why=f"{told}: was one created by itself? See `saga topics create`")
         announcement = Announcement(type(service), connection, there, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=self._signals.stop.is_set)
         calls = RemoteCalls(settings.remote_concurrency)

@@ -9,6 +9,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
+from choreography.cluster import client_config
 from choreography.deadletters.laws import letter_laws
 from choreography.deadletters.letters import Where, open_letters
 from choreography.deadletters.resolve import Order, resolve
@@ -38,7 +39,7 @@ class Poison:
 
     def write(self, topic: str, keys: Iterable[str]) -> None:
         """Write one bad record with each of these keys, of every kind in turn. Raises TimeoutError."""
-        config = {"bootstrap.servers": self._where.bootstrap_servers, **self._where.kafka_config}
+        config = client_config(self._where.bootstrap_servers, self._where.kafka_config)
         producer = Producer(config | {"enable.idempotence": True, "log_level": 2})
         produce: Any = producer.produce
         for key in keys:

@@ -36,6 +36,8 @@ class EventTopics:
         found = cluster.partitions()
         missing = [topic for topic in effects_first if topic not in found]
         if missing:
+            if denied := cluster.denied(missing):
+                raise TopicsMissing(denied)
             raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
         self._ids = cluster.topic_ids(effects_first)
         self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}

@@ -83,7 +83,8 @@ class Where:
     def _lanes(self, topic: str) -> EventTopics:
         cluster = self.cluster()
         if topic not in cluster.partitions():
-            raise NoSuchTopic(f"there is no topic {topic!r}; `saga topics create` makes what is missing")
+            makes = "`saga topics create` makes what is missing"
+            raise NoSuchTopic(cluster.denied([topic]) or f"there is no topic {topic!r}; {makes}")
         return EventTopics(cluster, [topic])
 
 
