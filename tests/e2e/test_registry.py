@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from eventbus.framing import FRAME
+from eventbus import Codec, PoisonRecord
+from eventbus.framing import FRAME, VALUE_HEADER
 from eventbus.registry import registry_at
-from schemas import IDS, OrderCreated
+from schemas import IDS, OrderConfirmed, OrderCreated
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.processes import PATIENCE
 from tests.support.saga import SERVICES, Saga
@@ -21,7 +22,7 @@ SUBJECT = "order.created-value"
 INCOMPATIBLE = 409
 
 
-def ask(url: str, body: dict[str, str] | None = None, method: str | None = None) -> Any:
+def ask(url: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
     """Ask the registry as any client could."""
     data = json.dumps(body).encode() if body is not None else None
     kind = {"Content-Type": "application/vnd.schemaregistry.v1+json"}
@@ -107,3 +108,31 @@ def test_the_registry_refuses_an_incompatible_change(url: str, change: str) -> N
         ask(f"{url}/subjects/{SUBJECT}/versions", {"schema": json.dumps(schema)})
     assert refused.value.code == INCOMPATIBLE
     assert ask(f"{url}/subjects/{SUBJECT}/versions") == versions
+
+
+KIND = {"type": "enum", "name": "Kind", "namespace": "shop", "symbols": ["CARD", "CASH"]}
+JSON_SCHEMA = '{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}'
+
+
+def test_what_another_team_registers_at_a_real_registry_is_read_or_named(url: str) -> None:
+    """A schema that is made of another one, with ids as uuid; a JSON Schema, and a GUID, which it cannot look up."""
+    theirs = json.loads(OrderConfirmed.schema_text) | {"namespace": "com.shop"}
+    theirs["fields"] = [
+        {"name": "order_id", "type": {"type": "string", "logicalType": "uuid"}},
+        {"name": "kind", "type": "shop.Kind"},
+    ]
+    reference = {"name": "shop.Kind", "subject": "shop.Kind", "version": 1}
+    ask(f"{url}/subjects/shop.Kind/versions", {"schema": json.dumps(KIND)})
+    record = {"schema": json.dumps(theirs), "references": [reference]}
+    schema_id = ask(f"{url}/subjects/com.shop.OrderConfirmed/versions", record)["id"]
+    other = ask(f"{url}/subjects/other-value/versions", {"schema": JSON_SCHEMA, "schemaType": "JSON"})["id"]
+    codec = Codec(registry_at(url, [OrderConfirmed]), [OrderConfirmed])
+    body = b"\x06o-1\x02"
+    assert codec.decode("order.confirmed", b"o-1", FRAME.pack(0, schema_id) + body) == OrderConfirmed("o-1")
+    for value, headers, why in (
+        (FRAME.pack(0, other) + body, [], "of the type JSON"),
+        (body, [(VALUE_HEADER, b"\1" + bytes(16))], "too old to look up GUIDs"),
+    ):
+        with pytest.raises(PoisonRecord, match=why) as refused:
+            codec.decode("order.confirmed", b"o-1", value, headers)
+        assert refused.value.reason == "unsupported_schema"
