@@ -9,7 +9,7 @@ from typing import NamedTuple
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.event import Event
 from eventbus.fence import Fence
-from eventbus.log import Identity, Partition, Record
+from eventbus.log import Identity, Limit, Output, Oversized, Partition, Record, TooLarge
 from eventbus.progress import Checkpoint, Entry
 from eventbus.resolutions import RESOLUTIONS, brought_back
 from eventbus.service import Reaction
@@ -25,6 +25,30 @@ class Item(NamedTuple):
     event: Event | PoisonRecord
 
 
+UNPUBLISHED = -1
+"""The partition of a parked record that is an output: it is not published yet, and lies nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unpublished(Event):
+    """An output that its topic did not take: no handler is asked about it, it is published as it is."""
+
+    output: Output
+    limit: Limit | None = None
+    """Of its topic, as far as that is known."""
+
+    @property
+    def key(self) -> str:
+        """See Event."""
+        return self.output.key_text
+
+    def unless_too_large(self) -> Output:
+        """Return the output. Raises TooLarge where its topic certainly does not take it yet."""
+        if self.limit is not None and not self.limit.takes(self.output):
+            raise TooLarge([Oversized(self.output, self.limit)])
+        return self.output
+
+
 def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None:
     """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
 
@@ -32,6 +56,8 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
     Poison is kept as a copy: what was raised leads, through its tracebacks, to everything that was decoded by then.
     """
     topic = record.partition.topic
+    if record.partition.number == UNPUBLISHED:
+        return Item(record, Unpublished(Output(topic, record.key, record.value, record.headers)))
     try:
         headers = record.headers
         if topic.endswith(RESOLUTIONS):
@@ -168,10 +194,15 @@ def _allowed(buffer: list[Item], reactions: dict[type[Event], Reaction], called:
     for record, event in buffer[:limit]:
         if record.key in called:
             break
-        if not isinstance(event, PoisonRecord) and reactions[type(event)].remote is not None:
+        if _asks(reactions, event):
             called.add(record.key)
         count += 1
     return count
+
+
+def _asks(reactions: dict[type[Event], Reaction], event: Event | PoisonRecord) -> bool:
+    """Return whether somebody is to be asked about it."""
+    return not isinstance(event, PoisonRecord | Unpublished) and reactions[type(event)].remote is not None
 
 
 def events(parts: Iterable[Part]) -> Iterator[Event]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from eventbus import fence, progress
-from eventbus.batch import Owned, Part, events
-from eventbus.codec import Codec
+from eventbus.batch import Owned, Part, Unpublished, events
+from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction
 from eventbus.event import Event
 from eventbus.handlers import Answers, Dead, HandlerFailed, Handlers
@@ -186,9 +186,9 @@ class Decision:
 def _events(parts: Sequence[Part], held: Held) -> list[Event]:
     """Return what is handled, without the poison."""
     if not held.records:
-        return list(events(parts))
+        return [event for event in events(parts) if not isinstance(event, Unpublished)]
     items = (item for part in parts for item in part.items if address(item) not in held.records)
-    return [item.event for item in items if isinstance(item.event, Event)]
+    return [item.event for item in items if not isinstance(item.event, PoisonRecord | Unpublished)]
 
 
 def _nowhere(_step: str) -> None:

@@ -19,7 +19,7 @@ from eventbus.decision import Decided, Decision, compare
 from eventbus.handlers import HandlerFailed
 from eventbus.incarnations import Incarnations, deleted
 from eventbus.intake import Intake
-from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TopicMissing
+from eventbus.log import Cursor, Doubt, LogUnavailable, Partition, Refused, Run, TooLarge, TopicMissing
 from eventbus.observer import handled
 from eventbus.outreach import Abandoned, Asking, begin, reach_out
 from eventbus.parking import Address, Retries, TooManyParked
@@ -31,6 +31,7 @@ from eventbus.retrying import Retrying
 from eventbus.schema_waits import SchemaWaits, leader_epoch_at
 from eventbus.service import Service
 from eventbus.unanswered import Unanswered
+from eventbus.undelivered import Undelivered
 from eventbus.world import Tuning, World
 
 LOOK_FURTHER = 8
@@ -56,6 +57,7 @@ class Engine:
         outputs = [*(event.topic for event in service.publishes()), service.dead_letters()]
         self._topics = Incarnations(world.log, world.database, outputs, world.clock)
         self._unanswered = Unanswered()
+        self._undelivered = Undelivered(world.database, self._retries)
         self._asking: Asking | None = None
         """What is being asked about parked records; nobody waits for it."""
         self._pending_since = self._worked_at = self._looked_at = world.clock()
@@ -253,9 +255,20 @@ class Engine:
             self._world.observer.recovered(
                 owned.partition, entries=len(owned.pending), next_offset=owned.checkpoint.next_offset
             )
+        self._set_aside(due)
         if any(owned.pending for owned in due):
             self._publish()
         self._seek_published()
+
+    def _set_aside(self, recovered: list[Owned]) -> None:
+        """Park what no topic takes with its order, before what else was found is published."""
+        try:
+            parking = self._undelivered.set_aside(recovered)
+        except TRANSIENT as error:
+            self._doubt(recovered, str(error))
+            return
+        if parking.parked:
+            self._world.observer.set_aside(parking)
 
     def _states(self, due: list[Owned]) -> dict[Partition, State]:
         """Recover them; a database that is found too old is put in quarantine, so that every worker stops."""
@@ -443,6 +456,9 @@ class Engine:
             self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))
         except (Doubt, LogUnavailable) as error:
             self._world.observer.transaction("doubt", len(outputs), self._world.clock() - started)
+            if isinstance(error, TooLarge):
+                self._undelivered.note(error)
+                self._topics.limits_changed()
             self._doubt(mine, str(error))
             return
         self._world.at("published")
@@ -472,6 +488,7 @@ class Engine:
             self._topics.check_all(known, self._tuning.look_after)
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
+            self._topics.note_limits()
             if seen.went_back(self._seen):
                 self._doubt(known, "checkpoints went back: another copy of the database took its place")
             self._seen = seen

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventbus.batch import Item, Part
+from eventbus.batch import Item, Part, Unpublished
 from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import LostRace, Unavailable
 from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
 from eventbus.dead_letters import dead_letter
 from eventbus.event import Event
-from eventbus.log import Output, Partition, Record
+from eventbus.log import Output, Partition, Record, TooLarge
 from eventbus.outbox import caused
 from eventbus.parking import Address, Held, address
 from eventbus.resolutions import origin
@@ -73,12 +73,12 @@ class Handlers:
                 if (held.records and address(item) in held.records) or (stopped and item.record.key in stopped):
                     continue
                 try:
-                    answer = self._answer(item, outcomes, work)
+                    answer = self._unpublished(item) or self._answer(item, outcomes, work)
                 except PoisonRecord as poison:
                     answer = self._dead_letter(part, index, poison, answers)
                     if answer is None:
                         break
-                except HandlerFailed as failed:
+                except (HandlerFailed, TooLarge) as failed:
                     answers.troubles[address(item)] = str(failed)
                     stopped.add(item.record.key)
                     continue
@@ -98,6 +98,11 @@ class Handlers:
         bad.append((index, record, poison.with_traceback(None)))
         service = self._service
         return dead_letter(service.dead_letters(), service.name, record, poison, self._now_ms())
+
+    @staticmethod
+    def _unpublished(item: Item) -> Output | None:
+        """Return an output that was set aside. Raises TooLarge where its topic does not take it yet."""
+        return item.event.unless_too_large() if isinstance(item.event, Unpublished) else None
 
     def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
         record, event = item

@@ -15,6 +15,9 @@ from eventbus.batch import UNKNOWN, Owned
 from eventbus.database import Database
 from eventbus.log import Identity, Log, Partition, Refused
 
+LIMITS_SECONDS = 30.0
+NEVER = float("-inf")
+
 
 class Incarnations:
     """Raises Refused where a topic is another one than it was; LogUnavailable and TopicMissing as the log does."""
@@ -26,6 +29,7 @@ class Incarnations:
         self._witness_id = ""
         self._published_to: dict[str, str] = {}
         self._looked_at = clock()
+        self._limits_at = NEVER
 
     def recall(self) -> None:
         """Read to which topics this service has published, and note those to which it will for the first time."""
@@ -37,6 +41,19 @@ class Incarnations:
         self._published_to = known | new
         self._check_outputs(actual)
         self._witness_id = self._witness_id or self._witness_in(actual)
+
+    def note_limits(self) -> None:
+        """Tell those who place events how much the topics take, every now and then. Raises Unavailable, too."""
+        if self._clock() - self._limits_at < LIMITS_SECONDS:
+            return
+        limits = self._log.largest(self._outputs)
+        with self._database.transaction() as tx:
+            progress.note_output_limits(tx, {topic: limit.bytes for topic, limit in limits.items()})
+        self._limits_at = self._clock()
+
+    def limits_changed(self) -> None:
+        """Let the next `note_limits` ask."""
+        self._limits_at = NEVER
 
     def ask(self, topics: Collection[str]) -> None:
         """Send the question that the next `check` of partitions of these topics waits for."""

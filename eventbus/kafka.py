@@ -26,22 +26,26 @@ from eventbus.kafka_causes import LOGIN, TLS, explained
 from eventbus.kafka_config import Connection, client, consumer_config, incremental
 from eventbus.kafka_cursors import GroupCursors, cursor_of
 from eventbus.kafka_headers import headers_of
-from eventbus.kafka_producer import Producers, Witness
+from eventbus.kafka_producer import Producers, SizeRefused, Witness
 from eventbus.kafka_progress import ProgressTopic
 from eventbus.kafka_topic_ids import TopicIds
+from eventbus.kafka_topics import limits_of
 from eventbus.log import (
     Bounds,
     Cursor,
     Doubt,
     Identity,
+    Limit,
     LogUnavailable,
     Output,
+    Oversized,
     Overtaken,
     Partition,
     Rebalanced,
     Record,
     Refused,
     Run,
+    TooLarge,
     TopicMissing,
 )
 from eventbus.witness import encode
@@ -281,6 +285,13 @@ class KafkaLog:
         """See Log."""
         return len(self._described(topic, ADMIN_SECONDS).partitions)
 
+    def largest(self, topics: Collection[str]) -> dict[str, Limit]:
+        """See Log."""
+        try:
+            return limits_of(self._administrator(), topics, self._connection)
+        except KafkaException as error:
+            raise self._absent(", ".join(sorted(topics)), error) from error
+
     def place(self, key: bytes, partitions: int) -> int:
         """See Log. The client's own murmur2, by which `murmur2_random` (see producer_config) places what has a key."""
         return murmur2(key, partitions)
@@ -321,6 +332,8 @@ class KafkaLog:
             if not still_ours():
                 raise Overtaken("another worker has recovered these partitions")
             self._producers.flush_all(outputs)
+        except SizeRefused as refused:
+            raise self._too_large(refused, outputs) from refused
         except Doubt:
             if self._producers.undelivered:
                 witness = {self.witness_topic} if self.witness_topic else set()
@@ -330,6 +343,21 @@ class KafkaLog:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             raise Doubt(f"the commit of the cursors: {explained(error.args[0])}") from error
+
+    def _too_large(self, refused: SizeRefused, outputs: Sequence[Output]) -> Doubt:
+        """Return which outputs their topics do not take.
+
+        The broker measures batches. So nobody is blamed before what is written comes in batches that each topic takes.
+        """
+        limits: dict[str, Limit] = {}
+        with contextlib.suppress(LogUnavailable):
+            limits = self.largest({topic for topic, *_ in refused.records})
+        smallest = min((limit.bytes for limit in limits.values()), default=1)
+        oversized = [Oversized(each, limits.get(each.topic)) for each in outputs if each[:3] in refused.records]
+        if self._producers.batch_bytes > smallest or not oversized:
+            self._producers.batch_bytes = min(self._producers.batch_bytes, smallest)
+            return Doubt(f"a batch of records is {refused}: they are written again in smaller ones")
+        return TooLarge(oversized)
 
     def _witnesses_of(self, cursors: Mapping[Partition, Cursor]) -> list[Witness]:
         assert self._progress is not None

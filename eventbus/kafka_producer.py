@@ -20,6 +20,21 @@ STOPPING_SECONDS = 2.0
 TRIES = 3
 
 
+SIZE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+"""What the client or the broker says of a record, or of a batch of records, that is too large."""
+BATCH_BYTES = 1_000_000
+"""The most that librdkafka puts into one batch, by its default."""
+
+
+class SizeRefused(Doubt):
+    """Records were refused because they, or the batches that they were in, are too large."""
+
+    def __init__(self, records: set[tuple[str, bytes | None, bytes | None]]) -> None:
+        super().__init__(f"too large for the topic {', '.join(sorted({topic for topic, *_ in records}))}")
+        self.records = records
+        """Topic, key and value of each."""
+
+
 class Witness(NamedTuple):
     """A record of the topic of progress, which has one partition."""
 
@@ -69,8 +84,11 @@ class Producers:
         self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self._failures)
         self._errors: list[KafkaError] = []
+        self._too_large: set[tuple[str, bytes | None, bytes | None]] = set()
         self.undelivered = False
         """Whether the last doubt came from records that the broker did not take."""
+        self.batch_bytes = BATCH_BYTES
+        """How much the next producer puts into one batch, at most; one record may always be more."""
 
     def transaction(
         self,
@@ -82,7 +100,7 @@ class Producers:
     ) -> None:
         """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be none.
 
-        Raises Doubt, or LogUnavailable when nothing was begun.
+        Raises Doubt (SizeRefused among it), or LogUnavailable when nothing was begun.
         """
         self.undelivered = False
         producer = self._connected()
@@ -103,6 +121,9 @@ class Producers:
             self._at("during commit")
             self._again(lambda: producer.commit_transaction(self._seconds()))
             self._at("committed")
+        except SizeRefused:
+            self._drop()
+            raise
         except (KafkaException, BufferError, Doubt) as error:
             self._give_up(producer, error)
             raise Doubt(f"the transaction: {_told(error)}") from error
@@ -118,6 +139,9 @@ class Producers:
         producer = self._ready()
         try:
             self._produce(producer, outputs)
+        except SizeRefused:
+            self._drop()
+            raise
         except (KafkaException, BufferError, Doubt) as error:
             self._drop()
             raise Doubt(f"publishing: {_told(error)}") from error
@@ -157,6 +181,8 @@ class Producers:
     def _ready(self) -> Producer:
         if self._producer is None:
             config = producer_config(self._connection) | {"on_delivery": self._delivered}
+            if self.batch_bytes < BATCH_BYTES:
+                config["batch.size"] = self.batch_bytes
             producer = client(self._connection.clients.producer, config, self._logger)
             if self._connection.exactly_once:
                 try:
@@ -168,6 +194,7 @@ class Producers:
 
     def _produce(self, producer: Producer, outputs: Sequence[Output], witnesses: Sequence[Witness] = ()) -> None:
         self._errors.clear()
+        self._too_large.clear()
         self.undelivered = True
         produce: Any = producer.produce
         for topic, key, value, headers in outputs:
@@ -176,12 +203,18 @@ class Producers:
             except BufferError:
                 producer.flush(self._seconds())
                 produce(topic, value, key, headers=headers)
+            except KafkaException as exception:
+                if exception.args[0].code() not in SIZE:
+                    raise
+                self._too_large.add((topic, key, value))
         for topic, key, value in witnesses:
             produce(topic, value, key, partition=0)
         try:
             left = producer.flush(self._seconds())
         except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
             raise Doubt("the producer has failed for good: another one of its name, probably") from error
+        if self._too_large:
+            raise SizeRefused(set(self._too_large))
         if self._errors:
             raise KafkaException(self._errors[0])
         if left:
@@ -191,8 +224,10 @@ class Producers:
     def _seconds(self) -> float:
         return STOPPING_SECONDS if self._stopping() else CALL_SECONDS
 
-    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
-        if error is not None:
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None and error.code() in SIZE:
+            self._too_large.add((message.topic(), message.key(), message.value()))
+        elif error is not None:
             self._errors.append(error)
 
     def _again(self, call: Callable[[], None]) -> None:

@@ -3,32 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource
 
+from eventbus.codec import MAX_VALUE_BYTES
 from eventbus.dead_letters import ROOM_BYTES
 from eventbus.kafka_causes import DENIED, Complaints, explained
-from eventbus.kafka_config import Connection, client
+from eventbus.kafka_config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka_diagnosis import diagnose
-from eventbus.log import LogUnavailable, NotLetIn, Refused, TopicMissing
+from eventbus.log import Limit, LogUnavailable, NotLetIn, Refused, TopicMissing
 
 SECONDS = 5.0
-LIMIT = "max.message.bytes"
+LIMIT, OWN_LIMIT = "max.message.bytes", "message.max.bytes"
+"""Kafka's names: of the topic's setting, and of the client's."""
 
 
 def check_topics(
-    connection: Connection, inputs: Iterable[str], outputs: Iterable[str], dead_letters: str, resolutions: str
+    connection: Connection,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    letters: Collection[str],
+    warn: Callable[[str], None],
 ) -> dict[str, int]:
     """Return all topics that are there, and how many partitions they have.
 
-    Raises TopicMissing, Refused when a dead letter could be too large for its topics, NotLetIn, or LogUnavailable.
+    `letters` are the topics of dead letters and of their resolutions; `warn` hears of topics that may not take what is
+    written. Raises TopicMissing, Refused when a dead letter could be too large, NotLetIn, or LogUnavailable.
     """
     inputs, outputs = list(inputs), list(outputs)
-    wanted = {*inputs, *outputs, dead_letters, resolutions}
+    wanted = {*inputs, *outputs, *letters}
     with asking(connection) as (admin, complaints):
         there = metadata(admin, complaints, SECONDS).topics
         missing = sorted(wanted - set(there))
@@ -39,14 +46,21 @@ def check_topics(
                 f"topics that do not exist: {', '.join(missing)}."
                 f" Make them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
             )
-        limits = _limits(admin, {*inputs, dead_letters, resolutions})
-    largest = max((limits[topic] for topic in inputs if topic in limits), default=0)
-    for topic in (dead_letters, resolutions):
-        if topic in limits and limits[topic] < largest + ROOM_BYTES:
+        topic_limits = _topic_limits(admin, wanted)
+    largest = max((topic_limits[topic] for topic in inputs if topic in topic_limits), default=0)
+    limits = _with_own(topic_limits, connection)
+    for topic in letters:
+        if topic in limits and limits[topic].bytes < largest + ROOM_BYTES:
             raise Refused(
-                f"{topic} takes at most {limits[topic]} bytes, an input topic takes {largest}: a"
-                f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set its {LIMIT} to"
-                f" {largest + ROOM_BYTES}"
+                f"{topic} takes at most {limits[topic].bytes} bytes, an input topic takes {largest}: a"
+                f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set"
+                f" {limits[topic].setting} to {largest + ROOM_BYTES}"
+            )
+    for topic in outputs:
+        if topic in limits and limits[topic].bytes < MAX_VALUE_BYTES:
+            warn(
+                f"the topic {topic} takes at most {limits[topic].bytes} bytes ({limits[topic].setting}), and an event"
+                f" may have {MAX_VALUE_BYTES}: one that is larger will be parked with its order until that is raised"
             )
     return {name: len(topic.partitions) for name, topic in there.items()}
 
@@ -106,7 +120,20 @@ def _code(error: BaseException | None) -> int | None:
     return error.args[0].code() if isinstance(error, KafkaException) else None
 
 
-def _limits(admin: AdminClient, topics: Iterable[str]) -> Mapping[str, int]:
+def limits_of(admin: AdminClient, topics: Iterable[str], connection: Connection) -> dict[str, Limit]:
+    """Return the largest record that this worker can write to each topic; nothing where the broker does not say.
+
+    Raises KafkaException.
+    """
+    return _with_own(_topic_limits(admin, topics), connection)
+
+
+def _with_own(topic_limits: Mapping[str, int], connection: Connection) -> dict[str, Limit]:
+    own = Limit(int(connection.extra.get(OWN_LIMIT, LARGEST_DEAD_LETTER)), f"{OWN_LIMIT} of --kafka-config")
+    return {topic: min(Limit(most, f"its {LIMIT}"), own) for topic, most in topic_limits.items()}
+
+
+def _topic_limits(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
     """Return the largest record batch each topic takes; nothing where the broker does not say (the embedded one)."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     limits = {}

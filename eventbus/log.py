@@ -11,6 +11,8 @@ CROWD_BYTES = 4_194_304
 """Whatever their number, records of so many bytes are a crowd: enough to be held, decided on or published at once."""
 HEADER_BYTES = 10
 """What a header takes beside its name and content, at most."""
+BATCH_BYTES = 61 + 36
+"""What a batch of one record takes beside key, value and headers, at most (Kafka's record batch, version 2)."""
 
 
 class Partition(NamedTuple):
@@ -81,6 +83,17 @@ class Output(NamedTuple):
     value: bytes | None
     headers: Headers
 
+    @property
+    def key_text(self) -> str:
+        """The key as a database can keep it."""
+        return (self.key or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
+
+    @property
+    def size(self) -> int:
+        """Bytes that it takes in the log at most, in a batch of its own, before it is compressed."""
+        headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in self.headers)
+        return BATCH_BYTES + len(self.key or b"") + len(self.value or b"") + headers
+
 
 class Cursor(NamedTuple):
     """The group's committed offset; `position` is the number of the last outbox entry that was published with it.
@@ -140,6 +153,37 @@ class Doubt(Exception):
 
 class Overtaken(Doubt):
     """Somebody else has recovered what was about to be published: it was not."""
+
+
+class Limit(NamedTuple):
+    """The largest record that can be written to a topic, and which setting says so, for people."""
+
+    bytes: int
+    setting: str
+
+    def takes(self, output: Output) -> bool:
+        """Return whether it is certainly taken: compressed it may be smaller than this says."""
+        return output.size <= self.bytes
+
+
+class Oversized(NamedTuple):
+    """An output that was refused for its size; `limit` is None where nobody says how much its topic takes."""
+
+    output: Output
+    limit: Limit | None
+
+    def __str__(self) -> str:
+        topic, of, size = self.output.topic, self.output.key_text[:80], self.output.size
+        most = f"at most {self.limit.bytes} ({self.limit.setting})" if self.limit else "less"
+        return f"the event of {of} has {size} bytes, and the topic {topic} takes {most}"
+
+
+class TooLarge(Doubt):
+    """These outputs are larger than their topics allow: nothing was published."""
+
+    def __init__(self, oversized: Sequence[Oversized]) -> None:
+        super().__init__("; ".join(map(str, oversized[:3])))
+        self.oversized = oversized
 
 
 class Refused(Exception):
@@ -213,6 +257,12 @@ class Log(Protocol):
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has, by what a broker says now. Raises LogUnavailable, TopicMissing."""
 
+    def largest(self, topics: Collection[str]) -> dict[str, Limit]:
+        """Return the largest record that each of these topics takes; nothing where the broker does not say.
+
+        Raises LogUnavailable, TopicMissing.
+        """
+
     def place(self, key: bytes, partitions: int) -> int:
         """Return in which of so many partitions, one or more, `publish` writes a record of this key."""
 
@@ -223,7 +273,8 @@ class Log(Protocol):
 
         A cursor that names its database is written to the topic of progress, too.
         `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
-        Raises Doubt when it is not known to have happened; LogUnavailable when nothing was begun; TopicMissing.
+        Raises Doubt when it is not known to have happened, TooLarge when it was refused for the size of some outputs;
+        LogUnavailable when nothing was begun; TopicMissing.
         """
 
     def close(self) -> None:

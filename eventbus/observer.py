@@ -73,6 +73,9 @@ class Observer:
     def parked(self, keys: int, records: int) -> None:
         """So many keys are in trouble that this worker tries again, and so many records of theirs are parked."""
 
+    def set_aside(self, parking: Parking) -> None:
+        """Outputs that are too large for their topics were parked with their orders."""
+
     def alive(self) -> None:
         """The loop waits for remote calls, and lives."""
 

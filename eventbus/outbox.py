@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 
 import msgpack
 
 from eventbus import quarantine, schema_source
-from eventbus.codec import Codec
+from eventbus.codec import MAX_VALUE_BYTES, Codec
 from eventbus.database import Transaction
 from eventbus.event import Event
 from eventbus.log import Headers, Output
@@ -44,6 +44,16 @@ def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event]
     for event in events:
         output = uncaused(codec, source.encode(), event, trace)
         tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))
+
+
+def check_size(codec: Codec, source: str, event: Event, limits: Mapping[str, int]) -> None:
+    """Raise ValueError where an event without a cause is larger than its topic takes (see progress.output_limits)."""
+    most = limits.get(event.topic, MAX_VALUE_BYTES)
+    if most < MAX_VALUE_BYTES and (size := uncaused(codec, source.encode(), event).size) > most:
+        raise ValueError(
+            f"the event {event.topic} would have {size} bytes, and its topic takes at most {most}: split it, or have"
+            " max.message.bytes of the topic raised (a worker notices within a minute)"
+        )
 
 
 def pack(outputs: Sequence[Output]) -> bytes:

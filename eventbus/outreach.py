@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from eventbus import fence
-from eventbus.batch import Item, Part, events
+from eventbus.batch import Item, Part, Unpublished, events
 from eventbus.codec import PoisonRecord
 from eventbus.database import NO_RECORDS_FAULT, Database
 from eventbus.event import Event
@@ -119,7 +119,7 @@ def _event(item: Item) -> Event:
 
 
 def _remote(service: Service[Any], item: Item) -> Reaction | None:
-    if isinstance(item.event, PoisonRecord):
+    if isinstance(item.event, PoisonRecord | Unpublished):
         return None
     reaction = service.reactions[type(item.event)]
     return reaction if reaction.remote else None

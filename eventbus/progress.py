@@ -87,6 +87,18 @@ def add_output_topics(tx: Transaction, ids: Mapping[str, str]) -> None:
     tx.many("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
 
 
+def output_limits(tx: Transaction) -> dict[str, int]:
+    """Return the largest record that each topic takes that this service publishes to, as far as a worker saw it."""
+    return dict(tx.rows("select topic, max_bytes from output_topic where max_bytes is not null"))
+
+
+def note_output_limits(tx: Transaction, limits: Mapping[str, int]) -> None:
+    """Remember how much topics take now."""
+    known = output_limits(tx)
+    rows = [(most, topic) for topic, most in sorted(limits.items()) if known.get(topic) != most]
+    tx.many("update output_topic set max_bytes = ? where topic = ?", rows)
+
+
 def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: Identity) -> None:
     """Make the first checkpoint of a partition, before anything else of it is handled."""
     columns = "topic, partition, next_offset, position, epoch, leader_epoch, leader_epoch_offset, cluster_id, topic_id"
@@ -108,6 +120,12 @@ def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> dict[Partition, 
     blobs = {partition: pack(entry.outputs) for partition, entry in sorted(entries.items())}
     tx.many(sql, [(*partition, entries[partition].position, blob) for partition, blob in blobs.items()])
     return {partition: entries[partition]._replace(size=len(blob)) for partition, blob in blobs.items()}
+
+
+def replace(tx: Transaction, entries: Mapping[Partition, Iterable[Entry]]) -> None:
+    """Write other outputs into entries that are certainly not published."""
+    sql = "update outbox set records = ? where topic = ? and partition = ? and position = ?"
+    tx.many(sql, [(pack(each.outputs), *at, each.position) for at, some in sorted(entries.items()) for each in some])
 
 
 def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from eventbus import fence
-from eventbus.batch import Owned, Part, decode, retry
+from eventbus.batch import UNPUBLISHED, Item, Owned, Part, Unpublished, decode, retry
 from eventbus.fence import Due, Fence, Parked
-from eventbus.log import Partition
+from eventbus.log import Limit, Partition
 from eventbus.lookups import StillAsking
 from eventbus.registry import RegistryUnavailable
 from eventbus.schema_waits import ANSWER_WAIT_SECONDS
@@ -23,6 +24,7 @@ class Retrying:
         self._service, self._world, self._tuning = service, world, tuning
         self._told = (0, 0)
         self._after = self._count_at = 0.0
+        self._limits: dict[str, Limit] = {}
         self.more = False
         """Whether there was more than is tried at once: look again soon."""
 
@@ -49,6 +51,7 @@ class Retrying:
                     parked[each] = fence.records(tx, each, most, room)
                     room -= sum(waiting.record.size for waiting in parked[each])
         self.more = len(parked) == most or room <= 0
+        self._ask_limits(parked.values())
         parts = [self._part_if_known(ours[each.owner], each, records) for each, records in parked.items()]
         return [part for part in parts if part is not None]
 
@@ -64,7 +67,19 @@ class Retrying:
 
     def _part(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
         items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
-        return retry(owned, before, [item for item in items if item is not None], self._service.reactions)
+        known = [self._with_limit(item) for item in items if item is not None]
+        return retry(owned, before, known, self._service.reactions)
+
+    def _ask_limits(self, parked: Iterable[list[Parked]]) -> None:
+        """Ask how much the topics take now of those outputs that they did not take. Raises LogUnavailable."""
+        places = {each.record.partition for some in parked for each in some}
+        topics = {place.topic for place in places if place.number == UNPUBLISHED}
+        self._limits = self._world.log.largest(topics) if topics else {}
+
+    def _with_limit(self, item: Item) -> Item:
+        if not isinstance(item.event, Unpublished):
+            return item
+        return item._replace(event=replace(item.event, limit=self._limits.get(item.event.output.topic)))
 
     def _count(self, ours: Collection[Partition]) -> None:
         """Tell how much waits for us, every second."""

@@ -19,7 +19,8 @@ create table checkpoint (                -- how far the input is applied: one ro
 
 create table output_topic (              -- to which incarnation of a topic this service publishes
     topic text primary key,
-    topic_id text not null
+    topic_id text not null,
+    max_bytes bigint                     -- the largest record that it takes, as a worker last saw it
 );
 
 create table outbox (                    -- the encoded outputs of one batch of one partition

@@ -124,6 +124,10 @@ class Telemetry(Observer):
             self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
 
+    def topic_limit(self, what: str) -> None:
+        """Say that a topic may not take what is written to it."""
+        self.log.warning("topic.limit", why=what)
+
     def batch_handled(self, batch: Handled) -> None:
         """See Observer."""
         for topic, count in batch.consumed.items():
@@ -203,6 +207,10 @@ class Telemetry(Observer):
         """See Observer."""
         self._keys.set(keys)
         self._parked.set(records)
+
+    def set_aside(self, parking: Parking) -> None:
+        """See Observer."""
+        self._tell_of_trouble(parking)
 
     def alive(self) -> None:
         """See Observer."""

@@ -240,7 +240,9 @@ class _Run:
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
-        there = self._patiently(lambda: check_topics(connection, service.topics(), outputs, *ours))
+        there = self._patiently(
+            lambda: check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
+        )
         alike = {topic: there[topic] for topic in (*service.topics(), *(event.topic for event in service.publishes()))}
         if (told := uneven(alike)) is not None:
             telemetry.log.warning("topics.uneven", why=f"{told}: was one created by itself? See `saga topics create`")

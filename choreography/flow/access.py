@@ -50,7 +50,7 @@ def _of_service(service: Declaration) -> list[Right]:
     return [
         *(Right(TOPIC_KIND, event, ("Read", "DescribeConfigs")) for event in heard if event not in both),
         *(Right(TOPIC_KIND, event, ("Read", "Write", "DescribeConfigs")) for event in both),
-        *(Right(TOPIC_KIND, event, ("Write",)) for event in said if event not in both),
+        *(Right(TOPIC_KIND, event, ("Write", "DescribeConfigs")) for event in said if event not in both),
         Right(TOPIC_KIND, service.dead_letters, ("Write", "DescribeConfigs")),
         Right(TOPIC_KIND, service.resolutions, ("Read", "Write", "DescribeConfigs")),
         Right(TOPIC_KIND, service.progress, ("Read", "Write")),

@@ -439,6 +439,9 @@ class SimulatedAdmin:
     def list_topics(self, *, timeout: float) -> _Metadata:
         return _Metadata(self._cluster.id)
 
+    def describe_configs(self, _resources: Any, *, request_timeout: float) -> dict[Any, Any]:
+        return {}
+
     def describe_topics(self, topics: Any, *, request_timeout: float) -> dict[str, _Answer]:
         for name in topics.topic_names:
             if name not in self._cluster.topics():

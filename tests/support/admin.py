@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic, OffsetSpec
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    NewTopic,
+    OffsetSpec,
+)
 
 from eventbus.log import Headers, Output
 
@@ -59,6 +67,19 @@ class Admin:
         self._until(lambda: set(names) <= self.topics(), f"{names} cannot be seen")
         places = [TopicPartition(name, number) for name in names for number in range(partitions)]
         self._until(lambda: self._led(places), f"{names} have partitions without a leader")
+
+    def limit(self, topic: str, size: int) -> None:
+        """Set how large a record of a topic may be, and wait until the broker says so."""
+        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
+        asked = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+        for done in self._client.incremental_alter_configs([asked]).values():
+            done.result()
+
+        def is_so() -> bool:
+            [answer] = self._client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values()
+            return int(answer.result()["max.message.bytes"].value) == size
+
+        self._until(is_so, f"the limit of {topic} is not {size}")
 
     def grow(self, topics: Iterable[str], partitions: int) -> None:
         """Give topics more partitions, so many in all, and wait until these have leaders."""

@@ -20,9 +20,9 @@ def test_the_payment_service_may_do_what_it_must_and_nothing_else():
     assert WHO["payment-service"] == [
         Right("topic", "order.created", ("Read", look)),
         Right("topic", "order.cancelled", ("Read", look)),
-        Right("topic", "payment.charged", ("Write",)),
-        Right("topic", "payment.failed", ("Write",)),
-        Right("topic", "payment.refunded", ("Write",)),
+        Right("topic", "payment.charged", ("Write", look)),
+        Right("topic", "payment.failed", ("Write", look)),
+        Right("topic", "payment.refunded", ("Write", look)),
         Right("topic", "payment-service.dead-letters", ("Write", look)),
         Right("topic", "payment-service.dead-letters.resolutions", ("Read", "Write", look)),
         Right("topic", "payment-service.progress", ("Read", "Write")),
