@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from eventbus.handed_in import decoded
+
 KINDS = ("events", "dead_letters", "resolutions", "progress", "declarations")
 
 
@@ -38,8 +40,8 @@ def read_topics(path: Path | None = None) -> list[Topic]:
     """Return the topics of a file, events first; by default of the one that ships. Raises BadTopicsFile."""
     path = path or topics_file()
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        content = yaml.safe_load(decoded(path.read_bytes()))
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
     if not isinstance(content, dict) or not set(content) <= {*KINDS, "config", "partitions"}:
         raise BadTopicsFile(f"{path}: it may have the keys {', '.join(KINDS)}, config and partitions, nothing else")

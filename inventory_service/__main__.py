@@ -113,7 +113,7 @@ def set_command(sku: str, quantity: int, database: str) -> None:
 def load_command(file: BinaryIO, database: str) -> None:
     """Set how many are on hand of each article in FILE (- is stdin): all of them, or none if one line is wrong.
 
-    A line is CSV without a header, CD-04,100, or JSON, {"sku": "CD-04", "on_hand": 100}.
+    A line is CSV without a header, CD-04,100 or CD-04;100, or JSON, {"sku": "CD-04", "on_hand": 100}; in UTF-8.
 
     Example: inventory-service stock load stock.csv
     """

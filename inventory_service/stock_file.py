@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from eventbus.handed_in import SEPARATORS, fields, lines, separator
 from schemas import Item
 
 MAX_ON_HAND = 10**12
-QUANTITY = re.compile(r"\s*[0-9]{1,18}\s*")
+BLANK = SEPARATORS + " "
+"""All that stands in a spreadsheet's empty rows."""
+QUANTITY = re.compile(r"[0-9]{1,18}")
 
 
 def checked(sku: str, on_hand: int) -> tuple[str, int]:
@@ -21,35 +24,37 @@ def checked(sku: str, on_hand: int) -> tuple[str, int]:
     return sku, on_hand
 
 
-def read_counts(lines: Iterable[bytes]) -> dict[str, int]:
+def read_counts(file: Iterable[bytes]) -> dict[str, int]:
     """Return how many there are on hand of each SKU: lines of CSV (`CD-04,100`) or JSON (`{"sku":…,"on_hand":…}`).
 
-    ValueError names the first line that is neither, or that counts an article a second time.
+    The first line of CSV says what separates the fields of all of them. ValueError names the first line that is
+    neither, or that counts an article a second time.
     """
     counts: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
+    separated_by = ""
+    for line in lines(file):
         try:
-            count = _read_count(line.decode("utf-8").strip(), counts)
+            text = line.text()
+            if not text.strip(BLANK):
+                continue
+            if text.startswith("{"):
+                sku, on_hand = checked(*_from_json(text))
+            else:
+                separated_by = separated_by or separator(text)
+                sku, on_hand = checked(*_from_csv(text, separated_by))
+            if sku in counts:
+                raise ValueError(f"{sku} stands there twice")  # noqa: TRY301 - said with the line's number
         except (ValueError, csv.Error, RecursionError) as error:
-            raise ValueError(f"line {number}: {error}; nothing was changed") from None
-        counts.update(count)
+            raise ValueError(f"line {line.number}: {error}; nothing was changed") from None
+        counts[sku] = on_hand
     return counts
 
 
-def _read_count(text: str, before: Mapping[str, int]) -> dict[str, int]:
-    if not text:
-        return {}
-    sku, on_hand = checked(*(_from_json(text) if text.startswith("{") else _from_csv(text)))
-    if sku in before:
-        raise ValueError(f"{sku} stands there twice")
-    return {sku: on_hand}
-
-
-def _from_csv(text: str) -> tuple[str, int]:
-    [fields] = csv.reader([text], strict=True)
-    if len(fields) != 2 or not QUANTITY.fullmatch(fields[1]):  # noqa: PLR2004
-        raise ValueError(f"{text[:80]!r} is not SKU,QUANTITY")
-    return fields[0].strip(), int(fields[1])
+def _from_csv(text: str, separated_by: str) -> tuple[str, int]:
+    found = fields(text, separated_by)
+    if len(found) != 2 or not QUANTITY.fullmatch(found[1]):  # noqa: PLR2004
+        raise ValueError(f"{text[:80]!r} is not SKU{separated_by}QUANTITY")
+    return found[0], int(found[1])
 
 
 def _from_json(text: str) -> tuple[str, int]:

@@ -31,6 +31,7 @@ from eventbus.cli import (
 )
 from eventbus.database import Database, NotOurs, NotThere, connect, existing
 from eventbus.database_commands import database_commands
+from eventbus.handed_in import NotUtf8
 from eventbus.parked_commands import as_line, parked_commands, parked_here
 from eventbus.quarantine import Quarantined
 from eventbus.redaction import redact
@@ -41,8 +42,9 @@ from eventbus.worker import run_worker
 from eventbus.workers_command import workers_command
 from order_service import report
 from order_service.currency import to_minor
-from order_service.domain import STATUSES, Items, Order, OrderRequest, RequestConflict, Status
-from order_service.intake import ImportReport, checked, import_orders
+from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
+from order_service.door import admit
+from order_service.intake import ImportReport, import_orders
 from order_service.repository import SCHEMA, all_orders, count_by_status, find_order
 from order_service.service import OrderService
 
@@ -122,7 +124,7 @@ def place(
     Example: order-service place --customer 42 --total 29.33 --item CD-04=2 --wait 10
     """
     try:
-        request = checked(OrderRequest(customer, to_minor(total, currency), currency, items, request_id))
+        request = admit(OrderRequest(customer, to_minor(total, currency), currency, items, request_id))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     trace = traceparent.encode() if traceparent and TRACEPARENT.fullmatch(traceparent) else None
@@ -131,8 +133,8 @@ def place(
     with _open(database) as orders:
         try:
             order, repeated = _service().create_order(request, orders, _codec(schema_registry_url), trace)
-        except RequestConflict as conflict:
-            fail(str(conflict))
+        except ValueError as refusal:
+            fail(str(refusal))
         if repeated:
             click.echo("this request was placed before; here is its order", err=True)
         if wait is not None:
@@ -167,6 +169,8 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
         except (Unavailable, Unwritable, LostRace, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
             fail(f"{str(error) or 'interrupted'} ({done}; run it again: nothing is placed twice)")
+        except NotUtf8 as error:
+            fail(str(error))
     if as_json:
         print_json(
             {"placed": result.placed, "repeated": result.repeated, "rejected": [r._asdict() for r in result.rejected]}

@@ -34,5 +34,12 @@ def to_minor(amount: str, code: str) -> int:
 
 
 def to_text(amount: int, code: str) -> str:
-    """Return 2933 of USD as `29.33 USD`."""
-    return f"{Decimal(amount).scaleb(-decimals(code)):f} {code}"
+    """Return 2933 of USD as `29.33 USD`; what ISO 4217 does not list, or no longer, as `2933 minor units of HRK`.
+
+    Never raises: an order was taken when its currency was listed, and is shown as long as it is kept.
+    """
+    try:
+        places = decimals(code)
+    except ValueError:
+        return f"{amount} minor units of {code}"
+    return f"{Decimal(amount).scaleb(-places):f} {code}"

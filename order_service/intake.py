@@ -1,4 +1,4 @@
-"""From what comes in to requests: every value is checked before the first statement."""
+"""From the lines of a file to requests. Their values are judged at the door, where their order is not known already."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 from eventbus import Codec
 from eventbus.database import Database
-from order_service.currency import decimals
-from order_service.domain import OrderRequest, new_order
-from order_service.service import OrderService, Placed, check_request_id, created
+from eventbus.handed_in import Line, lines
+from order_service.domain import OrderRequest
+from order_service.door import check_request_id
+from order_service.service import OrderService, Placed
 
 ORDERS_A_TRANSACTION = 500
 MAX_DIGITS = 100
@@ -42,57 +43,34 @@ class ImportReport:
     rejected: list[Rejection] = field(default_factory=list)
 
 
-def checked(request: OrderRequest) -> OrderRequest:
-    """Return the request if it can become an order; else ValueError, naming the value."""
-    decimals(request.currency)
-    check_request_id(request.request_id)
-    for what, value in (("customer_id", request.customer_id), ("request_id", request.request_id or "")):
-        _check_blanks(what, value)
-    for sku, _ in request.items:
-        _check_blanks("sku", sku)
-    created(new_order("-", request, now=0))
-    return request
-
-
-def _check_blanks(what: str, value: str) -> None:
-    """Nobody sees them, and `CD ` is another article than `CD`."""
-    if value != value.strip():
-        raise ValueError(f"{what} {value[:80]!r} begins or ends with a blank")
-
-
-def read_request(line: bytes) -> OrderRequest:
-    """Return the request on one line of JSON; ValueError for anything else.
+def read_request(text: str) -> OrderRequest:
+    """Return the request on one line of JSON; ValueError for what is none.
 
     The request id is required: without it an import that is run again would place the order twice.
     """
     try:
-        # Some editors put a byte order mark before the first line.
-        text = line.decode("utf-8").removeprefix("\ufeff")
         found = json.loads(text, object_pairs_hook=_once, parse_int=_whole)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg} at character {error.pos + 1}") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8: {line[error.start]:#04x} at byte {error.start + 1}") from None
     values = _typed(found, FIELDS, "the order")
     items = [_typed(item, ITEM_FIELDS, "an item") for item in values["items"]]
     pairs = tuple((item["sku"], item["quantity"]) for item in items)
-    return checked(
-        OrderRequest(values["customer_id"], values["total"], values["currency"], pairs, values["request_id"])
-    )
+    check_request_id(values["request_id"])
+    return OrderRequest(values["customer_id"], values["total"], values["currency"], pairs, values["request_id"])
 
 
 def import_orders(
-    service: OrderService, lines: Iterable[bytes], database: Database, codec: Codec, seen: Callable[[int], None]
+    service: OrderService, file: Iterable[bytes], database: Database, codec: Codec, seen: Callable[[int], None]
 ) -> Iterator[ImportReport]:
     """Place one order a line, some hundreds a transaction; what was placed before is not placed again.
 
     Yields the same report after every transaction, so that whoever is interrupted knows how far it came; `seen` is told
-    how many bytes were dealt with.
+    how many bytes were dealt with, about. Raises NotUtf8.
     """
     report = ImportReport()
-    numbered = enumerate(lines, 1)
+    numbered = lines(file)
     while chunk := list(islice(numbered, ORDERS_A_TRANSACTION)):
         requests = dict(_requests(chunk, report))
         answers = service.create_orders(list(requests.values()), database, codec)
@@ -104,18 +82,17 @@ def import_orders(
             else:
                 report.placed += 1
         report.rejected.sort()
-        seen(sum(len(line) for _, line in chunk))
+        seen(sum(len(line.content) + 1 for line in chunk))
         yield report
 
 
-def _requests(chunk: list[tuple[int, bytes]], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
-    for number, line in chunk:
-        if not line.strip():
-            continue
+def _requests(chunk: Iterable[Line], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
+    for line in chunk:
         try:
-            yield number, read_request(line)
+            if text := line.text():
+                yield line.number, read_request(text)
         except ValueError as error:
-            report.rejected.append(Rejection(number, str(error)))
+            report.rejected.append(Rejection(line.number, str(error)))
 
 
 def _whole(digits: str) -> int:

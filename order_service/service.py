@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from eventbus import Codec, PoisonRecord, Service, Transaction, outbox, reacts_to
+from eventbus import Codec, PoisonRecord, Service, Transaction, outbox, progress, reacts_to
 from eventbus.database import Database, until_won
 from order_service.domain import (
     STATUSES,
@@ -19,18 +19,17 @@ from order_service.domain import (
     new_order,
     note_refund,
 )
+from order_service.door import admit, created
 from order_service.repository import OrderRepository, Orders, insert_orders, orders_by_request
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
-    Item,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
     PaymentFailed,
     PaymentRefunded,
 )
-from schemas.events import MAX_ID_CHARACTERS
 
 
 class Placed(NamedTuple):
@@ -67,7 +66,7 @@ class OrderService(Service[Orders]):
     ) -> Placed:
         """Start the saga: one transaction writes the order and leaves order.created in the outbox.
 
-        Raises RequestConflict; ValueError for what the published language does not take; Unavailable.
+        Raises RequestConflict; ValueError for what is not let in (see order_service.door); Unavailable.
         """
         [answer] = self.create_orders([request], database, codec, trace)
         if isinstance(answer, ValueError):
@@ -80,7 +79,10 @@ class OrderService(Service[Orders]):
         """Do the same for many requests in one transaction; the answers are in their order, refusals among them."""
 
         def place(tx: Transaction) -> list[Placed | ValueError]:
-            answers = self._answers(tx, requests)
+            limits = progress.output_limits(tx)
+            answers = self._answers(
+                tx, requests, lambda order: outbox.check_size(codec, self.name, created(order), limits)
+            )
             placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
             insert_orders(tx, placed)
             outbox.announce(tx, codec, self.name, map(created, placed), trace)
@@ -88,19 +90,22 @@ class OrderService(Service[Orders]):
 
         return until_won(database, place)
 
-    def _answers(self, tx: Transaction, requests: Sequence[OrderRequest]) -> list[Placed | ValueError]:
+    def _answers(
+        self, tx: Transaction, requests: Sequence[OrderRequest], check: Callable[[Order], None]
+    ) -> list[Placed | ValueError]:
         known = orders_by_request(tx, [request.request_id for request in requests if request.request_id])
-        return [self._answer(request, known) for request in requests]
+        return [self._answer(request, known, check) for request in requests]
 
-    def _answer(self, request: OrderRequest, known: dict[str, Order]) -> Placed | ValueError:
+    def _answer(
+        self, request: OrderRequest, known: dict[str, Order], check: Callable[[Order], None]
+    ) -> Placed | ValueError:
         try:
             before = known.get(request.request_id) if request.request_id else None
             if before is not None:
                 check_repeated(before, request)
                 return Placed(before, repeated=True)
-            order = new_order(self._new_id(), request, self._now())
-            check_request_id(request.request_id)
-            created(order)
+            order = new_order(self._new_id(), admit(request), self._now())
+            check(order)
         except ValueError as refusal:
             return refusal
         if request.request_id:
@@ -145,17 +150,3 @@ class OrderService(Service[Orders]):
             raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
         orders.put(order_id, after)
         return after if after is not before else None
-
-
-def check_request_id(request_id: str | None) -> None:
-    """Raise ValueError for what is no request id; order.created would take an empty one for none."""
-    if request_id is not None and not (0 < len(request_id) <= MAX_ID_CHARACTERS and request_id.isprintable()):
-        raise ValueError(f"request_id {request_id[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
-
-
-def created(order: Order) -> OrderCreated:
-    """Return the event that announces an order. ValueError for values outside the published language's ranges."""
-    items = tuple(Item(sku, quantity) for sku, quantity in order.items)
-    return OrderCreated(
-        order.order_id, order.customer_id, order.total, order.currency, items, request_id=order.request_id or ""
-    )

@@ -39,7 +39,7 @@ def printable(text: str) -> str:
 
 
 def money(amount: object, currency: object) -> str:
-    """Return an amount of minor units for people; as it is where the currency is none."""
+    """Return an amount of minor units for people; both as they are where the amount is no number."""
     try:
         return to_text(int(str(amount)), str(currency))
     except ValueError:

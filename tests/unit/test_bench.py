@@ -52,7 +52,7 @@ def test_the_same_seed_gives_the_same_orders_under_new_ids():
 def test_every_written_line_can_be_imported_and_every_article_is_in_stock(tmp_path):
     """The files are what the services' own commands take."""
     write_lines(tmp_path / "orders.jsonl", 100)
-    requests = [read_request(line) for line in (tmp_path / "orders.jsonl").read_bytes().splitlines()]
+    requests = [read_request(line) for line in (tmp_path / "orders.jsonl").read_text(encoding="utf-8").splitlines()]
     write_stock(tmp_path / "stock.csv")
     with (tmp_path / "stock.csv").open("rb") as file:
         counts = read_counts(file)

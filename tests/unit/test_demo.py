@@ -20,7 +20,7 @@ from eventbus import Codec, outbox
 from eventbus.log import Partition, Record
 from eventbus.registry import registry_at
 from order_service.domain import new_order
-from order_service.intake import checked
+from order_service.door import admit
 from schemas import (
     EVENTS,
     InventoryReserved,
@@ -47,7 +47,7 @@ def test_a_plan_has_the_shares_that_were_asked_for(orders, shares, seed):
     assert sum(counted.values()) == len(plan.requests) == orders
     assert counted["declined"] == round(orders * shares[0])
     assert abs(counted["short"] - orders * shares[1]) <= 1
-    assert [checked(request) for request in plan.requests] == plan.requests
+    assert [admit(request) for request in plan.requests] == plan.requests
 
 
 @given(st.integers(1, 100), st.integers())

@@ -81,6 +81,39 @@ def test_a_file_of_counts_is_loaded_whole(run):
 
 
 @pytest.mark.parametrize(
+    "content",
+    [
+        b'\xef\xbb\xbfa,1\r\n"b,c",2\r\nd;e,3\r\n,\r\n\r\n',
+        b'\xef\xbb\xbfa;1\r\nb,c;2\r\n"d;e";3\r\n;\r\n',
+        b'a\t1\n"b,c"\t 2 \nd;e\t3',
+        b'a,1\r"b,c",2\rd;e,3\r',
+        b'a,1\n\xef\xbb\xbf"b,c",2\n\n{"sku": "d;e", "on_hand": 3}\n\n\n',
+        b'\xef\xbb\xbf{"sku": "a", "on_hand": 1}\r\n"b,c",2\r\nd;e,3',
+    ],
+    ids=["Excel's CSV UTF-8", "with semicolons", "with tabs", "CR", "joined files, JSON", "JSON first"],
+)
+def test_a_file_of_counts_is_read_whatever_wrote_it(run, content):
+    """The counts of all of them are the same."""
+    result = run("stock", "load", "-", input=content)
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "3 articles counted\n", "")
+    assert [(article["sku"], article["on_hand"]) for article in shown(run)] == [("a", 1), ("b,c", 2), ("d;e", 3)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_a_file_of_counts_in_utf_16_is_named_so(run, encoding):
+    """Spreadsheets write it as "Unicode text"."""
+    result = run("stock", "load", "-", input="a\t1\r\n".encode(encoding))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: line 1: the file is UTF-16, not UTF-8: save it as")
+
+
+def test_lines_are_counted_as_an_editor_counts_them(run):
+    """Empty ones and those that end in CR alone, too; of the first wrong one the number is said."""
+    result = run("stock", "load", "-", input=b"\xef\xbb\xbfa;1\r\n\r\nb;1\rc,1\n")
+    assert result.stderr == "error: line 4: 'c,1' is not SKU;QUANTITY; nothing was changed\n"
+
+
+@pytest.mark.parametrize(
     ("line", "error"),
     [
         (b"b", "'b' is not SKU,QUANTITY"),
@@ -97,7 +130,8 @@ def test_a_file_of_counts_is_loaded_whole(run):
         (b'{"sku": "b", "on_hand": "1"}', 'is not {"sku": "CD-04", "on_hand": 100}'),
         (b'{"sku": "b", "on_hand": -1}', "-1 of b on hand must be"),
         (b'{"sku": ', "Expecting value"),
-        (b"\xff,1", "can't decode"),
+        (b"\xff,1", "not UTF-8: 0xff at byte 1"),
+        (b"b;1", "'b;1' is not SKU,QUANTITY"),
     ],
 )
 def test_one_bad_line_loads_nothing_and_is_named(run, tmp_path, line, error):

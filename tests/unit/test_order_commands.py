@@ -15,7 +15,7 @@ from order_service.currency import to_minor, to_text
 from order_service.intake import read_request
 from order_service.repository import SCHEMA
 from order_service.service import OrderService
-from schemas import InventoryReserved
+from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
 from tests.support.stepping import deliver
 
 URL = "sqlite:///order_service.db"
@@ -241,10 +241,77 @@ def test_one_bad_line_of_many_is_rejected_with_its_number_and_the_rest_goes_in(r
     assert summary(run)["total"] == 2
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_line(run):
-    """Some editors write it, and the first order would be rejected for it."""
-    code, report = imported(run, b"\xef\xbb\xbf" + lines({}, {}).encode())
-    assert (code, report["placed"]) == (0, 2)
+def test_an_import_takes_what_editors_write(run):
+    """A byte order mark, CRLF and empty lines at the end are no part of an order; files may have been joined."""
+    content = b"\xef\xbb\xbf" + lines({}, {}).replace("\n", "\r\n").encode() + b"\r\n\r\n"
+    code, report = imported(run, content + b"\xef\xbb\xbf" + lines({"request_id": "r9"}).encode() + b"\r\n")
+    assert (code, report) == (0, {"placed": 3, "repeated": 0, "rejected": []})
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_an_import_names_utf_16_once(run, encoding):
+    """Not as an error of each line: none of them can be read."""
+    result = run("import", "-", input=lines({}, {}).encode(encoding))
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: line 1: the file is UTF-16, not UTF-8: save it as")
+    assert "line 2" not in result.stderr
+
+
+def test_an_order_in_a_currency_that_was_dropped_is_shown(run):
+    """ISO 4217 listed it when the order was taken; what it has no decimals of any more is shown in minor units."""
+    placed = [json.loads(run(*PLACE, "--json").stdout)["order_id"] for _ in range(2)]
+    withdrawn(placed[0])
+    assert run("list").exit_code == 0
+    assert [line.split()[:5] for line in run("list").stdout.splitlines()] == [
+        [placed[0], "pending", "2933", "minor", "units"],
+        [placed[1], "pending", "29.33", "USD", "42"],
+    ]
+    assert "total     2933 minor units of HRK" in run("show", placed[0]).stdout
+    assert [order["currency"] for order in json.loads(run("list", "--json").stdout)] == ["HRK", "USD"]
+
+
+def test_an_order_in_a_currency_that_was_dropped_is_cancelled_and_refunded(run):
+    """Its saga ends like any other's."""
+    order_id = json.loads(run(*PLACE, "--json").stdout)["order_id"]
+    withdrawn(order_id)
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        refunded = PaymentRefunded(order_id, "p-1", 2933, "HRK")
+        said = deliver(OrderService(lambda: 1, str), database, PaymentFailed(order_id, "no"), refunded)
+    assert [type(event).__name__ for event in said] == ["OrderCancelled"]
+    shown = run("show", order_id).stdout
+    assert "status    cancelled" in shown
+    assert "refunded  2933 minor units of HRK" in shown
+
+
+def test_an_import_that_is_run_again_knows_an_order_in_a_currency_that_was_dropped(run):
+    """It was taken before; a new one is refused, at the door."""
+    [order] = json.loads(run("list", "--json").stdout) if imported(run, lines({}))[0] == 0 else []
+    withdrawn(order["order_id"])
+    code, report = imported(run, lines({"currency": "HRK"}, {"currency": "HRK"}))
+    assert (code, report["placed"], report["repeated"]) == (1, 0, 1)
+    [rejected] = report["rejected"]
+    assert rejected == {"line": 2, "error": "the currency 'HRK' is none of ISO 4217; write its three capital letters"}
+
+
+def test_an_order_that_its_topic_would_not_take_is_not_placed(run):
+    """A worker has seen how much order.created takes: who places hears of it at once."""
+    run(*PLACE)
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        tx.execute("insert into output_topic (topic, topic_id, max_bytes) values ('order.created', 'x', 600)")
+    refused = run(*PLACE, "--item", "x" * 200 + "=1", "--item", "y" * 200 + "=1")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert refused.stderr.startswith("error: the event order.created would have 7")
+    assert "bytes, and its topic takes at most 600: split it, or have max.message.bytes" in refused.stderr
+    large = {"items": [{"sku": letter * 150, "quantity": 1} for letter in "abc"]}
+    code, report = imported(run, lines({}, large, {"request_id": "r2"}))
+    assert (code, report["placed"], [rejected["line"] for rejected in report["rejected"]]) == (1, 2, [2])
+    assert summary(run)["total"] == 3
+
+
+def withdrawn(order_id):
+    """Make an order one of the time when its currency was listed."""
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        tx.execute("update orders set currency = 'HRK' where order_id = ?", order_id)
 
 
 def test_a_line_that_is_no_utf_8_is_rejected_alone(run):
@@ -265,7 +332,7 @@ def test_rejected_lines_are_told_to_people_on_stderr(run):
 
 def test_a_line_says_what_it_means():
     """The fields of a line become the request."""
-    assert read_request(json.dumps(LINE).encode()) == ("42", 2933, "USD", (("CD-04", 2),), "r1")
+    assert read_request(json.dumps(LINE)) == ("42", 2933, "USD", (("CD-04", 2),), "r1")
 
 
 def test_what_is_not_there_ends_with_one_line(run, tmp_path):

@@ -52,6 +52,7 @@ def test_a_topic_has_as_many_partitions_as_the_file_says_or_else_as_are_asked_fo
         ("events: [a]\nconfig: {events: 3}", "config must hold"),
         ("events: [a", "expected"),
         ("\udcff", "codec"),
+        ("\udcff\udcfee\x00", "UTF-16, not UTF-8"),
     ],
 )
 def test_a_file_that_is_no_list_of_topics_is_refused_by_name(tmp_path, content, why):
