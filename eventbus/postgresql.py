@@ -1,9 +1,15 @@
-"""The database port on PostgreSQL: rows are locked as they are loaded, in key order."""
+"""The database port on PostgreSQL: rows are locked as they are loaded, in key order.
+
+Nothing is a property of the session: what a transaction needs it sets for itself. So a pooler may give each transaction
+another connection to the server (PgBouncer's pool_mode = transaction), and each one makes sure that it is the same
+server and the same database that answers. A condition is recognised by its SQLSTATE, never by a text.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
@@ -27,15 +33,17 @@ from eventbus.database import (
 )
 from eventbus.redaction import ENCODE, FORM, redact
 from eventbus.schema_version import Tables
+from eventbus.sqlstate import lets_nobody_in
 
 IDLE_IN_TRANSACTION_MS = 10_000
 """The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
 
-LETS_NOBODY_IN = re.compile(
-    r"authentication failed|no password supplied|no pg_hba\.conf entry|permission denied for database"
-    r'|(role|database) ".*" does not exist'
-)
-"""What a server that is there says to who cannot come in; while connecting there is no SQLSTATE to be had."""
+IDENTITY = "select pg_postmaster_start_time()::text, pg_relation_filepath(to_regclass('service')), pg_is_in_recovery()"
+"""Another server has another one, and so has a database, or a table, that was restored: the path has the oids of both.
+The last tells a standby. No table is read for it."""
+CONNECT_SECONDS = 5
+REFUSALS = 3
+"""So often in a row a pooler may end a connection at its first `begin` before it is clear that it always will."""
 
 
 class _PostgreSQLTransaction:
@@ -104,6 +112,10 @@ class PostgreSQL:
         self._url, self._tables = checked(url), tables
         self._schema = tables.service.replace("-", "_")
         self._connection: psycopg.Connection[Row] | None = None
+        self._identity: Row | None = None
+        """Who answered in the first transaction of this connection."""
+        self._is_standby = False
+        self._refused_begins = 0
         self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -124,14 +136,45 @@ class PostgreSQL:
     def _between(self, begin: str, kind: type[_PostgreSQLTransaction]) -> Iterator[Transaction]:
         with self._translated():
             connection = self._ours()
-            connection.execute(begin.encode())
-            try:
+            with self._begun(connection, begin, IDENTITY) as identity:
+                self._check_same(identity)
                 yield kind(connection)
-                connection.execute("commit")
-            except BaseException:
-                if not connection.closed and not connection.broken:
-                    connection.execute("rollback")
-                raise
+
+    @contextmanager
+    def _begun(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Iterator[Row]:
+        """Begin with all that a transaction sets for itself, in one round trip; commit, or roll back."""
+        try:
+            yield self._begin(connection, begin, ask)
+            connection.execute("commit")
+        except BaseException:
+            if not connection.closed and not connection.broken:
+                connection.execute("rollback")
+            raise
+
+    def _begin(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Row:
+        """Return what the first statement, `ask`, finds."""
+        settings = {
+            "search_path": self._schema,
+            "lock_timeout": LOCK_WAIT_MS,
+            "client_min_messages": "warning",
+            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+        }
+        local = "; ".join(f"set local {name} = {value}" for name, value in settings.items())
+        cursor = connection.execute(f"{begin}; {local}; {ask}".encode())
+        while cursor.nextset():
+            pass
+        [found] = cursor.fetchall()
+        return found
+
+    def _check_same(self, identity: Row) -> None:
+        """Lose the connection where a pooler leads it to another server, or to another copy of the database."""
+        *who, self._is_standby = identity
+        if self._identity is None:
+            self._identity = tuple(who)
+        if self._identity != tuple(who):
+            self.close()
+            self._lose()
+            raise Unavailable("PostgreSQL: another server answers now, or another copy of the database")
 
     def _ours(self) -> psycopg.Connection[Row]:
         try:
@@ -146,17 +189,14 @@ class PostgreSQL:
             self._lose()
             raise Unavailable("PostgreSQL: the connection was lost")
         if self._connection is None:
-            options = (
-                f"-c search_path={self._schema} -c lock_timeout={LOCK_WAIT_MS} -c client_min_messages=warning"
-                f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-            )
-            connection = self._let_in(options)
+            connection = self._let_in()
             try:
+                self._check_pooler(connection)
                 self._prepare(connection)
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._identity = connection, None
             self._tables = replace(self._tables, create=False)
         return self._connection
 
@@ -165,19 +205,43 @@ class PostgreSQL:
         self._connection = None
         self.losses += 1
 
-    def _let_in(self, options: str) -> psycopg.Connection[Row]:
+    def _let_in(self) -> psycopg.Connection[Row]:
+        until = time.monotonic() + CONNECT_SECONDS
         try:
-            return psycopg.connect(self._url, autocommit=True, options=options, connect_timeout=5)
+            return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
-            if LETS_NOBODY_IN.search(str(error)):
+            if lets_nobody_in(self._url, error, until):
                 raise NotOurs(
                     f"PostgreSQL lets nobody in: {str(error).strip()}: check user, password and name of the database"
                 ) from error
             raise
 
+    def _check_pooler(self, connection: psycopg.Connection[Row]) -> None:
+        """Prepare no statements behind a pooler, which tells another process id than the server's.
+
+        Raises NotOurs for one that gives not even a transaction a connection of its own (pool_mode = statement).
+        """
+        [(pid,)] = connection.execute("select pg_backend_pid()").fetchall()
+        if pid == connection.info.backend_pid:
+            return
+        connection.prepare_threshold = None
+        try:
+            connection.execute("begin")
+            connection.execute("rollback")
+        except psycopg.errors.ProtocolViolation as error:
+            self._refused_begins += 1
+            if self._refused_begins >= REFUSALS:
+                raise NotOurs(
+                    f"the pooler before PostgreSQL takes no transaction: {str(error).strip()}. Its pool_mode must be"
+                    " transaction or session"
+                ) from error
+            raise
+        self._refused_begins = 0
+
     def _prepare(self, connection: psycopg.Connection[Row]) -> None:
-        with connection.transaction():
-            connection.execute("select pg_advisory_xact_lock(hashtext(%s))", (self._schema,))
+        # Before the lock nothing is looked up by its name: what is not there yet would be remembered so (measured).
+        lock = f"select pg_advisory_xact_lock(hashtext('{self._schema}')), pg_is_in_recovery()"
+        with self._begun(connection, "begin", lock) as (_, self._is_standby):
             if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
                 self._create(connection)
             owners = connection.execute("select name from service").fetchall()
@@ -209,15 +273,26 @@ class PostgreSQL:
             raise WrongVersion(
                 f"PostgreSQL: {str(error).strip()}: the tables are not those that this release works with"
             ) from error
-        except (psycopg.errors.DiskFull, psycopg.errors.ReadOnlySqlTransaction) as error:
+        except psycopg.errors.ReadOnlySqlTransaction as error:
+            raise self._read_only(error) from error
+        except psycopg.errors.DiskFull as error:
             raise Unwritable(
-                f"PostgreSQL cannot be written: {str(error).strip()}. Make room, or let it be written, and start again:"
-                " nothing is lost"
+                f"PostgreSQL cannot be written: {str(error).strip()}. Make room, and start again: nothing is lost"
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
                 self._lose()
             raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
+
+    def _read_only(self, error: psycopg.Error) -> Unwritable:
+        mend = "let it be written"
+        if self._is_standby:
+            mend = (
+                "it is a standby. Name the primary, or every host and who is wanted: postgresql://USER@HOST1,HOST2/NAME"
+                "?target_session_attrs=read-write"
+            )
+        said = str(error).strip()
+        return Unwritable(f"PostgreSQL cannot be written: {said}: {mend}, and start again: nothing is lost")
 
 
 @lru_cache(maxsize=256)

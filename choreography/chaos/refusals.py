@@ -62,6 +62,7 @@ def _sqlite(url: str, statements: list[str]) -> None:
 
 
 def _postgresql(url: str, service: str, statements: list[str]) -> None:
-    with psycopg.connect(url, options=f"-c search_path={service.replace('-', '_')}") as server:
+    with psycopg.connect(url) as server:
+        server.execute(f"set local search_path = {service.replace('-', '_')}".encode())
         for statement in statements:
             server.execute(statement.encode())

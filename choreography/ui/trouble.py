@@ -133,9 +133,9 @@ def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
             path = f"file:{url.removeprefix(SQLITE)}?mode=ro"
             with closing(sqlite3.connect(path, uri=True, timeout=2)) as database:
                 return database.execute(sql).fetchall()
-        schema = service.replace("-", "_")
-        with psycopg.connect(checked(url), connect_timeout=3, options=f"-c search_path={schema}") as server:
+        with psycopg.connect(checked(url), connect_timeout=3) as server:
             server.read_only = True
+            server.execute(f"set local search_path = {service.replace('-', '_')}".encode())
             return server.execute(sql.encode()).fetchall()
     except (psycopg.errors.UndefinedTable, sqlite3.OperationalError) as error:
         if "no such table" in str(error) or isinstance(error, psycopg.errors.UndefinedTable):

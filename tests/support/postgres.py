@@ -59,6 +59,14 @@ def server() -> Server:
     return ContainerServer()
 
 
+def server_that_speaks(language: str) -> LocalServer:
+    """Return a server, not yet started, with messages in this language. Raises NoPostgres."""
+    binaries = _binaries()
+    if binaries is None:
+        raise NoPostgres("no PostgreSQL server on PATH or in /usr/lib/postgresql")
+    return LocalServer(binaries, language)
+
+
 def url(port: int, database: str = "postgres") -> str:
     """Return how the tests reach a database of a server."""
     return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port}/{database}"
@@ -109,13 +117,16 @@ def _major(path: Path) -> int:
 class LocalServer:
     """The machine's own binaries, data in a temporary folder; never as root, which PostgreSQL refuses."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, language: str | None = None) -> None:
+        """`language`: of its messages, as in `de_DE`. Raises NoPostgres where it is not to be had."""
         self.port = free_port()
-        self._binaries = binaries
-        self._as: dict[str, Any] = _unprivileged() if os.geteuid() == 0 else {}
+        self._binaries, self._language = binaries, language
+        self._as: dict[str, Any] = unprivileged() if os.geteuid() == 0 else {}
         self._folder = Path(tempfile.mkdtemp(prefix="saga-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.remove)
+        if language is not None:
+            self._learn(language)
         self._initialize()
 
     def start(self) -> None:
@@ -125,7 +136,9 @@ class LocalServer:
                     self._binaries / "postgres",
                     *("-D", self._folder / "data", "-k", self._folder, "-p", str(self.port)),
                     *("-c", "listen_addresses=127.0.0.1"),
+                    *(("-c", f"lc_messages={self._language}.UTF-8") if self._language else ()),
                 ],
+                env={**os.environ, **({"LOCPATH": str(self._folder)} if self._language else {})},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -148,6 +161,16 @@ class LocalServer:
         self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
+    def _learn(self, language: str) -> None:
+        """Make the locale, which few machines have ready."""
+        command = ["localedef", "-i", language, "-f", "UTF-8", str(self._folder / f"{language}.UTF-8")]
+        try:
+            subprocess.run(command, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError) as error:
+            raise NoPostgres(
+                f"the locale {language} cannot be made (Debian: apt-get install locales): {error}"
+            ) from error
+
     def _initialize(self) -> None:
         password = self._folder / "password"
         password.write_text(PASSWORD, encoding="utf-8")
@@ -164,7 +187,8 @@ class LocalServer:
             raise NoPostgres(f"initdb failed: {done.stderr.strip()[-400:]}")
 
 
-def _unprivileged() -> dict[str, Any]:
+def unprivileged() -> dict[str, Any]:
+    """Return how a process of root's is started that may not be root's."""
     for name in ("postgres", "nobody"):
         try:
             user = pwd.getpwnam(name)

@@ -1,0 +1,133 @@
+"""The same promises through PgBouncer, whatever its pool_mode is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, suppress
+
+import psycopg
+import pytest
+
+from eventbus.database import NotOurs, Unavailable
+from eventbus.database import connect as connect_to
+from tests.conftest import do_without
+from tests.contract.test_database import *  # noqa: F403 - these are the tests
+from tests.contract.test_lease import (  # noqa: F401
+    open_database,
+    test_many_workers_that_start_at_the_same_moment_have_different_names,
+)
+from tests.contract.test_postgresql import (  # noqa: F401
+    test_a_connection_lost_in_a_transaction_leaves_nothing_of_it,
+    test_a_deadlock_is_a_lost_race,
+    test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_waiting,
+    test_a_wrong_password_is_named_and_the_password_is_not,
+    test_services_share_a_postgresql_database_without_seeing_each_other,
+)
+from tests.support import postgres as servers
+from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
+from tests.support.things import SCHEMA, everything, put, things
+
+
+def pooler_before(server: servers.Server, mode: Mode) -> PgBouncer:
+    try:
+        return PgBouncer(server.port, mode)
+    except NoPgBouncer as why:
+        do_without("PgBouncer", why)
+
+
+@pytest.fixture(params=["session", "transaction"])
+def pooler(request: pytest.FixtureRequest, postgres: servers.Server) -> Iterator[PgBouncer]:
+    with pooler_before(postgres, request.param) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def postgres_url(pooler: PgBouncer, postgres: servers.Server) -> Iterator[str]:
+    """A new empty database, through the pooler."""
+    name = servers.create_database(postgres.port)
+    yield pooler.url(name)
+    servers.drop_database(postgres.port, name)
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> str:
+    return postgres_url
+
+
+def test_a_database_that_takes_another_ones_place_behind_the_pooler_is_noticed(
+    postgres: servers.Server, postgres_url: str
+) -> None:
+    """A failover, a restored copy: the client's own connection may never break. So each transaction looks."""
+    copy = servers.create_database(postgres.port)
+    with closing(connect_to(servers.url(postgres.port, copy), service="some-service", schema=SCHEMA)) as direct:
+        put(direct, ("a", "an old apple", 1))
+    with pooler_before(postgres, "transaction") as pooler, closing(things(pooler.url("service"))) as db:
+        pooler.lead("service", f"port={postgres.port} dbname={postgres_url.rpartition('/')[2]}")
+        put(db, ("a", "apple", 1))
+        before = db.losses
+        pooler.lead("service", f"port={postgres.port} dbname={copy}")
+        with pytest.raises(Unavailable, match="another server answers now, or another copy"):
+            for _ in range(1_000):
+                everything(db)
+        assert db.losses == before + 1
+        assert everything(db) == [("a", "an old apple", 1)]
+    servers.drop_database(postgres.port, copy)
+
+
+def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgres: servers.Server) -> None:
+    """Nothing can be done by halves there. An outage looks alike once, and is waited for."""
+    with pooler_before(postgres, "statement") as pooler, closing(things(pooler.url("postgres"))) as db:
+        with pytest.raises(Unavailable):
+            everything(db)
+        with pytest.raises(NotOurs, match=r"takes no transaction: .* pool_mode must be transaction or session"):
+            for _ in range(5):
+                try:
+                    everything(db)
+                except Unavailable:
+                    continue
+
+
+def test_options_that_the_pooler_does_not_take_are_named(postgres_url: str) -> None:
+    """Nobody need give any; who gives them in the URL learns why nobody is let in."""
+    with pytest.raises(NotOurs, match=r"lets nobody in: .*options"):
+        everything(things(f"{postgres_url}?options=-c%20work_mem%3D64MB"))
+
+
+def test_a_pooler_that_was_killed_is_used_again_when_it_is_back(pooler: PgBouncer, postgres_url: str) -> None:
+    with closing(things(postgres_url)) as db:
+        put(db, ("a", "apple", 1))
+        pooler.kill()
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                everything(db)
+        pooler.start()
+        assert everything(db) == [("a", "apple", 1)]
+
+
+def test_a_connection_lost_while_nothing_is_done_is_the_poolers_matter(
+    postgres: servers.Server, postgres_url: str
+) -> None:
+    """In session mode the client loses its own with it; in transaction mode the next transaction has another one."""
+    with closing(things(postgres_url)) as db:
+        with db.transaction() as tx:
+            ((pid,),) = tx.rows("select pg_backend_pid()")
+        with psycopg.connect(servers.url(postgres.port), autocommit=True) as admin:
+            admin.execute("select pg_terminate_backend(%s, 60000)", (pid,))
+        with suppress(Unavailable):
+            put(db, ("a", "apple", 1))
+        put(db, ("b", "bean", 1))
+        assert ("b", "bean", 1) in everything(db)
+
+
+def test_a_server_that_starts_again_behind_the_pooler_is_another_one(
+    pooler: PgBouncer, postgres: servers.Server, postgres_url: str
+) -> None:
+    """What its workers remember may be more than it knows."""
+    with closing(things(postgres_url)) as db:
+        put(db, ("a", "apple", 1))
+        before = db.losses
+        postgres.stop()
+        postgres.start()
+        with suppress(Unavailable):
+            everything(db)
+        assert (everything(db), db.losses) == ([("a", "apple", 1)], before + 1)
