@@ -279,6 +279,6 @@ def test_a_url_of_neither_kind_is_refused(url: str) -> None:
 
 def test_a_password_is_not_shown_when_the_url_is_wrong() -> None:
     """What is refused is named, without what must not stand in a log."""
-    with pytest.raises(NotOurs, match=r"db\.example") as refused:
+    with pytest.raises(NotOurs, match="neither sqlite") as refused:
         things("mysql://saga:secret@db.example/saga")
     assert "secret" not in str(refused.value)

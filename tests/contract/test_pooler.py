@@ -25,7 +25,7 @@ from tests.contract.test_postgresql import (  # noqa: F401
 )
 from tests.support import postgres as servers
 from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
-from tests.support.things import SCHEMA, everything, put, things
+from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 
 def pooler_before(server: servers.Server, mode: Mode) -> PgBouncer:
@@ -72,6 +72,30 @@ def test_a_database_that_takes_another_ones_place_behind_the_pooler_is_noticed(
         assert db.losses == before + 1
         assert everything(db) == [("a", "an old apple", 1)]
     servers.drop_database(postgres.port, copy)
+
+
+def test_nothing_of_a_transaction_stays_on_the_servers_connection(postgres_url: str) -> None:
+    """The next client of the pool gets it, which may be somebody else's."""
+    with closing(things(postgres_url)) as db:
+        put(db, ("a", "apple", 1))
+    with psycopg.connect(postgres_url) as other:
+        asked = ("search_path", "lock_timeout", "idle_in_transaction_session_timeout", "client_min_messages")
+        found = [other.execute(f"show {name}".encode()).fetchall()[0][0] for name in asked]
+        assert found == ['"$user", public', "0", "0", "notice"]
+        assert other.execute("select count(*) from pg_prepared_statements").fetchall() == [(0,)]
+
+
+def test_a_statement_that_was_used_often_works_on_any_connection_of_the_pool(postgres_url: str) -> None:
+    """What the driver prepares after five uses would be there on one of them only."""
+    with closing(things(postgres_url)) as db, closing(things(postgres_url)) as other:
+        for number in range(10):
+            put(db, (f"a{number}", "apple", 1))
+        with other.transaction() as tx:  # has the connection that was free, the last one used
+            assert len(everything(db)) == 10
+            with db.transaction() as beside:
+                ((first,),), ((second,),) = (each.rows("select pg_backend_pid()") for each in (tx, beside))
+                beside.insert(THINGS, [("b", "bean", 1)])
+            assert first != second
 
 
 def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgres: servers.Server) -> None:
