@@ -94,7 +94,11 @@ def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: PrivateCA) ->
 
 
 @pytest.mark.parametrize(
-    ("certificate", "hint"), [({"days": -1}, "has expired"), ({"host": "192.0.2.1"}, "is of another host")]
+    ("certificate", "hint"),
+    [
+        ({"days": -1}, r"\(its certificate has expired"),
+        ({"host": "192.0.2.1"}, r"\(its certificate is of another host"),
+    ],
 )
 def test_a_certificate_that_does_not_fit_is_named(
     upstream: str, ca: PrivateCA, certificate: dict[str, int | str], hint: str
