@@ -20,6 +20,8 @@ SHAPE = ("symbols", "size", "aliases")
 """What is kept of a named type and of a field beside types and names..."""
 READ = (*SHAPE, "default", "doc")
 """...and of a schema that is read with."""
+TEXTS = ("symbols", "aliases")
+"""What of it are lists of names. Anything else there would be met when records are read, where nobody expects it."""
 MAX_DEPTH = 64
 """Of types inside each other: what Python can just read here may be too deep for it elsewhere."""
 _Definitions = Mapping[str, tuple[str, Mapping[str, Any]]]
@@ -105,6 +107,11 @@ def _check_depth(depth: int) -> None:
         raise SchemaMismatch(f"types nested more than {MAX_DEPTH} deep are refused")
 
 
+def _check_texts(named: Mapping[str, Any], texts: Any) -> None:
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise SchemaMismatch(f"{texts!s:.80} are no names, in {named!s:.80}")
+
+
 class _Plain:
     """Copies a schema with full names; a type that a reference defines is put in where it is first named."""
 
@@ -144,9 +151,12 @@ class _Plain:
         return kept
 
     def _field(self, field: Mapping[str, Any], namespace: str, depth: int) -> dict[str, Any]:
+        _check_texts(field, [field["name"]])
         return {"name": field["name"], "type": self.of(field["type"], namespace, depth + 1), **self._kept(field)}
 
     def _kept(self, named: Mapping[str, Any]) -> dict[str, Any]:
+        for name in TEXTS:
+            _check_texts(named, named.get(name, []))
         return {name: named[name] for name in self._keep if name in named}
 
     def _name(self, name: str, namespace: str, depth: int) -> Any:

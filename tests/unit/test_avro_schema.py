@@ -267,6 +267,24 @@ def test_references_that_go_round_in_a_circle_are_recursive():
         written_with(one, [two])
 
 
+@pytest.mark.parametrize("junk", [5, "x", {}, [5], [[1]], [{}], [None]], ids=repr)
+@pytest.mark.parametrize("place", ["aliases", "name", "symbols", "an alias of the record"])
+def test_names_that_are_none_make_a_dead_letter_and_end_no_worker(place, junk):
+    """A registry that checks nothing may hold anything where names belong."""
+    schema = schema_of(PaymentFailed)
+    enum = next(field["type"] for field in schema["fields"] if field["name"] == "code")
+    target, name = {
+        "aliases": (schema["fields"][0], "aliases"),
+        "name": (schema["fields"][0], "name"),
+        "symbols": (enum, "symbols"),
+        "an alias of the record": (schema, "aliases"),
+    }[place]
+    target[name] = [junk] if place == "name" else junk
+    with pytest.raises(PoisonRecord) as refused:
+        Codec(Theirs(schema), EVENTS).decode("payment.failed", b"o", FRAME.pack(0, THEIRS) + b"\x02o\0\0")
+    assert refused.value.reason in ("unsupported_schema", "malformed")
+
+
 @pytest.mark.parametrize("depth", [MAX_DEPTH, 10 * MAX_DEPTH])
 def test_types_nested_too_deep_are_refused_before_they_are_walked(depth):
     """What Python can just read here is too deep for whoever prints it."""
