@@ -86,10 +86,10 @@ def test_a_killed_worker_leaves_an_output_that_is_too_large_to_the_next_one(limi
     """Wherever that one begins: it is parked once, and published once."""
     limited.admin.limit("pong", LIMIT)
     send(limited, "a", LONG, "b")
-    first = limited.worker("first")
+    first = limited.worker()
     limited.turn_until(lambda: first.seen["after database commit"] > 0, workers=[first])
     limited.abandon(first)
-    limited.worker("second")
+    limited.worker()
     limited.turn_until(lambda: len(parked(limited)) == 1 and sorted(answered(limited)) == ["a", "b"])
     limited.admin.limit("pong", 100_000)
     limited.turn_until(lambda: len(answered(limited)) == 3)
