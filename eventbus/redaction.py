@@ -12,7 +12,10 @@ from typing import Any
 
 HIDDEN = "…"
 FORM = "postgresql://USER@HOST/NAME"
-"""How a URL is to be written, as messages say it: nobody's."""
+"""How a URL is to be written, as messages say it."""
+_FORMS = {FORM, "simulated:///FILE?parameter=value"}
+_PUBLIC = "https://github.com/confluentinc/"
+"""Where librdkafka sends people on."""
 ENCODE = (
     "can be read in more than one way: in a user name and a password, write every character but letters, digits and"
     " -._~ percent-encoded (@ is %40, / is %2F, # is %23, % is %25)"
@@ -76,7 +79,12 @@ def scrub(text: str, secrets: Iterable[str] = ()) -> str:
         text = text.replace(secret, HIDDEN)
     if "=" in text:
         text = _ASSIGNED.sub(rf"\g<1>{HIDDEN}", text)
-    return _URL.sub(lambda match: match[0] if match[0] == FORM else redact(match[0]), text) if ":/" in text else text
+    return _URL.sub(_redacted, text) if ":/" in text else text
+
+
+def _redacted(match: re.Match[str]) -> str:
+    url = match[0]
+    return url if url in _FORMS or url.startswith(_PUBLIC) else redact(url)
 
 
 def holds_secret(url: str) -> bool:

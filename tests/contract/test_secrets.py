@@ -57,6 +57,13 @@ PROPERTIES = [
     'sasl.jaas.config=x password="S3cretPass"',
     "ssl.key.pem=S3cretPass",
 ]
+REGISTRY_PROPERTIES = [
+    "S3cretPass",
+    "S3cretPass==",
+    "basic.auth.user.info=S3cretPass",
+    "bearer.auth.tokn=S3cretPass",
+    "ssl.key.password=S3cretPass",
+]
 SERVERS = ["SASL_SSL://u:S3cretPass@127.0.0.1:1", "S3cretPass@127.0.0.1:1", "S3cretPass:x"]
 LINES = ["S3cretPass", "sasl.password S3cretPass", "sasl.pasword=S3cretPass", "=S3cretPass", "a=S3cretPass\na=1"]
 
@@ -70,6 +77,7 @@ def values(option: click.Option) -> list[str]:
     found = {
         "schema_registry_url": REGISTRIES,
         "gateway": GATEWAYS,
+        "schema_registry_config": REGISTRY_PROPERTIES,
         "kafka_config": PROPERTIES,
         "bootstrap_servers": SERVERS,
         "token": [MARK],

@@ -84,7 +84,8 @@ def test_key_value_strings_are_scrubbed_and_other_words_stay() -> None:
     assert said == "host=h password=… user=u; sasl.jaas.config=… --token=…, x=1"
     words = 'password authentication failed for user "saga": check user, password and name of the database'
     assert scrub(words) == words
-    assert scrub("it is not postgresql://USER@HOST/NAME") == "it is not postgresql://USER@HOST/NAME"
+    for form in ("postgresql://USER@HOST/NAME", "simulated:///FILE?parameter=value"):
+        assert scrub(f"it is not {form}") == f"it is not {form}"
 
 
 def test_what_librdkafka_quotes_of_a_secret_is_scrubbed_too() -> None:
