@@ -62,7 +62,14 @@ def explained(error: KafkaError) -> str:
     """Return what librdkafka says, without how long it took, and what to look at."""
     said = _TIMING.sub("", error.str() or error.name())
     hint = "look at sasl.mechanism" if _MECHANISM in said else _HINTS.get(error.code())
+    if error.code() in LOGIN and not refuses(error):
+        hint = "look at the properties sasl.oauthbearer..., and at who issues the tokens"
     return f"{said} ({hint})" if hint else said
+
+
+def refuses(error: KafkaError) -> bool:
+    """Return whether a broker does not let us in. A token that is not to be had is no broker's answer."""
+    return error.code() in LOGIN | {TLS} and place_of(error) is not None
 
 
 def place_of(error: KafkaError) -> Place | None:
@@ -95,4 +102,4 @@ class Complaints:
     @property
     def refused(self) -> bool:
         """Whether a broker has answered, and does not let us in: to wait for longer changes nothing."""
-        return any(error.code() in LOGIN or error.code() == TLS for error in self.errors)
+        return any(refuses(error) for error in self.errors)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError
 
-from eventbus.kafka_causes import LOGIN, TLS, Place, explained, first_of, place_of
+from eventbus.kafka_causes import LOGIN, TLS, Place, explained, first_of, place_of, refuses
 
 SECONDS = 2.0
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
@@ -46,7 +46,7 @@ def diagnose(config: Mapping[str, Any], complaints: Sequence[KafkaError], *, pro
     """
     for error in complaints:
         if error.code() in LOGIN:
-            return Diagnosis(f"authentication failed: {explained(error)}", ours=True)
+            return Diagnosis(f"authentication failed: {explained(error)}", ours=refuses(error))
     for error in complaints:
         if error.code() == TLS:
             return _tls(config, error) if probe else Diagnosis(explained(error), ours=False)
