@@ -8,9 +8,10 @@ JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,2)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEERS := .venv/peers
+PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-track bench-peers simulate mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test test-all check bench bench-track bench-peers simulate mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -34,8 +35,11 @@ $(STAMP): pyproject.toml
 demo: setup ## Run the saga on the embedded broker and show it.
 	@$(BIN)/saga demo $(ARGS)
 
-test: setup ## Run the tests, on the best Kafka there is; REQUIRE_BROKER=1: fail where there is none.
-	@$(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder) $(ARGS)
+test: setup ## Run the tests in minutes: all that are quick, and the saga end to end; REQUIRE_BROKER=1: fail without a Kafka.
+	@$(PYTEST) -m quick $(ARGS)
+
+test-all: setup ## Run every test, on the best Kafka there is (40 minutes on two cores).
+	@$(PYTEST) $(ARGS)
 
 check: setup ## Lint, formatting, types, which package may import which, and the choreography.
 	$(BIN)/ruff check .

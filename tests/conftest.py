@@ -75,8 +75,15 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
         node.channel.waitclose(PATIENCE)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where several processes share the files, the long ones come first: none is left alone with one at the end."""
+    """Mark what `make test` runs of its own accord; everything else in it says so itself.
+
+    Where several processes share the files, the long ones come first: none is left alone with one at the end.
+    """
+    for item in items:
+        if not item.nodeid.startswith(("tests/integration/", "tests/e2e/")):
+            item.add_marker(pytest.mark.quick)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
 
@@ -97,6 +104,8 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
     """End the output with how many tests were left out, and why."""
     yield
+    if terminalreporter.config.option.markexpr == "quick":
+        terminalreporter.write_line("left out: the tests that take longer: make test-all", yellow=True)
     skipped = terminalreporter.stats.get("skipped", [])
     for reason, count in Counter(report.longrepr[2].removeprefix("Skipped: ") for report in skipped).items():
         terminalreporter.write_line(f"left out: {count} {'test' if count == 1 else 'tests'}: {reason}", yellow=True)
