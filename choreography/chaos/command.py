@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -182,6 +182,9 @@ def chaos_command(  # noqa: PLR0913 - what a user can say
             outcome = chaos.run(world, settings, seed)
         except (InUse, NotEmpty, TimeoutError) as error:
             cli.fail(str(error))
+        finally:
+            with suppress(OSError):  # it stays where there is anything in it
+                folder.rmdir()
     _report(outcome, folder, json_file)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -87,7 +87,7 @@ def error(code: int, why: str, *, fatal: bool = False, retriable: bool = False, 
     return KafkaException(KafkaError(code, why, fatal, retriable, abort))
 
 
-AFTER_THE_RECORDS = math.inf
+AMONG_THE_RECORDS = math.inf
 """When a late copy arrives that does not come after some time."""
 
 
@@ -254,10 +254,12 @@ class Cluster:
         producer.epoch += 1
         return producer.epoch
 
-    def write(self, name: str, epoch: int, records: Iterable[Written]) -> None:
+    def write(self, name: str, epoch: int, records: Sequence[Written]) -> None:
         """Append records in the producer's transaction, which begins with its first one."""
         producer = self._authentic(name, epoch)
-        for record in records:
+        for number, record in enumerate(records):
+            if number == (len(records) + 1) // 2:
+                self._let_arrive_among(name)
             transaction = self._current(producer)
             self.append(self.partition_of(record.topic, record.key), record, transaction)
 
@@ -265,7 +267,7 @@ class Cluster:
         self, name: str, epoch: int, group: str, member: tuple[str, int], offsets: Mapping[Partition, tuple[int, str]]
     ) -> None:
         """Make a group's offsets part of the transaction; they are pending until it is marked."""
-        self._let_arrive([late for late in self._late if late[:2] == (AFTER_THE_RECORDS, name)])
+        self._let_arrive_among(name)
         producer = self._authentic(name, epoch)
         self.group(group).check(*member)
         transaction = self._current(producer)
@@ -283,9 +285,13 @@ class Cluster:
     def arrive_late(self, seconds: float, name: str, epoch: int, *, commit: bool) -> None:
         """Let a copy of an end of transaction arrive after so long, and end whatever is under way then.
 
-        AFTER_THE_RECORDS: between the records and the offsets of the next transaction, whenever that is.
+        AMONG_THE_RECORDS: when half of the records of the next transaction are written, whenever that is; of a single
+        one, before the offsets.
         """
         self._late.append((self.clock() + seconds, name, epoch, commit))
+
+    def _let_arrive_among(self, name: str) -> None:
+        self._let_arrive([late for late in self._late if late[:2] == (AMONG_THE_RECORDS, name)])
 
     def _let_arrive(self, due: list[tuple[float, str, int, bool]]) -> None:
         for late in due:

@@ -40,7 +40,7 @@ PARKING = ("parking", "parked", "retrying", "unparking", "unparked")
 HANDLINGS = 30
 """About so often an event is handled or saved in such a run (measured)."""
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
-AFTER_THE_NEXT_RECORDS = "after the records of the next transaction"
+AMONG_THE_NEXT_RECORDS = "among the records of the next transaction"
 ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
 RUNNING, KILLED = "under running workers", "while they are killed"
 GROUP_DELETED, OFFSETS_RESET = "the group is deleted", "the offsets are reset"
@@ -114,7 +114,7 @@ def _late_copy(draw: random.Random) -> Fault:
     """The client repeats an end of transaction by itself, and the first copy arrives after all."""
     nth = draw.randint(1, REQUESTS["EndTxn"])
     if draw.random() < 0.5:  # noqa: PLR2004 - one in two
-        return Fault("late copy", "EndTxn", nth, AFTER_THE_NEXT_RECORDS)
+        return Fault("late copy", "EndTxn", nth, AMONG_THE_NEXT_RECORDS)
     return Fault("late copy", "EndTxn", nth, "after some time", draw.choice((0.001, 0.01, 0.05, 0.3)))
 
 

@@ -35,7 +35,7 @@ from eventbus.schema_version import Schema
 from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.clocks import JUMPS, Clocks
-from eventbus.simulation.cluster import AFTER_THE_RECORDS, Cluster, Written
+from eventbus.simulation.cluster import AMONG_THE_RECORDS, Cluster, Written
 from eventbus.simulation.damage import Damage, damaged, filled
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.old_databases import OldDatabases
@@ -662,7 +662,7 @@ class _ProcessHost(Place):
         fault = self._simulation.due(request)
         if fault is None:
             return clients.Fault.NONE
-        self._late_by = fault.seconds or AFTER_THE_RECORDS
+        self._late_by = fault.seconds or AMONG_THE_RECORDS
         return clients.Fault.LATE_COPY if fault.kind == "late copy" else clients.Fault(fault.detail)
 
     def lateness(self) -> float:

@@ -203,7 +203,7 @@ MUTANTS = (
         "eventbus/kafka_producer.py",
         "            if self._failures.heard != heard:\n                self._drop()\n",
         "",
-        faults="late copy,network",
+        faults="late copy,takeover",
     ),
     Mutant(
         "publish while fenced",
