@@ -35,10 +35,10 @@ $(STAMP): pyproject.toml
 demo: setup ## Run the saga on the embedded broker and show it.
 	@$(BIN)/saga demo $(ARGS)
 
-test: setup ## Run the tests in minutes: all that are quick, and the saga end to end; REQUIRE_BROKER=1: fail without a Kafka.
+test: setup ## Run the quick tests, on the best Kafka there is; REQUIRE_BROKER=1: fail where there is none.
 	@$(PYTEST) -m quick $(ARGS)
 
-test-all: setup ## Run every test, on the best Kafka there is (40 minutes on two cores).
+test-all: setup ## Run every test (45 minutes on two cores).
 	@$(PYTEST) $(ARGS)
 
 check: setup ## Lint, formatting, types, which package may import which, and the choreography.

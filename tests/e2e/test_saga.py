@@ -13,6 +13,8 @@ from tests.conftest import do_without
 from tests.support.processes import PATIENCE
 from tests.support.saga import Saga, address_of, headers_of
 
+pytestmark = pytest.mark.quick
+
 PATH_OF_A_CONFIRMED_ORDER = ("order.created", "payment.charged", "inventory.reserved", "order.confirmed")
 
 

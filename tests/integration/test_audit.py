@@ -18,6 +18,8 @@ from tests.support.admin import Admin
 from tests.support.saga_model import PARTITIONS
 from tests.support.written_saga import WrittenLog
 
+pytestmark = pytest.mark.quick
+
 TOPICS = [event.topic for event in EVENTS]
 
 

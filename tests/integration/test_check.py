@@ -24,6 +24,8 @@ from tests.support.postgres import PASSWORD
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World
 from tests.support.written_saga import Places, WrittenLog, write_stores
 
+pytestmark = pytest.mark.quick
+
 
 class Written(WrittenLog):
     """The same in databases, too."""

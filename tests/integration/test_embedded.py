@@ -50,6 +50,7 @@ def saga(*arguments, broker, tmp_path, stdin=""):
     )
 
 
+@pytest.mark.quick
 def test_it_has_the_topics_and_partitions_that_were_asked_for(broker):
     """And looking does not make others."""
     found = Cluster(broker).partitions()

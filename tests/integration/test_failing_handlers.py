@@ -72,6 +72,7 @@ A0, A1, A2, A3 = (Ping("A", number) for number in (0, -1, 2, 3))
 B0 = Ping("B", 0)
 
 
+@pytest.mark.quick
 def test_the_script_of_five_records(playground: Playground, service: Service) -> None:
     """A0, A1 (which fails), A2, B0, A3: A0 and B0 are answered, A1, A2 and A3 wait and come in order once it is mended.
 

@@ -14,6 +14,8 @@ from schemas import Item, OrderCreated, PaymentCharged
 from tests.support.stepping import deliver
 from tests.unit.test_inventory_service import *  # noqa: F403 - the same laws on the other database
 
+pytestmark = pytest.mark.quick
+
 ORDERS = 300
 
 

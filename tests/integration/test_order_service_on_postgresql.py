@@ -10,6 +10,8 @@ from order_service.__main__ import main
 from tests.support.postgres import PASSWORD
 from tests.unit.test_order_service import *  # noqa: F403 - the same laws on the other database
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def database_url(postgres_url):

@@ -6,6 +6,8 @@ import pytest
 
 from tests.unit.test_payment_service import *  # noqa: F403 - the same laws on the other database
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.fixture
 def database_url(postgres_url):

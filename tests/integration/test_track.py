@@ -25,6 +25,7 @@ def ground(topics: str, tmp_path: Path) -> TrackedLog:
     return TrackedLog(topics, tmp_path)
 
 
+@pytest.mark.quick
 def test_every_order_is_followed_to_its_end_and_told(ground):
     """From the log alone: orders, timeline, why, statistics; nothing is left to read, and nothing is undeclared."""
     assert ground.track().exit_code == 0
@@ -48,6 +49,7 @@ def test_every_order_is_followed_to_its_end_and_told(ground):
     assert [link["address"] for link in why["chain"]] == [step["address"] for step in shown["steps"]]
 
 
+@pytest.mark.quick
 def test_a_tracker_goes_on_where_it_was_and_a_rebuilt_one_has_the_same_rows(ground):
     """Stopped after some events, started again, and rebuilt; one that holds something else is found and kept."""
     ground.track()
