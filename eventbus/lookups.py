@@ -43,8 +43,8 @@ class Lookups:
         self._registry, self._clock = registry, clock
         self._questions: dict[str, _Question] = {}
         self._may_wait, self._since = WAIT_SECONDS, clock()
-        self._failed: set[str] = set()
-        """What it could not be asked about the last time: nobody waits for that."""
+        self._failed: dict[str, str] = {}
+        """What it could not be asked about the last time, and why: nobody waits for that."""
 
     def id_of(self, event: type[Event]) -> int:
         """See Registry."""
@@ -68,13 +68,15 @@ class Lookups:
             question = self._questions[what] = _Question(self._clock(), _begin(ask))
             wait([question.answer], 0 if what in self._failed else seconds)
         if not question.answer.done():
-            raise StillAsking(f"asked about {what}, the schema registry does not answer for now")
+            raise StillAsking(
+                self._failed.get(what) or f"asked about {what}, the schema registry does not answer for now"
+            )
         del self._questions[what]
-        self._failed.discard(what)
+        self._failed.pop(what, None)
         try:
             return cast("A", question.answer.result())
-        except RegistryUnavailable:
-            self._failed.add(what)
+        except RegistryUnavailable as error:
+            self._failed[what] = str(error)
             raise
 
 
