@@ -10,7 +10,15 @@ from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from choreography.cluster import Cluster, Unreachable, check_same, client_config, reader_config, refused_config
+from choreography.cluster import (
+    ASK_AGAIN_SECONDS,
+    Cluster,
+    Unreachable,
+    check_same,
+    client_config,
+    reader_config,
+    refused_config,
+)
 from choreography.unreadable import end_of_batch
 from eventbus.kafka import UNREADABLE
 from eventbus.kafka_headers import headers_of
@@ -20,6 +28,8 @@ BATCH = 500
 LOOK_SECONDS = 5.0
 """So often it looks for partitions that its topics did not have before."""
 LOOK_PATIENCE_SECONDS = 1.0
+NEWS_SECONDS = 2.0
+"""Within it every broker knows of a new topic."""
 SAME_SECONDS = 1.0
 """So often it makes sure that the topics are still the same."""
 
@@ -65,10 +75,7 @@ class Reader:
         self._cluster = Cluster(self._servers, self._extra, answer_seconds=LOOK_PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
-        there = Cluster(self._servers, self._extra).partitions()
-        if missing := [topic for topic in self._topics if topic not in there]:
-            denied = Cluster(self._servers, self._extra).denied(missing)
-            raise NoSuchTopic(denied or f"there is no topic {missing[0]!r}; `saga topics list` shows the saga's")
+        there = self._there()
         self._ids, self._compared = Cluster(self._servers, self._extra).topic_ids(self._topics), time.monotonic()
         self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         self._unfinished = set(self._known)
@@ -81,6 +88,19 @@ class Reader:
         self._consumer.assign(start)
         self._looked = time.monotonic()
         return self
+
+    def _there(self) -> dict[str, dict[int, Any]]:
+        """Return the partitions of all topics. A broker may not know yet of a topic that another one has just made."""
+        cluster, until = Cluster(self._servers, self._extra), time.monotonic() + NEWS_SECONDS
+        while True:
+            there = cluster.partitions()
+            missing = [topic for topic in self._topics if topic not in there]
+            if not missing:
+                return there
+            if time.monotonic() > until:
+                denied = cluster.denied(missing)
+                raise NoSuchTopic(denied or f"there is no topic {missing[0]!r}; `saga topics list` shows the saga's")
+            time.sleep(ASK_AGAIN_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._consumer.close()

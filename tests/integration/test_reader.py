@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from threading import Timer
 
 import pytest
 
@@ -31,6 +32,17 @@ def test_partitions_that_are_added_while_it_reads_are_read_from_their_beginning(
         assert reader.positions == {Partition(topic, number): 1 for number in range(3)}
         admin.produce(topic, b"a", b"next", partition=2)
         assert values(reader, 1) == [b"next"]
+
+
+def test_a_topic_that_was_just_made_is_waited_for(broker, make_topics):
+    """On a cluster the broker that is asked may hear of it a moment later than the one that was told to make it."""
+    (topic,) = make_topics("new", partitions=1)
+    admin = Admin(broker.bootstrap_servers)
+    admin.remove([topic])
+    Timer(0.5, lambda: admin.create([topic], 1)).start()
+    with Reader(broker.bootstrap_servers, [topic]) as reader:
+        admin.produce(topic, b"a", b"first", partition=0)
+        assert values(reader, 1) == [b"first"]
 
 
 def test_added_partitions_are_read_within_ten_seconds(broker, make_topics):
