@@ -75,8 +75,17 @@ class Cluster:
         return self._servers
 
     @property
+    def answer_seconds(self) -> float:
+        """How long one question may take at most.
+
+        Those of list_offsets are given all of it: librdkafka 2.16 ends the process where one times out before the
+        request under it does (an assertion, confluentinc/librdkafka#4605).
+        """
+        return self._seconds
+
+    @property
     def question_seconds(self) -> float:
-        """How long one question may take: `ask` asks it again."""
+        """How long one question about topics may take: `ask` asks it again."""
         return min(self._seconds, max(QUESTION_SECONDS, self._seconds / 2))
 
     def partitions(self) -> dict[str, dict[int, Any]]:

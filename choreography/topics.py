@@ -151,7 +151,7 @@ def _offsets(cluster: Cluster, places: list[TopicPartition], which: OffsetSpec) 
         return {}
 
     def question() -> dict[tuple[str, int], int]:
-        futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=cluster.question_seconds)
+        futures = cluster.admin.list_offsets(dict.fromkeys(places, which), request_timeout=cluster.answer_seconds)
         return offsets_of(futures)
 
     return cluster.ask(question)

@@ -107,7 +107,7 @@ class EventTopics:
         asked = {TopicPartition(*lane): which for lane in lanes}
 
         def question() -> Ends:
-            seconds = self._cluster.question_seconds
+            seconds = self._cluster.answer_seconds
             return offsets_of(self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=seconds))
 
         return self._cluster.ask(question)
