@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from confluent_kafka import ConsumerGroupState
 from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 
 from choreography.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
@@ -21,6 +22,7 @@ from eventbus.secret_files import write_properties
 PARTITIONS = 4
 MEMBERS_SECONDS = 20.0
 """A worker that was stopped is still expected back, as a static member, for its session timeout of 10 s."""
+UNUSED = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 EAGER = {"fetch.wait.max.ms": "10"}
 """The embedded broker answers a fetch that found nothing only when its time is over, so that time has to be short."""
 
@@ -99,9 +101,19 @@ def _refuse_workers(cluster: Cluster) -> None:
 
 
 def _members(cluster: Cluster) -> list[str]:
-    """Return the groups of the services that have members."""
-    groups = cluster.admin.describe_consumer_groups(list(MODULES), request_timeout=ANSWER_SECONDS)
-    return [group for group, future in groups.items() if future.exception() is None and future.result().members]
+    """Return the groups of the services that have members.
+
+    Not by describe_consumer_groups: where it times out before the request under it does, librdkafka 2.16 ends the process
+    later, when a broker goes away (an assertion, confluentinc/librdkafka#4605; seen in `make chaos`).
+    """
+
+    def question() -> list[str]:
+        found = cluster.admin.list_consumer_groups(request_timeout=cluster.answer_seconds).result()
+        if found.errors:
+            raise found.errors[0]
+        return [each.group_id for each in found.valid if each.group_id in MODULES and each.state not in UNUSED]
+
+    return cluster.ask(question)
 
 
 def described(cluster: Cluster, names: list[str]) -> list[NewTopic]:

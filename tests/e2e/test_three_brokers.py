@@ -86,7 +86,8 @@ def test_everybody_is_back_soon_after_each_fault_and_every_order_ends_as_it_must
             for customers in (during, after):
                 customers.wait()
             saga.until(lambda: not saga.pending() and workers.ready, f"after {name}: not every order had ended")
-            print(f"{name}: normal again after {again.seconds:.1f} s, exit codes so far {workers.codes}")
+            print(f"{name}: normal again after {again.seconds:.1f} s, {again.held:.1f} s more the machine was busy")
+            print(f"exit codes so far {workers.codes}")
             assert again.seconds < NORMAL_AGAIN_SECONDS, name
         report = saga.settle()
         assert workers.terminate() == [0] * 6
