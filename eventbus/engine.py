@@ -486,6 +486,8 @@ class Engine:
         self._looked_at = self._world.clock()
         try:
             self._topics.check_all(known, self._tuning.look_after)
+            if not known:
+                self._topics.check_stored(self._service.subscriptions())
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
             self._topics.note_limits()

@@ -9,11 +9,12 @@ lost what it knew; each worker writes the cursors of its partitions once more.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 
 from eventbus import progress
 from eventbus.batch import UNKNOWN, Owned
 from eventbus.database import Database
-from eventbus.log import Identity, Log, Partition, Refused
+from eventbus.log import Identity, Log, Partition, Refused, TopicMissing
 
 LIMITS_SECONDS = 30.0
 NEVER = float("-inf")
@@ -74,6 +75,21 @@ class Incarnations:
         self._check_outputs(actual)
         self._check_witness(known, actual)
         self._looked_at = self._clock()
+
+    def check_stored(self, inputs: Collection[str]) -> None:
+        """Check these topics, and those published to, by what the database says: for who has no partition.
+
+        When a topic is deleted the group rebalances, and who refuses first is a member until its session is over: so
+        long the others have no partition to find out by.
+        """
+        with self._database.snapshot() as tx:
+            stored, self._published_to = progress.identities(tx), progress.output_topics(tx)
+        here = {partition: known for partition, known in stored.items() if partition.topic in inputs}
+        with suppress(TopicMissing):
+            actual = self._log.identities({*self._outputs, *(partition.topic for partition in here)})
+            for partition, known in sorted(here.items()):
+                check_identity(partition, known, actual[partition.topic])
+            self._check_outputs(actual)
 
     def _witness_in(self, actual: dict[str, Identity]) -> str:
         return actual[self._log.witness_topic].topic if self._log.witness_topic else ""

@@ -103,8 +103,8 @@ def _refuse_workers(cluster: Cluster) -> None:
 def _members(cluster: Cluster) -> list[str]:
     """Return the groups of the services that have members.
 
-    Not by describe_consumer_groups: where it times out before the request under it does, librdkafka 2.16 ends the process
-    later, when a broker goes away (an assertion, confluentinc/librdkafka#4605; seen in `make chaos`).
+    Not by describe_consumer_groups: where it times out before the request under it does, librdkafka 2.16 ends the
+    process later, when a broker goes away (an assertion, confluentinc/librdkafka#4605; seen in `make chaos`).
     """
 
     def question() -> list[str]:

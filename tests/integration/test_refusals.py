@@ -227,6 +227,20 @@ def two_workers(playground: Playground) -> tuple[Worker, Worker]:
     return one, two
 
 
+@pytest.mark.parametrize("topic", ["ping", "pong"], ids=["read", "written"])
+def test_a_worker_without_partitions_refuses_a_recreated_topic_too(playground: Playground, topic: str) -> None:
+    """It need not wait until somebody's session is over and it is given some."""
+    two_workers(playground)
+    third = playground.worker("three")
+    playground.turn_until(lambda: sorted(worker.ready() for worker in playground.workers) == [0, 2, 2])
+    [idle] = [worker for worker in playground.workers if not worker.ready()]
+    assert third in playground.workers
+    playground.admin.remove([topic])
+    playground.admin.create([topic], playground.partitions)
+    with pytest.raises(Refused, match="was deleted and created again"):
+        playground.turn_until(lambda: idle.ready() > 0, SOON, workers=[idle])
+
+
 @pytest.mark.parametrize("busy", [True, False], ids=["busy", "quiet"])
 def test_a_topic_recreated_under_running_workers_is_refused(playground: Playground, busy: bool) -> None:
     """By each who has a partition of it, within seconds: nothing of the new one is decided, nor an old offset sent."""
