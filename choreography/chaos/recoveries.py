@@ -10,7 +10,7 @@ from typing import Any
 from choreography.chaos.faults import Happened
 from choreography.chaos.fleet import Exit, Refusal
 from choreography.chaos.journal import Journal, service_of
-from choreography.chaos.timeline import AFTERMATH_SECONDS, MISTAKES, NUMBERS, OUTSIDE, TO_BROKERS
+from choreography.chaos.timeline import AFTERMATH_SECONDS, BACK_SECONDS, MISTAKES, NUMBERS, OUTSIDE, TO_BROKERS
 from choreography.demo.workers import MODULES
 
 TO_A_WORKER = frozenset({"kill", "kill-long", "stop"})
@@ -73,7 +73,7 @@ def _recovery(one: Happened, happened: Sequence[Happened], journal: Journal) -> 
     if back is None:
         alone = not any(_disturbs(other, one, until) for other in happened)
     else:
-        alone = not any(_overlaps(other, one, back) for other in happened)
+        alone = not any(_overlaps(other, one, min(back, one.ended + BACK_SECONDS)) for other in happened)
     return Recovery(one, recovered, handled, alone, back)
 
 
@@ -105,9 +105,12 @@ def _strikes(other: Happened, worker: str, after: float, until: float) -> bool:
     )
 
 
-def _overlaps(other: Happened, one: Happened, back: float) -> bool:
-    """Return whether another fault may have held up the way back from one of the brokers: whatever it was done to."""
-    return other is not one and other.began < back and one.ended < other.ended + AFTERMATH_SECONDS
+def _overlaps(other: Happened, one: Happened, until: float) -> bool:
+    """Return whether another fault may have held up the way back from one of the brokers: whatever it was done to.
+
+    One that began when everybody was to be back has not: who was late by then was late.
+    """
+    return other is not one and other.began < until and one.ended < other.ended + AFTERMATH_SECONDS
 
 
 def _disturbs(other: Happened, one: Happened, until: float) -> bool:

@@ -14,7 +14,7 @@ import confluent_kafka
 from choreography.chaos.faults import Happened
 from choreography.chaos.fleet import Death, Exit, Refusal
 from choreography.chaos.recoveries import Recovery, calm, spread, unmoved
-from choreography.chaos.timeline import KINDS, TO_BROKERS
+from choreography.chaos.timeline import BACK_SECONDS, KINDS, TO_BROKERS
 from choreography.check.facts import LogFacts
 from choreography.check.laws import Verdict
 from choreography.check.report import as_json as check_as_json
@@ -27,7 +27,7 @@ FIGURES = {
     "lost": ("order-iff-order-created", "event-has-its-state", "state-is-announced", "cause-is-on-the-log"),
 }
 """Which broken laws count as what."""
-LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": 30.0, "refused": 5.0}
+LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": BACK_SECONDS, "refused": 5.0}
 """Seconds, for the classic protocol; judged where nothing else was wrong. What is slower is said, not a failure: the
 machine may be busy."""
 ALONE, OVERLAPPED = "alone", "overlapped"

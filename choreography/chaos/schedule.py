@@ -8,10 +8,8 @@ from collections.abc import Iterable
 
 from choreography.chaos.faults import Faults
 from choreography.chaos.fleet import Fleet
-from choreography.chaos.timeline import AFTERMATH_SECONDS, ALONE, ALONE_SECONDS, Fault
+from choreography.chaos.timeline import AFTERMATH_SECONDS, ALONE, ALONE_SECONDS, BACK_SECONDS, Fault
 
-BACK_SECONDS = 30.0
-"""So long at most nothing else begins after a fault that is alone: until then everybody is to be back."""
 LOOK_SECONDS = 0.5
 
 

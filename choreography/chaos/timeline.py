@@ -46,6 +46,8 @@ OUTSIDE |= MISTAKES
 """Faults of what the workers stand on, not of the workers."""
 LAST = frozenset({"recreate"})
 """Faults that wait until all is quiet, because what a deleted topic held is gone."""
+BACK_SECONDS = 30.0
+"""So soon after a fault of the brokers everybody is to be back."""
 ALONE = "alone"
 """How a fault of the brokers comes for which everything else waits, so that recovery from it alone is measured."""
 ALONE_SECONDS = 45.0

@@ -251,6 +251,15 @@ def test_a_way_back_that_another_fault_overlapped_is_not_alone(tmp_path: Path) -
     assert alone(31, 32)
 
 
+def test_who_is_back_too_late_is_judged_although_the_next_fault_came_meanwhile(tmp_path: Path) -> None:
+    """Else only those would be judged who were quick."""
+    journal = Journal(dict([log(tmp_path, "order-service/1", (90, "batch.handled", []))]))
+    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=20)
+    later = Happened(Fault(0, "cut", "broker", 1), began=51, ended=52)
+    [found] = [r for r in recoveries([roll, later], journal) if r.happened is roll]
+    assert (found.alone, found.until_back) == (True, 70)
+
+
 def test_a_fault_after_which_nobody_had_anything_to_do_has_no_way_back(tmp_path: Path) -> None:
     """It is not said to have taken less than no time."""
     journal = Journal(dict([log(tmp_path, "order-service/1", (30, "batch.handled", []))]))
