@@ -25,6 +25,7 @@ from eventbus.database import (
     WrongVersion,
     check_owner,
 )
+from eventbus.log import Refused
 from eventbus.schema_version import Tables
 from eventbus.sqlite_file import OpenFile
 
@@ -145,8 +146,8 @@ class SQLite:
 
     def connected(self) -> sqlite3.Connection:
         """Return the connection, made when it is first asked for."""
-        if self._connection is not None and self._file is not None and not self._file.is_at_its_path():
-            self._let_go(self._connection, self._file)
+        if self._connection is not None and self._file is not None:
+            self._check_file(self._connection, self._file)
         if self._connection is None:
             if self.losses and not Path(self._path).exists():
                 raise Unavailable(f"{self._path} is gone: put it back, or stop the worker")
@@ -161,6 +162,23 @@ class SQLite:
             self._connection, self._file = connection, OpenFile(self._path)
             self._tables = replace(self._tables, create=False)
         return self._connection
+
+    def _check_file(self, connection: sqlite3.Connection, file: OpenFile) -> None:
+        """Raises Unavailable where another file is at the path; Refused where this one has lost its log or its index.
+
+        With another log or index than somebody else's, commits of either are lost (sqlite.org/howtocorrupt.html): so
+        everybody who has the old one must end.
+        """
+        if not file.is_at_its_path():
+            self._let_go(connection, file)
+        if (missing := file.missing()) is not None:
+            self._connection, self._file = None, None
+            self.losses += 1
+            file.complete(connection)
+            raise Refused(
+                f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
+                " the file open, then start again; only SQLite itself may delete that file"
+            )
 
     def _let_go(self, connection: sqlite3.Connection, file: OpenFile) -> NoReturn:
         self._connection, self._file = None, None

@@ -37,8 +37,19 @@ class OpenFile:
         self._here = {name: identity(name) for name in (path, path + LOG, path + INDEX)}
 
     def is_at_its_path(self) -> bool:
-        """Return whether who opens the path now gets the same database, with the same write-ahead log."""
-        return identity(self._path) == self._here[self._path] and identity(self._log) == self._here[self._log]
+        """Return whether who opens the path now gets the same database."""
+        return identity(self._path) == self._here[self._path]
+
+    def missing(self) -> str | None:
+        """Return the write-ahead log or its index where who opens the path now gets another one, or None."""
+        return next((name for name in (self._log, self._path + INDEX) if identity(name) != self._here[name]), None)
+
+    @staticmethod
+    def complete(connection: sqlite3.Connection) -> None:
+        """Write what was committed from the log, which nobody else can find any more, into the database, and close."""
+        with suppress(sqlite3.Error):
+            connection.execute("pragma wal_checkpoint(truncate)")
+        connection.close()
 
     def let_go(self, connection: sqlite3.Connection) -> None:
         """Complete the old file from its log, remove the log from beside what is at the path now, and close."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import ConsumerGroupState
+from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 
 from choreography.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
@@ -110,7 +110,7 @@ def _members(cluster: Cluster) -> list[str]:
     def question() -> list[str]:
         found = cluster.admin.list_consumer_groups(request_timeout=cluster.answer_seconds).result()
         if found.errors:
-            raise found.errors[0]
+            raise KafkaException(found.errors[0])
         return [each.group_id for each in found.valid if each.group_id in MODULES and each.state not in UNUSED]
 
     return cluster.ask(question)

@@ -16,6 +16,9 @@ from tests.support.engines import Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.postgres import LocalServer, _binaries, create_database, url
 
+SOON = 10
+"""Seconds: everybody looks about every second, idle or busy."""
+
 
 def path_of(playground: Playground) -> Path:
     return Path(playground.url.removeprefix("sqlite:///"))
@@ -91,6 +94,25 @@ def test_a_file_that_is_exchanged_for_an_older_one_is_refused_by_every_worker(sq
         assert noticed(worker)
     assert playground.tallied() == 0
     assert len(playground.pongs()) == 100
+
+
+@pytest.mark.parametrize("suffix", ["-wal", "-shm"])
+def test_who_has_a_file_open_that_lost_its_log_or_index_stops(sqlite_playground: Playground, suffix: str) -> None:
+    """It would go on in files that nobody else can find. What it had committed stays."""
+    playground = sqlite_playground
+    one, other = two_workers(playground)
+    send(playground, 0)
+    playground.settle(50)
+    Path(f"{path_of(playground)}{suffix}").unlink()
+    send(playground, 50)
+    for worker in (one, other):
+        with pytest.raises(Refused, match=f"{suffix} was deleted while .* was open"):
+            playground.turn_until(lambda: False, SOON, workers=[worker])
+    playground.close()
+    playground.workers.clear()
+    two_workers(playground)
+    playground.settle(100)
+    playground.assert_exactly_once(100, one_source=False)
 
 
 def test_a_file_that_is_deleted_is_waited_for_and_not_made_anew(sqlite_playground: Playground) -> None:
