@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from eventbus import progress, quarantine
@@ -25,7 +26,7 @@ from eventbus.outreach import Abandoned, Asking, begin, reach_out
 from eventbus.parking import Address, Retries, TooManyParked
 from eventbus.progress import NOTHING_SEEN, Checkpoint
 from eventbus.quarantine import Quarantined
-from eventbus.recovery import NotYet, State, recover
+from eventbus.recovery import NotYet, State, judge, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.retrying import Retrying
 from eventbus.schema_waits import SchemaWaits, leader_epoch_at
@@ -68,6 +69,11 @@ class Engine:
         self._seen = NOTHING_SEEN
         self._misfits = 0
         self._losses = world.database.losses
+
+    def judge(self) -> None:
+        """Refuse a database that is not the newest before anything is taken from other workers; see `turn`."""
+        with self._quarantine():
+            judge(self._world.log, self._world.database, self._service.subscriptions())
 
     def subscribe(self) -> None:
         """Join the group."""
@@ -271,11 +277,17 @@ class Engine:
             self._world.observer.set_aside(parking)
 
     def _states(self, due: list[Owned]) -> dict[Partition, State]:
-        """Recover them; a database that is found too old is put in quarantine, so that every worker stops."""
         world, wanted = self._world, [owned.partition for owned in due]
-        try:
+        with self._quarantine():
             topics = self._service.subscriptions()
             return recover(world.log, world.database, wanted, world.at, topics=topics, now_ms=world.now_ms())
+
+    @contextmanager
+    def _quarantine(self) -> Iterator[None]:
+        """Put a database that is found too old in quarantine, so that every worker stops."""
+        world = self._world
+        try:
+            yield
         except DatabaseTooOld as old:
             with world.database.transaction() as tx:
                 quarantine.impose(tx, world.now_ms(), world.instance, str(old))

@@ -44,6 +44,23 @@ class NotYet(Exception):
     """What was read does not fit together because somebody else is still moving: read again."""
 
 
+def judge(log: Log, database: Database, topics: Collection[str]) -> None:
+    """Refuse a database before the group gives its worker partitions, which it would take from those who work.
+
+    Recovery judges it again. Raises Refused (DatabaseTooOld and Quarantined among it), TopicMissing, and what the log
+    and the database raise when they are away.
+    """
+    actual = log.identities(topics)
+    with database.snapshot() as tx:
+        quarantine.check(tx)
+        stored = progress.identities(tx)
+        _check_identities(stored, actual)
+    evidence = Evidence(log.group_cursors(topics, stored.keys()), log.witnesses(undecided=False) or {})
+    with database.snapshot() as tx:
+        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+    check_age(rows, this, evidence, topics, lambda topic: actual[topic].topic)
+
+
 def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     log: Log,
     database: Database,

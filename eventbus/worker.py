@@ -200,9 +200,10 @@ class _Run:
         self._signals.hurry = keeper.on_lost = engine.stop
         gc.freeze()
         gc.set_threshold(*GARBAGE)
-        engine.subscribe()
-        telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
         try:
+            self._patiently(engine.judge)
+            engine.subscribe()
+            telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
             self._loop(engine, world, announcement, keeper)
         finally:
             engine.close()

@@ -19,7 +19,7 @@ import pytest
 from tests.support import postgres
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, Worker, Workers, saga_environment
-from tests.support.saga import SERVICES, Saga
+from tests.support.saga import SERVICES, SESSION, Saga
 from tests.support.stopwatch import Stopwatch
 
 DEAD_LETTERS = "payment-service.dead-letters"
@@ -161,6 +161,21 @@ def test_another_services_database_is_refused(ready):
     ready.stock(cd_1=1)
     worker = ready.start("payment_service", PAYMENT_SERVICE_DATABASE=ready.env["INVENTORY_SERVICE_DATABASE"])
     assert "is the database of inventory-service, not of payment-service" in last_word(worker, 1)
+
+
+def test_a_database_that_is_refused_takes_nothing_from_who_works(ready, tmp_path):
+    """However often it is started again: it does not come as far as the group."""
+    ready.stock(cd_1=100)
+    good, orders = ready.start("payment_service", *SESSION), ready.start("order_service", *SESSION)
+    good.wait_ready()
+    orders.wait_ready()
+    ready.import_orders("charged", 20, "cd-1")
+    ready.until(lambda: len(ready.records("payment.charged")) == 20, "not every order was charged")
+    empty = {"PAYMENT_SERVICE_DATABASE": f"sqlite:///{tmp_path}/empty.db"}
+    for _ in range(2):
+        refused = ready.start("payment_service", *SESSION, instance="b", **empty)
+        assert "older than the log" in last_word(refused, 3)
+    assert good.events("partitions.revoked") == []
 
 
 def test_a_metrics_port_that_is_taken_is_named(workers, tmp_path, away):
