@@ -15,8 +15,8 @@ from choreography.__main__ import main
 from eventbus.confluent_registry import ConfluentRegistry, registry_client
 from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable
 from eventbus.registry_config import BadRegistryConfig, RegistryConfig
+from tests.support.certificates import Authority
 from tests.support.ingress import Ingress, only
-from tests.support.pem import PrivateCA
 from tests.support.sample import Ping
 from tests.support.small_registry import SmallRegistry
 
@@ -39,8 +39,8 @@ def small() -> Iterator[SmallRegistry]:
 
 
 @pytest.fixture
-def ca(tmp_path: Path) -> PrivateCA:
-    return PrivateCA(tmp_path)
+def ca(tmp_path: Path) -> Authority:
+    return Authority(tmp_path)
 
 
 def id_of_ping(ingress: Ingress, **properties: str | Path) -> int:
@@ -48,7 +48,7 @@ def id_of_ping(ingress: Ingress, **properties: str | Path) -> int:
     return ConfluentRegistry(ingress.url, RegistryConfig(None, given)).id_of(Ping)
 
 
-def tls(ca: PrivateCA, *, wants: bool = False, **certificate: int | str) -> ssl.SSLContext:
+def tls(ca: Authority, *, wants: bool = False, **certificate: int | str) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*ca.issue("server", **certificate))
     if wants:
@@ -86,7 +86,7 @@ def test_a_token_lets_in_and_is_read_again_when_it_has_expired(upstream: str, tm
         assert registry.schema_of(number)["name"] == Ping.schema["name"]
 
 
-def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: PrivateCA) -> None:
+def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: Authority) -> None:
     with Ingress(upstream, tls(ca)) as ingress:
         with pytest.raises(RegistryUnavailable, match=r"of a CA that is not trusted here: set ssl\.ca\.location"):
             id_of_ping(ingress)
@@ -101,18 +101,18 @@ def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: PrivateCA) ->
     ],
 )
 def test_a_certificate_that_does_not_fit_is_named(
-    upstream: str, ca: PrivateCA, certificate: dict[str, int | str], hint: str
+    upstream: str, ca: Authority, certificate: dict[str, int | str], hint: str
 ) -> None:
     with Ingress(upstream, tls(ca, **certificate)) as ingress, pytest.raises(RegistryUnavailable, match=hint):
         id_of_ping(ingress, ssl_ca_location=ca.file)
 
 
-def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: PrivateCA, tmp_path: Path) -> None:
+def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: Authority, tmp_path: Path) -> None:
     """Of the right CA; none, and one of another CA, do not. A key may have a password."""
     mine = ca.issue("client", password=b"key")
     folder = tmp_path / "other"
     folder.mkdir()
-    theirs = PrivateCA(folder, "others").issue("stranger")
+    theirs = Authority(folder, "others").issue("stranger")
     with Ingress(upstream, tls(ca, wants=True)) as ingress:
         given = {"ssl_ca_location": ca.file, "ssl_certificate_location": mine[0], "ssl_key_location": mine[1]}
         assert id_of_ping(ingress, **given, ssl_key_password="key") > 0
@@ -123,7 +123,7 @@ def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: PrivateCA, tmp
             id_of_ping(ingress, **given)
 
 
-def test_tls_where_there_is_none_and_none_where_there_is_are_named(upstream: str, ca: PrivateCA) -> None:
+def test_tls_where_there_is_none_and_none_where_there_is_are_named(upstream: str, ca: Authority) -> None:
     with Ingress(upstream) as ingress:
         ingress.url = ingress.url.replace("http:", "https:")
         with pytest.raises(RegistryUnavailable, match="does not speak TLS on this port"):
@@ -154,7 +154,7 @@ def test_what_cannot_be_used_is_refused_at_once(name: str) -> None:
     assert SECRET.replace(":", "") not in done.output
 
 
-def test_files_that_do_not_go_together_are_named(ca: PrivateCA) -> None:
+def test_files_that_do_not_go_together_are_named(ca: Authority) -> None:
     """A key of another certificate, one whose password is missing, and a CA file without a certificate."""
     one, other = ca.issue("one"), ca.issue("other", password=b"key")
     both = {"ssl.certificate.location": str(one[0]), "ssl.key.location": str(other[1])}

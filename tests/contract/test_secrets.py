@@ -159,7 +159,7 @@ def test_what_cannot_be_a_database_or_a_gateway_is_not_quoted(
 ) -> None:
     """Nor one that is away, or whose URL libpq would quote in pieces."""
     if name.rsplit(maxsplit=1)[-1] in ENDLESS - {"chaos"}:
-        pytest.skip("it waits for it: tests/e2e/test_secrets.py")
+        pytest.skip("what is away is waited for: tests/e2e/test_secrets.py has it")
     monkeypatch.chdir(tmp_path)
     parameter = next(each for each in COMMANDS[name].params if option in each.opts)
     assert isinstance(parameter, click.Option)

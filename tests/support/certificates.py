@@ -26,6 +26,7 @@ class Authority:
     """Signs certificates; who is to trust it takes `file`."""
 
     def __init__(self, folder: Path, name: str = "saga-tests") -> None:
+        self._folder = folder
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         self._key = ec.generate_private_key(ec.SECP256R1())
         basic = x509.BasicConstraints(ca=True, path_length=None)
@@ -33,17 +34,26 @@ class Authority:
         self.file = folder / f"{name}.pem"
         self.file.write_bytes(made.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def sign(self, host: str, days: int = 30) -> Certificate:
+    def issue(self, name: str, host: str = "127.0.0.1", days: int = 30, password: bytes = b"") -> tuple[Path, Path]:
+        """Return the files of such a certificate (see `sign`) and of its key."""
+        signed = self.sign(host, days, password)
+        files = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        for file, text in zip(files, signed, strict=True):
+            file.write_text(text, encoding="ascii")
+        return files
+
+    def sign(self, host: str, days: int = 30, password: bytes = b"") -> Certificate:
         """Return a certificate for this host that ends in so many days; it has expired where that is less than 0."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
         name = x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
         names = x509.SubjectAlternativeName([name])
         made = self._builder(subject, key, days * DAY).add_extension(names, critical=False)
-        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        pem = serialization.Encoding.PEM
+        how = serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption()
         return Certificate(
             made.sign(self._key, hashes.SHA256()).public_bytes(pem).decode(),
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain).decode(),
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, how).decode(),
         )
 
     def _builder(
