@@ -476,10 +476,10 @@ MUTANTS = (
     Mutant(
         "only own partitions compared",
         "eventbus/recovery.py",
-        "        rows, this = progress.every_row(tx), quarantine.incarnation(tx)\n",
-        "        rows, this = progress.every_row(tx), quarantine.incarnation(tx)\n"
+        "    if epochs != {",
         "    rows = {p: row for p, row in rows.items() if p in cursors}\n"
-        "    evidence = Evidence(*({p: c for p, c in kind.items() if p in cursors} for kind in evidence))\n",
+        "    evidence = Evidence(*({p: c for p, c in kind.items() if p in cursors} for kind in evidence))\n"
+        "    if epochs != {",
         faults="old database",
     ),
     Mutant(
