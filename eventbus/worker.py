@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -201,7 +201,9 @@ class _Run:
         gc.freeze()
         gc.set_threshold(*GARBAGE)
         try:
-            self._patiently(engine.judge)
+            self._steps.reach("starting")
+            with suppress(*AWAY):  # whoever is not answered joins all the same: recovery judges too
+                engine.judge()
             engine.subscribe()
             telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
             self._loop(engine, world, announcement, keeper)
