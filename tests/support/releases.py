@@ -32,8 +32,8 @@ EDITS = {
             ('        if self.cause:\n            _check_id("cause", self.cause)\n', ""),
             (CODE, ""),
         ),
+        "order_service/door.py": ((', request_id=order.request_id or ""', ""),),
         "order_service/service.py": (
-            (', request_id=order.request_id or ""', ""),
             (", cause=failed.topic", ""),
             ('f" ({failed.code})" if failed.code != "UNSPECIFIED" else ""', '""'),
         ),
