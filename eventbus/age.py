@@ -92,10 +92,13 @@ def _check_witness(partition: Partition, witness: Cursor, row: Row | None, datab
     _check_ahead(partition, "the topic of progress", witness, row)
 
 
+def is_ahead(cursor: Cursor, row: Row) -> bool:
+    """Return whether a cursor knows more than a row; one that was set by hand says nothing."""
+    return cursor.position is not None and (cursor.position > row.position or cursor.offset > row.next_offset)
+
+
 def _check_ahead(partition: Partition, what: str, cursor: Cursor, row: Row) -> None:
-    if cursor.position is None:  # set by hand: it says nothing
-        return
-    if cursor.position > row.position or cursor.offset > row.next_offset:
+    if is_ahead(cursor, row):
         raise DatabaseTooOld(
             f"{partition}: {what} (offset {cursor.offset}, entry {cursor.position}) is ahead of the database"
             f" (offset {row.next_offset}, entry {row.position}): the database is older than the log (restored, or"

@@ -8,7 +8,7 @@ lost what it knew; each worker writes the cursors of its partitions once more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from eventbus import progress
@@ -87,8 +87,7 @@ class Incarnations:
         here = {partition: known for partition, known in stored.items() if partition.topic in inputs}
         with suppress(TopicMissing):
             actual = self._log.identities({*self._outputs, *(partition.topic for partition in here)})
-            for partition, known in sorted(here.items()):
-                check_identity(partition, known, actual[partition.topic])
+            check_identities(here, actual)
             self._check_outputs(actual)
 
     def _witness_in(self, actual: dict[str, Identity]) -> str:
@@ -127,6 +126,16 @@ def deleted(topic: str) -> Refused:
         " something else. If every old event was handled, create it (`saga topics create`) and start a worker: it"
         " refuses too, and says how the topic is read from its start"
     )
+
+
+def check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:
+    """Refuse checkpoints of another cluster, or of another incarnation of those topics whose identity is known.
+
+    Every checkpoint counts: a partition that a new topic has more has none to tell by.
+    """
+    cluster = next((identity.cluster for identity in actual.values()), "")
+    for partition, identity in sorted(stored.items()):
+        check_identity(partition, identity, actual.get(partition.topic) or Identity(cluster, identity.topic))
 
 
 def check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from eventbus import progress, quarantine
 from eventbus.age import Evidence, check_age, latest
 from eventbus.database import Database, LostRace
-from eventbus.incarnations import check_identity
+from eventbus.incarnations import check_identities
 from eventbus.log import Bounds, Cursor, Identity, Log, Partition, Refused
 from eventbus.progress import Checkpoint, Entry
 
@@ -54,7 +54,7 @@ def judge(log: Log, database: Database, topics: Collection[str]) -> None:
     with database.snapshot() as tx:
         quarantine.check(tx)
         stored = progress.identities(tx)
-        _check_identities(stored, actual)
+        check_identities(stored, actual)
     evidence = Evidence(log.group_cursors(topics, stored.keys()), log.witnesses(undecided=False) or {})
     with database.snapshot() as tx:
         rows, this = progress.every_row(tx), quarantine.incarnation(tx)
@@ -143,15 +143,8 @@ def _claim(
         quarantine.identify(tx, now_ms)
         epochs = progress.claim(tx, wanted)
         identities = progress.identities(tx)
-        _check_identities(identities, actual)
+        check_identities(identities, actual)
     return epochs, identities.keys()
-
-
-def _check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:
-    """Check every checkpoint of these topics: a partition that a new topic has more has no checkpoint to tell by."""
-    cluster = next((identity.cluster for identity in actual.values()), "")
-    for partition, identity in sorted(stored.items()):
-        check_identity(partition, identity, actual.get(partition.topic) or Identity(cluster, identity.topic))
 
 
 def _first_checkpoints(

@@ -12,11 +12,11 @@ from choreography.chaos.fleet import Fleet, Worker
 from choreography.chaos.halted import Halt
 from choreography.cluster import Cluster
 from eventbus import progress, quarantine
-from eventbus.age import Row
+from eventbus.age import Row, is_ahead
 from eventbus.database import LostRace, Transaction, Unavailable, connect
 from eventbus.kafka_config import Connection
 from eventbus.kafka_cursors import GroupCursors
-from eventbus.log import Cursor, LogUnavailable, Partition
+from eventbus.log import LogUnavailable, Partition
 
 T = TypeVar("T")
 
@@ -89,7 +89,7 @@ class Restoring:
     def _is_older(self, rows: Mapping[Partition, Row]) -> bool:
         """Return whether Kafka knows of more than these rows."""
         with suppress(LogUnavailable):
-            return any(_is_ahead(cursor, rows[partition]) for partition, cursor in self._cursors.of(rows).items())
+            return any(is_ahead(cursor, rows[partition]) for partition, cursor in self._cursors.of(rows).items())
         return False
 
     def _patiently(self, act: Callable[[Transaction], T]) -> T:
@@ -99,8 +99,3 @@ class Restoring:
                 with suppress(Unavailable, LostRace), database.transaction() as tx:
                     return act(tx)
                 time.sleep(LOOK_SECONDS)
-
-
-def _is_ahead(cursor: Cursor, row: Row) -> bool:
-    known = cursor.position is not None
-    return known and (cursor.offset > row.next_offset or (cursor.position or 0) > row.position)
