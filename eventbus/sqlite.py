@@ -7,10 +7,9 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
 
 from eventbus.database import (
     LOCK_WAIT_MS,
@@ -169,24 +168,22 @@ class SQLite:
         With another log or index than somebody else's, commits of either are lost (sqlite.org/howtocorrupt.html): so
         everybody who has the old one must end.
         """
-        if not file.is_at_its_path():
-            self._let_go(connection, file)
-        if (missing := file.missing()) is not None:
-            self._connection, self._file = None, None
-            self.losses += 1
-            file.complete(connection)
-            raise Refused(
-                f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
-                " the file open, then start again; only SQLite itself may delete that file"
-            )
-
-    def _let_go(self, connection: sqlite3.Connection, file: OpenFile) -> NoReturn:
+        moved = not file.is_at_its_path()
+        missing = file.missing()
+        if not moved and missing is None:
+            return
         self._connection, self._file = None, None
         self.losses += 1
-        file.let_go(connection)
-        raise Unavailable(
-            f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker had"
-            " just started"
+        with closing(connection):
+            (file.let_go if moved else file.complete)(connection)
+        if moved:
+            raise Unavailable(
+                f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker"
+                " had just started"
+            )
+        raise Refused(
+            f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
+            " the file open, then start again; only SQLite itself may delete that file"
         )
 
     def unguarded(self) -> Transaction:

@@ -46,20 +46,17 @@ class OpenFile:
 
     @staticmethod
     def complete(connection: sqlite3.Connection) -> None:
-        """Write what was committed from the log, which nobody else can find any more, into the database, and close."""
+        """Write what was committed from the log, which nobody else can find any more, into the database."""
         with suppress(sqlite3.Error):
             connection.execute("pragma wal_checkpoint(truncate)")
-        connection.close()
 
     def let_go(self, connection: sqlite3.Connection) -> None:
-        """Complete the old file from its log, remove the log from beside what is at the path now, and close."""
-        with suppress(sqlite3.Error):
-            connection.execute("pragma wal_checkpoint(truncate)")
+        """Complete the old file from its log, and remove the log from beside what is at the path now."""
+        self.complete(connection)
         with _alone_in(Path(self._path).parent):
             for name in (self._log, self._path + INDEX):
                 if identity(name) == self._here[name] is not None:
                     Path(name).unlink()
-        connection.close()
 
 
 @contextmanager
