@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError
 
+from eventbus.certificate_faults import EXPIRED, NOT_YET_VALID, OTHER_NAME, UNKNOWN_AUTHORITY
 from eventbus.kafka_causes import LOGIN, TLS, Place, explained, first_of, place_of, refuses
 
 SECONDS = 2.0
@@ -24,9 +25,6 @@ HANDSHAKE = struct.pack(">ihhihh5s", 17, 17, 1, 1, -1, 5, b"PLAIN")
 """How a login begins. A listener without logins answers ILLEGAL_SASL_STATE."""
 HEAD = struct.Struct(">iih")
 """How an answer begins: its length, the request's id, and an error code."""
-UNKNOWN_AUTHORITY = frozenset({18, 19, 20, 21})
-EXPIRED, NOT_YET_VALID, OTHER_NAME = 10, 9, frozenset({62, 64})
-"""OpenSSL's X509_V_ERR_…; librdkafka has one text for all of them."""
 AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE})  # noqa: SLF001 - that is how the client spells it
 WITHOUT_TLS = frozenset({"plaintext", "sasl_plaintext"})
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from eventbus.certificate_faults import EXPIRED, NOT_YET_VALID, OTHER_NAME, UNKNOWN_AUTHORITY
 from eventbus.secret_files import BadFile, read_properties, resolved
 
 PROPERTIES = {
@@ -25,10 +26,6 @@ _LOCATIONS = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
 FILES = (*_LOCATIONS, "ssl.key.password")
 BASIC, TOKEN = "basic.auth.user.info", "bearer.auth.token"
 CERTIFICATE, KEYS = "ssl.certificate.location", ("ssl.key.location", "ssl.key.password")
-UNKNOWN_CA = {18, 19, 20, 21}
-"""OpenSSL's codes of a chain that ends at nobody who is trusted: X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and so on."""
-EXPIRED, NOT_YET_VALID = 10, 9
-WRONG_HOST = {62, 64}
 WANTS_CERTIFICATE = {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
 REFUSES_CERTIFICATE = {"TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_EXPIRED"}
 NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"}
@@ -99,11 +96,11 @@ def tls_hint(error: BaseException) -> str:
 
 
 def _certificate_hint(code: int) -> str:
-    if code in UNKNOWN_CA:
+    if code in UNKNOWN_AUTHORITY:
         return "its certificate is of a CA that is not trusted here: set ssl.ca.location to that CA's"
     if code in {EXPIRED, NOT_YET_VALID}:
         return "its certificate has expired, or is not valid yet: it is to be renewed, or a clock to be set right"
-    if code in WRONG_HOST:
+    if code in OTHER_NAME:
         return "its certificate is of another host: use a name in the URL that it has"
     return "its certificate is not accepted"
 
