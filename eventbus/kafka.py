@@ -213,9 +213,9 @@ class KafkaLog:
     def _counts(self, topics: Collection[str]) -> dict[str, int]:
         """Return how many partitions these topics have, those that are there."""
         counts = {}
-        for topic in topics:
+        for topic, asked in self._describe(topics, ADMIN_SECONDS).items():
             with contextlib.suppress(TopicMissing):
-                counts[topic] = self.partitions(topic)
+                counts[topic] = len(self._description(topic, asked).partitions)
         return counts
 
     @property
@@ -297,9 +297,18 @@ class KafkaLog:
         return murmur2(key, partitions)
 
     def _described(self, topic: str, seconds: float) -> Any:
+        return self._description(topic, self._describe([topic], seconds)[topic])
+
+    def _describe(self, topics: Collection[str], seconds: float) -> Mapping[str, Any]:
+        """Ask about topics; `_description` waits for each answer."""
         try:
-            asked = TopicCollection([topic])
-            return self._result(self._administrator().describe_topics(asked, request_timeout=seconds)[topic])
+            return self._administrator().describe_topics(TopicCollection(sorted(topics)), request_timeout=seconds)
+        except KafkaException as error:
+            raise self._absent(", ".join(sorted(topics)), error) from error
+
+    def _description(self, topic: str, asked: Any) -> Any:
+        try:
+            return self._result(asked)
         except KafkaException as error:
             raise self._absent(topic, error) from error
 

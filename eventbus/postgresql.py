@@ -105,12 +105,24 @@ def checked(url: str) -> str:
     return url
 
 
+def _settings_in(schema: str) -> str:
+    """Return what sets, in a transaction, all that it needs."""
+    settings = {
+        "search_path": schema,
+        "lock_timeout": LOCK_WAIT_MS,
+        "client_min_messages": "warning",
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+    }
+    return "; ".join(f"set local {name} = {value}" for name, value in settings.items())
+
+
 class PostgreSQL:
     """A server: rows are locked as they are loaded, in key order; the service's tables are in a schema of its name."""
 
     def __init__(self, url: str, tables: Tables) -> None:
         self._url, self._tables = checked(url), tables
         self._schema = tables.service.replace("-", "_")
+        self._settings = _settings_in(self._schema)
         self._connection: psycopg.Connection[Row] | None = None
         self._identity: Row | None = None
         """Who answered in the first transaction of this connection."""
@@ -153,14 +165,7 @@ class PostgreSQL:
 
     def _begin(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Row:
         """Return what the first statement, `ask`, finds."""
-        settings = {
-            "search_path": self._schema,
-            "lock_timeout": LOCK_WAIT_MS,
-            "client_min_messages": "warning",
-            "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
-        }
-        local = "; ".join(f"set local {name} = {value}" for name, value in settings.items())
-        cursor = connection.execute(f"{begin}; {local}; {ask}".encode())
+        cursor = connection.execute(f"{begin}; {self._settings}; {ask}".encode())
         while cursor.nextset():
             pass
         [found] = cursor.fetchall()
