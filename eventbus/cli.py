@@ -37,6 +37,7 @@ from eventbus.terminal import safe_stdout, visible
 
 F = TypeVar("F", bound=Callable[..., Any])
 Delivery = Literal["exactly-once", "at-least-once"]
+_Options = tuple[Callable[[Any], Any], ...]
 
 CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_content_width": 120}
 """For every click group: `@click.group(context_settings=CONTEXT)`."""
@@ -121,26 +122,36 @@ schema_subject = click.option(
     callback=subject,
     help="Under which subjects the registry has the events' schemas, made of {topic} and {record}.",
 )
-_REGISTRY_CONFIG = (
-    click.option(
-        "--schema-registry-config",
-        metavar="K=V",
-        multiple=True,
-        expose_value=False,
-        callback=registry_pairs,
-        help="A property of the registry, as basic.auth.user.info=file:PATH; may be repeated.",
-    ),
-    click.option(
-        "--schema-registry-config-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        envvar="SCHEMA_REGISTRY_CONFIG_FILE",
-        show_envvar=True,
-        is_eager=True,
-        expose_value=False,
-        callback=registry_file,
-        help="Credentials and certificates for the registry, name=value one a line.",
-    ),
+
+
+def _properties(name: str, given: Callable[..., Any], file: Callable[..., Any], *told: str, kept: bool) -> _Options:
+    """Return the options of properties, one by one and from a file; `told`: the help of either.
+
+    `kept`: the command is called with what they say.
+    """
+    return (
+        click.option(f"--{name}", metavar="K=V", multiple=True, expose_value=kept, callback=given, help=told[0]),
+        click.option(
+            f"--{name}-file",
+            metavar="FILE",
+            type=click.Path(path_type=Path),
+            envvar=f"{name.upper().replace('-', '_')}_FILE",
+            show_envvar=True,
+            is_eager=True,
+            expose_value=False,
+            callback=file,
+            help=told[1],
+        ),
+    )
+
+
+_REGISTRY_CONFIG = _properties(
+    "schema-registry-config",
+    registry_pairs,
+    registry_file,
+    "A property of the registry, as basic.auth.user.info=file:PATH; may be repeated.",
+    "Credentials and certificates for the registry, name=value one a line.",
+    kept=False,
 )
 _SCHEMA_REGISTRY = (
     schema_subject,
@@ -153,27 +164,21 @@ _SCHEMA_REGISTRY = (
         help="Confluent-compatible registry for schema ids; without it the ids that ship with the code are used.",
     ),
 )
-_KAFKA_CONFIG = (
-    click.option(
-        "--kafka-config",
-        metavar="K=V",
-        multiple=True,
-        callback=pairs,
-        help="A librdkafka property for all clients; may be repeated. V may be file:PATH.",
-    ),
-    click.option(
-        "--kafka-config-file",
-        metavar="FILE",
-        type=click.Path(path_type=Path),
-        envvar="KAFKA_CONFIG_FILE",
-        show_envvar=True,
-        is_eager=True,
-        expose_value=False,
-        callback=config_file,
-        help="librdkafka's properties, name=value one a line, # for comments; a value may be file:PATH."
-        " --kafka-config goes before it.",
-    ),
+_KAFKA_CONFIG = _properties(
+    "kafka-config",
+    pairs,
+    config_file,
+    "A librdkafka property for all clients; may be repeated. V may be file:PATH.",
+    "librdkafka's properties, name=value one a line, # for comments; a value may be file:PATH. --kafka-config goes"
+    " before it.",
+    kept=True,
 )
+
+
+def _with(command: F, options: _Options) -> F:
+    for option in options:
+        command = option(command)
+    return command
 
 
 def registry_config() -> RegistryConfig:
@@ -190,23 +195,17 @@ def registry(url: str | None, events: Iterable[type[Event]]) -> Registry:
 
 def registry_options(command: F) -> F:
     """Add the options that say how to get into a registry."""
-    for option in _REGISTRY_CONFIG:
-        command = option(command)
-    return command
+    return _with(command, _REGISTRY_CONFIG)
 
 
 def schema_registry_url(command: F) -> F:
     """Add the options of a registry: the command is called with `schema_registry_url`, subjects and all."""
-    for option in _SCHEMA_REGISTRY:
-        command = option(command)
-    return command
+    return _with(command, _SCHEMA_REGISTRY)
 
 
 def kafka_config(command: F) -> F:
     """Add the options of librdkafka's properties: the command is called with `kafka_config`, from both."""
-    for option in _KAFKA_CONFIG:
-        command = option(command)
-    return command
+    return _with(command, _KAFKA_CONFIG)
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with stable keys.")

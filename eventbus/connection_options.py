@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import click
@@ -33,17 +34,23 @@ PROPERTY = re.compile(r"[a-z][a-z0-9._]*")
 def pairs(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
     """Return what --kafka-config-file and --kafka-config say; the latter goes before."""
     given = {}
-    for value in values:
-        key, equals, setting = value.partition("=")
-        if not equals or not PROPERTY.fullmatch(key.strip()):
-            raise click.BadParameter(f"{HIDDEN!r} is not KEY=VALUE, e.g. security.protocol=SASL_SSL")
-        if key.strip() in ADDRESSES:
-            raise click.BadParameter(f"{key.strip()} is not for here: use --bootstrap-servers")
-        name = key.strip()
+    for name, setting in _split(values, "security.protocol=SASL_SSL"):
+        if name in ADDRESSES:
+            raise click.BadParameter(f"{name} is not for here: use --bootstrap-servers")
         given[name] = from_file(setting)
         if is_secret(name) and given[name] == setting:
             _warn_of_process_list(f"--kafka-config {name}", "put it into a file for --kafka-config-file, or write")
     return {**context.meta.get(CONFIG_FILE, {}), **given}
+
+
+def _split(values: Iterable[str], example: str) -> Iterator[tuple[str, str]]:
+    """Yield the name and the value of each KEY=VALUE. Raises click.BadParameter."""
+    for value in values:
+        key, equals, setting = value.partition("=")
+        name = key.strip()
+        if not equals or not PROPERTY.fullmatch(name):
+            raise click.BadParameter(f"{HIDDEN!r} is not KEY=VALUE, e.g. {example}")
+        yield name, setting
 
 
 def config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
@@ -84,7 +91,7 @@ def secret(context: click.Context, parameter: click.Parameter, value: str | None
 
 
 def servers(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse what can be no broker: librdkafka takes port 99999 for 34463, and waits for what cannot be for ever."""
+    """Reject an invalid broker address: librdkafka reads port 99999 as 34463, and retries a bad host indefinitely."""
     for server in value.split(",") if value is not None else ():
         match = SERVER.fullmatch(server.strip())
         if match is None or int(match["port"] or 9092) not in PORTS:
@@ -95,7 +102,7 @@ def servers(_context: click.Context, _parameter: click.Parameter, value: str | N
 
 
 def url(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Refuse what can be no registry's address: a worker would wait for it for ever."""
+    """Reject an invalid registry URL: a worker would retry it indefinitely."""
     value = secret(context, parameter, value)
     for each in value.split(",") if value is not None else ():
         if not REGISTRY.match(each):
@@ -124,11 +131,7 @@ def registry_file(context: click.Context, _parameter: click.Parameter, path: Pat
 def registry_pairs(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
     """Keep the registry's properties, which go before those of the file; refuse what cannot be used."""
     given = {}
-    for value in values:
-        key, equals, setting = value.partition("=")
-        if not equals or not PROPERTY.fullmatch(key.strip()):
-            raise click.BadParameter(f"{HIDDEN!r} is not KEY=VALUE, e.g. ssl.ca.location=/etc/company-ca.pem")
-        name = key.strip()
+    for name, setting in _split(values, "ssl.ca.location=/etc/company-ca.pem"):
         given[name] = setting
         if name in SECRETS and not setting.startswith(FILE):
             _warn_of_process_list(f"--schema-registry-config {name}", "put it into a file, or write")
