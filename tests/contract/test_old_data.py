@@ -1,4 +1,4 @@
-"""What was accepted once is read for ever: the limits of the released language, in numbers that no constant follows."""
+"""What was accepted once stays readable: the limits of the released language, in numbers that no constant follows."""
 
 from __future__ import annotations
 

@@ -7,14 +7,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import psycopg
-
 from tests.support.ports import free_port
-from tests.support.postgres import PASSWORD, START_SECONDS, USER, unprivileged, url
+from tests.support.postgres import PASSWORD, USER, unprivileged, url, wait_until_it_answers
 
 Mode = Literal["session", "transaction", "statement"]
 
@@ -59,16 +56,7 @@ class PgBouncer:
         with (self._folder / "said.log").open("ab") as log:
             command = [self._binary, str(self._folder / "pgbouncer.ini")]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True, **self._as)
-        deadline = time.monotonic() + START_SECONDS
-        while True:
-            try:
-                psycopg.connect(self.url("pgbouncer"), autocommit=True, connect_timeout=5).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
+        wait_until_it_answers(self.url("pgbouncer"))
 
     def kill(self) -> None:
         """End it at once: all connections break."""

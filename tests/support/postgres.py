@@ -89,11 +89,12 @@ def _do(port: int, sql: str) -> None:
         connection.execute(sql.encode())
 
 
-def _wait(port: int) -> None:
+def wait_until_it_answers(url: str) -> None:
+    """Return when a server, or a pooler before it, lets us in; raises psycopg.OperationalError."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
-            psycopg.connect(url(port), connect_timeout=10).close()
+            psycopg.connect(url, autocommit=True, connect_timeout=10).close()
         except psycopg.OperationalError:
             if time.monotonic() > deadline:
                 raise
@@ -146,7 +147,7 @@ class LocalServer:
                 **self._as,
             )
         try:
-            _wait(self.port)
+            wait_until_it_answers(url(self.port))
         except psycopg.OperationalError as error:
             error.add_note((self._folder / "server.log").read_text(errors="replace")[-2000:])
             raise
@@ -216,7 +217,7 @@ class ContainerServer:
             atexit.register(self.remove)
             self._container.start()
             self._created = True
-        _wait(self.port)
+        wait_until_it_answers(url(self.port))
 
     def stop(self) -> None:
         self._container.get_wrapped_container().stop()

@@ -39,16 +39,6 @@ CODEC, FILE = Codec(Known(), EVENTS), Codec(registry_at(None, EVENTS), EVENTS)
 VALUE = CODEC.encode(ORDER)
 FRAMED, BODY = VALUE[: FRAME.size], VALUE[FRAME.size :]
 IN_HEADER = {"id": FRAMED, "guid": b"\1" + GUID.bytes}
-BAD_HEADERS = (
-    b"",
-    b"\0",
-    b"\1",
-    b"\2" + GUID.bytes,
-    b"\1" + GUID.bytes[:15],
-    GUID.bytes,
-    b"%s" % GUID.hex.encode(),
-    None,
-)
 OTHER: Headers = [("ce_type", b"order.created"), (KEY_HEADER, b"\1" + bytes(16))]
 
 
