@@ -155,8 +155,8 @@ def registry_client(
 def asking(what: str, do: str = "") -> Iterator[None]:
     """Turn the client's errors while asking for `what` into UnknownSchema (it is not there) and RegistryUnavailable.
 
-    Only the registry itself can say that something is not there. Whatever else comes back, from whomever, says nothing
-    about a schema. `do`: what to do where it is not there.
+    Only the registry's own error codes mean that something does not exist. Any other response, from a proxy for
+    example, says nothing about a schema. `do`: what to do where it does not exist.
     """
     try:
         yield
