@@ -68,6 +68,8 @@ def test_a_file_that_is_exchanged_at_a_step_is_noticed_by_every_worker(
 
     one.at(step, exchange)
     send(playground, 50)
+    # Not the other one: what it published by now would make the copy an older one, rightly refused.
+    playground.turn_until(lambda: not copy.exists(), workers=[one])
     playground.turn_until(lambda: noticed(one, other))
     playground.settle(100)
     playground.assert_exactly_once(100, one_source=False)
