@@ -101,8 +101,8 @@ def _check_ahead(partition: Partition, what: str, cursor: Cursor, row: Row) -> N
     if is_ahead(cursor, row):
         raise DatabaseTooOld(
             f"{partition}: {what} (offset {cursor.offset}, entry {cursor.position}) is ahead of the database"
-            f" (offset {row.next_offset}, entry {row.position}): the database is older than the log (restored, or"
-            f" failed over). {REMEDY}"
+            f" (offset {row.next_offset}, entry {row.position}): the database is older than the log (restored,"
+            f" failed over, or one of two copies that are used at once). {REMEDY}"
         )
 
 

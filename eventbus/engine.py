@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from eventbus import progress, quarantine
@@ -26,7 +26,7 @@ from eventbus.outreach import Abandoned, Asking, begin, reach_out
 from eventbus.parking import Address, Retries, TooManyParked
 from eventbus.progress import NOTHING_SEEN, Checkpoint
 from eventbus.quarantine import Quarantined
-from eventbus.recovery import NotYet, State, judge, recover
+from eventbus.recovery import NotYet, State, judge, judge_copies, recover
 from eventbus.registry import RegistryUnavailable
 from eventbus.retrying import Retrying
 from eventbus.schema_waits import SchemaWaits, leader_epoch_at
@@ -61,7 +61,7 @@ class Engine:
         self._undelivered = Undelivered(world.database, self._retries)
         self._asking: Asking | None = None
         """What is being asked about parked records; nobody waits for it."""
-        self._pending_since = self._worked_at = self._looked_at = world.clock()
+        self._pending_since = self._worked_at = self._looked_at = self._judged_at = world.clock()
         self._stopping = False
         self._turns = 0
         self._numbers = itertools.count(1)
@@ -503,6 +503,7 @@ class Engine:
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
             self._topics.note_limits()
+            self._judge_copies()
             if seen.went_back(self._seen):
                 self._doubt(known, "checkpoints went back: another copy of the database took its place")
             self._seen = seen
@@ -520,6 +521,14 @@ class Engine:
                 self._tidy(note_end=True)
         except TRANSIENT as error:
             self._doubt(known, str(error))
+
+    def _judge_copies(self) -> None:
+        """Find out every now and then whether another worker publishes from another copy of the database."""
+        if self._world.clock() - self._judged_at < self._tuning.judge_after:
+            return
+        self._judged_at = self._world.clock()
+        with self._quarantine(), suppress(LogUnavailable):  # whom nobody answers asks again later
+            judge_copies(self._world.log, self._world.database, self._service.subscriptions())
 
     def _lead_owned(self) -> Owned | None:
         owned = self._owned.get(self._lead) if self._lead else None

@@ -61,6 +61,20 @@ def judge(log: Log, database: Database, topics: Collection[str]) -> None:
     check_age(rows, this, evidence, topics, lambda topic: actual[topic].topic)
 
 
+def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
+    """Refuse to go on in one copy of a database while another worker publishes from another copy.
+
+    For a worker under way: the topic of progress tells it what the others have published, and its own database has that
+    too, or is not theirs. Raises DatabaseTooOld, TopicMissing, and what the log and the database raise when they are
+    away.
+    """
+    witnesses = log.witnesses(undecided=False)
+    if witnesses:
+        with database.snapshot() as tx:
+            rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+        check_age(rows, this, Evidence({}, witnesses), topics, lambda topic: log.identities({topic})[topic].topic)
+
+
 def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     log: Log,
     database: Database,

@@ -33,6 +33,8 @@ class Tuning:
     """The same for a service that publishes uncaused events: they are looked for after it."""
     look_after: float = 1.0
     """So often a busy worker, too, looks whether somebody else has moved a checkpoint."""
+    judge_after: float = 5.0
+    """So often every worker compares its database with what all workers of the service have published."""
     tidy_after: float = 0.5
     """So long after the last work an idle worker deletes published entries and notes the end of the log."""
     backoff: float = 0.1

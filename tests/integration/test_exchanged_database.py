@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import psycopg
@@ -96,6 +97,37 @@ def test_a_file_that_is_exchanged_for_an_older_one_is_refused_by_every_worker(sq
         assert noticed(worker)
     assert playground.tallied() == 0
     assert len(playground.pongs()) == 100
+
+
+@pytest.mark.parametrize("busy", [True, False])
+def test_two_copies_that_are_used_at_once_are_refused_by_every_worker(
+    sqlite_playground: Playground, busy: bool
+) -> None:
+    """Neither recovers anything; each finds in the topic of progress what the other one published."""
+    playground = sqlite_playground
+    tuning = replace(playground.tuning, judge_after=0.5)
+    playground.tuning = replace(tuning, judge_after=600)
+    one, other = two_workers(playground)
+    send(playground, 0)
+    playground.settle(50)
+    other.engine.close()
+    playground.workers.remove(other)
+    playground.turn_until(lambda: one.ready() == 4)
+    copy, first = backup(playground), playground.url
+    playground.url = f"sqlite:///{copy}"
+    other = playground.worker("other")
+    playground.turn_until(lambda: one.ready() == other.ready() == 2)
+    before = one.watch.handled + other.watch.handled
+    send(playground, 50)
+    playground.turn_until(
+        lambda: one.watch.handled + other.watch.handled == before + 50 and len(playground.pongs()) == 100
+    )
+    for worker in (one, other):
+        worker.engine._tuning = tuning
+        with pytest.raises(Refused, match="two copies that are used at once"):
+            playground.turn_until(lambda: busy and send(playground, 100), SOON, workers=[worker])
+    for playground.url in (first, f"sqlite:///{copy}"):
+        assert playground.sql("select count(*) from quarantine") == [(1,)]
 
 
 @pytest.mark.parametrize("suffix", ["-wal", "-shm"])
