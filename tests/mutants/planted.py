@@ -50,7 +50,7 @@ MUTANTS = (
         "eventbus/engine.py",
         "            self._doubt(everyone, str(error))\n        else:\n            return True\n",
         "            self._doubt(everyone[:1], str(error))\n        else:\n            return True\n",
-        faults="stall,rebalance",
+        faults="database",
     ),
     Mutant(
         "do not look at the epoch before the commit",
