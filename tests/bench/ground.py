@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from choreography.topics_file import read_topics
+from saga.topics_file import read_topics
 from tests.bench import workload
 from tests.support.admin import Admin
 from tests.support.processes import Worker, command, saga_environment
@@ -34,7 +34,7 @@ class Ground:
         self.admin.remove({*SERVICES, *forgotten})
         self.folder = Path(tempfile.mkdtemp(dir=self._root))
         self.env = saga_environment(self.folder, self.bootstrap_servers)
-        self.run("choreography", "topics", "create", "--partitions", str(partitions))
+        self.run("saga", "topics", "create", "--partitions", str(partitions))
 
     @contextmanager
     def worker(self, module: str, *arguments: str) -> Iterator[Worker]:

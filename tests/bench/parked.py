@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from choreography.chaos.refusals import refusing
+from saga.chaos.refusals import refusing
 from tests.bench.ground import Ground
 from tests.bench.latency import Taken, taken
 from tests.bench.report import Figures, percentile

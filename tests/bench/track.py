@@ -15,11 +15,11 @@ from pathlib import Path
 
 import click
 
-from choreography.track.common import MODEL
-from choreography.track.queries import Latest, Tracked, now
-from choreography.track.stats import branches, by_status, paces
-from choreography.track.timeline import timeline
-from choreography.track.wanted import Wanted
+from saga.track.common import MODEL
+from saga.track.queries import Latest, Tracked, now
+from saga.track.stats import branches, by_status, paces
+from saga.track.timeline import timeline
+from saga.track.wanted import Wanted
 from schemas import EVENTS
 from tests.bench.report import Figures, lines, load, percentile, surroundings
 from tests.bench.tracking_load import Sagas
@@ -31,8 +31,8 @@ PARTITIONS = 12
 ROUNDS = 5
 SAMPLE_SECONDS = 0.05
 TOPICS = [event.topic for event in EVENTS]
-TRACK = [sys.executable, "-m", "choreography", "track"]
-ORDERS = [sys.executable, "-m", "choreography", "orders", "--tracker"]
+TRACK = [sys.executable, "-m", "saga", "track"]
+ORDERS = [sys.executable, "-m", "saga", "orders", "--tracker"]
 
 
 @click.command(context_settings={"show_default": True})

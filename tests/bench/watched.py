@@ -29,7 +29,7 @@ def watched(ground: Ground, orders: int, rounds: int) -> Figures:
     for _ in range(rounds):
         for condition, rates in runs.items():
             rates.append(saga(ground, orders, beside=_watching(ground, condition))["orders/s"])
-            ground.run("choreography", "check", "--quiescent")
+            ground.run("saga", "check", "--quiescent")
     alone = median(runs["alone"])
     ratios = {f"{condition} / alone": round(median(rates) / alone, 3) for condition, rates in runs.items()}
     return {f"{condition}: orders/s": rates for condition, rates in runs.items()} | ratios
@@ -59,7 +59,7 @@ def _watching(ground: Ground, condition: str) -> Iterator[None]:
 def _started(ground: Ground, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start one, and wait until it follows: its database is there then."""
     file = ground.folder / f"{name}.db"
-    run = [sys.executable, "-m", "choreography", *arguments]
+    run = [sys.executable, "-m", "saga", *arguments]
     with (ground.folder / f"{name}.log").open("wb") as log:
         watcher = subprocess.Popen(run, env=ground.env | {"SAGA_TRACKER": str(file)}, stdout=log, stderr=log)
     until = time.monotonic() + START_SECONDS

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 
-from choreography.chaos.command import chaos_command
-from choreography.quiet import stoppable
+from saga.chaos.command import chaos_command
+from saga.quiet import stoppable
 from tests.support import brokers, postgres
 from tests.support.kafka_node import SOON_BACK, NoBroker
 

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 import yaml
 
-from choreography.flow.asyncapi import as_asyncapi
-from choreography.flow.model import Flow
+from saga.flow.asyncapi import as_asyncapi
+from saga.flow.model import Flow
 from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
 from tests.support.maven import Missing

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from choreography.chaos.databases import Databases, databases
 from eventbus.database import Database, Unavailable, connect
 from inventory_service.repository import SCHEMA, set_on_hand
 from inventory_service.service import InventoryService
+from saga.chaos.databases import Databases, databases
 
 SERVICE = InventoryService.name
 

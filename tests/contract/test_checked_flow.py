@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from choreography.check.log_laws import REQUIRES
-from choreography.check.state_laws import ORIGINS, TRACES
-from choreography.flow.model import Flow
-from choreography.services import SERVICES
+from saga.check.log_laws import REQUIRES
+from saga.check.state_laws import ORIGINS, TRACES
+from saga.flow.model import Flow
+from saga.services import SERVICES
 from schemas import EVENTS
 from tests.support.saga_model import FLOW
 

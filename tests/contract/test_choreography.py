@@ -14,13 +14,10 @@ from pathlib import Path
 import click
 import pytest
 
-import choreography.__main__
 import inventory_service.__main__
 import order_service.__main__
 import payment_service.__main__
-from choreography.compatibility import breaks
-from choreography.released import check_pairs, released
-from choreography.topics_file import KINDS, read_topics
+import saga.__main__
 from eventbus import Event
 from eventbus import event as bound
 from eventbus.avro_schema import written_with
@@ -29,6 +26,9 @@ from eventbus.registry import FileRegistry
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
+from saga.compatibility import breaks
+from saga.released import check_pairs, released
+from saga.topics_file import KINDS, read_topics
 from schemas import EVENTS, IDS
 
 SERVICES = (OrderService, PaymentService, InventoryService)
@@ -36,7 +36,7 @@ PROGRAMS = {
     "order-service": order_service.__main__.main,
     "payment-service": payment_service.__main__.main,
     "inventory-service": inventory_service.__main__.main,
-    "saga": choreography.__main__.main,
+    "saga": saga.__main__.main,
 }
 RELEASED = released(IDS.parent)
 
@@ -133,9 +133,9 @@ HEAVY = {"starlette", "uvicorn", "psycopg", "structlog", "confluent_kafka", "con
 @pytest.mark.parametrize(
     ("imports", "needed"),
     [
-        ("choreography.__main__", set()),
-        ("choreography.track.reading", set()),
-        ("choreography.check.command", {"psycopg", "structlog", "confluent_kafka", "yaml"}),
+        ("saga.__main__", set()),
+        ("saga.track.reading", set()),
+        ("saga.check.command", {"psycopg", "structlog", "confluent_kafka", "yaml"}),
         ("order_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),
         ("payment_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),
         ("inventory_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),
@@ -149,7 +149,7 @@ def test_no_command_loads_what_only_another_one_needs(imports, needed):
 
 def test_every_error_that_saga_says_in_one_line_is_there():
     """They are named, so that nothing is imported for them."""
-    for module, names in choreography.__main__.FACTS.items():
+    for module, names in saga.__main__.FACTS.items():
         assert all(issubclass(getattr(importlib.import_module(module), name), Exception) for name in names)
 
 

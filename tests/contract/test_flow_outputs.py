@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from choreography.__main__ import main
-from choreography.flow.command import FORMATS
-from choreography.flow.model import Flow
-from choreography.flow.svg import as_svg
-from choreography.flow.text import as_text
 from eventbus.declaration import declare
+from saga.__main__ import main
+from saga.flow.command import FORMATS
+from saga.flow.model import Flow
+from saga.flow.svg import as_svg
+from saga.flow.text import as_text
 from tests.contract.test_choreography import SERVICES
 from tests.support.declarations import declared, reaction
 

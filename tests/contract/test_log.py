@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from confluent_kafka import Producer
 
-from choreography.chaos.unreadable import write_unreadable
 from eventbus.embedded import EmbeddedBroker
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Clients, Connection
 from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
 from eventbus.simulation.clients import Host, clients
 from eventbus.simulation.cluster import Cluster, Written
+from saga.chaos.unreadable import write_unreadable
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 

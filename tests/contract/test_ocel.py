@@ -14,9 +14,9 @@ from typing import Any
 import jsonschema
 import pytest
 
-from choreography.audit.ocel import write_ocel
-from choreography.flow.model import Flow
 from eventbus.log import Record
+from saga.audit.ocel import write_ocel
+from saga.flow.model import Flow
 from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
 from tests.support.exported import DECODER, history

@@ -8,10 +8,10 @@ from unicodedata import category
 import pytest
 from fastavro import schemaless_writer
 
-from choreography.track.sentences import Sentences
 from eventbus import Codec
 from eventbus.codec import FRAME
 from eventbus.registry import registry_at
+from saga.track.sentences import Sentences
 from schemas import EVENTS
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)

@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka.schema_registry import Schema
 
-from choreography.__main__ import main
 from eventbus.confluent_registry import ConfluentRegistry, registry_client
 from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable
 from eventbus.registry_config import BadRegistryConfig, RegistryConfig
+from saga.__main__ import main
 from tests.support.certificates import Authority
 from tests.support.ingress import Ingress, only
 from tests.support.sample import Ping

@@ -10,11 +10,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from choreography.__main__ import main as saga
 from eventbus.embedded import EmbeddedBroker
 from inventory_service.__main__ import main as inventory
 from order_service.__main__ import main as orders
 from payment_service.__main__ import main as payments
+from saga.__main__ import main as saga
 from tests.contract.test_choreography import COMMANDS
 
 MARK = "S3cretPass"

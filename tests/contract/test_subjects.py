@@ -10,12 +10,12 @@ import fastavro
 import pytest
 from click.testing import CliRunner, Result
 
-from choreography.__main__ import main
 from eventbus import Codec
 from eventbus.avro_schema import written_with
 from eventbus.framing import FRAME
 from eventbus.registry import UnknownSchema, registry_at
 from eventbus.subjects import BadSubject, Subjects
+from saga.__main__ import main
 from schemas import EVENTS, PaymentCharged
 from tests.support.small_registry import SmallRegistry
 

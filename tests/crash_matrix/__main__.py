@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from choreography.quiet import stoppable
 from eventbus.failpoints import STEPS
+from saga.quiet import stoppable
 from tests.bench.report import surroundings
 from tests.crash_matrix import report
 from tests.crash_matrix.cells import Cell, cells, small

@@ -12,21 +12,21 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 from uuid_utils import uuid7
 
-from choreography.chaos.poison import GROUPS, TOPICS, Poison
-from choreography.chaos.refusals import SOME, accept, refuse
-from choreography.chaos.unreadable import Unreadable
-from choreography.check.command import Sources
-from choreography.check.laws import judge
-from choreography.check.rules import Rules
-from choreography.check.stores import Stores
-from choreography.cluster import offsets_of
-from choreography.flow.model import Flow
-from choreography.services import SERVICES as CHECKED
 from eventbus.database import connect
 from eventbus.log import Partition
 from eventbus.resolutions import DISCARD, REDRIVE
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
+from saga.chaos.poison import GROUPS, TOPICS, Poison
+from saga.chaos.refusals import SOME, accept, refuse
+from saga.chaos.unreadable import Unreadable
+from saga.check.command import Sources
+from saga.check.laws import judge
+from saga.check.rules import Rules
+from saga.check.stores import Stores
+from saga.cluster import offsets_of
+from saga.flow.model import Flow
+from saga.services import SERVICES as CHECKED
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, Saga
 from tests.support.stopwatch import Stopwatch

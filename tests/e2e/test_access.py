@@ -18,8 +18,8 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from choreography.flow.installed import installed_services
 from eventbus.announcement import TOPIC
+from saga.flow.installed import installed_services
 from tests.conftest import proxy_to
 from tests.support.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, Saga
@@ -90,7 +90,7 @@ def strict(make_broker: Callable[..., OwnBroker], tmp_path: Path) -> Iterator[Sa
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
     free = Saga(tmp_path, broker.bootstrap_servers)
     free.make_topics(2)
-    printed = free.run("choreography", "acls").stdout
+    printed = free.run("saga", "acls").stdout
     for made in admin.create_acls(list(bindings(printed))).values():
         made.result(90)
     with proxy_to(broker.host_ports) as proxy:
@@ -121,9 +121,9 @@ def test_with_its_rights_each_service_does_its_work_and_nothing_else(strict: Sag
     assert strict.place("cd-1=1")["status"] == "cancelled"
     strict.until(lambda: len(strict.admin.read(TOPIC)) == len(SERVICES), "not everybody had announced")
     for command in (["check"], ["flow", "--announced"], ["verify", "--announced"], ["topics", "list"]):
-        done = strict.run("choreography", *command, *options("saga"))
+        done = strict.run("saga", *command, *options("saga"))
         assert done.code == 0, done
-    tailed = strict.run("choreography", "tail", "order.cancelled", "--no-follow", *options("saga"))
+    tailed = strict.run("saga", "tail", "order.cancelled", "--no-follow", *options("saga"))
     assert (tailed.code, len(tailed.stdout.splitlines())) == (0, 1)
     for worker in workers:
         assert not worker.events("declaration.not_announced")
@@ -132,7 +132,7 @@ def test_with_its_rights_each_service_does_its_work_and_nothing_else(strict: Sag
     foreign = {user: next(topic for other, topics in own.items() for topic in topics if other != user) for user in own}
     for user, topic in (*foreign.items(), ("saga", "order.created"), ("somebody", "order.created")):
         assert refused(strict, user, topic) == "TOPIC_AUTHORIZATION_FAILED", (user, topic)
-    stranger = strict.run("choreography", "tail", "order.created", "--no-follow", *options("somebody"))
+    stranger = strict.run("saga", "tail", "order.created", "--no-follow", *options("somebody"))
     assert stranger.code == 1
     producer = Producer(
         {

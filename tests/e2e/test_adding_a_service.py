@@ -30,7 +30,7 @@ def env(fresh_broker: Broker, tmp_path: Path) -> Iterator[dict[str, str]]:
         PYTHONPATH=str(EXAMPLE),
     )
     for file in ([], ["--file", str(EXAMPLE / "topics.yaml")]):
-        made = command("choreography", "topics", "create", "--partitions", "4", *file, env=env, folder=tmp_path)
+        made = command("saga", "topics", "create", "--partitions", "4", *file, env=env, folder=tmp_path)
         assert made.code == 0, made
     yield env
     admin = Admin(fresh_broker.bootstrap_servers)

@@ -58,7 +58,7 @@ def settled(running: Saga) -> dict[str, Any]:
     """Wait until only the order of the misplaced records breaks laws, and return the report of `saga check`."""
 
     def report() -> dict[str, Any] | None:
-        said: dict[str, Any] = json.loads(running.run("choreography", "check", "--quiescent", "--json").stdout)
+        said: dict[str, Any] = json.loads(running.run("saga", "check", "--quiescent", "--json").stdout)
         return said if {broken["order_id"] for broken in said["violations"]} == {ORDER_ID} else None
 
     running.until(lambda: not running.pending(), "not every order had ended")
@@ -102,7 +102,7 @@ def test_nothing_else_is_dead_lettered_and_every_law_holds(read, refusals, runni
 
 def test_a_person_can_look_at_dead_letters(read, running):
     """`saga tail` shows what cannot be decoded, too."""
-    shown = running.run("choreography", "tail", DEAD_LETTERS[0], "--no-follow")
+    shown = running.run("saga", "tail", DEAD_LETTERS[0], "--no-follow")
     lines = [json.loads(line) for line in shown.stdout.splitlines()]
     assert len(lines) == LETTERS
     keyless = [line for line in lines if line["headers"]["dlq_reason"] == "key_missing"]
@@ -158,6 +158,6 @@ def test_an_event_that_contradicts_what_is_known_is_dead_lettered(forged):
     assert {dict(letter.headers())["dlq_reason"] for letter in letters} == {b"contradiction"}
     assert forged.place("cd-1=1")["status"] == "confirmed"
     assert forged.ask("order_service", "show", confirmed)["status"] == "confirmed"
-    done = forged.run("choreography", "check", "--json")
+    done = forged.run("saga", "check", "--json")
     violations = json.loads(done.stdout)["violations"]
     assert {violation["order_id"] for violation in violations} == {confirmed, ORDER_ID}

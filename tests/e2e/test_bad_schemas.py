@@ -41,7 +41,7 @@ def corpus(saga: Saga) -> Iterator[dict[str, Bad]]:
     """A record of each kind, with the id that the saga's registry gave to its schema."""
     registry = SmallRegistry().start()
     saga.env["SCHEMA_REGISTRY_URL"] = registry.url
-    assert saga.run("choreography", "schemas", "register").code == 0
+    assert saga.run("saga", "schemas", "register").code == 0
     saga.codec = Codec(registry_at(registry.url, EVENTS), EVENTS)
     yield {
         name: Bad(FRAME.pack(0, registry.publish(kind.text)) + kind.body, kind.reason) for name, kind in HOSTILE.items()

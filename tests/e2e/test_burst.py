@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from choreography.chaos.refusals import accept, refuse
 from eventbus.log import Output
+from saga.chaos.refusals import accept, refuse
 from schemas import OrderCreated
 from schemas.events import MAX_ID_CHARACTERS, MAX_ITEMS
 from tests.support.bad_records import BAD, KEY, LARGEST, order

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from choreography.chaos.faults import BAD_RECORDS
-from choreography.chaos.poison import TOPICS
-from choreography.services import SERVICES
+from saga.chaos.faults import BAD_RECORDS
+from saga.chaos.poison import TOPICS
+from saga.services import SERVICES
 from tests.support.kafka_node import OwnBroker
 from tests.support.processes import PATIENCE, Done, command, environment
 
@@ -23,7 +23,7 @@ def chaos(broker: OwnBroker, folder: Path, *arguments: str) -> tuple[Done, dict[
     where = ("--bootstrap-servers", broker.bootstrap_servers)
     size = ("--orders", str(ORDERS), "--minutes", "0.3", "--seed", "7", "--json", "report.json")
     env = environment(TMPDIR=str(folder))
-    done = command("choreography", "chaos", *where, *size, *arguments, env=env, folder=folder, seconds=2 * PATIENCE)
+    done = command("saga", "chaos", *where, *size, *arguments, env=env, folder=folder, seconds=2 * PATIENCE)
     assert (folder / "report.json").exists(), done
     return done, json.loads((folder / "report.json").read_text(encoding="utf-8"))
 

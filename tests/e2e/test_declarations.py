@@ -14,8 +14,8 @@ def test_the_flow_is_read_from_what_running_workers_announced(saga: Saga) -> Non
     saga.admin.produce(TOPIC, b"payment-service/old", b"no declaration")
     saga.start_all()
     saga.until(lambda: len(saga.admin.read(TOPIC)) == 4, "not everybody had announced")
-    installed = json.loads(saga.run("choreography", "flow", "--format", "json").stdout)
-    done = saga.run("choreography", "flow", "--announced", "--format", "json")
+    installed = json.loads(saga.run("saga", "flow", "--format", "json").stdout)
+    done = saga.run("saga", "flow", "--announced", "--format", "json")
     announced = json.loads(done.stdout)
     assert done.stderr.count("passed over: choreography.declarations/") == 1
     workers = announced.pop("workers")
@@ -45,18 +45,18 @@ def test_without_the_topic_a_worker_says_so_once_and_works(saga: Saga) -> None:
     assert saga.place("cd-1=1")["status"] == "confirmed"
     [said] = payment.events("declaration.not_announced")
     assert TOPIC in said["why"]
-    done = saga.run("choreography", "flow", "--announced")
+    done = saga.run("saga", "flow", "--announced")
     assert (done.code, done.stdout) == (1, "")
     assert TOPIC in done.stderr
 
 
 def test_topics_that_are_joined_but_cut_differently_are_found_on_the_broker(saga: Saga) -> None:
     """`saga verify --topics` compares what the cluster has."""
-    assert saga.run("choreography", "verify", "--topics").code == 0
+    assert saga.run("saga", "verify", "--topics").code == 0
     saga.workers.kill_all()
     saga.admin.remove(["payment.charged"])
     saga.admin.create(["payment.charged"], partitions=3)
-    done = saga.run("choreography", "verify", "--topics", "--json")
+    done = saga.run("saga", "verify", "--topics", "--json")
     assert done.code == 1
     [violation] = json.loads(done.stdout)["violations"]
     assert (violation["rule"], violation["event"]) == ("joined-topics-have-the-same-partitions", "payment.charged")

@@ -18,7 +18,7 @@ import pytest
 from tests.support.processes import PATIENCE, environment
 from tests.support.stopwatch import Stopwatch
 
-DEMO = [sys.executable, "-m", "choreography", "demo"]
+DEMO = [sys.executable, "-m", "saga", "demo"]
 EVENTS_OF_A_CONFIRMED_ORDER = ("order.created/", "payment.charged/", "inventory.reserved/", "order.confirmed/")
 
 

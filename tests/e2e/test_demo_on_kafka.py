@@ -7,7 +7,7 @@ import json
 import pytest
 from confluent_kafka import Producer
 
-from choreography.topics_file import read_topics
+from saga.topics_file import read_topics
 from tests.support.admin import Admin
 from tests.support.processes import command, environment
 
@@ -23,7 +23,7 @@ def kafka(fresh_broker):
 def saga(kafka, tmp_path):
     """Run a command of `saga` on that broker, with its temporary files in a folder of the test's."""
     env = environment(KAFKA_BOOTSTRAP_SERVERS=kafka, TMPDIR=str(tmp_path))
-    return lambda *arguments: command("choreography", *arguments, env=env, folder=tmp_path)
+    return lambda *arguments: command("saga", *arguments, env=env, folder=tmp_path)
 
 
 def statuses(done) -> set[str]:

@@ -181,7 +181,7 @@ def _greet(listener: socket.socket, context: ssl.SSLContext) -> None:
 def tool(saga: Saga, file: str, servers: str = "") -> Done:
     """Look at the topics: fails within seconds, in one sentence, without the secret."""
     done = saga.run(
-        "choreography",
+        "saga",
         "topics",
         "list",
         "--kafka-config-file",
@@ -279,7 +279,7 @@ def test_an_address_that_the_cluster_advertises_and_nobody_reaches_is_named(
     servers, advertised = f"127.0.0.1:{broker.host_ports.behind_proxy}", f"127.0.0.1:{broker.host_ports.proxy}"
     worker = saga.start("order_service", "--bootstrap-servers", servers)
     for command in (["tail", "order.created", "--no-follow"], ["topics", "list"]):
-        done = saga.run("choreography", *command, "--bootstrap-servers", servers)
+        done = saga.run("saga", *command, "--bootstrap-servers", servers)
         assert (done.code, len(done.stderr.splitlines())) == (1, 1), done
         for word in (f"is at {advertised}, which cannot be reached", "advertised.listeners"):
             assert word in done.stderr
@@ -310,7 +310,7 @@ def test_a_right_that_is_missing_is_named_and_waited_for(cluster: Secured, saga:
 def test_a_tool_says_which_topic_it_may_not_see(cluster: Secured, saga: Saga) -> None:
     """Without the right to see it, a topic is not in the list; that is not the same as not being there."""
     cluster.allow(GROUPS)
-    done = saga.run("choreography", "tail", "order.created", "--no-follow", "--kafka-config-file", cluster.properties())
+    done = saga.run("saga", "tail", "order.created", "--no-follow", "--kafka-config-file", cluster.properties())
     assert done.code == 1
     assert "order.created: this user has not the right" in done.stderr
 

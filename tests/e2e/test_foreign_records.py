@@ -116,7 +116,7 @@ def test_what_cannot_be_read_is_a_dead_letter_that_says_why(team, orders):
     """Three records, three reasons."""
     saga = team.saga
     saga.until(lambda: len(saga.records(LETTERS)) == 3, "no three dead letters")
-    listed = saga.ask("choreography", "deadletters", "list", "--group", "inventory-service")
+    listed = saga.ask("saga", "deadletters", "list", "--group", "inventory-service")
     said = {letter["reason"]: letter["error"] for letter in listed}
     assert set(said) == {"key_framed", "unsupported_schema", "not_framed"}
     assert "StringSerializer" in said["key_framed"]
@@ -158,7 +158,7 @@ def test_no_tool_stumbles_over_any_of_it(team, orders, tmp_path):
 
 
 def ran(saga: Saga, *arguments: str, code: int = 0) -> str:
-    done = saga.run("choreography", *arguments)
+    done = saga.run("saga", *arguments)
     assert "Traceback" not in done.stderr, done.stderr
     assert done.code == code, done
     return done.stdout

@@ -27,7 +27,7 @@ def ingress(own_saga: Saga, small_registry: SmallRegistry) -> Iterator[Ingress]:
     """What the saga takes for its registry, with every released schema."""
     with Ingress(small_registry.url) as ingress:
         own_saga.env["SCHEMA_REGISTRY_URL"] = ingress.url
-        assert own_saga.run("choreography", "schemas", "register").code == 0
+        assert own_saga.run("saga", "schemas", "register").code == 0
         yield ingress
         own_saga.workers.kill_all()
 
@@ -113,7 +113,7 @@ def test_nobody_places_orders_with_the_ids_of_another_source(own_saga: Saga, ing
     other = SmallRegistry().start()
     other.publish(OLDER)  # so that its ids are others
     own_saga.env["SCHEMA_REGISTRY_URL"] = other.url
-    assert own_saga.run("choreography", "schemas", "register").code == 0
+    assert own_saga.run("saga", "schemas", "register").code == 0
     refused = own_saga.run("order_service", *PLACE)
     assert refused.code == 1
     assert "this is another schema registry than the one that order-service writes with" in refused.stderr

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from choreography.topics_file import read_topics
 from eventbus.database import connect
+from saga.topics_file import read_topics
 from tests.support.kafka_node import Broker
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from choreography.chaos.refusals import accept, refuse
+from saga.chaos.refusals import accept, refuse
 from tests.support.kafka_node import Broker
 from tests.support.saga import Saga, headers_of
 
@@ -48,7 +48,7 @@ def test_an_order_in_trouble_is_seen_everywhere_and_goes_on_when_it_is_mended(sa
     assert worker.get("/readyz")[0] == 200
     assert [line["key"] for line in worker.events("order.parked")] == [order_id]
 
-    check = saga.run("choreography", "check", "--quiescent")
+    check = saga.run("saga", "check", "--quiescent")
     assert check.code == 1
     assert f"nothing-is-parked: order {order_id}: 2 events are parked in {INVENTORY}" in check.stdout
     assert "1 violations" in check.stdout

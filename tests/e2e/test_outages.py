@@ -82,7 +82,7 @@ def test_without_a_registry_known_schemas_go_on_and_unknown_ones_wait(
     new = own_saga.env | {"SCHEMA_REGISTRY_URL": small_registry.url}
     own_saga.env = new | {"PYTHONPATH": str(earlier_release(1, own_saga.folder / "old", knows_the_next=False))}
     check = ("--schema-registry-url", small_registry.url)
-    register = command("choreography", "schemas", "register", *check, env=new, folder=own_saga.folder)
+    register = command("saga", "schemas", "register", *check, env=new, folder=own_saga.folder)
     assert register.code == 0
     workers = busy(own_saga)
     workers[0].stop()  # what is placed now is published when it goes on

@@ -42,7 +42,7 @@ def empty(registry: ApicurioRegistry) -> str:
 @pytest.fixture
 def url(registry: ApicurioRegistry, saga: Saga) -> Iterator[str]:
     """The URL of the registry, with every released schema; nothing runs afterwards."""
-    done = saga.run("choreography", "schemas", "register", "--schema-registry-url", registry.url)
+    done = saga.run("saga", "schemas", "register", "--schema-registry-url", registry.url)
     assert done.code == 0, done
     yield registry.url
     saga.workers.kill_all()
@@ -59,7 +59,7 @@ def test_a_worker_does_not_start_before_its_schemas_are_registered(saga: Saga, e
 def test_registering_again_changes_nothing(saga: Saga, empty: str) -> None:
     """Every schema is `registered` once and `exists` ever after, with the same id and version."""
     register = ("schemas", "register", "--schema-registry-url", empty)
-    first, second = saga.ask("choreography", *register), saga.ask("choreography", *register)
+    first, second = saga.ask("saga", *register), saga.ask("saga", *register)
     assert {entry["status"] for entry in first} == {"registered"}
     assert len(first) == len(json.loads(IDS.read_text(encoding="utf-8")))
     assert second == [entry | {"status": "exists"} for entry in first]
@@ -67,13 +67,13 @@ def test_registering_again_changes_nothing(saga: Saga, empty: str) -> None:
 
 def test_checking_finds_what_is_registered_and_what_is_not(saga: Saga, empty: str) -> None:
     """Exit 1 and every topic before, exit 0 and no problem after."""
-    check = ("choreography", "schemas", "check", "--json", "--schema-registry-url", empty)
+    check = ("saga", "schemas", "check", "--json", "--schema-registry-url", empty)
     before = saga.run(*check)
     problems = json.loads(before.stdout)["problems"]
     assert before.code == 1
     assert {problem["rule"] for problem in problems} == {"not registered"}
     assert "order.created" in {problem["topic"] for problem in problems}
-    assert saga.run("choreography", "schemas", "register", "--schema-registry-url", empty).code == 0
+    assert saga.run("saga", "schemas", "register", "--schema-registry-url", empty).code == 0
     after = saga.run(*check)
     assert (after.code, json.loads(after.stdout)["problems"]) == (0, [])
 

@@ -166,7 +166,7 @@ def test_kcat_reads_a_topic_and_saga_decode_shows_it(running):
     order = running.place("cd-1=3", total="12.34")
     kcat = ("kcat", "-C", "-b", running.bootstrap_servers, "-t", "order.created", "-e", "-q", "-f", "%R%s")
     read = subprocess.run([*kcat, "-X", "isolation.level=read_committed"], capture_output=True, check=True)
-    decode = [sys.executable, "-m", "choreography", "decode"]
+    decode = [sys.executable, "-m", "saga", "decode"]
     shown = subprocess.run(decode, input=read.stdout, capture_output=True, check=True, env=running.env)
     lines = [json.loads(line) for line in shown.stdout.splitlines()]
     assert len(lines) == len(running.records("order.created"))
@@ -186,7 +186,7 @@ def test_saga_tail_shows_a_topic_and_then_what_comes(running):
     """It follows: an order that is confirmed later is shown when it is."""
     published(running, "order.confirmed", running.place("cd-1=1")["order_id"])
     there = len(running.records("order.confirmed"))
-    follow = [sys.executable, "-m", "choreography", "tail", "order.confirmed", "--from-beginning"]
+    follow = [sys.executable, "-m", "saga", "tail", "order.confirmed", "--from-beginning"]
     follow += ["--count", str(there + 1)]
     with subprocess.Popen(follow, env=running.env, stdout=subprocess.PIPE, text=True) as tail:
         assert tail.stdout is not None
@@ -198,7 +198,7 @@ def test_saga_tail_shows_a_topic_and_then_what_comes(running):
     assert (line["key"], line["value"]) == (order_id, {"order_id": order_id})
     assert f"{line['topic']}/{line['partition']}/{line['offset']}" == address_of(record)
     assert order_id not in {each["key"] for each in before}
-    listed = running.run("choreography", "tail", "order.confirmed", "--no-follow")
+    listed = running.run("saga", "tail", "order.confirmed", "--no-follow")
     assert len(listed.stdout.splitlines()) == there + 1
 
 

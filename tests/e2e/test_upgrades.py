@@ -57,7 +57,7 @@ def test_databases_of_an_earlier_release_are_refused_upgraded_and_go_on(saga: Sa
     saga.stock(cd_1=50, bad_1=100)
     assert saga.place("cd-1=1")["status"] == "confirmed"
     saga.until(lambda: saga.pending() == 1, "not every order but the discarded one had ended")
-    checked = saga.run("choreography", "check", "--json")
+    checked = saga.run("saga", "check", "--json")
     assert json.loads(checked.stdout)["violations"] == [], checked
     ends = {name: saga.ask("order_service", "show", order)["status"] for name, order in orders.items()}
     discarded = ends.pop("discarded")

@@ -123,7 +123,7 @@ def test_two_releases_work_side_by_side_and_are_rolled_forward_and_back(
     check: tuple[str, ...] = ()
     if ids == "registry":
         url = saga.env["SCHEMA_REGISTRY_URL"] = request.getfixturevalue("small_registry").url
-        assert saga.run("choreography", "schemas", "register", "--schema-registry-url", url).code == 0
+        assert saga.run("saga", "schemas", "register", "--schema-registry-url", url).code == 0
         check = ("--schema-registry-url", url)
     saga.stock(cd_1=ORDERS // 2)  # most orders are cancelled
     log = Log(saga, registry_at(saga.env.get("SCHEMA_REGISTRY_URL"), EVENTS))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from choreography.topics_file import read_topics
 from eventbus.watchdog import EXIT_CODE, MOST_SECONDS
+from saga.topics_file import read_topics
 from tests.support.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
 

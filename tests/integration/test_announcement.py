@@ -9,13 +9,13 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from choreography.reader import Reader
 from eventbus.announcement import TOPIC, Announcement
 from eventbus.declaration import declare
 from eventbus.embedded import EmbeddedBroker
 from eventbus.kafka_config import Connection
 from eventbus.telemetry import Telemetry
 from payment_service.service import PaymentService
+from saga.reader import Reader
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE
 from tests.support.stopwatch import Stopwatch

@@ -9,10 +9,10 @@ from typing import NoReturn
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from choreography.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from eventbus.kafka import KafkaLog
 from eventbus.kafka_config import Connection
 from eventbus.log import LogUnavailable, Partition
+from saga.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from tests.conftest import MakeTopics
 from tests.support.engines import Worker, playground_of
 from tests.support.kafka_node import Broker

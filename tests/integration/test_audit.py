@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography.__main__ import main
-from choreography.audit.lines import lines_of
+from saga.__main__ import main
+from saga.audit.lines import lines_of
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.saga_model import PARTITIONS

@@ -15,10 +15,10 @@ from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography.chaos.unreadable import write_unreadable
-from choreography.check.command import check_command
 from eventbus.log import Output, Partition
 from payment_service.gateway import open_gateway
+from saga.chaos.unreadable import write_unreadable
+from saga.check.command import check_command
 from tests.support.admin import Admin
 from tests.support.postgres import PASSWORD
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World

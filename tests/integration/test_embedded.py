@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from choreography.cluster import Cluster
-from choreography.topics_file import counts, read_topics
 from eventbus import Codec
 from eventbus.embedded import EmbeddedBroker
 from eventbus.registry import registry_at
+from saga.cluster import Cluster
+from saga.topics_file import counts, read_topics
 from schemas import EVENTS, OrderConfirmed
 from tests.support.processes import PATIENCE, command, environment
 
@@ -45,9 +45,7 @@ def written(broker: str) -> str:
 
 
 def saga(*arguments, broker, tmp_path, stdin=""):
-    return command(
-        "choreography", *arguments, env=environment(KAFKA_BOOTSTRAP_SERVERS=broker), folder=tmp_path, stdin=stdin
-    )
+    return command("saga", *arguments, env=environment(KAFKA_BOOTSTRAP_SERVERS=broker), folder=tmp_path, stdin=stdin)
 
 
 @pytest.mark.quick
@@ -92,7 +90,7 @@ def test_kcat_reads_it_and_decode_shows_it(written, tmp_path):
         pytest.skip("kcat is not installed")
     read = ["kcat", "-C", "-b", written, "-t", "order.confirmed", "-p", "1", "-e", "-q", "-f", "%R%s"]
     framed = subprocess.run(read, capture_output=True, check=True).stdout
-    decode = [sys.executable, "-m", "choreography", "decode"]
+    decode = [sys.executable, "-m", "saga", "decode"]
     done = subprocess.run(
         decode, input=framed, capture_output=True, env=environment(), cwd=tmp_path, timeout=PATIENCE, check=False
     )
@@ -165,7 +163,7 @@ def test_a_broker_that_does_not_answer_is_named(tmp_path):
 
 def test_saga_broker_prints_its_address_and_ends_at_a_signal():
     """Nothing but the address on stdout, so that a script can take it from there."""
-    run = [sys.executable, "-m", "choreography", "broker", "--partitions", "2"]
+    run = [sys.executable, "-m", "saga", "broker", "--partitions", "2"]
     with subprocess.Popen(run, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().strip()

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography.topics_file import read_topics
 from eventbus.log import Output
+from saga.topics_file import read_topics
 from schemas import Item, OrderCreated
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE, Workers, command, saga_environment
@@ -26,7 +26,7 @@ CODEC = new_codec()
 def env(topics: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The saga's topics, all of them, and where the services' databases are."""
     env = saga_environment(tmp_path, topics)
-    command("choreography", "topics", "create", "--partitions", str(PARTITIONS), env=env, folder=tmp_path)
+    command("saga", "topics", "create", "--partitions", str(PARTITIONS), env=env, folder=tmp_path)
     yield env
     Admin(topics).remove([topic.name for topic in read_topics() if topic.kind != "events"])
 

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka import murmur2
 
-from choreography.__main__ import main
 from eventbus.log import LogUnavailable, Output
+from saga.__main__ import main
 from tests.support.engines import CODEC, Playground, Worker
 from tests.support.sample import Ping
 

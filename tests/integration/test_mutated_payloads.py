@@ -6,10 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
-from choreography.deadletters.letters import Where
 from eventbus.log import Output
 from eventbus.resolutions import take_apart
 from eventbus.world import Tuning
+from saga.deadletters.letters import Where
 from tests.support.engines import CODEC, Playground
 from tests.support.mutations import COUNT, MUTATIONS, damaged
 from tests.support.processes import PATIENCE

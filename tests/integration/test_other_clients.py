@@ -16,14 +16,14 @@ import fastavro
 import pytest
 from confluent_kafka import Message
 
-from choreography.reader import record_of
-from choreography.track.fold import TrackedEvent
-from choreography.track.intake import Intake
 from eventbus import Codec
 from eventbus.framing import FRAME
 from eventbus.log import Headers
 from eventbus.outbox import caused
 from eventbus.registry import registry_at
+from saga.reader import record_of
+from saga.track.fold import TrackedEvent
+from saga.track.intake import Intake
 from schemas import EVENTS, PaymentCharged
 from tests.conftest import do_without
 from tests.support import java_team

@@ -7,9 +7,9 @@ from threading import Timer
 
 import pytest
 
-from choreography.cluster import TopicRecreated
-from choreography.reader import Reader
 from eventbus.log import Partition
+from saga.cluster import TopicRecreated
+from saga.reader import Reader
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 

@@ -14,12 +14,12 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 
-from choreography.__main__ import main
-from choreography.deadletters import resolve as resolving
 from eventbus import PoisonRecord, WorkingSet, reacts_to
 from eventbus.log import Output
 from eventbus.resolutions import RESOLUTIONS
 from eventbus.world import Tuning
+from saga.__main__ import main
+from saga.deadletters import resolve as resolving
 from tests.support.engines import CODEC, Playground, Worker
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong, Tally, _count

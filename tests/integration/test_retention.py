@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
-from choreography.__main__ import main
-from choreography.topics import _is_less
-from choreography.topics_file import read_topics
+from saga.__main__ import main
+from saga.topics import _is_less
+from saga.topics_file import read_topics
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE

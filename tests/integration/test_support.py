@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
-from choreography.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 from eventbus import database
+from saga.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 from tests.conftest import MakeTopics, proxy_to
 from tests.support import stopwatch
 from tests.support.admin import Admin

@@ -11,10 +11,10 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography.cluster import client_config, reader_config
 from eventbus import announcement
 from eventbus.kafka_config import BadKafkaConfig, Connection, check, consumer_config, producer_config
 from eventbus.kafka_topics import uneven
+from saga.cluster import client_config, reader_config
 from tests.conftest import do_without
 from tests.support import brokers
 from tests.support.kafka_node import NoBroker

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from choreography.chaos.unreadable import write_unreadable
 from eventbus.log import Partition
+from saga.chaos.unreadable import write_unreadable
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT
@@ -69,7 +69,7 @@ def test_a_tracker_goes_on_where_it_was_and_a_rebuilt_one_has_the_same_rows(grou
 def test_a_tracker_that_is_killed_loses_nothing_and_takes_nothing_in_twice(ground):
     """Rows and positions move in one transaction; the broker keeps nothing of it, not even a group."""
     port = free_port()
-    track = [sys.executable, "-m", "choreography", "track", "--metrics-port", str(port)]
+    track = [sys.executable, "-m", "saga", "track", "--metrics-port", str(port)]
     with subprocess.Popen(track, env=environment(**ground.environment), stderr=subprocess.DEVNULL) as tracker:
         try:
             until(lambda: f"saga_tracked_events_total {float(len(ground.lies))}" in metrics(port))
@@ -143,7 +143,7 @@ def test_what_cannot_be_decompressed_is_a_violation_and_the_tracker_goes_on(grou
 def test_who_follows_a_topic_that_is_created_again_ends_and_says_so(ground, command):
     """Exit code 3, within seconds; nothing of the new topic is taken for a continuation of the old one."""
     port = free_port()
-    follow = [sys.executable, "-m", "choreography", *command, *([str(port)] if command[0] == "track" else [])]
+    follow = [sys.executable, "-m", "saga", *command, *([str(port)] if command[0] == "track" else [])]
     with subprocess.Popen(
         follow, env=environment(**ground.environment), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as follower:

@@ -18,10 +18,10 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography import census
-from choreography.check.facts import Address
-from choreography.reader import Reader
 from eventbus.log import Output, Partition
+from saga import census
+from saga.check.facts import Address
+from saga.reader import Reader
 from schemas import Item, OrderCreated
 from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, RESERVED
@@ -83,7 +83,7 @@ def test_partitions_that_had_not_been_read_are_read_by_a_rebuild_and_are_no_diff
 def test_a_tracker_that_is_killed_again_and_again_has_what_the_log_has(ground, file):
     """At any moment, while orders flow, aborted ones among them; then it is verified, and verified once more."""
     drawn = random.Random(14)
-    track = [sys.executable, "-m", "choreography", "track"]
+    track = [sys.executable, "-m", "saga", "track"]
     with flowing(ground):
         for number in range(KILLS):
             before = progress(file)

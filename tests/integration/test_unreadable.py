@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from choreography.__main__ import main
-from choreography.chaos import unreadable
-from choreography.chaos.unreadable import RECORDS, write_unreadable
-from choreography.reader import Reader
 from eventbus.log import Partition
 from eventbus.resolutions import RESOLUTIONS
+from saga.__main__ import main
+from saga.chaos import unreadable
+from saga.chaos.unreadable import RECORDS, write_unreadable
+from saga.reader import Reader
 from tests.conftest import MakeTopics
 from tests.support.engines import Playground, Worker
 from tests.support.kafka_node import Broker

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from choreography.__main__ import main
-from choreography.check import records
-from choreography.check.log import EventTopics
+from saga.__main__ import main
+from saga.check import records
+from saga.check.log import EventTopics
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 from tests.support.saga_model import CHARGED, CREATED, PARTITIONS

@@ -17,7 +17,7 @@ import click
 from tests.mutants.planted import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "choreography")
+PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
 
 
 class Result(NamedTuple):
@@ -47,7 +47,7 @@ def hunt(mutant: Mutant, seeds: int, jobs: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="saga-mutant-") as folder:
         plant(mutant, Path(folder))
         env = os.environ | {"PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"}
-        run = [sys.executable, "-m", "choreography", "simulate", "--json", "--stop-at-first"]
+        run = [sys.executable, "-m", "saga", "simulate", "--json", "--stop-at-first"]
         run += ["--seeds", str(seeds), "--jobs", str(jobs)]
         if mutant.faults:
             run += ["--faults", mutant.faults]

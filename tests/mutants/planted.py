@@ -368,14 +368,14 @@ MUTANTS = (
     ),
     Mutant(
         "look which dead letters are resolved before taking over from who is at it",
-        "choreography/deadletters/resolve.py",
+        "saga/deadletters/resolve.py",
         "        producers.start()\n",
         "",
         faults="poison",
     ),
     Mutant(
         "write resolutions again when it is not known whether they were written",
-        "choreography/deadletters/resolve.py",
+        "saga/deadletters/resolve.py",
         "        try:\n            producers.transaction([resolution(",
         "        with contextlib.suppress(Doubt):\n"
         "            producers.transaction(\n"
@@ -424,14 +424,14 @@ MUTANTS = (
     ),
     Mutant(
         "skip one record more than what cannot be read",
-        "choreography/unreadable.py",
+        "saga/unreadable.py",
         "        return outside\n",
         "        return outside + 1\n",
         faults="unreadable",
     ),
     Mutant(
         "skip what cannot be read without writing it down",
-        "choreography/deadletters/skip.py",
+        "saga/deadletters/skip.py",
         "        progress.add(tx, {partition: Entry(after.position, [record])})\n",
         "",
         (("before.position + 1, before.epoch)", "before.position, before.epoch)"),),
@@ -439,7 +439,7 @@ MUTANTS = (
     ),
     Mutant(
         "do not wait for what is undecided before what was resolved is read",
-        "choreography/deadletters/resolve.py",
+        "saga/deadletters/resolve.py",
         "        where.await_decisions(group + RESOLUTIONS)\n",
         "",
         faults="poison,unreadable",

@@ -5,15 +5,15 @@ from __future__ import annotations
 from io import StringIO
 from random import Random
 
-from choreography.audit.export import write_lines
-from choreography.audit.history import Selection
-from choreography.audit.lines import entry_of
-from choreography.audit.summary import Summary
-from choreography.decode import Decoder
-from choreography.track.common import MODEL
 from eventbus import Codec
 from eventbus.log import Partition, Record
 from eventbus.registry import registry_at
+from saga.audit.export import write_lines
+from saga.audit.history import Selection
+from saga.audit.lines import entry_of
+from saga.audit.summary import Summary
+from saga.decode import Decoder
+from saga.track.common import MODEL
 from schemas import EVENTS
 from tests.support.saga_model import PARTITIONS, World
 from tests.support.written_saga import _event

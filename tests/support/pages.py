@@ -13,7 +13,7 @@ class Page:
     """The page's server; `url` is where a browser finds it."""
 
     def __init__(self, env: Mapping[str, str], folder: Path, *options: str) -> None:
-        run = [sys.executable, "-m", "choreography", "ui", "--port", "0", "--tracker", "tracker.db", *options]
+        run = [sys.executable, "-m", "saga", "ui", "--port", "0", "--tracker", "tracker.db", *options]
         self.log = folder / "ui.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(run, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=log, text=True)

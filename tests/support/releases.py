@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 HERE = Path(__file__).parents[2]
-PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "choreography")
+PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
 NEWEST = {"order.created": 2, "order.cancelled": 2, "payment.failed": 3}
 """The events that have more than one version, and the one that is written now."""
 WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: NEWEST | {"payment.failed": 2}}

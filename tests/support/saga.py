@@ -13,9 +13,9 @@ from typing import Any
 import psycopg
 from confluent_kafka import Message
 
-from choreography.topics_file import read_topics
 from eventbus.codec import Codec
 from eventbus.registry import registry_at
+from saga.topics_file import read_topics
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE, Done, Worker, Workers, command, saga_environment
@@ -58,7 +58,7 @@ class Saga:
 
     def make_topics(self, partitions: int) -> None:
         """Make all topics, as users do."""
-        done = self.run("choreography", "topics", "create", "--partitions", str(partitions))
+        done = self.run("saga", "topics", "create", "--partitions", str(partitions))
         assert done.code == 0, done
 
     def remove_topics(self) -> None:
@@ -147,7 +147,7 @@ class Saga:
         self.until(lambda: not self.pending(), "not every order had ended", seconds)
         deadline = time.monotonic() + PATIENCE
         while True:
-            done = self.run("choreography", "check", "--quiescent", "--json", *check)
+            done = self.run("saga", "check", "--quiescent", "--json", *check)
             late = time.monotonic() > deadline
             if not done.stdout and not late:
                 continue  # it could not be made: no broker answered in time, say

@@ -1,7 +1,7 @@
 """A small model of the saga for the laws' tests: it moves by single steps, and can be read between any two of them.
 
 Each service hears one record at a time, commits its row together with its answer, and publishes the answer later; the
-provider is asked before the commit. What is read is read in the order that `choreography.check.laws` states.
+provider is asked before the commit. What is read is read in the order that `saga.check.laws` states.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from random import Random
 
-from choreography.check.facts import (
+from saga.check.facts import (
     EventFact,
     Facts,
     LedgerFact,
@@ -23,7 +23,7 @@ from choreography.check.facts import (
     ReservationFact,
     StockFact,
 )
-from choreography.flow.model import Flow
+from saga.flow.model import Flow
 from tests.support.declarations import declared
 
 CREATED, CHARGED, FAILED = "order.created", "payment.charged", "payment.failed"

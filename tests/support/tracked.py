@@ -7,10 +7,10 @@ from random import Random
 
 import orjson
 
-from choreography.track.common import MODEL
-from choreography.track.fold import TrackedEvent
-from choreography.track.intake import Batch
-from choreography.track.store import Store
+from saga.track.common import MODEL
+from saga.track.fold import TrackedEvent
+from saga.track.intake import Batch
+from saga.track.store import Store
 from tests.support.saga_model import World
 from tests.support.written_saga import _event
 

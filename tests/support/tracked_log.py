@@ -8,8 +8,8 @@ from typing import Any
 
 from click.testing import CliRunner, Result
 
-from choreography.__main__ import main
-from choreography.check.facts import EventFact
+from saga.__main__ import main
+from saga.check.facts import EventFact
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.written_saga import WrittenLog

@@ -11,8 +11,6 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from choreography.check.facts import Address, EventFact
-from choreography.services import SERVICES
 from eventbus import Codec, Event, outbox
 from eventbus.database import Transaction, connect
 from eventbus.log import Output
@@ -24,6 +22,8 @@ from order_service.domain import Order
 from payment_service import repository as payment_repository
 from payment_service.domain import Payment
 from payment_service.gateway import open_gateway
+from saga.check.facts import Address, EventFact
+from saga.services import SERVICES
 from schemas import EVENTS, Item
 from tests.support.processes import PATIENCE
 from tests.support.saga_model import World

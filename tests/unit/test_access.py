@@ -5,11 +5,11 @@ from __future__ import annotations
 import yaml
 from click.testing import CliRunner
 
-from choreography.__main__ import main
-from choreography.flow.access import Right, rights
-from choreography.flow.model import Flow
-from choreography.flow.sources import TOPIC
-from choreography.services import SERVICES
+from saga.__main__ import main
+from saga.flow.access import Right, rights
+from saga.flow.model import Flow
+from saga.flow.sources import TOPIC
+from saga.services import SERVICES
 
 WHO = rights(Flow.of(SERVICES), "saga")
 

@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.__main__ import main
-from choreography.audit.export import CannotWrite, whole_file
-from choreography.audit.lines import GENESIS, NotAnExport, entry_of, lines_of, sealed
-from choreography.audit.scratch import NoRoom, scratch_database
-from choreography.audit.verify import Verdict, compare, entries_of, verify_file
 from eventbus.log import Partition, Record
+from saga.__main__ import main
+from saga.audit.export import CannotWrite, whole_file
+from saga.audit.lines import GENESIS, NotAnExport, entry_of, lines_of, sealed
+from saga.audit.scratch import NoRoom, scratch_database
+from saga.audit.verify import Verdict, compare, entries_of, verify_file
 from tests.support.exported import DECODER, LANES, exported, history
 
 RECORDS = history(12)

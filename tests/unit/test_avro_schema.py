@@ -10,9 +10,6 @@ from typing import Any
 import fastavro
 import pytest
 
-from choreography.compatibility import resolved
-from choreography.decode import Decoder
-from choreography.samples import samples
 from eventbus import Codec, Event, PoisonRecord, event
 from eventbus.avro_schema import MAX_DEPTH, SchemaMismatch, parse, written_with
 from eventbus.compiled import compiled
@@ -20,6 +17,9 @@ from eventbus.framing import FRAME
 from eventbus.json_form import to_json
 from eventbus.registered_schema import usable
 from eventbus.registry import Registry, registry_at
+from saga.compatibility import resolved
+from saga.decode import Decoder
+from saga.samples import samples
 from schemas import EVENTS, Item, OrderCreated, PaymentCharged, PaymentFailed
 
 THEIRS = 900

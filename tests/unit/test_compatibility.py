@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from choreography.compatibility import breaks
-from choreography.released import Version, check, check_pairs, released
-from choreography.samples import unread
+from saga.compatibility import breaks
+from saga.released import Version, check, check_pairs, released
+from saga.samples import unread
 from schemas import EVENTS, IDS
 
 BASE = {

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from choreography.compatibility import resolved
-from choreography.samples import samples
 from eventbus import Codec, Event, event
 from eventbus.codec import PoisonRecord
 from eventbus.compiled import LONGEST_TEXT, Unusual, compiled
 from eventbus.framing import FRAME
 from eventbus.registry import registry_at
 from eventbus.strict import MAX_VALUES
+from saga.compatibility import resolved
+from saga.samples import samples
 from schemas import EVENTS, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed
 from schemas.events import Item
 from tests.support.mutations import COUNT, MUTATIONS, damaged

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.topics_file import read_topics
 from eventbus.codec import PoisonRecord
 from eventbus.dead_letters import MAX_RECORD_BYTES, ROOM_BYTES, dead_letter
 from eventbus.log import Headers, Output, Partition, Record
+from saga.topics_file import read_topics
 
 POISON = PoisonRecord("malformed", "not an order: \ud800")
 ORDINARY = [("traceparent", b"00-"), ("empty", b"")]

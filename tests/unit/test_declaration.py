@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from choreography.services import SERVICES
 from eventbus.declaration import BadDeclaration, declare, read_declaration
 from order_service.service import OrderService
 from payment_service.service import PaymentService
+from saga.services import SERVICES
 
 PAYMENT = declare(PaymentService)
 

@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.__main__ import main
-from choreography.decode import Decoder, NotKcat, Undecodable, frames
 from eventbus import Codec
 from eventbus.registry import registry_at
+from saga.__main__ import main
+from saga.decode import Decoder, NotKcat, Undecodable, frames
 from schemas import EVENTS, Item, OrderConfirmed, OrderCreated, PaymentFailed
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)

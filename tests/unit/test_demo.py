@@ -11,16 +11,16 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.__main__ import main
-from choreography.demo.history import History
-from choreography.demo.plan import DECLINE_ABOVE, make_plan
-from choreography.demo.story import surprises
-from choreography.demo.workers import without_settings
 from eventbus import Codec, outbox
 from eventbus.log import Partition, Record
 from eventbus.registry import registry_at
 from order_service.domain import new_order
 from order_service.door import admit
+from saga.__main__ import main
+from saga.demo.history import History
+from saga.demo.plan import DECLINE_ABOVE, make_plan
+from saga.demo.story import surprises
+from saga.demo.workers import without_settings
 from schemas import (
     EVENTS,
     InventoryReserved,
@@ -155,7 +155,7 @@ def test_no_setting_of_the_callers_reaches_the_demos_workers(monkeypatch):
 
 STOPPED_IN_A_FINALIZER = """
 import os, signal, time
-from choreography.quiet import stoppable
+from saga.quiet import stoppable
 
 class Finalized:
     def __del__(self):

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choreography.flow import progress
-from choreography.flow.access import as_kafka_acls, as_strimzi, rights
-from choreography.flow.command import FORMATS
-from choreography.flow.model import Flow
-from choreography.flow.progress import runs
-from choreography.flow.verify import verify
-from choreography.services import SERVICES
 from eventbus.declaration import BadDeclaration, declare, read_declaration
+from saga.flow import progress
+from saga.flow.access import as_kafka_acls, as_strimzi, rights
+from saga.flow.command import FORMATS
+from saga.flow.model import Flow
+from saga.flow.progress import runs
+from saga.flow.verify import verify
+from saga.services import SERVICES
 from tests.support.declarations import declared, reaction
 
 GOOD = [json.loads(declare(service).to_json()) for service in SERVICES]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from choreography.flow.model import Edge, Flow
-from choreography.flow.progress import runs
-from choreography.services import SERVICES
+from saga.flow.model import Edge, Flow
+from saga.flow.progress import runs
+from saga.services import SERVICES
 from tests.support.declarations import declared, reaction
 
 FLOW = Flow.of(SERVICES)

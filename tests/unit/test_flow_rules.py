@@ -9,17 +9,17 @@ import pytest
 from click.testing import CliRunner
 from shipping_service import ShippingService
 
-from choreography.__main__ import main
-from choreography.flow.model import Flow
-from choreography.flow.rules import RULES, joined_topics_have_the_same_partitions
-from choreography.flow.states import every_state_has_a_rule_for_every_event
-from choreography.flow.verify import verify
-from choreography.services import SERVICES
 from eventbus import Service, reacts_to
 from eventbus.declaration import Declaration, DeclaredEvent, declare
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
+from saga.__main__ import main
+from saga.flow.model import Flow
+from saga.flow.rules import RULES, joined_topics_have_the_same_partitions
+from saga.flow.states import every_state_has_a_rule_for_every_event
+from saga.flow.verify import verify
+from saga.services import SERVICES
 from schemas import OrderCreated, PaymentCharged, PaymentFailed
 from tests.support.declarations import SCHEMA, declared, reaction
 

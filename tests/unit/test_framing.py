@@ -8,14 +8,14 @@ from uuid import UUID
 
 import pytest
 
-from choreography.decode import Decoder, Undecodable
-from choreography.tail import describe
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.batch import decode
 from eventbus.framing import FRAME, KEY_HEADER, VALUE_HEADER
 from eventbus.log import Headers, Partition, Record
 from eventbus.registry import Registry, registry_at
 from eventbus.resolutions import REDRIVE, Statement, resolution
+from saga.decode import Decoder, Undecodable
+from saga.tail import describe
 from schemas import EVENTS, Item, OrderCreated
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")

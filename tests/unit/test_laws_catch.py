@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choreography.check.facts import Address, EventFact, Facts, LedgerFact, Money, Oldest, ParkedFact, Saga, StockFact
-from choreography.check.laws import DESCRIPTIONS, judge
-from choreography.check.rules import Rules
+from saga.check.facts import Address, EventFact, Facts, LedgerFact, Money, Oldest, ParkedFact, Saga, StockFact
+from saga.check.laws import DESCRIPTIONS, judge
+from saga.check.rules import Rules
 from tests.support.saga_model import (
     CANCELLED,
     CHARGED,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from choreography.check.facts import Facts
-from choreography.check.laws import judge
-from choreography.check.rules import Rules
+from saga.check.facts import Facts
+from saga.check.laws import judge
+from saga.check.rules import Rules
 from tests.support.saga_model import FLOW, Step, World, finished, read, read_causes_first
 
 SEEDS = st.integers(0, 2**32)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from choreography.deadletters.laws import letter_laws
-from choreography.deadletters.letters import Where
 from eventbus.codec import PoisonRecord
 from eventbus.dead_letters import dead_letter
 from eventbus.log import Output, Partition, Record
 from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, Statement, resolution
+from saga.deadletters.laws import letter_laws
+from saga.deadletters.letters import Where
 
 GROUP = "payment-service"
 LETTERS, RESOLVED = f"{GROUP}.dead-letters", f"{GROUP}{RESOLUTIONS}"

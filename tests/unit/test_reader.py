@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from choreography.reader import Reader
 from eventbus.embedded import EmbeddedBroker
+from saga.reader import Reader
 
 
 def test_looking_for_new_partitions_waits_for_a_broker_that_is_away():

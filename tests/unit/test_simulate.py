@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from choreography.simulate import saga
-from choreography.simulate.command import shortest, simulate_command
-from choreography.simulate.saga import Case, simulate
 from eventbus import failpoints, progress
 from eventbus.log import Partition
 from eventbus.simulation import DAMAGES, KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import RUNNING, STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
+from saga.simulate import saga
+from saga.simulate.command import shortest, simulate_command
+from saga.simulate.saga import Case, simulate
 from tests.mutants.__main__ import plant
 from tests.mutants.planted import MUTANTS
 
@@ -60,7 +60,7 @@ def test_every_step_where_a_fault_may_strike_is_reached(monkeypatch: pytest.Monk
 
 def test_one_seed_is_one_run_in_every_process(tmp_path: Path) -> None:
     """Byte for byte, whatever Python's hash seed is."""
-    command = [sys.executable, "-m", "choreography", "simulate", "--seed", "11", "--trace"]
+    command = [sys.executable, "-m", "saga", "simulate", "--seed", "11", "--trace"]
     told = [
         subprocess.run(
             command, env=os.environ | {"PYTHONHASHSEED": seed}, cwd=tmp_path, capture_output=True, check=True

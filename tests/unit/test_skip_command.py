@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from choreography.__main__ import main
-from choreography.deadletters.skip import reader_of
+from saga.__main__ import main
+from saga.deadletters.skip import reader_of
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.compatibility import resolved
-from choreography.samples import samples
 from eventbus.strict import LONG_NUMBER, MAX_VALUES, NotAvro, Strict
+from saga.compatibility import resolved
+from saga.samples import samples
 from schemas import EVENTS
 from tests.support.hostile_schemas import NOTHING, doubled
 

@@ -8,11 +8,11 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from choreography.decode import Decoder
-from choreography.tail import describe
 from eventbus.json_form import to_json
 from eventbus.log import Partition, Record, moment
 from eventbus.registry import registry_at
+from saga.decode import Decoder
+from saga.tail import describe
 from schemas import EVENTS
 
 DECODER = Decoder(registry_at(None, EVENTS))

@@ -48,7 +48,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_a_terminal(*arguments: str, **env: str) -> str:
     """Run a command with a terminal for stdout and stderr; return what that is sent."""
     ours, theirs = pty.openpty()
-    run = [sys.executable, "-m", "choreography", *arguments]
+    run = [sys.executable, "-m", "saga", *arguments]
     with subprocess.Popen(
         run, env=environment(**env), stdin=subprocess.DEVNULL, stdout=theirs, stderr=theirs
     ) as process:
@@ -78,9 +78,9 @@ def test_a_terminal_gets_no_control_characters(file, arguments):
 def test_a_pipe_gets_every_byte(file, tmp_path):
     """CSV and JSON are for programs."""
     settings = {"env": environment(SAGA_TRACKER=str(file)), "folder": tmp_path}
-    asked = command("choreography", "sql", "select distinct order_id from events", "--csv", **settings)
+    asked = command("saga", "sql", "select distinct order_id from events", "--csv", **settings)
     assert asked.stdout == f"order_id\n{EVIL}\n"
-    asked = command("choreography", "sql", "select distinct order_id from events", "--json", **settings)
+    asked = command("saga", "sql", "select distinct order_id from events", "--json", **settings)
     assert json.loads(asked.stdout) == {"order_id": EVIL}
 
 

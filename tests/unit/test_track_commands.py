@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from choreography.__main__ import main
-from choreography.track.alone import alone
-from choreography.track.common import MODEL
-from choreography.track.fold import KINDS
-from choreography.track.intake import Batch
-from choreography.track.moments import Duration, Moment, span
-from choreography.track.queries import Tracked
-from choreography.track.sentences import Sentences
-from choreography.track.store import AnotherTracker, NotATracker, Store
-from choreography.track.timeline import timeline
+from saga.__main__ import main
+from saga.track.alone import alone
+from saga.track.common import MODEL
+from saga.track.fold import KINDS
+from saga.track.intake import Batch
+from saga.track.moments import Duration, Moment, span
+from saga.track.queries import Tracked
+from saga.track.sentences import Sentences
+from saga.track.store import AnotherTracker, NotATracker, Store
+from saga.track.timeline import timeline
 from schemas import EVENTS as TYPES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events

@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
-from choreography.__main__ import main
-from choreography.flow.live import Taken, Watched
-from choreography.flow.model import Flow
-from choreography.track.common import MODEL
-from choreography.ui.app import Answers, application
-from choreography.ui.command import SERVICES
+from saga.__main__ import main
+from saga.flow.live import Taken, Watched
+from saga.flow.model import Flow
+from saga.track.common import MODEL
+from saga.ui.app import Answers, application
+from saga.ui.command import SERVICES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events
 
@@ -180,7 +180,7 @@ def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monk
     with Watched.at(path, MODEL) as watched:
         edges = [watched.live(window, start + 100).edges.get((CREATED, CHARGED)) for window in (200, 50, 20)]
     assert edges == [Taken(2, 10, 70), Taken(1, 70, 70), None]
-    monkeypatch.setattr("choreography.flow.live.LATEST", 1)
+    monkeypatch.setattr("saga.flow.live.LATEST", 1)
     with Watched.at(path, MODEL) as watched:
         assert watched.live(200, start + 100).edges.get((CREATED, CHARGED)) is None
 

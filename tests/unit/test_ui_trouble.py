@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from choreography.deadletters.letters import Where
-from choreography.ui import trouble
-from choreography.ui.trouble import Trouble, parked_orders
 from eventbus import fence
 from eventbus.database import connect
 from eventbus.fence import Fence
+from saga.deadletters.letters import Where
+from saga.ui import trouble
+from saga.ui.trouble import Trouble, parked_orders
 from tests.support.processes import PATIENCE
 
 

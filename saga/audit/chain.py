@@ -1,0 +1,100 @@
+"""The chain of an export, line by line: which lines were altered, taken out, put in or moved.
+
+Three things speak for a line: its own hash, the next line, which names that hash, and the counts in the last line. Who
+changes one thing leaves the others. Who computes everything anew from the changed line to the end leaves nothing:
+against that there is only the digest, noted elsewhere, and the log.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from saga.audit.findings import ADDED, ALTERED, MISSING, REORDERED, Findings
+from saga.audit.lines import GENESIS, Line
+
+MEMORY = 10_000
+"""So many lines back a link is looked for; lines put in or moved are told apart that far."""
+BEGINNING = "the beginning of the file"
+
+
+class Link(NamedTuple):
+    """What is remembered of a line."""
+
+    name: str
+    previous: str
+    sound: bool
+
+
+class Break(NamedTuple):
+    """A line that does not follow on the one before it."""
+
+    before: Link
+    after: Link
+
+
+class Chain:
+    """Follows the lines from the first to the last."""
+
+    def __init__(self) -> None:
+        self._recent: dict[str, Link] = {GENESIS: Link(BEGINNING, "", sound=True)}
+        self._strays: dict[str, Link] = {}
+        self._breaks: dict[str, Break] = {}
+        self._altered: dict[str, Link] = {}
+        self._moved: list[Link] = []
+        self._copies: list[Link] = []
+
+    def take(self, line: Line) -> None:
+        """Look at the next line."""
+        link = Link(line.name, line.previous, line.sound)
+        if line.hash in self._recent or line.hash in self._strays:
+            self._copies.append(link)
+            return
+        if not line.sound:
+            self._altered[line.hash] = link
+        self._follow(line.hash, link)
+        self._recent[line.hash] = link
+        if len(self._recent) > MEMORY:
+            del self._recent[next(iter(self._recent))]
+
+    def _follow(self, own: str, link: Link) -> None:
+        """Find the line that this one follows on, where that is not the one before it."""
+        tip = next(reversed(self._recent))
+        if link.previous == tip:
+            return
+        if link.previous in self._recent:
+            self._set_aside(link.previous)
+        elif link.previous in self._strays:
+            self._put_back(link.previous)
+        elif link.sound and self._recent[tip].sound:
+            self._breaks[own] = Break(self._recent[tip], link)
+
+    def _set_aside(self, until: str) -> None:
+        """What stands after `until` is not what this line follows on: it was put in, or stands elsewhere."""
+        while (last := next(reversed(self._recent))) != until:
+            self._strays[last] = self._recent.pop(last)
+            self._breaks.pop(last, None)
+            self._altered.pop(last, None)
+
+    def _put_back(self, own: str) -> None:
+        """Somebody follows on a line that stood too early: it was moved."""
+        while own in self._strays:
+            link = self._strays.pop(own)
+            self._moved.append(link)
+            own = link.previous
+
+    def report(self, findings: Findings, *, too_few: bool) -> None:
+        """Say what was found; `too_few`: there are fewer lines than the last one says."""
+        for link in self._altered.values():
+            findings.add(ALTERED, link.name, "its hash is not that of the line")
+        for link in self._strays.values():
+            findings.add(ADDED, link.name, "no line follows on it")
+        for link in self._copies:
+            findings.add(ADDED, link.name, "the line stands in the file before")
+        for link in reversed(self._moved):
+            findings.add(REORDERED, link.name, "it stands before lines that it follows on")
+        for broken in self._breaks.values():
+            before, after = broken.before.name, broken.after.name
+            if too_few:
+                findings.add(MISSING, f"after {before}", f"{after} follows on another line, which is not there")
+            else:
+                findings.add(ALTERED, before, f"{after} follows on another line, in the place of this one")

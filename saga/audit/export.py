@@ -1,0 +1,50 @@
+"""Writing an export: the whole file or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+from saga.audit.lines import GENESIS, Entry, sealed
+from saga.audit.summary import Summary, Tally
+
+
+class CannotWrite(OSError):
+    """The file cannot be written there."""
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[str]]:
+    """Open a file that appears under its name when it is complete and on the disk. Raises CannotWrite."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.incomplete")
+    if path.exists():
+        raise CannotWrite(f"{path} exists: it may be somebody's evidence; name another file, or remove it first")
+    try:
+        with scratch.open("x", encoding="utf-8", newline="\n") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.rename(path)
+    except OSError as error:
+        if isinstance(error, (ConnectionError, CannotWrite)):
+            raise
+        raise CannotWrite(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def write_lines(file: IO[str], entries: Iterable[Entry], summary: Summary) -> tuple[Summary, str]:
+    """Write a line a record and the last line; return what that says, and its hash: the digest of the export."""
+    tally, previous = Tally(), GENESIS
+    for address, body in entries:
+        tally.add(address, body)
+        line, previous = sealed(body, previous)
+        file.write(line + "\n")
+    summary = replace(summary, records={lane: tally.of(lane) for lane in summary.ends})
+    line, digest = sealed(summary.body(), previous)
+    file.write(line + "\n")
+    return summary, digest

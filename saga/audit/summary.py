@@ -1,0 +1,98 @@
+"""The last line of an export: what was asked for, from where to where it reaches, and what there must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from eventbus.json_form import to_json
+from saga.audit.history import Selection
+from saga.audit.lines import FORMAT, SUMMARY, NotAnExport
+from saga.check.facts import Address
+from saga.check.records import Ends, Lane
+
+
+class Tally:
+    """Counts the records of each partition, and takes the SHA-256 of their bodies, each with an end of line."""
+
+    def __init__(self) -> None:
+        self._counts: dict[Lane, int] = {}
+        self._digests: dict[Lane, Any] = {}
+
+    def add(self, address: Address, body: str) -> None:
+        """Take note of one record."""
+        lane = (address.topic, address.partition)
+        self._counts[lane] = self._counts.get(lane, 0) + 1
+        self._digests.setdefault(lane, sha256()).update(body.encode() + b"\n")
+
+    def of(self, lane: Lane) -> tuple[int, str]:
+        """Return count and digest of a partition."""
+        return self._counts.get(lane, 0), self._digests.get(lane, sha256()).hexdigest()
+
+    @property
+    def lanes(self) -> set[Lane]:
+        """The partitions of which there are records."""
+        return set(self._counts)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the last line says. `exported_at` is RFC 3339."""
+
+    cluster: str
+    exported_at: str
+    selection: Selection
+    starts: Ends
+    ends: Ends
+    records: Mapping[Lane, tuple[int, str]] = field(default_factory=dict)
+    """Count and digest of each partition."""
+
+    @property
+    def count(self) -> int:
+        """How many records there must be."""
+        return sum(count for count, _ in self.records.values())
+
+    def body(self) -> str:
+        """Return the body of the line."""
+        partitions = [
+            {
+                "topic": topic,
+                "partition": number,
+                "start": self.starts[topic, number],
+                "end": self.ends[topic, number],
+                **dict(zip(("records", "sha256"), self.records[topic, number], strict=True)),
+            }
+            for topic, number in sorted(self.ends)
+        ]
+        told = {
+            "format": FORMAT,
+            "cluster": self.cluster,
+            "exported_at": self.exported_at,
+            **asdict(self.selection),
+            "records": self.count,
+            "partitions": partitions,
+        }
+        return to_json({SUMMARY: told})
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> Summary:
+        """Read the content of the line. Raises NotAnExport when it is of another version or no such line."""
+        told = content.get(SUMMARY)
+        if not isinstance(told, dict):
+            raise NotAnExport(f"its last line has no {SUMMARY!r}")
+        if told.get("format") != FORMAT:
+            raise NotAnExport(f"it has the format {told.get('format')!r}; this program knows {FORMAT}")
+        try:
+            partitions = {(each["topic"], each["partition"]): each for each in told["partitions"]}
+            return cls(
+                told["cluster"],
+                told["exported_at"],
+                Selection(told["since"], told["until"], told["order_id"]),
+                {lane: int(each["start"]) for lane, each in partitions.items()},
+                {lane: int(each["end"]) for lane, each in partitions.items()},
+                {lane: (int(each["records"]), each["sha256"]) for lane, each in partitions.items()},
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise NotAnExport(f"its last line is damaged: {type(error).__name__}: {error}") from error

@@ -1,0 +1,128 @@
+"""Whether an export is what was written, and whether it is what the log says."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+
+from saga.audit.chain import MEMORY, Chain
+from saga.audit.findings import ADDED, ALTERED, MISSING, Findings
+from saga.audit.lines import SUMMARY, Entry, NotAnExport, lines_of
+from saga.audit.summary import Summary, Tally
+from saga.check.facts import Address
+from saga.check.records import Ends
+
+MOST_MISPLACED = 10_000
+
+
+@dataclass
+class Verdict:
+    """What is known of an export when its file has been read."""
+
+    findings: Findings = field(default_factory=Findings)
+    summary: Summary | None = None
+    digest: str = ""
+    """The hash of the last line; it stands for the whole file."""
+    records: int = 0
+    misplaced: dict[Address, str] = field(default_factory=dict)
+    """Bodies of records that stand behind one with a later address."""
+    expired: int = 0
+    """Records that the log no longer has because its retention is over: those are not missing there."""
+
+
+def verify_file(path: Path) -> Verdict:
+    """Read the file once; memory grows only with what is wrong with it. Raises NotAnExport."""
+    verdict, chain, tally = Verdict(), Chain(), Tally()
+    latest = Address("", -1, -1)
+    ours = False
+    behind_the_end = 0
+    for line in lines_of(path):
+        ours = ours or bool(line.previous)
+        if not ours and line.number > MEMORY:
+            break
+        chain.take(line)
+        if verdict.summary is not None:
+            behind_the_end += 1
+        elif SUMMARY in line.content:
+            verdict.summary, verdict.digest = Summary.of(line.content), line.hash
+        elif line.address is not None:
+            verdict.records += 1
+            tally.add(line.address, line.body)
+            if line.address <= latest:
+                _misplaced(verdict, line.address, line.body)
+            latest = max(latest, line.address)
+        elif line.sound:
+            verdict.findings.add(ADDED, line.name, "it is neither a record nor the last line")
+    if not ours:
+        raise NotAnExport(f"{path} is no file that `saga audit export --format jsonl` wrote")
+    _report(verdict, chain, tally, behind_the_end)
+    return verdict
+
+
+def _misplaced(verdict: Verdict, address: Address, body: str) -> None:
+    if len(verdict.misplaced) < MOST_MISPLACED:
+        verdict.misplaced.setdefault(address, body)
+
+
+def _report(verdict: Verdict, chain: Chain, tally: Tally, behind_the_end: int) -> None:
+    summary, findings = verdict.summary, verdict.findings
+    declared = summary.count if summary else 0
+    chain.report(findings, too_few=verdict.records < declared)
+    if behind_the_end:
+        findings.add(ADDED, f"{behind_the_end} lines", "they stand after the last line of the export")
+    if summary is None:
+        findings.add(MISSING, "the end of the file", "there is no last line with the counts: the file was cut off")
+    elif not findings.count:
+        for lane in sorted({*summary.records, *tally.lanes}):
+            said, found = summary.records.get(lane, (0, "")), tally.of(lane)
+            if said != found:
+                what = f"{lane[0]}/{lane[1]}"
+                findings.add(ALTERED, what, f"{found[0]} records that do not make the digest of the {said[0]} exported")
+
+
+def entries_of(path: Path) -> Iterator[Entry]:
+    """Return the records that stand in order; those that do not are in `Verdict.misplaced`."""
+    latest = Address("", -1, -1)
+    for line in lines_of(path):
+        if line.address is not None and line.address > latest:
+            latest = line.address
+            yield Entry(latest, line.body)
+
+
+def compare(verdict: Verdict, exported: Iterable[Entry], logged: Iterable[Entry], starts: Ends) -> None:
+    """Hold the records of the export against those of the log, both sorted; `starts`: where the log begins now."""
+    waiting = iter(exported)
+    ahead = next(waiting, None)
+    for entry in logged:
+        while ahead is not None and ahead.address < entry.address:
+            _not_there(verdict, ahead.address, starts)
+            ahead = next(waiting, None)
+        if ahead is not None and ahead.address == entry.address:
+            _same(verdict, ahead.body, entry)
+            ahead = next(waiting, None)
+        elif entry.address in verdict.misplaced:
+            _same(verdict, verdict.misplaced.pop(entry.address), entry)
+        else:
+            verdict.findings.add(MISSING, str(entry.address), "the log has it, the export has not")
+    for address in (*([] if ahead is None else [ahead.address]), *(entry.address for entry in waiting)):
+        _not_there(verdict, address, starts)
+    for address in verdict.misplaced:
+        _not_there(verdict, address, starts)
+
+
+def _not_there(verdict: Verdict, address: Address, starts: Ends) -> None:
+    if address.offset < starts.get((address.topic, address.partition), 0):
+        verdict.expired += 1
+    else:
+        verdict.findings.add(ADDED, str(address), "the export has it, the log has not")
+
+
+def _same(verdict: Verdict, exported: str, logged: Entry) -> None:
+    if exported == logged.body:
+        return
+    ours, theirs = orjson.loads(exported), orjson.loads(logged.body)
+    fields = [name for name in (*theirs, *(ours.keys() - theirs)) if ours.get(name) != theirs.get(name)]
+    verdict.findings.add(ALTERED, str(logged.address), f"not what the log says: {', '.join(fields) or 'its spelling'}")

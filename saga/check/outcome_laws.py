@@ -1,0 +1,167 @@
+"""Laws about money and goods: how an order ended, in all three services and at the payment provider.
+
+The databases are read last effect first: orders, then inventory, then payments, then the provider. So what is known of
+an order that has ended is at least as new in the sources that are read later.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from saga.check.facts import EventFact, Items, LedgerFact, Saga
+from saga.check.rules import Finding, Rules, finding
+from schemas import (
+    InventoryReservationFailed,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentFailed,
+    PaymentRefunded,
+)
+
+LAST_EVENTS = {"confirmed": OrderConfirmed.topic, "cancelled": OrderCancelled.topic}
+NOTHING_RESERVED_AFTER = (PaymentFailed.topic, InventoryReservationFailed.topic)
+
+
+def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+    """A confirmed order is charged exactly its total, in its currency, and nothing was given back."""
+    order, payment = saga.order, saga.payment
+    if order is None or order.status != "confirmed":
+        return
+    due = f"{order.total} {order.currency}"
+    if payment is None or payment.status != "charged":
+        yield Finding(f"confirmed, but its payment is {saga.status('payment') or 'unknown'}")
+    elif (payment.amount, payment.currency) != (order.total, order.currency):
+        yield Finding(f"confirmed with a total of {due}, but charged {payment.amount} {payment.currency}")
+    if saga.net != order.total or any(entry.currency != order.currency for entry in saga.ledger):
+        yield Finding(f"confirmed with a total of {due}, but the provider has {_shown(saga.ledger)}")
+
+
+def confirmed_is_reserved_once(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+    """The items of a confirmed order, these and no others, are set aside."""
+    order, reservation = saga.order, saga.reservation
+    if order is None or order.status != "confirmed":
+        return
+    if reservation is None or reservation.status != "reserved":
+        yield Finding(f"confirmed, but its reservation is {saga.status('reservation') or 'unknown'}")
+    elif _quantities(reservation.items) != _quantities(order.items):
+        yield Finding(f"confirmed with {_listed(order.items)}, but {_listed(reservation.items)} are reserved")
+
+
+def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """A cancelled order costs nothing: what was charged was given back."""
+    if saga.order is None or saga.order.status != "cancelled":
+        return
+    if saga.net != 0 and (rules.quiescent or _money_is_settled(saga)):
+        yield finding(f"cancelled, but the provider has {_shown(saga.ledger)}", *_of(saga, PaymentRefunded.topic))
+    if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
+        payment = _payment(saga)
+        yield Finding(f"{saga.order.refunded} of {saga.order.total} is known to be back, but the payment is {payment}")
+    if rules.quiescent and saga.order.refunded != saga.charged:
+        yield Finding(f"the order knows of {saga.order.refunded} given back, the provider took {saga.charged}")
+
+
+def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """Nothing is set aside for a cancelled order."""
+    if saga.order is None or saga.order.status != "cancelled" or saga.status("reservation") != "reserved":
+        return
+    refusals = [event for event in saga.events if event.topic in NOTHING_RESERVED_AFTER]
+    if rules.quiescent or refusals:
+        yield finding("cancelled, but its items are still reserved", *refusals)
+
+
+def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """Charges and refunds in payment's database are those in the provider's ledger, each once."""
+    charges = [entry for entry in saga.ledger if entry.kind == "charge"]
+    refunds = [entry for entry in saga.ledger if entry.kind == "refund"]
+    if len(charges) > 1 or len(refunds) > 1:
+        yield Finding(f"the provider has {_shown(saga.ledger)}")
+    elif refunds and (not charges or _money(refunds) != _money(charges)):
+        yield Finding(f"the provider gave back something else than it took: {_shown(saga.ledger)}")
+    if saga.ledger and rules.lacks(saga, OrderCreated.topic):
+        yield Finding(f"the provider has {_shown(saga.ledger)}, but order.created is not on the log")
+    status, possible = saga.status("payment"), _possible(saga, rules)
+    if possible is not None and (_money(charges), _money(refunds)) not in possible:
+        yield Finding(f"the payment is {_payment(saga)}, but the provider has {_shown(saga.ledger)}")
+    elif refunds and status in (None, "charged") and rules.lacks(saga, OrderCancelled.topic):
+        yield Finding(f"the provider has {_shown(saga.ledger)}, but order.cancelled is not on the log")
+
+
+def all_is_finished(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """When all is quiet, no order is open."""
+    why = open_because(saga, rules) if rules.quiescent else None
+    if why is not None:
+        yield finding(f"the order is open: {why}", *saga.events[-1:])
+
+
+def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """When all is quiet, no order is parked: one that is, is not lost, and is not missed by the other laws."""
+    if rules.quiescent:
+        for parked in saga.parked:
+            look = f"{parked.service} parked show {saga.order_id}"
+            yield finding(f"{parked.records} events are parked in {parked.service}: {parked.error}; see {look}")
+
+
+def open_because(saga: Saga, rules: Rules) -> str | None:
+    """Return what an order still waits for; None when its saga has ended."""
+    if saga.order is None:
+        return "its row is not there yet" if OrderCreated.topic in saga.topics else None
+    if saga.order.status == "pending":
+        return "it is pending"
+    if rules.lacks(saga, LAST_EVENTS[saga.order.status]):
+        return f"{LAST_EVENTS[saga.order.status]} is not published yet"
+    return "its refund is outstanding" if _refund_is_outstanding(saga, rules) else None
+
+
+def _refund_is_outstanding(saga: Saga, rules: Rules) -> bool:
+    if saga.status("order") != "cancelled" or (saga.order is not None and saga.order.refunded):
+        return False
+    payment = saga.status("payment")
+    unannounced = payment == "refunded" and rules.lacks(saga, PaymentRefunded.topic)
+    return payment == "charged" or saga.charged > 0 or unannounced
+
+
+def _money_is_settled(saga: Saga) -> bool:
+    """Nothing was ever charged, or it was given back before the provider was asked."""
+    refunded = any(event.early for event in _of(saga, PaymentRefunded.topic))
+    return refunded or saga.status("payment") == "refunded" or PaymentFailed.topic in saga.topics
+
+
+def _possible(saga: Saga, rules: Rules) -> list[tuple[list[tuple[int, str]], list[tuple[int, str]]]] | None:
+    """Return the (charges, refunds) that the provider may have; None where anything goes for the moment."""
+    payment = saga.payment
+    if payment is None or payment.status == "cancelled":
+        return [([], [])] if payment is None and rules.quiescent else None
+    amount = [(payment.amount, payment.currency)] if payment.amount else []
+    if payment.status == "charged":
+        return [(amount, [])] if rules.quiescent else [(amount, []), (amount, amount)]
+    return [(amount, amount)] if payment.status == "refunded" else [([], [])]
+
+
+def _of(saga: Saga, topic: str) -> list[EventFact]:
+    return [event for event in saga.events if event.topic == topic]
+
+
+def _money(entries: Sequence[LedgerFact]) -> list[tuple[int, str]]:
+    return [(entry.amount, entry.currency) for entry in entries]
+
+
+def _quantities(items: Items) -> Counter[str]:
+    total: Counter[str] = Counter()
+    for sku, quantity in items:
+        total[sku] += quantity
+    return total
+
+
+def _listed(items: Items) -> str:
+    return " and ".join(f"{quantity} of {sku}" for sku, quantity in items) or "nothing"
+
+
+def _payment(saga: Saga) -> str:
+    payment = saga.payment
+    return "unknown" if payment is None else f"{payment.status} ({payment.amount} {payment.currency})"
+
+
+def _shown(ledger: Sequence[LedgerFact]) -> str:
+    return " and ".join(f"a {entry.kind} of {entry.amount} {entry.currency}" for entry in ledger) or "nothing"

@@ -1,0 +1,140 @@
+"""Laws between the log and the databases, order by order.
+
+The ends of the topics were noted before the databases were read (`early` events are below them) and again after. So an
+early event finds the state that published it, and a state finds the events that led to it; each other difference may be
+in flight, and is looked at only when nothing moves any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from saga.check.facts import EventFact, Money, Placed, Saga
+from saga.check.rules import Finding, Rules, finding
+from schemas import (
+    InventoryReservationFailed,
+    InventoryReserved,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentCharged,
+    PaymentFailed,
+    PaymentRefunded,
+)
+
+
+class Trace(NamedTuple):
+    """The statuses that a row has had once an event was published, and those that it may have before."""
+
+    store: str
+    after: frozenset[str]
+    before: frozenset[str | None]
+
+
+class Origin(NamedTuple):
+    """How a row came to its status: the event that announces it, or, where none does, the events that were heard."""
+
+    announced_by: str | None
+    heard: frozenset[str]
+
+
+def _trace(store: str, after: str, before: str = "") -> Trace:
+    return Trace(store, frozenset(after.split()), frozenset((None, *before.split())))
+
+
+AWAITING = "awaiting_payment awaiting_items"
+TRACES = {
+    OrderConfirmed.topic: _trace("order", "confirmed", "pending"),
+    OrderCancelled.topic: _trace("order", "cancelled", "pending"),
+    PaymentCharged.topic: _trace("payment", "charged refunded"),
+    PaymentFailed.topic: _trace("payment", "declined"),
+    PaymentRefunded.topic: _trace("payment", "refunded", "charged cancelled"),
+    InventoryReserved.topic: _trace("reservation", "reserved cancelled", AWAITING),
+    InventoryReservationFailed.topic: _trace("reservation", "failed cancelled", AWAITING),
+}
+ORIGINS = {
+    ("order", "confirmed"): Origin(OrderConfirmed.topic, frozenset()),
+    ("order", "cancelled"): Origin(OrderCancelled.topic, frozenset()),
+    ("payment", "charged"): Origin(PaymentCharged.topic, frozenset()),
+    ("payment", "declined"): Origin(PaymentFailed.topic, frozenset()),
+    ("payment", "refunded"): Origin(PaymentRefunded.topic, frozenset()),
+    ("payment", "cancelled"): Origin(None, frozenset({OrderCancelled.topic})),
+    ("reservation", "awaiting_payment"): Origin(None, frozenset({OrderCreated.topic})),
+    ("reservation", "awaiting_items"): Origin(None, frozenset({PaymentCharged.topic})),
+    ("reservation", "reserved"): Origin(InventoryReserved.topic, frozenset()),
+    ("reservation", "failed"): Origin(InventoryReservationFailed.topic, frozenset()),
+    ("reservation", "cancelled"): Origin(None, frozenset({OrderCancelled.topic})),
+}
+
+
+def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """Every order.created has its order, and every order its order.created."""
+    created = [event for event in saga.events if event.topic == OrderCreated.topic]
+    if saga.order is None:
+        for event in created:
+            if rules.settled(event):
+                yield finding("order.created is on the log, but the order service has no such order", event)
+    elif rules.lacks(saga, OrderCreated.topic) and (rules.quiescent or saga.order.status != "pending"):
+        yield finding(f"the order is {saga.order.status}, but order.created is not on the log")
+
+
+def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """An event that was published is true in the database of the service that published it."""
+    for event in saga.events:
+        trace = TRACES.get(event.topic)
+        status = saga.status(trace.store) if trace is not None else None
+        if trace is None or status in trace.after or (status in trace.before and not rules.settled(event)):
+            continue
+        yield finding(f"{event.topic} is on the log, but the {trace.store} is {status or 'unknown'}", event)
+
+
+def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+    """Customer, items, amounts and currencies of an event are those in the database."""
+    for event in saga.events:
+        known = _known(saga, event)
+        if event.body is not None and known is not None and event.body != known:
+            yield finding(f"{event.topic} says {_shown(event.body)}, the database {_shown(known)}", event)
+
+
+def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """Nothing was decided that no event on the log led to."""
+    for store in ("order", "payment", "reservation"):
+        status = saga.status(store)
+        origin = ORIGINS.get((store, status or ""))
+        if origin is None:
+            continue
+        causes = rules.flow.causes.get(origin.announced_by or "", frozenset()) | origin.heard
+        if causes and all(rules.lacks(saga, cause) for cause in causes):
+            yield finding(f"the {store} is {status}, but there is no {' or '.join(sorted(causes))} on the log")
+    if saga.order is not None and saga.order.refunded and rules.lacks(saga, PaymentRefunded.topic):
+        yield finding(f"the order knows of a refund, but there is no {PaymentRefunded.topic} on the log")
+
+
+def state_is_announced(saga: Saga, rules: Rules) -> Iterator[Finding]:
+    """When all is quiet, everything that was decided is on the log."""
+    if not rules.quiescent:
+        return
+    for store in ("order", "payment", "reservation"):
+        status = saga.status(store)
+        origin = ORIGINS.get((store, status or ""))
+        if origin is not None and origin.announced_by is not None and rules.lacks(saga, origin.announced_by):
+            yield finding(f"the {store} is {status}, but {origin.announced_by} is not on the log")
+    refunds = [event for event in saga.events if event.topic == PaymentRefunded.topic]
+    for refund in refunds:
+        of_a_charge = refund.cause is None or refund.cause.topic != OrderCreated.topic
+        if of_a_charge and rules.lacks(saga, PaymentCharged.topic):
+            yield finding(f"{PaymentRefunded.topic} gives back a charge that was never announced", refund)
+
+
+def _known(saga: Saga, event: EventFact) -> Placed | Money | None:
+    order, payment = saga.order, saga.payment
+    if isinstance(event.body, Placed):
+        return None if order is None else Placed(order.customer_id, order.total, order.currency, order.items)
+    if payment is None or payment.payment_id is None:
+        return None
+    return Money(payment.payment_id, payment.amount, payment.currency)
+
+
+def _shown(body: Placed | Money) -> str:
+    return ", ".join(f"{name}={value!r}" for name, value in body._asdict().items())

@@ -1,0 +1,72 @@
+"""The laws of dead letters: exactly what is bad becomes one, once; what is redriven is handled, or is one more.
+
+And what cannot be read at all is passed by once, on record.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
+
+from eventbus.log import Partition
+from eventbus.resolutions import REDRIVE, RESOLUTIONS, SKIP, take_apart
+from saga.deadletters.letters import Letter, Where, letters_of
+
+Refusal = tuple[str, int]
+"""Where the record first lay, and how often it has been refused."""
+
+
+def letter_laws(
+    where: Where, group: str, bad: Collection[str], passing: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Return what is broken in a group that is at rest: the law, and how.
+
+    `bad` says where the records lie that nobody can ever handle; records that are dead-lettered for one of the reasons
+    `passing` may be handled when they are redriven.
+    """
+    letters = list(letters_of(where, group))
+    resolved = list(_resolved(where, group))
+    times = Counter(address for address, _ in resolved)
+    yield from (("resolved-once", f"{each} is resolved {n} times") for each, n in times.items() if n > 1)
+    redriven = {address for address, action in resolved if action == REDRIVE}
+    yield from _once(letters, redriven, set(bad), passing)
+
+
+def skip_laws(where: Where, group: str, batches: Collection[tuple[Partition, range]]) -> Iterator[tuple[str, str]]:
+    """Return past which of these batches, which cannot be read, a group was not let once, on record; or past what."""
+    wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
+    found = Counter(_skips(where, group)) if wanted else wanted
+    for each in sorted(wanted.keys() | found.keys()):
+        if wanted[each] != found[each]:
+            yield "skips-are-on-record", f"from {each[0]}/{each[1]} to {each[2]}: {found[each]} times"
+
+
+def _skips(where: Where, group: str) -> Iterator[tuple[str, str, str]]:
+    for record in where.records(group + RESOLUTIONS):
+        said = {name: content.decode() for name, content in take_apart(record.headers)[1].items()}
+        if said["dlq_action"] == SKIP:
+            yield f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"]
+
+
+def _once(
+    letters: Sequence[Letter], redriven: Collection[str], bad: Collection[str], passing: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    found = Counter(_refusal(letter) for letter in letters)
+    again = {(letter.original, _refusal(letter)[1] + 1) for letter in letters if letter.address in redriven}
+    may = {_refusal(letter) for letter in letters if letter.said.get("dlq_reason") in passing}
+    wanted = {(address, 1) for address in bad} | {each for each in again if each[0] in bad}
+    for each in sorted(wanted | set(found)):
+        expected = each in wanted or (each in may and (each[1] == 1 or each in again))
+        if found[each] != expected:
+            yield "poison-is-dead-lettered-once", f"{each[0]} at attempt {each[1]}: {found[each]} dead letters"
+
+
+def _refusal(letter: Letter) -> Refusal:
+    return letter.original, int(letter.said["dlq_attempts"])
+
+
+def _resolved(where: Where, group: str) -> Iterator[tuple[str, str]]:
+    for record in where.records(group + RESOLUTIONS):
+        said = take_apart(record.headers)[1]
+        if "dlq_letter" in said:
+            yield said["dlq_letter"].decode(), said["dlq_action"].decode()

@@ -1,0 +1,189 @@
+"""Dead letters and their resolutions as they lie on the topics of a group."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from eventbus.kafka_config import Connection
+from eventbus.log import Headers, Partition, Record, moment
+from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
+from saga.check.log import EventTopics
+from saga.check.records import records
+from saga.cluster import Cluster, Unreachable, client_config
+from saga.reader import NoSuchTopic, record_of
+from saga.unreadable import KafkaProbe, Probe
+
+DEAD_LETTERS = ".dead-letters"
+"""What comes after the group in the name of its dead-letter topic."""
+ADDRESS = re.compile(r"(?P<group>.+)\.dead-letters/(?P<partition>\d+)/(?P<offset>\d+)")
+OPEN = "open"
+UNDECIDED_SECONDS = 30.0
+"""So long a transaction may be undecided: the broker ends that of a dead worker within 14 s."""
+AGAIN_SECONDS = 0.1
+STATUS = {REDRIVE: "redriven", DISCARD: "discarded"}
+
+
+class NotAnAddress(ValueError):
+    """A dead letter is named by where it lies: GROUP.dead-letters/PARTITION/OFFSET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Which cluster, and how to reach it."""
+
+    bootstrap_servers: str
+    kafka_config: dict[str, str]
+
+    def cluster(self) -> Cluster:
+        """Return a connection for questions about topics."""
+        return Cluster(self.bootstrap_servers, self.kafka_config)
+
+    def connection(self, group: str, name: str) -> Connection:
+        """Return how to write on behalf of a group, under this name."""
+        logger = logging.getLogger(f"rdkafka.{group}.{name}")
+        logger.propagate = False
+        logger.addHandler(logging.NullHandler())
+        return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
+
+    def now_ms(self) -> int:
+        """Return the time of day there, in milliseconds since 1970."""
+        return time.time_ns() // 1_000_000
+
+    def await_decisions(self, topic: str) -> None:
+        """Return when whatever has been written to a topic by now is committed or aborted, so that it can be read.
+
+        Raises NoSuchTopic, Unreachable.
+        """
+        lanes = self._lanes(topic)
+        written = lanes.written()
+        until = time.monotonic() + UNDECIDED_SECONDS
+        while any(end < written[lane] for lane, end in lanes.ends().items()):
+            if time.monotonic() > until:
+                raise Unreachable(f"a transaction on {topic} was still undecided after {UNDECIDED_SECONDS:.0f} s")
+            time.sleep(AGAIN_SECONDS)
+
+    def probe(self, partition: Partition) -> Probe:
+        """Return what looks at single offsets of a partition; to be closed."""
+        return KafkaProbe(client_config(self.bootstrap_servers, self.kafka_config), partition)
+
+    def records(self, topic: str) -> Iterator[Record]:
+        """Return the committed records of a topic up to its present end; the partitions in no order.
+
+        Raises NoSuchTopic, Unreachable, LogMoved.
+        """
+        lanes = self._lanes(topic)
+        config = client_config(self.bootstrap_servers, self.kafka_config)
+        yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
+
+    def _lanes(self, topic: str) -> EventTopics:
+        cluster = self.cluster()
+        if topic not in cluster.partitions():
+            makes = "`saga topics create` makes what is missing"
+            raise NoSuchTopic(cluster.denied([topic]) or f"there is no topic {topic!r}; {makes}")
+        return EventTopics(cluster, [topic])
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What somebody decided about a dead letter. `at` is RFC 3339, in UTC."""
+
+    status: str
+    by: str
+    why: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One dead letter: the record as it lies, its own headers, and what was added to it."""
+
+    record: Record
+    own: Headers
+    said: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        """Where it lies: what the commands call it."""
+        return self.record.address
+
+    @property
+    def original(self) -> str:
+        """Where the record first lay."""
+        return "/".join(self.said.get(name, "?") for name in ("dlq_topic", "dlq_partition", "dlq_offset"))
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the record was too large to be kept whole: nothing can bring it back."""
+        return "dlq_cut_from_bytes" in self.said
+
+    def described(self, resolution: Resolution | None) -> dict[str, Any]:
+        """Return what people and scripts are told; always the same keys."""
+        key = self.record.key
+        return {
+            "letter": self.address,
+            "status": resolution.status if resolution else OPEN,
+            "record": self.original,
+            "key": None if key is None else key.decode("utf-8", "backslashreplace"),
+            "reason": self.said.get("dlq_reason", ""),
+            "error": self.said.get("dlq_error", ""),
+            "attempts": _number(self.said.get("dlq_attempts", "1")),
+            "written": _moment(self.said.get("dlq_timestamp")),
+            "first": _moment(self.said.get("dlq_first_timestamp")),
+            "last": _moment(self.said.get("dlq_last_timestamp")),
+            "resolved": resolution.at if resolution else None,
+            "by": resolution.by if resolution else None,
+            "why": resolution.why if resolution else None,
+        }
+
+
+def group_of(address: str) -> str:
+    """Return the group of a dead letter. Raises NotAnAddress."""
+    match = ADDRESS.fullmatch(address)
+    if match is None:
+        raise NotAnAddress(f"{address!r} is no dead letter: give GROUP.dead-letters/PARTITION/OFFSET, as `list` does")
+    return match["group"]
+
+
+def groups(where: Where) -> list[str]:
+    """Return every group that has a dead-letter topic."""
+    return sorted(
+        name.removesuffix(DEAD_LETTERS) for name in where.cluster().partitions() if name.endswith(DEAD_LETTERS)
+    )
+
+
+def letters_of(where: Where, group: str) -> Iterator[Letter]:
+    """Return the dead letters of a group; those of one key in their order."""
+    for record in where.records(group + DEAD_LETTERS):
+        own, said = take_apart(record.headers)
+        yield Letter(record, own, {name: content.decode("utf-8", "replace") for name, content in said.items()})
+
+
+def open_letters(where: Where, group: str) -> Iterator[Letter]:
+    """Return the dead letters about which nobody has decided."""
+    resolved = resolutions_of(where, group)
+    return (letter for letter in letters_of(where, group) if letter.address not in resolved)
+
+
+def resolutions_of(where: Where, group: str) -> dict[str, Resolution]:
+    """Return what was decided, by the dead letter's address."""
+    found = {}
+    for record in where.records(group + RESOLUTIONS):
+        said = {name: content.decode("utf-8", "replace") for name, content in take_apart(record.headers)[1].items()}
+        status = STATUS.get(said.get("dlq_action", ""))
+        if status is not None and "dlq_letter" in said:
+            at = _moment(said.get("dlq_resolved_timestamp")) or ""
+            found[said["dlq_letter"]] = Resolution(status, said.get("dlq_by", ""), said.get("dlq_why", ""), at)
+    return found
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdecimal() else 1
+
+
+def _moment(text: str | None) -> str | None:
+    return moment(int(text)) if text and text.isascii() and text.isdecimal() else text

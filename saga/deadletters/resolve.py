@@ -1,0 +1,127 @@
+"""Resolving dead letters: each at most once, whoever dies, and whoever else does the same at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+from eventbus.kafka_config import BadKafkaConfig
+from eventbus.kafka_producer import Producers
+from eventbus.log import Doubt, LogUnavailable
+from eventbus.resolutions import REDRIVE, RESOLUTIONS, Statement, resolution
+from saga.deadletters.letters import Letter, Resolution, Where, groups, letters_of, resolutions_of
+from saga.deadletters.selection import NoSuchLetter, Selection
+
+AT_ONCE = 500
+"""Letters in one transaction, at most..."""
+BYTES_AT_ONCE = 8_000_000
+"""...and so many bytes of them, and one letter more."""
+NAME = "saga-deadletters"
+"""Of the producer. Its transactional.id is the group's and this, so that who comes later ends who came before."""
+
+
+class Unresolved(RuntimeError):
+    """Not everything was done; what was, stands. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to be done with which letters, by whom and why."""
+
+    where: Where
+    selection: Selection
+    action: str
+    by: str
+    why: str
+    limit: int | None
+
+
+def resolve(order: Order, *, dry_run: bool, tell: Callable[[str], None]) -> Iterator[Letter]:
+    """Yield each letter as it is resolved; `tell` hears what was left out. Raises NoSuchLetter, Unresolved."""
+    left = order.limit
+    for group in order.selection.groups(lambda: groups(order.where)):
+        with _written(order.where, group, dry_run=dry_run) as producers:
+            chosen = islice(_chosen(order, group, tell), left)
+            for letter in chosen if producers is None else _resolved(producers, group, order, chosen):
+                left = left - 1 if left is not None else None
+                yield letter
+        if left == 0:
+            return
+
+
+@contextmanager
+def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
+    """Take over from whoever resolves this group's letters: from here on nobody else does so unnoticed.
+
+    So the resolutions that are there are to be read afterwards, all of them: what lies behind a transaction that is not
+    decided yet (a worker writes there what was skipped) cannot be read before.
+    """
+    if dry_run:
+        yield None
+        return
+    producers = Producers(where.connection(group, NAME), at=lambda _step: None, stopping=lambda: False)
+    try:
+        producers.start()
+        where.await_decisions(group + RESOLUTIONS)
+        yield producers
+    except (LogUnavailable, BadKafkaConfig) as error:
+        raise Unresolved(f"nothing more was resolved: {error}") from error
+    finally:
+        producers.close()
+
+
+def _chosen(order: Order, group: str, tell: Callable[[str], None]) -> Iterator[Letter]:
+    resolved = resolutions_of(order.where, group)
+    letters = letters_of(order.where, group)
+    if order.selection.addresses:
+        found = order.selection.found(letters)
+        for letter in found:
+            _refuse(letter, resolved.get(letter.address), order.action)
+        yield from found
+        return
+    cut = 0
+    for letter in order.selection.of(letters):
+        if letter.address in resolved:
+            continue
+        if order.action == REDRIVE and letter.is_cut:
+            cut += 1
+            continue
+        yield letter
+    if cut:
+        tell(f"{group}: {cut} left out: they were cut when they were dead-lettered, and can only be discarded")
+
+
+def _refuse(letter: Letter, resolved: Resolution | None, action: str) -> None:
+    if resolved is not None:
+        raise NoSuchLetter(f"{letter.address} was {resolved.status} by {resolved.by} at {resolved.at}: {resolved.why}")
+    if action == REDRIVE and letter.is_cut:
+        raise NoSuchLetter(f"{letter.address} was cut when it was dead-lettered: it can only be discarded")
+
+
+def _resolved(producers: Producers, group: str, order: Order, letters: Iterable[Letter]) -> Iterator[Letter]:
+    for batch in _batches(letters):
+        statement = Statement(order.by, order.why, order.where.now_ms())
+        topic = group + RESOLUTIONS
+        try:
+            producers.transaction([resolution(topic, letter.record, order.action, statement) for letter in batch], [])
+        except Doubt as error:
+            raise Unresolved(
+                f"it is not known whether the last {len(batch)} were resolved ({error}). Run the same command again:"
+                " what is resolved is left alone. If it says so again, somebody else is doing the same right now"
+            ) from error
+        yield from batch
+
+
+def _batches(letters: Iterable[Letter]) -> Iterator[list[Letter]]:
+    batch: list[Letter] = []
+    size = 0
+    for letter in letters:
+        batch.append(letter)
+        size += len(letter.record.value or b"") + len(letter.record.key or b"")
+        if len(batch) == AT_ONCE or size > BYTES_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,80 @@
+"""What is told at the end: how the orders ended, and why."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from order_service.domain import Order
+from saga.demo.history import History
+from saga.demo.plan import Ending, Plan
+from saga.track.queries import Tracked, now
+from saga.track.reading import SENTENCES
+from saga.track.render import timeline_text, why_text
+from saga.track.timeline import timeline
+from saga.track.why import explain
+
+NUMBER = re.compile(r"[0-9]+")
+ENDINGS: dict[str, Ending] = {
+    "order.confirmed": "confirmed",
+    "order.cancelled": "declined",
+    "payment.refunded": "short",
+}
+NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled, money back"}
+
+
+def print_outcomes(console: Console, orders: list[Order], history: History) -> None:
+    """Print how many orders ended how, and the reasons that the order service has."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for order in orders:
+        reason = order.reason or ""
+        reasons.setdefault((_ending(order, history), NUMBER.sub("#", reason)), []).append(reason)
+    table = _table("How the orders ended")
+    table.add_column("outcome", no_wrap=True)
+    table.add_column("orders", justify="right")
+    table.add_column("reason")
+    for (ending, _), alike in sorted(reasons.items()):
+        more = f" (and {len(alike) - 1} like it)" if len(set(alike)) > 1 else ""
+        table.add_row(ending, str(len(alike)), escape(alike[0]) + more)
+    console.print(table)
+
+
+def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
+    """Print what `saga show` and `saga why` say about one order."""
+    story = timeline(tracked, order_id)
+    if story is None:
+        return
+    console.print(f"saga show {order_id}", style="bold")
+    console.out("\n".join(timeline_text(story, SENTENCES)), end="\n\n")
+    console.print(f"saga why {order_id}", style="bold")
+    console.out("\n".join(why_text(explain(story, SENTENCES, now()))), end="\n\n")
+
+
+def examples(history: History) -> Iterator[str]:
+    """Return one confirmed and one refunded order, where there are any."""
+    for state in ("order.confirmed", "payment.refunded"):
+        yield from [order_id for order_id in sorted(history.orders) if history.state(order_id) == state][:1]
+
+
+def surprises(plan: Plan, orders: list[Order], history: History) -> list[str]:
+    """Return which orders ended otherwise than they had to."""
+    endings = {str(order.request_id): ENDINGS.get(history.state(order.order_id)) for order in orders}
+    return [
+        f"{request_id} had to be {NAMES[ending]}, and is {endings.get(request_id)}"
+        for request_id, ending in plan.endings.items()
+        if endings.get(request_id) != ending
+    ]
+
+
+def _ending(order: Order, history: History) -> str:
+    ending = ENDINGS.get(history.state(order.order_id))
+    return NAMES[ending] if ending else order.status
+
+
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

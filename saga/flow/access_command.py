@@ -1,0 +1,31 @@
+"""`saga acls`."""
+
+from __future__ import annotations
+
+import click
+
+from eventbus import cli
+from saga.flow.access import as_kafka_acls, as_strimzi, rights
+from saga.flow.sources import Source, flow_options
+
+
+@click.command("acls", context_settings=cli.CONTEXT)
+@flow_options
+@click.option("--format", "form", type=click.Choice(["kafka", "strimzi"]), default="kafka", help="For which tool.")
+@click.option("--tool-user", metavar="NAME", default="saga", help="Whom `saga` itself connects as: reading only.")
+@click.option("--cluster", metavar="NAME", default="kafka", help="strimzi: the name of the Kafka resource.")
+def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> None:
+    """Print the least rights that each service needs on the brokers, for principals of the services' names.
+
+    kafka: commands of kafka-acls.sh. strimzi: a KafkaUser for each. Making topics is left to whoever administrates.
+
+    \b
+    Examples:
+      saga acls --bootstrap-servers kafka:9092 | sh
+      saga acls --format strimzi --cluster my-cluster | kubectl apply -f -
+    """  # noqa: D301 - \b is click's
+    if form != "strimzi" and cli.is_given("cluster"):
+        raise click.UsageError("--cluster names the Kafka resource of Strimzi: give --format strimzi, too")
+    who = rights(source.flow, tool_user)
+    text = as_strimzi(who, cluster) if form == "strimzi" else as_kafka_acls(who, source.bootstrap_servers)
+    click.echo(text, nl=False)

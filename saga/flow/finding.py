@@ -1,0 +1,46 @@
+"""What a rule of `saga verify` finds, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from eventbus.declaration import Declaration
+from saga.flow.model import Flow, Handler
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong: about which event, in which handler (empty where it is no handler's), in which file."""
+
+    event: str
+    handler: str
+    file: str
+    detail: str
+
+
+Rule = Callable[[Flow], Iterable[Finding]]
+"""Its function's name is the rule's, its docstring says what must hold."""
+
+
+def at_publisher(flow: Flow, event: str, detail: str) -> Finding:
+    """Return a finding at who publishes the event."""
+    publisher = next((service for service in flow.services if event in service.publishes), None)
+    return at_service(publisher, event, detail) if publisher else Finding(event, "", "", detail)
+
+
+def at_service(service: Declaration, event: str, detail: str) -> Finding:
+    """Return a finding at the service's handler that may publish the event; at the service where it starts sagas."""
+    does = next((does for does in service.reactions if event in does.publishes), None)
+    if does is None:
+        return Finding(event, "", service.file, detail)
+    return at_handler(Handler(service.service, does), event, detail)
+
+
+def at_handler(handler: Handler, event: str, detail: str) -> Finding:
+    """Return a finding at a handler."""
+    return Finding(event, handler.name, handler.does.file, detail)
+
+
+def shown(run: Iterable[str]) -> str:
+    """Return events one after the other, for people."""
+    return " > ".join(run)

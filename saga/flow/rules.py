@@ -1,0 +1,125 @@
+"""The rules about who says and hears what, and about contracts; and all rules that declarations alone can break."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from saga.compatibility import breaks
+from saga.flow import ways
+from saga.flow.finding import Finding, Rule, at_handler, at_publisher, at_service
+from saga.flow.model import Flow, Handler
+
+
+def heard_events_are_published(flow: Flow) -> Iterator[Finding]:
+    """What is heard, awaited or undone is published by somebody; else it is waited for in vain."""
+    for handler in flow.handlers:
+        does = handler.does
+        for event in dict.fromkeys((does.event, *does.awaits, *does.compensates)):
+            if event not in flow.events:
+                yield at_handler(handler, event, "nobody publishes it")
+
+
+def published_events_are_heard(flow: Flow) -> Iterator[Finding]:
+    """What is published is heard by somebody, unless it is final."""
+    for event in flow.events:
+        if not flow.hearers(event) and event not in flow.endings:
+            yield at_publisher(flow, event, "nobody hears it, and it neither completes nor aborts the saga")
+
+
+def endings_are_published(flow: Flow) -> Iterator[Finding]:
+    """What a service declares to be final it publishes."""
+    for service in flow.services:
+        for event in (*service.completes, *service.aborts):
+            if event not in service.publishes:
+                yield Finding(event, "", service.file, f"{service.service} declares it to be final, but never says it")
+
+
+def events_are_their_services_own(flow: Flow) -> Iterator[Finding]:
+    """A service publishes events that are named after it, or that it declares to own."""
+    for service in flow.services:
+        prefix = service.service.removesuffix("-service") + "."
+        told = f"{service.service} does not own it: its events begin with {prefix} or stand in its `owns`"
+        for event in service.publishes:
+            if not event.startswith(prefix) and event not in service.owns:
+                yield at_service(service, event, told)
+
+
+def events_have_one_publisher(flow: Flow) -> Iterator[Finding]:
+    """An event is published by one service."""
+    for event in flow.events:
+        publishers = flow.publishers(event)
+        if len(publishers) > 1:
+            for service in (service for service in flow.services if event in service.publishes):
+                yield at_service(service, event, f"{' and '.join(publishers)} publish it")
+
+
+def schemas_have_their_key(flow: Flow) -> Iterator[Finding]:
+    """The field that keys an event is a string field of its schema, and all who know the event agree on it."""
+    keys: dict[str, str] = {}
+    for service in flow.services:
+        for event, declared in service.events.items():
+            fields = declared.schema.get("fields", ())
+            if not any((field.get("name"), field.get("type")) == (declared.key, "string") for field in fields):
+                told = f"its key is the field {declared.key!r}, which is no string field of its schema"
+                yield Finding(event, "", service.file, f"{told} as {service.service} knows it")
+            elif keys.setdefault(event, declared.key) != declared.key:
+                told = f"{service.service} takes {declared.key!r} for its key, others {keys[event]!r}"
+                yield Finding(event, "", service.file, told)
+
+
+def hearers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
+    """What a service publishes can be read with the schema that each of its hearers knows."""
+    for handler in flow.handlers:
+        event = handler.does.event
+        known = next(service for service in flow.services if service.service == handler.service).events.get(event)
+        if event in flow.events and known is not None:
+            for why in _unreadable(flow.events[event].schema, known.schema):
+                yield at_handler(handler, event, f"it is written with another schema: {why}")
+
+
+RULES: tuple[Rule, ...] = (
+    heard_events_are_published,
+    published_events_are_heard,
+    endings_are_published,
+    ways.every_way_ends,
+    ways.endings_do_not_contradict,
+    ways.steps_before_a_failure_are_compensated,
+    ways.compensations_are_triggered,
+    ways.waits_end,
+    ways.cycles_are_declared,
+    events_are_their_services_own,
+    events_have_one_publisher,
+    schemas_have_their_key,
+    hearers_can_read_what_is_written,
+)
+"""Those about what is declared."""
+
+
+def joined_topics_have_the_same_partitions(partitions: Mapping[str, int]) -> Rule:
+    """Return the rule that the topics which one service reads have the same number of partitions.
+
+    One order then has the same number on each of them, and one worker has all of it.
+    """
+
+    def rule(flow: Flow) -> Iterator[Finding]:
+        for service in flow.services:
+            counts = {event: partitions[event] for event in service.hears if event in partitions}
+            for does in service.reactions:
+                first = next(iter(counts), does.event)
+                if counts.get(does.event) != counts.get(first):
+                    told = f"it has {counts[does.event]} partitions, {first} has {counts[first]}"
+                    yield at_handler(
+                        Handler(service.service, does), does.event, f"{told}; {service.service} joins them"
+                    )
+
+    rule.__name__ = joined_topics_have_the_same_partitions.__name__
+    return rule
+
+
+def _unreadable(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[str]:
+    """Return why a reader may not understand a writer; schemas from outside need not even be sound."""
+    try:
+        return [f"{broken.at}: {broken.detail}".removeprefix(": ") for broken in breaks(writer, reader)]
+    except (TypeError, KeyError, ValueError, AttributeError) as error:
+        return [f"one of the two is no sound Avro ({type(error).__name__}: {error})"]

@@ -1,0 +1,134 @@
+"""Where a flow is read from: what is installed here, files that services wrote, or what running workers announced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
+
+import click
+
+from eventbus import cli
+from eventbus.announcement import TOPIC
+from eventbus.declaration import BadDeclaration, Declaration, read_declaration
+from eventbus.log import Record, moment
+from eventbus.service import Service
+from saga.flow.installed import installed_services
+from saga.flow.model import Flow
+from saga.reader import Reader
+
+F = TypeVar("F", bound=Callable[..., Any])
+POLL_SECONDS = 0.5
+
+
+class Announced(NamedTuple):
+    """A worker that said what it is when it started; `at` in ms since 1970 UTC. Whether it still runs, nobody knows."""
+
+    service: str
+    instance: str
+    at: int
+    declaration: Declaration
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The flow; the services' classes where they are installed, who announced it where it was announced."""
+
+    flow: Flow
+    bootstrap_servers: str
+    kafka_config: Mapping[str, str]
+    services: tuple[type[Service[Any]], ...] = ()
+    workers: tuple[Announced, ...] = ()
+
+
+def from_files(paths: Iterable[Path]) -> Flow:
+    """Read what `<service> declaration` wrote. Raises BadDeclaration."""
+    found: dict[str, Path] = {}
+    declarations = []
+    for path in paths:
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise BadDeclaration(f"{path}: {error.strerror}") from error
+        declaration = read_declaration(content, str(path))
+        if declaration.service in found:
+            raise BadDeclaration(f"{path}: {declaration.service} is declared in {found[declaration.service]} already")
+        found[declaration.service] = path
+        declarations.append(declaration)
+    return Flow(declarations)
+
+
+def from_announcements(
+    bootstrap_servers: str, kafka_config: Mapping[str, str], warn: Callable[[str], None]
+) -> tuple[Announced, ...]:
+    """Return the newest announcement of every worker; what is none is told to `warn` and passed over.
+
+    Raises NoSuchTopic, ReadFailed, Unreachable.
+    """
+    newest: dict[bytes, Record] = {}
+    with Reader(bootstrap_servers, [TOPIC], kafka_config=kafka_config) as reader:
+        while not reader.at_end:
+            newest.update({record.key or b"": record for record in reader.read(POLL_SECONDS)})
+    workers = []
+    for record in newest.values():
+        try:
+            workers += _announced(record)
+        except BadDeclaration as why:
+            warn(f"passed over: {why}")
+    return tuple(sorted(workers))
+
+
+def merged(workers: Iterable[Announced]) -> Flow:
+    """Return the flow of the newest announcement of each service."""
+    newest = {worker.service: worker.declaration for worker in sorted(workers, key=lambda worker: worker.at)}
+    return Flow(newest.values())
+
+
+def worker_lines(workers: Iterable[Announced]) -> list[str]:
+    """Return who announced which version and when, a line a worker."""
+    return [f"{w.service} {w.declaration.version}, worker {w.instance}, {moment(w.at)}" for w in workers]
+
+
+def _announced(record: Record) -> list[Announced]:
+    if record.value is None:
+        return []
+    declaration = read_declaration(record.value, record.address)
+    service, _, instance = (record.key or b"").decode("utf-8", "replace").partition("/")
+    if service != declaration.service or not instance.isprintable():
+        raise BadDeclaration(f"{record.address}: its key is not {declaration.service}/INSTANCE")
+    return [Announced(service, instance, record.timestamp_ms, declaration)]
+
+
+def flow_options(command: F) -> F:
+    """Decorate a click command with where the flow is read from; it is called with `source=Source(...)`."""
+
+    @wraps(command)
+    def with_source(
+        files: tuple[Path, ...], announced: bool, bootstrap_servers: str, kafka_config: dict[str, str], **options: Any
+    ) -> Any:
+        if files and announced:
+            raise click.UsageError("either files or --announced, not both")
+        where = bootstrap_servers, kafka_config
+        if announced:
+            workers = from_announcements(*where, lambda why: click.echo(why, err=True))
+            if not workers:
+                cli.fail(f"nothing is announced on {TOPIC} at {bootstrap_servers}: workers do when they start")
+            source = Source(merged(workers), *where, workers=workers)
+        elif files:
+            source = Source(from_files(files), *where)
+        else:
+            services = tuple(installed_services())
+            source = Source(Flow.of(services), *where, services)
+        return command(source=source, **options)
+
+    decorated: Any = with_source
+    for option in (
+        cli.kafka_config,
+        cli.bootstrap_servers,
+        click.option("--announced", is_flag=True, help=f"Read what workers said on {TOPIC} when they started."),
+        click.argument("files", nargs=-1, type=click.Path(path_type=Path)),
+    ):
+        decorated = option(decorated)
+    return cast("F", decorated)

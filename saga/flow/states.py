@@ -1,0 +1,90 @@
+"""Whether every event finds a rule in every state: the handlers are tried, each on an example of every state.
+
+A handler decides in memory and does no I/O, so this is safe: no database, no broker, no provider is there. That an
+event cannot be true in a state is a rule as well (PoisonRecord), and so is that somebody else was faster (LostRace).
+What else a handler raises is an accident: in a worker, the order would be parked and tried again for ever.
+"""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain, Unasked
+from eventbus.declaration import declare
+from eventbus.service import Reaction
+from saga.flow.finding import Finding, Rule
+from saga.flow.model import Flow, Handler
+
+RULES = (PoisonRecord, LostRace, TryAgain)
+TEXT, NUMBER = "ABC", 1
+"""Every text and number of what is tried: an id, an amount, a currency, a quantity."""
+
+
+def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]]) -> Rule:
+    """Return the rule that no handler of these services fails in any state that a key can be in."""
+    tried = list(services)
+
+    def rule(_flow: Flow) -> Iterator[Finding]:
+        for service in tried:
+            handlers = dict(zip(service.reactions.values(), declare(service).reactions, strict=True))
+            for reaction, does in handlers.items():
+                handler = Handler(service.name, does)
+                yield from (Finding(does.event, handler.name, does.file, told) for told in _failures(service, reaction))
+
+    rule.__name__ = every_state_has_a_rule_for_every_event.__name__
+    return rule
+
+
+def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
+    """Return for each state without a rule what happens in it: the first of what goes wrong."""
+    event = example(reaction.event)
+    for state in service.specimens(event.key):
+        for outcome in _outcomes(reaction):
+            told = _try(service, state, reaction, event, outcome)
+            if told is not None:
+                yield f"in the state {state!r} there is no rule for it: {told}"
+                break
+
+
+def _try(service: type[Service[Any]], state: str, reaction: Reaction, event: Event, outcome: list[Any]) -> str | None:
+    specimen, work = service.specimens(event.key)[state]
+    try:
+        answer = reaction.handler(specimen, event, *outcome, work)
+    except RULES:
+        return None
+    except Exception as error:  # noqa: BLE001 - that is what is looked for
+        return f"{type(error).__name__}: {error}"
+    allowed = answer is None or type(answer) in reaction.publishes
+    return None if allowed else f"it answers {type(answer).__name__}, which its signature does not name"
+
+
+def _outcomes(reaction: Reaction) -> list[list[Any]]:
+    """Return what can be handed to the handler between event and working set: nothing, or each outcome."""
+    if reaction.remote is None:
+        return [[]]
+    hint = typing.get_type_hints(reaction.remote)["return"]
+    return [[example(branch)] for branch in _branches(hint) if branch is not Unasked]
+
+
+def _branches(hint: Any) -> tuple[Any, ...]:
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
+
+
+def example(hint: Any) -> Any:
+    """Return a value of a type: of what events and outcomes are made of: dataclasses, named tuples, plain types."""
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)[0]
+    if typing.get_origin(hint) is tuple:
+        return tuple(example(inner) for inner in typing.get_args(hint) if inner is not Ellipsis)
+    if is_dataclass(hint) or hasattr(hint, "_fields"):
+        hints = typing.get_type_hints(hint)
+        names = [field.name for field in fields(hint)] if is_dataclass(hint) else hint._fields
+        return hint(*(example(hints[name]) for name in names))
+    plain = {str: TEXT, int: NUMBER, bool: True, bytes: TEXT.encode(), float: float(NUMBER), type(None): None}
+    branch = _branches(hint)[0]
+    return plain[branch] if branch in plain else example(branch)

@@ -1,0 +1,117 @@
+"""The whole saga on one page of a terminal: its happy path, every branch, every ending, and who undoes what.
+
+A tree of events. Each stands under the event that it answers, with who says it beside it; where several stand under one
+by the same handler, it is one of them. A line with a dot is somebody who hears the event above and says nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from textwrap import fill
+from typing import NamedTuple
+
+from saga.flow.model import Flow, Handler
+
+COLUMNS, GAP = 80, 2
+
+
+class Line(NamedTuple):
+    """What is on the left, the tree, and on the right: who."""
+
+    left: str
+    right: str = ""
+
+
+def as_text(flow: Flow) -> str:
+    """Return the page; at most 80 columns where names are of a usual length."""
+    told_by = ", ".join(f"{service.service} {service.version}" for service in flow.services)
+    tree = [line for start in flow.initiates for line in _start(flow, start)]
+    blocks = [
+        [Line(fill(f"Declared by {told_by}.", COLUMNS))],
+        tree,
+        _titled("Who undoes what", _undoings(flow)),
+        _titled("When events overtake each other", _overtaken(flow)),
+        _titled("Heard by nobody here", _unheard(flow)),
+    ]
+    width = GAP + max((len(line.left) for block in blocks for line in block if line.right), default=0)
+    shown = ["\n".join(f"{line.left:{width}}{line.right}".rstrip() for line in block) for block in blocks if block]
+    return "\n\n".join(shown) + "\n"
+
+
+def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
+    found = list(lines)
+    return [Line(title), *found] if found else []
+
+
+def _start(flow: Flow, start: str) -> Iterator[Line]:
+    [publisher, *_] = flow.publishers(start)
+    yield Line(start, f"{publisher} starts the saga")
+    yield from _Tree(flow).below(start, frozenset({start}), "")
+
+
+class _Tree:
+    """What follows an event, given what has happened on the way to it."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+
+    def below(self, event: str, happened: frozenset[str], indent: str) -> Iterator[Line]:
+        branches: list[tuple[str, Handler]] = []
+        for handler in self._flow.hearers(event):
+            silent = self._why_silent(handler, happened)
+            if silent is None:
+                branches += [(answer, handler) for answer in self._flow.alternatives(handler)]
+            else:
+                yield Line(f"{indent}{'│' if self._answered(event, happened) else ' '}  · {silent}", handler.name)
+        aside: frozenset[str] = frozenset()
+        for number, (answer, handler) in enumerate(branches):
+            last = number == len(branches) - 1
+            elsewhere = frozenset(said for said, other in branches[:number] if other != handler)
+            aside |= elsewhere
+            yield self._branch(answer, handler, indent + ("└─ " if last else "├─ "))
+            deeper = indent + ("   " if last else "│  ")
+            yield from self.below(answer, happened | aside | {answer}, deeper)
+
+    def _branch(self, event: str, handler: Handler, indent: str) -> Line:
+        ending = "  COMPLETED" if event in self._flow.completes else ""
+        ending = "  ABORTED" if event in self._flow.aborts else ending
+        return Line(f"{indent}{event}{ending}", handler.name)
+
+    def _answered(self, event: str, happened: frozenset[str]) -> bool:
+        return any(self._why_silent(handler, happened) is None for handler in self._flow.hearers(event))
+
+    def _why_silent(self, handler: Handler, happened: frozenset[str]) -> str | None:
+        """Return what a handler does that says nothing now; None where it answers."""
+        does = handler.does
+        undone = [event for event in does.compensates if event in happened]
+        missing = [event for event in does.awaits if event not in happened]
+        if does.compensates and not undone:
+            return "nothing to undo"
+        if missing:
+            return f"waits for {' and '.join(missing)}"
+        alternatives = self._flow.alternatives(handler)
+        if not alternatives:
+            return f"undoes {' and '.join(undone)}" if undone else "takes note"
+        return None if happened.isdisjoint(alternatives) else "has answered already"
+
+
+def _undoings(flow: Flow) -> Iterator[Line]:
+    for event in (event for event in flow.events if event in flow.compensates):
+        for number, handler in enumerate(flow.compensates[event]):
+            yield Line(f"  {'' if number else event}", handler.name)
+            yield Line("", f"  on {handler.does.event}")
+
+
+def _overtaken(flow: Flow) -> Iterator[Line]:
+    for handler in flow.handlers:
+        early = [event for event in handler.does.publishes if event not in flow.alternatives(handler)]
+        for event in early:
+            triggers = [h.does.event for h in flow.handlers if h.does.compensates and event in h.does.publishes]
+            yield Line(f"  {' or '.join(triggers)} before {handler.does.event}", handler.name)
+            yield Line("", f"  says {event}")
+
+
+def _unheard(flow: Flow) -> Iterator[Line]:
+    for event in flow.events:
+        if not flow.hearers(event):
+            yield Line(f"  {event}", f"said by {' and '.join(flow.publishers(event))}")

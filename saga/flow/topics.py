@@ -1,0 +1,66 @@
+"""deploy/topics.yaml: the topics that the flow needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from eventbus.announcement import TOPIC
+from eventbus.dead_letters import MAX_RECORD_BYTES
+from eventbus.kafka_config import LARGEST_DEAD_LETTER
+from saga.flow.model import Flow
+
+PROGRESS_CONFIG = {
+    "cleanup.policy": "compact",
+    "delete.retention.ms": 60_000,
+    "min.cleanable.dirty.ratio": 0.1,
+    "segment.bytes": 1_048_576,
+}
+"""`segment.bytes`: the least that Kafka 4 takes. `delete.retention.ms`: else markers of transactions stay for a day."""
+
+HEAD = """\
+# What `saga topics create` makes; written by `saga flow --format topics`. A topic is named after its event; the number
+# of partitions and the replication factor are options of the command. All event topics have the same number of
+# partitions, so that an order has the same number on each. Dead-letter topics take the largest input record (1 MiB) and
+# 64 KiB more for where, why and when; so do those of their resolutions, which say what people decided about them; these
+# have one partition whatever the others have, so that workers share out the topics with work on them. The topics of
+# progress say how far each service has published, whatever becomes of its group's offsets: compacted, in small
+# segments, because a worker reads all of it when it starts. Workers say on the topic of declarations what they are;
+# nothing depends on it.
+# retention.ms -1 keeps records for good: Kafka's default of seven days would delete what `saga audit`, `saga check` and
+# a rebuilt `saga track` prove things from. Whoever must delete after a time exports first, then sets it to that time.
+"""
+
+
+def as_topics(flow: Flow) -> str:
+    """Return the file: a topic an event, causes first; three for each service; the declarations'."""
+    return HEAD + "\n".join(
+        [
+            *_list("events", flow.events),
+            *_list("dead_letters", (service.dead_letters for service in flow.services)),
+            *_list("resolutions", (service.resolutions for service in flow.services)),
+            *_list("progress", (service.progress for service in flow.services)),
+            *_list("declarations", [TOPIC]),
+            "partitions:",
+            "  resolutions: 1",
+            "  progress: 1",
+            "config:",
+            "  events:",
+            f'    max.message.bytes: "{MAX_RECORD_BYTES}"',
+            '    retention.ms: "-1"',
+            "  dead_letters:",
+            f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
+            '    retention.ms: "-1"',
+            "  resolutions:",
+            f'    max.message.bytes: "{LARGEST_DEAD_LETTER}"',
+            '    retention.ms: "-1"',
+            "  progress:",
+            *(f'    {name}: "{value}"' for name, value in PROGRESS_CONFIG.items()),
+            "  declarations:",
+            "    cleanup.policy: compact",
+            "",
+        ]
+    )
+
+
+def _list(kind: str, topics: Iterable[str]) -> list[str]:
+    return [f"{kind}:", *(f"  - {topic}" for topic in topics)]

@@ -1,0 +1,103 @@
+"""The rules about the ways in which a saga can go: each ends, and what was done on it is undone if it ends badly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from graphlib import CycleError
+
+from saga.flow.finding import Finding, at_handler, at_publisher, shown
+from saga.flow.model import Flow, Handler
+from saga.flow.progress import runs
+
+
+def every_way_ends(flow: Flow) -> Iterator[Finding]:
+    """However the saga goes, it comes to an event that is final."""
+    if not flow.initiates:
+        yield Finding("", "", "", "no service initiates a saga, so nothing ever happens")
+    stuck = {run[-1]: run for run in _all_runs(flow) if flow.endings.isdisjoint(run)}
+    for event, run in stuck.items():
+        yield at_publisher(flow, event, f"nothing follows it, and the saga has not ended: {shown(run)}")
+
+
+def endings_do_not_contradict(flow: Flow) -> Iterator[Finding]:
+    """No saga is both completed and aborted."""
+    for run in _all_runs(flow):
+        endings = [event for event in run if event in flow.endings]
+        if not (flow.completes.isdisjoint(run) or flow.aborts.isdisjoint(run)):
+            yield at_publisher(flow, endings[-1], f"it can happen besides {endings[0]}: {shown(run)}")
+            return
+
+
+def steps_before_a_failure_are_compensated(flow: Flow) -> Iterator[Finding]:
+    """What was done before the saga is aborted is undone by who did it, unless it changed nothing.
+
+    A step is an event after which the saga can still end well; one after which it cannot is itself the refusal.
+    """
+    every_run = _all_runs(flow)
+    hopeful = {event for run in every_run if flow.aborts.isdisjoint(run) for event in run}
+    bad: dict[str, tuple[str, ...]] = {}
+    for run in every_run:
+        if not flow.aborts.isdisjoint(run):
+            bad.update({event: run for event in run if event in hopeful and not _undone(flow, event, run)})
+    for event, run in bad.items():
+        yield at_publisher(flow, event, f"the saga can be aborted after it, and nothing undoes it then: {shown(run)}")
+
+
+def compensations_are_triggered(flow: Flow) -> Iterator[Finding]:
+    """A compensation undoes what its own service did, and what triggers it can happen."""
+    possible = {event for run in _all_runs(flow) for event in run}
+    for handler in flow.handlers:
+        does = handler.does
+        for event in does.compensates:
+            if handler.service not in flow.publishers(event):
+                yield at_handler(handler, event, f"it is to be undone, but {handler.service} does not publish it")
+        if does.compensates and does.event not in possible:
+            undone = " and ".join(does.compensates)
+            yield at_handler(handler, does.event, f"it can never happen, so {undone} is never undone")
+
+
+def waits_end(flow: Flow) -> Iterator[Finding]:
+    """Who waits for an event that will not come hears of that: an ending, or what happened in its place."""
+    for handler in flow.handlers:
+        for run in _all_runs(flow):
+            missing = [event for event in handler.does.awaits if event not in run]
+            if handler.does.event in run and missing and not _released(flow, handler, missing, run):
+                yield at_handler(handler, missing[0], f"it is waited for without end: {shown(run)}")
+                break
+
+
+def cycles_are_declared(flow: Flow) -> Iterator[Finding]:
+    """Events do not cause each other in a circle, unless a handler declares that it repeats."""
+    try:
+        flow.effects_first()
+    except CycleError as error:
+        cycle = error.args[1][::-1]
+        closing = [h for h in flow.handlers if (h.does.event in cycle and set(h.does.publishes) & set(cycle))]
+        event = cycle[0]
+        said_by = next((h for h in closing if event in h.does.publishes), closing[0])
+        yield at_handler(said_by, event, f"it causes itself: {shown(cycle)}")
+
+
+def _all_runs(flow: Flow) -> list[tuple[str, ...]]:
+    return [run for start in flow.initiates for run in runs(flow, start)]
+
+
+def _undone(flow: Flow, event: str, run: tuple[str, ...]) -> bool:
+    """Return whether an event of an aborted run needs no compensation in it, or has one."""
+    done_by = [handler for handler in flow.handlers if event in handler.does.publishes and handler.does.event in run]
+    harmless = bool(done_by) and all(handler.does.read_only for handler in done_by)
+    after_the_end = run.index(event) > min(run.index(end) for end in run if end in flow.aborts)
+    own = flow.publishers(event)
+    compensated = any(h.service in own and h.does.event in run for h in flow.compensates.get(event, ()))
+    return event in flow.undoings or event in flow.endings or harmless or after_the_end or compensated
+
+
+def _released(flow: Flow, handler: Handler, missing: list[str], run: tuple[str, ...]) -> bool:
+    instead = {
+        alternative
+        for other in flow.handlers
+        if set(missing) & set(flow.alternatives(other))
+        for alternative in flow.alternatives(other)
+    }
+    heard = {other.does.event for other in flow.handlers if other.service == handler.service and other != handler}
+    return bool(heard & (flow.endings | instead) & set(run))

@@ -1,0 +1,210 @@
+"""People who put things right, as `saga deadletters redrive`, `discard` and `skip` do: the same code, on a model.
+
+They come in the middle of everything, two at a time, stand still while they write, lose their connection, or give up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from eventbus import progress
+from eventbus.database import LostRace
+from eventbus.kafka_config import Connection
+from eventbus.log import Partition, Record
+from eventbus.resolutions import DISCARD, REDRIVE, Statement
+from eventbus.service import Service
+from eventbus.simulation import Fault, Simulation
+from eventbus.simulation.clients import Fault as Lost
+from eventbus.simulation.clients import Host
+from saga.deadletters.letters import AGAIN_SECONDS, Letter, Where, open_letters
+from saga.deadletters.resolve import Order, Unresolved, resolve
+from saga.deadletters.selection import NoSuchLetter, Selection
+from saga.deadletters.skip import NothingToSkip, skip
+from saga.unreadable import Found, Probe
+
+MOST_ATTEMPTS = 3
+"""A record that is bad for ever is given up at the latest when it was refused so often."""
+ROUNDS = 20
+IDLE, STALLS, LOSES, LEAVES = 0.80, 0.92, 0.97, 1.0
+"""What a request of theirs comes to, by chance: nothing special, they stand still, it is lost, they leave for good."""
+
+
+class _GivesUp(BaseException):
+    """Whoever was at it is gone, in the middle."""
+
+
+class Model(Where):
+    """The simulated brokers, as the commands reach them."""
+
+    def __init__(self, simulation: Simulation, host: Host | None = None) -> None:
+        super().__init__("simulated", {})
+        object.__setattr__(self, "_simulation", simulation)
+        object.__setattr__(self, "_host", host or Host())
+
+    _simulation: Simulation
+    _host: Host
+
+    def connection(self, group: str, name: str) -> Connection:
+        """See Where."""
+        return self._simulation.connection(group, name, self._host)
+
+    def now_ms(self) -> int:
+        """See Where."""
+        return round(self._simulation.now * 1000)
+
+    def await_decisions(self, topic: str) -> None:
+        """See Where."""
+        cluster = self._simulation.cluster
+        written = {lane: cluster.end(lane) for lane in self._partitions(topic)}
+        while any(cluster.stable(lane) < end for lane, end in written.items()):
+            self._simulation.live_on(AGAIN_SECONDS)
+            cluster.tick()
+
+    def probe(self, partition: Partition) -> Probe:
+        """See Where."""
+        return _Probe(self._simulation, self._host, partition)
+
+    def records(self, topic: str) -> Iterator[Record]:
+        """See Where."""
+        cluster = self._simulation.cluster
+        for lane in self._partitions(topic):
+            for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
+                yield Record(lane, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
+
+    def _partitions(self, topic: str) -> list[Partition]:
+        return [Partition(topic, number) for number in range(self._simulation.cluster.topics()[topic])]
+
+
+class _Probe(Probe):
+    """Looks at the simulated log as a consumer would."""
+
+    def __init__(self, simulation: Simulation, host: Host, partition: Partition) -> None:
+        self._cluster, self._host, self._partition = simulation.cluster, host, partition
+
+    def first(self, offset: int) -> Found:
+        """See Probe."""
+        self._host.fault("Fetch")
+        found, position = self._cluster.read(self._partition, offset, 1)
+        corrupt = self._cluster.unreadable(self._partition, offset, position)
+        if corrupt:
+            return Found(corrupt.start, "simulated")
+        return Found(found[0][0] if found else position)
+
+    def end(self) -> int:
+        """See Probe."""
+        return self._cluster.end(self._partition)
+
+
+class _Desk(Host):
+    """What happens to the requests of one person."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__()
+        self._simulation = simulation
+
+    def fault(self, request: str) -> Lost:
+        simulation, fate = self._simulation, self._simulation.chance.random()
+        if fate < IDLE:
+            return Lost.NONE
+        simulation.note(f"who resolves dead letters, at {request}: {fate:.2f}")
+        if fate < STALLS:
+            simulation.live_on(simulation.chance.choice((0.1, 1, 6)))
+            return Lost.NONE
+        if fate < LOSES:
+            return simulation.chance.choice((Lost.LOSE_REQUEST, Lost.LOSE_ANSWER))
+        raise _GivesUp
+
+    def busy(self) -> None:
+        self._simulation.moved()
+
+
+class People:
+    """Everybody who is on call in one run. `left` says what is still open."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        simulation.on_call = self._called
+
+    def settle(self) -> None:
+        """Resolve everything that is open, and whatever comes of it; deploy anew where too much was bad."""
+        simulation = self._simulation
+        for _ in range(ROUNDS):
+            if simulation.held:
+                simulation.restart_all()
+                simulation.run()
+            waiting = [each for each in simulation.services if self.open(each) or self.stopped_at(each)]
+            if not waiting and not simulation.held:
+                return
+            for service in waiting:
+                simulation.after(0, partial(self._visit, service))
+            simulation.run()
+
+    def stopped_at(self, service: Service[Any]) -> list[tuple[Partition, int]]:
+        """Return where a service comes upon what cannot be read, and the offset."""
+        simulation = self._simulation
+        stops = [partition for partition, _ in simulation.unreadable if partition.topic in service.topics()]
+        if not stops:
+            return []
+        with simulation.database(service).snapshot() as tx:
+            reached = progress.checkpoints(tx, stops)
+        found = {}
+        for partition, checkpoint in reached.items():
+            end = simulation.cluster.end(partition)
+            if batch := simulation.cluster.unreadable(partition, checkpoint.next_offset, end):
+                found[partition] = batch.start
+        return sorted(found.items())
+
+    def open(self, service: Service[Any]) -> list[Letter]:
+        """Return the dead letters of a service about which nobody has decided."""
+        simulation = self._simulation
+        if not simulation.cluster.end(Partition(service.dead_letters(), 0)):
+            return []
+        return list(open_letters(Model(simulation), service.name))
+
+    def _called(self, fault: Fault) -> None:
+        chance = self._simulation.chance
+        for service in self._simulation.services:
+            for _ in range(chance.choice((0, 1, 2))):  # two of them do not know of each other
+                self._simulation.after(fault.seconds + chance.random() * 0.1, partial(self._visit, service))
+
+    def _visit(self, service: Service[Any]) -> None:
+        """Look at what waits, decide about most of it, and have it done, as far as that is possible."""
+        for place in self.stopped_at(service):
+            self._skip(service, place)
+        chance, chosen = self._simulation.chance, dict[str, list[str]]()
+        for letter in self.open(service):
+            if chance.random() < 0.8:  # noqa: PLR2004 - four in five
+                chosen.setdefault(self._decided(letter), []).append(letter.address)
+        for action, addresses in chosen.items():
+            where = Model(self._simulation, _Desk(self._simulation))
+            selection = Selection(tuple(addresses), service.name)
+            order = Order(where, selection, action, by="somebody", why="simulated", limit=None)
+            self._simulation.note(f"somebody wants to {action} {', '.join(addresses)}")
+            try:
+                done = [letter.address for letter in resolve(order, dry_run=False, tell=self._simulation.note)]
+                self._simulation.note(f"{action}: {', '.join(done)}")
+            except (Unresolved, NoSuchLetter) as error:
+                self._simulation.note(f"{action}: {error}")
+            except _GivesUp:
+                self._simulation.note(f"{action}: whoever was at it is gone")
+
+    def _skip(self, service: Service[Any], place: tuple[Partition, int]) -> None:
+        """Go past what cannot be read, if the service is there by now."""
+        simulation = self._simulation
+        where, statement = Model(simulation, _Desk(simulation)), Statement("somebody", "simulated", 0)
+        try:
+            next_offset = skip(where, simulation.database(service), service.name, place, statement)
+            simulation.note(f"{service.name} is let past {place[0]}/{place[1]} to {next_offset}")
+        except (NothingToSkip, LostRace) as error:
+            simulation.note(f"skip: {error}")
+        except _GivesUp:
+            simulation.note("skip: whoever was at it is gone")
+
+    def _decided(self, letter: Letter) -> str:
+        """What was only refused for a while is not given up; what is bad for ever sooner or later."""
+        if letter.original not in self._simulation.poison:
+            return REDRIVE
+        spent = int(letter.said["dlq_attempts"]) >= MOST_ATTEMPTS
+        return DISCARD if spent else self._simulation.chance.choice((REDRIVE, DISCARD))

@@ -1,0 +1,185 @@
+"""One simulated run of the saga: the three services, a payment provider, some orders; then the laws of `saga check`."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from eventbus import Codec
+from eventbus.database import LostRace, Unavailable
+from eventbus.log import Partition
+from eventbus.registry import registry_at
+from eventbus.service import Service
+from eventbus.simulation import Fault, Setup, Simulation, Stuck, WorkerStopped, plan
+from eventbus.simulation.clients import Message
+from eventbus.world import Tuning
+from inventory_service.repository import set_on_hand
+from inventory_service.service import InventoryService
+from order_service.domain import OrderRequest
+from order_service.service import OrderService
+from payment_service.gateway import Provider, open_gateway
+from payment_service.service import PaymentService
+from saga.check.facts import EventFact, Facts, LogFacts
+from saga.check.laws import judge
+from saga.check.log import fact_of
+from saga.check.rules import Rules, Violation
+from saga.check.stores import inventory_in, movements_of, orders_in, payments_in
+from saga.flow.model import Flow
+from saga.simulate.letter_laws import judged_letters
+from saga.simulate.people import People
+from schemas import EVENTS
+
+SERVICES = (OrderService, PaymentService, InventoryService)
+STOCK = {"CD-01": 4, "CD-02": 2}
+DECLINE_ABOVE = 5_000
+TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
+"""Minor units: one free of charge, one above what the provider takes."""
+DEAD_LETTERS = (1, 2, 100, 100)
+"""So many may be bad before a partition is paused: with few of them it happens."""
+SOON = (0.0, 0.0, 0.05, 2.0)
+"""Orders are placed within one of these, seconds."""
+
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
+RULES = Rules(Flow.of(SERVICES), quiescent=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is tried: a seed, how much, and what goes wrong (None: drawn from the seed)."""
+
+    seed: int
+    orders: int = 3
+    workers: int = 2
+    kinds: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a case. `happened` are the faults that came about; `planned` those that might have."""
+
+    case: Case
+    planned: tuple[Fault, ...]
+    happened: list[Fault]
+    steps: int
+    schedule: int
+    """Two runs in which the same steps came in the same order have the same one."""
+    violations: list[Violation]
+    trace: list[str] = field(default_factory=list)
+
+
+def simulate(case: Case, *, tracing: bool = False) -> Outcome:
+    """Run one case to its end and judge it."""
+    draw = random.Random(f"faults of {case.seed}")  # noqa: S311 - faults, not secrets
+    faults = plan(draw, case.kinds) if case.faults is None else case.faults
+    saga = _Saga(case)
+    few = random.Random(f"limit of {case.seed}").choice(DEAD_LETTERS)  # noqa: S311 - faults, not secrets
+    setup = Setup(saga.services, EVENTS, case.workers, 2, Tuning(tidy_after=0.2, attempts=3, dead_letters=few))
+    simulation = Simulation(setup, case.seed, faults, tracing=tracing)
+    people = People(simulation)
+    violations: list[Violation] = []
+    try:
+        saga.open(simulation)
+        simulation.run()
+        if simulation.spoilt:
+            violations += [Violation("refuses-another-log", "", what) for what in simulation.gone_on()]
+        elif draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
+            simulation.restart_all()
+            simulation.run()
+        if not simulation.spoilt:
+            people.settle()
+    except Stuck as stuck:
+        violations.append(Violation("everything-ends", "", str(stuck)))
+    except WorkerStopped as stopped:
+        violations.append(Violation("workers-go-on", "", str(stopped)))
+    if not violations and not simulation.spoilt:
+        violations = [*saga.judged(simulation), *judged_letters(simulation, people)]
+    steps = sum(simulation.steps.values())
+    return Outcome(case, tuple(faults), simulation.happened, steps, simulation.schedule, violations, simulation.trace)
+
+
+class _Saga:
+    """The services of one run, with the provider and the customers."""
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+        self._provider: Provider = open_gateway(f"simulated://?decline-above={DECLINE_ABOVE}")
+        self._ids = 0
+        self.services = (self._orders, lambda _: PaymentService(self._provider), lambda _: InventoryService())
+
+    def _orders(self, simulation: Simulation) -> OrderService:
+        def new_id() -> str:
+            self._ids += 1
+            return f"order-{self._ids}-{simulation.chance.randrange(100)}"
+
+        return OrderService(lambda: round(simulation.now * 1000), new_id)
+
+    def open(self, simulation: Simulation) -> None:
+        """Stock the shelves, and let customers come."""
+        orders, _, inventory = simulation.services
+        with simulation.database(inventory).transaction() as tx:
+            set_on_hand(tx, STOCK)
+        draw = simulation.chance
+        soon = draw.choice(SOON)
+        for number in range(self._case.orders):
+            skus = draw.sample(sorted(STOCK), draw.choice((1, 2)))
+            items = tuple((sku, draw.choice((1, 1, 2, 3))) for sku in skus)
+            request = OrderRequest(f"customer-{number}", draw.choice(TOTALS), "USD", items, f"request-{number}")
+            simulation.after(draw.random() * soon, partial(_place, simulation, orders, request))
+
+    def judged(self, simulation: Simulation) -> list[Violation]:
+        """Return the laws that are broken."""
+        orders, payment, inventory = simulation.services
+        with simulation.database(inventory).snapshot() as tx:
+            reservations, stock = inventory_in(tx)
+        with simulation.database(orders).snapshot() as tx:
+            placed = orders_in(tx)
+        with simulation.database(payment).snapshot() as tx:
+            payments = payments_in(tx)
+        log = _log(simulation)
+        facts = Facts(placed, payments, reservations, stock, movements_of(self._provider), log)
+        violations = judge(facts, RULES).violations
+        if len(placed) != self._case.orders:
+            violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
+        violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
+        violations += [
+            Violation("no-answer-is-no-refusal", order_id, f"{payment.amount} was not declined by the provider")
+            for order_id, payment in payments.items()
+            if payment.status == "declined" and payment.amount <= DECLINE_ABOVE
+        ]
+        return violations
+
+
+def _place(simulation: Simulation, service: Service[Any], request: OrderRequest) -> None:
+    """Place an order, or come back a moment later."""
+    assert isinstance(service, OrderService)
+    try:
+        service.create_order(request, simulation.database(service), CODEC)
+    except (Unavailable, LostRace):
+        simulation.after(0.1, lambda: _place(simulation, service, request))
+    else:
+        simulation.note(f"placed: {request}")
+
+
+def _log(simulation: Simulation) -> LogFacts:
+    """Return the events that a read_committed reader sees."""
+    cluster = simulation.cluster
+    until = {(topic, number): cluster.end(Partition(topic, number)) for topic, number in _lanes(simulation)}
+    histories: dict[str, list[EventFact]] = {}
+    for (topic, number), end in until.items():
+        records, _ = cluster.read(Partition(topic, number), 0, end)
+        for offset, entry in records:
+            if f"{topic}/{number}/{offset}" in simulation.poison:
+                continue
+            event = CODEC.decode(topic, entry.key, entry.value)
+            fact = fact_of(Message(Partition(topic, number), offset, entry), event, until)
+            histories.setdefault(event.key, []).append(fact)
+    return LogFacts(histories, {event.topic: cluster.topics()[event.topic] for event in EVENTS})
+
+
+def _lanes(simulation: Simulation) -> Sequence[tuple[str, int]]:
+    topics = simulation.cluster.topics()
+    return [(event.topic, number) for event in EVENTS for number in range(topics[event.topic])]

@@ -1,0 +1,163 @@
+"""What the declared flow says about one order: where it stands, who has to answer, what can still happen."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+from saga.flow.model import Flow
+
+PENDING = "pending"
+NOBODY = "nobody"
+"""On whom an order waits that has not ended, where no declaration says who has to answer."""
+
+
+class Arrow(NamedTuple):
+    """A service's reaction to an event. `answers` are alternatives; `publishes` has what it may say out of turn too."""
+
+    service: str
+    event: str
+    answers: frozenset[str]
+    publishes: frozenset[str]
+    awaits: frozenset[str]
+    compensates: frozenset[str]
+
+
+class Owed(NamedTuple):
+    """An answer that a service still has to give to an event of the order: one of `answers`."""
+
+    service: str
+    event: str
+    answers: frozenset[str]
+
+    @property
+    def any_of(self) -> str:
+        """The answers, of which one is due, for people."""
+        return " or ".join(sorted(self.answers)) or "anything"
+
+
+class State(NamedTuple):
+    """Where an order stands."""
+
+    status: str
+    """`pending`, else the last word of the event that ended it, or of the last one that undid a step since."""
+    failed_at: str | None
+    """The event that made it fail."""
+    owed: tuple[Owed, ...]
+
+    @property
+    def waiting_on(self) -> str | None:
+        """The services that have to answer, in alphabetical order, separated by commas."""
+        return ",".join(sorted({owed.service for owed in self.owed})) or None
+
+
+@dataclass(frozen=True)
+class Model:
+    """The flow as the tracker needs it. Events are named by their topics; `topics` has causes before effects."""
+
+    topics: tuple[str, ...]
+    publisher: Mapping[str, str]
+    causes: Mapping[str, frozenset[str]]
+    starts: frozenset[str]
+    endings: frozenset[str]
+    failures: frozenset[str]
+    """The events that lead to an ending without the saga's purpose."""
+    arrows: tuple[Arrow, ...]
+    _summaries: dict[tuple[int, str | None], tuple[str, str | None, str | None]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, flow: Flow) -> Model:
+        """Take from the flow what is needed."""
+        arrows = tuple(
+            Arrow(
+                *(handler.service, handler.does.event, frozenset(flow.alternatives(handler))),
+                *(frozenset(each) for each in (handler.does.publishes, handler.does.awaits, handler.does.compensates)),
+            )
+            for handler in flow.handlers
+        )
+        failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
+        publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
+        starts = frozenset(flow.initiates)
+        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Equal for equal declarations: what was tracked under another one means something else."""
+        arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
+        return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
+
+    @cached_property
+    def bits(self) -> dict[str, int]:
+        """The bit of each event in `orders.seen`."""
+        return {topic: 1 << number for number, topic in enumerate(self.topics)}
+
+    @cached_property
+    def compensates(self) -> dict[str, frozenset[str]]:
+        """For every event that tells of a compensation, the events whose effect it undoes."""
+        undoing = [arrow for arrow in self.arrows if arrow.compensates]
+        return {topic: arrow.compensates for arrow in undoing for topic in arrow.answers}
+
+    @cached_property
+    def exclusive(self) -> dict[str, int]:
+        """For every event the bits of those of which an order has only one beside it: answers to the same."""
+        excluded = dict.fromkeys(self.topics, 0)
+        for arrow in self.arrows:
+            for topic in arrow.answers:
+                for other in arrow.answers - {topic}:
+                    excluded[topic] |= self.bits[other]
+        return excluded
+
+    @cached_property
+    def following(self) -> dict[str, frozenset[str]]:
+        """For every event all that may follow from it, however far."""
+        reached: dict[str, frozenset[str]] = {}
+        for topic in self.topics:
+            to_see, seen = [topic], set[str]()
+            while to_see:
+                event = to_see.pop()
+                fresh = {answer for a in self.arrows if a.event == event for answer in a.publishes} - seen
+                seen |= fresh
+                to_see += fresh
+            reached[topic] = frozenset(seen)
+        return reached
+
+    def state(self, seen: int, ending: str | None) -> State:
+        """Return where an order stands that has these events (see `bits`), and ended first with `ending`."""
+        there = frozenset(topic for topic, bit in self.bits.items() if seen & bit)
+        undone = [topic for topic in self.topics if topic in there & self.compensates.keys()]
+        last = undone[-1] if ending and undone else ending
+        failed = [topic for topic in self.topics if topic in there & self.failures]
+        owed = tuple(self._owed(there, ended=ending is not None))
+        if ending is None and not owed:
+            missing = {self.publisher[topic] for topic in self.starts - there} or {NOBODY}
+            owed = tuple(Owed(service, "", self.starts - there) for service in sorted(missing))
+        return State(last.rpartition(".")[2] if last else PENDING, failed[0] if failed else None, owed)
+
+    def summary(self, seen: int, ending: str | None) -> tuple[str, str | None, str | None]:
+        """Return the columns of the table `orders` that follow from the state: status, failed_at, waiting_on."""
+        columns = self._summaries.get((seen, ending))
+        if columns is None:
+            state = self.state(seen, ending)
+            columns = self._summaries[seen, ending] = (state.status, state.failed_at, state.waiting_on)
+        return columns
+
+    def _owed(self, there: frozenset[str], *, ended: bool) -> Iterable[Owed]:
+        for arrow in self.arrows:
+            if arrow.event not in there or not arrow.answers or arrow.publishes & there:
+                continue
+            follows_the_end = any(arrow.event == e or arrow.event in self.following[e] for e in self.endings & there)
+            if ended and not follows_the_end:
+                continue
+            undoes_nothing = bool(arrow.compensates) and not arrow.compensates & there
+            if arrow.awaits <= there and not undoes_nothing and not self._answers_later(arrow, there):
+                yield Owed(arrow.service, arrow.event, arrow.answers)
+
+    def _answers_later(self, arrow: Arrow, there: frozenset[str]) -> bool:
+        """Return whether the service gives the same answers to a later event of the order: then that is to answer."""
+        later = there & self.following[arrow.event]
+        return any(a.event in later and (a.service, a.answers) == (arrow.service, arrow.answers) for a in self.arrows)

@@ -1,0 +1,220 @@
+"""The page's server: one page, what it asks as JSON, and a stream that says when to ask again."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import anyio
+from anyio import to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from eventbus.json_form import to_json
+from saga.flow.live import Watched
+from saga.flow.live_svg import as_live_svg
+from saga.flow.model import Flow
+from saga.track import render
+from saga.track.common import MODEL
+from saga.track.moments import DURATION, UNITS
+from saga.track.queries import NotTracked, Tracked, now, statuses
+from saga.track.sentences import Sentences, money
+from saga.track.stats import by_status, waiting
+from saga.track.timeline import timeline
+from saga.track.wanted import Wanted
+from saga.track.why import explain
+from saga.ui.access import Access
+from saga.ui.picture import as_picture
+from schemas import EVENTS
+
+STATIC = Path(__file__).parent / "static"
+SERVICES = tuple(dict.fromkeys(MODEL.publisher.values()))
+SENTENCES = Sentences(EVENTS)
+LOOK_SECONDS = 0.25
+ALIVE_SECONDS = 15.0
+MOST_ORDERS = 1_000
+MOST_VIOLATIONS = 500
+WINDOW_MS = 300_000
+UNREADABLE = (NotTracked, sqlite3.Error)
+"""No database, or one that is just being built anew."""
+
+
+class Following(Protocol):
+    """What keeps the database up to date, if anything does; see following.Following."""
+
+    broker: str
+    tracker: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What the page is told."""
+
+    path: Path
+    flow: Flow
+    following: Following
+    trouble: Callable[[], dict[str, Any]]
+
+    def state(self, before: Mapping[str, Any]) -> dict[str, Any]:
+        """Return how far everything is; another one than `before` if something has changed since.
+
+        Where the tracker has written nothing since then, nothing is counted again: this is asked all the time.
+        """
+        state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
+        try:
+            with Tracked.at(self.path, MODEL) as tracked:
+                writes = tracked.writes()  # first: what is written while the rest is asked for shows the next time
+                if writes == before.get("writes"):
+                    return {**before, **state}
+                kinds = tracked.kinds()
+                return state | {
+                    "writes": writes,
+                    "behind": tracked.behind().offsets,
+                    "orders": sum(kind.orders for kind in kinds),
+                    "by_status": by_status(MODEL, kinds),
+                    "waiting_on": waiting(MODEL, kinds),
+                    "violations": sum(tracked.violation_counts().values()),
+                }
+        except UNREADABLE as why:
+            return state | {"error": str(why)}
+
+    def orders(self, request: Request) -> Response:
+        """Return a page of orders; for the next one give `after_at` and `after_id` of the last."""
+        wanted = _wanted(request)
+        stuck = wanted.stuck_since is not None
+        with Tracked.at(self.path, MODEL) as tracked:
+            found = tracked.orders(wanted)
+        last = found[-1] if len(found) == wanted.limit else None
+        after = last and {"after_at": last.updated_at if stuck else last.placed_at, "after_id": last.order_id}
+        shown = [
+            render.order_json(order)
+            | {"money": "" if order.total is None else money(order.total, order.currency), "at": order.placed_at}
+            for order in found
+        ]
+        return Json({"orders": shown, "after": after})
+
+    def order(self, request: Request) -> Response:
+        """Return an order's timeline, why it stands where it stands, and its picture."""
+        order_id = request.query_params.get("id", "")
+        with Tracked.at(self.path, MODEL) as tracked:
+            story = timeline(tracked, order_id)
+        if story is None:
+            raise HTTPException(404, f"nothing is known of the order {order_id!r}")
+        return Json(
+            render.timeline_json(story, SENTENCES)
+            | render.why_json(explain(story, SENTENCES, now()))
+            | {"picture": as_picture(story, SERVICES)}
+        )
+
+    def drawn_flow(self, request: Request) -> Response:
+        """Return the flow as a picture, with what was seen of it."""
+        window = _span(request, "window", WINDOW_MS)
+        with Watched.at(self.path, MODEL) as tracked:
+            live = tracked.live(window, now())
+        rogues = [rogue._asdict() for rogue in live.rogues]
+        return Json({"orders": live.orders, "rogues": rogues, "picture": as_live_svg(self.flow, live, style="")})
+
+    def violations(self, _request: Request) -> Response:
+        """Return the newest violations."""
+        with Tracked.at(self.path, MODEL) as tracked:
+            found = tracked.violations(limit=MOST_VIOLATIONS)
+        return Json([render.violation_json(violation) for violation in found])
+
+    def in_trouble(self, _request: Request) -> Response:
+        """Return parked orders and dead letters."""
+        return Json(self.trouble())
+
+    async def changes(self, _request: Request) -> Response:
+        """Send the state whenever it is another one (server-sent events)."""
+
+        async def states() -> AsyncIterator[str]:
+            told: dict[str, Any] = {}
+            at = time.monotonic()
+            while True:
+                state = await to_thread.run_sync(self.state, told)
+                if state != told:
+                    told, at = state, time.monotonic()
+                    yield f"data: {to_json(state)}\n\n"
+                elif time.monotonic() - at > ALIVE_SECONDS:
+                    at = time.monotonic()
+                    yield ": still here\n\n"
+                await anyio.sleep(LOOK_SECONDS)
+
+        return StreamingResponse(states(), media_type="text/event-stream")
+
+
+class Json(JSONResponse):
+    """JSON of whatever is known."""
+
+    def render(self, content: Any) -> bytes:
+        """See Response."""
+        return to_json(content).encode()
+
+
+def application(answers: Answers, token: str | None) -> Starlette:
+    """Return the ASGI application. Without a token it answers only who asks for this machine by its own name."""
+
+    def page(_request: Request) -> Response:
+        return FileResponse(STATIC / "index.html")
+
+    def choices(_request: Request) -> Response:
+        return Json({"statuses": statuses(MODEL), "services": SERVICES})
+
+    routes = [
+        Route("/", page),
+        Route("/api/choices", choices),
+        Route("/api/orders", answers.orders),
+        Route("/api/order", answers.order),
+        Route("/api/flow", answers.drawn_flow),
+        Route("/api/violations", answers.violations),
+        Route("/api/trouble", answers.in_trouble),
+        Route("/api/changes", answers.changes),
+        Mount("/static", StaticFiles(directory=STATIC)),
+    ]
+    errors: Any = {HTTPException: _told, **dict.fromkeys(UNREADABLE, _unreadable)}
+    return Starlette(routes=routes, middleware=[Middleware(Access, token=token)], exception_handlers=errors)
+
+
+def _told(_request: Request, error: HTTPException) -> Response:
+    return Json({"error": error.detail}, error.status_code)
+
+
+def _unreadable(_request: Request, error: Exception) -> Response:
+    return Json({"error": str(error)}, 503)
+
+
+def _wanted(request: Request) -> Wanted:
+    asked = request.query_params
+    status = asked.get("status") or None
+    if status is not None and status not in statuses(MODEL):
+        raise HTTPException(400, f"status {status!r} is none of {', '.join(statuses(MODEL))}")
+    stuck = now() - _span(request, "stuck", 0) if asked.get("stuck") else None
+    limit = _number(request, "limit", 100)
+    if not 0 < limit <= MOST_ORDERS:
+        raise HTTPException(400, f"limit {limit} is not between 1 and {MOST_ORDERS}")
+    after = (_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None
+    return Wanted(status, stuck, search=asked.get("search", ""), after=after, limit=limit)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, "")
+    if given and not (given.isascii() and given.isdecimal() and len(given) < 19):  # noqa: PLR2004 - fits into 64 bits
+        raise HTTPException(400, f"{name} {given!r} is no number")
+    return int(given) if given else default
+
+
+def _span(request: Request, name: str, default: int) -> int:
+    given = request.query_params.get(name, "")
+    match = DURATION.fullmatch(given)
+    if given and match is None:
+        raise HTTPException(400, f"{name} {given!r} is no span of time: write 30s, 10m or 2h")
+    return round(float(match[1]) * UNITS[match[2]]) if match else default

@@ -1,0 +1,97 @@
+"""The tracker beside the page, in a thread of its own, and whether the broker answers."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import structlog
+from confluent_kafka import KafkaException
+
+from saga.cluster import Cluster, TopicRecreated, Unreachable
+from saga.reader import NoSuchTopic, ReadFailed
+from saga.track.alone import alone
+from saga.track.command import Source
+from saga.track.common import MODEL
+from saga.track.run import Tracking, Watch
+from saga.track.store import AnotherTracker, NotATracker, Store
+
+AGAIN_SECONDS = 1.0
+PULSE_SECONDS = 2.0
+ANSWER_SECONDS = 3.0
+PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker, sqlite3.Error)
+
+
+class Following:
+    """A context manager: inside, the log is followed (with `path`) and the broker is asked whether it is there."""
+
+    def __init__(self, source: Source, path: Path | None) -> None:
+        self._source, self._path = source, path
+        self._stop = threading.Event()
+        self._log = structlog.get_logger()
+        self.broker = ""
+        """Why the broker does not answer; empty when it does."""
+        self.tracker = ""
+        """Why the log is not followed at the moment; empty when it is."""
+
+    def __enter__(self) -> Self:
+        loops = [self._pulse, *([self._track] if self._path else [])]
+        self._threads = [threading.Thread(target=loop, name=loop.__name__, daemon=True) for loop in loops]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _pulse(self) -> None:
+        servers, config = self._source.bootstrap_servers, self._source.kafka_config
+        cluster = Cluster(servers, config, answer_seconds=ANSWER_SECONDS)
+        while not self._stop.is_set():
+            try:
+                cluster.id()
+                self.broker = ""
+            except Unreachable as why:
+                self.broker = str(why)
+            self._stop.wait(PULSE_SECONDS)
+
+    def _track(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self._follow()
+            except PASSING as why:
+                self._complain(str(why))
+            except NotATracker as why:
+                self._complain(str(why))
+                return
+            except TopicRecreated as why:
+                self._complain(str(why))
+                return
+            except SystemExit:
+                self._complain("the log is not the one that was tracked; see what stands on stderr")
+                return
+            self._stop.wait(AGAIN_SECONDS)
+
+    def _follow(self) -> None:
+        """Follow until it is time to stop, or something is in the way."""
+        assert self._path is not None
+        cluster = self._source.cluster_id()
+        with alone(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:
+            if store.renewed:
+                self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
+            with self._source.reader(self._source.resumable(store)) as reader:
+                tracking = Tracking(reader, self._source.intake(), store, Watch(), self._source.census())
+                self.tracker = ""
+                while not self._stop.is_set():
+                    tracking.turn()
+
+    def _complain(self, why: str) -> None:
+        if why != self.tracker:
+            self._log.warning("not.tracking", why=why)
+        self.tracker = why
