@@ -1,0 +1,46 @@
+"""docs/architecture.md shows what is there: the imports, the functions, and each file of the runtime."""
+
+from __future__ import annotations
+
+import re
+from pkgutil import resolve_name
+
+import grimp
+import pytest
+
+from tests.contract.test_docs import ROOT, blocks, text
+
+PAGE = ROOT / "docs" / "architecture.md"
+PACKAGES = ("saga", "order_service", "payment_service", "inventory_service", "schemas", "eventbus")
+NAMES = sorted(set(re.findall(rf"`((?:{'|'.join(PACKAGES)})(?:\.\w+)+)`", text(PAGE))))
+
+
+def test_the_arrows_are_the_imports() -> None:
+    """Which package imports which, as the import graph has it."""
+    graph = grimp.build_graph(*PACKAGES)
+    imports = {
+        (importer.split(".")[0], imported.split(".")[0])
+        for importer in graph.modules
+        for imported in graph.find_modules_directly_imported_by(importer)
+    }
+    [diagram] = blocks(PAGE, "mermaid")
+    assert set(re.findall(r"(\w+) --> (\w+)", diagram)) == {(a, b) for a, b in imports if a != b}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_name_on_the_page_is_there(name: str) -> None:
+    """A function that is named can be found; what moves, moves here too. Entry points have no module."""
+    if name != "saga.services":
+        assert resolve_name(name)
+
+
+def test_every_file_of_the_runtime_has_its_place() -> None:
+    """A file that has none is put into the table, or into another file."""
+    table = text(PAGE).partition("## Where to look in `eventbus/`")[2].partition("\n## ")[0]
+    placed = [
+        name
+        for row in re.findall(r"^\| [^|]+ \| (.*) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", row)
+    ]
+    there = [path.stem for path in (ROOT / "eventbus").glob("*.py") if path.stem != "__init__"]
+    assert sorted(placed) == sorted(there)
