@@ -83,11 +83,6 @@ class Engine:
         """Abandon remote calls that are being waited for; safe to call from a signal handler."""
         self._stopping = True
 
-    @property
-    def assigned_partitions(self) -> int:
-        """How many partitions are ours."""
-        return len(self._owned)
-
     def turn(self) -> None:
         """Take in, recover, handle, publish.
 
@@ -502,7 +497,8 @@ class Engine:
                 self._topics.check_stored(self._service.subscriptions())
             with self._world.database.snapshot() as tx:
                 seen = progress.look(tx)
-            self._topics.note_limits()
+            with suppress(LogUnavailable):  # nothing depends on it: it is asked again later
+                self._topics.note_limits()
             self._judge_copies()
             if seen.went_back(self._seen):
                 self._doubt(known, "checkpoints went back: another copy of the database took its place")

@@ -197,9 +197,6 @@ def violations_command(tracker: Path, order_id: str | None, kind: str | None, li
         sys.exit(1)
 
 
-READING = (orders_command, show_command, why_command, sql_command, stats_command, violations_command)
-
-
 def _story(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline:
     story = timeline(tracked, order_id, at)
     if story is None:

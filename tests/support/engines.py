@@ -129,7 +129,7 @@ class Worker:
         self.at(step, crash)
 
     def owns(self) -> int:
-        return self.engine.assigned_partitions
+        return len(self.engine._owned)
 
     def ready(self) -> int:
         return sum(owned.ready for owned in self.engine._owned.values())
