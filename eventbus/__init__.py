@@ -1,8 +1,8 @@
 """The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service."""
 
-from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import LostRace, Table, Transaction, Unavailable, Unwritable, WorkingSet
 from eventbus.event import Event, event
+from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import NoState, Service, TryAgain, Unasked, reacts_to
 
 __all__ = [

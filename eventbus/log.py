@@ -9,6 +9,10 @@ from typing import NamedTuple, Protocol
 Headers = list[tuple[str, bytes]]
 CROWD_BYTES = 4_194_304
 """Whatever their number, records of so many bytes are a crowd: enough to be held, decided on or published at once."""
+PROGRESS = ".progress"
+"""What the name of the topic ends with, after the service's."""
+RESOLUTIONS = ".dead-letters.resolutions"
+"""What comes after the group in the name of its topic of resolutions."""
 HEADER_BYTES = 10
 """What a header takes beside its name and content, at most."""
 BATCH_BYTES = 61 + 36
@@ -99,7 +103,7 @@ class Cursor(NamedTuple):
     """The group's committed offset; `position` is the number of the last outbox entry that was published with it.
 
     None where the metadata is not ours: the offset was set by hand. With the id of the database that it was made from,
-    and of the input topic, it is a witness of progress, too (see eventbus.witness).
+    and of the input topic, it is a witness of progress, too (see eventbus.kafka.witness).
     """
 
     offset: int

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from eventbus.event import Event
-from eventbus.resolutions import RESOLUTIONS
-from eventbus.witness import PROGRESS
+from eventbus.log import PROGRESS, RESOLUTIONS
 
 if typing.TYPE_CHECKING:
     from eventbus.database import Transaction
-    from eventbus.schema_version import Schema
+    from eventbus.database.schema_version import Schema
 
 W = TypeVar("W")
 F = TypeVar("F", bound=Callable[..., Any])
@@ -200,12 +199,12 @@ class Service(Generic[W]):
 
     @classmethod
     def resolutions(cls) -> str:
-        """The topic for what people decided about dead letters; the service reads it: see `eventbus.resolutions`."""
+        """The topic for what people decided about dead letters; the service reads it."""
         return f"{cls.name}{RESOLUTIONS}"
 
     @classmethod
     def progress(cls) -> str:
-        """The topic of how far it has published, the second witness of its database's age: see `eventbus.witness`."""
+        """The topic of how far it has published, the second witness of its database's age (eventbus.kafka.witness)."""
         return f"{cls.name}{PROGRESS}"
 
 

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 import pytest
 
-from eventbus.codec import PoisonRecord
 from eventbus.database import LostRace, connect
 from eventbus.event import Event
+from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Service, answer_of
 from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan
 

@@ -9,7 +9,8 @@ from typing import BinaryIO
 import click
 
 from eventbus import LostRace, Unavailable, Unwritable
-from eventbus.cli import (
+from eventbus.cli.database_commands import database_commands
+from eventbus.cli.options import (
     CONTEXT,
     Settings,
     as_json,
@@ -20,12 +21,11 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
+from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
 from eventbus.database import Database, NotOurs, NotThere, connect, existing, until_won
-from eventbus.database_commands import database_commands
-from eventbus.parked_commands import as_line, parked_commands, parked_here
-from eventbus.redaction import redact
-from eventbus.worker import run_worker
-from eventbus.workers_command import workers_command
+from eventbus.text.redaction import redact
+from eventbus.worker.command import workers_command
+from eventbus.worker.worker import run_worker
 from inventory_service.domain import BelowReserved
 from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService

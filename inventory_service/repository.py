@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from eventbus import Event, Table, Transaction, WorkingSet
 from eventbus.database import Row
-from eventbus.schema_version import schema_in
+from eventbus.database.schema_version import schema_in
 from inventory_service.domain import Reservation, Stock
 from schemas import OrderCancelled, OrderCreated, PaymentCharged
 

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable
 
-from eventbus.handed_in import SEPARATORS, fields, lines, separator
+from eventbus.text.handed_in import SEPARATORS, fields, lines, separator
 from schemas import Item
 
 MAX_ON_HAND = 10**12

@@ -16,7 +16,8 @@ from rich.progress import Progress
 from uuid_utils import uuid7
 
 from eventbus import Codec, LostRace, Unavailable, Unwritable
-from eventbus.cli import (
+from eventbus.cli.database_commands import database_commands
+from eventbus.cli.options import (
     CONTEXT,
     Settings,
     as_json,
@@ -29,17 +30,16 @@ from eventbus.cli import (
     schema_registry_url,
     worker_options,
 )
+from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
 from eventbus.database import Database, NotOurs, NotThere, connect, existing
-from eventbus.database_commands import database_commands
-from eventbus.handed_in import NotUtf8
-from eventbus.parked_commands import as_line, parked_commands, parked_here
-from eventbus.quarantine import Quarantined
-from eventbus.redaction import redact
-from eventbus.registry import RegistryUnavailable, UnknownSchema
-from eventbus.registry_config import BadRegistryConfig
-from eventbus.schema_source import OtherSchemaIds
-from eventbus.worker import run_worker
-from eventbus.workers_command import workers_command
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
+from eventbus.serde.registry_config import BadRegistryConfig
+from eventbus.store.quarantine import Quarantined
+from eventbus.store.schema_source import OtherSchemaIds
+from eventbus.text.handed_in import NotUtf8
+from eventbus.text.redaction import redact
+from eventbus.worker.command import workers_command
+from eventbus.worker.worker import run_worker
 from order_service import report
 from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status

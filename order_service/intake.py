@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from eventbus import Codec
 from eventbus.database import Database
-from eventbus.handed_in import Line, lines
+from eventbus.text.handed_in import Line, lines
 from order_service.domain import OrderRequest
 from order_service.door import check_request_id
 from order_service.service import OrderService, Placed

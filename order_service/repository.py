@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eventbus import Event, Table, Transaction, WorkingSet
 from eventbus.database import Row
-from eventbus.schema_version import schema_in
+from eventbus.database.schema_version import schema_in
 from order_service.domain import STATUSES, Order, Progress, Status
 
 SCHEMA = schema_in(Path(__file__).parent)

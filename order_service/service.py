@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from eventbus import Codec, PoisonRecord, Service, Transaction, outbox, progress, reacts_to
+from eventbus import Codec, PoisonRecord, Service, Transaction, publishing, reacts_to
 from eventbus.database import Database, until_won
+from eventbus.store import progress
 from order_service.domain import (
     STATUSES,
     Contradiction,
@@ -81,11 +82,11 @@ class OrderService(Service[Orders]):
         def place(tx: Transaction) -> list[Placed | ValueError]:
             limits = progress.output_limits(tx)
             answers = self._answers(
-                tx, requests, lambda order: outbox.check_size(codec, self.name, created(order), limits)
+                tx, requests, lambda order: publishing.check_size(codec, self.name, created(order), limits)
             )
             placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
             insert_orders(tx, placed)
-            outbox.announce(tx, codec, self.name, map(created, placed), trace)
+            publishing.announce(tx, codec, self.name, map(created, placed), trace)
             return answers
 
         return until_won(database, place)

@@ -8,7 +8,9 @@ from contextlib import closing, contextmanager
 import click
 
 from eventbus import LostRace, Unavailable, Unwritable
-from eventbus.cli import (
+from eventbus.cli.connection_options import secret
+from eventbus.cli.database_commands import database_commands
+from eventbus.cli.options import (
     CONTEXT,
     Settings,
     as_json,
@@ -19,13 +21,11 @@ from eventbus.cli import (
     print_json,
     worker_options,
 )
-from eventbus.connection_options import secret
+from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
 from eventbus.database import NotOurs, NotThere, Transaction, existing
-from eventbus.database_commands import database_commands
-from eventbus.parked_commands import as_line, parked_commands, parked_here
-from eventbus.redaction import redact
-from eventbus.worker import run_worker
-from eventbus.workers_command import workers_command
+from eventbus.text.redaction import redact
+from eventbus.worker.command import workers_command
+from eventbus.worker.worker import run_worker
 from payment_service.gateway import BadGateway, check_ledger, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService

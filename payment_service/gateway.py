@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from eventbus.database import check_file
-from eventbus.redaction import HIDDEN, redact
+from eventbus.text.redaction import HIDDEN, redact
 from payment_service.books import LedgerEntry
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.ledger import NotALedger

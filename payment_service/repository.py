@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from eventbus import Event, Table, Transaction, WorkingSet
-from eventbus.schema_version import schema_in
+from eventbus.database.schema_version import schema_in
 from payment_service.domain import Payment
 
 SCHEMA = schema_in(Path(__file__).parent)

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from eventbus import cli
-from eventbus.terminal import safe_stdout
+from eventbus.cli import options as cli
+from eventbus.text.terminal import safe_stdout
 
 COMMANDS = {
     "demo": "saga.demo.command:demo_command",
@@ -57,9 +57,9 @@ FACTS = {
     "saga.track.store": ("AnotherTracker", "NotATracker"),
     "saga.witness": ("ReadingsDiffer",),
     "eventbus.database": ("LostRace", "NotOurs", "NotThere", "Unavailable"),
-    "eventbus.declaration": ("BadDeclaration",),
-    "eventbus.registry": ("RegistryUnavailable", "UnknownSchema"),
-    "eventbus.registry_config": ("BadRegistryConfig",),
+    "eventbus.manifest": ("BadDeclaration",),
+    "eventbus.serde.registry": ("RegistryUnavailable", "UnknownSchema"),
+    "eventbus.serde.registry_config": ("BadRegistryConfig",),
 }
 """What is no mistake in the code, and is said in one line; what was not imported cannot have been raised."""
 

@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import click
 
-from eventbus import cli
-from eventbus.embedded import EmbeddedBroker
+from eventbus.cli import options as cli
+from eventbus.kafka.embedded import EmbeddedBroker
 from saga.topics_file import counts, read_topics
 
 

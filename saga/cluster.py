@@ -11,12 +11,12 @@ from typing import Any, TypeVar, cast
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventbus import cli
-from eventbus.kafka_causes import DENIED, Complaints, explained
-from eventbus.kafka_config import NO_CREATION, refusal
-from eventbus.kafka_diagnosis import diagnose
-from eventbus.kafka_topics import hidden, metadata
-from eventbus.redaction import scrub, secrets_in
+from eventbus.cli import options as cli
+from eventbus.kafka.causes import DENIED, Complaints, explained
+from eventbus.kafka.config import NO_CREATION, refusal
+from eventbus.kafka.diagnosis import diagnose
+from eventbus.kafka.topics import hidden, metadata
+from eventbus.text.redaction import scrub, secrets_in
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")

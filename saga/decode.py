@@ -9,11 +9,11 @@ from typing import Any, BinaryIO, cast
 
 import click
 
-from eventbus import cli
-from eventbus.framing import Headers, NotFramed, SchemaId, framed
-from eventbus.json_form import to_json
-from eventbus.registry import Registry, UnknownSchema, UnsupportedSchema
-from eventbus.strict import Strict
+from eventbus.cli import options as cli
+from eventbus.serde.framing import Headers, NotFramed, SchemaId, framed
+from eventbus.serde.registry import Registry, UnknownSchema, UnsupportedSchema
+from eventbus.serde.strict import Strict
+from eventbus.text.json_form import to_json
 from saga.quiet import ends_quietly
 from schemas import EVENTS
 

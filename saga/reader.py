@@ -10,8 +10,8 @@ from typing import Any, Self
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from eventbus.kafka import UNREADABLE
-from eventbus.kafka_headers import headers_of
+from eventbus.kafka.headers import headers_of
+from eventbus.kafka.log import UNREADABLE
 from eventbus.log import Partition, Record
 from saga.cluster import (
     ASK_AGAIN_SECONDS,

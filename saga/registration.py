@@ -17,10 +17,10 @@ from confluent_kafka.schema_registry import (
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from eventbus.avro_schema import parse
-from eventbus.confluent_registry import asking
-from eventbus.registered_schema import referenced, refuse_unreadable, usable
-from eventbus.registry import UnknownSchema, UnsupportedSchema
-from eventbus.subjects import Subjects
+from eventbus.serde.confluent_registry import asking
+from eventbus.serde.registered_schema import referenced, refuse_unreadable, usable
+from eventbus.serde.registry import UnknownSchema, UnsupportedSchema
+from eventbus.serde.subjects import Subjects
 from saga.compatibility import breaks
 from saga.released import Problem, Version
 

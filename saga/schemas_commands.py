@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import click
 
-from eventbus import cli
-from eventbus.connection_options import url
-from eventbus.redaction import redact
-from eventbus.subjects import Subjects
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import url
+from eventbus.serde.subjects import Subjects
+from eventbus.text.redaction import redact
 from saga.released import check, released
 from schemas import EVENTS, IDS
 
@@ -44,7 +44,7 @@ def register_command(schema_registry_url: str, as_json: bool) -> None:
     Example: saga schemas register --schema-registry-url http://localhost:8081
     """
     # Every other command would wait 0.1 s for the registry's client to be loaded (measured).
-    from eventbus.confluent_registry import registry_client  # noqa: PLC0415
+    from eventbus.serde.confluent_registry import registry_client  # noqa: PLC0415
     from saga.registration import register  # noqa: PLC0415
 
     client = registry_client(schema_registry_url, cli.registry_config())
@@ -73,7 +73,7 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
     versions, where = released(FOLDER), ""
     problems = check(FOLDER, {event.topic: event.key_field for event in EVENTS})
     if schema_registry_url:
-        from eventbus.confluent_registry import registry_client  # noqa: PLC0415
+        from eventbus.serde.confluent_registry import registry_client  # noqa: PLC0415
         from saga.registration import check_registered  # noqa: PLC0415
 
         client = registry_client(schema_registry_url, cli.registry_config())

@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from eventbus import cli
-from eventbus.json_form import to_json
+from eventbus.cli import options as cli
 from eventbus.log import Headers, Record, moment
+from eventbus.text.json_form import to_json
 from saga.census import Census
 from saga.cluster import Cluster
 from saga.decode import Decoder, Undecodable

@@ -9,7 +9,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
-from eventbus.kafka_causes import explained
+from eventbus.kafka.causes import explained
 from saga.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from saga.topics_file import Topic, counts
 

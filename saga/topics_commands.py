@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.cluster import Cluster, cluster_options
 from saga.topics import BROKERS_DEFAULT, DIFFERS, FAILED, RETENTION_MS, Extent, create, extents, forgetful
 from saga.topics_file import Topic, read_topics

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from eventbus.handed_in import decoded
+from eventbus.text.handed_in import decoded
 
 KINDS = ("events", "dead_letters", "resolutions", "progress", "declarations")
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from eventbus.kafka import UNREADABLE
+from eventbus.kafka.log import UNREADABLE
 from eventbus.log import Partition
 from saga.cluster import ANSWER_SECONDS, Cluster, Unreachable, reader_config, refused_config
 from saga.topics import extents

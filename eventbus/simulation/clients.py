@@ -1,4 +1,4 @@
-"""Simulated Kafka clients with the face that eventbus.kafka knows of confluent_kafka, on a Cluster.
+"""Simulated Kafka clients with the face that eventbus.kafka.log knows of confluent_kafka, on a Cluster.
 
 The adapter above them is the real one: its transactions, its suspect producers and its callbacks are what is tried.
 """
@@ -15,8 +15,8 @@ from typing import Any
 
 from confluent_kafka import IsolationLevel, KafkaError, TopicPartition
 
-from eventbus.kafka import EARLIEST
-from eventbus.kafka_config import Clients
+from eventbus.kafka.config import Clients
+from eventbus.kafka.log import EARLIEST
 from eventbus.log import Headers, Partition
 from eventbus.simulation import group
 from eventbus.simulation.cluster import Cluster, Entry, Written, error

@@ -6,8 +6,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from eventbus.framing import FRAME
 from eventbus.log import Partition
+from eventbus.serde.framing import FRAME
 from eventbus.service import Service
 from eventbus.simulation.cluster import Cluster, Written
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
+from eventbus.engine.calls import Call
 from eventbus.event import Event
 from eventbus.log import Partition
-from eventbus.remote import Call
 from eventbus.service import TryAgain, Unasked
 
 ONE_ORDER, ALL_ORDERS = "it refuses one order", "it is away for all"

@@ -19,19 +19,20 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from eventbus import schema_waits
-from eventbus.codec import Codec
 from eventbus.database import LostRace, Unavailable, connect
-from eventbus.engine import Engine
+from eventbus.database.schema_version import Schema
+from eventbus.database.sqlite import SQLite
+from eventbus.engine import schema_waits
+from eventbus.engine.calls import Call
+from eventbus.engine.config import Tuning, World
+from eventbus.engine.engine import Engine
+from eventbus.engine.observer import Observer
 from eventbus.event import Event
-from eventbus.fence import Fence
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
+from eventbus.kafka.config import Connection
+from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
-from eventbus.observer import Observer
-from eventbus.registry import registry_at
-from eventbus.remote import Call
-from eventbus.schema_version import Schema
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.clocks import JUMPS, Clocks
@@ -50,8 +51,7 @@ from eventbus.simulation.surroundings import (
     Trouble,
 )
 from eventbus.simulation.troubles import HANDLER_RAISES, Watched
-from eventbus.sqlite import SQLite
-from eventbus.world import Tuning, World
+from eventbus.store.fence import Fence
 
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, LostRace)

@@ -9,16 +9,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import Enum
 from typing import Any
 
-from eventbus.codec import Codec
 from eventbus.database import Database, Transaction, Unavailable
+from eventbus.database.schema_version import Tables
+from eventbus.database.sqlite import SQLite
+from eventbus.engine.calls import Call, Pending
 from eventbus.event import Event
-from eventbus.framing import FRAME, Headers
-from eventbus.registry import RegistryUnavailable
-from eventbus.remote import Call, Pending
-from eventbus.schema_version import Tables
+from eventbus.serde.codec import Codec
+from eventbus.serde.framing import FRAME, Headers
+from eventbus.serde.registry import RegistryUnavailable
 from eventbus.service import TryAgain
 from eventbus.simulation.clients import Host
-from eventbus.sqlite import SQLite
 
 
 class Trouble(Enum):

@@ -7,12 +7,12 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any, Protocol
 
-from eventbus import fence
-from eventbus.batch import decode
-from eventbus.codec import Codec, PoisonRecord
 from eventbus.database import Transaction
+from eventbus.engine.batch import decode
 from eventbus.event import Event
+from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction, Service
+from eventbus.store import fence
 
 HANDLER_RAISES, TABLE_REFUSES = "its handlers raise", "its rows are refused"
 REFUSED = "it is refused as poison"

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.audit.export import whole_file, write_lines
 from saga.audit.findings import MISSING
 from saga.audit.history import History, Selection, in_order

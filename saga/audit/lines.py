@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from eventbus.framing import schema_id_of
-from eventbus.json_form import to_json
 from eventbus.log import Headers, Record
+from eventbus.serde.framing import schema_id_of
+from eventbus.text.json_form import to_json
 from saga.check.facts import Address
 from saga.decode import Decoder
 from saga.tail import describe

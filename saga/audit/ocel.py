@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
-from eventbus.json_form import to_json
 from eventbus.log import Record, moment
+from eventbus.text.json_form import to_json
 from saga.audit.scratch import scratch_database
 from saga.decode import Decoder, Undecodable
 from saga.flow.model import Flow

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from eventbus.json_form import to_json
+from eventbus.text.json_form import to_json
 from saga.audit.history import Selection
 from saga.audit.lines import FORMAT, SUMMARY, NotAnExport
 from saga.check.facts import Address

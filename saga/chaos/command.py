@@ -16,9 +16,9 @@ from typing import Any
 
 import click
 
-from eventbus import cli
-from eventbus.connection_options import secret
-from eventbus.redaction import HIDDEN, is_secret
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import secret
+from eventbus.text.redaction import HIDDEN, is_secret
 from saga.chaos.brokers import Brokers, Control, Node
 from saga.chaos.databases import NotEmpty, databases
 from saga.chaos.faults import World

@@ -12,7 +12,7 @@ from uuid_utils import uuid7
 
 from eventbus import Codec, LostRace, Unavailable
 from eventbus.database import Database, connect
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from inventory_service.repository import SCHEMA as INVENTORY_SCHEMA
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService

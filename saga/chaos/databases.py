@@ -14,8 +14,8 @@ from typing import Protocol
 import psycopg
 
 from eventbus.database import NotOurs, Unavailable
-from eventbus.postgresql import checked
-from eventbus.redaction import redact
+from eventbus.database.postgresql import checked
+from eventbus.text.redaction import redact
 from saga.demo.workers import MODULES
 
 AGAIN_SECONDS = 0.2

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from eventbus.watchdog import EXIT_CODE
+from eventbus.worker.watchdog import EXIT_CODE
 from saga.chaos.timeline import EVER, NUMBERS
 from saga.demo.workers import MODULES, without_settings
 

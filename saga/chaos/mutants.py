@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from eventbus import engine, incarnations, kafka, progress, recovery
 from eventbus.database import Transaction
+from eventbus.engine import engine, incarnations, recovery
+from eventbus.kafka import log as kafka
 from eventbus.log import Cursor, Partition
-from eventbus.progress import Checkpoint, Entry
+from eventbus.store import progress
+from eventbus.store.progress import Checkpoint, Entry
 from payment_service.books import Request
 from payment_service.simulated import SimulatedProvider
 

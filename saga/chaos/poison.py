@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from eventbus.resolutions import DISCARD, REDRIVE
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE
 from eventbus.simulation.cluster import Written
 from eventbus.simulation.poison import BAD
 from saga.cluster import client_config

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
 
-from eventbus import progress, quarantine
-from eventbus.age import Row, is_ahead
 from eventbus.database import LostRace, Transaction, Unavailable, connect
-from eventbus.kafka_config import Connection
-from eventbus.kafka_cursors import GroupCursors
+from eventbus.kafka.config import Connection
+from eventbus.kafka.cursors import GroupCursors
 from eventbus.log import LogUnavailable, Partition
+from eventbus.store import progress, quarantine
+from eventbus.store.age import Row, is_ahead
 from saga.chaos.databases import Databases
 from saga.chaos.fleet import Fleet, Worker
 from saga.chaos.halted import Halt

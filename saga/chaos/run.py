@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eventbus.secret_files import CONFIG, FILE, write_properties
+from eventbus.text.secret_files import CONFIG, FILE, write_properties
 from order_service.domain import OrderRequest
 from saga.chaos.course import Course
 from saga.chaos.customers import fill_shelves

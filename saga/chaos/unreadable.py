@@ -10,10 +10,10 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from eventbus import progress
 from eventbus.database import LostRace, Unavailable, connect
+from eventbus.deadletters.resolutions import Statement
 from eventbus.log import Partition
-from eventbus.resolutions import Statement
+from eventbus.store import progress
 from saga.chaos.poison import DELIVERY_SECONDS, GROUPS, SETTLE_SECONDS, TOPICS, WAIT_SECONDS
 from saga.cluster import Unreachable, client_config
 from saga.deadletters.laws import skip_laws

@@ -10,10 +10,11 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from eventbus import Codec, Unavailable, Unwritable, cli
-from eventbus.connection_options import secret
+from eventbus import Codec, Unavailable, Unwritable
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import secret
 from eventbus.database import NotOurs, NotThere
-from eventbus.registry import RegistryUnavailable, UnknownSchema
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from payment_service.gateway import BadGateway
 from saga.check.facts import Facts
 from saga.check.laws import judge

@@ -11,7 +11,7 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from eventbus import Codec, Event, PoisonRecord
-from eventbus.kafka_headers import headers_of
+from eventbus.kafka.headers import headers_of
 from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
 from saga.check.records import Ends, Lane, records
 from saga.check.rules import CLOCK_SKEW_MS

@@ -9,7 +9,7 @@ from typing import Any
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
-from eventbus.kafka import UNREADABLE
+from eventbus.kafka.log import UNREADABLE
 from eventbus.log import Partition
 from saga.cluster import Unreachable, refused_config
 from saga.unreadable import end_of_batch

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sys import intern
 from typing import Any
 
-from eventbus import interventions
 from eventbus.database import Transaction, check_file, existing
-from eventbus.schema_version import Schema
+from eventbus.database.schema_version import Schema
 from eventbus.service import Service
+from eventbus.store import interventions
 from inventory_service import repository as inventory_repository
 from inventory_service.service import InventoryService
 from order_service import repository as order_repository

@@ -9,9 +9,9 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from eventbus import cli
-from eventbus.json_form import to_json
-from eventbus.resolutions import DISCARD, REDRIVE
+from eventbus.cli import options as cli
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE
+from eventbus.text.json_form import to_json
 from saga.deadletters.letters import STATUS, Where, groups, letters_of, resolutions_of
 from saga.deadletters.options import statement_options, where_options
 from saga.deadletters.resolve import Order, resolve

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from eventbus.log import Partition
-from eventbus.resolutions import REDRIVE, RESOLUTIONS, SKIP, take_apart
+from eventbus.deadletters.resolutions import REDRIVE, SKIP, take_apart
+from eventbus.log import RESOLUTIONS, Partition
 from saga.deadletters.letters import Letter, Where, letters_of
 
 Refusal = tuple[str, int]

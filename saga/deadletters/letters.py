@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus.kafka_config import Connection
-from eventbus.log import Headers, Partition, Record, moment
-from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, take_apart
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, take_apart
+from eventbus.kafka.config import Connection
+from eventbus.log import RESOLUTIONS, Headers, Partition, Record, moment
 from saga.check.log import EventTopics
 from saga.check.records import records
 from saga.cluster import Cluster, Unreachable, client_config

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.deadletters.letters import Where
 
 F = TypeVar("F", bound=Callable[..., Any])

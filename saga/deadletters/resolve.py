@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from eventbus.kafka_config import BadKafkaConfig
-from eventbus.kafka_producer import Producers
-from eventbus.log import Doubt, LogUnavailable
-from eventbus.resolutions import REDRIVE, RESOLUTIONS, Statement, resolution
+from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
+from eventbus.kafka.config import BadKafkaConfig
+from eventbus.kafka.producer import Producers
+from eventbus.log import RESOLUTIONS, Doubt, LogUnavailable
 from saga.deadletters.letters import Letter, Resolution, Where, groups, letters_of, resolutions_of
 from saga.deadletters.selection import NoSuchLetter, Selection
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, cast
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.deadletters.letters import Letter, group_of
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -7,12 +7,13 @@ from contextlib import closing
 
 import click
 
-from eventbus import cli, progress
-from eventbus.connection_options import from_file, secret
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import from_file, secret
 from eventbus.database import Database, LostRace, check_file, connect
+from eventbus.deadletters.resolutions import Statement, skipping
 from eventbus.log import Partition
-from eventbus.progress import Checkpoint, Entry
-from eventbus.resolutions import Statement, skipping
+from eventbus.store import progress
+from eventbus.store.progress import Checkpoint, Entry
 from saga.deadletters.letters import Where
 from saga.deadletters.options import statement_options, where_options
 from saga.reader import NoSuchTopic

@@ -14,10 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from eventbus import cli
-from eventbus.connection_options import servers
-from eventbus.registry import registry_at
-from eventbus.terminal import raw_stdout
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import servers
+from eventbus.serde.registry import registry_at
+from eventbus.text.terminal import raw_stdout
 from saga.demo.place import InUse, Place, embedded, real
 from saga.demo.plan import DECLINE_ABOVE, Plan, make_plan
 from saga.demo.run import Run, Stuck

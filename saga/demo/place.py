@@ -12,8 +12,8 @@ from typing import Any
 from confluent_kafka import ConsumerGroupState, KafkaException
 from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 
-from eventbus.embedded import EmbeddedBroker
-from eventbus.secret_files import write_properties
+from eventbus.kafka.embedded import EmbeddedBroker
+from eventbus.text.secret_files import write_properties
 from saga.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
 from saga.demo.workers import MODULES
 from saga.topics import BROKERS_DEFAULT, FAILED, create, extents

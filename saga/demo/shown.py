@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from eventbus.secret_files import write_properties
+from eventbus.text.secret_files import write_properties
 from saga.demo.place import Place
 from saga.demo.workers import STOP_SECONDS, WorkerDied, end_with_the_demo, without_settings
 

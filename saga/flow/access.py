@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import yaml
 
-from eventbus.announcement import TOPIC
-from eventbus.declaration import Declaration
+from eventbus.manifest import Declaration
+from eventbus.worker.announcement import TOPIC
 from saga.flow.model import Flow
 
 TOPIC_KIND, GROUP_KIND, TRANSACTIONS_KIND = "topic", "group", "transactional-id"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.flow.access import as_kafka_acls, as_strimzi, rights
 from saga.flow.sources import Source, flow_options
 

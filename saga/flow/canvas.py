@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from eventbus.declaration import Declaration, DeclaredReaction
+from eventbus.manifest import Declaration, DeclaredReaction
 from saga.flow.model import Flow
 from saga.flow.progress import runs
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.flow.asyncapi import as_asyncapi
 from saga.flow.canvas import as_canvas
 from saga.flow.diagrams import as_dot, as_mermaid

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from eventbus.declaration import Declaration
+from eventbus.manifest import Declaration
 from saga.flow.model import Flow, Handler
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from eventbus.declaration import INSTALLED
+from eventbus.manifest import INSTALLED
 from eventbus.service import Service
 
 

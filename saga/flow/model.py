@@ -15,7 +15,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
-from eventbus.declaration import Declaration, DeclaredEvent, DeclaredReaction, declare
+from eventbus.manifest import Declaration, DeclaredEvent, DeclaredReaction, declare
 from eventbus.service import Service
 
 

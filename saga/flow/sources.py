@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 import click
 
-from eventbus import cli
-from eventbus.announcement import TOPIC
-from eventbus.declaration import BadDeclaration, Declaration, read_declaration
+from eventbus.cli import options as cli
 from eventbus.log import Record, moment
+from eventbus.manifest import BadDeclaration, Declaration, read_declaration
 from eventbus.service import Service
+from eventbus.worker.announcement import TOPIC
 from saga.flow.installed import installed_services
 from saga.flow.model import Flow
 from saga.reader import Reader

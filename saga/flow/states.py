@@ -14,7 +14,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain, Unasked
-from eventbus.declaration import declare
+from eventbus.manifest import declare
 from eventbus.service import Reaction
 from saga.flow.finding import Finding, Rule
 from saga.flow.model import Flow, Handler

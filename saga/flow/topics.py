@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eventbus.announcement import TOPIC
-from eventbus.dead_letters import MAX_RECORD_BYTES
-from eventbus.kafka_config import LARGEST_DEAD_LETTER
+from eventbus.deadletters.letter import MAX_RECORD_BYTES
+from eventbus.kafka.config import LARGEST_DEAD_LETTER
+from eventbus.worker.announcement import TOPIC
 from saga.flow.model import Flow
 
 PROGRESS_CONFIG = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.cluster import Cluster
 from saga.flow.finding import Finding, Rule
 from saga.flow.model import Flow

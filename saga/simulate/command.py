@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from eventbus.simulation import DAMAGES, KINDS
 from saga.check.rules import Violation
 from saga.simulate.saga import Case, Outcome, simulate

@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from eventbus import progress
 from eventbus.database import LostRace
-from eventbus.kafka_config import Connection
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement
+from eventbus.kafka.config import Connection
 from eventbus.log import Partition, Record
-from eventbus.resolutions import DISCARD, REDRIVE, Statement
 from eventbus.service import Service
 from eventbus.simulation import Fault, Simulation
 from eventbus.simulation.clients import Fault as Lost
 from eventbus.simulation.clients import Host
+from eventbus.store import progress
 from saga.deadletters.letters import AGAIN_SECONDS, Letter, Where, open_letters
 from saga.deadletters.resolve import Order, Unresolved, resolve
 from saga.deadletters.selection import NoSuchLetter, Selection

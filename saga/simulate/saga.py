@@ -10,12 +10,12 @@ from typing import Any
 
 from eventbus import Codec
 from eventbus.database import LostRace, Unavailable
+from eventbus.engine.config import Tuning
 from eventbus.log import Partition
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import Fault, Setup, Simulation, Stuck, WorkerStopped, plan
 from eventbus.simulation.clients import Message
-from eventbus.world import Tuning
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
 from order_service.domain import OrderRequest

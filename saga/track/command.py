@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 
-from eventbus import Codec, cli
-from eventbus.health import serve
+from eventbus import Codec
+from eventbus.cli import options as cli
 from eventbus.log import Partition
-from eventbus.registry import Registry
-from eventbus.telemetry import configure_logging
+from eventbus.serde.registry import Registry
+from eventbus.worker.health import serve
+from eventbus.worker.telemetry import configure_logging
 from saga.census import Census
 from saga.cluster import Cluster, TopicRecreated, check_same
 from saga.quiet import ends_quietly

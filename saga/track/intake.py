@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import orjson
 
 from eventbus import Codec, PoisonRecord
-from eventbus.framing import schema_id_of
-from eventbus.json_form import json_form
-from eventbus.kafka_headers import headers_of
+from eventbus.kafka.headers import headers_of
 from eventbus.log import Partition
+from eventbus.serde.framing import schema_id_of
+from eventbus.text.json_form import json_form
 from saga.track.fold import TrackedEvent, Violation
 from saga.unreadable import said
 

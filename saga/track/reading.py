@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 import click
 
-from eventbus import cli
-from eventbus.json_form import to_json
+from eventbus.cli import options as cli
 from eventbus.log import moment
+from eventbus.text.json_form import to_json
 from saga.quiet import ends_quietly
 from saga.track import render
 from saga.track.common import MODEL, tracker

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.check.log import EventTopics
 from saga.check.records import Ends
 from saga.cluster import Cluster, client_config

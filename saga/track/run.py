@@ -10,7 +10,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from eventbus.registry import RegistryUnavailable
+from eventbus.serde.registry import RegistryUnavailable
 from saga.census import Census, Stuck
 from saga.reader import Reader
 from saga.track.fold import Violation

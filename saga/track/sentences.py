@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eventbus.event import Event
-from eventbus.json_form import to_json
+from eventbus.text.json_form import to_json
 from order_service.currency import to_text
 
 MONEY = ("total", "amount")

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from eventbus.json_form import to_json
+from eventbus.text.json_form import to_json
 from saga.flow.live import Watched
 from saga.flow.live_svg import as_live_svg
 from saga.flow.model import Flow

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from eventbus import cli
-from eventbus.connection_options import secret
-from eventbus.telemetry import configure_logging
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import secret
+from eventbus.worker.telemetry import configure_logging
 from saga.deadletters.letters import Where
 from saga.quiet import ends_quietly
 from saga.services import SERVICES

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import uvicorn
 
-from eventbus import cli
+from eventbus.cli import options as cli
 from saga.ui.app import Answers, application
 
 STOP_SECONDS = 1

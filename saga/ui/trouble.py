@@ -14,11 +14,11 @@ from typing import Any
 import psycopg
 from confluent_kafka import KafkaException
 
+from eventbus.cli.parked_commands import as_dict
 from eventbus.database import SQLITE, NotOurs, NotThere, check_file
-from eventbus.fence import COLUMNS, Fence
-from eventbus.parked_commands import as_dict
-from eventbus.postgresql import checked
-from eventbus.redaction import scrub
+from eventbus.database.postgresql import checked
+from eventbus.store.fence import COLUMNS, Fence
+from eventbus.text.redaction import scrub
 from saga.check.log import TopicsMissing
 from saga.check.records import LogMoved
 from saga.cluster import Unreachable

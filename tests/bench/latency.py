@@ -14,7 +14,7 @@ from uuid_utils import uuid7
 
 from eventbus import Codec
 from eventbus.database import connect
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from order_service.domain import OrderRequest
 from order_service.repository import SCHEMA
 from order_service.service import OrderService

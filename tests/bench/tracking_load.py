@@ -11,8 +11,8 @@ from uuid_utils import uuid7
 
 from eventbus import Codec, Event
 from eventbus.log import Output
-from eventbus.outbox import caused, uncaused
-from eventbus.registry import registry_at
+from eventbus.publishing import caused, uncaused
+from eventbus.serde.registry import registry_at
 from schemas import (
     EVENTS,
     InventoryReservationFailed,

@@ -11,8 +11,8 @@ from confluent_kafka import Producer
 from uuid_utils import uuid7
 
 from eventbus import Codec
-from eventbus.outbox import uncaused
-from eventbus.registry import registry_at
+from eventbus.publishing import uncaused
+from eventbus.serde.registry import registry_at
 from schemas import Item, OrderCreated
 
 ARTICLES = 50

@@ -1,8 +1,9 @@
-"""docs/architecture.md shows what is there: the imports, the functions, and each file of the runtime."""
+"""docs/architecture.md shows what is there: the imports, the functions, and the rooms of the runtime."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from pkgutil import resolve_name
 
 import grimp
@@ -34,13 +35,10 @@ def test_every_name_on_the_page_is_there(name: str) -> None:
         assert resolve_name(name)
 
 
-def test_every_file_of_the_runtime_has_its_place() -> None:
-    """A file that has none is put into the table, or into another file."""
-    table = text(PAGE).partition("## Where to look in `eventbus/`")[2].partition("\n## ")[0]
-    placed = [
-        name
-        for row in re.findall(r"^\| [^|]+ \| (.*) \|$", table, re.MULTILINE)
-        for name in re.findall(r"`(\w+)`", row)
-    ]
-    there = [path.stem for path in (ROOT / "eventbus").glob("*.py") if path.stem != "__init__"]
-    assert sorted(placed) == sorted(there)
+def test_every_room_of_the_runtime_is_on_the_page() -> None:
+    """In the order in which import-linter is told that each knows only those below it."""
+    table = text(PAGE).partition("## The rooms of `eventbus/`")[2].partition("\n## ")[0]
+    shown = [name for cell in re.findall(r"^\| (`[^|]+) \|", table, re.MULTILINE) for name in re.findall(r"\w+", cell)]
+    contracts = tomllib.loads(text(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
+    [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == ["eventbus"]]
+    assert shown == [room for layer in layers for room in layer.split(" | ")]

@@ -21,8 +21,8 @@ import saga.__main__
 from eventbus import Event
 from eventbus import event as bound
 from eventbus.avro_schema import written_with
-from eventbus.codec import Codec
-from eventbus.registry import FileRegistry
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import FileRegistry
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService

@@ -16,8 +16,8 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from eventbus import Codec, PoisonRecord
-from eventbus.framing import FRAME, VALUE_HEADER, Headers
-from eventbus.registry import RegistryUnavailable, registry_at
+from eventbus.serde.framing import FRAME, VALUE_HEADER, Headers
+from eventbus.serde.registry import RegistryUnavailable, registry_at
 from schemas import EVENTS, PaymentCharged
 from tests.support.small_registry import SmallRegistry, guid_of
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus import fence, progress
-from eventbus.fence import Fence, Parked
 from eventbus.log import Output, Partition, Record
-from eventbus.outbox import pack
+from eventbus.store import fence, progress
+from eventbus.store.fence import Fence, Parked
+from eventbus.store.packing import pack
 from tests.support.things import things
 
 LARGE = b"x" * 1_000

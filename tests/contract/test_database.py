@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from eventbus import postgresql, sqlite
 from eventbus.database import (
     NO_RECORDS_FAULT,
     RACES,
@@ -21,6 +20,8 @@ from eventbus.database import (
     Transaction,
     Unavailable,
     WrongVersion,
+    postgresql,
+    sqlite,
     until_won,
 )
 from tests.support.processes import PATIENCE

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from eventbus.declaration import declare
+from eventbus.manifest import declare
 from saga.__main__ import main
 from saga.flow.command import FORMATS
 from saga.flow.model import Flow

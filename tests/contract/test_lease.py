@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from eventbus.database import Database, Unavailable, connect
-from eventbus.instance import Process, runs, this_process
-from eventbus.lease import (
+from eventbus.log import InstanceTaken
+from eventbus.worker.instance import Process, runs, this_process
+from eventbus.worker.lease import (
     BEAT_SECONDS,
     FORGET_MS,
     LEASE_SECONDS,
@@ -26,9 +27,8 @@ from eventbus.lease import (
     release,
     renew,
 )
-from eventbus.lease_keeper import LeaseKeeper
-from eventbus.log import InstanceTaken
-from eventbus.watchdog import Watchdog
+from eventbus.worker.lease_keeper import LeaseKeeper
+from eventbus.worker.watchdog import Watchdog
 from tests.support.processes import PATIENCE
 
 NOW_MS = 1_790_000_000_000

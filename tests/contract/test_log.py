@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 import pytest
 from confluent_kafka import Producer
 
-from eventbus.embedded import EmbeddedBroker
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Clients, Connection
+from eventbus.kafka.config import Clients, Connection
+from eventbus.kafka.embedded import EmbeddedBroker
+from eventbus.kafka.log import KafkaLog
 from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
 from eventbus.simulation.clients import Host, clients
 from eventbus.simulation.cluster import Cluster, Written

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 
 from eventbus.database import Database, NotOurs, NotThere, Row, Unavailable, WrongVersion, connect, existing
-from eventbus.schema_version import (
+from eventbus.database.schema_version import (
     RUNTIME,
     SERVICE,
     TABLE,
@@ -28,13 +28,13 @@ from eventbus.schema_version import (
     schema_in,
     statements,
 )
-from eventbus.upgrade import status, upgrade
+from eventbus.database.upgrade import status, upgrade
 from tests.support import frozen
 from tests.support.processes import PATIENCE
 from tests.support.sqlstructure import structure
 
 ROOT = Path(__file__).parents[2]
-FOLDERS = [ROOT / name for name in ("eventbus", "order_service", "payment_service", "inventory_service")]
+FOLDERS = [ROOT / name for name in ("eventbus/store", "order_service", "payment_service", "inventory_service")]
 NAME = "some-service"
 FIRST = Schema("create table things (id text primary key);")
 STEP = Step(2, "0002_amount", "alter table things add column amount bigint not null default 0; -- with a default")
@@ -220,8 +220,8 @@ SLOW = {
 }
 KILLED = """
 import sys
-from eventbus.schema_version import Schema, Step
-from eventbus.upgrade import upgrade
+from eventbus.database.schema_version import Schema, Step
+from eventbus.database.upgrade import upgrade
 url, ddl, first, slow = sys.argv[1:]
 print("upgrading", flush=True)
 upgrade(url, "some-service", Schema(ddl, (Step(2, "0002_amount", first), Step(3, "0003_slow", slow * 500))))

@@ -9,8 +9,8 @@ import pytest
 from fastavro import schemaless_writer
 
 from eventbus import Codec
-from eventbus.codec import FRAME
-from eventbus.registry import registry_at
+from eventbus.serde.codec import FRAME
+from eventbus.serde.registry import registry_at
 from saga.track.sentences import Sentences
 from schemas import EVENTS
 

@@ -9,8 +9,7 @@ from contextlib import closing, suppress
 import psycopg
 import pytest
 
-from eventbus import postgresql
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect
+from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect, postgresql
 from tests.support.postgres import PASSWORD, USER, Server
 from tests.support.processes import PATIENCE
 from tests.support.things import SCHEMA, THINGS, everything, put, things

@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from confluent_kafka.schema_registry import Schema
 
-from eventbus.confluent_registry import ConfluentRegistry, registry_client
-from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable
-from eventbus.registry_config import BadRegistryConfig, RegistryConfig
+from eventbus.serde.confluent_registry import ConfluentRegistry, registry_client
+from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable
+from eventbus.serde.registry_config import BadRegistryConfig, RegistryConfig
 from saga.__main__ import main
 from tests.support.certificates import Authority
 from tests.support.ingress import Ingress, only

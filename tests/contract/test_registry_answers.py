@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from eventbus.confluent_registry import UNKNOWN_SECONDS, ConfluentRegistry, registry_client
-from eventbus.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema
+from eventbus.serde.confluent_registry import UNKNOWN_SECONDS, ConfluentRegistry, registry_client
+from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema
 from tests.support.ingress import NOT_THE_REGISTRYS, UNAUTHORIZED, Ingress, Reply
 from tests.support.sample import Pang, Ping, Pong
 from tests.support.small_registry import SmallRegistry

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from eventbus.codec import Codec
 from eventbus.database import Database, connect, until_won
 from eventbus.event import Event
-from eventbus.registry import registry_at
-from eventbus.schema_source import OtherSchemaIds, agree
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import registry_at
+from eventbus.store.schema_source import OtherSchemaIds, agree
 from tests.support.sample import Pang, Ping, Pong
 
 EVENTS = (Ping, Pang, Pong)

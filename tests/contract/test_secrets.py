@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from eventbus.embedded import EmbeddedBroker
+from eventbus.kafka.embedded import EmbeddedBroker
 from inventory_service.__main__ import main as inventory
 from order_service.__main__ import main as orders
 from payment_service.__main__ import main as payments

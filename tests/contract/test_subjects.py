@@ -12,9 +12,9 @@ from click.testing import CliRunner, Result
 
 from eventbus import Codec
 from eventbus.avro_schema import written_with
-from eventbus.framing import FRAME
-from eventbus.registry import UnknownSchema, registry_at
-from eventbus.subjects import BadSubject, Subjects
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import UnknownSchema, registry_at
+from eventbus.serde.subjects import BadSubject, Subjects
 from saga.__main__ import main
 from schemas import EVENTS, PaymentCharged
 from tests.support.small_registry import SmallRegistry

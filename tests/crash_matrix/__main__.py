@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from eventbus.failpoints import STEPS
+from eventbus.worker.failpoints import STEPS
 from saga.quiet import stoppable
 from tests.bench.report import surroundings
 from tests.crash_matrix import report

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from eventbus.failpoints import STEPS
+from eventbus.worker.failpoints import STEPS
 from tests.support.saga import SERVICES
 
 CANNOT_OCCUR = {

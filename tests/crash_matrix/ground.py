@@ -13,8 +13,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from uuid_utils import uuid7
 
 from eventbus.database import connect
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE
 from eventbus.log import Partition
-from eventbus.resolutions import DISCARD, REDRIVE
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
 from saga.chaos.poison import GROUPS, TOPICS, Poison

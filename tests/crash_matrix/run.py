@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
-from eventbus.failpoints import VARIABLE
+from eventbus.worker.failpoints import VARIABLE
 from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, REDRIVEN, Cell
 from tests.crash_matrix.ground import Ground, waited
 from tests.support.processes import Worker

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from eventbus.announcement import TOPIC
+from eventbus.worker.announcement import TOPIC
 from saga.flow.installed import installed_services
 from tests.conftest import proxy_to
 from tests.support.kafka_node import OwnBroker

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Message, Producer
 
-from eventbus.codec import Codec
-from eventbus.registry import registry_at
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import registry_at
 from schemas import OrderConfirmed
 from tests.support.admin import Admin
 from tests.support.kafka_node import Broker

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventbus.codec import Codec
-from eventbus.framing import FRAME
-from eventbus.registry import registry_at
+from eventbus.serde.codec import Codec
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import registry_at
 from schemas import EVENTS, IDS
 from tests.support.bad_records import KEY, Bad, number, text
 from tests.support.hostile_schemas import hostile

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from eventbus.announcement import TOPIC
-from eventbus.declaration import read_declaration
+from eventbus.manifest import read_declaration
+from eventbus.worker.announcement import TOPIC
 from tests.support.saga import Saga
 
 

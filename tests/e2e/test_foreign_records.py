@@ -12,8 +12,8 @@ import pytest
 
 from eventbus import Codec
 from eventbus.avro_schema import written_with
-from eventbus.framing import FRAME, VALUE_HEADER, Headers
-from eventbus.registry import registry_at
+from eventbus.serde.framing import FRAME, VALUE_HEADER, Headers
+from eventbus.serde.registry import registry_at
 from schemas import EVENTS, PaymentCharged
 from tests.support.saga import SESSION, Saga
 from tests.support.small_registry import SmallRegistry, guid_of

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka.schema_registry import Schema
 
-from eventbus.codec import FRAME
-from eventbus.confluent_registry import registry_client
+from eventbus.serde.codec import FRAME
+from eventbus.serde.confluent_registry import registry_client
 from schemas import IDS
 from tests.support.bad_records import BODY, KEY
 from tests.support.ingress import NO_BACKEND, NOT_THE_REGISTRYS, Ingress, only

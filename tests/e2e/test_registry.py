@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from eventbus import Codec, PoisonRecord
-from eventbus.framing import FRAME, VALUE_HEADER
-from eventbus.registry import registry_at
+from eventbus.serde.framing import FRAME, VALUE_HEADER
+from eventbus.serde.registry import registry_at
 from schemas import IDS, OrderConfirmed, OrderCreated
 from tests.support.apicurio import ApicurioRegistry
 from tests.support.processes import PATIENCE

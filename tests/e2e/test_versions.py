@@ -16,8 +16,8 @@ from confluent_kafka import Message
 from fastavro import schemaless_reader
 
 from eventbus.avro_schema import written_with
-from eventbus.framing import FRAME
-from eventbus.registry import Registry, registry_at
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import Registry, registry_at
 from schemas import EVENTS, IDS
 from tests.support import outages
 from tests.support.processes import Worker

@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from eventbus import quarantine
-from eventbus.age import DatabaseTooOld
-from eventbus.backup import Backup, NotAccepted
-from eventbus.kafka_config import Connection
+from eventbus.cli.backup import Backup, NotAccepted
+from eventbus.kafka.config import Connection
+from eventbus.store import quarantine
+from eventbus.store.age import DatabaseTooOld
 from tests.integration.test_database_age import SOON_GONE, empty_group, refusal, worked
 from tests.support.copies import backed_up, restore
 from tests.support.engines import Playground

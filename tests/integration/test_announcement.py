@@ -9,11 +9,11 @@ import pytest
 import structlog
 from structlog.testing import capture_logs
 
-from eventbus.announcement import TOPIC, Announcement
-from eventbus.declaration import declare
-from eventbus.embedded import EmbeddedBroker
-from eventbus.kafka_config import Connection
-from eventbus.telemetry import Telemetry
+from eventbus.kafka.config import Connection
+from eventbus.kafka.embedded import EmbeddedBroker
+from eventbus.manifest import declare
+from eventbus.worker.announcement import TOPIC, Announcement
+from eventbus.worker.telemetry import Telemetry
 from payment_service.service import PaymentService
 from saga.reader import Reader
 from tests.support.ports import free_port

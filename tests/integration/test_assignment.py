@@ -9,8 +9,8 @@ from typing import NoReturn
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException
 
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
+from eventbus.kafka.config import Connection
+from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition
 from saga.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from tests.conftest import MakeTopics

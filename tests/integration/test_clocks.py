@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import WorkingSet, reacts_to
-from eventbus.outbox import announce
-from eventbus.world import Tuning
+from eventbus.engine.config import Tuning
+from eventbus.publishing import announce
 from tests.support.engines import CODEC, Playground
 from tests.support.sample import Ping, PingService, Pong, Starter, Tally, _count
 

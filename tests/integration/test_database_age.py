@@ -9,11 +9,11 @@ import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventbus import quarantine
-from eventbus.age import DatabaseTooOld
-from eventbus.log import Cursor, Partition, Refused, TopicMissing
-from eventbus.quarantine import Quarantined
-from eventbus.witness import PROGRESS, decode
+from eventbus.kafka.witness import decode
+from eventbus.log import PROGRESS, Cursor, Partition, Refused, TopicMissing
+from eventbus.store import quarantine
+from eventbus.store.age import DatabaseTooOld
+from eventbus.store.quarantine import Quarantined
 from tests.support.copies import backed_up, restore
 from tests.support.engines import Crash, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker, OwnBroker

@@ -16,8 +16,8 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from eventbus import Codec
-from eventbus.embedded import EmbeddedBroker
-from eventbus.registry import registry_at
+from eventbus.kafka.embedded import EmbeddedBroker
+from eventbus.serde.registry import registry_at
 from saga.cluster import Cluster
 from saga.topics_file import counts, read_topics
 from schemas import EVENTS, OrderConfirmed

@@ -7,9 +7,10 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from eventbus import WorkingSet, parking, reacts_to
-from eventbus.handlers import HandlerFailed
-from eventbus.world import Tuning
+from eventbus import WorkingSet, reacts_to
+from eventbus.engine.config import Tuning
+from eventbus.engine.engine import parking
+from eventbus.engine.handlers import HandlerFailed
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus.age import DatabaseTooOld
-from eventbus.failpoints import STEPS
+from eventbus.store.age import DatabaseTooOld
+from eventbus.worker.failpoints import STEPS
 from tests.support.copies import backed_up, restore
 from tests.support.engines import Playground
 from tests.support.sample import Ping, RemotePingService

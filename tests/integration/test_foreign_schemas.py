@@ -9,13 +9,13 @@ from dataclasses import replace
 from typing import Any
 
 from eventbus import WorkingSet, reacts_to
-from eventbus.codec import Codec
-from eventbus.confluent_registry import usable
 from eventbus.event import Event
-from eventbus.framing import FRAME
 from eventbus.log import Output
-from eventbus.lookups import Lookups
-from eventbus.registry import Registry, RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.serde.codec import Codec
+from eventbus.serde.confluent_registry import usable
+from eventbus.serde.framing import FRAME
+from eventbus.serde.lookups import Lookups
+from eventbus.serde.registry import Registry, RegistryUnavailable, UnknownSchema, registry_at
 from tests.support.bad_records import number, text
 from tests.support.engines import EVENTS, Playground, Worker
 from tests.support.hostile_schemas import hostile

@@ -10,9 +10,9 @@ from tests.support.processes import PATIENCE
 ASK = """
 import ctypes
 from confluent_kafka import Consumer, KafkaError, TopicPartition
-from eventbus.embedded import EmbeddedBroker
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
+from eventbus.kafka.embedded import EmbeddedBroker
+from eventbus.kafka.log import KafkaLog
+from eventbus.kafka.config import Connection
 from eventbus.log import LogUnavailable, Partition
 
 OFFSET_FETCH = 9

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 from confluent_kafka import Producer
 
-from eventbus.kafka_headers import headers_of
+from eventbus.kafka.headers import headers_of
 from tests.support.engines import CODEC, Playground
 from tests.support.processes import PATIENCE
 from tests.support.sample import Ping

@@ -6,9 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
+from eventbus.deadletters.resolutions import take_apart
+from eventbus.engine.config import Tuning
 from eventbus.log import Output
-from eventbus.resolutions import take_apart
-from eventbus.world import Tuning
 from saga.deadletters.letters import Where
 from tests.support.engines import CODEC, Playground
 from tests.support.mutations import COUNT, MUTATIONS, damaged

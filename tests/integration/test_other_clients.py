@@ -17,10 +17,10 @@ import pytest
 from confluent_kafka import Message
 
 from eventbus import Codec
-from eventbus.framing import FRAME
 from eventbus.log import Headers
-from eventbus.outbox import caused
-from eventbus.registry import registry_at
+from eventbus.publishing import caused
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import registry_at
 from saga.reader import record_of
 from saga.track.fold import TrackedEvent
 from saga.track.intake import Intake

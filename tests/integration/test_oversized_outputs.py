@@ -9,10 +9,10 @@ from collections.abc import Iterator
 import pytest
 from confluent_kafka import Producer
 
-from eventbus import outbox
-from eventbus.kafka import KafkaLog
+from eventbus import publishing
+from eventbus.engine.config import Tuning
+from eventbus.kafka.log import KafkaLog
 from eventbus.log import Limit
-from eventbus.world import Tuning
 from tests.support.engines import CODEC, Playground
 from tests.support.sample import Ping, Starter
 
@@ -102,7 +102,7 @@ def test_a_root_event_that_is_too_large_keeps_no_other_waiting(limited: Playgrou
     limited.admin.limit("ping", LIMIT)
     limited.worker()
     with limited.database().transaction() as tx:
-        outbox.announce(tx, CODEC, limited.group, [Ping(name, 1) for name in ("a", LONG, "b")])
+        publishing.announce(tx, CODEC, limited.group, [Ping(name, 1) for name in ("a", LONG, "b")])
     limited.turn_until(lambda: len(parked(limited)) == 1)
     pings = lambda: sorted((message.key() or b"").decode() for message in limited.admin.read("ping"))  # noqa: E731
     limited.turn_until(lambda: pings() == ["a", "b"])

@@ -9,10 +9,10 @@ import pytest
 
 from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
-from eventbus.decision import Decided, Decision
+from eventbus.engine.decision import Decided, Decision
+from eventbus.engine.parking import Retries
 from eventbus.log import Run
-from eventbus.outbox import announce
-from eventbus.parking import Retries
+from eventbus.publishing import announce
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.processes import PATIENCE

@@ -15,9 +15,8 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 
 from eventbus import PoisonRecord, WorkingSet, reacts_to
-from eventbus.log import Output
-from eventbus.resolutions import RESOLUTIONS
-from eventbus.world import Tuning
+from eventbus.engine.config import Tuning
+from eventbus.log import RESOLUTIONS, Output
 from saga.__main__ import main
 from saga.deadletters import resolve as resolving
 from tests.support.engines import CODEC, Playground, Worker

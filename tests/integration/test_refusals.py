@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from eventbus.engine.recovery import recover
 from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
-from eventbus.recovery import recover
 from saga.chaos.proxy import LOSE_RESPONSE, Api, Proxy
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker, OwnBroker

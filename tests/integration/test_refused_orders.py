@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import TryAgain, WorkingSet, reacts_to
-from eventbus.world import Tuning
+from eventbus.engine.config import Tuning
 from tests.support.engines import CODEC, Playground
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, Pong, RemotePingService, Tally, _count

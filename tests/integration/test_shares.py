@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 import pytest
 
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
+from eventbus.kafka.config import Connection
+from eventbus.kafka.log import KafkaLog
 from eventbus.log import Partition
 from inventory_service.service import InventoryService
 from order_service.service import OrderService

@@ -11,9 +11,9 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventbus import announcement
-from eventbus.kafka_config import BadKafkaConfig, Connection, check, consumer_config, producer_config
-from eventbus.kafka_topics import uneven
+from eventbus.kafka.config import BadKafkaConfig, Connection, check, consumer_config, producer_config
+from eventbus.kafka.topics import uneven
+from eventbus.worker import announcement
 from saga.cluster import client_config, reader_config
 from tests.conftest import do_without
 from tests.support import brokers

@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from confluent_kafka import Producer
 
-from eventbus.log import Partition
-from eventbus.resolutions import RESOLUTIONS
+from eventbus.log import RESOLUTIONS, Partition
 from saga.__main__ import main
 from saga.chaos import unreadable
 from saga.chaos.unreadable import RECORDS, write_unreadable

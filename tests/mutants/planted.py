@@ -41,33 +41,33 @@ class Mutant(NamedTuple):
 MUTANTS = (
     Mutant(
         "skip the checkpoint's compare",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "                compare(tx, owned)\n",
         "",
     ),
     Mutant(
         "recover only the partition that lost the race",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "            self._doubt(everyone, str(error))\n        else:\n            return True\n",
         "            self._doubt(everyone[:1], str(error))\n        else:\n            return True\n",
         faults="database",
     ),
     Mutant(
         "do not look at the epoch before the commit",
-        "eventbus/kafka_producer.py",
+        "eventbus/kafka/producer.py",
         "            if not still_ours():\n",
         "            if False:\n",
     ),
     Mutant(
         "do not raise the epoch at recovery",
-        "eventbus/progress.py",
+        "eventbus/store/progress.py",
         "stored.epoch + 1 for",
         "stored.epoch for",
         faults="haste",
     ),
     Mutant(
         "read the cursors before the epoch is raised",
-        "eventbus/recovery.py",
+        "eventbus/engine/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
         '    at("claiming")\n    epochs, known = _claim(database, wanted, actual, now_ms)\n'
         '    at("claimed")\n    committed = log.committed(wanted)\n'
@@ -78,136 +78,139 @@ MUTANTS = (
     ),
     Mutant(
         "never look at the checkpoint when idle",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]",
         "moved: list[Owned] = []",
         faults="takeover",
     ),
     Mutant(
         "publish before the database commit",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "                self._applied(self._decision.commit(",
         "                self._publish_early(mine, lead, outcomes)\n"
         "                self._applied(self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
-            ("from eventbus import progress, quarantine\n", "from eventbus import decision, progress, quarantine\n"),
+            (
+                "from eventbus.store import progress, quarantine\n",
+                "from eventbus.engine import decision\nfrom eventbus.store import progress, quarantine\n",
+            ),
             ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
         ),
     ),
     Mutant(
         "forget the outbox",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "    decided.entries = progress.add(tx, decided.entries)\n",
         "",
     ),
     Mutant(
         "ignore the position in the metadata",
-        "eventbus/recovery.py",
+        "eventbus/engine/recovery.py",
         "above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}",
         "above = dict.fromkeys(wanted, 0)",
     ),
     Mutant(
         "commit one offset too far",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "ends = {part.owned.partition: (part.end, part.leader_epoch) for part in parts}",
         "ends = {part.owned.partition: (part.end + 1, part.leader_epoch) for part in parts}",
     ),
     Mutant(
         "do not ask whether a topic was created again",
-        "eventbus/incarnations.py",
+        "eventbus/engine/incarnations.py",
         "    if stored.topic != actual.topic:\n",
         "    if False:\n",
         faults="recreated",
     ),
     Mutant(
         "ask only at recovery whether a topic was created again",
-        "eventbus/incarnations.py",
+        "eventbus/engine/incarnations.py",
         "            check_identity(each.partition, each.identity, actual[each.partition.topic])\n",
         "            pass\n",
         faults="recreated",
     ),
     Mutant(
         "forget to which topics was published",
-        "eventbus/incarnations.py",
+        "eventbus/engine/incarnations.py",
         "            if known != actual[topic].topic:\n",
         "            if False:\n",
         faults="recreated",
     ),
     Mutant(
         "seek without the leader epoch",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "self._world.log.seek(owned.partition, owned.reached, owned.checkpoint.leader_epoch)",
         "self._world.log.seek(owned.partition, owned.reached)",
         faults="truncated",
     ),
     Mutant(
         "take any leader epoch for the one in which markers were read",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "if now[p] in (c.leader_epoch, self._owned[p].leader_epoch)}",
         "}",
         faults="truncated",
     ),
     Mutant(
         "take a log that lost its end for one that must be recovered",
-        "eventbus/kafka.py",
+        "eventbus/kafka/log.py",
         "            raise _truncated(where, error)\n",
         "            return {where: BROKEN}\n",
         faults="truncated",
     ),
     Mutant(
         "send a cursor one offset too far",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "Cursor(o.checkpoint.next_offset, o.checkpoint.position, o.database, o.identity.topic)",
         "Cursor(o.checkpoint.next_offset + 1, o.checkpoint.position, o.database, o.identity.topic)",
     ),
     Mutant(
         "delete an entry that is not published yet",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}",
         "deleted = {p: each.checkpoint.position for p, each in owned.items()}",
     ),
     Mutant(
         "number the next entry like the last one published",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "            position += 1\n",
         "            position += 0 if position else 1\n",
     ),
     Mutant(
         "take uncaused events without publishing them",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "        outputs.setdefault(lead.partition, []).extend(waiting)\n",
         "        outputs.setdefault(lead.partition, []).extend(waiting[:1])\n",
     ),
     Mutant(
         "do not rewind after an abort",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         '            self._doubt(mine, str(error))\n            return\n        self._world.at("published")',
         '        self._world.at("published")',
     ),
     Mutant(
         "keep the producer after an unknown commit",
-        "eventbus/kafka_producer.py",
+        "eventbus/kafka/producer.py",
         "            except KafkaException:\n                self._drop()\n        else:\n            self._drop()\n",
         "            except KafkaException:\n                self._drop()\n",
     ),
     Mutant(
         "take an unknown commit for done",
-        "eventbus/kafka_producer.py",
+        "eventbus/kafka/producer.py",
         "            self._again(lambda: producer.commit_transaction(self._seconds()))\n",
         "            with contextlib.suppress(KafkaException):\n"
         "                self._again(lambda: producer.commit_transaction(self._seconds()))\n",
     ),
     Mutant(
         "do not hear of a connection that broke under an end of transaction",
-        "eventbus/kafka_producer.py",
+        "eventbus/kafka/producer.py",
         "            if self._failures.heard != heard:\n                self._drop()\n",
         "",
         faults="late copy,takeover",
     ),
     Mutant(
         "publish while fenced",
-        "eventbus/kafka_producer.py",
+        "eventbus/kafka/producer.py",
         "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
         "                with contextlib.suppress(KafkaException):\n"
         "                    self._again(\n"
@@ -216,14 +219,14 @@ MUTANTS = (
     ),
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "        return self._owned.get(owned.partition) is owned and owned.ready\n",
         "        return owned.ready\n",
         faults="slow provider,rebalance",
     ),
     Mutant(
         "send no cursors",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))",
         "self._world.log.publish(outputs, {}, lambda: self._still_ours(mine))",
     ),
@@ -235,7 +238,7 @@ MUTANTS = (
     ),
     Mutant(
         "take an unknown outcome for a refusal, and compensate it",
-        "eventbus/outreach.py",
+        "eventbus/engine/outreach.py",
         "        outcomes = {address(item): outcome for (item, _), outcome in results}\n",
         "        from payment_service.domain import Declined\n"
         "        outcomes = {address(item): outcome for (item, _), outcome in results}\n"
@@ -244,7 +247,7 @@ MUTANTS = (
     ),
     Mutant(
         "compensate an order that the provider refuses, instead of parking it",
-        "eventbus/outreach.py",
+        "eventbus/engine/outreach.py",
         "        return Reached({where: answer_of(outcome)",
         "        from payment_service.domain import Declined\n"
         "        given_up = {a for a in outcomes if unanswered.is_refused(a)}\n"
@@ -254,14 +257,14 @@ MUTANTS = (
     ),
     Mutant(
         "never park an order that the provider refuses",
-        "eventbus/unanswered.py",
+        "eventbus/engine/unanswered.py",
         "        return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE\n",
         "        return False\n",
         faults="refusal",
     ),
     Mutant(
         "park everybody when the provider is away for all",
-        "eventbus/unanswered.py",
+        "eventbus/engine/unanswered.py",
         "        if suspect is None or suspect.share == 1:\n            return False\n"
         "        return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE\n",
         "        return suspect is not None\n",
@@ -299,46 +302,46 @@ MUTANTS = (
     ),
     Mutant(
         "let followers overtake the fence",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "            behind = part.fence is None and key in standing\n",
         "            behind = False\n",
     ),
     Mutant(
         "look for the fence only where the trouble began, on one topic",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "            behind = part.fence is None and key in standing\n",
         "            behind = part.fence is None and key in standing"
         " and standing[key].topic == item.record.partition.topic\n",
     ),
     Mutant(
         "hold back only the record itself, not what follows",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "            if behind or key in held.errors:\n",
         "            if behind or where in troubles:\n",
     ),
     Mutant(
         "lift the fence while a record still waits",
-        "eventbus/fence.py",
+        "eventbus/store/fence.py",
         "[(fence.key,) for fence in changed if not fence.records]",
         "[(fence.key,) for fence in changed if fence.key in before and fence.records <= 1]",
     ),
     Mutant(
         "keep only the first of the records that are to be parked",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "    fence.append(tx, appended)\n",
         "    fence.append(tx, appended[:1])\n",
         faults="trouble",
     ),
     Mutant(
         "forget what was parked while the records before it were tried again",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "            known = after[part.fence.key]\n",
         "            known = part.fence\n",
         faults="trouble,stall",
     ),
     Mutant(
         "publish dead letters from memory only, not from the outbox",
-        "eventbus/decision.py",
+        "eventbus/engine/decision.py",
         "    decided.entries = progress.add(tx, decided.entries)\n",
         "    kept = {p: [o for o in e.outputs if 'dead-letters' not in o.topic] for p, e in decided.entries.items()}\n"
         "    progress.add(tx, {p: e._replace(outputs=kept[p]) for p, e in decided.entries.items()})\n",
@@ -346,14 +349,14 @@ MUTANTS = (
     ),
     Mutant(
         "do not count how often a record was refused",
-        "eventbus/dead_letters.py",
+        "eventbus/deadletters/letter.py",
         'str(int(before.get("dlq_attempts", "0")) + 1)',
         '"1"',
         faults="poison",
     ),
     Mutant(
         "handle what is redriven although its key is in trouble",
-        "eventbus/parking.py",
+        "eventbus/engine/parking.py",
         "            behind = part.fence is None and key in standing\n",
         "            redriven = item.record.partition.topic.endswith('.resolutions')\n"
         "            behind = part.fence is None and key in standing and not redriven\n",
@@ -361,7 +364,7 @@ MUTANTS = (
     ),
     Mutant(
         "name the resolution as the cause of what a redriven record leads to",
-        "eventbus/handlers.py",
+        "eventbus/engine/handlers.py",
         "origin(record).address",
         "record.address",
         faults="poison",
@@ -388,7 +391,7 @@ MUTANTS = (
     ),
     Mutant(
         "handle the last resolution again after a recovery",
-        "eventbus/engine.py",
+        "eventbus/engine/engine.py",
         "                owned.reached = owned.checkpoint.next_offset\n",
         "                back = 2 if owned.partition.topic.endswith('.resolutions') else 0\n"
         "                owned.reached = max(0, owned.checkpoint.next_offset - back)\n",
@@ -396,28 +399,28 @@ MUTANTS = (
     ),
     Mutant(
         "handle what does not lie where its key belongs",
-        "eventbus/intake.py",
+        "eventbus/engine/intake.py",
         "items.append(self._placement.judge(item) if self._placement else item)",
         "items.append(item)",
         faults="poison",
     ),
     Mutant(
         "judge a redriven record by where its resolution lies",
-        "eventbus/placement.py",
+        "eventbus/engine/placement.py",
         "origin(record).partition",
         "record.partition",
         faults="poison",
     ),
     Mutant(
         "take the bad record that is one too many for handled",
-        "eventbus/handlers.py",
+        "eventbus/engine/handlers.py",
         "            part.cut(index)\n",
         "            part.cut(index + 1)\n",
         faults="poison",
     ),
     Mutant(
         "go past what cannot be read without being told to",
-        "eventbus/kafka.py",
+        "eventbus/kafka/log.py",
         "            self._unreadable[where] = (message.offset(), error.str())\n",
         "            return where, message.offset() + 1\n",
         faults="unreadable",
@@ -446,7 +449,7 @@ MUTANTS = (
     ),
     Mutant(
         "take a registry that does not answer for one that does not know",
-        "eventbus/batch.py",
+        "eventbus/engine/batch.py",
         "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n",
         "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n"
         "    except ConnectionError:\n        return Item(record, PoisonRecord('unknown_schema_id', 'away'))\n",
@@ -454,28 +457,28 @@ MUTANTS = (
     ),
     Mutant(
         "go past a record whose schema cannot be asked for",
-        "eventbus/intake.py",
+        "eventbus/engine/intake.py",
         "                return items, record.offset, error\n",
         "                return items, run.end, None\n",
         faults="registry",
     ),
     Mutant(
         "write no witness",
-        "eventbus/kafka.py",
+        "eventbus/kafka/log.py",
         "for p, cursor in cursors.items() if cursor.database]",
         "for p, cursor in cursors.items() if False]",
         faults="lost cursors",
     ),
     Mutant(
         "do not let the witness stand in for a lost cursor",
-        "eventbus/age.py",
+        "eventbus/store/age.py",
         "    if witness is None:\n        return cursor\n",
         "    return cursor\n",
         faults="lost cursors",
     ),
     Mutant(
         "only own partitions compared",
-        "eventbus/recovery.py",
+        "eventbus/engine/recovery.py",
         "    if epochs != {",
         "    rows = {p: row for p, row in rows.items() if p in cursors}\n"
         "    evidence = Evidence(*({p: c for p, c in kind.items() if p in cursors} for kind in evidence))\n"
@@ -484,7 +487,7 @@ MUTANTS = (
     ),
     Mutant(
         "quarantine not looked at",
-        "eventbus/quarantine.py",
+        "eventbus/store/quarantine.py",
         "    if standing:\n",
         "    if False:\n",
         faults="old database",

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import fastavro
 from confluent_kafka import murmur2
 
-from eventbus.codec import Codec
-from eventbus.framing import FRAME
-from eventbus.registry import registry_at
+from eventbus.serde.codec import Codec
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import registry_at
 from schemas import IDS, InventoryReserved, OrderCancelled, OrderCreated, PaymentFailed
 
 ORDER_ID = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventbus.declaration import Declaration, DeclaredEvent, DeclaredReaction
+from eventbus.manifest import Declaration, DeclaredEvent, DeclaredReaction
 
 SCHEMA = {"type": "record", "name": "Fact", "fields": [{"name": "order_id", "type": "string"}]}
 

@@ -11,18 +11,17 @@ from typing import Any, Self
 
 from confluent_kafka import Message, Producer
 
-from eventbus.codec import Codec
 from eventbus.database import Database, connect
-from eventbus.engine import Engine
-from eventbus.kafka import KafkaLog
-from eventbus.kafka_config import Connection
-from eventbus.observer import Handled, Observer
-from eventbus.registry import registry_at
-from eventbus.remote import RemoteCalls
-from eventbus.resolutions import RESOLUTIONS
+from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.config import Tuning, World
+from eventbus.engine.engine import Engine
+from eventbus.engine.observer import Handled, Observer
+from eventbus.kafka.config import Connection
+from eventbus.kafka.log import KafkaLog
+from eventbus.log import PROGRESS, RESOLUTIONS
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import registry_at
 from eventbus.service import Service
-from eventbus.witness import PROGRESS
-from eventbus.world import Tuning, World
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, PingService, Pong

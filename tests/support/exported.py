@@ -7,7 +7,7 @@ from random import Random
 
 from eventbus import Codec
 from eventbus.log import Partition, Record
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from saga.audit.export import write_lines
 from saga.audit.history import Selection
 from saga.audit.lines import entry_of

@@ -13,8 +13,8 @@ from typing import Any
 import psycopg
 from confluent_kafka import Message
 
-from eventbus.codec import Codec
-from eventbus.registry import registry_at
+from eventbus.serde.codec import Codec
+from eventbus.serde.registry import registry_at
 from saga.topics_file import read_topics
 from schemas import EVENTS
 from tests.support.admin import Admin

@@ -11,10 +11,10 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from eventbus import Codec, Event, outbox
+from eventbus import Codec, Event, publishing
 from eventbus.database import Transaction, connect
 from eventbus.log import Output
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from inventory_service import repository as inventory_repository
 from inventory_service.domain import Reservation, Stock
 from order_service import repository as order_repository
@@ -126,8 +126,8 @@ class Publisher:
     def output(self, fact: EventFact, lies: dict[Address, Address]) -> Output:
         event = _event(fact)
         if fact.cause is None:
-            return outbox.uncaused(self._codec, SOURCE[fact.topic], event)
-        return outbox.caused(self._codec, SOURCE[fact.topic], event, str(lies[fact.cause]))
+            return publishing.uncaused(self._codec, SOURCE[fact.topic], event)
+        return publishing.caused(self._codec, SOURCE[fact.topic], event, str(lies[fact.cause]))
 
     def publish(self, output: Output, partition: int, commit: bool = True) -> Address:
         """Publish one record in a transaction of its own, which is aborted unless `commit`."""

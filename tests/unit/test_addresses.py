@@ -6,8 +6,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from eventbus import cli
-from eventbus.redaction import redact
+from eventbus.cli import options as cli
+from eventbus.text.redaction import redact
 
 
 @click.command()

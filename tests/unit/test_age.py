@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus.age import DatabaseTooOld, Evidence, Row, check_age
 from eventbus.log import Cursor, Partition
+from eventbus.store.age import DatabaseTooOld, Evidence, Row, check_age
 
 PING = Partition("ping", 0)
 

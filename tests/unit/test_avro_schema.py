@@ -12,11 +12,11 @@ import pytest
 
 from eventbus import Codec, Event, PoisonRecord, event
 from eventbus.avro_schema import MAX_DEPTH, SchemaMismatch, parse, written_with
-from eventbus.compiled import compiled
-from eventbus.framing import FRAME
-from eventbus.json_form import to_json
-from eventbus.registered_schema import usable
-from eventbus.registry import Registry, registry_at
+from eventbus.serde.compiled import compiled
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registered_schema import usable
+from eventbus.serde.registry import Registry, registry_at
+from eventbus.text.json_form import to_json
 from saga.compatibility import resolved
 from saga.decode import Decoder
 from saga.samples import samples

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from eventbus import Codec, PoisonRecord
-from eventbus.batch import decode
+from eventbus.engine.batch import decode
 from eventbus.log import Partition, Record
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from schemas import OrderCreated
 from tests.support.bad_records import BAD, KEY
 

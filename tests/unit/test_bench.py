@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from eventbus import Codec
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from inventory_service.stock_file import read_counts
 from order_service.intake import read_request
 from payment_service.gateway import open_gateway

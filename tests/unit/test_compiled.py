@@ -14,11 +14,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eventbus import Codec, Event, event
-from eventbus.codec import PoisonRecord
-from eventbus.compiled import LONGEST_TEXT, Unusual, compiled
-from eventbus.framing import FRAME
-from eventbus.registry import registry_at
-from eventbus.strict import MAX_VALUES
+from eventbus.serde.codec import PoisonRecord
+from eventbus.serde.compiled import LONGEST_TEXT, Unusual, compiled
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import registry_at
+from eventbus.serde.strict import MAX_VALUES
 from saga.compatibility import resolved
 from saga.samples import samples
 from schemas import EVENTS, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eventbus.failpoints import STEPS
+from eventbus.worker.failpoints import STEPS
 from tests.crash_matrix import report
 from tests.crash_matrix.cells import CANNOT_OCCUR, ON_DECIDED, ORDERS, SMALL_STEPS, cells, small
 from tests.crash_matrix.run import Outcome

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.dead_letter_limit import WINDOW, DeadLetterLimit
+from eventbus.deadletters.limit import WINDOW, DeadLetterLimit
 from eventbus.log import Partition
 
 HERE, THERE = Partition("t", 0), Partition("t", 1)

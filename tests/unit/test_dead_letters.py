@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.codec import PoisonRecord
-from eventbus.dead_letters import MAX_RECORD_BYTES, ROOM_BYTES, dead_letter
+from eventbus.deadletters.letter import MAX_RECORD_BYTES, ROOM_BYTES, dead_letter
 from eventbus.log import Headers, Output, Partition, Record
+from eventbus.serde.codec import PoisonRecord
 from saga.topics_file import read_topics
 
 POISON = PoisonRecord("malformed", "not an order: \ud800")

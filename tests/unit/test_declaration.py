@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from eventbus.declaration import BadDeclaration, declare, read_declaration
+from eventbus.manifest import BadDeclaration, declare, read_declaration
 from order_service.service import OrderService
 from payment_service.service import PaymentService
 from saga.services import SERVICES

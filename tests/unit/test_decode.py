@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventbus import Codec
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from saga.__main__ import main
 from saga.decode import Decoder, NotKcat, Undecodable, frames
 from schemas import EVENTS, Item, OrderConfirmed, OrderCreated, PaymentFailed

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus import Codec, outbox
+from eventbus import Codec, publishing
 from eventbus.log import Partition, Record
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
 from order_service.domain import new_order
 from order_service.door import admit
 from saga.__main__ import main
@@ -83,7 +83,9 @@ class Written:
         self.records: list[Record] = []
 
     def write(self, event, cause=None) -> str:
-        made = outbox.uncaused(CODEC, b"a", event) if cause is None else outbox.caused(CODEC, b"b", event, cause)
+        made = (
+            publishing.uncaused(CODEC, b"a", event) if cause is None else publishing.caused(CODEC, b"b", event, cause)
+        )
         at = Partition(event.topic, 0)
         offset = sum(record.partition == at for record in self.records)
         self.records.append(Record(at, offset, made.key, made.value, 1_000 + len(self.records), made.headers))

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import structlog
 
-from eventbus import failpoints
-from eventbus.failpoints import STEPS, UNDER_WAY, BadFailpoint, Failpoint, failpoint
+import eventbus
+from eventbus.worker.failpoints import STEPS, UNDER_WAY, BadFailpoint, Failpoint, failpoint
 from tests.crash_matrix.cells import CANNOT_OCCUR, SMALL_STEPS
 from tests.support.processes import PATIENCE
 
 CALL = re.compile(r'(?<![a-z])at\(\s*"([^"]+)"')
-SOURCES = Path(failpoints.__file__).parent.glob("*.py")
+SOURCES = Path(eventbus.__file__).parent.rglob("*.py")
 LOG = structlog.get_logger()
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbus.declaration import BadDeclaration, declare, read_declaration
+from eventbus.manifest import BadDeclaration, declare, read_declaration
 from saga.flow import progress
 from saga.flow.access import as_kafka_acls, as_strimzi, rights
 from saga.flow.command import FORMATS

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from shipping_service import ShippingService
 
 from eventbus import Service, reacts_to
-from eventbus.declaration import Declaration, DeclaredEvent, declare
+from eventbus.manifest import Declaration, DeclaredEvent, declare
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService

@@ -9,11 +9,11 @@ from uuid import UUID
 import pytest
 
 from eventbus import Codec, Event, PoisonRecord
-from eventbus.batch import decode
-from eventbus.framing import FRAME, KEY_HEADER, VALUE_HEADER
+from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
+from eventbus.engine.batch import decode
 from eventbus.log import Headers, Partition, Record
-from eventbus.registry import Registry, registry_at
-from eventbus.resolutions import REDRIVE, Statement, resolution
+from eventbus.serde.framing import FRAME, KEY_HEADER, VALUE_HEADER
+from eventbus.serde.registry import Registry, registry_at
 from saga.decode import Decoder, Undecodable
 from saga.tail import describe
 from schemas import EVENTS, Item, OrderCreated

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.json_form import json_form, to_json
+from eventbus.text.json_form import json_form, to_json
 
 
 class Colour(Enum):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError
 
-from eventbus.kafka_causes import Complaints, explained, first_of, place_of
-from eventbus.kafka_diagnosis import diagnose
+from eventbus.kafka.causes import Complaints, explained, first_of, place_of
+from eventbus.kafka.diagnosis import diagnose
 
 AT = "sasl_ssl://kafka-1:9093/bootstrap: "
 CLOSED = {"bootstrap.servers": "127.0.0.1:1"}

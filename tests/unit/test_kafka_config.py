@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer
 
-from eventbus.kafka_config import BadKafkaConfig, Connection, check, client, consumer_config, producer_config
-from eventbus.kafka_progress import without_group
+from eventbus.kafka.config import BadKafkaConfig, Connection, check, client, consumer_config, producer_config
+from eventbus.kafka.progress_topic import without_group
 
 CONNECTION = Connection("localhost:9092", "group", "1")
 STRATEGY = "metadata.recovery.strategy"

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from eventbus.codec import PoisonRecord
-from eventbus.dead_letters import dead_letter
-from eventbus.log import Output, Partition, Record
-from eventbus.resolutions import DISCARD, REDRIVE, RESOLUTIONS, Statement, resolution
+from eventbus.deadletters.letter import dead_letter
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement, resolution
+from eventbus.log import RESOLUTIONS, Output, Partition, Record
+from eventbus.serde.codec import PoisonRecord
 from saga.deadletters.laws import letter_laws
 from saga.deadletters.letters import Where
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from eventbus.lookups import STALE_SECONDS, WAIT_SECONDS, WAIT_SHARE, Lookups, StillAsking
-from eventbus.registry import RegistryUnavailable, UnknownSchema
+from eventbus.serde.lookups import STALE_SECONDS, WAIT_SECONDS, WAIT_SHARE, Lookups, StillAsking
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from tests.support.processes import PATIENCE
 from tests.support.sample import Ping
 

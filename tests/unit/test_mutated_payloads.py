@@ -8,13 +8,13 @@ import time
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from eventbus.batch import decode
-from eventbus.codec import Codec, PoisonRecord
-from eventbus.dead_letters import dead_letter
-from eventbus.framing import FRAME
+from eventbus.deadletters.letter import dead_letter
+from eventbus.engine.batch import decode
 from eventbus.log import Partition, Record
-from eventbus.registry import registry_at
-from eventbus.strict import Strict
+from eventbus.serde.codec import Codec, PoisonRecord
+from eventbus.serde.framing import FRAME
+from eventbus.serde.registry import registry_at
+from eventbus.serde.strict import Strict
 from schemas import EVENTS, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed
 from schemas.events import Item
 from tests.support.mutations import COUNT, MUTATIONS, damaged

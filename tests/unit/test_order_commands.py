@@ -8,8 +8,8 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
-from eventbus import outbox
 from eventbus.database import connect
+from eventbus.store.packing import unpack
 from order_service.__main__ import main
 from order_service.currency import to_minor, to_text
 from order_service.intake import read_request
@@ -176,7 +176,7 @@ def test_a_trace_goes_on_in_the_orders_event(run, given, carried):
     assert placed.stderr == ("" if carried else f"{given!r} is no W3C traceparent: the order is placed without it\n")
     with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.snapshot() as tx:
         [(blob,)] = tx.rows("select records from uncaused")
-    [output] = outbox.unpack(blob)
+    [output] = unpack(blob)
     assert [header for header in output.headers if header[0] == "traceparent"] == carried
 
 

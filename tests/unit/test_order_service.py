@@ -7,9 +7,11 @@ from itertools import count
 
 import pytest
 
-from eventbus import Codec, LostRace, PoisonRecord, outbox, quarantine
+from eventbus import Codec, LostRace, PoisonRecord
 from eventbus.database import connect
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
+from eventbus.store import quarantine
+from eventbus.store.packing import unpack
 from order_service.domain import OrderRequest, RequestConflict
 from order_service.repository import SCHEMA, all_orders, count_by_status, find_order, insert_orders
 from order_service.service import OrderService, Placed
@@ -58,7 +60,7 @@ def test_nothing_is_placed_in_a_database_in_quarantine(database, service):
 def announced(database):
     with database.snapshot() as tx:
         blobs = tx.rows("select records from uncaused order by id")
-    outputs = [output for (blob,) in blobs for output in outbox.unpack(bytes(blob))]
+    outputs = [output for (blob,) in blobs for output in unpack(bytes(blob))]
     return [CODEC.decode(output.topic, output.key, output.value) for output in outputs], outputs
 
 

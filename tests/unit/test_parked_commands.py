@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from eventbus import Codec, PoisonRecord, fence
+from eventbus import Codec, PoisonRecord
 from eventbus.database import Database, connect
-from eventbus.dead_letters import dead_letter
-from eventbus.fence import Fence, Parked
+from eventbus.deadletters.letter import dead_letter
+from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
 from eventbus.log import Partition, Record, moment
-from eventbus.registry import registry_at
-from eventbus.resolutions import REDRIVE, Statement, resolution
+from eventbus.serde.registry import registry_at
+from eventbus.store import fence
+from eventbus.store.fence import Fence, Parked
 from inventory_service.__main__ import main
 from inventory_service.repository import SCHEMA
 from inventory_service.service import InventoryService

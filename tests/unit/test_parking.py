@@ -7,18 +7,19 @@ from typing import Any
 
 import pytest
 
-from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, fence, interventions, progress, reacts_to
-from eventbus.batch import Item, Owned, Part, retry
+from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
 from eventbus.database import LostRace, connect
-from eventbus.decision import Decided, Decision
-from eventbus.interventions import Who
+from eventbus.engine.batch import Item, Owned, Part, retry
+from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.decision import Decided, Decision
+from eventbus.engine.outreach import Reached, reach_out
+from eventbus.engine.parking import Retries
+from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Identity, Partition, Record
-from eventbus.outreach import Reached, reach_out
-from eventbus.parking import Retries
-from eventbus.registry import registry_at
-from eventbus.remote import RemoteCalls
+from eventbus.serde.registry import registry_at
 from eventbus.service import Service
-from eventbus.unanswered import Unanswered
+from eventbus.store import fence, interventions, progress
+from eventbus.store.interventions import Who
 from tests.support.sample import Pang, Ping, Pong, Tallies, Tally, _count
 
 EVENTS = (Ping, Pang, Pong)

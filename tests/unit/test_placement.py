@@ -9,11 +9,10 @@ from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.batch import Item
-from eventbus.codec import PoisonRecord
-from eventbus.log import Headers, LogUnavailable, Partition, Record
-from eventbus.placement import Placement
-from eventbus.resolutions import RESOLUTIONS
+from eventbus.engine.batch import Item
+from eventbus.engine.placement import Placement
+from eventbus.log import RESOLUTIONS, Headers, LogUnavailable, Partition, Record
+from eventbus.serde.codec import PoisonRecord
 from tests.support.sample import Ping
 
 ANY_KEY = st.text(min_size=1, max_size=60).map(str.encode)

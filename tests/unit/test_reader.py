@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eventbus.embedded import EmbeddedBroker
+from eventbus.kafka.embedded import EmbeddedBroker
 from saga.reader import Reader
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.redaction import holds_secret, is_plain, is_secret, redact, scrub, secrets_in
+from eventbus.text.redaction import holds_secret, is_plain, is_secret, redact, scrub, secrets_in
 
 MARK = "S3cretPass"
 

@@ -6,7 +6,7 @@ import threading
 import time
 
 from eventbus import TryAgain
-from eventbus.remote import ATTEMPTS, HOPELESS, UNKNOWN_OUTCOME, NoAnswerYet, NotMade, RemoteCalls
+from eventbus.engine.calls import ATTEMPTS, HOPELESS, UNKNOWN_OUTCOME, NoAnswerYet, NotMade, RemoteCalls
 from tests.support.processes import PATIENCE
 
 

@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from eventbus import cli
-from eventbus.secret_files import BadFile, read_properties, resolved, write_properties
+from eventbus.cli import options as cli
+from eventbus.text.secret_files import BadFile, read_properties, resolved, write_properties
 
 
 @pytest.fixture

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from eventbus import failpoints, progress
 from eventbus.log import Partition
 from eventbus.simulation import DAMAGES, KINDS, Fault, Simulation
 from eventbus.simulation.cluster import Cluster, Written
 from eventbus.simulation.faults import RUNNING, STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
+from eventbus.store import progress
+from eventbus.worker import failpoints
 from saga.simulate import saga
 from saga.simulate.command import shortest, simulate_command
 from saga.simulate.saga import Case, simulate

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.strict import LONG_NUMBER, MAX_VALUES, NotAvro, Strict
+from eventbus.serde.strict import LONG_NUMBER, MAX_VALUES, NotAvro, Strict
 from saga.compatibility import resolved
 from saga.samples import samples
 from schemas import EVENTS

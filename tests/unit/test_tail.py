@@ -8,9 +8,9 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.json_form import to_json
 from eventbus.log import Partition, Record, moment
-from eventbus.registry import registry_at
+from eventbus.serde.registry import registry_at
+from eventbus.text.json_form import to_json
 from saga.decode import Decoder
 from saga.tail import describe
 from schemas import EVENTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from structlog.testing import capture_logs
 
 from eventbus.log import Partition
-from eventbus.telemetry import Telemetry
+from eventbus.worker.telemetry import Telemetry
 
 WAITING = Partition("a", 1)
 LABELS = {"topic": "a", "partition": "1", "reason": "schema_registry"}

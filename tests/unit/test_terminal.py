@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eventbus.terminal import Terminal, raw_stdout, visible
+from eventbus.text.terminal import Terminal, raw_stdout, visible
 from tests.support.processes import PATIENCE, command, environment
 from tests.support.saga_model import CHARGED, CONFIRMED, CREATED, RESERVED
 from tests.support.tracked import of_order, stored, tracked_events

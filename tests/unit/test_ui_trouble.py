@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from eventbus import fence
 from eventbus.database import connect
-from eventbus.fence import Fence
+from eventbus.store import fence
+from eventbus.store.fence import Fence
 from saga.deadletters.letters import Where
 from saga.ui import trouble
 from saga.ui.trouble import Trouble, parked_orders

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from eventbus import TryAgain, Unasked
-from eventbus.batch import Item, Owned, Part
-from eventbus.codec import PoisonRecord
-from eventbus.fence import Fence
+from eventbus.engine.batch import Item, Owned, Part
+from eventbus.engine.calls import HOPELESS, NotMade
+from eventbus.engine.unanswered import ATTEMPTS_AT_LEAST, Unanswered
 from eventbus.log import Partition, Record
-from eventbus.remote import HOPELESS, NotMade
-from eventbus.unanswered import ATTEMPTS_AT_LEAST, Unanswered
+from eventbus.serde.codec import PoisonRecord
+from eventbus.store.fence import Fence
 
 LANE, OTHER = Partition("ping", 0), Partition("ping", 1)
 NO_ANSWER = TryAgain("the provider answers 500")

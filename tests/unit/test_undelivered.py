@@ -7,13 +7,13 @@ from contextlib import closing
 
 import pytest
 
-from eventbus import fence, interventions, progress
-from eventbus.batch import UNPUBLISHED, Owned
 from eventbus.database import Database, LostRace, connect
+from eventbus.engine.batch import UNPUBLISHED, Owned
+from eventbus.engine.parking import Retries
+from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Identity, Limit, Output, Oversized, Partition, TooLarge
-from eventbus.parking import Retries
-from eventbus.progress import Checkpoint, Entry
-from eventbus.undelivered import Undelivered
+from eventbus.store import fence, interventions, progress
+from eventbus.store.progress import Checkpoint, Entry
 from tests.support.sample import Tallies
 
 LANE = Partition("ping", 0)

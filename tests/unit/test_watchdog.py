@@ -9,9 +9,9 @@ import pytest
 import structlog
 from confluent_kafka import KafkaException
 
-from eventbus.telemetry import Telemetry
-from eventbus.watchdog import LEAST_LIMIT, MOST_SECONDS, STEP_LIMIT, TICK_SECONDS, TIMES, Awake, Steps, Watchdog
-from eventbus.watched import watched_clients
+from eventbus.worker.telemetry import Telemetry
+from eventbus.worker.watchdog import LEAST_LIMIT, MOST_SECONDS, STEP_LIMIT, TICK_SECONDS, TIMES, Awake, Steps, Watchdog
+from eventbus.worker.watched import watched_clients
 
 LOG = structlog.get_logger()
 

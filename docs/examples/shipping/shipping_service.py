@@ -15,8 +15,8 @@ from typing import NamedTuple, Self
 import click
 
 from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to
-from eventbus.cli import CONTEXT, Settings, declaration_command, worker_options
-from eventbus.worker import run_worker
+from eventbus.cli.options import CONTEXT, Settings, declaration_command, worker_options
+from eventbus.worker.worker import run_worker
 from schemas import OrderConfirmed
 
 HERE = Path(__file__).parent

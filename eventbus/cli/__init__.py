@@ -1,0 +1,1 @@
+"""The options and commands that all services share."""

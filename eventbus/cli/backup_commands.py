@@ -1,0 +1,174 @@
+"""`<service> database quarantine`, `release` and `accept-backup`: a database that was found older than the log."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from typing import Any
+
+import click
+
+from eventbus.cli.backup import Backup, NotAccepted, Plan
+from eventbus.cli.options import (
+    as_json,
+    bootstrap_servers,
+    by,
+    database,
+    dry_run,
+    fail,
+    kafka_config,
+    print_json,
+    reason,
+)
+from eventbus.database import Database, existing
+from eventbus.kafka.config import BadKafkaConfig, Connection, check
+from eventbus.log import Doubt, LogUnavailable, NotLetIn, Refused, TopicMissing, moment
+from eventbus.service import Service
+from eventbus.store import quarantine
+from eventbus.store.quarantine import Quarantine
+from eventbus.text.redaction import redact, scrub, secrets_in
+
+WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, NotLetIn, TopicMissing, Refused, Doubt)
+INSTANCE = "accept-backup"
+yes = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+
+
+def add_backup_commands(group: click.Group, service: type[Service[Any]], schema: Any) -> None:
+    """Add the commands about a service's database that is, or is not, an old copy."""
+    commands = _Commands(service, schema)
+    program = f"{service.name} {group.name}"
+    made: dict[str, tuple[Callable[..., None], tuple[Callable[..., Any], ...]]] = {
+        "quarantine": (commands.quarantine, (as_json,)),
+        "release": (commands.release, (by, reason)),
+        "accept-backup": (commands.accept_backup, (bootstrap_servers, kafka_config, dry_run, yes, by, reason)),
+    }
+    for name, (act, options) in made.items():
+        command = click.Command(name, callback=act)
+        for option in (*options, database(service.name)):
+            option(command)
+        text, _, example = (act.__doc__ or "").partition("Example: ")
+        command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
+        group.add_command(command)
+
+
+class _Commands:
+    def __init__(self, service: type[Service[Any]], schema: Any) -> None:
+        self._service, self._schema = service, schema
+
+    def quarantine(self, database: str, as_json: bool) -> None:
+        """Show when a worker found the database older than the log, why, and who released it.
+
+        Exit code 1 while it is in quarantine: then no worker goes on.
+
+        Example: quarantine --json
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            found = quarantine.history(tx)
+        if as_json:
+            print_json([_as_dict(each) for each in found])
+        else:
+            for each in found:
+                click.echo(_as_line(each))
+        if not found:
+            click.echo(f"{redact(database)} was never in quarantine", err=True)
+        if any(each.released_at_ms is None for each in found):
+            click.get_current_context().exit(1)
+
+    def release(self, database: str, by: str, reason: str) -> None:
+        """Let workers use a database that is in quarantine. One that is still older than the log gets into it again.
+
+        Example: release --by ada --reason 'the newest copy is back, INC-7'
+        """
+        with self._open(database) as opened, opened.transaction() as tx:
+            ended = quarantine.release(tx, _now_ms(), by, reason)
+        if not ended:
+            fail(f"{redact(database)} is not in quarantine")
+        click.echo(f"{redact(database)} is released: start the workers")
+
+    def accept_backup(  # noqa: PLR0913 - options
+        self,
+        database: str,
+        bootstrap_servers: str,
+        kafka_config: dict[str, str],
+        *,
+        dry_run: bool,
+        yes: bool,
+        by: str,
+        reason: str,
+    ) -> None:
+        """Go on with a restored backup although the log is ahead of it: where nothing newer is left.
+
+        With all workers of the service stopped. What was handled after the backup is handled again; the answers to it
+        stand on the log a second time, with the same ce_id. It says how much that is, and asks.
+
+        Example: accept-backup --by ada --reason 'disk lost, backup of 03:00, INC-7'
+        """
+        try:
+            check(kafka_config)
+            connection = _connection(self._service.name, bootstrap_servers, kafka_config)
+            with self._open(database) as opened, closing(Backup(self._service, opened, connection)) as backup:
+                plan = backup.plan()
+                click.echo("\n".join(_told(plan, self._service.name)), err=True)
+                if dry_run:
+                    click.echo("--dry-run: nothing was done", err=True)
+                    return
+                if not yes:
+                    click.confirm("Go on with this database?", abort=True, err=True)
+                drawn = backup.accept(plan, by, reason, _now_ms())
+        except WRONG as error:
+            fail(scrub(str(error), secrets_in(kafka_config)))
+        click.echo(f"{redact(database)} is accepted, its id is now {drawn}: start the workers")
+
+    def _open(self, url: str) -> AbstractContextManager[Database]:
+        return existing(url, service=self._service.name, schema=self._schema)
+
+
+def _connection(group: str, servers: str, extra: dict[str, str]) -> Connection:
+    logger = logging.getLogger(f"rdkafka.{group}.{INSTANCE}")
+    logger.addHandler(logging.NullHandler())
+    logger.propagate = False
+    return Connection(servers, group, INSTANCE, extra=extra, logger=logger)
+
+
+def _told(plan: Plan, service: str) -> list[str]:
+    """Return what follows from it, for who has to decide."""
+    lines = [f"{topic}: up to {count} records are handled again" for topic, count in sorted(plan.again.items())]
+    lines += [
+        f"{partition}: {count} of them are no longer on the log, and the workers will refuse that: see"
+        " docs/operating.md, When it refuses"
+        for partition, count in sorted(plan.gone.items())
+    ]
+    lines += [
+        f"{partition}: not in the backup, read from {bounds.start}" for partition, (bounds, _) in plan.new.items()
+    ]
+    lines.append(
+        f"Answers that {service} published to them stand on the log a second time, with the same ce_id."
+        " Effects outside that have an idempotency key (the payment provider's) happen once."
+    )
+    return lines
+
+
+def _as_dict(each: Quarantine) -> dict[str, Any]:
+    released = None if each.released_at_ms is None else moment(each.released_at_ms)
+    return {
+        "id": each.id,
+        "at": moment(each.at_ms),
+        "instance": each.instance,
+        "reason": each.reason,
+        "released_at": released,
+        "released_by": each.released_by,
+        "release_reason": each.release_reason,
+    }
+
+
+def _as_line(each: Quarantine) -> str:
+    ended = "in quarantine"
+    if each.released_at_ms is not None:
+        ended = f"released {moment(each.released_at_ms)} by {each.released_by}: {each.release_reason}"
+    return f"{moment(each.at_ms)}  {each.instance}  {each.reason}  ({ended})"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,261 @@
+"""`<service> parked …`: looking at orders in trouble, and putting them right, on record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import click
+
+from eventbus.cli.options import (
+    as_json,
+    by,
+    database,
+    dry_run,
+    fail,
+    print_json,
+    reason,
+    registry,
+    schema_registry_url,
+    tests_of,
+)
+from eventbus.database import Database, Transaction, existing, until_won
+from eventbus.database.schema_version import Schema
+from eventbus.engine.batch import decode
+from eventbus.engine.config import Tuning
+from eventbus.log import Record, moment
+from eventbus.serde.codec import Codec, PoisonRecord
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
+from eventbus.service import Service
+from eventbus.store import fence, interventions
+from eventbus.store.fence import Fence
+from eventbus.store.interventions import Intervention, Who
+from eventbus.text.redaction import redact
+
+SHOWN_RECORDS = 1_000
+FIELDS = ("error", "topic", "key")
+Act = Callable[[Transaction, str], list[Intervention]]
+
+
+def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.Group:
+    """Return the group of commands about what a service has parked."""
+    commands = _Commands(service, schema)
+    program = f"{service.name} parked"
+    group = click.Group(
+        "parked", help=f"See orders that a handler fails on, and put them right.\n\nExample: {program} list"
+    )
+    reports = [
+        click.Command("list", params=[_where()], callback=commands.list),
+        click.Command("show", params=[click.Argument(["key"])], callback=commands.show),
+        click.Command("history", callback=commands.history),
+    ]
+    acts = [
+        click.Command("retry", params=_which(), callback=commands.retry),
+        click.Command("discard", params=[*_which(), _everything()], callback=commands.discard),
+    ]
+    for command in acts:
+        for option in (dry_run, by, reason):
+            option(command)
+    for command in (*reports, *acts):
+        database(service.name)(command)
+    for command in reports:
+        as_json(command)
+    schema_registry_url(reports[1])
+    for command in (*reports, *acts):
+        text, _, example = (command.callback.__doc__ or "").partition("Example: ")
+        command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
+        group.add_command(command)
+    return group
+
+
+def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
+    """Return what is to be said beside an order's state when it is parked here."""
+    known = fence.standing(tx, [key]).get(key)
+    return None if known is None else as_dict(known)
+
+
+def as_dict(known: Fence) -> dict[str, Any]:
+    """Return a fence for JSON; times in ISO 8601, UTC: `retry_at` is now, not a time that a wrong clock has written."""
+    now_ms = _now_ms()
+    known_time = 0 < known.retry_at_ms <= now_ms + round(1_000 * Tuning().retry_most)
+    return {
+        "key": known.key,
+        "records": known.records,
+        "since": moment(known.since_ms),
+        "attempts": known.attempts,
+        "retry_at": moment(known.retry_at_ms if known_time else now_ms),
+        "partition": str(known.owner),
+        "error": known.error,
+    }
+
+
+def as_line(parked: dict[str, Any]) -> str:
+    """Return the same for people."""
+    tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
+    ahead = " (by a clock that was ahead)" if parked["since"] > moment(_now_ms()) else ""
+    since = f"parked since {parked['since']}{ahead}"
+    return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class _Commands:
+    def __init__(self, service: type[Service[Any]], schema: Schema | str) -> None:
+        self._service, self._schema = service, schema
+
+    def list(self, where: tuple[tuple[str, str], ...], database: str, as_json: bool) -> None:
+        """List the orders that are parked: since when, how many records, how often tried, and why.
+
+        Example: list --where error=IntegrityError
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            found = [as_dict(each) for each in interventions.standing(tx, where)]
+        if as_json:
+            print_json(found)
+        else:
+            for each in found:
+                click.echo(f"{each['key']}  {as_line(each)}")
+        if not found:
+            _say_none(database, where)
+
+    def show(self, key: str, database: str, as_json: bool, schema_registry_url: str | None) -> None:
+        """Show one parked order and the events that wait, in their order.
+
+        Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            known = fence.standing(tx, [key]).get(key)
+            waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
+        if known is None:
+            fail(f"nothing of {key} is parked in {redact(database)}")
+        events = self._service.events()
+        try:
+            codec = Codec(registry(schema_registry_url, events), events)
+            records = [self._described(codec, record) for _, _, record in waiting]
+        except (UnknownSchema, RegistryUnavailable) as error:
+            fail(str(error))
+        if as_json:
+            print_json({**as_dict(known), "waiting": records})
+            return
+        click.echo(f"{key}  {as_line(as_dict(known))}")
+        for record in records:
+            click.echo(f"{record['address']}  {record['timestamp']}  {record['event']}")
+
+    def history(self, database: str, as_json: bool) -> None:
+        """Show who had what retried or discarded, and why.
+
+        Example: history --json
+        """
+        with self._open(database) as opened, opened.snapshot() as tx:
+            notes = interventions.history(tx)
+        if as_json:
+            print_json([{**note._asdict(), "at_ms": moment(note.at_ms)} for note in notes])
+        else:
+            for note in notes:
+                click.echo(_told(note))
+        if not notes:
+            click.echo(f"nobody has retried or discarded anything in {redact(database)}", err=True)
+
+    def retry(self, **options: Any) -> None:
+        """Try parked orders again now, not only when their time comes; the workers do it.
+
+        Example: retry --where error=IntegrityError --limit 100 --by ada --reason 'mended, INC-7'
+        """
+        who = _said(options)
+        self._each(lambda tx, key: interventions.retry(tx, key, who), **options)
+
+    def discard(self, everything: bool, **options: Any) -> None:
+        """Give up the first parked event of an order, or all of them; what is left goes on. It is kept on record.
+
+        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test order'
+        """
+        who = _said(options)
+        self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)
+
+    def _each(self, act: Act, database: str, *, dry_run: bool, **which: Any) -> None:
+        """Do it key by key, each in a transaction of its own: what is interrupted can simply be run again."""
+        with self._open(database) as opened:
+            found = _chosen(opened, database, **which)
+            if not found:
+                _say_none(database, which["where"])
+                return
+            if dry_run:
+                for each in found:
+                    click.echo(f"{each.key}  {as_line(as_dict(each))}")
+                click.echo(f"{len(found)} orders (--dry-run: nothing was done)", err=True)
+                return
+            done = [_again(opened, act, each.key) for each in found]
+        click.echo(f"{sum(map(bool, done))} of {len(found)} orders done", err=True)
+
+    def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
+        return {
+            "address": record.address,
+            "timestamp": moment(record.timestamp_ms),
+            "event": self._event(codec, record),
+        }
+
+    def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
+        """Return what it says, read as the engine reads it: redriven records, too."""
+        item = decode(codec, record, self._service.topics())
+        if item is None or isinstance(item.event, PoisonRecord):
+            return f"{len(record.value or b'')} bytes ({item.event if item else 'nothing to handle'})"
+        return item.event.to_avro()
+
+    def _open(self, url: str) -> AbstractContextManager[Database]:
+        return existing(url, service=self._service.name, schema=self._schema)
+
+
+def _chosen(
+    opened: Database, url: str, *, keys: tuple[str, ...], where: tuple[tuple[str, str], ...], limit: int | None
+) -> list[Fence]:
+    """Return so many at most: first those where nobody intervened yet, or longest ago, then what is tried next."""
+    if not keys and not where:
+        raise click.UsageError("say which: KEY, or --where error=TEXT")
+    with opened.snapshot() as tx:
+        found = list(interventions.standing(tx, where, keys))
+        touched = interventions.last_touched(tx)
+    if missing := set(keys) - {each.key for each in found}:
+        fail(f"nothing of {', '.join(sorted(missing))} is parked in {redact(url)}; nothing was done")
+    return sorted(found, key=lambda each: (touched.get(each.key, 0), each.retry_at_ms, each.key))[:limit]
+
+
+def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
+    click.echo(f"nothing {'like that ' if where else ''}is parked in {redact(url)}", err=True)
+
+
+def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
+    """Do it, also when a worker was first, and say what was done."""
+    notes = until_won(opened, lambda tx: act(tx, key))
+    click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
+    return notes
+
+
+def _said(options: dict[str, Any]) -> Who:
+    return Who(options.pop("by"), options.pop("reason"), _now_ms())
+
+
+def _told(note: Intervention) -> str:
+    about = f"  ({note.error})" if note.error else ""
+    why = f"  {note.reason}" if note.reason else ""
+    return f"{moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
+
+
+def _where() -> click.Option:
+    what = "Only where the error contains TEXT (error=TEXT), or topic or key are TEXT; may be repeated."
+    return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=tests_of(FIELDS), help=what)
+
+
+def _which() -> list[click.Parameter]:
+    return [
+        click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
+        _where(),
+        click.Option(["--limit"], type=click.IntRange(1), help="Not more than so many orders."),
+    ]
+
+
+def _everything() -> click.Option:
+    return click.Option(["--all-events", "everything"], is_flag=True, help="Everything that is parked of the order.")

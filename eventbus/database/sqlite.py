@@ -1,0 +1,253 @@
+"""The database port on SQLite: a file on this host, one writer at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from eventbus.database import (
+    LOCK_WAIT_MS,
+    LostRace,
+    NotOurs,
+    Row,
+    Scalar,
+    Table,
+    Transaction,
+    Unavailable,
+    Unwritable,
+    WrongVersion,
+    check_owner,
+)
+from eventbus.database.schema_version import Tables
+from eventbus.database.sqlite_file import OpenFile
+from eventbus.log import Refused
+
+PAGE_BYTES = 8_192
+"""Of a new file: what the outbox writes takes half the pages, and a commit a quarter less time (measured)."""
+PRIMARY_CODE = 0xFF
+"""The part of SQLite's extended result codes that says what kind of error it is (sqlite.org/rescode.html)."""
+UNKNOWN_NAME = re.compile(r"no such (table|column)|has no column named")
+OUTAGES = frozenset(
+    (
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_NOMEM,
+    )
+)
+"""What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+NOT_A_DATABASE = {
+    sqlite3.SQLITE_NOTADB: "is not a SQLite file",
+    sqlite3.SQLITE_CORRUPT: "is damaged: it was overwritten while it was open, or the disk is. Stop what uses it, and"
+    " restore a backup without its -wal and -shm",
+}
+FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
+WRITE_FAILED = frozenset(
+    (
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+    )
+)
+"""A quota, a limit on file sizes, a disk that refuses: SQLite says FULL only where the system says ENOSPC."""
+
+
+class _SQLiteTransaction:
+    locking = ""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def tables(self) -> set[str]:
+        return {name for (name,) in self._connection.execute("select name from sqlite_master where type = 'table'")}
+
+    def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
+        return self._connection.execute(sql, parameters).fetchall()
+
+    def execute(self, sql: str, *parameters: Scalar) -> int:
+        return self._connection.execute(sql, parameters).rowcount
+
+    def many(self, sql: str, rows: Sequence[Row]) -> None:
+        if rows:
+            self._connection.executemany(sql, rows)
+
+    def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
+        wanted = json.dumps(list(set(keys)))
+        columns = ", ".join(f"{table.name}.{column}" for column in table.columns)
+        key = f"{table.name}.{table.key}"
+        sql = f"select {columns} from json_each(?) as wanted cross join {table.name} on {key} = wanted.value"
+        return self._connection.execute(f"{sql} order by {key}", (wanted,)).fetchall()
+
+    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            marks = ", ".join("?" * len(table.columns))
+            self._connection.executemany(
+                f"insert into {table.name} ({', '.join(table.columns)}) values ({marks})", rows
+            )
+
+    def update(self, table: Table, rows: Sequence[Row]) -> None:
+        if rows:
+            sets = ", ".join(f"{column} = ?" for column in table.columns[1:])
+            self._connection.executemany(
+                f"update {table.name} set {sets} where {table.key} = ?", [(*row[1:], row[0]) for row in rows]
+            )
+
+
+class SQLite:
+    """A file on this host: WAL, synchronous=FULL, one writer at a time."""
+
+    def __init__(self, path: str, tables: Tables) -> None:
+        self._path, self._tables = path, tables
+        self._connection: sqlite3.Connection | None = None
+        self._file: OpenFile | None = None
+        self.losses = 0
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See Database."""
+        return self._between("begin immediate")
+
+    def snapshot(self) -> AbstractContextManager[Transaction]:
+        """See Database."""
+        return self._between("begin deferred")
+
+    def close(self) -> None:
+        """See Database."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    @contextmanager
+    def _between(self, begin: str) -> Iterator[Transaction]:
+        try:
+            connection = self.connected()
+            connection.execute(begin)
+            try:
+                yield _SQLiteTransaction(connection)
+                connection.execute("commit")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("rollback")
+                raise
+        except sqlite3.Error as error:
+            if (meant := _meant(error, self._path)) is None:
+                raise
+            raise meant from error
+
+    def connected(self) -> sqlite3.Connection:
+        """Return the connection, made when it is first asked for."""
+        if self._connection is not None and self._file is not None:
+            self._check_file(self._connection, self._file)
+        if self._connection is None:
+            if self.losses and not Path(self._path).exists():
+                raise Unavailable(f"{self._path} is gone: put it back, or stop the worker")
+            connection = sqlite3.connect(
+                self._path, timeout=LOCK_WAIT_MS / 1000, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(connection)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection, self._file = connection, OpenFile(self._path)
+            self._tables = replace(self._tables, create=False)
+        return self._connection
+
+    def _check_file(self, connection: sqlite3.Connection, file: OpenFile) -> None:
+        """Raises Unavailable where another file is at the path; Refused where this one has lost its log or its index.
+
+        With another log or index than somebody else's, commits of either are lost (sqlite.org/howtocorrupt.html): so
+        everybody who has the old one must end.
+        """
+        moved = not file.is_at_its_path()
+        missing = file.missing()
+        if not moved and missing is None:
+            return
+        self._connection, self._file = None, None
+        self.losses += 1
+        with closing(connection):
+            (file.let_go if moved else file.complete)(connection)
+        if moved:
+            raise Unavailable(
+                f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker"
+                " had just started"
+            )
+        raise Refused(
+            f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
+            " the file open, then start again; only SQLite itself may delete that file"
+        )
+
+    def unguarded(self) -> Transaction:
+        """Return statements of which each is a transaction: for who knows that nobody writes in between."""
+        return _SQLiteTransaction(self.connected())
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        owner = self._owner(connection)
+        connection.execute(f"pragma page_size = {PAGE_BYTES}")
+        _use_wal(connection)
+        connection.execute("pragma synchronous = full")
+        connection.execute("pragma foreign_keys = on")
+        if owner is None:
+            owner = self._create(connection)
+        check_owner(owner, self._tables.service, self._path)
+        self._tables.check(_SQLiteTransaction(connection), self._path)
+
+    def _owner(self, connection: sqlite3.Connection) -> str | None:
+        names = "select name from sqlite_master where type = 'table' and name not like 'sqlite_%'"
+        tables = sorted(name for (name,) in connection.execute(names))
+        columns = connection.execute("select name from pragma_table_info('service')").fetchall()
+        owners = connection.execute("select name from service").fetchall() if columns == [("name",)] else []
+        if tables and len(owners) != 1:
+            raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
+        return str(owners[0][0]) if owners else None
+
+    def _create(self, connection: sqlite3.Connection) -> str:
+        """Make the tables, unless somebody else has made them meanwhile; return whose they are."""
+        connection.execute("begin immediate")
+        owner = self._owner(connection)
+        if owner is None:
+            self._tables.make(_SQLiteTransaction(connection))
+        connection.execute("commit")
+        return owner or self._tables.service
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """SQLite does not wait for the lock that this takes on a new file (sqlite.org/wal.html): so wait for it here."""
+    deadline = time.monotonic() + LOCK_WAIT_MS / 1000
+    while True:
+        try:
+            connection.execute("pragma journal_mode = wal")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
+
+
+def _meant(error: sqlite3.Error, path: str) -> Exception | None:
+    """Return what an error of SQLite means to who uses the port; None for a mistake in a statement."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
+        return LostRace(str(error))
+    if code & PRIMARY_CODE in NOT_A_DATABASE:
+        return NotOurs(f"{path} {NOT_A_DATABASE[code & PRIMARY_CODE]}")
+    if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
+        return Unwritable(
+            f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
+        )
+    if UNKNOWN_NAME.search(str(error)):
+        return WrongVersion(f"{path}: {error}: its tables are not those that this release works with")
+    if code & PRIMARY_CODE in OUTAGES:
+        hint = ": is its folder there, and may this user write in it?" if code == sqlite3.SQLITE_CANTOPEN else ""
+        return Unavailable(f"{path}: {error}{hint}")
+    return None

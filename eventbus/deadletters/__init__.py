@@ -1,0 +1,1 @@
+"""Records that nobody can handle: kept byte for byte, and what people decided about them."""

@@ -1,0 +1,59 @@
+"""Dead letters: the record as it was, byte for byte, with where it came from, why it is here, and when.
+
+Only what is larger than Kafka's default for a record is cut: a small compressed batch can hold a record of any size,
+and a dead letter that no topic takes would keep everything behind it waiting for ever.
+"""
+
+from __future__ import annotations
+
+from eventbus.deadletters.resolutions import origin, take_apart
+from eventbus.log import Output, Record
+from eventbus.serde.codec import PoisonRecord
+
+ROOM_BYTES = 65_536
+"""A dead letter may be so much larger than the record in it: headers that say where, why and when."""
+MAX_ERROR_CHARACTERS = 1_000
+MAX_RECORD_BYTES = 1_048_588
+"""Kafka's default `max.message.bytes`. Of a larger record the beginnings of key and value are kept, and no headers."""
+KEPT_BYTES = 16_384
+MAX_SAID_BYTES = 4_000
+NUMBERS = ("dlq_attempts", "dlq_first_timestamp")
+
+
+def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, now_ms: int) -> Output:
+    """Return the dead letter of a record: its own key, value and headers, and `dlq_*` headers after them.
+
+    That of a redrive is the original's again, with one attempt more, and says who had it redriven last.
+    """
+    original = origin(record)
+    before = {} if original is record else _before(record)
+    record = original
+    provenance: dict[str, str] = {
+        "dlq_topic": record.partition.topic,
+        "dlq_partition": str(record.partition.number),
+        "dlq_offset": str(record.offset),
+        "dlq_timestamp": str(record.timestamp_ms),
+        "dlq_group": group,
+        "dlq_reason": poison.reason,
+        "dlq_error": str(poison)[:MAX_ERROR_CHARACTERS],
+        "dlq_attempts": str(int(before.get("dlq_attempts", "0")) + 1),
+        "dlq_first_timestamp": before.get("dlq_first_timestamp", str(now_ms)),
+        "dlq_last_timestamp": str(now_ms),
+        **{name: before[name] for name in ("dlq_letter", "dlq_by", "dlq_why") if name in before},
+    }
+    if (size := record.size) > MAX_RECORD_BYTES:
+        provenance["dlq_cut_from_bytes"] = str(size)
+        record = record._replace(key=_beginning(record.key), value=_beginning(record.value), headers=[])
+    headers = [*record.headers, *((name, text.encode("utf-8", "replace")) for name, text in provenance.items())]
+    return Output(topic, record.key, record.value, headers)
+
+
+def _before(record: Record) -> dict[str, str]:
+    """Return what the dead letter said of which this is the redrive; nothing longer than we write."""
+    _, said = take_apart(record.headers)
+    before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
+    return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}
+
+
+def _beginning(content: bytes | None) -> bytes | None:
+    return content if content is None else content[:KEPT_BYTES]

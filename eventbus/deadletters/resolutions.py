@@ -1,0 +1,96 @@
+"""Resolutions: what people decided about dead letters, one record each, on a topic of the group that refused them.
+
+The record is both the instruction and its trace, so that neither is ever there without the other. The service reads
+the topic like its other inputs: a `redrive` carries the original, byte for byte, which goes through the same guards and
+handlers as when it first came; the other actions say what was given up, and nothing happens.
+See docs/decisions/0010-resolutions-of-dead-letters.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from eventbus.log import RESOLUTIONS, Headers, Output, Partition, Record
+from eventbus.serde.codec import PoisonRecord
+
+REDRIVE, DISCARD, SKIP = "redrive", "discard", "skip"
+WITHOUT_RECORD = {DISCARD.encode(), SKIP.encode()}
+FIRST_HEADER = "dlq_topic"
+"""The headers that are added to a record begin with it."""
+BY_CHARACTERS, WHY_CHARACTERS = 200, 1_000
+"""At most; a dead letter has room for them."""
+
+
+class Statement(NamedTuple):
+    """Who decided, why, and when (milliseconds since 1970)."""
+
+    by: str
+    why: str
+    at_ms: int
+
+
+def take_apart(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
+    """Return a record's own headers, and what was added to them when it was dead-lettered and resolved."""
+    names = [name for name, _ in headers]
+    if FIRST_HEADER not in names:
+        return headers, {}
+    at = len(names) - 1 - names[::-1].index(FIRST_HEADER)
+    return headers[:at], {name: content or b"" for name, content in headers[at:]}
+
+
+def resolution(topic: str, letter: Record, action: str, statement: Statement) -> Output:
+    """Return what is written about a dead letter: the letter itself for a redrive, else all of it but its value."""
+    own, said = take_apart(letter.headers)
+    said |= _said(action, statement) | {"dlq_letter": letter.address.encode()}
+    return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *said.items()])
+
+
+def skipping(group: str, partition: Partition, offsets: tuple[int, int], statement: Statement) -> Output:
+    """Return what is written where a partition goes past offsets that cannot be read: the first, and the next read."""
+    first, next_offset = offsets
+    place = {
+        FIRST_HEADER: partition.topic.encode(),
+        "dlq_partition": b"%d" % partition.number,
+        "dlq_offset": b"%d" % first,
+        "dlq_skipped_to": b"%d" % next_offset,
+        "dlq_group": group.encode(),
+    }
+    return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_said(SKIP, statement).items()])
+
+
+def _said(action: str, statement: Statement) -> dict[str, bytes]:
+    by, why, at_ms = statement
+    said = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
+    return {name: text.encode("utf-8", "replace") for name, text in said.items()}
+
+
+def brought_back(record: Record, topics: Collection[str] | None = None) -> Record | None:
+    """Return the original that a resolution brings back, as it lay in its topic; None where it brings back nothing.
+
+    Raises PoisonRecord for what no resolution looks like, and for an original of another topic than `topics`.
+    """
+    own, said = take_apart(record.headers)
+    action = said.get("dlq_action", b"")
+    if action in WITHOUT_RECORD:
+        return None
+    try:
+        partition = Partition(said[FIRST_HEADER].decode(), int(said["dlq_partition"]))
+        offset, timestamp_ms = int(said["dlq_offset"]), int(said["dlq_timestamp"])
+    except (KeyError, ValueError) as error:
+        raise PoisonRecord("not_a_resolution", f"a header is missing or wrong: {error}") from error
+    if action != REDRIVE.encode():
+        raise PoisonRecord("not_a_resolution", f"dlq_action is {action[:80]!r}")
+    if topics is not None and partition.topic not in topics:
+        raise PoisonRecord("unknown_topic", f"{partition.topic[:80]!r} is no topic of this service")
+    return Record(partition, offset, record.key, record.value, timestamp_ms, own)
+
+
+def origin(record: Record) -> Record:
+    """Return the record as it first came: of a redrive what it brings back, of everything else the record itself."""
+    if not record.partition.topic.endswith(RESOLUTIONS):
+        return record
+    try:
+        return brought_back(record) or record
+    except PoisonRecord:
+        return record

@@ -1,0 +1,1 @@
+"""One event's life: taken in, decided, published, recovered."""

@@ -1,0 +1,180 @@
+"""The remote calls of a batch: before its transaction, many at once, the group kept alive meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from eventbus.database import NO_RECORDS_FAULT, Database
+from eventbus.engine.batch import Item, Part, Unpublished, events
+from eventbus.engine.calls import Call, Calls, Pending
+from eventbus.engine.parking import Address, address
+from eventbus.engine.unanswered import Unanswered, is_unknown
+from eventbus.event import Event
+from eventbus.log import Log
+from eventbus.serde.codec import PoisonRecord
+from eventbus.service import Reaction, Service, answer_of
+from eventbus.store import fence
+
+KEEP_ALIVE_SECONDS = 1.0
+
+
+class Abandoned(Exception):
+    """The worker is to stop: the outcomes are not waited for. They are asked for again, with the same keys."""
+
+
+class Reached(NamedTuple):
+    """What came back; the parts were cut before the first record of each partition that is to be asked about again.
+
+    An unknown outcome that is the order's own (see Unanswered), or of parked records that are tried again, is a failure
+    like any other: the record is parked.
+    """
+
+    outcomes: dict[Address, Any]
+    failures: list[tuple[Part, Exception]]
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Remote calls that are under way for some parts."""
+
+    parts: Sequence[Part]
+    wanted: Sequence[tuple[Item, Reaction]]
+    pending: Pending
+
+    def ended(self, seconds: float) -> bool:
+        """Wait up to so long; say whether nothing is left to wait for: what is overdue has an unknown outcome."""
+        return self.pending.wait(seconds) or self.pending.overdue()
+
+    def reached(self, unanswered: Unanswered) -> Reached:
+        """Return what came back."""
+        results = zip(self.wanted, self.pending.outcomes(), strict=True)
+        outcomes = {address(item): outcome for (item, _), outcome in results}
+        unanswered.note(self.parts, outcomes)
+        failures = _cut_before_failures(self.parts, outcomes, unanswered)
+        return Reached({where: answer_of(outcome) for where, outcome in outcomes.items()}, failures, len(self.wanted))
+
+
+def begin(
+    service: Service[Any],
+    parts: Sequence[Part],
+    world: tuple[Database, Calls],
+    at: Callable[[str], None],
+    at_most: int | None = None,
+) -> Asking | None:
+    """Begin the remote calls of these parts, `at_most` so many at once; None where there are none to make."""
+    database, calls = world
+    if not any(_remote(service, item) for part in parts for item in part.items):
+        return None
+    with database.snapshot() as tx:
+        fences = fence.standing(tx, (event.key for event in events(parts)))
+    wanted = _wanted(service, parts, fences)
+    if not wanted:
+        return None
+    made = _calls(service, wanted, database)
+    at("before remote")
+    pending = calls.start(made, at_most)
+    at("remote under way")
+    return Asking(parts, wanted, pending)
+
+
+def reach_out(
+    service: Service[Any],
+    parts: Sequence[Part],
+    world: tuple[Log, Database, Calls, Unanswered],
+    waiting: Callable[[], bool],
+    at: Callable[[str], None],
+) -> Reached:
+    """Make the remote calls of these parts. Raises Abandoned as soon as `waiting`, asked each second, says no."""
+    log, database, calls, unanswered = world
+    asking = begin(service, parts, (database, calls), at)
+    if asking is None:
+        return Reached({}, [], 0)
+    while not asking.ended(KEEP_ALIVE_SECONDS):
+        log.keep_alive()
+        if not waiting():
+            asking.pending.abandon()
+            raise Abandoned
+    return asking.reached(unanswered)
+
+
+def _wanted(
+    service: Service[Any], parts: Sequence[Part], fences: Mapping[str, fence.Fence]
+) -> list[tuple[Item, Reaction]]:
+    """Return what is to be asked; nothing for what will be parked: its turn has not come."""
+    return [
+        (item, reaction)
+        for part in parts
+        for item in part.items
+        if (reaction := _remote(service, item)) and (part.fence is not None or _event(item).key not in fences)
+    ]
+
+
+def _event(item: Item) -> Event:
+    assert isinstance(item.event, Event)
+    return item.event
+
+
+def _remote(service: Service[Any], item: Item) -> Reaction | None:
+    if isinstance(item.event, PoisonRecord | Unpublished):
+        return None
+    reaction = service.reactions[type(item.event)]
+    return reaction if reaction.remote else None
+
+
+def _calls(service: Service[Any], wanted: Sequence[tuple[Item, Reaction]], database: Database) -> list[Call]:
+    """Return the calls to make, with what the repository knows where they ask for it."""
+    known: Any = None
+    if any(reaction.remote_knows for _, reaction in wanted):
+        try:
+            known = _known(service, [_event(item) for item, _ in wanted], database)
+        except NO_RECORDS_FAULT:
+            raise
+        except Exception:  # noqa: BLE001 - one order's data is to blame: it is not to keep the others from being asked
+            return [_alone(service, item, reaction, database) for item, reaction in wanted]
+    return [_call(service, item, reaction, known) for item, reaction in wanted]
+
+
+def _known(service: Service[Any], asking: list[Event], database: Database) -> Any:
+    with database.snapshot() as tx:
+        return service.repository.load(tx, asking)
+
+
+def _alone(service: Service[Any], item: Item, reaction: Reaction, database: Database) -> Call:
+    """Return the call of one record; where nothing can be loaded for it, one that raises just that."""
+    try:
+        return _call(service, item, reaction, _known(service, [_event(item)], database))
+    except NO_RECORDS_FAULT:
+        raise
+    except Exception as error:  # noqa: BLE001 - judged like an outcome
+        return partial(_raise, error)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
+def _call(service: Service[Any], item: Item, reaction: Reaction, known: Any) -> Call:
+    assert reaction.remote is not None
+    if reaction.remote_knows:
+        return partial(reaction.remote, service, item.event, known)
+    return partial(reaction.remote, service, item.event)
+
+
+def _cut_before_failures(
+    parts: Sequence[Part], outcomes: dict[Address, Any], unanswered: Unanswered
+) -> list[tuple[Part, Exception]]:
+    failures: list[tuple[Part, Exception]] = []
+    if not any(is_unknown(outcome) for outcome in outcomes.values()):
+        return failures
+    for part in parts:
+        for index, item in enumerate(part.items):
+            outcome = outcomes.get(address(item))
+            if is_unknown(outcome) and part.fence is None and not unanswered.is_refused(address(item)):
+                failures.append((part, outcome))
+                part.cut(index)
+                break
+    return failures

@@ -1,0 +1,224 @@
+"""Recovery: the one routine for assignment, for a lost race, and for any doubt.
+
+Raise the checkpoint's epoch, read the cursor, then in one snapshot the checkpoint and the entries above the cursor;
+what is above it is published before anything else. Whatever does not fit together is refused, because going on would
+lose or repeat something.
+
+The order is what makes two owners harmless. A publisher sends its cursor into its Kafka transaction first and looks at
+the epoch then; a recovery raises the epoch first and reads the cursor then, which waits for undecided transactions. So
+either the publisher sees the new epoch and aborts, or the recovery sees what the publisher committed.
+
+Whether the database is old is judged for all of it, also for what other workers own (see eventbus.store.age). The topic
+of progress says the same as the cursors, and stands in for those that are lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from eventbus.database import Database, LostRace
+from eventbus.engine.incarnations import check_identities
+from eventbus.log import Bounds, Cursor, Identity, Log, Partition, Refused
+from eventbus.store import progress, quarantine
+from eventbus.store.age import Evidence, check_age, latest
+from eventbus.store.progress import Checkpoint, Entry
+
+
+class State(NamedTuple):
+    """What is stored of one partition."""
+
+    cursor: Cursor | None
+    """What is known to be published, by the group's offset or by the topic of progress."""
+    checkpoint: Checkpoint
+    unpublished: list[Entry]
+    identity: Identity
+    noted: int
+    """The offset that both of them have; -1 where they have not the same one, and are to be written again."""
+    database: str
+    """The id of the database, for what is written to the topic of progress."""
+    leader_epoch: int | None
+
+
+class NotYet(Exception):
+    """What was read does not fit together because somebody else is still moving: read again."""
+
+
+def judge(log: Log, database: Database, topics: Collection[str]) -> None:
+    """Refuse a database before the group gives its worker partitions, which it would take from those who work.
+
+    Recovery judges it again. Raises Refused (DatabaseTooOld and Quarantined among it), TopicMissing, and what the log
+    and the database raise when they are away.
+    """
+    actual = log.identities(topics)
+    with database.snapshot() as tx:
+        quarantine.check(tx)
+        stored = progress.identities(tx)
+        check_identities(stored, actual)
+    evidence = Evidence(log.group_cursors(topics, stored.keys()), log.witnesses(undecided=False) or {})
+    with database.snapshot() as tx:
+        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+    check_age(rows, this, evidence, topics, lambda topic: actual[topic].topic)
+
+
+def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
+    """Refuse to go on in one copy of a database while another worker publishes from another copy.
+
+    For a worker under way: the topic of progress tells it what the others have published, and its own database has that
+    too, or is not theirs. Raises DatabaseTooOld, TopicMissing, and what the log and the database raise when they are
+    away.
+    """
+    witnesses = log.witnesses(undecided=False)
+    if witnesses:
+        with database.snapshot() as tx:
+            rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+        check_age(rows, this, Evidence({}, witnesses), topics, lambda topic: log.identities({topic})[topic].topic)
+
+
+def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
+    log: Log,
+    database: Database,
+    partitions: Iterable[Partition],
+    at: Callable[[str], None],
+    *,
+    topics: Collection[str],
+    now_ms: int,
+) -> dict[Partition, State]:
+    """Return where to go on for each partition, making the first checkpoint of those that have none.
+
+    `topics` are all that the service reads, `now_ms` is the time of day. Raises Refused (DatabaseTooOld and Quarantined
+    among it), NotYet, and what the log and the database raise when they are away.
+    """
+    wanted = sorted(partitions)
+    actual = log.identities({partition.topic for partition in wanted})
+    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
+    at("claiming")
+    epochs, known = _claim(database, wanted, actual, now_ms)
+    at("claimed")
+    committed = log.committed(wanted)
+    evidence, noted = _evidence(log, committed, topics, known)
+    with database.snapshot() as tx:
+        stored = progress.checkpoints(tx, wanted)
+        cursors = {p: _known(committed[p], evidence.witnesses.get(p), stored.get(p), actual[p.topic]) for p in wanted}
+        above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
+        entries = progress.entries_above(tx, above)
+        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+    if epochs != {partition: checkpoint.epoch for partition, checkpoint in stored.items()}:
+        raise NotYet("another worker is recovering the same partitions")
+    check_age(rows, this, evidence, topics, lambda topic: (actual.get(topic) or log.identities({topic})[topic]).topic)
+    missing = [partition for partition in wanted if partition not in stored]
+    bounds = log.bounds(wanted)
+    stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
+    for partition in wanted:
+        _check(partition, stored[partition], bounds[partition])
+        _check_entries(partition, committed[partition], cursors[partition], stored[partition], entries[partition])
+    stored |= _with_leader_epochs(database, stored, bounds)
+    rest = {p: (noted.get(p, -1), this, bounds[p].leader_epoch) for p in wanted}
+    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
+
+
+def _known(cursor: Cursor | None, witness: Cursor | None, stored: Checkpoint | None, actual: Identity) -> Cursor | None:
+    """Return what is known to be published.
+
+    Where the checkpoint of a new topic begins its numbers anew, a witness of the old topic says nothing about them.
+    """
+    if witness is not None and witness.topic_id != actual.topic:
+        numbered_anew = stored is None or (witness.position or 0) > stored.position
+        witness = None if numbered_anew else witness
+    return latest(cursor, witness)
+
+
+def _evidence(
+    log: Log, committed: Mapping[Partition, Cursor | None], topics: Collection[str], known: Collection[Partition]
+) -> tuple[Evidence, dict[Partition, int]]:
+    """Return what Kafka knows of the whole group, and the offsets of these partitions that nothing is to be told about.
+
+    `known` have a checkpoint; a worker of a newer or an older release may read other topics.
+
+    Where a cursor is lost the topic of progress decides, so what is undecided there is waited for. Else not: it would
+    hold up every recovery of the service for one worker that was killed in a transaction.
+    """
+    ours = {p: cursor for p, cursor in committed.items() if cursor is not None}
+    lost = len(ours) < len(committed) or any(cursor.position is None for cursor in ours.values())
+    cursors = log.group_cursors(topics, known) | ours
+    witnesses = log.witnesses(undecided=lost)
+    noted = {p: cursor for p, cursor in ours.items() if cursor.position is not None}
+    if witnesses is not None:
+        noted = {p: c for p, c in noted.items() if p in witnesses and witnesses[p][:2] == c[:2]}
+    return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in noted.items()}
+
+
+def _claim(
+    database: Database, wanted: list[Partition], actual: Mapping[str, Identity], now_ms: int
+) -> tuple[dict[Partition, int], Collection[Partition]]:
+    """Return the new epochs, and every partition that has a checkpoint."""
+    with database.transaction() as tx:
+        quarantine.check(tx)
+        quarantine.identify(tx, now_ms)
+        epochs = progress.claim(tx, wanted)
+        identities = progress.identities(tx)
+        check_identities(identities, actual)
+    return epochs, identities.keys()
+
+
+def _first_checkpoints(
+    database: Database, bounds: Mapping[Partition, Bounds], actual: Mapping[str, Identity]
+) -> dict[Partition, Checkpoint]:
+    if not bounds:
+        return {}
+    first = {partition: Checkpoint(at.start, 0, 1, at.leader_epoch) for partition, at in bounds.items()}
+    try:
+        with database.transaction() as tx:
+            for partition, checkpoint in first.items():
+                progress.create(tx, partition, checkpoint, actual[partition.topic])
+    except LostRace as race:
+        raise NotYet("another worker made the first checkpoint") from race
+    return first
+
+
+def _with_leader_epochs(
+    database: Database, stored: Mapping[Partition, Checkpoint], bounds: Mapping[Partition, Bounds]
+) -> dict[Partition, Checkpoint]:
+    """Note the present leader epoch where none is known: of an older release's checkpoint, or one moved by hand.
+
+    The log reaches that far in it, whoever wrote the record before: `_check` has seen that.
+    """
+    unknown = [p for p, checkpoint in stored.items() if checkpoint.leader_epoch is None]
+    after = {p: stored[p]._replace(leader_epoch=bounds[p].leader_epoch) for p in unknown}
+    after = {p: checkpoint for p, checkpoint in after.items() if checkpoint.leader_epoch is not None}
+    if after:
+        with database.transaction() as tx:
+            if progress.checkpoints(tx, after) != {p: stored[p] for p in after}:
+                raise NotYet("another worker is recovering the same partitions")
+            progress.advance(tx, after)
+    return after
+
+
+def _check(partition: Partition, checkpoint: Checkpoint, bounds: Bounds) -> None:
+    start, end, _ = bounds
+    if not start <= checkpoint.next_offset <= end:
+        raise Refused(
+            f"{partition}: the next offset to handle is {checkpoint.next_offset}, but the log has {start} to {end}:"
+            " it was truncated or recreated, and events would be lost. Restore the topic, or, if nothing of it is"
+            " needed, set next_offset in the table checkpoint by hand"
+        )
+
+
+def _check_entries(
+    partition: Partition,
+    committed: Cursor | None,
+    known: Cursor | None,
+    checkpoint: Checkpoint,
+    entries: list[Entry],
+) -> None:
+    """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there.
+
+    Where the cursor is lost and the witness stands in for it, they may begin later: a worker without witnesses (an
+    older release, or at least once) may have published since, and deleted what it published.
+    """
+    last = checkpoint.position
+    first = last - len(entries) + 1
+    whole = [entry.position for entry in entries] == list(range(first, last + 1))
+    ours = committed is not None and committed.position is not None
+    if not whole or (ours and known is not None and first != (known.position or 0) + 1):
+        raise NotYet(f"{partition}: the outbox and the cursor do not fit together yet")

@@ -1,0 +1,95 @@
+"""The parked records of keys in trouble that are to be tried again now, and how many wait."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from eventbus.engine.batch import UNPUBLISHED, Item, Owned, Part, Unpublished, decode, retry
+from eventbus.engine.config import Tuning, World
+from eventbus.engine.schema_waits import ANSWER_WAIT_SECONDS
+from eventbus.log import Limit, Partition
+from eventbus.serde.lookups import StillAsking
+from eventbus.serde.registry import RegistryUnavailable
+from eventbus.service import Service
+from eventbus.store import fence
+from eventbus.store.fence import Due, Fence, Parked
+
+
+class Retrying:
+    """Looks behind the fences of the partitions that are ours, and tells how much waits there."""
+
+    def __init__(self, service: Service[Any], world: World, tuning: Tuning) -> None:
+        self._service, self._world, self._tuning = service, world, tuning
+        self._told = (0, 0)
+        self._after = self._count_at = 0.0
+        self._limits: dict[str, Limit] = {}
+        self.more = False
+        """Whether there was more than is tried at once: look again soon."""
+
+    def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[Part]:
+        """Return what is to be tried again now, by us: the fence's partition is ours, and read.
+
+        `retries_ms` is when the first and the last parked records are due, whoever's they are; None where none is
+        parked.
+        """
+        self.more = False
+        if retries_ms is None:
+            self._tell((0, 0))
+            return []
+        ours = {partition: each for partition, each in owned.items() if each.ready}
+        self._count(ours)
+        when, most = Due(self._world.now_ms(), round(1_000 * self._tuning.retry_most)), self._tuning.retries
+        if not any(map(when.is_now, retries_ms)) or not ours or self._world.clock() < self._after:
+            return []
+        parked: dict[Fence, list[Parked]] = {}
+        room = self._tuning.many_bytes
+        with self._world.database.snapshot() as tx:
+            for each in fence.due(tx, ours, when, most):
+                if room > 0:
+                    parked[each] = fence.records(tx, each, most, room)
+                    room -= sum(waiting.record.size for waiting in parked[each])
+        self.more = len(parked) == most or room <= 0
+        self._ask_limits(parked.values())
+        parts = [self._part_if_known(ours[each.owner], each, records) for each, records in parked.items()]
+        return [part for part in parts if part is not None]
+
+    def _part_if_known(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part | None:
+        """Return None where the registry does not tell a schema now: the others are tried again all the same."""
+        try:
+            return self._part(owned, before, parked)
+        except RegistryUnavailable as error:
+            wait = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._tuning.backoff_most
+            self._after = max(self._after, self._world.clock() + wait)
+            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=wait)
+            return None
+
+    def _part(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
+        items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
+        known = [self._with_limit(item) for item in items if item is not None]
+        return retry(owned, before, known, self._service.reactions)
+
+    def _ask_limits(self, parked: Iterable[list[Parked]]) -> None:
+        """Ask how much the topics take now of those outputs that they did not take. Raises LogUnavailable."""
+        places = {each.record.partition for some in parked for each in some}
+        topics = {place.topic for place in places if place.number == UNPUBLISHED}
+        self._limits = self._world.log.largest(topics) if topics else {}
+
+    def _with_limit(self, item: Item) -> Item:
+        if not isinstance(item.event, Unpublished):
+            return item
+        return item._replace(event=replace(item.event, limit=self._limits.get(item.event.output.topic)))
+
+    def _count(self, ours: Collection[Partition]) -> None:
+        """Tell how much waits for us, every second."""
+        if self._world.clock() < self._count_at:
+            return
+        self._count_at = self._world.clock() + self._tuning.look_after
+        with self._world.database.snapshot() as tx:
+            self._tell(fence.counted(tx, ours))
+
+    def _tell(self, counted: tuple[int, int]) -> None:
+        if counted != self._told:
+            self._told = counted
+            self._world.observer.parked(*counted)

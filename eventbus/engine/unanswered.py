@@ -1,0 +1,114 @@
+"""Whose fault an unknown outcome is: the order's, when others are answered meanwhile, or the provider's.
+
+Only what one worker has seen since it owns the partition counts, and only in the order of its batches: no clock.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from eventbus.engine.batch import Part
+from eventbus.engine.calls import UNKNOWN_OUTCOME, NotMade
+from eventbus.engine.parking import Address, address
+from eventbus.log import Partition
+from eventbus.service import Unasked
+
+ATTEMPTS_AT_LEAST = 3
+"""An order is refused after so many attempts in a row without an outcome, each while others were answered, ..."""
+CHANCE = 0.02
+"""...when that is no chance any more: of orders that all fail alike, so many would come to it (rate limits).
+
+Where one order in two has no outcome it takes six attempts, where nine in ten have none, 38. Each attempt is one batch,
+in which the call is made up to `remote.ATTEMPTS` times.
+"""
+FEW = 0.25
+"""Above this share of unanswered calls it is worth looking further for some that are answered."""
+BATCHES = 1_000
+
+
+class _Suspect(NamedTuple):
+    attempts: int
+    """Without an outcome, in a row, while others were answered."""
+    chance: float
+    """That an order has none at all of these attempts, if all orders fail alike."""
+    share: float
+    """How many of the others were not answered at the last attempt, 0 to 1; with nobody to compare with 1."""
+    batch: int
+    """The number of the batch with the last attempt."""
+
+
+class _Batch(NamedTuple):
+    number: int
+    answered: int
+    unanswered: frozenset[Address]
+
+
+def is_unknown(outcome: Any) -> TypeGuard[Exception]:
+    """Return whether the outcome of a call is not known."""
+    return isinstance(outcome, UNKNOWN_OUTCOME)
+
+
+class Unanswered:
+    """Remembers the records whose calls had no outcome, and how others fared between one attempt and the next."""
+
+    def __init__(self) -> None:
+        self._suspects: dict[Address, _Suspect] = {}
+        self._batches: deque[_Batch] = deque(maxlen=BATCHES)
+        self._number = 0
+
+    def note(self, parts: Sequence[Part], outcomes: Mapping[Address, Any]) -> None:
+        """Take in what came of the calls of one batch, or of parked records that were tried again."""
+        self._number += 1
+        fresh = [part for part in parts if part.fence is None and part.items]
+        unanswered = frozenset(
+            where
+            for part in fresh
+            for item in part.items
+            if is_unknown(outcome := outcomes.get(where := address(item))) and not isinstance(outcome, NotMade)
+        )
+        if not unanswered and not self._suspects:
+            return
+        answered = sum(not isinstance(outcome, (Exception, Unasked)) for outcome in outcomes.values())
+        self._batches.append(_Batch(self._number, answered, unanswered))
+        self._suspects |= {where: self._tried(where) for where in unanswered}
+        self._forget_answered(fresh, outcomes)
+
+    def is_refused(self, where: Address) -> bool:
+        """Return whether others are answered and this one is not, often enough: it is parked."""
+        suspect = self._suspects.get(where)
+        if suspect is None or suspect.share == 1:
+            return False
+        return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE
+
+    def is_unclear(self) -> bool:
+        """Return whether some had no outcome in the last batch, and too few others had one to compare with."""
+        return any(each.batch == self._number and each.share > FEW for each in self._suspects.values())
+
+    def forget(self, partitions: Iterable[Partition]) -> None:
+        """Forget what was asked about these partitions' records: others own them."""
+        gone = set(partitions)
+        self._suspects = {where: suspect for where, suspect in self._suspects.items() if where[0] not in gone}
+
+    def _tried(self, where: Address) -> _Suspect:
+        before = self._suspects.get(where) or _Suspect(0, 1.0, 1.0, self._number - 1)
+        since = [batch for batch in self._batches if batch.number > before.batch]
+        others = frozenset[Address]().union(*(batch.unanswered for batch in since)) - {where}
+        answered = sum(batch.answered for batch in since)
+        if not answered:
+            return before._replace(share=1.0, batch=self._number)
+        share = (len(others) + 1) / (len(others) + answered + 2)  # Laplace's estimate: one answer is not much to go by
+        return _Suspect(before.attempts + 1, before.chance * share, share, self._number)
+
+    def _forget_answered(self, fresh: Sequence[Part], outcomes: Mapping[Address, Any]) -> None:
+        """Forget who was answered, who was parked or dealt with otherwise, and batches that nobody compares with."""
+        first = {part.owned.partition: part.items[0].record.offset for part in fresh}
+        self._suspects = {
+            where: suspect
+            for where, suspect in self._suspects.items()
+            if where[1] >= first.get(where[0], 0) and is_unknown(outcomes.get(where, NotMade()))
+        }
+        oldest = min((suspect.batch for suspect in self._suspects.values()), default=self._number)
+        while self._batches and self._batches[0].number <= oldest:
+            self._batches.popleft()

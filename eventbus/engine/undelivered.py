@@ -1,0 +1,120 @@
+"""Outputs that are too large for their topics: set aside with their orders, so that all others are published.
+
+What was decided stands in the outbox, and the entries of a partition are published without a hole. So an output that
+the broker refuses for its size is moved from its entry behind a fence of its key, in one transaction: in front of what
+is parked there already, and with what was decided for the same key after it. It is in one place at any moment, and goes
+out once. From there it is tried again like everything parked, and published as it is when its topic takes so much.
+
+It is done in recovery only: what is above the cursor then was certainly not published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+from eventbus.database import Database
+from eventbus.engine.batch import UNPUBLISHED, Owned
+from eventbus.engine.decision import compare
+from eventbus.engine.parking import MOST_FENCES, Parking, Retries, TooManyParked
+from eventbus.log import Output, Oversized, Partition, Record, TooLarge
+from eventbus.store import fence, progress
+from eventbus.store.fence import Fence, Parked
+from eventbus.store.progress import Entry
+
+LONGEST = 31
+"""Attempts after which the longest wait is over: where nobody says how much a topic takes, it is tried by publishing,
+and that costs everybody an aborted transaction."""
+
+
+_Plain = tuple[str, bytes | None, bytes | None]
+"""What an output is recognised by when it is read again: topic, key and value."""
+
+
+class _Moved(NamedTuple):
+    """What is left of an entry, and what is taken out of it."""
+
+    left: Entry
+    taken: list[Output]
+
+
+class Undelivered:
+    """Remembers what the broker refused since it was last recovered."""
+
+    def __init__(self, database: Database, retries: Retries) -> None:
+        self._database, self._retries = database, retries
+        self._refused: dict[_Plain, Oversized] = {}
+
+    def note(self, refusal: TooLarge) -> None:
+        """Remember it until its partition is recovered."""
+        self._refused |= {each.output[:3]: each for each in refusal.oversized}
+
+    def set_aside(self, recovered: Sequence[Owned]) -> Parking:
+        """Take what was refused, and what follows it of the same key, out of what is pending.
+
+        Raises LostRace, Unavailable, Unwritable, Quarantined, TooManyParked; nothing is changed then, or, with
+        Unavailable, that is not known.
+        """
+        moved = {owned.partition: self._divided(owned.pending) for owned in recovered} if self._refused else {}
+        moved = {partition: entries for partition, entries in moved.items() if any(each.taken for each in entries)}
+        if not moved:
+            return Parking()
+        mine = {owned.partition: owned for owned in recovered if owned.partition in moved}
+        with self._database.transaction() as tx:
+            compare(tx, mine)
+            keys = {output.key_text for entries in moved.values() for each in entries for output in each.taken}
+            before = fence.standing(tx, keys)
+            after, parked = self._behind_fences(before, moved)
+            progress.replace(tx, {p: [each.left for each in entries if each.taken] for p, entries in moved.items()})
+            fence.change(tx, before, after)
+            fence.append(tx, parked)
+            if fence.count(tx) > MOST_FENCES:
+                raise TooManyParked(f"{parked[0].key} is not parked, because {MOST_FENCES} orders already are")
+        for partition, entries in moved.items():
+            mine[partition].pending = [each.left for each in entries]
+            for each in entries:
+                for output in each.taken:
+                    self._refused.pop(output[:3], None)
+        return Parking(raised=[new for key, new in after.items() if key not in before], parked=len(parked))
+
+    def _divided(self, pending: Iterable[Entry]) -> list[_Moved]:
+        divided, keys = [], set[bytes | None]()
+        for entry in pending:
+            moved = _Moved(entry._replace(outputs=[]), [])
+            for output in entry.outputs:
+                if output.key in keys or output[:3] in self._refused:
+                    keys.add(output.key)
+                    moved.taken.append(output)
+                else:
+                    moved.left.outputs.append(output)
+            divided.append(moved)
+        return divided
+
+    def _behind_fences(
+        self, before: Mapping[str, Fence], moved: Mapping[Partition, list[_Moved]]
+    ) -> tuple[dict[str, Fence], list[Parked]]:
+        after, parked = dict(before), list[Parked]()
+        for partition, entries in sorted(moved.items()):
+            for key, outputs in _by_key(output for each in entries for output in each.taken).items():
+                oversized = next(found for output in outputs if (found := self._refused.get(output[:3])))
+                known = after.get(key) or self._raised(key, partition, oversized)
+                first = known.first - len(outputs)
+                parked += (Parked(key, at, self._record(output, at)) for at, output in enumerate(outputs, first))
+                after[key] = known._replace(first=first, error=fence.shown(str(oversized)))
+        return after, parked
+
+    def _raised(self, key: str, partition: Partition, oversized: Oversized) -> Fence:
+        """Return a fence with nothing behind it yet."""
+        at_ms = self._retries.at_ms(LONGEST if oversized.limit is None else 1)
+        return Fence(key, *partition, 1, 0, 1, self._retries.now_ms(), at_ms, "")
+
+    def _record(self, output: Output, position: int) -> Record:
+        topic, key, value, headers = output
+        return Record(Partition(topic, UNPUBLISHED), position, key, value, self._retries.now_ms(), headers)
+
+
+def _by_key(outputs: Iterable[Output]) -> dict[str, list[Output]]:
+    found: dict[str, list[Output]] = {}
+    for output in outputs:
+        found.setdefault(output.key_text, []).append(output)
+    return found

@@ -1,0 +1,262 @@
+"""Transactions on Kafka, and the producers that cannot be trusted any more after one."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+from eventbus.kafka.causes import explained
+from eventbus.kafka.config import Connection, client, producer_config
+from eventbus.log import Doubt, LogUnavailable, Output, Overtaken
+
+CALL_SECONDS = 5.0
+"""How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
+STOPPING_SECONDS = 2.0
+"""The same for a worker that is to stop: what it leaves behind, the next one publishes."""
+TRIES = 3
+
+
+SIZE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
+"""What the client or the broker says of a record, or of a batch of records, that is too large."""
+BATCH_BYTES = 1_000_000
+"""The most that librdkafka puts into one batch, by its default."""
+
+
+class SizeRefused(Doubt):
+    """Records were refused because they, or the batches that they were in, are too large."""
+
+    def __init__(self, records: set[tuple[str, bytes | None, bytes | None]]) -> None:
+        super().__init__(f"too large for the topic {', '.join(sorted({topic for topic, *_ in records}))}")
+        self.records = records
+        """Topic, key and value of each."""
+
+
+class Witness(NamedTuple):
+    """A record of the topic of progress, which has one partition."""
+
+    topic: str
+    key: bytes
+    value: bytes
+
+
+class _Failures(logging.Handler):
+    """Hears of broken connections.
+
+    librdkafka repeats an EndTxn behind one by itself and reports success; only its log tells, and the late first copy
+    would end the next transaction. A connection that breaks with one request under way is only INFO to librdkafka, so
+    the producer's `log_level` and its logger's must let that pass.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = 0
+        self.broken = 0
+        """Those of connections that had been established; not attempts to connect to a broker that is away."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if "FAIL" in message:
+            self.heard += 1
+            self.broken += "in state UP" in message
+
+
+def _told(error: Exception) -> str:
+    return explained(error.args[0]) if isinstance(error, KafkaException) else str(error)
+
+
+class Producers:
+    """One producer at a time, replaced by a new one of the same transactional.id as soon as it is suspect.
+
+    The new one's init_transactions settles what the old one left and raises the epoch, so that nothing late counts.
+    """
+
+    def __init__(self, connection: Connection, at: Callable[[str], None], stopping: Callable[[], bool]) -> None:
+        self._connection, self._at, self._stopping = connection, at, stopping
+        self._producer: Producer | None = None
+        self._failures = _Failures()
+        self._broken = 0
+        """How many connections had broken when the producer was last known to be well."""
+        self._logger = connection.logger.getChild("producer")
+        self._logger.setLevel(logging.INFO)
+        self._logger.addHandler(self._failures)
+        self._errors: list[KafkaError] = []
+        self._too_large: set[tuple[str, bytes | None, bytes | None]] = set()
+        self.undelivered = False
+        """Whether the last doubt came from records that the broker did not take."""
+        self.batch_bytes = BATCH_BYTES
+        """How much the next producer puts into one batch, at most; one record may always be more."""
+
+    def transaction(
+        self,
+        outputs: Sequence[Output],
+        offsets: list[TopicPartition],
+        group: Any = None,
+        still_ours: Callable[[], bool] = lambda: True,
+        witnesses: Sequence[Witness] = (),
+    ) -> None:
+        """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be none.
+
+        Raises Doubt (SizeRefused among it), or LogUnavailable when nothing was begun.
+        """
+        self.undelivered = False
+        producer = self._connected()
+        heard = self._failures.heard
+        try:
+            self._at("before begin")
+            producer.begin_transaction()
+            self._at("begun")
+            self._produce(producer, outputs, witnesses)
+            self._at("produced")
+            self._at("during offsets")
+            if offsets:
+                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
+            self._at("offsets sent")
+            if not still_ours():
+                raise Overtaken("another worker has recovered these partitions")
+            self._at("before commit")
+            self._at("during commit")
+            self._again(lambda: producer.commit_transaction(self._seconds()))
+            self._at("committed")
+        except SizeRefused:
+            self._drop()
+            raise
+        except (KafkaException, BufferError, Doubt) as error:
+            self._give_up(producer, error)
+            raise Doubt(f"the transaction: {_told(error)}") from error
+        finally:
+            self._listen(producer)
+            if self._failures.heard != heard:
+                self._drop()
+            self._broken = self._failures.broken
+
+    def flush_all(self, outputs: Sequence[Output]) -> None:
+        """Write outputs at least once. Raises Doubt unless all were delivered."""
+        self.undelivered = False
+        producer = self._ready()
+        try:
+            self._produce(producer, outputs)
+        except SizeRefused:
+            self._drop()
+            raise
+        except (KafkaException, BufferError, Doubt) as error:
+            self._drop()
+            raise Doubt(f"publishing: {_told(error)}") from error
+
+    def start(self) -> None:
+        """Settle what an earlier producer of the same name left open, instead of waiting for its time-out.
+
+        Raises LogUnavailable.
+        """
+        self._ready()
+
+    def close(self) -> None:
+        """Drop the producer; an open transaction is aborted by the next one or by its timeout."""
+        self._drop()
+
+    @staticmethod
+    def _listen(producer: Producer) -> None:
+        """Let librdkafka's log through; a fatal error that it raises here was or will be raised by the call itself."""
+        with contextlib.suppress(KafkaException):
+            producer.poll(0)
+
+    def _connected(self) -> Producer:
+        """Return a producer none of whose connections has broken since its last transaction, a new one if need be.
+
+        A broker that was shut down is gone from the cluster's metadata, and librdkafka forgets it. Where it was the
+        coordinator of the group or of the transactions, send_offsets_to_transaction then waits for it until the next
+        refresh of the metadata, minutes later, whatever time-out it was given (after each rolling restart of three
+        brokers, 364 s at most). A new producer asks who the coordinator is.
+        """
+        producer = self._ready()
+        self._listen(producer)
+        if self._failures.broken == self._broken:
+            return producer
+        self._drop()
+        return self._ready()
+
+    def _ready(self) -> Producer:
+        if self._producer is None:
+            config = producer_config(self._connection) | {"on_delivery": self._delivered}
+            if self.batch_bytes < BATCH_BYTES:
+                config["batch.size"] = self.batch_bytes
+            producer = client(self._connection.clients.producer, config, self._logger)
+            if self._connection.exactly_once:
+                try:
+                    producer.init_transactions(self._seconds())
+                except KafkaException as error:
+                    raise LogUnavailable(f"the producer cannot start: {explained(error.args[0])}") from error
+            self._producer, self._broken = producer, self._failures.broken
+        return self._producer
+
+    def _produce(self, producer: Producer, outputs: Sequence[Output], witnesses: Sequence[Witness] = ()) -> None:
+        self._errors.clear()
+        self._too_large.clear()
+        self.undelivered = True
+        produce: Any = producer.produce
+        for topic, key, value, headers in outputs:
+            try:
+                produce(topic, value, key, headers=headers)
+            except BufferError:
+                producer.flush(self._seconds())
+                produce(topic, value, key, headers=headers)
+            except KafkaException as exception:
+                if exception.args[0].code() not in SIZE:
+                    raise
+                self._too_large.add((topic, key, value))
+        for topic, key, value in witnesses:
+            produce(topic, value, key, partition=0)
+        try:
+            left = producer.flush(self._seconds())
+        except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
+            raise Doubt("the producer has failed for good: another one of its name, probably") from error
+        if self._too_large:
+            raise SizeRefused(set(self._too_large))
+        if self._errors:
+            raise KafkaException(self._errors[0])
+        if left:
+            raise Doubt(f"{left} records were not delivered within {self._seconds():g} s")
+        self.undelivered = False
+
+    def _seconds(self) -> float:
+        return STOPPING_SECONDS if self._stopping() else CALL_SECONDS
+
+    def _delivered(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None and error.code() in SIZE:
+            self._too_large.add((message.topic(), message.key(), message.value()))
+        elif error is not None:
+            self._errors.append(error)
+
+    def _again(self, call: Callable[[], None]) -> None:
+        """Make the same call again as long as librdkafka says so, a few times."""
+        for left in range(TRIES - 1, -1, -1):
+            try:
+                call()
+            except KafkaException as exception:
+                error: Any = exception.args[0]
+                again = left and not self._stopping()
+                if not (again and error.retriable() and not error.txn_requires_abort()):
+                    raise
+            else:
+                return
+
+    def _give_up(self, producer: Producer, error: Exception) -> None:
+        """Abort where librdkafka asks for that; anything else is an unknown outcome and ends this producer."""
+        cause: Any = error.args[0] if isinstance(error, KafkaException) else None
+        abortable = cause is not None and cause.txn_requires_abort() and not cause.fatal()
+        if abortable or isinstance(error, Overtaken):
+            try:
+                self._again(lambda: producer.abort_transaction(self._seconds()))
+            except KafkaException:
+                self._drop()
+        else:
+            self._drop()
+
+    def _drop(self) -> None:
+        """Let go of the producer without waiting for what it still holds."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.purge()

@@ -1,0 +1,148 @@
+"""What must be true of the topics before a worker starts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka.admin import AdminClient, ConfigResource
+
+from eventbus.deadletters.letter import ROOM_BYTES
+from eventbus.kafka.causes import DENIED, Complaints, explained
+from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
+from eventbus.kafka.diagnosis import diagnose
+from eventbus.log import Limit, LogUnavailable, NotLetIn, Refused, TopicMissing
+from eventbus.serde.codec import MAX_VALUE_BYTES
+
+SECONDS = 5.0
+LIMIT, OWN_LIMIT = "max.message.bytes", "message.max.bytes"
+"""Kafka's names: of the topic's setting, and of the client's."""
+
+
+def check_topics(
+    connection: Connection,
+    inputs: Iterable[str],
+    outputs: Iterable[str],
+    letters: Collection[str],
+    warn: Callable[[str], None],
+) -> dict[str, int]:
+    """Return all topics that are there, and how many partitions they have.
+
+    `letters` are the topics of dead letters and of their resolutions; `warn` hears of topics that may not take what is
+    written. Raises TopicMissing, Refused when a dead letter could be too large, NotLetIn, or LogUnavailable.
+    """
+    inputs, outputs = list(inputs), list(outputs)
+    wanted = {*inputs, *outputs, *letters}
+    with asking(connection) as (admin, complaints):
+        there = metadata(admin, complaints, SECONDS).topics
+        missing = sorted(wanted - set(there))
+        if denied := hidden(admin, missing, SECONDS):
+            raise LogUnavailable(f"the topics {', '.join(denied)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}")
+        if missing:
+            raise TopicMissing(
+                f"topics that do not exist: {', '.join(missing)}."
+                f" Make them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
+            )
+        topic_limits = _topic_limits(admin, wanted)
+    largest = max((topic_limits[topic] for topic in inputs if topic in topic_limits), default=0)
+    limits = _with_own(topic_limits, connection)
+    for topic in letters:
+        if topic in limits and limits[topic].bytes < largest + ROOM_BYTES:
+            raise Refused(
+                f"{topic} takes at most {limits[topic].bytes} bytes, an input topic takes {largest}: a"
+                f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set"
+                f" {limits[topic].setting} to {largest + ROOM_BYTES}"
+            )
+    for topic in outputs:
+        if topic in limits and limits[topic].bytes < MAX_VALUE_BYTES:
+            warn(
+                f"the topic {topic} takes at most {limits[topic].bytes} bytes ({limits[topic].setting}), and an event"
+                f" may have {MAX_VALUE_BYTES}: one that is larger will be parked with its order until that is raised"
+            )
+    return {name: len(topic.partitions) for name, topic in there.items()}
+
+
+def uneven(partitions: Mapping[str, int]) -> str | None:
+    """Return what to say where topics have different numbers of partitions; None where all have the same."""
+    most, _ = max(Counter(partitions.values()).items(), key=lambda each: (each[1], each[0]), default=(0, 0))
+    others = [f"{topic} has {count}" for topic, count in sorted(partitions.items()) if count != most]
+    return f"{', '.join(others)}, the other topics have {most} partitions" if others else None
+
+
+@contextmanager
+def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
+    """Yield an admin client; where its questions fail, say why. Raises NotLetIn where a setting has to be mended."""
+    complaints = Complaints()
+    config = connection.common() | {"error_cb": complaints}
+    admin = client(AdminClient, config, connection.logger)
+    try:
+        yield admin, complaints
+    except KafkaException as error:
+        admin.poll(0)
+        found = diagnose(config, complaints.errors)
+        if found is not None and found.ours:
+            raise NotLetIn(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
+        why = explained(error.args[0]) if found is None else found.why
+        raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {why}") from error
+
+
+def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:
+    """Return what the cluster says of itself, or raise KafkaException: as soon as brokers refuse us, not only then.
+
+    One question could not be given up; so there are several, each longer than the one before.
+    """
+    wait = min(1.0, seconds)
+    while True:
+        try:
+            return admin.list_topics(timeout=wait)
+        except KafkaException:
+            admin.poll(0)
+            seconds -= wait
+            if seconds <= 0 or complaints.refused:
+                raise
+        wait = min(wait * 2, seconds)
+
+
+def hidden(admin: AdminClient, topics: Iterable[str], seconds: float) -> list[str]:
+    """Return which of these topics that are not in the cluster's list may be there: this user may not see them."""
+    missing = sorted(topics)
+    if not missing:
+        return []
+    answers = admin.describe_topics(TopicCollection(missing), request_timeout=seconds)
+    errors = {topic: answer.exception() for topic, answer in answers.items()}
+    return [topic for topic, error in errors.items() if _code(error) == KafkaError.TOPIC_AUTHORIZATION_FAILED]
+
+
+def _code(error: BaseException | None) -> int | None:
+    return error.args[0].code() if isinstance(error, KafkaException) else None
+
+
+def limits_of(admin: AdminClient, topics: Iterable[str], connection: Connection) -> dict[str, Limit]:
+    """Return the largest record that this worker can write to each topic; nothing where the broker does not say.
+
+    Raises KafkaException.
+    """
+    return _with_own(_topic_limits(admin, topics), connection)
+
+
+def _with_own(topic_limits: Mapping[str, int], connection: Connection) -> dict[str, Limit]:
+    own = Limit(int(connection.extra.get(OWN_LIMIT, LARGEST_DEAD_LETTER)), f"{OWN_LIMIT} of --kafka-config")
+    return {topic: min(Limit(most, f"its {LIMIT}"), own) for topic, most in topic_limits.items()}
+
+
+def _topic_limits(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """Return the largest record batch each topic takes; nothing where the broker does not say (the embedded one)."""
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
+    limits = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=SECONDS).items():
+        try:
+            config: dict[str, Any] = future.result()
+        except KafkaException as error:
+            if error.args[0].code() in (KafkaError._UNSUPPORTED_FEATURE, KafkaError.TOPIC_AUTHORIZATION_FAILED):  # noqa: SLF001
+                continue
+            raise
+        limits[resource.name] = int(config[LIMIT].value)
+    return limits

@@ -1,0 +1,237 @@
+"""What a service declares, as a document: read from its code, and told as JSON to who looks at the whole."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+from eventbus.avro_schema import parse
+from eventbus.event import Event
+from eventbus.log import PROGRESS, RESOLUTIONS
+from eventbus.service import Reaction, Service
+
+FORMAT = 1
+"""The version of the document; a reader refuses others."""
+INSTALLED = "saga.services"
+"""The group of entry points by which a distribution says which services it brings."""
+UNRELEASED = "unreleased"
+"""The version of a service that no installed distribution brings."""
+
+NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""What Kafka takes for the name of a topic."""
+
+
+class BadDeclaration(ValueError):
+    """The document is not a declaration; the message says where and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredReaction:
+    """One handler: see `eventbus.reacts_to`. Events are named by their topics, `file` is path:line."""
+
+    event: str
+    handler: str
+    purpose: str
+    file: str
+    publishes: tuple[str, ...] = ()
+    compensates: tuple[str, ...] = ()
+    awaits: tuple[str, ...] = ()
+    remote: str | None = None
+    read_only: bool = False
+    repeats: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredEvent:
+    """The contract of an event: the field that keys it, and its Avro schema, which is in `file`."""
+
+    key: str
+    purpose: str
+    file: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """One service's part in the choreography: see `eventbus.Service`. Events are named by their topics."""
+
+    service: str
+    version: str
+    purpose: str
+    file: str
+    initiates: tuple[str, ...] = ()
+    completes: tuple[str, ...] = ()
+    aborts: tuple[str, ...] = ()
+    owns: tuple[str, ...] = ()
+    reactions: tuple[DeclaredReaction, ...] = ()
+    events: Mapping[str, DeclaredEvent] = field(default_factory=dict)
+    dead_letters: str = ""
+
+    @property
+    def publishes(self) -> tuple[str, ...]:
+        """Every event it may publish, first mentioned first."""
+        caused = (event for reaction in self.reactions for event in reaction.publishes)
+        return tuple(dict.fromkeys((*self.initiates, *caused)))
+
+    @property
+    def hears(self) -> tuple[str, ...]:
+        """Every event it reacts to, in the order of its handlers."""
+        return tuple(reaction.event for reaction in self.reactions)
+
+    @property
+    def resolutions(self) -> str:
+        """The topic of what people decided about its dead letters."""
+        return f"{self.service}{RESOLUTIONS}"
+
+    @property
+    def progress(self) -> str:
+        """The topic of how far it has published."""
+        return f"{self.service}{PROGRESS}"
+
+    def to_json(self) -> str:
+        """Return the document."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=2) + "\n"
+
+
+def declare(service: type[Service[Any]]) -> Declaration:
+    """Read what a service declares."""
+    events = {event.topic: _event(event) for event in service.events()}
+    return Declaration(
+        service.name,
+        _version(service),
+        (getdoc(service) or "").partition("\n")[0],
+        _file_of(service.__module__, getattr(sys.modules[service.__module__], "__file__", None) or ""),
+        _topics(service.initiates),
+        _topics(service.completes),
+        _topics(service.aborts),
+        _topics(service.owns),
+        tuple(map(_declared, service.reactions.values())),
+        events,
+        service.dead_letters(),
+    )
+
+
+def read_declaration(document: str | bytes, where: str) -> Declaration:
+    """Read a document. Raises BadDeclaration, which names `where` it came from and the key that is wrong."""
+    try:
+        content = json.loads(document)
+    except (ValueError, RecursionError) as error:
+        raise BadDeclaration(f"{where}: it is not JSON: {error}") from error
+    if not isinstance(content, dict) or "format" not in content:
+        raise BadDeclaration(f"{where}: it is no declaration; write one with: <service> declaration")
+    if content.pop("format") != FORMAT:
+        raise BadDeclaration(f"{where}: its format is another one than {FORMAT}: write it with this version")
+    declaration: Declaration = _record(Declaration, content, where)
+    _check_names(declaration, where)
+    return declaration
+
+
+def _check_names(declaration: Declaration, where: str) -> None:
+    """What others draw, print and turn into rights is what Kafka and Python take for names, and nothing else."""
+    events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
+    events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
+    for name in sorted(events | {declaration.service, declaration.dead_letters, *declaration.events}):
+        if not NAME.fullmatch(name):
+            raise BadDeclaration(f"{where}: {name!r:.80} is no name of a topic or group: letters, digits, . _ and -")
+    for does in declaration.reactions:
+        if not does.handler.isidentifier():
+            raise BadDeclaration(f"{where}: {does.handler!r:.80} is no name of a handler")
+    for event in sorted(set(declaration.publishes) - set(declaration.events)):
+        raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
+    for event, declared in declaration.events.items():
+        try:
+            record = parse(dict(declared.schema))["type"] == "record"
+        except Exception as error:
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is none: {error!r:.200}") from error
+        if not record:
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is no record")
+
+
+def _declared(reaction: Reaction) -> DeclaredReaction:
+    code = reaction.handler.__code__
+    return DeclaredReaction(
+        reaction.event.topic,
+        reaction.name,
+        reaction.purpose,
+        f"{_file_of(reaction.handler.__module__, code.co_filename)}:{code.co_firstlineno}",
+        _topics(reaction.publishes),
+        _topics(reaction.compensates),
+        _topics(reaction.awaits),
+        reaction.remote.__name__ if reaction.remote else None,
+        reaction.read_only,
+        reaction.repeats,
+    )
+
+
+def _event(event: type[Event]) -> DeclaredEvent:
+    purpose, file = (getdoc(event) or "").partition("\n")[0], f"{event.ids.parent.name}/{event.topic}.avsc"
+    return DeclaredEvent(event.key_field, purpose, file, json.loads(event.schema_text))
+
+
+def _topics(events: tuple[type[Event], ...]) -> tuple[str, ...]:
+    return tuple(event.topic for event in events)
+
+
+def _file_of(module: str, path: str) -> str:
+    """Return the path of a module's file below its package's parent; of a program, its file's name."""
+    return Path(path).name if module == "__main__" else f"{module.replace('.', '/')}.py"
+
+
+def _version(service: type[Service[Any]]) -> str:
+    return _versions().get(f"{service.__module__}:{service.__qualname__}", UNRELEASED)
+
+
+@cache
+def _versions() -> Mapping[str, str]:
+    """Return the versions of the installed services by where their classes are; of several the first found."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - commands that declare nothing do without it
+
+    found: dict[str, str] = {}
+    for point in entry_points(group=INSTALLED):
+        if point.dist is not None:
+            found.setdefault(point.value, point.dist.version)
+    return found
+
+
+def _record(kind: Any, content: Any, where: str) -> Any:
+    if not isinstance(content, dict):
+        raise BadDeclaration(f"{where}: it must be an object, not {content!r:.80}")
+    hints = typing.get_type_hints(kind)
+    if unknown := sorted(set(content) - set(hints)):
+        raise BadDeclaration(f"{where}: it has the unknown key {unknown[0]!r}")
+    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in content.items()}
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BadDeclaration(f"{where}: {str(error).partition(') ')[2]}") from error
+
+
+def _value(hint: Any, value: Any, where: str) -> Any:
+    readers: dict[Any, Callable[[Any], Any]] = {
+        tuple[DeclaredReaction, ...]: lambda v: tuple(
+            _record(DeclaredReaction, item, f"{where}[{number}]") for number, item in enumerate(_of(list, v, where))
+        ),
+        Mapping[str, DeclaredEvent]: lambda v: {
+            name: _record(DeclaredEvent, item, f"{where}.{name}") for name, item in _of(dict, v, where).items()
+        },
+        Mapping[str, Any]: lambda v: _of(dict, v, where),
+        tuple[str, ...]: lambda v: tuple(_of(str, item, where) for item in _of(list, v, where)),
+        str | None: lambda v: v if v is None else _of(str, v, where),
+    }
+    return readers[hint](value) if hint in readers else _of(hint, value, where)
+
+
+def _of(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, kind):
+        raise BadDeclaration(f"{where} must be a {kind.__name__}, not {value!r:.80}")
+    if isinstance(value, str) and not value.isprintable():
+        raise BadDeclaration(f"{where} must be printable, not {value!r:.80}")
+    return value

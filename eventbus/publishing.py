@@ -1,0 +1,72 @@
+"""What becomes of an event that is to be published: its headers, its id, and its way into the outbox."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from functools import cache
+
+from eventbus.database import Transaction
+from eventbus.event import Event
+from eventbus.log import Headers, Output
+from eventbus.serde.codec import MAX_VALUE_BYTES, Codec
+from eventbus.store import quarantine, schema_source
+from eventbus.store.packing import pack
+
+CONTENT_TYPE = b"application/avro"
+
+
+def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes | None = None) -> Output:
+    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it answers.
+
+    The id is made, not drawn: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary mode).
+    """
+    headers = _headers(f"{event.topic}<{cause}", event.topic, source, trace)
+    headers.append(("ce_causationid", cause.encode()))
+    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
+
+
+def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:
+    """Return the output for the first event of a saga; its id is `topic/key`."""
+    headers = _headers(f"{event.topic}/{event.key}", event.topic, source, trace)
+    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
+
+
+def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
+    """Leave events without a cause in the log for the service's workers to publish, in this transaction.
+
+    Raises Quarantined where the database was found to be older than the log, and OtherSchemaIds where the service
+    writes with the schema ids of another source.
+    """
+    quarantine.check(tx)
+    events = list(events)
+    schema_source.agree(tx, codec, {type(event) for event in events}, source)
+    for event in events:
+        output = uncaused(codec, source.encode(), event, trace)
+        tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))
+
+
+def check_size(codec: Codec, source: str, event: Event, limits: Mapping[str, int]) -> None:
+    """Raise ValueError where an event without a cause is larger than its topic takes (see progress.output_limits)."""
+    most = limits.get(event.topic, MAX_VALUE_BYTES)
+    if most < MAX_VALUE_BYTES and (size := uncaused(codec, source.encode(), event).size) > most:
+        raise ValueError(
+            f"the event {event.topic} would have {size} bytes, and its topic takes at most {most}: split it, or have"
+            " max.message.bytes of the topic raised (a worker notices within a minute)"
+        )
+
+
+def _headers(event_id: str, event_type: str, source: bytes, trace: bytes | None) -> Headers:
+    headers = [*_constant_headers(event_type, source), ("ce_id", event_id.encode())]
+    if trace is not None:
+        headers.append(("traceparent", trace))
+    return headers
+
+
+@cache
+def _constant_headers(event_type: str, source: bytes) -> Headers:
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_type", event_type.encode()),
+        ("ce_source", source),
+        ("content-type", CONTENT_TYPE),
+    ]

@@ -1,0 +1,1 @@
+"""From records to events and back: Avro, its framing, and schema registries."""

@@ -1,0 +1,139 @@
+"""Avro in Confluent framing, and the guards on what comes in.
+
+Decoding Avro is not validation, so everything that may be wrong is looked at here: size, frame, an allow-list of
+schemas, that the body is used up, ranges, and that the key is the event's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from io import BytesIO
+from typing import Any
+
+from fastavro import schemaless_writer
+
+from eventbus.avro_schema import read_as, written_with
+from eventbus.event import Event
+from eventbus.serde.compiled import Compiled, compiled
+from eventbus.serde.framing import FRAME, Headers, NotFramed, SchemaId, framed, framed_key
+from eventbus.serde.registry import Registry, UnknownSchema, UnsupportedSchema, check_released, source_of
+from eventbus.serde.strict import MAX_VALUES, Strict
+
+MAX_VALUE_BYTES = 1_048_576
+"""Longer values are refused unread (Kafka's own default for a record batch)."""
+_Reader = tuple[Strict, dict[str, Any] | None]
+"""For the schema it was written with, and the one it is read as if that is another one."""
+
+
+class PoisonRecord(ValueError):
+    """A record that can never be handled: dead-lettered at once, never retried.
+
+    `reason` is one lower-case word for counting (`trailing_bytes`); the message says what was found.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
+class Codec:
+    """Turns events into record values and back. Only the events it was given exist for it."""
+
+    def __init__(self, registry: Registry, events: Iterable[type[Event]]) -> None:
+        self._registry = registry
+        self.source = source_of(registry)
+        """Whose ids it writes with."""
+        self._events = {event.topic: event for event in events}
+        self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
+        self._readers: dict[tuple[type[Event], SchemaId], _Reader] = {}
+        self._compiled: dict[type[Event], Compiled] = {e: made for e in self._frames if (made := compiled(e))}
+
+    def id_of(self, event: type[Event]) -> int:
+        """Return the schema id that an event is written with."""
+        return int(FRAME.unpack(self._frames[event])[1])
+
+    def encode(self, event: Event) -> bytes:
+        """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
+        frame = self._frames[type(event)]
+        made = self._compiled.get(type(event))
+        if made is not None:
+            try:
+                return made.write(frame, event)
+            except Exception:  # noqa: BLE001, S110 - whatever it was, fastavro judges it
+                pass
+        body = BytesIO()
+        body.write(frame)
+        schemaless_writer(body, event.schema, event.to_avro())
+        return body.getvalue()
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
+        """Return the event, or raise PoisonRecord; RegistryUnavailable when the registry must be asked and is away."""
+        cls = self._events.get(topic)
+        if cls is None:
+            raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
+        event = self._quickly(cls, value) or self._body(cls, value, headers)
+        if event.key.encode() == key:
+            return event
+        raise _wrong_key(event, key)
+
+    def _quickly(self, cls: type[Event], value: bytes | None) -> Event | None:
+        """Return the event of a record that is plain in every way; None about all others, whatever they are."""
+        made = self._compiled.get(cls)
+        if made is None or value is None or len(value) > MAX_VALUES or not value.startswith(self._frames[cls]):
+            return None
+        try:
+            return made.read(value)
+        except Exception:  # noqa: BLE001 - whatever it was, it is judged as all others are
+            return None
+
+    def _body(self, cls: type[Event], value: bytes | None, headers: Headers) -> Event:
+        if not value:
+            reason = "null_value" if value is None else "empty_value"
+            raise PoisonRecord(reason, f"a record on {cls.topic} must have a value")
+        size = len(value)
+        if size > MAX_VALUE_BYTES:
+            raise PoisonRecord("too_large", f"{size} bytes, at most {MAX_VALUE_BYTES} are read")
+        try:
+            schema_id, start = framed(value, headers)
+        except NotFramed as error:
+            raise PoisonRecord("not_framed", str(error)) from error
+        strict, reader = self._readers.get((cls, schema_id)) or self._reader(cls, schema_id)
+        try:
+            values, end = strict.read(value, start, reader)
+        except Exception as error:
+            raise PoisonRecord("malformed", f"not a {cls.topic}: {type(error).__name__}: {error}") from error
+        if end != size:
+            raise PoisonRecord("trailing_bytes", f"{size - end} bytes follow the event")
+        try:
+            return cls.from_avro(values)
+        except (ValueError, TypeError, OverflowError, UnicodeError) as error:
+            raise PoisonRecord("invalid_value", str(error)) from error
+
+    def _reader(self, cls: type[Event], schema_id: SchemaId) -> _Reader:
+        try:
+            writer = self._registry.schema_of(schema_id)
+        except UnknownSchema as error:
+            raise PoisonRecord("unknown_schema_id", str(error)) from error
+        except UnsupportedSchema as error:
+            raise PoisonRecord("unsupported_schema", str(error)) from error
+        reader = read_as(writer, cls.schema)
+        if reader is None:
+            raise PoisonRecord(
+                "wrong_schema", f"schema {schema_id} is {writer['name']}; {cls.topic} carries {cls.schema['name']}"
+            )
+        own = writer == written_with(json.loads(cls.schema_text))
+        pair = self._readers[cls, schema_id] = Strict(writer), None if own else reader
+        return pair
+
+
+def _wrong_key(event: Event, key: bytes | None) -> PoisonRecord:
+    if key is None:
+        return PoisonRecord("key_missing", f"the key must be the {event.key_field}")
+    if found := framed_key(key, event.key):
+        return PoisonRecord(
+            "key_framed",
+            f"the key is {found}; it must be the {event.key_field} alone, as UTF-8: have its producer write keys with"
+            " StringSerializer, or the order's events lie in several partitions",
+        )
+    return PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {event.key_field} is {event.key[:80]!r}")

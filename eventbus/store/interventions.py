@@ -1,0 +1,92 @@
+"""What people do about parked records, each in a transaction that leaves a row in the table `intervention`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import NamedTuple
+
+from uuid_utils import uuid7
+
+from eventbus.database import Transaction
+from eventbus.store import fence
+from eventbus.store.fence import COLUMNS, Fence
+
+
+class Intervention(NamedTuple):
+    """One row of the audit."""
+
+    at_ms: int
+    action: str
+    key: str
+    address: str
+    """Of the record: topic/partition/offset."""
+    error: str
+    by: str
+    reason: str
+
+
+class Who(NamedTuple):
+    """Who intervenes, why, and when."""
+
+    by: str
+    reason: str
+    at_ms: int
+
+
+def standing(tx: Transaction, where: Collection[tuple[str, str]] = (), keys: tuple[str, ...] = ()) -> Iterator[Fence]:
+    """Return fences in key order: of these keys if there are any, whose error contains, or whose column is, this."""
+    for row in tx.rows(f"select {COLUMNS} from fence order by key"):  # parking.MOST_FENCES at most
+        each = Fence(*row)
+        if (not keys or each.key in keys) and all(_is(each, name, text) for name, text in where):
+            yield each
+
+
+def last_touched(tx: Transaction) -> dict[str, int]:
+    """Return by key when somebody last intervened, in milliseconds since 1970."""
+    return {key: int(at_ms) for key, at_ms in tx.rows("select key, max(at_ms) from intervention group by key")}
+
+
+def _is(each: Fence, name: str, text: str) -> bool:
+    value = str(getattr(each, name))
+    return text in value if name == "error" else text == value
+
+
+def retry(tx: Transaction, key: str, who: Who) -> list[Intervention]:
+    """Let a worker try the parked records of a key again at once. Nothing, when none is parked any more."""
+    known = fence.standing(tx, [key])
+    if not known:
+        return []
+    fence.change(tx, known, {key: known[key]._replace(retry_at_ms=fence.NOW_MS)})
+    return _noted(tx, "retry", known[key], 1, who)
+
+
+def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[Intervention]:
+    """Take the first parked record of a key away, or every one; what is left is tried again at once."""
+    known = fence.standing(tx, [key])
+    if not known:
+        return []
+    before = known[key]
+    count = before.records if everything else 1
+    done = _noted(tx, "discard", before, count, who)
+    fence.remove(tx, key, before.first, before.first + count - 1)
+    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=fence.NOW_MS, error="")
+    fence.change(tx, known, {key: left})
+    return done
+
+
+def history(tx: Transaction) -> list[Intervention]:
+    """Return every intervention, oldest first."""
+    sql = "select at_ms, action, key, address, error, by_whom, reason from intervention order by id"
+    return [Intervention(*row) for row in tx.rows(sql)]
+
+
+def _noted(tx: Transaction, action: str, known: Fence, count: int, who: Who) -> list[Intervention]:
+    """Write one row about each of the first so many records behind a fence."""
+    notes = []
+    for _, position, record in fence.records(tx, known, count):
+        error = known.error if position == known.first else ""
+        notes.append(Intervention(who.at_ms, action, known.key, record.address, error, who.by, who.reason))
+        blob = fence.pack(record) if action == "discard" else b""
+        sql = "insert into intervention (id, at_ms, action, key, address, error, by_whom, reason, record)"
+        tx.execute(f"{sql} values (?, ?, ?, ?, ?, ?, ?, ?, ?)", str(uuid7()), *notes[-1], blob)
+    return notes

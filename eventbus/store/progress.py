@@ -1,0 +1,188 @@
+"""Checkpoint, outbox and uncaused events: every SQL statement of the runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import lt
+from typing import NamedTuple
+
+from eventbus.database import Row, Transaction
+from eventbus.log import Identity, Output, Partition
+from eventbus.store import age, quarantine
+from eventbus.store.packing import pack, unpack
+
+EPOCH = "case when leader_epoch_offset = next_offset then leader_epoch end"
+CHECKPOINT = f"next_offset, position, epoch, {EPOCH}"
+
+
+class Checkpoint(NamedTuple):
+    """How far a partition is applied, the number of the last outbox entry made for it, and by which recovery's owner.
+
+    Every recovery raises the epoch, so whoever recovered before can neither decide nor publish any more.
+    """
+
+    next_offset: int
+    position: int
+    epoch: int
+    leader_epoch: int | None = None
+    """A leader epoch in which the log reached `next_offset`; None: not known (see Log.seek)."""
+
+
+class Entry(NamedTuple):
+    """The outputs of one batch of one partition; numbered without holes."""
+
+    position: int
+    outputs: list[Output]
+    turn: int = 0
+    """When it was decided, so that entries of several partitions are published in that order; not stored."""
+    size: int = 0
+    """Bytes as stored, where it was made by `add`."""
+
+
+def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
+    """Return what is stored, locked by (topic, partition) where the transaction writes. Raises Quarantined."""
+    sql = f"select topic, partition, {CHECKPOINT}, ({quarantine.OPEN}) from checkpoint"
+    rows = _of(tx, sql, partitions)
+    if rows and rows[0][-1] is not None:
+        quarantine.check(tx)
+    return {Partition(*row[:2]): Checkpoint(*row[2:-1]) for row in rows}
+
+
+def every_row(tx: Transaction) -> dict[Partition, age.Row]:
+    """Return what every checkpoint of the service says about the database's age; no lock."""
+    rows = tx.rows("select topic, partition, next_offset, position, topic_id from checkpoint")
+    return {Partition(t, n): age.Row(*row) for t, n, *row in rows}
+
+
+def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """Raise the epochs of these partitions, where they have a checkpoint, and return the new ones."""
+    epochs = {partition: stored.epoch + 1 for partition, stored in checkpoints(tx, partitions).items()}
+    sql = "update checkpoint set epoch = ? where topic = ? and partition = ?"
+    tx.many(sql, [(epoch, *partition) for partition, epoch in epochs.items()])
+    return epochs
+
+
+def identities(tx: Transaction) -> dict[Partition, Identity]:
+    """Return the cluster and topic that every checkpoint of the service was made for; no lock."""
+    rows = tx.rows("select topic, partition, cluster_id, topic_id from checkpoint")
+    return {Partition(t, n): Identity(c, i) for t, n, c, i in rows}
+
+
+def _of(tx: Transaction, sql: str, partitions: Iterable[Partition]) -> list[Row]:
+    wanted = sorted(partitions)
+    if not wanted:
+        return []
+    marks = ", ".join(["(?, ?)"] * len(wanted))
+    where = f"where (topic, partition) in (values {marks}) order by topic, partition{tx.locking}"
+    return tx.rows(f"{sql} {where}", *(value for partition in wanted for value in partition))
+
+
+def output_topics(tx: Transaction) -> dict[str, str]:
+    """Return the ids of the topics that this service has published to, by name."""
+    return dict(tx.rows("select topic, topic_id from output_topic"))
+
+
+def add_output_topics(tx: Transaction, ids: Mapping[str, str]) -> None:
+    """Remember the ids of more topics."""
+    tx.many("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
+
+
+def output_limits(tx: Transaction) -> dict[str, int]:
+    """Return the largest record that each topic takes that this service publishes to, as far as a worker saw it."""
+    return dict(tx.rows("select topic, max_bytes from output_topic where max_bytes is not null"))
+
+
+def note_output_limits(tx: Transaction, limits: Mapping[str, int]) -> None:
+    """Remember how much topics take now."""
+    known = output_limits(tx)
+    rows = [(most, topic) for topic, most in sorted(limits.items()) if known.get(topic) != most]
+    tx.many("update output_topic set max_bytes = ? where topic = ?", rows)
+
+
+def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: Identity) -> None:
+    """Make the first checkpoint of a partition, before anything else of it is handled."""
+    columns = "topic, partition, next_offset, position, epoch, leader_epoch, leader_epoch_offset, cluster_id, topic_id"
+    sql = f"insert into checkpoint ({columns}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    tx.execute(sql, *partition, *first, first.next_offset, *identity)
+
+
+def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
+    """Move checkpoints that this transaction has compared."""
+    sql = "update checkpoint set next_offset = ?, position = ?, leader_epoch = ?, leader_epoch_offset = ?"
+    sql += " where topic = ? and partition = ?"
+    rows = [(c.next_offset, c.position, c.leader_epoch, c.next_offset, *p) for p, c in sorted(to.items())]
+    tx.many(sql, rows)
+
+
+def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> dict[Partition, Entry]:
+    """Insert one outbox entry for each of these partitions; return them with their sizes."""
+    sql = "insert into outbox (topic, partition, position, records) values (?, ?, ?, ?)"
+    blobs = {partition: pack(entry.outputs) for partition, entry in sorted(entries.items())}
+    tx.many(sql, [(*partition, entries[partition].position, blob) for partition, blob in blobs.items()])
+    return {partition: entries[partition]._replace(size=len(blob)) for partition, blob in blobs.items()}
+
+
+def replace(tx: Transaction, entries: Mapping[Partition, Iterable[Entry]]) -> None:
+    """Write other outputs into entries that are certainly not published."""
+    sql = "update outbox set records = ? where topic = ? and partition = ? and position = ?"
+    tx.many(sql, [(pack(each.outputs), *at, each.position) for at, some in sorted(entries.items()) for each in some])
+
+
+def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:
+    """Delete the entries that are known to be published: up to this position, including it."""
+    sql = "delete from outbox where topic = ? and partition = ? and position <= ?"
+    tx.many(sql, [(*partition, position) for partition, position in sorted(published.items())])
+
+
+def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Partition, list[Entry]]:
+    """Return the entries above a position for each partition, in order."""
+    sql = "select position, records from outbox where topic = ? and partition = ? and position > ? order by position"
+    return {
+        partition: [Entry(number, unpack(blob)) for number, blob in tx.rows(sql, *partition, position)]
+        for partition, position in cursors.items()
+    }
+
+
+def take_uncaused(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
+    """Remove the oldest uncaused events and return them, in the order of their ids.
+
+    At most `limit` of them, and no further one once `limit_bytes` are reached.
+    """
+    oldest = "select id, length(records) as bytes from uncaused order by id limit ?"
+    summed = f"select id, sum(bytes) over (order by id) - bytes as before_it from ({oldest}) as oldest"
+    sql = f"delete from uncaused where id in (select id from ({summed}) as summed where before_it < ?)"
+    taken = tx.rows(f"{sql} returning id, records", limit, limit_bytes)
+    return [output for _, blob in sorted(taken) for output in unpack(blob)]
+
+
+class Look(NamedTuple):
+    """What an idle worker sees."""
+
+    checkpoints: dict[tuple[str, int], tuple[int, int, int, int | None]]
+    """By partition; plain tuples, which are equal to a Partition and a Checkpoint: it is looked often."""
+    waiting: bool
+    """Uncaused events wait."""
+    retries_ms: tuple[int, int] | None
+    """When the first and the last parked records are to be tried again, by whomever; None where none is parked."""
+
+    def went_back(self, before: Look) -> bool:
+        """Return whether a checkpoint is behind what it was, or gone: another copy of the database took its place."""
+        now = self.checkpoints
+        return any(p not in now or any(map(lt, now[p][:3], then[:3])) for p, then in before.checkpoints.items())
+
+
+NOTHING_SEEN = Look({}, waiting=False, retries_ms=None)
+
+
+def look(tx: Transaction) -> Look:
+    """Look at every checkpoint of the service, and at what waits: one statement, no lock. Raises Quarantined."""
+    sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
+    sql += f" (select min(retry_at_ms) from fence), (select max(retry_at_ms) from fence), ({quarantine.OPEN})"
+    rows = tx.rows(f"{sql} from checkpoint")
+    if not rows:
+        return NOTHING_SEEN
+    waiting, first_ms, last_ms, in_quarantine = rows[0][6:]
+    if in_quarantine is not None:
+        quarantine.check(tx)
+    retries_ms = None if first_ms is None else (first_ms, last_ms)
+    return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)

@@ -1,0 +1,1 @@
+"""A worker process: signals, metrics, health, its name, and the watchdog."""

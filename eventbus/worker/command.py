@@ -1,0 +1,52 @@
+"""`<service> workers`: which workers hold which instance names."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import click
+
+from eventbus.cli.options import as_json, database, print_json
+from eventbus.database import existing
+from eventbus.database.schema_version import Schema
+from eventbus.log import moment
+from eventbus.service import Service
+from eventbus.text.redaction import redact
+from eventbus.worker.lease import Lease, leases
+
+
+def workers_command(service: type[Service[Any]], schema: Schema) -> click.Command:
+    """Return the `workers` command of a service."""
+
+    def workers(database: str, as_json: bool) -> None:
+        with existing(database, service=service.name, schema=schema) as opened, opened.snapshot() as tx:
+            found = [_as_dict(lease) for lease in leases(tx)]
+        if as_json:
+            print_json(found)
+            return
+        for each in found:
+            place = f"host {each['host']}, pid {each['pid']}"
+            click.echo(f"{each['name']}  {place}, since {each['since']}, last seen {each['last_seen']}")
+        if not found:
+            click.echo(f"no worker has a lease in {redact(database)}", err=True)
+
+    told = f"""List the workers that hold an instance name: where they run, since when, and when they renewed it last.
+
+    A worker renews every 2 s and releases its name when it stops; one that was killed stays here until its name is
+    used again, or for a week. The times are by the workers' own clocks.
+
+    Example: {service.name} workers --json
+    """
+    command = click.command("workers", help=inspect.cleandoc(told))(workers)
+    return database(service.name)(as_json(command))
+
+
+def _as_dict(lease: Lease) -> dict[str, Any]:
+    return {
+        "name": lease.name,
+        "host": lease.host,
+        "pid": lease.pid,
+        "since": moment(lease.started_at_ms),
+        "last_seen": moment(lease.heartbeat_at_ms),
+    }

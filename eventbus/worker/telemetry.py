@@ -1,0 +1,251 @@
+"""What a worker says about itself: one log line a batch, Prometheus metrics, and whether it lives and is ready."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from typing import Any
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from eventbus.engine.observer import Handled, Observer
+from eventbus.engine.parking import Parking
+from eventbus.log import Partition
+from eventbus.text.redaction import scrub
+from eventbus.text.terminal import visible
+
+ALIVE_SECONDS = 90.0
+"""The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
+REPEAT_SECONDS = 5.0
+"""The same warning is said at most this often."""
+ORDER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
+
+
+def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()) -> None:
+    """Send structlog to stderr: JSON, or for people when stderr is a terminal (`auto`) or `console` is asked for.
+
+    Secrets are not said, these and whatever else is one by where it stands (see `scrub`).
+    """
+
+    def scrubbed(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        return {name: scrub(value, secrets) if isinstance(value, str) else value for name, value in event.items()}
+
+    console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            scrubbed,
+            *([_visible] if console else []),
+            renderer or structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+
+
+def _visible(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Keep what comes from the log from doing anything to the terminal; JSON escapes it anyway."""
+    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+class Telemetry(Observer):
+    """Logs and counts what the engine tells. One registry an instance, so that several can live in one process."""
+
+    def __init__(self, service: str, instance: str | None, topics: Iterable[str] = ()) -> None:
+        self.registry = CollectorRegistry()
+        self.log = structlog.get_logger().bind(service=service)
+        if instance is not None:
+            self.named(instance)
+        self.overdue: Callable[[], str | None] = lambda: None
+        """Says what takes longer than its limit."""
+        self._turned_at = time.monotonic()
+        self._owned = 0
+        self._said: dict[str, float] = {}
+        self._paused: dict[Partition, str] = {}
+        self._make_metrics()
+        for topic in topics:
+            self._consumed.labels(topic)
+
+    def _make_metrics(self) -> None:
+        registry = self.registry
+        self._consumed = Counter("saga_events_consumed", "Records handled.", ["topic"], registry=registry)
+        self._published = Counter("saga_events_published", "Records decided on.", ["topic"], registry=registry)
+        self._dead = Counter("saga_dead_letters", "Records dead-lettered.", ["reason"], registry=registry)
+        self._delay = Histogram(
+            "saga_event_delay_seconds",
+            "From a record's timestamp to the commit of its effects; the oldest record of each batch.",
+            buckets=DELAYS,
+            registry=registry,
+        )
+        self._batch = Histogram("saga_batch_seconds", "Handling one batch.", buckets=DELAYS, registry=registry)
+        self._transactions = Counter("saga_transactions", "Kafka transactions.", ["outcome"], registry=registry)
+        self._recoveries = Counter("saga_recoveries", "Recoveries of partitions.", registry=registry)
+        self._doubts = Counter("saga_doubts", "Doubts that led to a recovery.", registry=registry)
+        self._pending = Gauge("saga_outbox_pending", "Outputs committed, not yet published.", registry=registry)
+        self._keys = Gauge("saga_parked_orders", "Orders in trouble, tried again by this worker.", registry=registry)
+        self._parked = Gauge("saga_parked_records", "Records of theirs that wait.", registry=registry)
+        self._partitions = Gauge("saga_partitions_assigned", "Partitions that are ours.", registry=registry)
+        self._lag = Gauge(
+            "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
+        )
+
+        self._halted = Gauge(
+            "saga_partition_paused", "1: waits for a person.", ["topic", "partition", "reason"], registry=registry
+        )
+
+    def named(self, instance: str) -> None:
+        """From now on the log says this instance name."""
+        self.log = self.log.bind(instance=instance)
+
+    def not_alive(self) -> list[str]:
+        """Return why the process is stuck, nothing when it is not; a broker that is away does not change that."""
+        overdue = self.overdue()
+        turns = time.monotonic() - self._turned_at < ALIVE_SECONDS
+        return [*([overdue] if overdue else []), *([] if turns else ["the loop does not turn"])]
+
+    def not_ready(self) -> list[str]:
+        """Return why the worker is not ready: it has no partitions, or some of them wait for a person."""
+        return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
+
+    def warn(self, what: str) -> None:
+        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever order it is about."""
+        now, kind = time.monotonic(), ORDER_ID.sub("…", what)
+        if now - self._said.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
+            self.log.warning("waiting", why=what)
+
+    def topic_limit(self, what: str) -> None:
+        """Say that a topic may not take what is written to it."""
+        self.log.warning("topic.limit", why=what)
+
+    def batch_handled(self, batch: Handled) -> None:
+        """See Observer."""
+        for topic, count in batch.consumed.items():
+            self._consumed.labels(topic).inc(count)
+        for topic, count in batch.published.items():
+            self._published.labels(topic).inc(count)
+        if batch.oldest_ms is not None:
+            self._delay.observe(max(0.0, time.time() - batch.oldest_ms / 1000))
+        self._batch.observe(batch.seconds)
+        for record, poison in batch.dead:
+            self._dead.labels(poison.reason).inc()
+            self.log.warning("record.dead_lettered", record=record.address, reason=poison.reason, detail=str(poison))
+        self._tell_of_trouble(batch.parking)
+        self.log.info(
+            "batch.handled",
+            consumed=batch.consumed,
+            published=batch.published,
+            dead_letters=len(batch.dead),
+            milliseconds=round(batch.seconds * 1000, 1),
+        )
+
+    def _tell_of_trouble(self, parking: Parking) -> None:
+        for fence in parking.raised:
+            self.log.error("order.parked", key=fence.key, records=fence.records, error=fence.error)
+        for fence in parking.kept:
+            wait = round(max(0.0, fence.retry_at_ms / 1000 - time.time()), 1)
+            told = {"attempts": fence.attempts, "records": fence.records, "error": fence.error, "retry_in": wait}
+            self.log.warning("order.still_parked", key=fence.key, **told)
+        for fence in parking.lifted:
+            self.log.info("order.goes_on", key=fence.key, since_ms=fence.since_ms)
+
+    def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
+        """See Observer."""
+        self._transactions.labels(outcome).inc()
+        self.log.debug("transaction", outcome=outcome, outputs=outputs, milliseconds=round(seconds * 1000, 1))
+
+    def assigned(self, partitions: Iterable[Partition]) -> None:
+        """See Observer."""
+        self.log.info("partitions.assigned", partitions=[str(partition) for partition in partitions])
+
+    def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
+        """See Observer."""
+        partitions = list(partitions)
+        self._go_on(partitions)
+        event = "partitions.lost" if lost else "partitions.revoked"
+        self.log.info(event, partitions=[str(partition) for partition in partitions])
+
+    def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
+        """See Observer."""
+        self._recoveries.inc()
+        self._go_on([partition])
+        self.log.info("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
+
+    def paused(self, partition: Partition, reason: str, why: str) -> None:
+        """See Observer."""
+        self._paused[partition] = why
+        self._halted.labels(partition.topic, str(partition.number), reason).set(1)
+        self.log.error("partition.paused", partition=str(partition), reason=reason, why=why)
+
+    def resumed(self, partition: Partition) -> None:
+        """See Observer."""
+        self._go_on([partition])
+        self.log.info("partition.resumed", partition=str(partition))
+
+    def _go_on(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            if self._paused.pop(partition, None) is not None:
+                self._halted.remove_by_labels({"topic": partition.topic, "partition": str(partition.number)})
+
+    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
+        """See Observer."""
+        self._doubts.inc()
+        self.log.debug("partition.doubted", partition=str(partition), why=why, retry_in=round(retry_in, 2))
+        self.warn(why)
+
+    def parked(self, keys: int, records: int) -> None:
+        """See Observer."""
+        self._keys.set(keys)
+        self._parked.set(records)
+
+    def set_aside(self, parking: Parking) -> None:
+        """See Observer."""
+        self._tell_of_trouble(parking)
+
+    def alive(self) -> None:
+        """See Observer."""
+        self._turned_at = time.monotonic()
+
+    def turned(self, *, ready: int, owned: int, pending: int) -> None:
+        """See Observer."""
+        del ready
+        self.alive()
+        if owned != self._owned:
+            self._owned = owned
+            self._partitions.set(owned)
+        self._pending.set(pending)
+
+    def lag(self, lags: Mapping[Partition, int]) -> None:
+        """Take the lags of the partitions that are read."""
+        self._lag.clear()
+        for partition, records in lags.items():
+            self._lag.labels(partition.topic, str(partition.number)).set(records)
+
+
+class StructlogHandler(logging.Handler):
+    """Passes a library's own log on to structlog, each kind of line at most every few seconds."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        super().__init__()
+        self._telemetry = telemetry
+        self._said: dict[str, float] = {}
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See logging.Handler."""
+        message = record.getMessage()
+        kind = message.partition(" ")[0]
+        now = time.monotonic()
+        if "CONFWARN" in message or now - self._said.get(kind, -REPEAT_SECONDS) < REPEAT_SECONDS:
+            return
+        self._said[kind] = now
+        self._telemetry.log.log(record.levelno, "rdkafka", line=message)
