@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import WorkingSet, reacts_to
-from eventbus.engine.config import Tuning
 from eventbus.engine import parking
+from eventbus.engine.config import Tuning
 from eventbus.engine.handlers import HandlerFailed
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
