@@ -36,7 +36,7 @@ COMMANDS = {
     "audit": "saga.audit.command:audit_group",
     "ui": "saga.ui.command:ui_command",
 }
-"""Where each command is: imported when it is called, so that none waits for what only others need."""
+"""Where each command is: imported only when it is called, so that each command starts fast."""
 
 FACTS = {
     "saga.audit.export": ("CannotWrite",),

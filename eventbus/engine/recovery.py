@@ -56,9 +56,7 @@ def judge(log: Log, database: Database, topics: Collection[str]) -> None:
         stored = progress.identities(tx)
         check_identities(stored, actual)
     evidence = Evidence(log.group_cursors(topics, stored.keys()), log.witnesses(undecided=False) or {})
-    with database.snapshot() as tx:
-        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
-    check_age(rows, this, evidence, topics, lambda topic: actual[topic].topic)
+    _judge_age(database, evidence, topics, lambda topic: actual[topic].topic)
 
 
 def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
@@ -70,9 +68,14 @@ def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
     """
     witnesses = log.witnesses(undecided=False)
     if witnesses:
-        with database.snapshot() as tx:
-            rows, this = progress.every_row(tx), quarantine.incarnation(tx)
-        check_age(rows, this, Evidence({}, witnesses), topics, lambda topic: log.identities({topic})[topic].topic)
+        _judge_age(database, Evidence({}, witnesses), topics, lambda topic: log.identities({topic})[topic].topic)
+
+
+def _judge_age(database: Database, evidence: Evidence, topics: Collection[str], topic_id: Callable[[str], str]) -> None:
+    """Check the age of the database by evidence that was read before."""
+    with database.snapshot() as tx:
+        rows, this = progress.every_row(tx), quarantine.incarnation(tx)
+    check_age(rows, this, evidence, topics, topic_id)
 
 
 def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name

@@ -1,1 +1,1 @@
-"""The log on Apache Kafka: the only package, with the command lines' diagnosis, that knows confluent_kafka."""
+"""The log on Apache Kafka, through confluent_kafka."""

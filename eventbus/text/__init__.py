@@ -1,1 +1,1 @@
-"""What may be shown of settings, files and records, and how: used by every other package."""
+"""What may be shown of settings, files and records, and how."""
