@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from saga.chaos.proxy import Proxy
+from tests.chaos.proxy import Proxy
 from tests.support import brokers, postgres
 from tests.support.admin import Admin
 from tests.support.apicurio import ApicurioRegistry

@@ -9,11 +9,11 @@ from eventbus.log import Record
 from saga.audit.lines import Entry
 from saga.audit.scratch import scratch_database
 from saga.check.facts import Address
-from saga.check.log import EventTopics
-from saga.check.records import Ends, records
-from saga.cluster import Cluster, client_config
-from saga.reader import record_of
-from saga.witness import Count, confirm
+from saga.kafka.cluster import Cluster, client_config
+from saga.kafka.event_topics import EventTopics
+from saga.kafka.reader import record_of
+from saga.kafka.records import Ends, records
+from saga.kafka.recount import Count, confirm
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from eventbus.log import Headers, Record
 from eventbus.serde.framing import schema_id_of
 from eventbus.text.json_form import to_json
 from saga.check.facts import Address
-from saga.decode import Decoder
-from saga.tail import describe
+from saga.kafka.decode import Decoder
+from saga.kafka.describe import describe
 
 FORMAT = 1
 """The version of the file; another one is refused."""

@@ -17,8 +17,8 @@ from typing import IO, Any, NamedTuple
 from eventbus.log import Record, moment
 from eventbus.text.json_form import to_json
 from saga.audit.scratch import scratch_database
-from saga.decode import Decoder, Undecodable
 from saga.flow.model import Flow
+from saga.kafka.decode import Decoder, Undecodable
 
 ID = "_id"
 SKU = "sku"

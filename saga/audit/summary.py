@@ -11,7 +11,7 @@ from eventbus.text.json_form import to_json
 from saga.audit.history import Selection
 from saga.audit.lines import FORMAT, SUMMARY, NotAnExport
 from saga.check.facts import Address
-from saga.check.records import Ends, Lane
+from saga.kafka.records import Ends, Lane
 
 
 class Tally:

@@ -13,7 +13,7 @@ from saga.audit.findings import ADDED, ALTERED, MISSING, Findings
 from saga.audit.lines import SUMMARY, Entry, NotAnExport, lines_of
 from saga.audit.summary import Summary, Tally
 from saga.check.facts import Address
-from saga.check.records import Ends
+from saga.kafka.records import Ends
 
 MOST_MISPLACED = 10_000
 

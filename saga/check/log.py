@@ -3,114 +3,65 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from sys import intern
 from typing import Any
-
-from confluent_kafka import IsolationLevel, TopicPartition
-from confluent_kafka.admin import OffsetSpec
 
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka.headers import headers_of
 from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
-from saga.check.records import Ends, Lane, records
 from saga.check.rules import CLOCK_SKEW_MS
-from saga.cluster import Cluster, check_same, offsets_of
-from saga.witness import Count, confirm
+from saga.kafka.event_topics import EventTopics
+from saga.kafka.records import Ends, Lane, records
+from saga.kafka.recount import Count, confirm
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
 
 Watch = Callable[[Iterator[Any], int], Iterator[Any]]
 """Passes messages on, of which there will be at most so many, and shows how far that is."""
 
 
-class TopicsMissing(LookupError):
-    """Topics of the choreography are not on this cluster."""
+def read_events(  # noqa: PLR0913 - what, with what, from where to where
+    topics: EventTopics,
+    config: Mapping[str, Any],
+    codec: Codec,
+    *,
+    before: Ends,
+    until: Ends,
+    watch: Watch = lambda messages, _most: messages,
+) -> LogFacts:
+    """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
 
+    It is read a second time and counted, see `witness`. Raises ReadingsDiffer, LogMoved, Unreachable, and
+    RegistryUnavailable when a schema must be fetched and cannot be.
+    """
+    starts = topics.starts()
+    histories: dict[str, list[EventFact]] = {}
+    undecodable = 0
+    unreadable: list[str] = []
 
-class EventTopics:
-    """The topics of the choreography on one cluster; `effects_first` names them, effects before their causes."""
+    def pass_by(lane: Lane, batch: range) -> None:
+        unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
 
-    def __init__(self, cluster: Cluster, effects_first: Sequence[str]) -> None:
-        """Ask which partitions there are. Raises TopicsMissing, Unreachable."""
-        self._cluster = cluster
-        found = cluster.partitions()
-        missing = [topic for topic in effects_first if topic not in found]
-        if missing:
-            if denied := cluster.denied(missing):
-                raise TopicsMissing(denied)
-            raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
-        self._ids = cluster.topic_ids(effects_first)
-        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
-
-    def starts(self) -> Ends:
-        """Return where each partition begins: what lay before has expired."""
-        spec: Any = OffsetSpec
-        return self._positions(spec.earliest())
-
-    def ends(self) -> Ends:
-        """Return where each partition ends for a read_committed reader, asked topic by topic, effects first."""
-        spec: Any = OffsetSpec
-        return self._positions(spec.latest())
-
-    def written(self) -> Ends:
-        """Return where each partition ends, what is undecided included."""
-        spec: Any = OffsetSpec
-        return self._positions(spec.latest(), IsolationLevel.READ_UNCOMMITTED)
-
-    def read(
-        self,
-        config: Mapping[str, Any],
-        codec: Codec,
-        before: Ends,
-        until: Ends,
-        watch: Watch = lambda messages, _most: messages,
-    ) -> LogFacts:
-        """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
-
-        It is read a second time and counted, see `witness`. Raises ReadingsDiffer, LogMoved, Unreachable, and
-        RegistryUnavailable when a schema must be fetched and cannot be.
-        """
-        starts = self.starts()
-        histories: dict[str, list[EventFact]] = {}
-        undecodable = 0
-        unreadable: list[str] = []
-
-        def pass_by(lane: Lane, batch: range) -> None:
-            unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
-
-        most = sum(until.values()) - sum(starts.values())
-        truncated = {lane: start for lane, start in starts.items() if start > 0}
-        oldest: dict[Lane, Oldest] = {}
-        latest = time.time() * 1000 + CLOCK_SKEW_MS
-        count = Count()
-        for message in watch(records(config, starts, until, pass_by), most):
-            lane = (message.topic(), message.partition())
-            count.add(lane, message.offset())
-            if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
-                oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
-            try:
-                event = codec.decode(message.topic(), message.key(), message.value(), headers_of(message))
-            except PoisonRecord:
-                undecodable += 1
-                continue
-            history = histories.setdefault(intern(event.key), [])
-            history.append(fact_of(message, event, before))
-        check_same(self._ids, self._cluster.topic_ids(self._ids))
-        confirm(config, starts, until, count, whole=True)
-        partitions = {topic: len(lanes) for topic, lanes in self._lanes.items()}
-        return LogFacts(histories, partitions, truncated, oldest, undecodable, sorted(unreadable))
-
-    def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:
-        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}
-
-    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec, level: IsolationLevel) -> Ends:
-        asked = {TopicPartition(*lane): which for lane in lanes}
-
-        def question() -> Ends:
-            seconds = self._cluster.answer_seconds
-            return offsets_of(self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=seconds))
-
-        return self._cluster.ask(question)
+    most = sum(until.values()) - sum(starts.values())
+    truncated = {lane: start for lane, start in starts.items() if start > 0}
+    oldest: dict[Lane, Oldest] = {}
+    latest = time.time() * 1000 + CLOCK_SKEW_MS
+    count = Count()
+    for message in watch(records(config, starts, until, pass_by), most):
+        lane = (message.topic(), message.partition())
+        count.add(lane, message.offset())
+        if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
+            oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
+        try:
+            event = codec.decode(message.topic(), message.key(), message.value(), headers_of(message))
+        except PoisonRecord:
+            undecodable += 1
+            continue
+        history = histories.setdefault(intern(event.key), [])
+        history.append(fact_of(message, event, before))
+    topics.check_same()
+    confirm(config, starts, until, count, whole=True)
+    return LogFacts(histories, topics.partitions(), truncated, oldest, undecodable, sorted(unreadable))
 
 
 def fact_of(message: Any, event: Event, before: Ends) -> EventFact:

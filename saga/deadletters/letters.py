@@ -12,11 +12,11 @@ from typing import Any
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, take_apart
 from eventbus.kafka.config import Connection
 from eventbus.log import RESOLUTIONS, Headers, Partition, Record, moment
-from saga.check.log import EventTopics
-from saga.check.records import records
-from saga.cluster import Cluster, Unreachable, client_config
-from saga.reader import NoSuchTopic, record_of
-from saga.unreadable import KafkaProbe, Probe
+from saga.kafka.cluster import Cluster, Unreachable, client_config
+from saga.kafka.event_topics import EventTopics
+from saga.kafka.reader import NoSuchTopic, record_of
+from saga.kafka.records import records
+from saga.kafka.unreadable import KafkaProbe, Probe
 
 DEAD_LETTERS = ".dead-letters"
 """What comes after the group in the name of its dead-letter topic."""

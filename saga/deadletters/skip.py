@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import closing
 
 import click
 
-from eventbus.cli import options as cli
-from eventbus.cli.connection_options import from_file, secret
-from eventbus.database import Database, LostRace, check_file, connect
+from eventbus.database import Database, LostRace
 from eventbus.deadletters.resolutions import Statement, skipping
 from eventbus.log import Partition
 from eventbus.store import progress
 from eventbus.store.progress import Checkpoint, Entry
 from saga.deadletters.letters import Where
-from saga.deadletters.options import statement_options, where_options
-from saga.reader import NoSuchTopic
 from saga.services import SERVICES
 
 
@@ -33,41 +28,6 @@ def reader_of(topic: str) -> str:
 
 class NothingToSkip(LookupError):
     """Nothing that cannot be read lies there, or the group is past it; nothing was changed."""
-
-
-@click.command("skip")
-@click.argument("topic")
-@click.argument("partition", type=click.IntRange(0))
-@click.argument("offset", type=click.IntRange(0))
-@click.option(
-    "--group", help="The service that is to go on  [default: the one of the saga's services that reads the topic]"
-)
-@click.option(
-    "--database",
-    callback=secret,
-    help="Its database  [default: <GROUP>_DATABASE from the environment, or a file here, as its workers]",
-)
-@where_options
-@statement_options
-def skip_command(where: Where, group: str | None, database: str | None, by: str, why: str, **place: str | int) -> None:
-    """Let a service go on behind a batch that cannot be decompressed. To this service, what is in it is lost.
-
-    OFFSET is where its worker says that it cannot read (`partition.paused`). The whole batch is passed by, and nothing
-    else. The worker goes on within seconds, and writes who skipped what, and why, to GROUP.dead-letters.resolutions.
-
-    Example: saga deadletters skip order.created 3 1234 --group payment-service --by ana --reason 'corrupt, INC-9'
-    """
-    partition, offset = Partition(str(place["topic"]), int(place["partition"])), int(place["offset"])
-    group = group or reader_of(partition.topic)
-    variable, default = cli.database_of(group)
-    url = database or from_file(os.environ.get(variable) or default)
-    check_file(f"the database of {group}", url)
-    if partition.number not in where.cluster().partitions().get(partition.topic, {}):
-        raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
-    statement = Statement(by, why, where.now_ms())
-    with closing(connect(url, service=group, schema=None)) as opened:
-        next_offset = skip(where, opened, group, (partition, offset), statement)
-    click.echo(f"skipped {partition}/{offset} to {next_offset} for {group}")
 
 
 def skip(where: Where, database: Database, group: str, place: tuple[Partition, int], statement: Statement) -> int:

@@ -14,10 +14,10 @@ from confluent_kafka.admin import ConfigResource, ConfigSource, NewTopic
 
 from eventbus.kafka.embedded import EmbeddedBroker
 from eventbus.text.secret_files import write_properties
-from saga.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
 from saga.demo.workers import MODULES
-from saga.topics import BROKERS_DEFAULT, FAILED, create, extents
-from saga.topics_file import Topic, counts, read_topics
+from saga.kafka.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
+from saga.kafka.topics import BROKERS_DEFAULT, FAILED, create, extents
+from saga.kafka.topics_file import Topic, counts, read_topics
 
 PARTITIONS = 4
 MEMBERS_SECONDS = 20.0

@@ -26,7 +26,7 @@ from saga.demo.place import Place
 from saga.demo.plan import Plan
 from saga.demo.screen import screen_for
 from saga.demo.workers import Workers
-from saga.reader import Reader
+from saga.kafka.reader import Reader
 from schemas import EVENTS
 
 START_SECONDS = 60.0

@@ -13,11 +13,11 @@ from rich.table import Table
 from order_service.domain import Order
 from saga.demo.history import History
 from saga.demo.plan import Ending, Plan
-from saga.track.queries import Tracked, now
-from saga.track.reading import SENTENCES
-from saga.track.render import timeline_text, why_text
-from saga.track.timeline import timeline
-from saga.track.why import explain
+from saga.tracker.installed import SENTENCES
+from saga.tracker.queries import Tracked, now
+from saga.tracker.render import timeline_text, why_text
+from saga.tracker.timeline import timeline
+from saga.tracker.why import explain
 
 NUMBER = re.compile(r"[0-9]+")
 ENDINGS: dict[str, Ending] = {

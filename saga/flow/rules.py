@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from saga.compatibility import breaks
+from saga.evolution.compatibility import breaks
 from saga.flow import ways
 from saga.flow.finding import Finding, Rule, at_handler, at_publisher, at_service
 from saga.flow.model import Flow, Handler

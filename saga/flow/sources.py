@@ -15,9 +15,9 @@ from eventbus.log import Record, moment
 from eventbus.manifest import BadDeclaration, Declaration, read_declaration
 from eventbus.service import Service
 from eventbus.worker.announcement import TOPIC
-from saga.flow.installed import installed_services
 from saga.flow.model import Flow
-from saga.reader import Reader
+from saga.kafka.reader import Reader
+from saga.services import installed_services
 
 F = TypeVar("F", bound=Callable[..., Any])
 POLL_SECONDS = 0.5

@@ -22,7 +22,7 @@ from saga.deadletters.letters import AGAIN_SECONDS, Letter, Where, open_letters
 from saga.deadletters.resolve import Order, Unresolved, resolve
 from saga.deadletters.selection import NoSuchLetter, Selection
 from saga.deadletters.skip import NothingToSkip, skip
-from saga.unreadable import Found, Probe
+from saga.kafka.unreadable import Found, Probe
 
 MOST_ATTEMPTS = 3
 """A record that is bad for ever is given up at the latest when it was refused so often."""

@@ -20,18 +20,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from eventbus.text.json_form import to_json
-from saga.flow.live import Watched
-from saga.flow.live_svg import as_live_svg
 from saga.flow.model import Flow
-from saga.track import render
-from saga.track.common import MODEL
-from saga.track.moments import DURATION, UNITS
-from saga.track.queries import NotTracked, Tracked, now, statuses
-from saga.track.sentences import Sentences, money
-from saga.track.stats import by_status, waiting
-from saga.track.timeline import timeline
-from saga.track.wanted import Wanted
-from saga.track.why import explain
+from saga.tracker import render
+from saga.tracker.installed import MODEL
+from saga.tracker.live import Watched
+from saga.tracker.live_svg import as_live_svg
+from saga.tracker.moments import DURATION, UNITS
+from saga.tracker.queries import NotTracked, Tracked, now, statuses
+from saga.tracker.sentences import Sentences, money
+from saga.tracker.stats import by_status, waiting
+from saga.tracker.timeline import timeline
+from saga.tracker.wanted import Wanted
+from saga.tracker.why import explain
 from saga.ui.access import Access
 from saga.ui.picture import as_picture
 from schemas import EVENTS

@@ -12,13 +12,13 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaException
 
-from saga.cluster import Cluster, TopicRecreated, Unreachable
-from saga.reader import NoSuchTopic, ReadFailed
-from saga.track.alone import alone
-from saga.track.command import Source
-from saga.track.common import MODEL
-from saga.track.run import Tracking, Watch
-from saga.track.store import AnotherTracker, NotATracker, Store
+from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
+from saga.kafka.reader import NoSuchTopic, ReadFailed
+from saga.tracker.exclusive_lock import alone
+from saga.tracker.installed import MODEL
+from saga.tracker.run import Tracking, Watch
+from saga.tracker.source import Source
+from saga.tracker.store import AnotherTracker, NotATracker, Store
 
 AGAIN_SECONDS = 1.0
 PULSE_SECONDS = 2.0

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from html import escape
 from typing import NamedTuple
 
-from saga.track.moments import span
-from saga.track.sentences import printable
-from saga.track.timeline import Timeline
+from saga.tracker.moments import span
+from saga.tracker.sentences import printable
+from saga.tracker.timeline import Timeline
 
 CHARACTER = 7.2
 BOX, LANE, GAP, MARGIN, PADDING = 28, 68, 34, 12, 10

@@ -19,11 +19,11 @@ from eventbus.database import SQLITE, NotOurs, NotThere, check_file
 from eventbus.database.postgresql import checked
 from eventbus.store.fence import COLUMNS, Fence
 from eventbus.text.redaction import scrub
-from saga.check.log import TopicsMissing
-from saga.check.records import LogMoved
-from saga.cluster import Unreachable
 from saga.deadletters.letters import Where, groups, letters_of, resolutions_of
-from saga.reader import NoSuchTopic
+from saga.kafka.cluster import Unreachable
+from saga.kafka.event_topics import TopicsMissing
+from saga.kafka.reader import NoSuchTopic
+from saga.kafka.records import LogMoved
 
 MOST = 500
 FRESH_SECONDS = 5.0

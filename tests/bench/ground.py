@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from tests.bench import workload
 from tests.support.admin import Admin
 from tests.support.processes import Worker, command, saga_environment

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 
-from saga.chaos.refusals import refusing
 from tests.bench.ground import Ground
 from tests.bench.latency import Taken, taken
 from tests.bench.report import Figures, percentile
+from tests.chaos.refusals import refusing
 
 UNLUCKY_TOTAL = 66_601
 """Minor units; no other order costs as much."""

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import click
 
-from saga.track.common import MODEL
-from saga.track.queries import Latest, Tracked, now
-from saga.track.stats import branches, by_status, paces
-from saga.track.timeline import timeline
-from saga.track.wanted import Wanted
+from saga.tracker.installed import MODEL
+from saga.tracker.queries import Latest, Tracked, now
+from saga.tracker.stats import branches, by_status, paces
+from saga.tracker.timeline import timeline
+from saga.tracker.wanted import Wanted
 from schemas import EVENTS
 from tests.bench.report import Figures, lines, load, percentile, surroundings
 from tests.bench.tracking_load import Sagas

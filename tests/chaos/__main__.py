@@ -1,14 +1,14 @@
-"""`make chaos`: `saga chaos` on brokers that may be killed, and on a PostgreSQL with `--database postgresql`.
+"""`make chaos`: on brokers that may be killed, and on a PostgreSQL with `--database postgresql`.
 
-Three brokers, replication 3, min.insync.replicas 2; `--brokers 1` for one alone.
+Three brokers, replication 3, min.insync.replicas 2; `--brokers 1` for one alone; with `--bootstrap-servers` those.
 """
 
 from __future__ import annotations
 
 import sys
 
-from saga.chaos.command import chaos_command
-from saga.quiet import stoppable
+from saga.commands.exits import stoppable
+from tests.chaos.command import chaos_command
 from tests.support import brokers, postgres
 from tests.support.kafka_node import SOON_BACK, NoBroker
 
@@ -17,6 +17,8 @@ BROKERS = 3
 
 def main(arguments: list[str]) -> None:
     """Start what is needed, run the command with these arguments, remove everything."""
+    if "--bootstrap-servers" in arguments:
+        chaos_command.main(arguments, prog_name="make chaos")
     count = BROKERS
     if "--brokers" in arguments:
         at = arguments.index("--brokers")

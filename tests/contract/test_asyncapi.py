@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from saga.flow.asyncapi import as_asyncapi
+from saga.flow.formats.asyncapi import as_asyncapi
 from saga.flow.model import Flow
 from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES

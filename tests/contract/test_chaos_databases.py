@@ -1,4 +1,4 @@
-"""What `saga chaos` does to a service's database, on SQLite and PostgreSQL."""
+"""What `make chaos` does to a service's database, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from eventbus.database import Database, Unavailable, connect
 from inventory_service.repository import SCHEMA, set_on_hand
 from inventory_service.service import InventoryService
-from saga.chaos.databases import Databases, databases
+from tests.chaos.databases import Databases, databases
 
 SERVICE = InventoryService.name
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from saga.check.log_laws import REQUIRES
-from saga.check.state_laws import ORIGINS, TRACES
+from saga.check.laws.log import REQUIRES
+from saga.check.laws.state import ORIGINS, TRACES
 from saga.flow.model import Flow
 from saga.services import SERVICES
 from schemas import EVENTS

@@ -26,9 +26,9 @@ from eventbus.serde.registry import FileRegistry
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
-from saga.compatibility import breaks
-from saga.released import check_pairs, released
-from saga.topics_file import KINDS, read_topics
+from saga.evolution.compatibility import breaks
+from saga.evolution.released import check_pairs, released
+from saga.kafka.topics_file import KINDS, read_topics
 from schemas import EVENTS, IDS
 
 SERVICES = (OrderService, PaymentService, InventoryService)
@@ -134,8 +134,8 @@ HEAVY = {"starlette", "uvicorn", "psycopg", "structlog", "confluent_kafka", "con
     ("imports", "needed"),
     [
         ("saga.__main__", set()),
-        ("saga.track.reading", set()),
-        ("saga.check.command", {"psycopg", "structlog", "confluent_kafka", "yaml"}),
+        ("saga.commands.orders", set()),
+        ("saga.commands.check", {"psycopg", "structlog", "confluent_kafka", "yaml"}),
         ("order_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),
         ("payment_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),
         ("inventory_service.__main__", {"psycopg", "structlog", "confluent_kafka"}),

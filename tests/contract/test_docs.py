@@ -11,10 +11,10 @@ from pathlib import Path
 import click
 import pytest
 
-from saga.flow.diagrams import as_mermaid
+from saga.flow.formats.diagrams import as_mermaid
+from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
 from saga.flow.rules import RULES
-from saga.flow.text import as_text
 from tests.contract.test_choreography import COMMANDS, SERVICES
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from click.testing import CliRunner
 
 from eventbus.manifest import declare
 from saga.__main__ import main
-from saga.flow.command import FORMATS
+from saga.commands.flow import FORMATS
+from saga.flow.formats.svg import as_svg
+from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
-from saga.flow.svg import as_svg
-from saga.flow.text import as_text
 from tests.contract.test_choreography import SERVICES
 from tests.support.declarations import declared, reaction
 

@@ -17,7 +17,7 @@ from eventbus.kafka.log import KafkaLog
 from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
 from eventbus.simulation.clients import Host, clients
 from eventbus.simulation.cluster import Cluster, Written
-from saga.chaos.unreadable import write_unreadable
+from tests.chaos.unreadable import write_unreadable
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 

@@ -11,7 +11,7 @@ from fastavro import schemaless_writer
 from eventbus import Codec
 from eventbus.serde.codec import FRAME
 from eventbus.serde.registry import registry_at
-from saga.track.sentences import Sentences
+from saga.tracker.sentences import Sentences
 from schemas import EVENTS
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)

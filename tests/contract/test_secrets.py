@@ -19,7 +19,7 @@ from tests.contract.test_choreography import COMMANDS
 
 MARK = "S3cretPass"
 PROGRAMS = {"saga": saga, "order-service": orders, "payment-service": payments, "inventory-service": inventory}
-ENDLESS = {"run", "ui", "broker", "track", "demo", "chaos", "simulate", "tail"}
+ENDLESS = {"run", "ui", "broker", "track", "demo", "simulate", "tail"}
 """Commands that would go on for long where nothing is wrong with what they are given."""
 
 DATABASES = [
@@ -158,7 +158,7 @@ def test_what_cannot_be_a_database_or_a_gateway_is_not_quoted(
     name: str, option: str, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nor one that is away, or whose URL libpq would quote in pieces."""
-    if name.rsplit(maxsplit=1)[-1] in ENDLESS - {"chaos"}:
+    if name.rsplit(maxsplit=1)[-1] in ENDLESS:
         pytest.skip("what is away is waited for: tests/e2e/test_secrets.py has it")
     monkeypatch.chdir(tmp_path)
     parameter = next(each for each in COMMANDS[name].params if option in each.opts)

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from eventbus.worker.failpoints import STEPS
-from saga.quiet import stoppable
+from saga.commands.exits import stoppable
 from tests.bench.report import surroundings
 from tests.crash_matrix import report
 from tests.crash_matrix.cells import Cell, cells, small

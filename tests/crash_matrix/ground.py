@@ -17,16 +17,16 @@ from eventbus.deadletters.resolutions import DISCARD, REDRIVE
 from eventbus.log import Partition
 from order_service.domain import OrderRequest
 from order_service.service import OrderService, Placed
-from saga.chaos.poison import GROUPS, TOPICS, Poison
-from saga.chaos.refusals import SOME, accept, refuse
-from saga.chaos.unreadable import Unreadable
-from saga.check.command import Sources
 from saga.check.laws import judge
 from saga.check.rules import Rules
+from saga.check.sources import Sources
 from saga.check.stores import Stores
-from saga.cluster import offsets_of
 from saga.flow.model import Flow
+from saga.kafka.cluster import offsets_of
 from saga.services import SERVICES as CHECKED
+from tests.chaos.poison import GROUPS, TOPICS, Poison
+from tests.chaos.refusals import SOME, accept, refuse
+from tests.chaos.unreadable import Unreadable
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, Saga
 from tests.support.stopwatch import Stopwatch

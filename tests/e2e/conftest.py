@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from tests.support.kafka_node import Broker
 from tests.support.saga import SERVICES, Saga
 from tests.support.small_registry import SmallRegistry

@@ -19,7 +19,7 @@ from confluent_kafka.admin import (
 )
 
 from eventbus.worker.announcement import TOPIC
-from saga.flow.installed import installed_services
+from saga.services import installed_services
 from tests.conftest import proxy_to
 from tests.support.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, Saga

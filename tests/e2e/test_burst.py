@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from eventbus.log import Output
-from saga.chaos.refusals import accept, refuse
 from schemas import OrderCreated
 from schemas.events import MAX_ID_CHARACTERS, MAX_ITEMS
+from tests.chaos.refusals import accept, refuse
 from tests.support.bad_records import BAD, KEY, LARGEST, order
 from tests.support.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, Saga

@@ -1,4 +1,4 @@
-"""A small `saga chaos` on a real broker: it ends clean, and with a bug planted in the workers it does not."""
+"""A small `make chaos` on a real broker: it ends clean, and with a bug planted in the workers it does not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from saga.chaos.faults import BAD_RECORDS
-from saga.chaos.poison import TOPICS
 from saga.services import SERVICES
+from tests.chaos.faults import BAD_RECORDS
+from tests.chaos.fleet import ROOT
+from tests.chaos.poison import TOPICS
 from tests.support.kafka_node import OwnBroker
 from tests.support.processes import PATIENCE, Done, command, environment
 
@@ -22,8 +23,8 @@ def chaos(broker: OwnBroker, folder: Path, *arguments: str) -> tuple[Done, dict[
     """Run it behind a proxy; return how it ended, and its report."""
     where = ("--bootstrap-servers", broker.bootstrap_servers)
     size = ("--orders", str(ORDERS), "--minutes", "0.3", "--seed", "7", "--json", "report.json")
-    env = environment(TMPDIR=str(folder))
-    done = command("saga", "chaos", *where, *size, *arguments, env=env, folder=folder, seconds=2 * PATIENCE)
+    env = environment(TMPDIR=str(folder), PYTHONPATH=str(ROOT))
+    done = command("tests.chaos", *where, *size, *arguments, env=env, folder=folder, seconds=2 * PATIENCE)
     assert (folder / "report.json").exists(), done
     return done, json.loads((folder / "report.json").read_text(encoding="utf-8"))
 
@@ -66,7 +67,7 @@ def test_orders_survive_a_kill_of_every_worker_and_a_broken_network(
 
 def test_a_planted_bug_makes_it_fail(make_broker: Callable[..., OwnBroker], tmp_path: Path) -> None:
     """Workers that publish again what a killed one had published already: events stand on the log twice."""
-    done, report = chaos(make_broker(), tmp_path, "--faults", "kill", "--mutant", "ignore-cursor-position")
+    done, report = chaos(make_broker(), tmp_path, "--faults", "kill", "--mutant", "ignore the position in the metadata")
     assert (done.code, report["clean"]) == (1, False), done
     assert report["figures"]["duplicates"] > 0
     assert report["check"]["laws"]["each-event-once"] > 0

@@ -7,7 +7,7 @@ import json
 import pytest
 from confluent_kafka import Producer
 
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from tests.support.admin import Admin
 from tests.support.processes import command, environment
 

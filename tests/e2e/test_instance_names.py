@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from eventbus.database import connect
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from tests.support.kafka_node import Broker
 from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from saga.chaos.refusals import accept, refuse
+from tests.chaos.refusals import accept, refuse
 from tests.support.kafka_node import Broker
 from tests.support.saga import Saga, headers_of
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from order_service.repository import all_orders
-from saga.chaos.auditor import Auditor, differences
-from saga.chaos.brokers import Brokers
-from saga.chaos.customers import Customers, open_orders
-from saga.chaos.fleet import MADE_FOR
-from saga.chaos.judgement import ENDINGS
 from saga.demo.plan import DECLINE_ABOVE, make_plan
+from tests.chaos.auditor import Auditor, differences
+from tests.chaos.brokers import Brokers
+from tests.chaos.customers import Customers, open_orders
+from tests.chaos.fleet import MADE_FOR
+from tests.chaos.judgement import ENDINGS
 from tests.support.kafka_cluster import KafkaCluster
 from tests.support.outages import LONG, NORMAL_AGAIN_SECONDS, SECONDS, lasting
 from tests.support.saga import Saga

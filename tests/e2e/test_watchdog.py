@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eventbus.worker.watchdog import EXIT_CODE, MOST_SECONDS
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from tests.support.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
 

@@ -15,7 +15,7 @@ from eventbus.manifest import declare
 from eventbus.worker.announcement import TOPIC, Announcement
 from eventbus.worker.telemetry import Telemetry
 from payment_service.service import PaymentService
-from saga.reader import Reader
+from saga.kafka.reader import Reader
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE
 from tests.support.stopwatch import Stopwatch

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from eventbus.kafka.config import Connection
 from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition
-from saga.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
+from tests.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from tests.conftest import MakeTopics
 from tests.support.engines import Worker, playground_of
 from tests.support.kafka_node import Broker

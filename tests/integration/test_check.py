@@ -17,8 +17,8 @@ from confluent_kafka.admin import AdminClient
 
 from eventbus.log import Output, Partition
 from payment_service.gateway import open_gateway
-from saga.chaos.unreadable import write_unreadable
-from saga.check.command import check_command
+from saga.commands.check import check_command
+from tests.chaos.unreadable import write_unreadable
 from tests.support.admin import Admin
 from tests.support.postgres import PASSWORD
 from tests.support.saga_model import CHARGED, CREATED, RESERVED, World

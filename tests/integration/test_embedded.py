@@ -18,8 +18,8 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from eventbus import Codec
 from eventbus.kafka.embedded import EmbeddedBroker
 from eventbus.serde.registry import registry_at
-from saga.cluster import Cluster
-from saga.topics_file import counts, read_topics
+from saga.kafka.cluster import Cluster
+from saga.kafka.topics_file import counts, read_topics
 from schemas import EVENTS, OrderConfirmed
 from tests.support.processes import PATIENCE, command, environment
 

@@ -12,7 +12,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus.log import Output
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from schemas import Item, OrderCreated
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE, Workers, command, saga_environment

@@ -21,9 +21,9 @@ from eventbus.log import Headers
 from eventbus.publishing import caused
 from eventbus.serde.framing import FRAME
 from eventbus.serde.registry import registry_at
-from saga.reader import record_of
-from saga.track.fold import TrackedEvent
-from saga.track.intake import Intake
+from saga.kafka.reader import record_of
+from saga.tracker.fold import TrackedEvent
+from saga.tracker.intake import Intake
 from schemas import EVENTS, PaymentCharged
 from tests.conftest import do_without
 from tests.support import java_team

@@ -8,8 +8,8 @@ from threading import Timer
 import pytest
 
 from eventbus.log import Partition
-from saga.cluster import TopicRecreated
-from saga.reader import Reader
+from saga.kafka.cluster import TopicRecreated
+from saga.kafka.reader import Reader
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventbus.engine.recovery import recover
 from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
-from saga.chaos.proxy import LOSE_RESPONSE, Api, Proxy
+from tests.chaos.proxy import LOSE_RESPONSE, Api, Proxy
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker, OwnBroker
 from tests.support.processes import PATIENCE

@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from saga.__main__ import main
-from saga.topics import _is_less
-from saga.topics_file import read_topics
+from saga.kafka.topics import _is_less
+from saga.kafka.topics_file import read_topics
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import database
-from saga.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
+from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
 from tests.conftest import MakeTopics, proxy_to
 from tests.support import stopwatch
 from tests.support.admin import Admin

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, consumer_config, producer_config
 from eventbus.kafka.topics import uneven
 from eventbus.worker import announcement
-from saga.cluster import client_config, reader_config
+from saga.kafka.cluster import client_config, reader_config
 from tests.conftest import do_without
 from tests.support import brokers
 from tests.support.kafka_node import NoBroker

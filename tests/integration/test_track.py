@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from eventbus.log import Partition
-from saga.chaos.unreadable import write_unreadable
+from tests.chaos.unreadable import write_unreadable
 from tests.support.ports import free_port
 from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT

@@ -19,9 +19,9 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus.log import Output, Partition
-from saga import census
 from saga.check.facts import Address
-from saga.reader import Reader
+from saga.kafka import census
+from saga.kafka.reader import Reader
 from schemas import Item, OrderCreated
 from tests.support.processes import PATIENCE, environment
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, RESERVED

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from saga.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
+from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
 from tests.support.engines import Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 

@@ -12,9 +12,9 @@ from confluent_kafka import Producer
 
 from eventbus.log import RESOLUTIONS, Partition
 from saga.__main__ import main
-from saga.chaos import unreadable
-from saga.chaos.unreadable import RECORDS, write_unreadable
-from saga.reader import Reader
+from saga.kafka.reader import Reader
+from tests.chaos import unreadable
+from tests.chaos.unreadable import RECORDS, write_unreadable
 from tests.conftest import MakeTopics
 from tests.support.engines import Playground, Worker
 from tests.support.kafka_node import Broker

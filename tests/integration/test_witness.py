@@ -12,8 +12,8 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from saga.__main__ import main
-from saga.check import records
-from saga.check.log import EventTopics
+from saga.kafka import records
+from saga.kafka.event_topics import EventTopics
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
 from tests.support.saga_model import CHARGED, CREATED, PARTITIONS

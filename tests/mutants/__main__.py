@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,10 +13,8 @@ from typing import NamedTuple
 
 import click
 
-from tests.mutants.planted import MUTANTS, Mutant
-
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
+from tests.mutants.planted import Mutant
+from tests.mutants.planting import named, plant
 
 
 class Result(NamedTuple):
@@ -26,19 +23,6 @@ class Result(NamedTuple):
     seeds: int | None
     law: str
     seconds: float
-
-
-def plant(mutant: Mutant, folder: Path) -> None:
-    """Copy the source and put the bug in. Raises LookupError where its place is not found exactly once."""
-    for package in PACKAGES:
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
-    path = folder / mutant.file
-    text = path.read_text(encoding="utf-8")
-    for old, new in ((mutant.old, mutant.new), *mutant.also):
-        if text.count(old) != 1:
-            raise LookupError(f"{mutant.name}: its place stands {text.count(old)} times in {mutant.file}")
-        text = text.replace(old, new)
-    path.write_text(text, encoding="utf-8")
 
 
 def hunt(mutant: Mutant, seeds: int, jobs: int) -> Result:
@@ -66,7 +50,7 @@ def hunt(mutant: Mutant, seeds: int, jobs: int) -> Result:
 def main(seeds: int, jobs: int, only: str) -> None:
     """Show that the simulator finds every planted bug, and how many seeds that takes. Exit 1 when one lives."""
     lived = 0
-    chosen = [mutant for mutant in MUTANTS if only in mutant.name]
+    chosen = named(only)
     for mutant in chosen:
         result = hunt(mutant, seeds, jobs)
         lived += result.seeds is None

@@ -427,7 +427,7 @@ MUTANTS = (
     ),
     Mutant(
         "skip one record more than what cannot be read",
-        "saga/unreadable.py",
+        "saga/kafka/unreadable.py",
         "        return outside\n",
         "        return outside + 1\n",
         faults="unreadable",

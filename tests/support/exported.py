@@ -12,8 +12,8 @@ from saga.audit.export import write_lines
 from saga.audit.history import Selection
 from saga.audit.lines import entry_of
 from saga.audit.summary import Summary
-from saga.decode import Decoder
-from saga.track.common import MODEL
+from saga.kafka.decode import Decoder
+from saga.tracker.installed import MODEL
 from schemas import EVENTS
 from tests.support.saga_model import PARTITIONS, World
 from tests.support.written_saga import _event

@@ -15,7 +15,7 @@ from confluent_kafka import Message
 
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 from schemas import EVENTS
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE, Done, Worker, Workers, command, saga_environment

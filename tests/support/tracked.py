@@ -7,10 +7,10 @@ from random import Random
 
 import orjson
 
-from saga.track.common import MODEL
-from saga.track.fold import TrackedEvent
-from saga.track.intake import Batch
-from saga.track.store import Store
+from saga.tracker.fold import TrackedEvent
+from saga.tracker.installed import MODEL
+from saga.tracker.intake import Batch
+from saga.tracker.store import Store
 from tests.support.saga_model import World
 from tests.support.written_saga import _event
 

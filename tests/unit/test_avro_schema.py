@@ -17,9 +17,9 @@ from eventbus.serde.framing import FRAME
 from eventbus.serde.registered_schema import usable
 from eventbus.serde.registry import Registry, registry_at
 from eventbus.text.json_form import to_json
-from saga.compatibility import resolved
-from saga.decode import Decoder
-from saga.samples import samples
+from saga.evolution.compatibility import resolved
+from saga.evolution.samples import samples
+from saga.kafka.decode import Decoder
 from schemas import EVENTS, Item, OrderCreated, PaymentCharged, PaymentFailed
 
 THEIRS = 900

@@ -1,4 +1,4 @@
-"""`saga chaos` before and after its run: the timeline, the two views of the auditor, what the logs tell."""
+"""`make chaos` before and after its run: the timeline, the two views of the auditor, what the logs tell."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ import pytest
 
 from eventbus.log import Partition, Record
 from order_service.domain import OrderRequest
-from saga.chaos.auditor import View, differences
-from saga.chaos.customers import Customers
-from saga.chaos.faults import Faults, Happened
-from saga.chaos.fleet import Exit
-from saga.chaos.journal import Journal
-from saga.chaos.recoveries import calm, recoveries, spread
-from saga.chaos.schedule import Schedule
-from saga.chaos.shifted import set_clock
-from saga.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, Fault, draw
+from tests.chaos.auditor import View, differences
+from tests.chaos.customers import Customers
+from tests.chaos.faults import Faults, Happened
+from tests.chaos.fleet import Exit
+from tests.chaos.journal import Journal
+from tests.chaos.recoveries import calm, recoveries, spread
+from tests.chaos.schedule import Schedule
+from tests.chaos.shifted import set_clock
+from tests.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, Fault, draw
 
 WORKERS = {f"{name}-service/{number}" for name in ("order", "payment", "inventory") for number in (1, 2)}
 CREATED = Partition("order.created", 0)
@@ -80,9 +80,9 @@ class Deeds:
 
 def test_while_a_fault_is_alone_all_others_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """For those before it to be over, and, after it, until everybody is back; what it took too long is late."""
-    monkeypatch.setattr("saga.chaos.schedule.AFTERMATH_SECONDS", 0.1)
-    monkeypatch.setattr("saga.chaos.schedule.ALONE_SECONDS", 0.2)
-    monkeypatch.setattr("saga.chaos.schedule.LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("tests.chaos.schedule.AFTERMATH_SECONDS", 0.1)
+    monkeypatch.setattr("tests.chaos.schedule.ALONE_SECONDS", 0.2)
+    monkeypatch.setattr("tests.chaos.schedule.LOOK_SECONDS", 0.01)
     deeds, asked = Deeds(), iter([False] * 20 + [True])
     fleet: Any = SimpleNamespace(watch_work=lambda: lambda: next(asked))
     schedule = Schedule(deeds, fleet)  # type: ignore[arg-type]
@@ -271,7 +271,7 @@ def test_a_shifted_clock_jumps_while_the_process_lives(tmp_path: Path) -> None:
     says = "import sys, time\nfor _ in sys.stdin: print(time.time(), time.time_ns(), time.monotonic(), flush=True)"
     (tmp_path / "clock_of_a_worker.py").write_text(says, encoding="ascii")
     file = tmp_path / "worker.clock"
-    run = [sys.executable, "-m", "saga.chaos.shifted", str(file), "clock_of_a_worker"]
+    run = [sys.executable, "-m", "tests.chaos.shifted", str(file), "clock_of_a_worker"]
     process = subprocess.Popen(run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     with process:
         assert process.stdin is not None

@@ -1,4 +1,4 @@
-"""Mistakes of operators in `saga chaos`: who has to refuse, how it is mended, and how it is judged."""
+"""Mistakes of operators in `make chaos`: who has to refuse, how it is mended, and how it is judged."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from saga.chaos.faults import Happened
-from saga.chaos.fleet import Fleet, Refusal
-from saga.chaos.halted import Halt
-from saga.chaos.recoveries import unmoved
-from saga.chaos.recreated import KeptEvents
-from saga.chaos.timeline import Fault
 from saga.check.facts import EventFact, LogFacts
+from tests.chaos.faults import Happened
+from tests.chaos.fleet import Fleet, Refusal
+from tests.chaos.halted import Halt
+from tests.chaos.recoveries import unmoved
+from tests.chaos.recreated import KeptEvents
+from tests.chaos.timeline import Fault
 
 
 def test_a_refusal_is_judged_where_only_its_own_fault_was_felt() -> None:
@@ -85,6 +85,6 @@ def test_a_worker_that_ends_on_the_way_is_started_again_until_it_refuses(tmp_pat
 
 def test_a_worker_that_goes_on_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It had to refuse."""
-    monkeypatch.setattr("saga.chaos.halted.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("tests.chaos.halted.PATIENCE_SECONDS", 0.2)
     with pytest.raises(TimeoutError, match="order-service/1 did not refuse"):
         halt_of(tmp_path, None)[1].wait()

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from saga.check.command import _with_a_bar
+from saga.commands.check import _with_a_bar
 
 
 class Terminal(io.StringIO):

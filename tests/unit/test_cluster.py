@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from saga.cluster import Cluster, Unreachable, offsets_of
+from saga.kafka.cluster import Cluster, Unreachable, offsets_of
 
 
 def answers(*offsets: int) -> dict[TopicPartition, Future[SimpleNamespace]]:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from saga.compatibility import breaks
-from saga.released import Version, check, check_pairs, released
-from saga.samples import unread
+from saga.evolution.compatibility import breaks
+from saga.evolution.released import Version, check, check_pairs, released
+from saga.evolution.samples import unread
 from schemas import EVENTS, IDS
 
 BASE = {

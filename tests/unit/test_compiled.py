@@ -19,8 +19,8 @@ from eventbus.serde.compiled import LONGEST_TEXT, Unusual, compiled
 from eventbus.serde.framing import FRAME
 from eventbus.serde.registry import registry_at
 from eventbus.serde.strict import MAX_VALUES
-from saga.compatibility import resolved
-from saga.samples import samples
+from saga.evolution.compatibility import resolved
+from saga.evolution.samples import samples
 from schemas import EVENTS, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed
 from schemas.events import Item
 from tests.support.mutations import COUNT, MUTATIONS, damaged

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from eventbus.deadletters.letter import MAX_RECORD_BYTES, ROOM_BYTES, dead_letter
 from eventbus.log import Headers, Output, Partition, Record
 from eventbus.serde.codec import PoisonRecord
-from saga.topics_file import read_topics
+from saga.kafka.topics_file import read_topics
 
 POISON = PoisonRecord("malformed", "not an order: \ud800")
 ORDINARY = [("traceparent", b"00-"), ("empty", b"")]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from eventbus import Codec
 from eventbus.serde.registry import registry_at
 from saga.__main__ import main
-from saga.decode import Decoder, NotKcat, Undecodable, frames
+from saga.kafka.decode import Decoder, NotKcat, Undecodable, frames
 from schemas import EVENTS, Item, OrderConfirmed, OrderCreated, PaymentFailed
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)

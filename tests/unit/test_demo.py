@@ -157,7 +157,7 @@ def test_no_setting_of_the_callers_reaches_the_demos_workers(monkeypatch):
 
 STOPPED_IN_A_FINALIZER = """
 import os, signal, time
-from saga.quiet import stoppable
+from saga.commands.exits import stoppable
 
 class Finalized:
     def __del__(self):

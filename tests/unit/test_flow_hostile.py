@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventbus.manifest import BadDeclaration, declare, read_declaration
+from saga.commands.flow import FORMATS
 from saga.flow import progress
 from saga.flow.access import as_kafka_acls, as_strimzi, rights
-from saga.flow.command import FORMATS
 from saga.flow.model import Flow
 from saga.flow.progress import runs
 from saga.flow.verify import verify

@@ -14,8 +14,8 @@ from eventbus.engine.batch import decode
 from eventbus.log import Headers, Partition, Record
 from eventbus.serde.framing import FRAME, KEY_HEADER, VALUE_HEADER
 from eventbus.serde.registry import Registry, registry_at
-from saga.decode import Decoder, Undecodable
-from saga.tail import describe
+from saga.kafka.decode import Decoder, Undecodable
+from saga.kafka.describe import describe
 from schemas import EVENTS, Item, OrderCreated
 
 GUID = UUID("89791762-2336-4186-9674-299b90a802e2")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eventbus.kafka.embedded import EmbeddedBroker
-from saga.reader import Reader
+from saga.kafka.reader import Reader
 
 
 def test_looking_for_new_partitions_waits_for_a_broker_that_is_away():

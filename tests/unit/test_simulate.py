@@ -19,11 +19,11 @@ from eventbus.simulation.faults import RUNNING, STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
 from eventbus.store import progress
 from eventbus.worker import failpoints
+from saga.commands.simulate import shortest, simulate_command
 from saga.simulate import saga
-from saga.simulate.command import shortest, simulate_command
 from saga.simulate.saga import Case, simulate
-from tests.mutants.__main__ import plant
 from tests.mutants.planted import MUTANTS
+from tests.mutants.planting import plant
 
 EVERYTHING = tuple(KINDS)
 

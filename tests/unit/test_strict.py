@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eventbus.serde.strict import LONG_NUMBER, MAX_VALUES, NotAvro, Strict
-from saga.compatibility import resolved
-from saga.samples import samples
+from saga.evolution.compatibility import resolved
+from saga.evolution.samples import samples
 from schemas import EVENTS
 from tests.support.hostile_schemas import NOTHING, doubled
 

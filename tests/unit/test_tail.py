@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from eventbus.log import Partition, Record, moment
 from eventbus.serde.registry import registry_at
 from eventbus.text.json_form import to_json
-from saga.decode import Decoder
-from saga.tail import describe
+from saga.kafka.decode import Decoder
+from saga.kafka.describe import describe
 from schemas import EVENTS
 
 DECODER = Decoder(registry_at(None, EVENTS))

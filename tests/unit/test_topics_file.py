@@ -6,7 +6,7 @@ import pytest
 from click.testing import CliRunner
 
 from saga.__main__ import main
-from saga.topics_file import BadTopicsFile, counts, read_topics, topics_file
+from saga.kafka.topics_file import BadTopicsFile, counts, read_topics, topics_file
 
 
 def test_the_file_that_ships_is_found_and_its_dead_letters_take_the_largest_record_and_64_kib():

@@ -13,15 +13,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from saga.__main__ import main
-from saga.track.alone import alone
-from saga.track.common import MODEL
-from saga.track.fold import KINDS
-from saga.track.intake import Batch
-from saga.track.moments import Duration, Moment, span
-from saga.track.queries import Tracked
-from saga.track.sentences import Sentences
-from saga.track.store import AnotherTracker, NotATracker, Store
-from saga.track.timeline import timeline
+from saga.tracker.exclusive_lock import alone
+from saga.tracker.fold import KINDS
+from saga.tracker.installed import MODEL
+from saga.tracker.intake import Batch
+from saga.tracker.moments import Duration, Moment, span
+from saga.tracker.queries import Tracked
+from saga.tracker.sentences import Sentences
+from saga.tracker.store import AnotherTracker, NotATracker, Store
+from saga.tracker.timeline import timeline
 from schemas import EVENTS as TYPES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events

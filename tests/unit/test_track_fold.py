@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from saga.track.common import MODEL
-from saga.track.fold import CLOCK_SKEW_MS, Fold
-from saga.track.timeline import possible
+from saga.tracker.fold import CLOCK_SKEW_MS, Fold
+from saga.tracker.installed import MODEL
+from saga.tracker.timeline import possible
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events
 

@@ -16,11 +16,11 @@ from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
 
 from saga.__main__ import main
-from saga.flow.live import Taken, Watched
+from saga.commands.ui import SERVICES
 from saga.flow.model import Flow
-from saga.track.common import MODEL
+from saga.tracker.installed import MODEL
+from saga.tracker.live import Taken, Watched
 from saga.ui.app import Answers, application
-from saga.ui.command import SERVICES
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events
 
@@ -180,7 +180,7 @@ def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monk
     with Watched.at(path, MODEL) as watched:
         edges = [watched.live(window, start + 100).edges.get((CREATED, CHARGED)) for window in (200, 50, 20)]
     assert edges == [Taken(2, 10, 70), Taken(1, 70, 70), None]
-    monkeypatch.setattr("saga.flow.live.LATEST", 1)
+    monkeypatch.setattr("saga.tracker.live.LATEST", 1)
     with Watched.at(path, MODEL) as watched:
         assert watched.live(200, start + 100).edges.get((CREATED, CHARGED)) is None
 

@@ -1,0 +1,80 @@
+"""Everything that `saga check` reads, and where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import click
+
+from eventbus import Codec
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import secret
+from saga.check.facts import Facts
+from saga.check.log import Watch, read_events
+from saga.check.stores import Stores
+from saga.flow.model import Flow
+from saga.kafka.cluster import Cluster, client_config
+from saga.kafka.event_topics import EventTopics
+from schemas import EVENTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Everything that is read."""
+
+    bootstrap_servers: str
+    kafka_config: dict[str, str]
+    schema_registry_url: str | None
+    stores: Stores
+
+    def collect(self, flow: Flow, watch: Watch = lambda messages, _most: messages) -> Facts:
+        """Read everything, effects before their causes: why, see `laws`. The log is what takes long."""
+        self.stores.check()
+        codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
+        topics = EventTopics(cluster, flow.effects_first())
+        before = topics.ends()
+        orders = self.stores.read_orders()
+        reservations, stock = self.stores.read_inventory()
+        payments = self.stores.read_payments()
+        ledger = self.stores.read_ledger()
+        until = topics.ends()
+        config = client_config(self.bootstrap_servers, self.kafka_config)
+        log = read_events(topics, config, codec, before=before, until=until, watch=watch)
+        return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked())
+
+
+def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:
+    return click.option(option, envvar=environment, show_envvar=True, default=default, callback=secret, help=what)
+
+
+SOURCES = (
+    cli.bootstrap_servers,
+    cli.kafka_config,
+    cli.schema_registry_url,
+    _store("--order-database", "ORDER_SERVICE_DATABASE", "sqlite:///order_service.db", "Of the order service."),
+    _store("--payment-database", "PAYMENT_SERVICE_DATABASE", "sqlite:///payment_service.db", "Of the payment service."),
+    _store("--inventory-database", "INVENTORY_SERVICE_DATABASE", "sqlite:///inventory_service.db", "Of inventory."),
+    _store("--gateway", "PAYMENT_GATEWAY", "simulated:///provider.db", "The payment provider; its ledger is read."),
+)
+
+
+def sources_options(command: F) -> F:
+    """Decorate a click command with where everything is; it is called with `sources=Sources(...)`."""
+
+    @wraps(command)
+    def with_sources(**options: Any) -> Any:
+        names = ("order_database", "payment_database", "inventory_database", "gateway")
+        stores = Stores(*(options.pop(name) for name in names))
+        settings = {name: options.pop(name) for name in ("bootstrap_servers", "kafka_config", "schema_registry_url")}
+        return command(sources=Sources(**settings, stores=stores), **options)
+
+    decorated: Any = with_sources
+    for option in reversed(SOURCES):
+        decorated = option(decorated)
+    return cast("F", decorated)

@@ -1,0 +1,87 @@
+"""`saga check`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import click
+
+from eventbus import Unavailable, Unwritable
+from eventbus.cli import options as cli
+from eventbus.database import NotOurs, NotThere
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
+from payment_service.gateway import BadGateway
+from saga.check.laws import judge
+from saga.check.report import as_json as report_as_json
+from saga.check.report import as_text, truncation
+from saga.check.rules import CLOCK_SKEW_MS, Rules
+from saga.check.sources import Sources, sources_options
+from saga.flow.model import Flow
+from saga.kafka.cluster import BadConfiguration, Unreachable
+from saga.kafka.event_topics import TopicsMissing
+from saga.kafka.records import LogMoved
+from saga.kafka.recount import ReadingsDiffer
+from saga.services import SERVICES
+
+CANNOT_CHECK = (
+    *(NotThere, NotOurs, Unavailable, Unwritable, BadGateway),
+    *(Unreachable, BadConfiguration, TopicsMissing, LogMoved, ReadingsDiffer),
+    *(UnknownSchema, RegistryUnavailable),
+)
+
+
+@click.command("check")
+@sources_options
+@click.option(
+    "--delivery",
+    type=click.Choice(["exactly-once", "at-least-once"]),
+    default="exactly-once",
+    help="at-least-once: an event may be on the log again, with the same ce_id and bytes.",
+)
+@click.option("--quiescent", is_flag=True, help="Nothing moves any more: an open order is a violation too.")
+@click.option(
+    "--clock-skew",
+    type=click.FloatRange(0),
+    default=CLOCK_SKEW_MS / 1000,
+    help="Seconds by which the clocks of the hosts of workers and databases may differ.",
+)
+@cli.as_json
+def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
+    """Check the laws of the saga over the databases, the payment provider's ledger and the topics.
+
+    Reads only, and may run while the saga runs: what is still in flight is counted as open, not called broken. Exit 0
+    when no law is broken, 1 when one is or the check could not be made. Orders of which events may have expired cannot
+    be called broken for what they lack: the report counts them.
+
+    Example: saga check --quiescent
+    """
+    flow = Flow.of(SERVICES)
+    try:
+        facts = sources.collect(flow, _with_a_bar)
+    except CANNOT_CHECK as why:
+        cli.fail(f"cannot check: {why}")
+    verdict = judge(facts, _rules(flow, **rules))
+    if as_json:
+        for warning in truncation(verdict, facts.log):
+            click.echo(warning, err=True)
+        cli.print_json(report_as_json(verdict, facts.log))
+    else:
+        click.echo("\n".join(as_text(verdict, facts.log)))
+    if verdict.violations:
+        raise SystemExit(1)
+
+
+def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
+    """Show on a terminal how much of the log is read: a million orders take minutes."""
+    hidden = not sys.stderr.isatty()
+    with click.progressbar(
+        messages, length=most, label="reading the log", file=sys.stderr, hidden=hidden, update_min_steps=5_000
+    ) as shown:
+        yield from shown
+
+
+def _rules(flow: Flow, *, delivery: str, quiescent: bool, clock_skew: float) -> Rules:
+    at_least_once = delivery == "at-least-once"
+    return Rules(flow, quiescent=quiescent, at_least_once=at_least_once, clock_skew_ms=round(clock_skew * 1000))

@@ -1,0 +1,191 @@
+"""`saga deadletters list | show | redrive | discard | skip`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from functools import wraps
+from itertools import islice
+from typing import Any, TypeVar, cast
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import from_file, secret
+from eventbus.database import check_file, connect
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement
+from eventbus.log import Partition
+from eventbus.text.json_form import to_json
+from saga.commands.exits import ends_quietly
+from saga.commands.options import statement_options, where_options
+from saga.deadletters.letters import STATUS, Where, groups, letters_of, resolutions_of
+from saga.deadletters.resolve import Order, resolve
+from saga.deadletters.selection import Selection, selecting
+from saga.deadletters.skip import reader_of, skip
+from saga.kafka.decode import Decoder
+from saga.kafka.describe import describe
+from saga.kafka.reader import NoSuchTopic
+from schemas import EVENTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.")
+
+
+@click.group("deadletters", context_settings=cli.CONTEXT)
+def deadletters_command() -> None:
+    """Look at dead letters, and put them right; whatever is decided stays on record.
+
+    Example: saga deadletters list --group payment-service
+    """
+
+
+@deadletters_command.command("list")
+@where_options
+@selecting
+@click.option("--all", "every", is_flag=True, help="Also those that are redriven or discarded.")
+@limit_option
+@cli.as_json
+def list_command(where: Where, selection: Selection, every: bool, limit: int | None, as_json: bool) -> None:
+    """List dead letters: where each lies, which record it is, how often it was refused since when, and why.
+
+    Example: saga deadletters list --where reason=contradiction --json
+    """
+    rows = islice(_rows(where, selection, every=every), limit)
+    with ends_quietly():
+        if as_json:
+            cli.print_json(list(rows))
+            return
+        for row in rows:
+            tried = f"{row['attempts']}x since {row['first']}"
+            click.echo(f"{row['letter']}  {row['status']}  {row['record']}  {tried}  {row['reason']}: {row['error']}")
+
+
+def _rows(where: Where, selection: Selection, *, every: bool) -> Iterator[dict[str, Any]]:
+    for group in selection.groups(lambda: groups(where)):
+        resolved = resolutions_of(where, group)
+        for letter in selection.of(letters_of(where, group)):
+            if every or letter.address not in resolved:
+                yield letter.described(resolved.get(letter.address))
+
+
+@deadletters_command.command("show")
+@click.argument("letter")
+@where_options
+@cli.schema_registry_url
+def show_command(letter: str, where: Where, schema_registry_url: str | None) -> None:
+    """Show one dead letter whole, as JSON: what `list` says, and its headers and value as `saga tail` shows them.
+
+    Example: saga deadletters show payment-service.dead-letters/3/17
+    """
+    selection = Selection.named(letter)
+    [group] = selection.groups(list)
+    found = selection.found(letters_of(where, group))[0]
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    described: dict[str, Any] = {**describe(found.record, decoder)}
+    shown: dict[str, Any] = {
+        name: described[name] for name in ("headers", "value", "value_base64", "error") if name in described
+    }
+    if "error" in shown:
+        shown["value_error"] = shown.pop("error")
+    click.echo(to_json(found.described(resolutions_of(where, group).get(found.address)) | shown))
+
+
+def _resolving(action: str) -> Callable[[F], F]:
+    """Return the decorator for what `redrive` and `discard` take; they are called with an Order."""
+
+    def decorate(command: F) -> F:
+        @wraps(command)
+        def with_order(*, everything: bool, dry_run: bool, as_json: bool, **what: Any) -> Any:
+            order = Order(action=action, **what)
+            if not (order.selection.addresses or order.selection.tests or everything):
+                raise click.UsageError("say which: LETTERs, --where, or --all")
+            return command(order, dry_run=dry_run, as_json=as_json)
+
+        options = (
+            where_options,
+            selecting,
+            click.option("--all", "everything", is_flag=True, help="All that are open."),
+            limit_option,
+            cli.dry_run,
+            statement_options,
+            cli.as_json,
+        )
+        decorated: Any = with_order
+        for option in reversed(options):
+            decorated = option(decorated)
+        return cast("F", decorated)
+
+    return decorate
+
+
+@deadletters_command.command("redrive")
+@_resolving(REDRIVE)
+def redrive_command(order: Order, dry_run: bool, as_json: bool) -> None:
+    """Have dead letters handled again by the service that refused them, each once, through the same guards.
+
+    Mend the cause first: what is still bad becomes a new dead letter, with one attempt more. One line for each; when it
+    was interrupted, run it again: what was redriven is left alone.
+
+    Example: saga deadletters redrive --where error=currency --limit 1000 --by ana --reason 'rates mended, INC-7'
+    """
+    _say(order, dry_run=dry_run, as_json=as_json)
+
+
+@deadletters_command.command("discard")
+@_resolving(DISCARD)
+def discard_command(order: Order, dry_run: bool, as_json: bool) -> None:
+    """Give dead letters up: nothing happens, and they are no longer open. One line for each.
+
+    Example: saga deadletters discard payment-service.dead-letters/3/17 --by ana --reason 'a load test'
+    """
+    _say(order, dry_run=dry_run, as_json=as_json)
+
+
+def _say(order: Order, *, dry_run: bool, as_json: bool) -> None:
+    said = ("would be " if dry_run else "") + STATUS[order.action]
+    count = 0
+    for letter in resolve(order, dry_run=dry_run, tell=lambda what: click.echo(what, err=True)):
+        count += 1
+        if as_json:
+            click.echo(to_json(letter.described(None) | {"status": said}))
+        else:
+            click.echo(f"{said} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
+    click.echo(f"{count} {said}", err=True)
+
+
+@deadletters_command.command("skip")
+@click.argument("topic")
+@click.argument("partition", type=click.IntRange(0))
+@click.argument("offset", type=click.IntRange(0))
+@click.option(
+    "--group", help="The service that is to go on  [default: the one of the saga's services that reads the topic]"
+)
+@click.option(
+    "--database",
+    callback=secret,
+    help="Its database  [default: <GROUP>_DATABASE from the environment, or a file here, as its workers]",
+)
+@where_options
+@statement_options
+def skip_command(where: Where, group: str | None, database: str | None, by: str, why: str, **place: str | int) -> None:
+    """Let a service go on behind a batch that cannot be decompressed. To this service, what is in it is lost.
+
+    OFFSET is where its worker says that it cannot read (`partition.paused`). The whole batch is passed by, and nothing
+    else. The worker goes on within seconds, and writes who skipped what, and why, to GROUP.dead-letters.resolutions.
+
+    Example: saga deadletters skip order.created 3 1234 --group payment-service --by ana --reason 'corrupt, INC-9'
+    """
+    partition, offset = Partition(str(place["topic"]), int(place["partition"])), int(place["offset"])
+    group = group or reader_of(partition.topic)
+    variable, default = cli.database_of(group)
+    url = database or from_file(os.environ.get(variable) or default)
+    check_file(f"the database of {group}", url)
+    if partition.number not in where.cluster().partitions().get(partition.topic, {}):
+        raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
+    statement = Statement(by, why, where.now_ms())
+    with closing(connect(url, service=group, schema=None)) as opened:
+        next_offset = skip(where, opened, group, (partition, offset), statement)
+    click.echo(f"skipped {partition}/{offset} to {next_offset} for {group}")

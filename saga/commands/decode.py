@@ -1,0 +1,41 @@
+"""`saga decode`: what kcat cannot show."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.text.json_form import to_json
+from saga.commands.exits import ends_quietly
+from saga.kafka.decode import Decoder, NotKcat, Undecodable, frames
+from schemas import EVENTS
+
+
+@click.command("decode", context_settings=cli.CONTEXT)
+@cli.schema_registry_url
+def decode_command(schema_registry_url: str | None) -> None:
+    """Turn framed records on stdin into one JSON line each.
+
+    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end. Headers do not come
+    this way: records that name their schema in a header are for `saga tail`.
+
+    \b
+    Example:
+      kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
+    """  # noqa: D301 - \b is click's
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    count = bad = 0
+    with ends_quietly():
+        try:
+            for count, value in enumerate(frames(sys.stdin.buffer), start=1):  # noqa: B007
+                try:
+                    line = decoder.decode(value)
+                except Undecodable as error:
+                    line, bad = {"error": str(error)}, bad + 1
+                click.echo(to_json(line))
+        except NotKcat as error:
+            cli.fail(str(error))
+    if bad:
+        cli.fail(f"{bad} of {count} records could not be decoded")

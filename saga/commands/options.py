@@ -1,0 +1,43 @@
+"""Options that several of the commands take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+from eventbus.cli import options as cli
+from saga.deadletters.letters import Where
+from saga.kafka.cluster import Cluster
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def cluster_options(command: F) -> F:
+    """Decorate a click command with how to reach Kafka; it is called with `cluster=Cluster(...)`."""
+
+    @wraps(command)
+    def with_cluster(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
+        return command(cluster=Cluster(bootstrap_servers, kafka_config), **options)
+
+    return cast("F", cli.bootstrap_servers(cli.kafka_config(with_cluster)))
+
+
+def where_options(command: F) -> F:
+    """Decorate a click command with how to reach Kafka; it is called with `where=Where(...)`."""
+
+    @wraps(command)
+    def with_where(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
+        return command(where=Where(bootstrap_servers, kafka_config), **options)
+
+    return cast("F", cli.bootstrap_servers(cli.kafka_config(with_where)))
+
+
+def statement_options(command: F) -> F:
+    """Decorate a click command with who decides, and why: `by` and `why`."""
+
+    @wraps(command)
+    def with_why(reason: str, **options: Any) -> Any:
+        return command(why=reason, **options)
+
+    return cast("F", cli.by(cli.reason(with_why)))

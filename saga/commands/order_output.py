@@ -1,0 +1,41 @@
+"""What the commands that ask the tracker share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NoReturn
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.log import moment
+from saga.tracker.moments import span
+from saga.tracker.queries import Tracked, now
+from saga.tracker.timeline import Timeline, timeline
+
+
+def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline:
+    """Return what the tracker knows of an order; exit 1 where it knows nothing of it."""
+    story = timeline(tracked, order_id, at)
+    if story is None:
+        _unknown(tracked, order_id, at)
+    return story
+
+
+def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
+    behind = tracked.behind()
+    when = "" if at is None else f" at {moment(at)}"
+    ago = f"wrote last {span(now() - behind.written_at)} ago" if behind.written_at else "has not read anything yet"
+    lag = f" and was then {behind.offsets} records behind" if behind.offsets else " and had then read all of the log"
+    cli.fail(
+        f"no event of order {order_id!r}{when} in {tracked.path}. The tracker {ago}"
+        f"{lag if behind.written_at else ''}. Is `saga track` running, and the id right?"
+    )
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows under their headings, in columns."""
+    cells = [list(columns), *map(list, rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for line in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,0 +1,64 @@
+"""`saga orders`: which orders there are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from eventbus.cli import options as cli
+from saga.commands.order_output import print_table
+from saga.commands.tracker_option import tracker
+from saga.tracker import render
+from saga.tracker.installed import MODEL
+from saga.tracker.moments import Duration, Moment
+from saga.tracker.queries import Tracked, now, statuses
+from saga.tracker.wanted import Wanted
+
+SERVICES = sorted(set(MODEL.publisher.values()))
+
+
+@click.command("orders", context_settings=cli.CONTEXT)
+@tracker
+@click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders that stand so.")
+@click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, the longest waiting first.")
+@click.option(
+    "--older-than", type=Duration(), help="With --stuck: without an event for so long, e.g. 30s.", default="0s"
+)
+@click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders to which this service owes an answer.")
+@click.option("--customer", metavar="ID", help="Only this customer's.")
+@click.option(
+    "--failed-at", type=click.Choice([*SERVICES, *sorted(MODEL.failures)]), help="Only orders that failed here."
+)
+@click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
+@click.option("--limit", type=click.IntRange(1), default=20, help="At most so many.")
+@cli.as_json
+def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, limit: int, **wanted: Any) -> None:
+    """List orders, newest first; says on stderr when there are more than --limit.
+
+    \b
+    Examples:
+      saga orders --status cancelled --since 10m
+      saga orders --stuck --older-than 30s --waiting-on payment-service
+    """  # noqa: D301 - \b is click's
+    failed_at = wanted.pop("failed_at")
+    if failed_at in SERVICES:
+        wanted["failed_at"] = [topic for topic in sorted(MODEL.failures) if MODEL.publisher[topic] == failed_at]
+    else:
+        wanted["failed_at"] = [failed_at] if failed_at else None
+    if older_than and not stuck:
+        raise click.UsageError("--older-than says how long an order must have been stuck: give --stuck, too")
+    asked = Wanted(stuck_since=now() - older_than if stuck else None, limit=limit + 1, **wanted)
+    with Tracked.at(tracker, MODEL) as tracked:
+        found = tracked.orders(asked)
+    if len(found) > limit:
+        click.echo(f"these are {limit}; there are more: --limit", err=True)
+        del found[limit:]
+    if as_json:
+        cli.print_json([render.order_json(order) for order in found])
+    else:
+        print_table(
+            ["order", "status", "placed", "total", "customer", "waiting on", "failed at"],
+            map(render.order_cells, found),
+        )

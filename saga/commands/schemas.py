@@ -1,0 +1,92 @@
+"""`saga schemas`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import url
+from eventbus.serde.subjects import Subjects
+from eventbus.text.redaction import redact
+from saga.evolution.released import check, released
+from schemas import EVENTS, IDS
+
+FOLDER = IDS.parent
+
+
+@click.group("schemas", context_settings=cli.CONTEXT)
+def schemas_command() -> None:
+    """Look after the released schemas of the events.
+
+    Example: saga schemas check
+    """
+
+
+@schemas_command.command("register")
+@click.option(
+    "--schema-registry-url",
+    envvar="SCHEMA_REGISTRY_URL",
+    show_envvar=True,
+    required=True,
+    callback=url,
+    help="A Confluent-compatible registry.",
+)
+@cli.schema_subject
+@cli.registry_options
+@cli.as_json
+def register_command(schema_registry_url: str, as_json: bool) -> None:
+    """Put every released schema into a registry, oldest first, under its subject.
+
+    Every subject is made FULL_TRANSITIVE, so that services can be upgraded in any order. Again, it changes nothing.
+
+    Example: saga schemas register --schema-registry-url http://localhost:8081
+    """
+    # Every other command would wait 0.1 s for the registry's client to be loaded (measured).
+    from eventbus.serde.confluent_registry import registry_client  # noqa: PLC0415
+    from saga.evolution.registration import register  # noqa: PLC0415
+
+    client = registry_client(schema_registry_url, cli.registry_config())
+    _, subjects = Subjects.behind(schema_registry_url)
+    entries = []
+    for versions in released(FOLDER).values():
+        for entry in register(client, versions, subjects):
+            entries.append(asdict(entry))
+            if not as_json:
+                click.echo(f"{entry.status:10}  id {entry.id}  {entry.subject} version {entry.version}")
+    if as_json:
+        cli.print_json(entries)
+
+
+@schemas_command.command("check")
+@cli.schema_registry_url
+@cli.as_json
+def check_command(schema_registry_url: str | None, as_json: bool) -> None:
+    """Check that every released version of an event can read every other one, and that nothing unreleased is in use.
+
+    With a registry also: that all of them are registered, and go with whatever else is registered there. Exit 1 when
+    something is wrong.
+
+    Example: saga schemas check --json
+    """
+    versions, where = released(FOLDER), ""
+    problems = check(FOLDER, {event.topic: event.key_field for event in EVENTS})
+    if schema_registry_url:
+        from eventbus.serde.confluent_registry import registry_client  # noqa: PLC0415
+        from saga.evolution.registration import check_registered  # noqa: PLC0415
+
+        client = registry_client(schema_registry_url, cli.registry_config())
+        where, subjects = Subjects.behind(schema_registry_url)
+        for of_topic in versions.values():
+            problems += check_registered(client, of_topic, subjects)
+    count = sum(map(len, versions.values()))
+    if as_json:
+        cli.print_json({"problems": [problem._asdict() for problem in problems], "versions": count})
+    else:
+        for problem in problems:
+            click.echo(f"{problem.topic}: {problem.rule}: {problem.detail}")
+        there = f" here and at {redact(where)}" if where else ""
+        click.echo(f"{count} released schemas of {len(versions)} topics{there}: {len(problems) or 'no'} problems")
+    if problems:
+        raise SystemExit(1)

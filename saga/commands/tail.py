@@ -1,0 +1,66 @@
+"""`saga tail`: a topic as it grows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.log import Record
+from eventbus.text.json_form import to_json
+from saga.commands.exits import ends_quietly
+from saga.kafka.census import Census
+from saga.kafka.cluster import Cluster
+from saga.kafka.decode import Decoder
+from saga.kafka.describe import describe
+from saga.kafka.reader import Reader
+from saga.kafka.unreadable import said
+from schemas import EVENTS
+
+POLL_SECONDS = 0.5
+
+
+@click.command("tail", context_settings=cli.CONTEXT)
+@click.argument("topic")
+@cli.bootstrap_servers
+@cli.kafka_config
+@cli.schema_registry_url
+@click.option("--from-beginning", is_flag=True, help="Start with the oldest record, not with the next one.")
+@click.option("--count", type=click.IntRange(1), help="Stop after so many records.")
+@click.option("--no-follow", is_flag=True, help="Stop at the end of the topic; starts at the beginning.")
+def tail_command(topic: str, schema_registry_url: str | None, count: int | None, **where: Any) -> None:
+    """Print the committed records of a topic, one JSON line each, until Ctrl-C.
+
+    Bytes that are no UTF-8 are shown as `base64:...`; a value that cannot be decoded as `value_base64`, with `error`
+    saying why. No consumer group is touched.
+
+    \b
+    Examples:
+      saga tail order.cancelled
+      saga tail payment-service.dead-letters --no-follow | jq .headers
+    """  # noqa: D301 - \b is click's
+    no_follow = where.pop("no_follow")
+    where["from_beginning"] |= no_follow
+    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
+    with ends_quietly(), Reader(topics=[topic], **where) as reader:
+        for record in islice(_records(reader, census, follow=not no_follow), count):
+            click.echo(to_json(describe(record, decoder)))
+
+
+def _records(reader: Reader, census: Census, *, follow: bool) -> Iterator[Record]:
+    told = 0
+    stuck: list[str] = []
+    while follow or not (census.all_read(reader.positions) and reader.at_end):
+        yield from reader.read(POLL_SECONDS)
+        if census.look(reader.positions):
+            before, stuck = stuck, [str(each) for each in census.stuck]
+            for each in stuck:
+                if each not in before:
+                    click.echo(f"warning: {each}", err=True)
+        for at, batch in reader.unreadable[told:]:
+            click.echo(f"{at}: {said(batch)}", err=True)
+        told = len(reader.unreadable)

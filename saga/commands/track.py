@@ -1,0 +1,82 @@
+"""`saga track`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.worker.health import serve
+from eventbus.worker.telemetry import configure_logging
+from saga.commands.exits import ends_quietly
+from saga.commands.tracker_option import tracker
+from saga.tracker.exclusive_lock import alone
+from saga.tracker.installed import MODEL
+from saga.tracker.rebuild import build_anew
+from saga.tracker.run import Tracking, Watch
+from saga.tracker.source import Source
+from saga.tracker.store import Store
+from schemas import EVENTS
+
+
+@click.command("track", context_settings=cli.CONTEXT)
+@tracker
+@cli.bootstrap_servers
+@cli.kafka_config
+@cli.schema_registry_url
+@click.option("--rebuild", is_flag=True, help="Read the whole log anew, then replace what the database holds.")
+@click.option(
+    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows are as on the log."
+)
+@click.option("--no-follow", is_flag=True, help="Stop at the end of the log.")
+@click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here.")
+def track_command(
+    tracker: Path, schema_registry_url: str | None, rebuild: bool, verify: bool, no_follow: bool, **options: object
+) -> None:
+    """Follow the log into a database that says where every order stands, until Ctrl-C.
+
+    Committed records only; no consumer group is joined and nothing is written to Kafka, so it may be stopped, deleted
+    and built again at any time. Started again it goes on where it was.
+
+    \b
+    Examples:
+      saga track
+      saga track --rebuild --verify --no-follow
+    """  # noqa: D301 - \b is click's
+    if verify and not rebuild:
+        raise click.UsageError("--verify compares what --rebuild builds: give both")
+    configure_logging("auto", "info")
+    port = options.pop("metrics_port")
+    source = Source(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
+    watch = Watch()
+    cluster = source.cluster_id()
+    with (
+        ends_quietly(),
+        alone(tracker),
+        closing(Store(tracker, MODEL, cluster=cluster)) as store,
+        _serving(watch, port),
+    ):
+        if store.renewed:
+            click.echo(f"{tracker} is built anew: {store.renewed}; what it knew is kept in {store.kept}", err=True)
+        if rebuild:
+            build_anew(source, store, watch, cluster, verify=verify)
+        with source.reader(source.resumable(store)) as reader:
+            tracking = Tracking(reader, source.intake(), store, watch, source.census())
+            while not (no_follow and tracking.done):
+                tracking.turn()
+
+
+@contextmanager
+def _serving(watch: Watch, port: object) -> Iterator[None]:
+    try:
+        server = serve(watch, port) if isinstance(port, int) else None
+    except OSError as error:
+        cli.fail(f"--metrics-port {port} cannot be used: {error.strerror}")
+    try:
+        yield
+    finally:
+        if server is not None:
+            server.shutdown()

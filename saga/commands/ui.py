@@ -1,0 +1,99 @@
+"""`saga ui`."""
+
+from __future__ import annotations
+
+import ipaddress
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from eventbus.cli import options as cli
+from eventbus.cli.connection_options import secret
+from eventbus.worker.telemetry import configure_logging
+from saga.commands.exits import ends_quietly
+from saga.commands.tracker_option import tracker
+from saga.deadletters.letters import Where
+from saga.services import SERVICES
+from saga.tracker.installed import FLOW
+from saga.tracker.source import Source
+from saga.ui.following import Following
+from saga.ui.trouble import Trouble
+from schemas import EVENTS
+
+F = TypeVar("F", bound=Callable[..., Any])
+LEAST_TOKEN = 16
+"""Characters: a shorter one can be guessed."""
+
+
+def _database(service: str) -> Callable[[F], F]:
+    variable, default = cli.database_of(service)
+    return click.option(
+        f"--{service.removesuffix('-service')}-database",
+        envvar=variable,
+        show_envvar=True,
+        default=default,
+        callback=secret,
+        help=f"Of {service}: its parked orders are shown.",
+    )
+
+
+@click.command("ui", context_settings=cli.CONTEXT)
+@tracker
+@cli.bootstrap_servers
+@cli.kafka_config
+@cli.schema_registry_url
+@_database("order-service")
+@_database("payment-service")
+@_database("inventory-service")
+@click.option("--no-track", is_flag=True, help="Follow nothing: `saga track` runs elsewhere, and this only reads.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on; others than this machine's need a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The port; 0 is any free one.")
+@click.option(
+    "--token",
+    envvar="SAGA_UI_TOKEN",
+    show_envvar=True,
+    help=f"Who wants to see the page must know it; {LEAST_TOKEN} characters or more.",
+)
+def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: str | None, **options: Any) -> None:
+    """Show orders, the flow and what went wrong as a page in a browser, live, until Ctrl-C.
+
+    It follows the log as `saga track` does, in the same process, and only reads. The page is for this machine alone;
+    with --host for others, who must know the token (a form asks for it; scripts send `Authorization: Bearer TOKEN`).
+
+    Example: SAGA_UI_TOKEN=correct-horse-battery saga ui --host 0.0.0.0 --no-track
+    """
+    # Every other command would wait for starlette and uvicorn to be loaded.
+    from saga.ui.app import Answers  # noqa: PLC0415
+    from saga.ui.serve import serve  # noqa: PLC0415
+
+    check_token(host, token)
+    configure_logging("auto", "info")
+    where = Where(options["bootstrap_servers"], options["kafka_config"])
+    registry = cli.registry(options["schema_registry_url"], EVENTS)
+    source = Source(where.bootstrap_servers, where.kafka_config, registry)
+    databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
+    with ends_quietly(), Following(source, None if no_track else tracker) as following:
+        answers = Answers(tracker, FLOW, following, Trouble(where, databases).report)
+        serve(answers, token, host, port)
+
+
+def check_token(host: str, token: str | None) -> None:
+    """Raise click.UsageError where others could reach the page without a token, or with one that can be guessed."""
+    if token is None and not is_loopback(host):
+        raise click.UsageError(
+            f"--host {host} can be reached by others: give --token or SAGA_UI_TOKEN, which they must know"
+        )
+    if token is not None and len(token) < LEAST_TOKEN:
+        raise click.UsageError(f"--token has {len(token)} characters: give at least {LEAST_TOKEN}")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine reaches this address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

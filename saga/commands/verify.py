@@ -1,0 +1,63 @@
+"""`saga verify`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from eventbus.cli import options as cli
+from saga.flow.progress import runs
+from saga.flow.rules import joined_topics_have_the_same_partitions
+from saga.flow.sources import Source, flow_options
+from saga.flow.states import every_state_has_a_rule_for_every_event
+from saga.flow.verify import Violation, verify
+from saga.kafka.cluster import Cluster
+
+
+@click.command("verify", context_settings=cli.CONTEXT)
+@flow_options
+@click.option("--topics", is_flag=True, help="Also compare the topics of the cluster; --announced always does.")
+@cli.as_json
+def verify_command(source: Source, topics: bool, as_json: bool) -> None:
+    """Find what is wrong with the choreography before it runs; exit 1 if something is.
+
+    Of the services that are installed here (whose handlers are also tried in every state); or of FILES that `<service>
+    declaration` wrote; or, with --announced, of what workers said when they started.
+
+    \b
+    Examples:
+      saga verify
+      saga verify order-service.json payment-service.json inventory-service.json
+      saga verify --topics --bootstrap-servers localhost:9092
+    """  # noqa: D301 - \b is click's
+    more = [every_state_has_a_rule_for_every_event(source.services)]
+    if topics or source.workers:
+        more.append(joined_topics_have_the_same_partitions(_partitions(source)))
+    violations = verify(source.flow, more)
+    ways = sum(len(runs(source.flow, start)) for start in source.flow.initiates)
+    counts = {"services": len(source.flow.services), "events": len(source.flow.events), "ways": ways}
+    if as_json:
+        cli.print_json({**counts, "violations": [_row(violation) for violation in violations]})
+    else:
+        for violation in violations:
+            click.echo(_line(violation))
+        told = ", ".join(f"{count} {what}" for what, count in counts.items())
+        click.echo(f"{told}: {len(violations) or 'no'} violation{'' if len(violations) == 1 else 's'}")
+    if violations:
+        raise SystemExit(1)
+
+
+def _partitions(source: Source) -> dict[str, int]:
+    cluster = Cluster(source.bootstrap_servers, source.kafka_config)
+    return {topic: len(parts) for topic, parts in cluster.partitions().items()}
+
+
+def _row(violation: Violation) -> dict[str, Any]:
+    return {"rule": violation.rule, **violation.finding._asdict()}
+
+
+def _line(violation: Violation) -> str:
+    event, handler, file, detail = violation.finding
+    where = ", ".join(part for part in (handler, file) if part)
+    return f"{violation.rule}: {event or '-'}" + (f" ({where})" if where else "") + f": {detail}"

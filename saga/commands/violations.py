@@ -1,0 +1,38 @@
+"""`saga violations`: what no declaration allows."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from eventbus.cli import options as cli
+from saga.commands.tracker_option import tracker
+from saga.tracker import render
+from saga.tracker.fold import KINDS
+from saga.tracker.installed import MODEL
+from saga.tracker.queries import Tracked
+
+
+@click.command("violations", context_settings=cli.CONTEXT)
+@tracker
+@click.option("--order", "order_id", metavar="ID", help="Only of this order.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
+@click.option("--limit", type=click.IntRange(1), default=100, help="At most so many, the newest.")
+@cli.as_json
+def violations_command(tracker: Path, order_id: str | None, kind: str | None, limit: int, as_json: bool) -> None:
+    """List what lies on the log and no declaration allows; exit 1 if there is anything.
+
+    Example: saga violations --kind second-ending
+    """
+    with Tracked.at(tracker, MODEL) as tracked:
+        found = tracked.violations(kind, order_id, limit)
+    if as_json:
+        cli.print_json([render.violation_json(violation) for violation in found])
+    else:
+        for violation in found:
+            click.echo("\n".join(render.violation_text(violation)))
+        click.echo(f"{len(found)} violations" if found else "none")
+    if found:
+        sys.exit(1)

@@ -1,0 +1,56 @@
+"""What may become of an enum: symbols are added, and who does not know one reads the default. Nothing else.
+
+Avro (1.12, Schema Resolution) also lets a symbol go, and a default change: then what was written is read as something
+else, and nobody hears of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from saga.evolution.compatibility import Break, resolved
+
+DEFAULT_CHANGED = "enum default changed"
+DEFAULT_UNKNOWN = "enum default unknown"
+SYMBOL_REMOVED = "enum symbol removed"
+OF_FIELD = "default of the field"
+"""Not Avro's: under this key an enum is handed on with its field's default."""
+
+
+def changes(older: Any, newer: Any) -> Iterator[Break]:
+    """Return what a newer version of a schema does to the enums of an older one that keeps none from being read."""
+    was = dict(_enums(resolved(older), ""))
+    for at, enum in _enums(resolved(newer), ""):
+        if at not in was:
+            continue
+        for symbol in was[at]["symbols"]:
+            if symbol not in enum["symbols"]:
+                yield Break(SYMBOL_REMOVED, at, f"{symbol}, which was written and would be read as something else")
+        before, after = was[at].get("default"), enum.get("default")
+        if before not in (None, after):
+            yield Break(DEFAULT_CHANGED, at, f"from {before} to {after or 'none'}")
+
+
+def unknown_defaults(schema: Any) -> Iterator[Break]:
+    """Return the defaults that are no symbols: of enums, and of fields of their types."""
+    for at, enum in _enums(resolved(schema), ""):
+        for whose in ("default", OF_FIELD):
+            if whose in enum and enum[whose] not in enum["symbols"]:
+                yield Break(DEFAULT_UNKNOWN, at, f"{enum[whose]!r} is none of {', '.join(enum['symbols'])}")
+
+
+def _enums(schema: Any, at: str) -> Iterator[tuple[str, Any]]:
+    """Return every enum of a resolved schema and where it stands, with the default of its field."""
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from _enums(branch, at)
+    elif schema["type"] == "enum":
+        yield at, schema
+    elif schema["type"] == "record":
+        for field in schema["fields"]:
+            for where, enum in _enums(field["type"], f"{at}.{field['name']}" if at else field["name"]):
+                own = field["type"] is enum and "default" in field
+                yield where, {**enum, OF_FIELD: field["default"]} if own else enum
+    else:
+        yield from (found for of in ("items", "values") if of in schema for found in _enums(schema[of], f"{at}[]"))

@@ -1,0 +1,67 @@
+"""Where the topics of all events begin and end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from saga.kafka.cluster import Cluster, check_same, offsets_of
+from saga.kafka.records import Ends, Lane
+
+
+class TopicsMissing(LookupError):
+    """Topics of the choreography are not on this cluster."""
+
+
+class EventTopics:
+    """The topics of the choreography on one cluster; `effects_first` names them, effects before their causes."""
+
+    def __init__(self, cluster: Cluster, effects_first: Sequence[str]) -> None:
+        """Ask which partitions there are. Raises TopicsMissing, Unreachable."""
+        self._cluster = cluster
+        found = cluster.partitions()
+        missing = [topic for topic in effects_first if topic not in found]
+        if missing:
+            if denied := cluster.denied(missing):
+                raise TopicsMissing(denied)
+            raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
+        self._ids = cluster.topic_ids(effects_first)
+        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
+
+    def starts(self) -> Ends:
+        """Return where each partition begins: what lay before has expired."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.earliest())
+
+    def ends(self) -> Ends:
+        """Return where each partition ends for a read_committed reader, asked topic by topic, effects first."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.latest())
+
+    def written(self) -> Ends:
+        """Return where each partition ends, what is undecided included."""
+        spec: Any = OffsetSpec
+        return self._positions(spec.latest(), IsolationLevel.READ_UNCOMMITTED)
+
+    def partitions(self) -> dict[str, int]:
+        """Return how many partitions each topic has."""
+        return {topic: len(lanes) for topic, lanes in self._lanes.items()}
+
+    def check_same(self) -> None:
+        """Raise TopicRecreated where a topic is not the one that it was at the start."""
+        check_same(self._ids, self._cluster.topic_ids(self._ids))
+
+    def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:
+        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}
+
+    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec, level: IsolationLevel) -> Ends:
+        asked = {TopicPartition(*lane): which for lane in lanes}
+
+        def question() -> Ends:
+            seconds = self._cluster.answer_seconds
+            return offsets_of(self._cluster.admin.list_offsets(asked, isolation_level=level, request_timeout=seconds))
+
+        return self._cluster.ask(question)

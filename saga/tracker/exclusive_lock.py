@@ -1,0 +1,31 @@
+"""One tracker at a time on one file: whoever came first goes on, whoever comes second hears of it before it writes."""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from saga.tracker.store import AnotherTracker, NotATracker
+
+
+@contextmanager
+def alone(tracker: Path) -> Iterator[None]:
+    """Hold the lock beside the database; it goes with the process, however that ends. Raises AnotherTracker.
+
+    Not on the database itself: closing any handle of it would drop the locks that SQLite holds (POSIX, fcntl).
+    """
+    try:
+        lock = tracker.with_name(f"{tracker.name}.lock").open("ab")
+    except OSError as error:
+        raise NotATracker(f"{tracker} cannot be used as the tracker's database: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AnotherTracker(
+                f"another `saga track` or `saga ui` writes to {tracker}: give each its own --tracker, or read only"
+                " with `saga ui --no-track`"
+            ) from None
+        yield

@@ -1,0 +1,202 @@
+"""From events to orders: what is known of an order follows from the set of its events, in whatever order they came.
+
+The common case is a merge that is commutative. What no declaration allows is rare; then the order is folded again from
+all of its events, so that this too depends on nothing but the set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal, NamedTuple, get_args
+
+import orjson
+
+from saga.tracker.model import Model
+
+VERSION = 1
+"""Of the tracker's database: raised with every change of the tables, or of what is written into them."""
+CLOCK_SKEW_MS = 1_000
+"""By so much the clocks of two hosts may differ before a step seems to come after the end."""
+MOST_KINDS = 10_000
+"""So many combinations of event, publisher and cause are remembered; texts from the log must not fill the memory."""
+
+
+class TrackedEvent(NamedTuple):
+    """One event as it lies on the log: a row of the table `events`. `at` in ms since 1970, `fields` as JSON."""
+
+    order_id: str
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    service: str
+    schema_id: int | str
+    """A number, or a GUID."""
+    cause: str | None
+    fields: str
+
+    @property
+    def address(self) -> str:
+        """Where to look: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The event's fields."""
+        values: dict[str, Any] = orjson.loads(self.fields)
+        return values
+
+
+class OrderRow(NamedTuple):
+    """A row of the table `orders`; times in ms since 1970."""
+
+    order_id: str
+    status: str
+    customer_id: str | None
+    total: int | None
+    currency: str | None
+    placed_at: int
+    updated_at: int
+    ended_at: int | None
+    ending: str | None
+    failed_at: str | None
+    waiting_on: str | None
+    events: int
+    violations: int
+    seen: int
+    body_at: int | None
+    """The time of the last event that no ending may be followed by."""
+
+
+Wrong = Literal[
+    "undeclared-publisher",
+    "undeclared-cause",
+    "second-ending",
+    "second-answer",
+    "repeated-step",
+    "step-after-end",
+    "undecodable",
+    "unreadable",
+]
+KINDS: tuple[Wrong, ...] = get_args(Wrong)
+"""Every kind of violation; docs/tracking.md says what each is."""
+
+
+class Violation(NamedTuple):
+    """Something on the log that no declaration allows: a row of the table `violations`."""
+
+    kind: Wrong
+    order_id: str
+    topic: str
+    partition: int
+    offset: int
+    at: int
+    detail: str
+
+    @property
+    def address(self) -> str:
+        """Where to look: topic/partition/offset."""
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+class Fold:
+    """Merges events into orders, by what the choreography declares."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        after_the_end = frozenset[str]().union(*(model.following[ending] for ending in model.endings))
+        self._body = frozenset(model.topics) - model.endings - after_the_end
+        self._declared: dict[tuple[str, str, str | None], bool] = {}
+
+    def merge(self, order: OrderRow | None, event: TrackedEvent) -> tuple[OrderRow, bool]:
+        """Return the order with this event, and whether it must be judged: folded again from all of its events."""
+        model, topic, at = self._model, event.topic, event.at
+        bit = model.bits[topic]
+        if order is None:
+            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, 0, 0, 0, None)
+        judge = bool(order.violations or order.seen & (bit | model.exclusive[topic])) or not self._is_declared(event)
+        _, _, customer, total, currency, placed_at, updated_at, ended_at, ending, *_, body_at = order
+        if topic in model.starts:
+            values = event.values
+            customer, total, currency = (values.get(name) for name in ("customer_id", "total", "currency"))
+        if topic in self._body:
+            body_at = at if body_at is None else max(body_at, at)
+        elif topic in model.endings:
+            judge |= ending is not None
+            if ending is None or ended_at is None or (at, topic) < (ended_at, ending):
+                ended_at, ending = at, topic
+        judge |= ended_at is not None and body_at is not None and body_at > ended_at + CLOCK_SKEW_MS
+        seen = order.seen | bit
+        status, failed_at, waiting_on = model.summary(seen, ending)
+        merged = (
+            *(order.order_id, status, customer, total, currency, min(placed_at, at), max(updated_at, at)),
+            *(ended_at, ending, failed_at, waiting_on, order.events + 1, order.violations, seen, body_at),
+        )
+        return OrderRow(*merged), judge
+
+    def again(self, events: Iterable[TrackedEvent]) -> tuple[OrderRow, list[Violation]]:
+        """Return an order and its violations from all of its events, of which there is at least one."""
+        in_order = sorted(events, key=lambda event: (event.at, event.topic, event.partition, event.offset))
+        order: OrderRow | None = None
+        for event in reversed(in_order):  # of what stands there twice the first is the one that counts
+            order, _ = self.merge(order, event)
+        assert order is not None
+        violations = list(self._violations(in_order))
+        return order._replace(violations=len(violations)), violations
+
+    def _is_declared(self, event: TrackedEvent) -> bool:
+        key = (event.topic, event.service, event.cause and event.cause.partition("/")[0])
+        declared = self._declared.get(key)
+        if declared is None:
+            declared = not any(self._undeclared(event))
+            if len(self._declared) < MOST_KINDS:
+                self._declared[key] = declared
+        return declared
+
+    def _undeclared(self, event: TrackedEvent) -> Iterator[tuple[Wrong, str]]:
+        topic, cause = event.topic, event.cause
+        if event.service != self._model.publisher[topic]:
+            said = f"published by {event.service or 'nobody knows whom'}"
+            yield "undeclared-publisher", f"{said}; {self._model.publisher[topic]} declares it"
+        causes = self._model.causes[topic]
+        if cause is None:
+            if topic not in self._model.starts:
+                yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
+        elif cause.partition("/")[0] not in causes:
+            yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
+
+    def _violations(self, in_order: list[TrackedEvent]) -> Iterator[Violation]:
+        first: dict[str, TrackedEvent] = {}
+        end: TrackedEvent | None = None
+        for event in in_order:
+            for kind, detail in self._undeclared(event):
+                yield _violation(kind, event, detail)
+            topic = event.topic
+            before = first.setdefault(topic, event)
+            if topic in self._model.endings:
+                end = end or event
+                if end is not event:
+                    yield _violation("second-ending", event, f"the order had ended with {end.address}")
+            elif rival := self._rival(event, first):
+                yield _violation("second-answer", event, f"the order has {rival.address} instead")
+            elif before is not event:
+                yield _violation("repeated-step", event, f"the order has {before.address} already")
+            if end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS:
+                late = f"{event.at - end.at} ms after {end.address}"
+                yield _violation("step-after-end", event, f"{late}, which may be followed by {self._after(end)}")
+
+    def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
+        """Return an earlier event of the order that excludes this one."""
+        excluded = self._model.exclusive[event.topic]
+        return next((e for topic, e in first.items() if e is not event and excluded & self._model.bits[topic]), None)
+
+    def _after(self, end: TrackedEvent) -> str:
+        return _listed(self._model.following[end.topic])
+
+
+def _violation(kind: Wrong, event: TrackedEvent, detail: str) -> Violation:
+    return Violation(kind, event.order_id, event.topic, event.partition, event.offset, event.at, detail)
+
+
+def _listed(topics: Iterable[str]) -> str:
+    return ", ".join(sorted(topics)) or "nothing"

@@ -1,0 +1,13 @@
+"""What the tracker follows: the choreography of the saga's own services, and what is said of each event."""
+
+from __future__ import annotations
+
+from saga.flow.model import Flow
+from saga.services import SERVICES
+from saga.tracker.model import Model
+from saga.tracker.sentences import Sentences
+from schemas import EVENTS
+
+FLOW = Flow.of(SERVICES)
+MODEL = Model.of(FLOW)
+SENTENCES = Sentences(EVENTS)

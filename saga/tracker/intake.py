@@ -1,0 +1,89 @@
+"""From records to rows: what of a record the tracker keeps, and what it says about one that is no event."""
+
+from __future__ import annotations
+
+from sys import intern
+from typing import Any, NamedTuple
+
+import orjson
+
+from eventbus import Codec, PoisonRecord
+from eventbus.kafka.headers import headers_of
+from eventbus.log import Partition
+from eventbus.serde.framing import schema_id_of
+from eventbus.text.json_form import json_form
+from saga.kafka.unreadable import said
+from saga.tracker.fold import TrackedEvent, Violation
+
+MOST_TEXT = 500
+"""Characters of a key or of an error that are kept of what is no event."""
+
+
+Row = TrackedEvent | Violation
+"""What is kept of one record: an event, or that it is none."""
+
+
+class Batch(NamedTuple):
+    """What was read at once."""
+
+    events: list[TrackedEvent]
+    undecodable: list[Violation]
+
+
+class Intake:
+    """Turns the client's messages into rows. What the services refuse to hear is no event for the tracker either."""
+
+    def __init__(self, codec: Codec) -> None:
+        self._codec = codec
+
+    def batch(self, messages: list[Any]) -> Batch:
+        """Return the rows for these messages. Raises RegistryUnavailable when a schema cannot be fetched now."""
+        batch = Batch([], [])
+        for message in messages:
+            row = self.row(message)
+            if isinstance(row, TrackedEvent):
+                batch.events.append(row)
+            else:
+                batch.undecodable.append(row)
+        return batch
+
+    def row(self, message: Any) -> Row:
+        """Return the row for one message. Raises RegistryUnavailable when its schema cannot be fetched now."""
+        try:
+            return self._event(message)
+        except PoisonRecord as error:
+            return _undecodable(message, error)
+
+    def _event(self, message: Any) -> TrackedEvent:
+        topic, value = message.topic(), message.value()
+        headers = headers_of(message)
+        event = self._codec.decode(topic, message.key(), value, headers)
+        service, cause = "", None
+        for name, content in headers:
+            if name == "ce_source" and not service:
+                service = intern(_text(content))
+            elif name == "ce_causationid" and cause is None:
+                cause = _text(content)
+        at = max(0, message.timestamp()[1])
+        schema_id = schema_id_of(value, headers)
+        fields = orjson.dumps(event, default=json_form).decode()
+        return TrackedEvent(
+            *(event.key, topic, message.partition(), message.offset(), at, service),
+            *(schema_id if isinstance(schema_id, int) else str(schema_id), cause, fields),
+        )
+
+
+def unreadable(at: Partition, batch: range) -> Violation:
+    """Return what is said of a batch that cannot be decompressed; nobody knows when it was written."""
+    return Violation("unreadable", "", at.topic, at.number, batch.start, 0, said(batch))
+
+
+def _undecodable(message: Any, error: PoisonRecord) -> Violation:
+    order_id = _text(message.key() or b"")[:MOST_TEXT]
+    at = max(0, message.timestamp()[1])
+    detail = str(error)[:MOST_TEXT]
+    return Violation("undecodable", order_id, message.topic(), message.partition(), message.offset(), at, detail)
+
+
+def _text(content: bytes | str | None) -> str:
+    return content.decode(errors="replace") if isinstance(content, bytes) else content or ""

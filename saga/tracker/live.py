@@ -1,0 +1,101 @@
+"""Design against reality: what the tracker saw in the last minutes, laid over what is declared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from saga.tracker.queries import Kind, StepTime, Tracked
+from saga.tracker.stats import percentile
+
+MOST_RECENT = 100_000
+LATEST = 5_000
+"""Of so many orders at most, the newest, the answers in the window are looked up."""
+MOST_VIOLATIONS = 1_000
+
+
+class Passed(NamedTuple):
+    """How many orders have an event: ever, and among those placed in the window."""
+
+    ever: int
+    recent: int
+
+
+class Taken(NamedTuple):
+    """How often one event answered another in the window, and how long that took in ms."""
+
+    times: int
+    p50: int
+    p95: int
+
+
+class Rogue(NamedTuple):
+    """Events that no declaration allows: by whom, in answer to which event, and what is wrong with them."""
+
+    event: str
+    service: str
+    cause: str | None
+    kinds: tuple[str, ...]
+    times: int
+
+
+class Live(NamedTuple):
+    """What was seen; `window` in ms."""
+
+    window: int
+    orders: int
+    events: Mapping[str, Passed]
+    edges: Mapping[tuple[str, str], Taken]
+    rogues: Sequence[Rogue]
+
+    def violations_of(self, event: str) -> int:
+        """Return how many records of this event are not as declared."""
+        return sum(rogue.times for rogue in self.rogues if rogue.event == event)
+
+
+class Watched(Tracked):
+    """The tracker's database, asked about the traffic."""
+
+    def live(self, window: int, now: int) -> Live:
+        """Return what was seen; `window` and `now` in ms."""
+        ever, recent = self.kinds(), self._kinds_since(now - window)
+        times = self.step_times(LATEST, now - window)
+        events = {topic: Passed(_with(ever, bit), _with(recent, bit)) for topic, bit in self.model.bits.items()}
+        orders = sum(kind.orders for kind in recent)
+        return Live(window, orders, events, _taken(times), self._rogues())
+
+    def _kinds_since(self, since: int) -> list[Kind]:
+        rows = self._db.execute(
+            "select seen, ending, count(*) from"
+            " (select seen, ending from orders where placed_at >= ? order by placed_at desc limit ?) group by 1, 2",
+            (since, MOST_RECENT),
+        )
+        return [Kind(*row) for row in rows]
+
+    def _rogues(self) -> list[Rogue]:
+        rows = self._db.execute(
+            "select v.topic, substr(coalesce(e.service, ''), 1, 100), substr(e.cause, 1, 300), v.kind,"
+            " v.partition, v.offset"
+            " from (select * from violations order by at desc limit ?) as v"
+            " left join events as e on (e.topic, e.partition, e.offset) = (v.topic, v.partition, v.offset)",
+            (MOST_VIOLATIONS,),
+        )
+        kinds: dict[tuple[str, str, str | None], set[str]] = {}
+        records: dict[tuple[str, str, str | None], set[tuple[int, int]]] = {}
+        for topic, service, cause, kind, partition, offset in rows:
+            who = (topic, service, cause and cause.partition("/")[0])
+            kinds.setdefault(who, set()).add(kind)
+            records.setdefault(who, set()).add((partition, offset))
+        return [Rogue(*who, tuple(sorted(kinds[who])), len(records[who])) for who in sorted(kinds, key=str)]
+
+
+def _with(kinds: Sequence[Kind], bit: int) -> int:
+    return sum(kind.orders for kind in kinds if kind.seen & bit)
+
+
+def _taken(times: Sequence[StepTime]) -> dict[tuple[str, str], Taken]:
+    spans: dict[tuple[str, str], list[int]] = {}
+    for time in times:
+        spans.setdefault((time.cause, time.event), []).append(time.milliseconds)
+    ordered = {edge: sorted(found) for edge, found in spans.items()}
+    return {edge: Taken(len(f), percentile(f, 50), percentile(f, 95)) for edge, f in ordered.items()}

@@ -1,0 +1,225 @@
+"""Everything that is asked of the tracker's database. Read only; nothing here prints."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import NamedTuple, Self
+
+from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, Violation
+from saga.tracker.model import PENDING, Model
+from saga.tracker.wanted import Wanted, select_orders
+
+ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
+"""What a statement may do; above all not ATTACH, which would open and make other files."""
+
+
+class NotTracked(LookupError):
+    """There is no database of the tracker here, or none that this program can read."""
+
+
+class BadStatement(ValueError):
+    """The SQL is wrong, or wants to do more than read."""
+
+
+class Behind(NamedTuple):
+    """How far the tracker is behind the log: as of `written_at` (ms since 1970), so many offsets."""
+
+    written_at: int
+    offsets: int
+    partitions: dict[str, int]
+    """By partition, where it is behind; also those of which it has not read anything."""
+
+
+class Kind(NamedTuple):
+    """Orders that have the same events (a bit set, see Model.bits) and ended the same way."""
+
+    seen: int
+    ending: str | None
+    orders: int
+
+
+class StepTime(NamedTuple):
+    """How long one answer of an order took, from its cause's record to its own, in ms."""
+
+    order_id: str
+    cause: str
+    event: str
+    service: str
+    milliseconds: int
+
+
+class Latest(NamedTuple):
+    """The newest orders: their events (a bit set an order, see Model.bits), and the steps that their services took."""
+
+    seen: list[int]
+    steps: list[StepTime]
+
+
+class Tracked:
+    """The database, open for reading."""
+
+    def __init__(self, path: Path, model: Model) -> None:
+        """Raises NotTracked."""
+        self.path, self.model = path, model
+        if not path.is_file():
+            raise NotTracked(f"there is no tracker's database at {path}: `saga track` makes it (see --tracker)")
+        self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
+        try:
+            self._check()
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise NotTracked(f"{path} cannot be read as the tracker's database: {error}") from error
+        except NotTracked:
+            self._db.close()
+            raise
+
+    @classmethod
+    @contextmanager
+    def at(cls, path: Path, model: Model) -> Iterator[Self]:
+        """Open it, and close it in the end."""
+        with closing(cls(path, model)) as tracked:
+            yield tracked
+
+    def close(self) -> None:
+        """Close the database."""
+        self._db.close()
+
+    def behind(self) -> Behind:
+        """Return how far the tracker was behind when it last wrote."""
+        [(written_at,)] = self._db.execute("select value from meta where name = 'written_at'")
+        rows = self._db.execute(
+            "select topic || '/' || partition, log_end - next_offset from progress"
+            " where log_end > next_offset order by topic, partition"
+        )
+        partitions = dict(rows)
+        return Behind(int(written_at), sum(partitions.values()), partitions)
+
+    def writes(self) -> str:
+        """Return what is another text after everything that the tracker writes, a rebuilt database included."""
+        rows = self._db.execute("select value from meta where name in ('writes', 'written_at') order by name")
+        return "/".join(value for (value,) in rows)
+
+    def orders(self, wanted: Wanted) -> list[OrderRow]:
+        """Return orders, newest first; stuck ones by how long they have been waiting, longest first."""
+        statement, values = select_orders(wanted, self._waits_on(wanted.waiting_on))
+        return [OrderRow._make(row) for row in self._db.execute(statement, values)]
+
+    def order(self, order_id: str) -> OrderRow | None:
+        """Return an order."""
+        row = self._db.execute("select * from orders where order_id = ?", (order_id,)).fetchone()
+        return OrderRow._make(row) if row else None
+
+    def events(self, order_id: str) -> list[TrackedEvent]:
+        """Return the events of an order, by time."""
+        rows = self._db.execute(
+            "select * from events where order_id = ? order by at, topic, partition, offset", (order_id,)
+        )
+        return [TrackedEvent._make(row) for row in rows]
+
+    def backwards(self, event: TrackedEvent) -> Iterator[tuple[int, int]]:
+        """Return (offset, time) of the records before an event in its partition, the nearest first."""
+        return self._db.execute(
+            "select offset, at from events where topic = ? and partition = ? and offset < ? order by offset desc",
+            (event.topic, event.partition, event.offset),
+        )
+
+    def last_before(self, topic: str, partition: int, at: int) -> int | None:
+        """Return the time of a partition's last record that is earlier than `at`; times grow with the offsets."""
+        place = "from events where topic = ? and partition = ?"
+        # Two selects: SQLite looks one end up in the index, but reads all of it for both at once.
+        [(low,)] = self._db.execute(f"select min(offset) {place}", (topic, partition))
+        [(high,)] = self._db.execute(f"select max(offset) {place}", (topic, partition))
+        found = None
+        while low is not None and low <= high:
+            middle = (low + high) // 2
+            offset, time_there = self._db.execute(
+                f"select offset, at {place} and offset <= ? order by offset desc limit 1", (topic, partition, middle)
+            ).fetchone()
+            if time_there < at:
+                found, low = time_there, middle + 1
+            else:
+                high = offset - 1
+        return found
+
+    def violations(
+        self, kind: str | None = None, order_id: str | None = None, limit: int = 1_000_000
+    ) -> list[Violation]:
+        """Return violations, newest first."""
+        rows = self._db.execute(
+            "select * from violations where (?1 is null or kind = ?1) and (?2 is null or order_id = ?2)"
+            " order by at desc, topic, partition, offset limit ?3",
+            (kind, order_id, limit),
+        )
+        return [Violation._make(row) for row in rows]
+
+    def violation_counts(self) -> dict[str, int]:
+        """Return how many violations there are of each kind."""
+        return dict(self._db.execute("select kind, count(*) from violations group by kind order by kind"))
+
+    def kinds(self) -> list[Kind]:
+        """Return how many orders there are of each kind."""
+        rows = self._db.execute("select seen, nullif(ending, ''), orders from kinds")
+        return [Kind(*row) for row in rows]
+
+    def latest(self, orders: int) -> Latest:
+        """Return the latest so many orders, and their steps as they were at the same moment."""
+        self._db.execute("begin")
+        try:
+            rows = self._db.execute("select seen from orders order by placed_at desc, order_id desc limit ?", (orders,))
+            return Latest([seen for (seen,) in rows], self.step_times(orders))
+        finally:
+            self._db.execute("rollback")
+
+    def step_times(self, latest: int, since: int = 0) -> list[StepTime]:
+        """Return how long the answers took that the latest so many orders had since then (ms since 1970).
+
+        Only those of the publisher that declares the event: what a stranger says is no answer.
+        """
+        rows = self._db.execute(
+            "select order_id, cause, event, service, milliseconds from"
+            " (select order_id, updated_at from orders order by placed_at desc, order_id desc limit ?) as latest"
+            " cross join steps using (order_id) where latest.updated_at >= ? and ended_at >= ?",
+            (latest, since, since),
+        )
+        steps = (StepTime(*row) for row in rows)
+        return [step for step in steps if step.service == self.model.publisher[step.event]]
+
+    def select(self, statement: str) -> tuple[list[str], sqlite3.Cursor]:
+        """Run a statement of the user's; return the columns' names, and the rows. Raises BadStatement."""
+        self._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY)
+        try:
+            cursor = self._db.execute(statement)
+        except (sqlite3.Error, sqlite3.Warning) as error:
+            reading = "; only reading is allowed" if "not authorized" in str(error) else ""
+            raise BadStatement(f"{error}{reading}") from error
+        return [column[0] for column in cursor.description or ()], cursor
+
+    def _waits_on(self, service: str | None) -> list[str]:
+        """Return every value of the column `waiting_on` that names this service."""
+        found = {self.model.summary(kind.seen, kind.ending)[2] or "" for kind in self.kinds()}
+        return sorted(services for services in found if service in services.split(","))
+
+    def _check(self) -> None:
+        version = self._db.execute("pragma user_version").fetchone()[0]
+        if version != VERSION:
+            made = f"{self.path} was made by another version of this program, or is something else"
+            raise NotTracked(f"{made}: start `saga track`, which rebuilds it")
+        [(flow,)] = self._db.execute("select value from meta where name = 'flow'")
+        if flow != self.model.fingerprint:
+            changed = f"the declared choreography has changed since {self.path} was made"
+            raise NotTracked(f"{changed}: start `saga track`, which rebuilds it")
+
+
+def now() -> int:
+    """Return the time in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+def statuses(model: Model) -> list[str]:
+    """Return every status that an order can have."""
+    ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
+    return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]

@@ -1,0 +1,86 @@
+"""Building the tracker's database anew from the log; what the log does not have any more is never given up for it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import click
+
+from eventbus.cli import options as cli
+from saga.kafka.cluster import Cluster, client_config
+from saga.kafka.event_topics import EventTopics
+from saga.kafka.records import Ends
+from saga.tracker.installed import MODEL
+from saga.tracker.run import Tracking, Watch, aside, remove
+from saga.tracker.source import Source
+from saga.tracker.store import Lost, Store
+from saga.tracker.verify import Comparison, compare
+
+
+def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
+    """Build a second database from the beginning of the log, and replace the first with it.
+
+    Rows of records that have expired since are taken over. With `verify` both are compared with the log first. Exits,
+    and leaves the first as it is, where they differ from the log, or where the second would know less.
+    """
+    path = aside(store.path)
+    try:
+        with closing(Store(path, MODEL, cluster=cluster)) as fresh:
+            fresh.note_topic_ids(source.topic_ids())
+            with source.reader({}) as reader:
+                tracking = Tracking(reader, source.intake(), fresh, watch, source.census())
+                while not tracking.done:
+                    tracking.turn()
+            topics = EventTopics(Cluster(source.bootstrap_servers, source.kafka_config), MODEL.topics)
+            ends, starts = topics.ends(), topics.starts()
+            _check_partitions(store, fresh, ends)
+            if verify:
+                _verify(source, store, fresh, starts, ends)
+            lost = fresh.take_over(store, starts)
+            if lost:
+                _keep(store, lost)
+            store.replace_with(fresh)
+    finally:
+        remove(path)
+
+
+def _check_partitions(store: Store, fresh: Store, ends: Ends) -> None:
+    missing = sorted(f"{topic}/{number}" for topic, number in ends.keys() - fresh.positions().keys())
+    if missing:
+        cli.fail(f"{', '.join(missing)} was added while {store.path} was built anew: nothing is replaced, run it again")
+
+
+def _verify(source: Source, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
+    config = client_config(source.bootstrap_servers, source.kafka_config)
+    old, new = compare(config, source.intake(), starts, ends, [store, fresh])
+    for comparison, what in ((old, str(store.path)), (new, "what was built anew")):
+        if comparison.different:
+            more = comparison.different - len(comparison.first)
+            shown = "\n  ".join([*comparison.first, *([f"... and {more} more"] if more else [])])
+            cli.fail(f"the log says something else than {what}; {store.path} stays as it is:\n  {shown}")
+    click.echo(_verified(old, store))
+
+
+def _verified(found: Comparison, store: Store) -> str:
+    said = f"verified: {found.records} records of the log are in {store.path} as they stand there"
+    if found.unread:
+        said += f"; {found.unread} more had not been read"
+    if found.expired:
+        said += f"; {found.expired} rows are of records that the log does not have any more, and are kept"
+    return said
+
+
+def _keep(store: Store, lost: list[Lost]) -> None:
+    """Keep the database under another name where the log is another one; exit where records were left out."""
+    named = ", ".join(f"{each.partition} ({each.rows} rows)" for each in lost)
+    if not all(each.made_again for each in lost):
+        cli.fail(
+            f"{store.path} has events of {named} that were not read from the log, and they have not expired: it stays"
+            " as it is. Run --rebuild again; to start anew without them, move the file away first"
+        )
+    kept = store.keep()
+    click.echo(
+        f"{named}: the log has other records in their place, the topic was deleted and made again."
+        f" What was known is kept in {kept}",
+        err=True,
+    )

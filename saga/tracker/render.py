@@ -1,0 +1,193 @@
+"""What the tracker knows, as lines for people and as JSON with stable keys."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from eventbus.log import moment
+from saga.tracker.fold import OrderRow, TrackedEvent, Violation
+from saga.tracker.moments import span
+from saga.tracker.sentences import Sentences, money, printable
+from saga.tracker.timeline import Step, Timeline
+from saga.tracker.why import Why
+from schemas import IDS
+
+
+def cell(value: object) -> str:
+    """Return a value as a table shows it."""
+    return "" if value is None else printable(str(value))
+
+
+def order_cells(order: OrderRow) -> list[str]:
+    """Return the cells of an order in a list."""
+    total = "" if order.total is None else money(order.total, order.currency)
+    cells = (order.order_id, order.status, moment(order.placed_at), total, order.customer_id)
+    return [cell(value) for value in (*cells, order.waiting_on, order.failed_at)]
+
+
+def order_json(order: OrderRow) -> dict[str, Any]:
+    """Return an order with stable keys."""
+    return {
+        "order_id": order.order_id,
+        "status": order.status,
+        "customer_id": order.customer_id,
+        "total": order.total,
+        "currency": order.currency,
+        "placed_at": moment(order.placed_at),
+        "updated_at": moment(order.updated_at),
+        "ended_at": None if order.ended_at is None else moment(order.ended_at),
+        "failed_at": order.failed_at,
+        "waiting_on": order.waiting_on.split(",") if order.waiting_on else [],
+        "events": order.events,
+        "violations": order.violations,
+    }
+
+
+def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
+    """Return an order's timeline line by line."""
+    order = story.order
+    total = "" if order.total is None else f", {money(order.total, order.currency)}"
+    customer = "" if order.customer_id is None else f", customer {order.customer_id}"
+    yield printable(f"order {order.order_id}: {order.status}{total}{customer}")
+    yield f"placed {moment(order.placed_at)}, last event {moment(order.updated_at)}"
+    yield ""
+    for step in story.steps:
+        yield from step_text(step, sentences)
+    yield ""
+    for violation in story.violations:
+        yield from violation_text(violation)
+    for owed in story.owed:
+        to = f" to {owed.event}" if owed.event else ""
+        yield f"due: {owed.service} answers{to} with {owed.any_of}"
+    yield f"can still happen: {', '.join(story.possible) or 'nothing; this is final'}"
+
+
+def step_text(step: Step, sentences: Sentences) -> Iterator[str]:
+    """Return the lines of one event."""
+    event = step.event
+    at = f"{moment(event.at)[11:-1]}  {'+' + span(step.since_placed):>10}"
+    by = printable(event.service) or "unknown"
+    yield f"{at}  {event.address}  {by}  {version(event)}"
+    yield f"{'':26}{sentences.tell(event.topic, event.values)}"
+    if step.cause is not None:
+        times = f"waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
+        yield f"{'':26}answers {step.cause.address}: {times}"
+    elif event.cause is not None:
+        yield f"{'':26}answers {printable(event.cause)}, which is no event of this order that is known"
+    if step.undoes is not None:
+        yield f"{'':26}undoes {step.undoes.address}"
+    if step.undone_by is not None:
+        yield f"{'':26}undone by {step.undone_by.address}"
+
+
+def timeline_json(story: Timeline, sentences: Sentences) -> dict[str, Any]:
+    """Return an order's timeline with stable keys."""
+    return {
+        "order": order_json(story.order),
+        "steps": [_step_json(step, sentences) for step in story.steps],
+        "violations": [violation_json(violation) for violation in story.violations],
+        "due": [{"service": o.service, "event": o.event, "answers": sorted(o.answers)} for o in story.owed],
+        "possible": story.possible,
+    }
+
+
+def why_text(why: Why) -> Iterator[str]:
+    """Return the answer and its chain, line by line."""
+    yield printable(why.headline)
+    yield ""
+    width = max(len(link.event.address) for link in why.chain)
+    for link in why.chain:
+        by = printable(link.event.service) or "unknown"
+        since = "+" + span(link.since_placed)
+        yield f"{since:>10}  {link.event.address:{width}}  {'  ' * link.depth}{by}: {link.sentence}"
+
+
+def why_json(why: Why) -> dict[str, Any]:
+    """Return the answer with stable keys."""
+    return {
+        "why": why.headline,
+        "chain": [
+            {
+                "address": link.event.address,
+                "cause": link.event.cause,
+                "service": link.event.service,
+                "at": moment(link.event.at),
+                "since_placed_ms": link.since_placed,
+                "sentence": link.sentence,
+            }
+            for link in why.chain
+        ],
+    }
+
+
+def violation_text(violation: Violation) -> Iterator[str]:
+    """Return the lines of one violation."""
+    yield printable(f"{violation.kind}: {violation.address}: {violation.detail}")
+    yield printable(f"    order {violation.order_id or 'unknown'}, {moment(violation.at)}")
+
+
+def violation_json(violation: Violation) -> dict[str, Any]:
+    """Return a violation with stable keys."""
+    return {
+        "kind": violation.kind,
+        "order_id": violation.order_id,
+        "address": violation.address,
+        "at": moment(violation.at),
+        "detail": violation.detail,
+    }
+
+
+def stats_text(report: dict[str, Any]) -> Iterator[str]:
+    """Return the statistics line by line."""
+    yield f"{report['orders']} orders, {report['behind']} records behind"
+    for status, count in report["by_status"].items():
+        yield f"  {status:12} {count:>10}  {_share(count, report['orders'])}"
+    for service, count in report["waiting_on"].items():
+        yield f"  {count} wait for {service}"
+    yield f"which way the latest {report['steps_of_latest']} orders went, by what each event names as its cause"
+    for b in report["branches"]:
+        yield f"  {b['cause']:29} -> {b['event']:29} {b['orders']:>10}  {_share(b['orders'], b['of'])}"
+    yield "how long the steps of the same orders took, ms (p50, p95, p99)"
+    for s in report["steps_ms"]:
+        yield f"  {s['cause']:29} -> {s['event']:29} {s['p50']:>8} {s['p95']:>8} {s['p99']:>8}"
+    found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())
+    yield f"violations: {found or 'none'}"
+
+
+def version(event: TrackedEvent) -> str:
+    """Return which version of its schema an event was written with, or the schema's id where it is a registry's."""
+    return _versions().get((event.topic, event.schema_id), f"schema {event.schema_id}")
+
+
+@cache
+def _versions() -> dict[tuple[str, int | str], str]:
+    names = json.loads(IDS.read_text(encoding="utf-8"))
+    found = {int(number): re.search(r"([^/]+)\.(v\d+)\.avsc$", name) for number, name in names.items()}
+    return {(match[1], number): match[2] for number, match in found.items() if match}
+
+
+def _step_json(step: Step, sentences: Sentences) -> dict[str, Any]:
+    event = step.event
+    return {
+        "event": event.topic,
+        "address": event.address,
+        "at": moment(event.at),
+        "since_placed_ms": step.since_placed,
+        "service": event.service,
+        "schema": version(event),
+        "cause": event.cause,
+        "waited_ms": step.waited,
+        "handled_ms": step.handled,
+        "undoes": step.undoes and step.undoes.address,
+        "undone_by": step.undone_by and step.undone_by.address,
+        "sentence": sentences.tell(event.topic, event.values),
+        "fields": event.values,
+    }
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:5.1f} %" if whole else "    -"

@@ -1,0 +1,107 @@
+"""The log that the tracker follows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from eventbus import Codec
+from eventbus.cli import options as cli
+from eventbus.log import Partition
+from eventbus.serde.registry import Registry
+from saga.kafka.census import Census
+from saga.kafka.cluster import Cluster, TopicRecreated, check_same
+from saga.kafka.reader import Reader
+from saga.kafka.topics import extents
+from saga.tracker.installed import MODEL
+from saga.tracker.intake import Intake
+from saga.tracker.run import Tracking, Watch
+from saga.tracker.store import Store
+from schemas import EVENTS
+
+BOUNDED = {
+    "queued.max.messages.kbytes": "32768",
+    "queued.min.messages": "20000",
+    "fetch.max.bytes": "8388608",
+}
+"""What waits in the client is memory; so much is enough to be kept busy."""
+
+
+CENSUS_SECONDS = 3.0
+"""A broker that does not answer must not keep a tracker from its work for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The log that is followed."""
+
+    bootstrap_servers: str
+    kafka_config: dict[str, str]
+    registry: Registry
+
+    def cluster_id(self) -> str:
+        """Return which cluster this is; empty where it does not say. Raises Unreachable."""
+        return Cluster(self.bootstrap_servers, self.kafka_config).id()
+
+    def topic_ids(self) -> dict[str, str]:
+        """Return which topics there are now. Raises NoSuchTopic, Unreachable."""
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
+        there = cluster.partitions()
+        return cluster.topic_ids(topic for topic in MODEL.topics if topic in there)
+
+    def reader(self, positions: Mapping[Partition, int]) -> Reader:
+        """Return a reader that starts there, and elsewhere at the beginning."""
+        config = {**BOUNDED, **self.kafka_config}
+        return Reader(self.bootstrap_servers, MODEL.topics, positions=positions, kafka_config=config)
+
+    def census(self) -> Census:
+        """Return what asks the brokers how far the topics go."""
+        cluster = Cluster(self.bootstrap_servers, self.kafka_config, answer_seconds=CENSUS_SECONDS)
+        return Census(cluster, MODEL.topics)
+
+    def intake(self) -> Intake:
+        """Return what turns records into rows."""
+        return Intake(Codec(self.registry, EVENTS))
+
+    def _compare(self, store: Store) -> None:
+        known, actual = store.topic_ids(), self.topic_ids()
+        try:
+            check_same(known, actual)
+        except TopicRecreated as error:
+            raise TopicRecreated(f"{error}. `saga track --rebuild` starts anew with what is there") from error
+        store.note_topic_ids(actual | known)
+
+    def resumable(self, store: Store) -> dict[Partition, int]:
+        """Return where to go on. Exits where the log is not the one that was read; says what expired unread.
+
+        Raises TopicRecreated.
+        """
+        self._compare(store)
+        positions = {Partition(*at): offset for at, (offset, _) in store.positions().items()}
+        found = extents(Cluster(self.bootstrap_servers, self.kafka_config), MODEL.topics)
+        bounds = {Partition(topic, part.partition): part for topic, parts in found.items() for part in parts}
+        for at, offset in positions.items():
+            if at not in bounds:
+                continue
+            start, end = bounds[at].start, bounds[at].end
+            if offset > end:
+                cli.fail(
+                    f"{at} ends at {end}, but was read up to {offset}: the topic was deleted and made again."
+                    " `saga track --rebuild` starts anew with what is there"
+                )
+            if offset < start:
+                click.echo(f"warning: {at} begins at {start}: what lay from {offset} on has expired unread", err=True)
+                positions[at] = start
+        return {at: offset for at, offset in positions.items() if at in bounds}
+
+
+def track_once(source: Source, file: Path) -> None:
+    """Take in what is on the log now."""
+    with closing(Store(file, MODEL)) as store, source.reader(source.resumable(store)) as reader:
+        tracking = Tracking(reader, source.intake(), store, Watch(), source.census())
+        while not tracking.done:
+            tracking.turn()

@@ -1,0 +1,83 @@
+"""How all orders fare: how many stand where, which way they went, and how long the steps take."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from saga.tracker.model import Model
+from saga.tracker.queries import Kind, Latest, StepTime
+
+
+class Branch(NamedTuple):
+    """Of so many orders that have the event `cause`, so many have `event` in answer to it."""
+
+    cause: str
+    event: str
+    service: str
+    of: int
+    orders: int
+
+
+class Pace(NamedTuple):
+    """How long one step takes, in ms, in so many orders."""
+
+    cause: str
+    event: str
+    service: str
+    steps: int
+    p50: int
+    p95: int
+    p99: int
+
+
+def by_status(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return how many orders have which status."""
+    counts: Counter[str] = Counter()
+    for kind in kinds:
+        counts[model.summary(kind.seen, kind.ending)[0]] += kind.orders
+    return dict(sorted(counts.items()))
+
+
+def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return how many orders wait for an answer of which service."""
+    counts: Counter[str] = Counter()
+    for kind in kinds:
+        for service in (model.summary(kind.seen, kind.ending)[2] or "").split(","):
+            counts[service] += kind.orders if service else 0
+    return {service: count for service, count in sorted(counts.items()) if count}
+
+
+def branches(model: Model, latest: Latest) -> list[Branch]:
+    """Return for every declared answer how many orders went that way; those never seen too.
+
+    What counts is what an event names as its cause: that an order has both events says nothing of that.
+    """
+    taken = Counter((cause, event) for _, cause, event in {step[:3] for step in latest.steps})
+    having = Counter(latest.seen)
+    found = []
+    for arrow in model.arrows:
+        cause = model.bits[arrow.event]
+        of = sum(orders for seen, orders in having.items() if seen & cause)
+        answers = sorted(arrow.publishes, key=model.topics.index)
+        found += [Branch(arrow.event, event, arrow.service, of, taken[arrow.event, event]) for event in answers]
+    return found
+
+
+def paces(times: Sequence[StepTime]) -> list[Pace]:
+    """Return the percentiles of each step."""
+    spans: dict[tuple[str, str, str], list[int]] = {}
+    for time in times:
+        spans.setdefault((time.cause, time.event, time.service), []).append(time.milliseconds)
+    return [Pace(*step, len(found), *_percentiles(sorted(found))) for step, found in sorted(spans.items())]
+
+
+def _percentiles(ordered: Sequence[int]) -> tuple[int, int, int]:
+    return percentile(ordered, 50), percentile(ordered, 95), percentile(ordered, 99)
+
+
+def percentile(ordered: Sequence[int], percent: int) -> int:
+    """Return the smallest value that so many percent do not exceed."""
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

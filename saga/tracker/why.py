@@ -1,0 +1,77 @@
+"""Why an order stands where it stands: the chain of causes, in sentences, each with where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from saga.tracker.fold import TrackedEvent
+from saga.tracker.model import PENDING, Owed
+from saga.tracker.moments import span
+from saga.tracker.sentences import Sentences
+from saga.tracker.timeline import Step, Timeline
+
+
+class Link(NamedTuple):
+    """One sentence of the chain. `depth`: how many causes lie before it."""
+
+    depth: int
+    since_placed: int
+    event: TrackedEvent
+    sentence: str
+
+
+class Why(NamedTuple):
+    """The answer in one sentence, and the chain that it follows from."""
+
+    headline: str
+    chain: list[Link]
+
+
+def explain(story: Timeline, sentences: Sentences, now: int) -> Why:
+    """Return why; `now` in ms since 1970 is what waiting is measured to."""
+    told = {step.event.address: sentences.tell(step.event.topic, step.event.values) for step in story.steps}
+    chain = [
+        Link(depth, step.since_placed, step.event, told[step.event.address]) for depth, step in _by_cause(story.steps)
+    ]
+    return Why("; ".join(_headline(story, told, now)), chain)
+
+
+def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
+    order = story.order
+    end = next((step for step in story.steps if step.event.topic == order.ending), None)
+    waiting = [_waiting(one, story, now) for one in story.owed]
+    if end is None:
+        last = story.steps[-1]
+        since = span(max(0, now - order.placed_at))
+        yield f"{PENDING} for {since}: the last that happened is that {told[last.event.address]}"
+        yield from waiting
+        return
+    because = f", because {told[end.cause.address]}" if end.cause else ""
+    yield f"{end.event.topic.rpartition('.')[2]} {span(end.since_placed)} after it was placed{because}"
+    for step in story.steps:
+        if step.undoes is not None and step is not end:
+            yield f"{told[step.event.address]} {span(step.event.at - end.event.at)} later"
+    yield from waiting
+    for violation in story.violations:
+        yield f"but {violation.address} is not as declared ({violation.kind}: {violation.detail})"
+
+
+def _waiting(owed: Owed, story: Timeline, now: int) -> str:
+    cause = story.asked(owed)
+    if cause is None:
+        return f"{owed.service} has not published {owed.any_of}"
+    return f"{owed.service} has not answered {cause.address} for {span(max(0, now - cause.at))}: {owed.any_of} is due"
+
+
+def _by_cause(steps: list[Step]) -> Iterator[tuple[int, Step]]:
+    """Return the events, effects below their causes; what has no cause that is known begins at the left."""
+    effects: dict[str | None, list[Step]] = {}
+    for step in steps:
+        effects.setdefault(step.cause.address if step.cause else None, []).append(step)
+    waiting = [(0, step) for step in reversed(effects.pop(None, []))]
+    while waiting:
+        depth, step = waiting.pop()
+        yield depth, step
+        waiting += [(depth + 1, effect) for effect in reversed(effects.pop(step.event.address, []))]
+    yield from ((0, step) for left in effects.values() for step in left)
