@@ -40,7 +40,7 @@ class Event:
     key_field: ClassVar[str]
     """The field whose UTF-8 bytes are the record's key."""
 
-    sentence: ClassVar[str] = ""
+    summary: ClassVar[str] = ""
     """What happened, for people: a sentence with fields in braces, as in `{amount} was charged`."""
 
     @property

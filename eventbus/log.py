@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
-CROWD_BYTES = 4_194_304
+MAX_BUFFERED_BYTES = 4_194_304
 """Whatever their number, records of so many bytes are a crowd: enough to be held, decided on or published at once."""
 PROGRESS = ".progress"
 """What the name of the topic ends with, after the service's."""
@@ -53,7 +53,7 @@ class Record(NamedTuple):
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
-def moment(timestamp_ms: int) -> str:
+def to_iso(timestamp_ms: int) -> str:
     """Return milliseconds since 1970 as RFC 3339, in UTC; the number itself where no calendar reaches.
 
     Anybody may write anything into a record's timestamp.
@@ -65,7 +65,7 @@ def moment(timestamp_ms: int) -> str:
     return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class Run(NamedTuple):
+class FetchedRecords(NamedTuple):
     """Consecutive records of one partition.
 
     `start` is the log position before the first record (not its offset: markers and aborted records take offsets too),
@@ -99,20 +99,20 @@ class Output(NamedTuple):
         return BATCH_BYTES + len(self.key or b"") + len(self.value or b"") + headers
 
 
-class Cursor(NamedTuple):
-    """The group's committed offset; `position` is the number of the last outbox entry that was published with it.
+class CommittedOffset(NamedTuple):
+    """The group's committed offset; `outbox_seq` is the number of the last outbox entry that was published with it.
 
     None where the metadata is not ours: the offset was set by hand. With the id of the database that it was made from,
     and of the input topic, it is a witness of progress, too (see eventbus.kafka.witness).
     """
 
     offset: int
-    position: int | None
+    outbox_seq: int | None
     database: str = ""
     topic_id: str = ""
 
 
-class Bounds(NamedTuple):
+class OffsetRange(NamedTuple):
     """The first offset of a partition, the one after its last, and the leader epoch in which it reaches that far."""
 
     start: int
@@ -151,11 +151,11 @@ class LogUnavailable(ConnectionError):
     """The broker did not answer in time. Ask again later."""
 
 
-class Doubt(Exception):
+class CommitOutcomeUnknown(Exception):
     """What was being published may or may not have been: recover. The log is ready to publish again."""
 
 
-class Overtaken(Doubt):
+class PartitionMigrated(CommitOutcomeUnknown):
     """Somebody else has recovered what was about to be published: it was not."""
 
 
@@ -182,7 +182,7 @@ class Oversized(NamedTuple):
         return f"the event of {of} has {size} bytes, and the topic {topic} takes {most}"
 
 
-class TooLarge(Doubt):
+class TooLarge(CommitOutcomeUnknown):
     """These outputs are larger than their topics allow: nothing was published."""
 
     def __init__(self, oversized: Sequence[Oversized]) -> None:
@@ -190,7 +190,7 @@ class TooLarge(Doubt):
         self.oversized = oversized
 
 
-class Refused(Exception):
+class UnsafeToContinue(Exception):
     """Going on would lose or repeat something; a person has to look. The worker stops with exit code 3."""
 
 
@@ -212,10 +212,10 @@ class Log(Protocol):
     def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
         """Join the group for these topics; the listener is called from inside `poll` and `keep_alive`."""
 
-    def poll(self, limit: int, timeout: float) -> list[Run]:
+    def poll(self, limit: int, timeout: float) -> list[FetchedRecords]:
         """Return what is there, at most `limit` records; wait up to `timeout` seconds for the first one.
 
-        Raises TopicMissing, and Refused where the log no longer reaches as far as it was read.
+        Raises TopicMissing, and UnsafeToContinue where the log no longer reaches as far as it was read.
         """
 
     def keep_alive(self) -> None:
@@ -227,13 +227,14 @@ class Log(Protocol):
     def seek(self, partition: Partition, offset: int, leader_epoch: int | None = None) -> bool:
         """Read on from `offset`, and unpause. False when that is not possible yet: try again after a poll.
 
-        `leader_epoch`: one in which the log reached `offset`. Where it no longer does, `poll` raises Refused (KIP-320).
+        `leader_epoch`: one in which the log reached `offset`. Where it no longer does, `poll` raises UnsafeToContinue
+        (KIP-320).
         """
 
-    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, CommittedOffset | None]:
         """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
 
-    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, Cursor]:
+    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
         """Return the group's cursors of all partitions of these topics, and of others; of other workers', too.
 
         Waits for no transaction. Raises LogUnavailable.
@@ -243,13 +244,13 @@ class Log(Protocol):
     def witness_topic(self) -> str | None:
         """The topic of progress, whose id `identities` tells; None where this log keeps none."""
 
-    def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
+    def witnesses(self, *, undecided: bool) -> dict[Partition, CommittedOffset] | None:
         """Return what the topic of progress says; None where this log keeps none.
 
         `undecided`: wait for the transactions that are under way. Raises LogUnavailable, TopicMissing.
         """
 
-    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+    def offset_range(self, partitions: Sequence[Partition]) -> dict[Partition, OffsetRange]:
         """Return where each partition begins and ends. Raises LogUnavailable."""
 
     def ask_identities(self, topics: Collection[str]) -> None:
@@ -271,14 +272,14 @@ class Log(Protocol):
         """Return in which of so many partitions, one or more, `publish` writes a record of this key."""
 
     def publish(
-        self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor], still_ours: Callable[[], bool]
+        self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
         """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
 
         A cursor that names its database is written to the topic of progress, too.
         `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
-        Raises Doubt when it is not known to have happened, TooLarge when it was refused for the size of some outputs;
-        LogUnavailable when nothing was begun; TopicMissing.
+        Raises CommitOutcomeUnknown when it is not known to have happened, TooLarge when it was refused for the size of
+        some outputs; LogUnavailable when nothing was begun; TopicMissing.
         """
 
     def close(self) -> None:

@@ -82,7 +82,7 @@ class Declaration:
         return tuple(dict.fromkeys((*self.initiates, *caused)))
 
     @property
-    def hears(self) -> tuple[str, ...]:
+    def consumes(self) -> tuple[str, ...]:
         """Every event it reacts to, in the order of its handlers."""
         return tuple(reaction.event for reaction in self.reactions)
 

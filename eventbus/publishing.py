@@ -31,7 +31,7 @@ def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = No
     return Output(event.topic, event.key.encode(), codec.encode(event), headers)
 
 
-def announce(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
+def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
     """Leave events without a cause in the log for the service's workers to publish, in this transaction.
 
     Raises Quarantined where the database was found to be older than the log, and OtherSchemaIds where the service

@@ -74,7 +74,7 @@ class Reaction:
     event: type[Event]
     handler: Callable[..., Event | None]
     remote: Callable[..., Any] | None
-    remote_knows: bool
+    remote_takes_state: bool
     """The remote function takes a working set, read without locks, as its second argument."""
     publishes: tuple[type[Event], ...]
     compensates: tuple[type[Event], ...] = ()
@@ -163,7 +163,7 @@ class Service(Generic[W]):
         cls.reactions = {**getattr(cls, "reactions", {}), **own}
 
     @classmethod
-    def specimens(cls, key: str) -> Mapping[str, tuple[Self, W]]:
+    def example_states(cls, key: str) -> Mapping[str, tuple[Self, W]]:
         """Return an example of every state that `key` can be in: a service, and a working set in which it is in it.
 
         `saga verify` tries every handler in every one of them; the states are what the names say. Nothing is run.

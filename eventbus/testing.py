@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import pytest
 
-from eventbus.database import LostRace, connect
+from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
 from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Service, answer_of
@@ -31,7 +31,7 @@ class Scenario:
         self._service = service
         self._database = connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
         self._answer: Event | None = None
-        self._refusal: PoisonRecord | LostRace | None = None
+        self._refusal: PoisonRecord | ConcurrentUpdate | None = None
         for event in events:
             self._hear(event)
 
@@ -39,7 +39,7 @@ class Scenario:
         """Let the service handle this event: the remote call, if there is one, then the decision."""
         try:
             self._answer, self._refusal = self._hear(event), None
-        except (PoisonRecord, LostRace) as refusal:
+        except (PoisonRecord, ConcurrentUpdate) as refusal:
             self._answer, self._refusal = None, refusal
         return self
 
@@ -67,7 +67,7 @@ class Scenario:
         outcome: tuple[Any, ...] = ()
         if reaction.remote is not None:
             with self._database.snapshot() as tx:
-                known = (service.repository.load(tx, [event]),) if reaction.remote_knows else ()
+                known = (service.repository.load(tx, [event]),) if reaction.remote_takes_state else ()
             outcome = (answer_of(reaction.remote(service, event, *known)),)
         with self._database.transaction() as tx:
             work = service.repository.load(tx, [event])

@@ -8,7 +8,7 @@ from typing import BinaryIO
 
 import click
 
-from eventbus import LostRace, Unavailable, Unwritable
+from eventbus import ConcurrentUpdate, ReadOnlyOrFull, Unavailable
 from eventbus.cli.database_commands import database_commands
 from eventbus.cli.options import (
     CONTEXT,
@@ -22,7 +22,7 @@ from eventbus.cli.options import (
     worker_options,
 )
 from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import Database, NotOurs, NotThere, connect, existing, until_won
+from eventbus.database import Database, NotThere, WrongDatabase, connect, existing, retry_on_conflict
 from eventbus.text.redaction import redact
 from eventbus.worker.command import workers_command
 from eventbus.worker.worker import run_worker
@@ -35,7 +35,8 @@ DATABASE = database(InventoryService.name)
 
 
 @click.group(
-    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, BelowReserved), context_settings=CONTEXT
+    cls=group_saying(WrongDatabase, NotThere, Unavailable, ReadOnlyOrFull, ConcurrentUpdate, BelowReserved),
+    context_settings=CONTEXT,
 )
 @click.version_option(package_name="order-saga")
 def main() -> None:
@@ -150,7 +151,7 @@ main.add_command(workers_command(InventoryService, SCHEMA))
 
 def _count(url: str, counts: Mapping[str, int]) -> None:
     with _open(url) as opened:
-        until_won(opened, lambda tx: set_on_hand(tx, counts))
+        retry_on_conflict(opened, lambda tx: set_on_hand(tx, counts))
 
 
 def _existing(url: str) -> AbstractContextManager[Database]:

@@ -18,7 +18,7 @@ Items = tuple[tuple[str, int], ...]
 NAMED_SHORTAGES = 3
 
 
-class Contradiction(Exception):
+class ReservationContradiction(Exception):
     """An event that cannot be true beside what is known of the order."""
 
 
@@ -69,7 +69,9 @@ def hear_items(known: Reservation | None, order_id: str, items: Items, shelf: Sh
     if known.status == "awaiting_items":
         return _set_aside(order_id, items, shelf)
     if known.items and known.items != items:
-        raise Contradiction(f"it is {known.status} with the items {known.items}, but was placed again with {items}")
+        raise ReservationContradiction(
+            f"it is {known.status} with the items {known.items}, but was placed again with {items}"
+        )
     return Change(known)
 
 
@@ -114,7 +116,7 @@ def _released(items: Items, shelf: Shelf) -> tuple[Stock, ...]:
     for sku, quantity in wanted(items).items():
         stock = shelf(sku)
         if stock is None or stock.reserved < quantity:
-            raise Contradiction(f"it holds {quantity} of {sku}, but the stock does not: {stock}")
+            raise ReservationContradiction(f"it holds {quantity} of {sku}, but the stock does not: {stock}")
         back.append(stock._replace(reserved=stock.reserved - quantity))
     return tuple(back)
 

@@ -9,8 +9,8 @@ from eventbus import PoisonRecord, Service, WorkingSet, reacts_to
 from inventory_service.domain import (
     STATUSES,
     Change,
-    Contradiction,
     Reservation,
+    ReservationContradiction,
     Shelf,
     Stock,
     hear_cancellation,
@@ -30,7 +30,7 @@ class InventoryService(Service[Warehouse]):
         self.repository = InventoryRepository()
 
     @classmethod
-    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Warehouse]]:
+    def example_states(cls, key: str) -> Mapping[str, tuple[Self, Warehouse]]:
         """Return an example of every state, of an order of one article that one is set aside of."""
         sku = "ABC"
         items = {status: ((sku, 1),) if status != "awaiting_items" else () for status in STATUSES}
@@ -69,7 +69,7 @@ class InventoryService(Service[Warehouse]):
         before = warehouse.reservations.get(order_id)
         try:
             after, stock = decide(before, warehouse.stock.get)
-        except Contradiction as contradiction:
+        except ReservationContradiction as contradiction:
             raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
         if after is before:
             return None

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import Progress
 from uuid_utils import uuid7
 
-from eventbus import Codec, LostRace, Unavailable, Unwritable
+from eventbus import Codec, ConcurrentUpdate, ReadOnlyOrFull, Unavailable
 from eventbus.cli.database_commands import database_commands
 from eventbus.cli.options import (
     CONTEXT,
@@ -31,7 +31,7 @@ from eventbus.cli.options import (
     worker_options,
 )
 from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import Database, NotOurs, NotThere, connect, existing
+from eventbus.database import Database, NotThere, WrongDatabase, connect, existing
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from eventbus.serde.registry_config import BadRegistryConfig
 from eventbus.store.quarantine import Quarantined
@@ -56,7 +56,7 @@ DATABASE = database(OrderService.name)
 
 @click.group(
     cls=group_saying(
-        *(NotOurs, NotThere, Quarantined, Unavailable, Unwritable, LostRace),
+        *(WrongDatabase, NotThere, Quarantined, Unavailable, ReadOnlyOrFull, ConcurrentUpdate),
         *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds),
     ),
     context_settings=CONTEXT,
@@ -166,7 +166,7 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
         try:
             for result in import_orders(_service(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
                 pass
-        except (Unavailable, Unwritable, LostRace, KeyboardInterrupt) as error:
+        except (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
             fail(f"{str(error) or 'interrupted'} ({done}; run it again: nothing is placed twice)")
         except NotUtf8 as error:

@@ -18,7 +18,7 @@ MAX_REASON = 1_000
 """Characters of a reason that are kept."""
 
 
-class Contradiction(Exception):
+class OrderContradiction(Exception):
     """An event that cannot be true beside what is known of the order."""
 
 
@@ -96,7 +96,7 @@ def cancel(order: Progress | None, reason: str, now: int) -> Progress:
     """The money or an item is missing. The first reason stays."""
     order = _known(order)
     if order.status == "confirmed":
-        raise Contradiction(f"it is confirmed, but something it needs was refused: {reason}")
+        raise OrderContradiction(f"it is confirmed, but something it needs was refused: {reason}")
     if order.status == "pending":
         return order._replace(status="cancelled", reason=_for_people(reason), updated_at=now)
     return order
@@ -106,9 +106,9 @@ def note_refund(order: Progress | None, amount: int, currency: str, now: int) ->
     """The money is back: all of it, and only of a cancelled order."""
     order = _known(order)
     if order.status != "cancelled":
-        raise Contradiction(f"it is {order.status}, but its money was given back")
+        raise OrderContradiction(f"it is {order.status}, but its money was given back")
     if (amount, currency) != (order.total, order.currency):
-        raise Contradiction(f"its total is {order.total} {order.currency}, but {amount} {currency} was given back")
+        raise OrderContradiction(f"its total is {order.total} {order.currency}, but {amount} {currency} was given back")
     if order.refunded == amount:
         return order
     return order._replace(refunded=amount, updated_at=now)
@@ -116,7 +116,7 @@ def note_refund(order: Progress | None, amount: int, currency: str, now: int) ->
 
 def _known(order: Progress | None) -> Progress:
     if order is None:
-        raise Contradiction("no such order was placed here")
+        raise OrderContradiction("no such order was placed here")
     return order
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from eventbus import Codec
 from eventbus.database import Database
-from eventbus.text.handed_in import Line, lines
+from eventbus.text.handed_in import FileLine, lines
 from order_service.domain import OrderRequest
 from order_service.door import check_request_id
 from order_service.service import OrderService, Placed
@@ -86,7 +86,7 @@ def import_orders(
         yield report
 
 
-def _requests(chunk: Iterable[Line], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
+def _requests(chunk: Iterable[FileLine], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
     for line in chunk:
         try:
             if text := line.text():

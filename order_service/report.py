@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventbus.log import moment
+from eventbus.log import to_iso
 from order_service.currency import to_text
 from order_service.domain import Order
 
@@ -19,8 +19,8 @@ def as_dict(order: Order) -> dict[str, Any]:
         "status": order.status,
         "items": [{"sku": sku, "quantity": quantity} for sku, quantity in order.items],
         "reason": order.reason,
-        "created_at": moment(order.created_at),
-        "updated_at": moment(order.updated_at),
+        "created_at": to_iso(order.created_at),
+        "updated_at": to_iso(order.updated_at),
         "request_id": order.request_id,
         "refunded": order.refunded,
     }
@@ -37,8 +37,8 @@ def as_text(order: Order) -> str:
         "status": order.status,
         "reason": order.reason,
         "refunded": to_text(order.refunded, order.currency) if order.refunded else None,
-        "created": moment(order.created_at),
-        "updated": moment(order.updated_at),
+        "created": to_iso(order.created_at),
+        "updated": to_iso(order.updated_at),
     }
     return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value is not None)
 

@@ -35,14 +35,15 @@ class OrderRepository:
 
 
 def insert_orders(tx: Transaction, orders: Sequence[Order]) -> None:
-    """Add new orders. LostRace when an order or request id is there already."""
+    """Add new orders. ConcurrentUpdate when an order or request id is there already."""
     tx.insert(ORDERS, [_row(order) for order in sorted(orders)])
 
 
 def orders_by_request(tx: Transaction, request_ids: Sequence[str]) -> dict[str, Order]:
     """Return the orders that these requests have started before.
 
-    Read without locks: what is compared never changes, and a request that is placed twice at once ends in LostRace.
+    Read without locks: what is compared never changes, and a request that is placed twice at once ends in
+    ConcurrentUpdate.
     """
     if not request_ids:
         return {}

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 from eventbus import Codec, PoisonRecord, Service, Transaction, publishing, reacts_to
-from eventbus.database import Database, until_won
+from eventbus.database import Database, retry_on_conflict
 from eventbus.store import progress
 from order_service.domain import (
     STATUSES,
-    Contradiction,
     Order,
+    OrderContradiction,
     OrderRequest,
     Progress,
     cancel,
@@ -55,7 +55,7 @@ class OrderService(Service[Orders]):
         self._new_id = new_id
 
     @classmethod
-    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Orders]]:
+    def example_states(cls, key: str) -> Mapping[str, tuple[Self, Orders]]:
         """Return an example of every state."""
         service = cls(lambda: 0, lambda: key)
         known = {status: Progress(key, 1, "ABC", status, None, 0, 0) for status in STATUSES}
@@ -86,10 +86,10 @@ class OrderService(Service[Orders]):
             )
             placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
             insert_orders(tx, placed)
-            publishing.announce(tx, codec, self.name, map(created, placed), trace)
+            publishing.publish(tx, codec, self.name, map(created, placed), trace)
             return answers
 
-        return until_won(database, place)
+        return retry_on_conflict(database, place)
 
     def _answers(
         self, tx: Transaction, requests: Sequence[OrderRequest], check: Callable[[Order], None]
@@ -147,7 +147,7 @@ class OrderService(Service[Orders]):
         before = orders.get(order_id)
         try:
             after = decide(before)
-        except Contradiction as contradiction:
+        except OrderContradiction as contradiction:
             raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
         orders.put(order_id, after)
         return after if after is not before else None

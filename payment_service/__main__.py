@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 import click
 
-from eventbus import LostRace, Unavailable, Unwritable
+from eventbus import ConcurrentUpdate, ReadOnlyOrFull, Unavailable
 from eventbus.cli.connection_options import secret
 from eventbus.cli.database_commands import database_commands
 from eventbus.cli.options import (
@@ -22,7 +22,7 @@ from eventbus.cli.options import (
     worker_options,
 )
 from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import NotOurs, NotThere, Transaction, existing
+from eventbus.database import NotThere, Transaction, WrongDatabase, existing
 from eventbus.text.redaction import redact
 from eventbus.worker.command import workers_command
 from eventbus.worker.worker import run_worker
@@ -45,7 +45,8 @@ GATEWAY = click.option(
 
 
 @click.group(
-    cls=group_saying(NotOurs, NotThere, Unavailable, Unwritable, LostRace, BadGateway), context_settings=CONTEXT
+    cls=group_saying(WrongDatabase, NotThere, Unavailable, ReadOnlyOrFull, ConcurrentUpdate, BadGateway),
+    context_settings=CONTEXT,
 )
 @click.version_option(package_name="order-saga")
 def main() -> None:

@@ -35,7 +35,7 @@ class LedgerEntry(NamedTuple):
     currency: str
 
 
-class Line(NamedTuple):
+class LedgerLine(NamedTuple):
     """What is known of one key."""
 
     request: Request
@@ -44,7 +44,7 @@ class Line(NamedTuple):
     refund_key: str | None = None
 
 
-def settled(request: Request, lines: dict[str, Line], decline_above: int | None) -> Answer | IdempotencyConflict:
+def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None) -> Answer | IdempotencyConflict:
     """Answer one request from the lines about its keys, adding or changing what follows from it."""
     line = lines.get(request.key)
     if line is None:
@@ -61,14 +61,14 @@ def settled(request: Request, lines: dict[str, Line], decline_above: int | None)
     return _answer(line)
 
 
-def _charged(request: Request, decline_above: int | None) -> Line:
+def _charged(request: Request, decline_above: int | None) -> LedgerLine:
     if decline_above is not None and request.amount > decline_above:
         limit = f"{decline_above} minor units of {request.currency}"
-        return Line(request, "above limit", f"declined: {request.amount} is above the limit of {limit}")
-    return Line(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
+        return LedgerLine(request, "above limit", f"declined: {request.amount} is above the limit of {limit}")
+    return LedgerLine(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
 
 
-def _refunded(request: Request, lines: dict[str, Line]) -> Line | None:
+def _refunded(request: Request, lines: dict[str, LedgerLine]) -> LedgerLine | None:
     charge = lines.get(request.charge_key)
     if charge is None:
         lines[request.charge_key] = _voided(request)
@@ -76,21 +76,21 @@ def _refunded(request: Request, lines: dict[str, Line]) -> Line | None:
         if charge.request[3:] != request[3:] or charge.refund_key is not None:
             return None
         lines[request.charge_key] = charge._replace(refund_key=request.key)
-        return Line(request, "done", charge.detail)
-    return Line(request, "nothing", "")
+        return LedgerLine(request, "done", charge.detail)
+    return LedgerLine(request, "nothing", "")
 
 
-def _voided(refund: Request) -> Line:
+def _voided(refund: Request) -> LedgerLine:
     why = "declined: the charge was given back before it was made"
     charge = Request("charge", refund.charge_key, refund.charge_key, refund.amount, refund.currency)
-    return Line(charge, "void", why)
+    return LedgerLine(charge, "void", why)
 
 
-def _answer(line: Line) -> Answer:
+def _answer(line: LedgerLine) -> Answer:
     if line.request.kind == "charge":
         return Charge(line.detail) if line.outcome == "done" else Declined(line.detail, _code(line))
     return Refund(line.detail) if line.outcome == "done" else NothingTaken()
 
 
-def _code(line: Line) -> Refusal:
+def _code(line: LedgerLine) -> Refusal:
     return "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED"

@@ -22,7 +22,7 @@ Refusal = Literal["DECLINED", "LIMIT_EXCEEDED"]
 STATUSES: tuple[Status, ...] = ("charged", "declined", "refunded", "cancelled")
 
 
-class Contradiction(Exception):
+class PaymentContradiction(Exception):
     """An event that cannot be true beside what is known of the payment."""
 
 
@@ -109,7 +109,7 @@ def free_of_charge(order_id: str, question: Question) -> Answer:
 
 
 def charge(known: Payment | None, order_id: str, total: int, currency: str, answer: Answer) -> Payment:
-    """An order was placed. Raises Contradiction, Outdated."""
+    """An order was placed. Raises PaymentContradiction, Outdated."""
     _check_conflict(answer)
     if known is None:
         if isinstance(answer, Charge):
@@ -124,14 +124,14 @@ def charge(known: Payment | None, order_id: str, total: int, currency: str, answ
             return known
         raise Outdated("the order was cancelled while its charge was asked for")
     if (known.amount, known.currency) != (total, currency):
-        raise Contradiction(
+        raise PaymentContradiction(
             f"{known.status} with {known.amount} {known.currency}, but it was placed again with {total} {currency}"
         )
     return known
 
 
 def refund(known: Payment | None, order_id: str, answer: Answer) -> Payment:
-    """The order was cancelled. Raises Contradiction, Outdated."""
+    """The order was cancelled. Raises PaymentContradiction, Outdated."""
     _check_conflict(answer)
     if known is None:
         return Payment(order_id, None, 0, "", "cancelled", None)
@@ -140,13 +140,15 @@ def refund(known: Payment | None, order_id: str, answer: Answer) -> Payment:
     if isinstance(answer, Refund):
         return known._replace(status="refunded")
     if isinstance(answer, NothingTaken):
-        raise Contradiction(f"{known.amount} {known.currency} were charged, but the provider knows no such charge")
+        raise PaymentContradiction(
+            f"{known.amount} {known.currency} were charged, but the provider knows no such charge"
+        )
     raise Outdated("the order was charged while its cancellation was looked at")
 
 
 def _check_conflict(answer: Answer) -> None:
     if isinstance(answer, Conflict):
-        raise Contradiction(answer.detail)
+        raise PaymentContradiction(answer.detail)
 
 
 def _for_people(reason: str) -> str:

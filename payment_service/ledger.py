@@ -7,7 +7,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 
-from payment_service.books import Answer, IdempotencyConflict, LedgerEntry, Line, Request, settled
+from payment_service.books import Answer, IdempotencyConflict, LedgerEntry, LedgerLine, Request, settled
 
 LOCK_WAIT_SECONDS = 5.0
 OPENING_ATTEMPTS = 50
@@ -149,11 +149,11 @@ class Ledger:
         self._connection.execute(LEDGER)
         self._connection.execute(OUTAGE)
 
-    def _lines(self, requests: Sequence[Request]) -> dict[str, Line]:
+    def _lines(self, requests: Sequence[Request]) -> dict[str, LedgerLine]:
         keys = {key for request in requests for key in (request.key, request.charge_key)}
         sql = f"select {COLUMNS} from provider_ledger where key in (select value from json_each(?))"
         rows = self._connection.execute(sql, (json.dumps(list(keys)),))
-        return {key: Line(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
+        return {key: LedgerLine(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
 
 
 class MemoryLedger:
@@ -161,7 +161,7 @@ class MemoryLedger:
 
     def __init__(self, decline_above: int | None) -> None:
         self._decline_above = decline_above
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, LedgerLine] = {}
 
     def settle_one(self, request: Request) -> Answer | IdempotencyConflict:
         """Answer one request."""

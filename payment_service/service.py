@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self, cast
 
-from eventbus import LostRace, PoisonRecord, Service, Unasked, reacts_to
+from eventbus import ConcurrentUpdate, PoisonRecord, Service, Unasked, reacts_to
 from payment_service.books import IdempotencyConflict
 from payment_service.domain import (
     STATUSES,
     Answer,
     Conflict,
-    Contradiction,
     Declined,
     NotAsked,
     Outdated,
     Payment,
+    PaymentContradiction,
     Question,
     charge,
     free_of_charge,
@@ -38,7 +38,7 @@ class PaymentService(Service[Payments]):
         self._gateway = gateway
 
     @classmethod
-    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
+    def example_states(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
         """Return an example of every state; no gateway is asked."""
         service = cls(cast("Gateway", None))
         known = {status: Payment(key, "p-1", 1, "ABC", status, None) for status in STATUSES}
@@ -65,10 +65,10 @@ class PaymentService(Service[Payments]):
         known = payments.get(order.order_id)
         try:
             payment = charge(known, order.order_id, order.total, order.currency, answer)
-        except Contradiction as contradiction:
+        except PaymentContradiction as contradiction:
             raise PoisonRecord("contradiction", f"order {order.order_id}: {contradiction}") from contradiction
         except Outdated as outdated:
-            raise LostRace(f"order {order.order_id}: {outdated}") from outdated
+            raise ConcurrentUpdate(f"order {order.order_id}: {outdated}") from outdated
         payments.put(order.order_id, payment)
         return _news(payment, answer) if payment is not known else None
 
@@ -78,10 +78,10 @@ class PaymentService(Service[Payments]):
         known = payments.get(cancelled.order_id)
         try:
             payment = refund(known, cancelled.order_id, answer)
-        except Contradiction as contradiction:
+        except PaymentContradiction as contradiction:
             raise PoisonRecord("contradiction", f"order {cancelled.order_id}: {contradiction}") from contradiction
         except Outdated as outdated:
-            raise LostRace(f"order {cancelled.order_id}: {outdated}") from outdated
+            raise ConcurrentUpdate(f"order {cancelled.order_id}: {outdated}") from outdated
         payments.put(cancelled.order_id, payment)
         changed = payment is not known and payment.status == "refunded"
         return _refunded(payment) if changed else None

@@ -67,7 +67,7 @@ class _Simulated(ABC):
     def __init__(self, books: Ledger | MemoryLedger, behaviour: Behaviour) -> None:
         self.behaviour, self._books = behaviour, books
         self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
-        self._turn = threading.Lock()
+        self._run_once = threading.Lock()
         self._plain = not (behaviour.latency_ms or behaviour.failure_rate or behaviour.lose_reply_rate)
 
     @abstractmethod
@@ -130,7 +130,7 @@ class SimulatedProvider(_Simulated):
     def _settled(self, request: Request) -> Answer | Exception:
         call = _Call(request)
         self._calls.append(call)
-        with self._turn:
+        with self._run_once:
             if call.answer is None:
                 self._settle([self._calls.popleft() for _ in range(len(self._calls))])
         assert call.answer is not None
@@ -177,5 +177,5 @@ class MemoryProvider(_Simulated):
         super().__init__(self._memory, behaviour)
 
     def _settled(self, request: Request) -> Answer | Exception:
-        with self._turn:
+        with self._run_once:
             return self._memory.settle_one(request)

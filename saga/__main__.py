@@ -36,7 +36,7 @@ FACTS = {
     "saga.tracker.queries": ("BadStatement", "NotTracked"),
     "saga.tracker.store": ("AnotherTracker", "NotATracker"),
     "saga.kafka.recount": ("ReadingsDiffer",),
-    "eventbus.database": ("LostRace", "NotOurs", "NotThere", "Unavailable"),
+    "eventbus.database": ("ConcurrentUpdate", "WrongDatabase", "NotThere", "Unavailable"),
     "eventbus.manifest": ("BadDeclaration",),
     "eventbus.serde.registry": ("RegistryUnavailable", "UnknownSchema"),
     "eventbus.serde.registry_config": ("BadRegistryConfig",),

@@ -60,7 +60,7 @@ class OrderCreated(Event):
     `request_id` is the customer's own key of the request, empty where there was none (since version 2).
     """
 
-    sentence = "customer {customer_id} ordered {items} for {total}"
+    summary = "customer {customer_id} ordered {items} for {total}"
 
     order_id: str
     customer_id: str
@@ -97,7 +97,7 @@ class _Payment(Event):
 class PaymentCharged(_Payment):
     """The customer was charged `amount` minor units."""
 
-    sentence = "{amount} was charged"
+    summary = "{amount} was charged"
 
 
 @event(HERE / "payment.refunded.avsc", key="order_id")
@@ -105,7 +105,7 @@ class PaymentCharged(_Payment):
 class PaymentRefunded(_Payment):
     """The charge was given back: `amount` minor units, all of it."""
 
-    sentence = "the charge of {amount} was given back"
+    summary = "the charge of {amount} was given back"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class _Fact(Event):
 class InventoryReserved(_Fact):
     """Every item of the order is set aside."""
 
-    sentence = "every item was set aside"
+    summary = "every item was set aside"
 
 
 @event(HERE / "order.confirmed.avsc", key="order_id")
@@ -129,7 +129,7 @@ class InventoryReserved(_Fact):
 class OrderConfirmed(_Fact):
     """The saga ended well."""
 
-    sentence = "the order was confirmed"
+    summary = "the order was confirmed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ class PaymentFailed(_Failure):
     what a reader takes a symbol for that came after it.
     """
 
-    sentence = "the charge was refused: {error}"
+    summary = "the charge was refused: {error}"
 
     code: Literal["UNSPECIFIED", "DECLINED", "LIMIT_EXCEEDED"] = "UNSPECIFIED"
 
@@ -160,7 +160,7 @@ class PaymentFailed(_Failure):
 class InventoryReservationFailed(_Failure):
     """An item is missing; nothing was set aside. `error` says which, for people."""
 
-    sentence = "inventory could not reserve: {error}"
+    summary = "inventory could not reserve: {error}"
 
 
 @event(HERE / "order.cancelled.avsc", key="order_id")
@@ -171,7 +171,7 @@ class OrderCancelled(Event):
     `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
     """
 
-    sentence = "the order was cancelled: {reason}"
+    summary = "the order was cancelled: {reason}"
 
     order_id: str
     reason: str

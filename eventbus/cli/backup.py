@@ -21,7 +21,7 @@ from eventbus.kafka.producer import Producers, Witness
 from eventbus.kafka.progress_topic import without_group
 from eventbus.kafka.topics import asking, metadata
 from eventbus.kafka.witness import encode
-from eventbus.log import Bounds, Cursor, Identity, LogUnavailable, Partition
+from eventbus.log import CommittedOffset, Identity, LogUnavailable, OffsetRange, Partition
 from eventbus.service import Service
 from eventbus.store import age, progress, quarantine
 from eventbus.store.age import latest
@@ -34,16 +34,16 @@ class NotAccepted(Exception):
     """The backup cannot be accepted; the message says why and what to do."""
 
 
-class Plan(NamedTuple):
+class RestorePlan(NamedTuple):
     """What would be written, and what follows from it."""
 
-    cursors: dict[Partition, Cursor]
+    cursors: dict[Partition, CommittedOffset]
     """What is published by the backup's account."""
     again: dict[str, int]
     """By topic: so many offsets that were handled before are handled again (markers of transactions count, too)."""
     gone: dict[Partition, int]
     """So many offsets are to be handled again that the log no longer has."""
-    new: dict[Partition, tuple[Bounds, Identity]]
+    new: dict[Partition, tuple[OffsetRange, Identity]]
     """Partitions of which the backup knows nothing: they are read from their start."""
 
 
@@ -58,7 +58,7 @@ class Backup:
         """Let go of the clients."""
         self._log.close()
 
-    def plan(self) -> Plan:
+    def plan(self) -> RestorePlan:
         """Compare. Raises NotAccepted while workers run, or where the database is not older than the log; Refused."""
         with asking(self._connection) as (admin, complaints):
             metadata(admin, complaints, SECONDS)  # who is not let in hears why
@@ -81,7 +81,7 @@ class Backup:
             )
         return plan
 
-    def accept(self, plan: Plan, by: str, reason: str, now_ms: int) -> str:
+    def accept(self, plan: RestorePlan, by: str, reason: str, now_ms: int) -> str:
         """Do it, and return the database's new id. When it is interrupted, do it again from the plan on."""
         with self._database.transaction() as tx:
             for partition, (bounds, identity) in sorted(plan.new.items()):
@@ -93,30 +93,32 @@ class Backup:
             quarantine.release(tx, now_ms, by, reason)
         return drawn
 
-    def _compared(self, known: Mapping[Partition, Cursor | None], rows: Mapping[Partition, age.Row]) -> Plan:
-        bounds = self._log.bounds(sorted(known)) if known else {}
-        plan, again = Plan({}, {}, {}, {}), Counter[str]()
+    def _compared(
+        self, known: Mapping[Partition, CommittedOffset | None], rows: Mapping[Partition, age.Row]
+    ) -> RestorePlan:
+        bounds = self._log.offset_range(sorted(known)) if known else {}
+        plan, again = RestorePlan({}, {}, {}, {}), Counter[str]()
         for partition, cursor in sorted(known.items()):
             start, identity = bounds[partition].start, self._identity(partition)
             if partition not in rows:
                 plan.new[partition] = (bounds[partition], identity)
             row = rows.get(partition) or age.Row(start, 0, identity.topic)
-            if cursor is None or cursor.position is None:
+            if cursor is None or cursor.outbox_seq is None:
                 continue
             again[partition.topic] += max(0, cursor.offset - row.next_offset)
             if row.next_offset < start:
                 plan.gone[partition] = start - row.next_offset
-            offset, position = min(cursor.offset, row.next_offset), min(cursor.position, row.position)
-            plan.cursors[partition] = Cursor(offset, position, topic_id=identity.topic)
+            offset, outbox_seq = min(cursor.offset, row.next_offset), min(cursor.outbox_seq, row.outbox_seq)
+            plan.cursors[partition] = CommittedOffset(offset, outbox_seq, topic_id=identity.topic)
         return plan._replace(again={topic: count for topic, count in again.items() if count})
 
     def _identity(self, partition: Partition) -> Identity:
         return self._log.identities({partition.topic})[partition.topic]
 
-    def _write(self, plan: Plan, database: str) -> None:
+    def _write(self, plan: RestorePlan, database: str) -> None:
         """In one transaction. The broker takes offsets of who has not joined the group only while nobody has."""
         topic = self._service.progress()
-        offsets = [TopicPartition(*p, cursor.offset, str(cursor.position)) for p, cursor in plan.cursors.items()]
+        offsets = [TopicPartition(*p, cursor.offset, str(cursor.outbox_seq)) for p, cursor in plan.cursors.items()]
         witnesses = [Witness(topic, *encode(p, c._replace(database=database))) for p, c in plan.cursors.items()]
         config = without_group(self._connection)
         outsider = client(self._connection.clients.consumer, config, self._connection.logger)

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from eventbus.cli.backup import Backup, NotAccepted, Plan
+from eventbus.cli.backup import Backup, NotAccepted, RestorePlan
 from eventbus.cli.options import (
     as_json,
     bootstrap_servers,
@@ -24,20 +24,20 @@ from eventbus.cli.options import (
 )
 from eventbus.database import Database, existing
 from eventbus.kafka.config import BadKafkaConfig, Connection, check
-from eventbus.log import Doubt, LogUnavailable, NotLetIn, Refused, TopicMissing, moment
+from eventbus.log import CommitOutcomeUnknown, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue, to_iso
 from eventbus.service import Service
 from eventbus.store import quarantine
 from eventbus.store.quarantine import Quarantine
 from eventbus.text.redaction import redact, scrub, secrets_in
 
-WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, NotLetIn, TopicMissing, Refused, Doubt)
+WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue, CommitOutcomeUnknown)
 INSTANCE = "accept-backup"
 yes = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 
 
 def add_backup_commands(group: click.Group, service: type[Service[Any]], schema: Any) -> None:
     """Add the commands about a service's database that is, or is not, an old copy."""
-    commands = _Commands(service, schema)
+    commands = _BackupCommands(service, schema)
     program = f"{service.name} {group.name}"
     made: dict[str, tuple[Callable[..., None], tuple[Callable[..., Any], ...]]] = {
         "quarantine": (commands.quarantine, (as_json,)),
@@ -53,7 +53,7 @@ def add_backup_commands(group: click.Group, service: type[Service[Any]], schema:
         group.add_command(command)
 
 
-class _Commands:
+class _BackupCommands:
     def __init__(self, service: type[Service[Any]], schema: Any) -> None:
         self._service, self._schema = service, schema
 
@@ -132,7 +132,7 @@ def _connection(group: str, servers: str, extra: dict[str, str]) -> Connection:
     return Connection(servers, group, INSTANCE, extra=extra, logger=logger)
 
 
-def _told(plan: Plan, service: str) -> list[str]:
+def _told(plan: RestorePlan, service: str) -> list[str]:
     """Return what follows from it, for who has to decide."""
     lines = [f"{topic}: up to {count} records are handled again" for topic, count in sorted(plan.again.items())]
     lines += [
@@ -151,10 +151,10 @@ def _told(plan: Plan, service: str) -> list[str]:
 
 
 def _as_dict(each: Quarantine) -> dict[str, Any]:
-    released = None if each.released_at_ms is None else moment(each.released_at_ms)
+    released = None if each.released_at_ms is None else to_iso(each.released_at_ms)
     return {
         "id": each.id,
-        "at": moment(each.at_ms),
+        "at": to_iso(each.at_ms),
         "instance": each.instance,
         "reason": each.reason,
         "released_at": released,
@@ -166,8 +166,8 @@ def _as_dict(each: Quarantine) -> dict[str, Any]:
 def _as_line(each: Quarantine) -> str:
     ended = "in quarantine"
     if each.released_at_ms is not None:
-        ended = f"released {moment(each.released_at_ms)} by {each.released_by}: {each.release_reason}"
-    return f"{moment(each.at_ms)}  {each.instance}  {each.reason}  ({ended})"
+        ended = f"released {to_iso(each.released_at_ms)} by {each.released_by}: {each.release_reason}"
+    return f"{to_iso(each.at_ms)}  {each.instance}  {each.reason}  ({ended})"
 
 
 def _now_ms() -> int:

@@ -16,7 +16,7 @@ from eventbus.text.redaction import redact
 
 def database_commands(service: type[Service[Any]], schema: Schema | str) -> click.Group:
     """Return the group of commands about a service's database."""
-    commands = _Commands(service.name, schema)
+    commands = _DatabaseCommands(service.name, schema)
     program = f"{service.name} database"
     group = click.Group(
         "database",
@@ -35,7 +35,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
     return group
 
 
-class _Commands:
+class _DatabaseCommands:
     def __init__(self, service: str, schema: Schema | str) -> None:
         self._service, self._schema = service, schema
 

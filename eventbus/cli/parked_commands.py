@@ -21,17 +21,17 @@ from eventbus.cli.options import (
     schema_registry_url,
     tests_of,
 )
-from eventbus.database import Database, Transaction, existing, until_won
+from eventbus.database import Database, Transaction, existing, retry_on_conflict
 from eventbus.database.schema_version import Schema
 from eventbus.engine.batch import decode
-from eventbus.engine.config import Tuning
-from eventbus.log import Record, moment
+from eventbus.engine.config import EngineConfig
+from eventbus.log import Record, to_iso
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from eventbus.service import Service
-from eventbus.store import fence, interventions
-from eventbus.store.fence import Fence
-from eventbus.store.interventions import Intervention, Who
+from eventbus.store import blocked_keys, interventions
+from eventbus.store.blocked_keys import BlockedKey
+from eventbus.store.interventions import Actor, Intervention
 from eventbus.text.redaction import redact
 
 SHOWN_RECORDS = 1_000
@@ -41,7 +41,7 @@ Act = Callable[[Transaction, str], list[Intervention]]
 
 def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.Group:
     """Return the group of commands about what a service has parked."""
-    commands = _Commands(service, schema)
+    commands = _ParkedCommands(service, schema)
     program = f"{service.name} parked"
     group = click.Group(
         "parked", help=f"See orders that a handler fails on, and put them right.\n\nExample: {program} list"
@@ -72,20 +72,23 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
 
 def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
     """Return what is to be said beside an order's state when it is parked here."""
-    known = fence.standing(tx, [key]).get(key)
+    known = blocked_keys.blocking(tx, [key]).get(key)
     return None if known is None else as_dict(known)
 
 
-def as_dict(known: Fence) -> dict[str, Any]:
-    """Return a fence for JSON; times in ISO 8601, UTC: `retry_at` is now, not a time that a wrong clock has written."""
+def as_dict(known: BlockedKey) -> dict[str, Any]:
+    """Return a blocked key for JSON.
+
+    Times in ISO 8601, UTC: `retry_at` is now, not a time that a wrong clock has written.
+    """
     now_ms = _now_ms()
-    known_time = 0 < known.retry_at_ms <= now_ms + round(1_000 * Tuning().retry_most)
+    known_time = 0 < known.retry_at_ms <= now_ms + round(1_000 * EngineConfig().retry_most)
     return {
         "key": known.key,
         "records": known.records,
-        "since": moment(known.since_ms),
+        "since": to_iso(known.since_ms),
         "attempts": known.attempts,
-        "retry_at": moment(known.retry_at_ms if known_time else now_ms),
+        "retry_at": to_iso(known.retry_at_ms if known_time else now_ms),
         "partition": str(known.owner),
         "error": known.error,
     }
@@ -94,7 +97,7 @@ def as_dict(known: Fence) -> dict[str, Any]:
 def as_line(parked: dict[str, Any]) -> str:
     """Return the same for people."""
     tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
-    ahead = " (by a clock that was ahead)" if parked["since"] > moment(_now_ms()) else ""
+    ahead = " (by a clock that was ahead)" if parked["since"] > to_iso(_now_ms()) else ""
     since = f"parked since {parked['since']}{ahead}"
     return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
 
@@ -103,7 +106,7 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-class _Commands:
+class _ParkedCommands:
     def __init__(self, service: type[Service[Any]], schema: Schema | str) -> None:
         self._service, self._schema = service, schema
 
@@ -113,7 +116,7 @@ class _Commands:
         Example: list --where error=IntegrityError
         """
         with self._open(database) as opened, opened.snapshot() as tx:
-            found = [as_dict(each) for each in interventions.standing(tx, where)]
+            found = [as_dict(each) for each in interventions.blocked(tx, where)]
         if as_json:
             print_json(found)
         else:
@@ -128,8 +131,8 @@ class _Commands:
         Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
         """
         with self._open(database) as opened, opened.snapshot() as tx:
-            known = fence.standing(tx, [key]).get(key)
-            waiting = fence.records(tx, known, SHOWN_RECORDS) if known else []
+            known = blocked_keys.blocking(tx, [key]).get(key)
+            waiting = blocked_keys.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
             fail(f"nothing of {key} is parked in {redact(database)}")
         events = self._service.events()
@@ -153,7 +156,7 @@ class _Commands:
         with self._open(database) as opened, opened.snapshot() as tx:
             notes = interventions.history(tx)
         if as_json:
-            print_json([{**note._asdict(), "at_ms": moment(note.at_ms)} for note in notes])
+            print_json([{**note._asdict(), "at_ms": to_iso(note.at_ms)} for note in notes])
         else:
             for note in notes:
                 click.echo(_told(note))
@@ -194,7 +197,7 @@ class _Commands:
     def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
         return {
             "address": record.address,
-            "timestamp": moment(record.timestamp_ms),
+            "timestamp": to_iso(record.timestamp_ms),
             "event": self._event(codec, record),
         }
 
@@ -211,12 +214,12 @@ class _Commands:
 
 def _chosen(
     opened: Database, url: str, *, keys: tuple[str, ...], where: tuple[tuple[str, str], ...], limit: int | None
-) -> list[Fence]:
+) -> list[BlockedKey]:
     """Return so many at most: first those where nobody intervened yet, or longest ago, then what is tried next."""
     if not keys and not where:
         raise click.UsageError("say which: KEY, or --where error=TEXT")
     with opened.snapshot() as tx:
-        found = list(interventions.standing(tx, where, keys))
+        found = list(interventions.blocked(tx, where, keys))
         touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:
         fail(f"nothing of {', '.join(sorted(missing))} is parked in {redact(url)}; nothing was done")
@@ -229,19 +232,19 @@ def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
 
 def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
     """Do it, also when a worker was first, and say what was done."""
-    notes = until_won(opened, lambda tx: act(tx, key))
+    notes = retry_on_conflict(opened, lambda tx: act(tx, key))
     click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
     return notes
 
 
-def _said(options: dict[str, Any]) -> Who:
-    return Who(options.pop("by"), options.pop("reason"), _now_ms())
+def _said(options: dict[str, Any]) -> Actor:
+    return Actor(options.pop("by"), options.pop("reason"), _now_ms())
 
 
 def _told(note: Intervention) -> str:
     about = f"  ({note.error})" if note.error else ""
     why = f"  {note.reason}" if note.reason else ""
-    return f"{moment(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
+    return f"{to_iso(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
 
 
 def _where() -> click.Option:

@@ -31,19 +31,19 @@ class Unavailable(ConnectionError):
     """The database is away, locked for too long, or a commit's outcome is unknown. Ask again."""
 
 
-class Unwritable(Exception):
+class ReadOnlyOrFull(Exception):
     """The database is full or read-only: a person has to make room, or let it be written. Nothing was lost."""
 
 
-class LostRace(Exception):
+class ConcurrentUpdate(Exception):
     """Somebody else was first (a checkpoint that moved, a unique violation, a deadlock): roll back, do it again."""
 
 
-class NotOurs(Exception):
+class WrongDatabase(Exception):
     """The database is not one of this service's, or the URL cannot be one."""
 
 
-class WrongVersion(NotOurs):
+class WrongVersion(WrongDatabase):
     """The database's tables are too old or too new for this program: it is to be upgraded, or a newer program run."""
 
 
@@ -51,7 +51,7 @@ class NotThere(LookupError):
     """A file that must be read does not exist; it is not made either, where nothing is to be made."""
 
 
-NO_RECORDS_FAULT = (Unavailable, Unwritable, LostRace, NotOurs)
+NO_RECORDS_FAULT = (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, WrongDatabase)
 """What a repository raises that no record is to blame for: whatever else it raises, one of the batch is."""
 
 
@@ -72,7 +72,10 @@ class Table:
 
 
 class Transaction(Protocol):
-    """What is read and written between begin and commit. Statements may raise LostRace, Unavailable or Unwritable."""
+    """What is read and written between begin and commit.
+
+    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull.
+    """
 
     locking: str
     """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""
@@ -86,14 +89,14 @@ class Transaction(Protocol):
     def execute(self, sql: str, *parameters: Scalar) -> int:
         """Run one statement; return the number of rows it changed."""
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
+    def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         """Run one statement for each row of parameters."""
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         """Return the rows with these keys, in key order, locked until the end of the transaction."""
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert all rows; LostRace when one is there already. Give them in key order."""
+        """Insert all rows; ConcurrentUpdate when one is there already. Give them in key order."""
 
     def update(self, table: Table, rows: Sequence[Row]) -> None:
         """Write all columns of these rows, found by their keys. Give them in key order."""
@@ -119,10 +122,13 @@ class Database(Protocol):
         """Close the connection."""
 
 
-def until_won(database: Database, act: Callable[[Transaction], V]) -> V:
-    """Do it in a transaction, and do it again when somebody else was first; LostRace when that is so RACES times."""
+def retry_on_conflict(database: Database, act: Callable[[Transaction], V]) -> V:
+    """Do it in a transaction, and do it again when somebody else was first.
+
+    ConcurrentUpdate when that is so RACES times.
+    """
     for _ in range(RACES - 1):
-        with suppress(LostRace), database.transaction() as tx:
+        with suppress(ConcurrentUpdate), database.transaction() as tx:
             return act(tx)
     with database.transaction() as tx:
         return act(tx)
@@ -159,8 +165,8 @@ def connect(
     """Return the database at `url`: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://…`.
 
     The service's tables (`schema`) and the runtime's are made on first use if the database is empty and `create`; on
-    PostgreSQL in a schema named after the service. Using it raises NotOurs when the database is another service's or
-    nobody's, or when it is empty and nothing is to be made (never without `schema`), and WrongVersion, unless
+    PostgreSQL in a schema named after the service. Using it raises WrongDatabase when the database is another service's
+    or nobody's, or when it is empty and nothing is to be made (never without `schema`), and WrongVersion, unless
     `any_version`, when its tables are too old or too new.
     """
     # Each loads the other's driver never: half of a command's start-up time would be psycopg.
@@ -175,21 +181,22 @@ def connect(
         from eventbus.database.postgresql import PostgreSQL  # noqa: PLC0415
 
         return PostgreSQL(url, tables)
-    raise NotOurs(f"the database {redact(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
+    raise WrongDatabase(f"the database {redact(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
 
 
 @contextmanager
 def existing(url: str, *, service: str, schema: Schema | str) -> Iterator[Database]:
     """Open a database that is there: who looks into the wrong place must not be told that nothing is in it.
 
-    Raises NotThere where there is no such file, and NotOurs where nothing of the service is in it; neither is made.
+    Raises NotThere where there is no such file, and WrongDatabase where nothing of the service is in it; neither is
+    made.
     """
     check_file(f"the database of {service}", url)
     with closing(connect(url, service=service, schema=schema, create=False)) as database:
         try:
             with database.snapshot():
                 pass
-        except NotOurs as error:
+        except WrongDatabase as error:
             raise type(error)(f"{redact(url)}: {error}") from error
         yield database
 
@@ -201,6 +208,6 @@ def check_file(what: str, url: str, scheme: str = SQLITE) -> None:
 
 
 def check_owner(owner: str, service: str, where: str) -> None:
-    """Raise NotOurs unless the database is this service's."""
+    """Raise WrongDatabase unless the database is this service's."""
     if owner != service:
-        raise NotOurs(f"{where} is the database of {owner}, not of {service}: give each service its own")
+        raise WrongDatabase(f"{where} is the database of {owner}, not of {service}: give each service its own")

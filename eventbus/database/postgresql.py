@@ -20,14 +20,14 @@ from psycopg.conninfo import conninfo_to_dict
 
 from eventbus.database import (
     LOCK_WAIT_MS,
-    LostRace,
-    NotOurs,
+    ConcurrentUpdate,
+    ReadOnlyOrFull,
     Row,
     Scalar,
     Table,
     Transaction,
     Unavailable,
-    Unwritable,
+    WrongDatabase,
     WrongVersion,
     check_owner,
 )
@@ -62,7 +62,7 @@ class _PostgreSQLTransaction:
     def execute(self, sql: str, *parameters: Scalar) -> int:
         return self._connection.execute(_percent(sql), parameters).rowcount
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
+    def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
             with self._connection.cursor() as cursor:
                 cursor.executemany(_percent(sql), rows)
@@ -94,14 +94,17 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
 
 
 def checked(url: str) -> str:
-    """Return the URL. Raises NotOurs, without libpq's words, which quote the wrong parts, where it cannot be read."""
+    """Return the URL.
+
+    Raises WrongDatabase, without libpq's words, which quote the wrong parts, where it cannot be read.
+    """
     try:
         found = conninfo_to_dict(url)
     except psycopg.ProgrammingError:
         found = {"port": "unreadable"}
     hosts, ports = str(found.get("host") or ""), str(found.get("port") or "")
     if "@" in hosts + str(found.get("dbname") or "") or not re.fullmatch(r"[0-9,]*", ports):
-        raise NotOurs(f"the database {redact(url)!r} {ENCODE}, as in {FORM}, and as parameters only libpq's")
+        raise WrongDatabase(f"the database {redact(url)!r} {ENCODE}, as in {FORM}, and as parameters only libpq's")
     return url
 
 
@@ -185,7 +188,7 @@ class PostgreSQL:
         try:
             return self._connected()
         except psycopg.ProgrammingError as error:
-            raise NotOurs(
+            raise WrongDatabase(
                 f"postgresql://USER@HOST/NAME of {self._tables.service} cannot be used: {str(error).strip()}"
             ) from error
 
@@ -216,7 +219,7 @@ class PostgreSQL:
             return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             if lets_nobody_in(self._url, error, until):
-                raise NotOurs(
+                raise WrongDatabase(
                     f"PostgreSQL lets nobody in: {str(error).strip()}: check user, password and name of the database"
                 ) from error
             raise
@@ -224,7 +227,7 @@ class PostgreSQL:
     def _check_pooler(self, connection: psycopg.Connection[Row]) -> None:
         """Prepare no statements behind a pooler, which tells another process id than the server's.
 
-        Raises NotOurs for one that gives not even a transaction a connection of its own (pool_mode = statement).
+        Raises WrongDatabase for one that gives not even a transaction a connection of its own (pool_mode = statement).
         """
         [(pid,)] = connection.execute("select pg_backend_pid()").fetchall()
         if pid == connection.info.backend_pid:
@@ -236,7 +239,7 @@ class PostgreSQL:
         except psycopg.errors.ProtocolViolation as error:
             self._refused_begins += 1
             if self._refused_begins >= REFUSALS:
-                raise NotOurs(
+                raise WrongDatabase(
                     f"the pooler before PostgreSQL takes no transaction: {str(error).strip()}. Its pool_mode must be"
                     " transaction or session"
                 ) from error
@@ -251,7 +254,7 @@ class PostgreSQL:
                 self._create(connection)
             owners = connection.execute("select name from service").fetchall()
             if len(owners) != 1:
-                raise NotOurs(f"the schema {self._schema} is of something else")
+                raise WrongDatabase(f"the schema {self._schema} is of something else")
             check_owner(owners[0][0], self._tables.service, f"the schema {self._schema}")
             self._tables.check(_PostgreSQLTransaction(connection), f"the schema {self._schema}")
 
@@ -273,7 +276,7 @@ class PostgreSQL:
             psycopg.errors.DeadlockDetected,
             psycopg.errors.SerializationFailure,
         ) as error:
-            raise LostRace(str(error)) from error
+            raise ConcurrentUpdate(str(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
             raise WrongVersion(
                 f"PostgreSQL: {str(error).strip()}: the tables are not those that this release works with"
@@ -281,7 +284,7 @@ class PostgreSQL:
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise self._read_only(error) from error
         except psycopg.errors.DiskFull as error:
-            raise Unwritable(
+            raise ReadOnlyOrFull(
                 f"PostgreSQL cannot be written: {str(error).strip()}. Make room, and start again: nothing is lost"
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
@@ -289,7 +292,7 @@ class PostgreSQL:
                 self._lose()
             raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
 
-    def _read_only(self, error: psycopg.Error) -> Unwritable:
+    def _read_only(self, error: psycopg.Error) -> ReadOnlyOrFull:
         mend = "let it be written"
         if self._is_standby:
             mend = (
@@ -297,7 +300,7 @@ class PostgreSQL:
                 "?target_session_attrs=read-write"
             )
         said = str(error).strip()
-        return Unwritable(f"PostgreSQL cannot be written: {said}: {mend}, and start again: nothing is lost")
+        return ReadOnlyOrFull(f"PostgreSQL cannot be written: {said}: {mend}, and start again: nothing is lost")
 
 
 @lru_cache(maxsize=256)

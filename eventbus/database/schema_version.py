@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from eventbus.database import NotOurs, Transaction, WrongVersion
+from eventbus.database import Transaction, WrongDatabase, WrongVersion
 
 TABLE = "schema_version"
 RUNTIME, SERVICE = "runtime", "service"
@@ -34,7 +34,7 @@ class Version(NamedTuple):
 FIRST = Version(1, 1)
 
 
-class Step(NamedTuple):
+class MigrationStep(NamedTuple):
     """One migration step."""
 
     version: int
@@ -47,7 +47,7 @@ class Schema:
     """The tables of one component: the newest DDL, and the steps that lead to it. Without steps it has version 1."""
 
     ddl: str
-    steps: tuple[Step, ...] = ()
+    steps: tuple[MigrationStep, ...] = ()
 
     @property
     def version(self) -> Version:
@@ -58,7 +58,7 @@ class Schema:
 def schema_in(folder: Path) -> Schema:
     """Read `schema.sql` and `migrations/*.sql` of a folder."""
     ddl = (folder / "schema.sql").read_text(encoding="utf-8")
-    steps = [Step(number(file), file.stem, file.read_text(encoding="utf-8")) for file in _files(folder)]
+    steps = [MigrationStep(number(file), file.stem, file.read_text(encoding="utf-8")) for file in _files(folder)]
     return Schema(ddl, tuple(steps))
 
 
@@ -74,7 +74,7 @@ def number(file: Path) -> int:
     return int(match[1])
 
 
-def after(before: Version, steps: tuple[Step, ...]) -> Version:
+def after(before: Version, steps: tuple[MigrationStep, ...]) -> Version:
     """Return the version after these steps."""
     oldest = [int(said[1]) for step in steps if (said := CONTRACT.search(step.sql))]
     newest = [step.version for step in steps]
@@ -99,9 +99,11 @@ class Tables:
     """Open it whatever its version is: to upgrade it, or to say which it is."""
 
     def make(self, tx: Transaction) -> None:
-        """Make every table in an empty database, in its newest version. Raises NotOurs unless `create`."""
+        """Make every table in an empty database, in its newest version. Raises WrongDatabase unless `create`."""
         if not self.create:
-            raise NotOurs(f"the database is empty, there is nothing of {self.service} in it: is it the right one?")
+            raise WrongDatabase(
+                f"the database is empty, there is nothing of {self.service} in it: is it the right one?"
+            )
         for schema in self.components.values():
             _run(tx, schema.ddl)
         tx.execute("insert into service (name) values (?)", self.service)
@@ -117,14 +119,14 @@ class Tables:
             if wrong := wrong_version(here[name], schema.version, name, self.service):
                 raise WrongVersion(f"{where}: {wrong}")
 
-    def steps(self, here: Mapping[str, Version]) -> dict[str, tuple[Step, ...]]:
+    def steps(self, here: Mapping[str, Version]) -> dict[str, tuple[MigrationStep, ...]]:
         """Return the steps that a database of these versions lacks, by component."""
         return {
             name: tuple(step for step in schema.steps if step.version > here[name].version)
             for name, schema in self.components.items()
         }
 
-    def upgrade(self, tx: Transaction) -> dict[str, tuple[Step, ...]]:
+    def upgrade(self, tx: Transaction) -> dict[str, tuple[MigrationStep, ...]]:
         """Apply every step that is missing, and write the versions: all in this transaction. Return the steps."""
         # One upgrade at a time on PostgreSQL too; no worker locks this row.
         tx.rows(f"select name from service{tx.locking}")

@@ -13,20 +13,20 @@ from pathlib import Path
 
 from eventbus.database import (
     LOCK_WAIT_MS,
-    LostRace,
-    NotOurs,
+    ConcurrentUpdate,
+    ReadOnlyOrFull,
     Row,
     Scalar,
     Table,
     Transaction,
     Unavailable,
-    Unwritable,
+    WrongDatabase,
     WrongVersion,
     check_owner,
 )
 from eventbus.database.schema_version import Tables
 from eventbus.database.sqlite_file import OpenFile
-from eventbus.log import Refused
+from eventbus.log import UnsafeToContinue
 
 PAGE_BYTES = 8_192
 """Of a new file: what the outbox writes takes half the pages, and a commit a quarter less time (measured)."""
@@ -77,7 +77,7 @@ class _SQLiteTransaction:
     def execute(self, sql: str, *parameters: Scalar) -> int:
         return self._connection.execute(sql, parameters).rowcount
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
+    def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
             self._connection.executemany(sql, rows)
 
@@ -163,7 +163,7 @@ class SQLite:
         return self._connection
 
     def _check_file(self, connection: sqlite3.Connection, file: OpenFile) -> None:
-        """Raises Unavailable where another file is at the path; Refused where this one has lost its log or its index.
+        """Raise Unavailable for another file at the path, UnsafeToContinue where this one lost its log or its index.
 
         With another log or index than somebody else's, commits of either are lost (sqlite.org/howtocorrupt.html): so
         everybody who has the old one must end.
@@ -181,7 +181,7 @@ class SQLite:
                 f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker"
                 " had just started"
             )
-        raise Refused(
+        raise UnsafeToContinue(
             f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
             " the file open, then start again; only SQLite itself may delete that file"
         )
@@ -207,7 +207,7 @@ class SQLite:
         columns = connection.execute("select name from pragma_table_info('service')").fetchall()
         owners = connection.execute("select name from service").fetchall() if columns == [("name",)] else []
         if tables and len(owners) != 1:
-            raise NotOurs(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
+            raise WrongDatabase(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
         return str(owners[0][0]) if owners else None
 
     def _create(self, connection: sqlite3.Connection) -> str:
@@ -238,11 +238,11 @@ def _meant(error: sqlite3.Error, path: str) -> Exception | None:
     """Return what an error of SQLite means to who uses the port; None for a mistake in a statement."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
-        return LostRace(str(error))
+        return ConcurrentUpdate(str(error))
     if code & PRIMARY_CODE in NOT_A_DATABASE:
-        return NotOurs(f"{path} {NOT_A_DATABASE[code & PRIMARY_CODE]}")
+        return WrongDatabase(f"{path} {NOT_A_DATABASE[code & PRIMARY_CODE]}")
     if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
-        return Unwritable(
+        return ReadOnlyOrFull(
             f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
         )
     if UNKNOWN_NAME.search(str(error)):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, closing
 from typing import NamedTuple
 
-from eventbus.database import Database, check_file, connect, until_won
+from eventbus.database import Database, check_file, connect, retry_on_conflict
 from eventbus.database.schema_version import (
     RUNTIME,
     SERVICE,
+    MigrationStep,
     Schema,
-    Step,
     Tables,
     Version,
     runtime,
@@ -25,14 +25,14 @@ class Component(NamedTuple):
     name: str
     here: Version
     ours: Version
-    steps: tuple[Step, ...]
+    steps: tuple[MigrationStep, ...]
     """What the database lacks."""
     wrong: str | None
     """Why this release cannot work with it."""
 
 
 def status(url: str, service: str, schema: Schema | str) -> list[Component]:
-    """Return the versions of a database that is there. Raises NotThere, NotOurs."""
+    """Return the versions of a database that is there. Raises NotThere, WrongDatabase."""
     tables = tables_of(service, schema)
     check_file(f"the database of {service}", url)
     with _opened(url, service, schema) as database, database.snapshot() as tx:
@@ -44,15 +44,18 @@ def status(url: str, service: str, schema: Schema | str) -> list[Component]:
     ]
 
 
-def upgrade(url: str, service: str, schema: Schema | str, *, create: bool = False) -> dict[str, tuple[Step, ...]]:
+def upgrade(
+    url: str, service: str, schema: Schema | str, *, create: bool = False
+) -> dict[str, tuple[MigrationStep, ...]]:
     """Apply the steps that a database lacks, all or none, and return them by component; `create`: make an empty one.
 
-    Raises NotThere, NotOurs, and LostRace or Unavailable where workers hold what it needs for too long: try again.
+    Raises NotThere, WrongDatabase, and ConcurrentUpdate or Unavailable where workers hold what it needs for too long:
+    try again.
     """
     if not create:
         check_file(f"the database of {service}", url)
     with _opened(url, service, schema, create=create) as database:
-        return until_won(database, tables_of(service, schema).upgrade)
+        return retry_on_conflict(database, tables_of(service, schema).upgrade)
 
 
 def tables_of(service: str, schema: Schema | str | None, *, create: bool = False, any_version: bool = False) -> Tables:

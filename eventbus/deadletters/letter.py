@@ -6,7 +6,7 @@ and a dead letter that no topic takes would keep everything behind it waiting fo
 
 from __future__ import annotations
 
-from eventbus.deadletters.resolutions import origin, take_apart
+from eventbus.deadletters.resolutions import origin, split_headers
 from eventbus.log import Output, Record
 from eventbus.serde.codec import PoisonRecord
 
@@ -50,7 +50,7 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
 
 def _before(record: Record) -> dict[str, str]:
     """Return what the dead letter said of which this is the redrive; nothing longer than we write."""
-    _, said = take_apart(record.headers)
+    _, said = split_headers(record.headers)
     before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
     return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}
 

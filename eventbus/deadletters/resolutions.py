@@ -22,7 +22,7 @@ BY_CHARACTERS, WHY_CHARACTERS = 200, 1_000
 """At most; a dead letter has room for them."""
 
 
-class Statement(NamedTuple):
+class AuditNote(NamedTuple):
     """Who decided, why, and when (milliseconds since 1970)."""
 
     by: str
@@ -30,7 +30,7 @@ class Statement(NamedTuple):
     at_ms: int
 
 
-def take_apart(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
+def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
     """Return a record's own headers, and what was added to them when it was dead-lettered and resolved."""
     names = [name for name, _ in headers]
     if FIRST_HEADER not in names:
@@ -39,14 +39,14 @@ def take_apart(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
     return headers[:at], {name: content or b"" for name, content in headers[at:]}
 
 
-def resolution(topic: str, letter: Record, action: str, statement: Statement) -> Output:
+def resolution(topic: str, letter: Record, action: str, statement: AuditNote) -> Output:
     """Return what is written about a dead letter: the letter itself for a redrive, else all of it but its value."""
-    own, said = take_apart(letter.headers)
+    own, said = split_headers(letter.headers)
     said |= _said(action, statement) | {"dlq_letter": letter.address.encode()}
     return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *said.items()])
 
 
-def skipping(group: str, partition: Partition, offsets: tuple[int, int], statement: Statement) -> Output:
+def skipping(group: str, partition: Partition, offsets: tuple[int, int], statement: AuditNote) -> Output:
     """Return what is written where a partition goes past offsets that cannot be read: the first, and the next read."""
     first, next_offset = offsets
     place = {
@@ -59,18 +59,18 @@ def skipping(group: str, partition: Partition, offsets: tuple[int, int], stateme
     return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_said(SKIP, statement).items()])
 
 
-def _said(action: str, statement: Statement) -> dict[str, bytes]:
+def _said(action: str, statement: AuditNote) -> dict[str, bytes]:
     by, why, at_ms = statement
     said = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
     return {name: text.encode("utf-8", "replace") for name, text in said.items()}
 
 
-def brought_back(record: Record, topics: Collection[str] | None = None) -> Record | None:
+def original_record(record: Record, topics: Collection[str] | None = None) -> Record | None:
     """Return the original that a resolution brings back, as it lay in its topic; None where it brings back nothing.
 
     Raises PoisonRecord for what no resolution looks like, and for an original of another topic than `topics`.
     """
-    own, said = take_apart(record.headers)
+    own, said = split_headers(record.headers)
     action = said.get("dlq_action", b"")
     if action in WITHOUT_RECORD:
         return None
@@ -91,6 +91,6 @@ def origin(record: Record) -> Record:
     if not record.partition.topic.endswith(RESOLUTIONS):
         return record
     try:
-        return brought_back(record) or record
+        return original_record(record) or record
     except PoisonRecord:
         return record

@@ -6,19 +6,19 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eventbus.deadletters.resolutions import brought_back
+from eventbus.deadletters.resolutions import original_record
 from eventbus.event import Event
 from eventbus.log import RESOLUTIONS, Identity, Limit, Output, Oversized, Partition, Record, TooLarge
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction
-from eventbus.store.fence import Fence
-from eventbus.store.progress import Checkpoint, Entry
+from eventbus.store.blocked_keys import BlockedKey
+from eventbus.store.progress import Checkpoint, OutboxEntry
 
 NOTHING_YET = Checkpoint(0, 0, 0)
 NOBODY = Identity("", "")
 
 
-class Item(NamedTuple):
+class Delivery(NamedTuple):
     """A record with what it means: an event, or why it is none."""
 
     record: Record
@@ -49,7 +49,7 @@ class Unpublished(Event):
         return self.output
 
 
-def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None:
+def decode(codec: Codec, record: Record, topics: Collection[str]) -> Delivery | None:
     """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
 
     A redrive is decoded as what it brings back, which must be of these `topics`; None for a resolution without one.
@@ -57,17 +57,17 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Item | None
     """
     topic = record.partition.topic
     if record.partition.number == UNPUBLISHED:
-        return Item(record, Unpublished(Output(topic, record.key, record.value, record.headers)))
+        return Delivery(record, Unpublished(Output(topic, record.key, record.value, record.headers)))
     try:
         headers = record.headers
         if topic.endswith(RESOLUTIONS):
-            original = brought_back(record, topics)
+            original = original_record(record, topics)
             if original is None:
                 return None
             topic, headers = original.partition.topic, original.headers
-        return Item(record, codec.decode(topic, record.key, record.value, headers))
+        return Delivery(record, codec.decode(topic, record.key, record.value, headers))
     except PoisonRecord as poison:
-        return Item(record, PoisonRecord(poison.reason, str(poison)))
+        return Delivery(record, PoisonRecord(poison.reason, str(poison)))
 
 
 UNKNOWN = -1
@@ -96,9 +96,9 @@ class Owned:
     partition: Partition
     due: float
     """When to recover, by the engine's clock."""
-    known: bool = False
+    recovered: bool = False
     """Recovered: its entries may be published."""
-    ready: bool = False
+    consuming: bool = False
     """Read from its checkpoint on: its records may be handled."""
     failures: int = 0
     """Recoveries in a row without anything handled since."""
@@ -111,8 +111,8 @@ class Owned:
     """The log position up to which records were taken in; the checkpoint follows."""
     schema_wait: SchemaWait | None = None
     """Set where what comes next, at `reached`, cannot be decoded yet; what is buffered goes on."""
-    buffer: list[Item] = field(default_factory=list)
-    pending: list[Entry] = field(default_factory=list)
+    buffer: list[Delivery] = field(default_factory=list)
+    pending: list[OutboxEntry] = field(default_factory=list)
     """Committed in the database, not yet published."""
     committed: int = UNKNOWN
     """The offset of the group's cursor, as far as we know it to be ours."""
@@ -125,7 +125,7 @@ class Owned:
 
     def forget(self, due: float) -> None:
         """Drop everything and ask for recovery."""
-        self.known = self.ready = False
+        self.recovered = self.consuming = False
         self.schema_wait = None
         self.buffer.clear()
         self.pending.clear()
@@ -133,21 +133,21 @@ class Owned:
 
 
 @dataclass(slots=True)
-class Part:
+class PartitionBatch:
     """The share of one partition in a batch; or, of a key in trouble, the parked records that are tried again."""
 
     owned: Owned
-    items: list[Item]
+    items: list[Delivery]
     end: int
     """The log position after the last item; of parked records, where the partition stands anyway."""
     leader_epoch: int | None = None
     """One in which the log reached `end`."""
-    fence: Fence | None = None
+    blocked: BlockedKey | None = None
     """What the items are parked behind."""
 
     def cut(self, at: int) -> None:
         """Keep only the items before index `at`."""
-        if self.fence is None:
+        if self.blocked is None:
             self.end, self.leader_epoch = self.items[at].record.offset, self.items[at].record.leader_epoch
         del self.items[at:]
 
@@ -159,17 +159,17 @@ class Part:
     def give_back(self, at: int) -> None:
         """Keep only the items before index `at`; the others come in a later batch."""
         if at < len(self.items):
-            if self.fence is None:
+            if self.blocked is None:
                 self.owned.buffer[:0] = self.items[at:]
             self.cut(at)
 
 
-def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[Part]:
+def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[PartitionBatch]:
     """Take what is buffered, in order; at most one remote call for one key, whose later events wait.
 
     A part ends right behind its last record, whose leader epoch is known; of markers behind it that is not said.
     """
-    parts: list[Part] = []
+    parts: list[PartitionBatch] = []
     called: set[bytes | None] = set()
     for each in owned:
         if not each.buffer or limit <= 0:
@@ -178,18 +178,22 @@ def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: 
         if count == 0:
             continue
         items, each.buffer = each.buffer[:count], each.buffer[count:]
-        parts.append(Part(each, items, items[-1].record.offset + 1, items[-1].record.leader_epoch))
+        parts.append(PartitionBatch(each, items, items[-1].record.offset + 1, items[-1].record.leader_epoch))
         limit -= count
     return parts
 
 
-def retry(owned: Owned, fence: Fence, items: list[Item], reactions: dict[type[Event], Reaction]) -> Part:
+def retry(
+    owned: Owned, block: BlockedKey, items: list[Delivery], reactions: dict[type[Event], Reaction]
+) -> PartitionBatch:
     """Take parked records of one key, up to the first remote call."""
     count = _allowed(items, reactions, set(), len(items))
-    return Part(owned, items[:count], owned.checkpoint.next_offset, owned.checkpoint.leader_epoch, fence)
+    return PartitionBatch(owned, items[:count], owned.checkpoint.next_offset, owned.checkpoint.leader_epoch, block)
 
 
-def _allowed(buffer: list[Item], reactions: dict[type[Event], Reaction], called: set[bytes | None], limit: int) -> int:
+def _allowed(
+    buffer: list[Delivery], reactions: dict[type[Event], Reaction], called: set[bytes | None], limit: int
+) -> int:
     count = 0
     for record, event in buffer[:limit]:
         if record.key in called:
@@ -205,6 +209,6 @@ def _asks(reactions: dict[type[Event], Reaction], event: Event | PoisonRecord) -
     return not isinstance(event, PoisonRecord | Unpublished) and reactions[type(event)].remote is not None
 
 
-def events(parts: Iterable[Part]) -> Iterator[Event]:
+def events(parts: Iterable[PartitionBatch]) -> Iterator[Event]:
     """Return every event of a batch, without the poison."""
     return (item.event for part in parts for item in part.items if not isinstance(item.event, PoisonRecord))

@@ -18,7 +18,7 @@ UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
 """Asked for again, with the same key, for as long as it takes."""
 ATTEMPTS = 4
 """So often at once; after that the engine holds the partition back and asks later."""
-HOPELESS = 8
+CIRCUIT_BREAKER_THRESHOLD = 8
 """So many unknown outcomes in a row, and at least as many as calls are under way at once: the rest is not asked for."""
 QUICK_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 0.02
@@ -60,9 +60,9 @@ class Pending(Protocol):
         """Start no further call; the ones under way end by themselves, unheard."""
 
 
-class _Batch:
-    def __init__(self, calls: Sequence[Call], concurrency: int, call_for_help: Callable[[_Batch], None]) -> None:
-        self._patience = max(HOPELESS, concurrency)
+class _CallBatch:
+    def __init__(self, calls: Sequence[Call], concurrency: int, call_for_help: Callable[[_CallBatch], None]) -> None:
+        self._patience = max(CIRCUIT_BREAKER_THRESHOLD, concurrency)
         self._call_for_help, self._helpers = call_for_help, min(concurrency, len(calls)) - 1
         self._unknown_in_a_row = 0
         self._given_up: Exception | None = None
@@ -149,12 +149,12 @@ class RemoteCalls:
 
     def __init__(self, concurrency: int) -> None:
         self.concurrency = concurrency
-        self._batches: SimpleQueue[_Batch] = SimpleQueue()
+        self._batches: SimpleQueue[_CallBatch] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
         """See Calls."""
-        batch = _Batch(calls, min(at_most or self.concurrency, self.concurrency), self._batches.put)
+        batch = _CallBatch(calls, min(at_most or self.concurrency, self.concurrency), self._batches.put)
         wanted = min(self.concurrency, len(calls))
         while len(self._threads) < wanted:
             thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)

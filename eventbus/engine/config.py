@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from eventbus.database import Database
 from eventbus.engine.calls import Calls
 from eventbus.engine.observer import Observer
-from eventbus.log import CROWD_BYTES, Log
+from eventbus.log import MAX_BUFFERED_BYTES, Log
 from eventbus.serde.codec import Codec
 
 
 @dataclass(frozen=True, slots=True)
-class Tuning:
+class EngineConfig:
     """Sizes and times; the defaults were measured."""
 
     batch: int = 1_000
@@ -22,20 +22,20 @@ class Tuning:
     """So many outputs are published at once, although more input is there."""
     pending_seconds: float = 0.1
     """So long outputs wait for company, at most, while more input is there."""
-    many_bytes: int = CROWD_BYTES
+    max_buffered_bytes: int = MAX_BUFFERED_BYTES
     """Whatever their number, records are a crowd from here on: no more are read than one a turn, no further parked one
     is tried again at once, and outputs are published. Around it, because the last one always comes too."""
     remote_seconds: float = 0.25
     """What the remote calls of one batch should take together."""
     patience: float = 0.1
     """How long an idle turn waits for input, at most."""
-    patience_uncaused: float = 0.02
+    poll_timeout_root_events: float = 0.02
     """The same for a service that publishes uncaused events: they are looked for after it."""
-    look_after: float = 1.0
+    idle_check_after: float = 1.0
     """So often a busy worker, too, looks whether somebody else has moved a checkpoint."""
     judge_after: float = 5.0
     """So often every worker compares its database with what all workers of the service have published."""
-    tidy_after: float = 0.5
+    prune_after: float = 0.5
     """So long after the last work an idle worker deletes published entries and notes the end of the log."""
     backoff: float = 0.1
     """The first wait after a failure in seconds; it doubles up to `backoff_most`, with jitter."""
@@ -54,7 +54,7 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Dependencies:
     """Everything outside that the engine reads, writes, or waits for."""
 
     log: Log
@@ -68,7 +68,7 @@ class World:
     random: Callable[[], float]
     """0 to 1, for jitter."""
     observer: Observer
-    at: Callable[[str], None] = lambda _step: None
+    failpoint: Callable[[str], None] = lambda _step: None
     """Called at every named step: where tests crash, stall and interleave."""
     instance: str = ""
     """The worker's name, for who asks which one it was."""

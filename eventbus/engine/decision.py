@@ -6,18 +6,28 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from eventbus.database import NO_RECORDS_FAULT, Database, LostRace, Transaction
-from eventbus.engine.batch import Owned, Part, Unpublished, events
+from eventbus.database import NO_RECORDS_FAULT, ConcurrentUpdate, Database, Transaction
+from eventbus.engine.batch import Owned, PartitionBatch, Unpublished, events
 from eventbus.engine.handlers import Answers, Dead, HandlerFailed, Handlers
-from eventbus.engine.parking import Address, Held, Parking, Retries, TooManyParked, address, check_unmoved, hold, settle
+from eventbus.engine.parking import (
+    Address,
+    Parking,
+    Retries,
+    Skipped,
+    TooManyParked,
+    address,
+    check_unmoved,
+    skip_blocked,
+    update_blocks,
+)
 from eventbus.event import Event
-from eventbus.log import CROWD_BYTES, Output, Partition, Refused
+from eventbus.log import MAX_BUFFERED_BYTES, Output, Partition, UnsafeToContinue
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Service
-from eventbus.store import fence, progress
-from eventbus.store.progress import Checkpoint, Entry
+from eventbus.store import blocked_keys, progress
+from eventbus.store.progress import Checkpoint, OutboxEntry
 
-UNCAUSED_AT_ONCE = 5_000
+MAX_ROOT_EVENTS = 5_000
 
 
 class RepositoryFailed(Exception):
@@ -28,28 +38,28 @@ class _EnoughTried(Exception):
     """A transaction that was only to be tried is rolled back."""
 
 
-class _Batch(NamedTuple):
+class _DecisionBatch(NamedTuple):
     """What is decided on in one transaction."""
 
-    parts: Sequence[Part]
-    lead: Owned | None
+    parts: Sequence[PartitionBatch]
+    root_partition: Owned | None
     outcomes: Mapping[Address, Any]
 
     def owned(self) -> dict[Partition, Owned]:
         """Return the partitions whose checkpoints move."""
         owned = {part.owned.partition: part.owned for part in self.parts}
-        if self.lead is not None:
-            owned.setdefault(self.lead.partition, self.lead)
+        if self.root_partition is not None:
+            owned.setdefault(self.root_partition.partition, self.root_partition)
         return owned
 
-    def first(self, count: int) -> _Batch:
+    def first(self, count: int) -> _DecisionBatch:
         """Return a copy with only so many items, the first."""
         copies = []
         for part in self.parts:
             if count:
                 copies.append(replace(part, items=part.items[:count]))
                 count -= len(copies[-1].items)
-        return self._replace(parts=copies, lead=None)
+        return self._replace(parts=copies, root_partition=None)
 
     def give_back(self, count: int) -> None:
         """Keep only so many items, the first."""
@@ -64,10 +74,10 @@ class Decided:
     """What one transaction committed."""
 
     checkpoints: dict[Partition, Checkpoint]
-    entries: dict[Partition, Entry]
+    entries: dict[Partition, OutboxEntry]
     deleted: dict[Partition, int]
     dead: Dead = field(default_factory=dict)
-    held: dict[Partition, str] = field(default_factory=dict)
+    paused: dict[Partition, str] = field(default_factory=dict)
     """Partitions of which too much is bad, and why; what came before that is decided."""
     parking: Parking = field(default_factory=Parking)
 
@@ -82,58 +92,65 @@ class Decision:
     def commit(
         self,
         database: Database,
-        parts: Sequence[Part],
-        lead: Owned | None,
+        parts: Sequence[PartitionBatch],
+        root_partition: Owned | None,
         outcomes: Mapping[Address, Any],
-        at: Callable[[str], None],
+        failpoint: Callable[[str], None],
     ) -> Decided:
-        """Decide and commit; `lead` also takes what waits uncaused. A record on which a handler raises is parked.
+        """Decide and commit; `root_partition` takes root events, too. A record on which a handler raises is parked.
 
         When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
-        A part is cut where too many of its records are bad. Raises LostRace (every partition of the batch is to be
-        recovered then), Unavailable, Unwritable, TooManyParked, HandlerFailed (parking did not help), Quarantined;
-        nothing is committed then, or, with Unavailable, that is not known.
+        A part is cut where too many of its records are bad. Raises ConcurrentUpdate (every partition of the batch is to
+        be recovered then), Unavailable, ReadOnlyOrFull, TooManyParked, HandlerFailed (parking did not help),
+        Quarantined; nothing is committed then, or, with Unavailable, that is not known.
         """
-        batch = _Batch(parts, lead, outcomes)
+        batch = _DecisionBatch(parts, root_partition, outcomes)
         try:
-            decided = self._try(database, batch, {}, at)
+            decided = self._try(database, batch, {}, failpoint)
         except RepositoryFailed as failed:
             if not parts:
                 raise
-            decided = self._without_one(database, batch, failed, at)
+            decided = self._without_one(database, batch, failed, failpoint)
         self._handlers.note(parts, decided.dead)
-        at("after database commit")
+        failpoint("after database commit")
         if decided.parking.parked:
-            at("parked")
+            failpoint("parked")
         if decided.parking.unparked:
-            at("unparked")
+            failpoint("unparked")
         return decided
 
     def _try(
-        self, database: Database, batch: _Batch, troubles: dict[Address, str], at: Callable[[str], None] | None
+        self,
+        database: Database,
+        batch: _DecisionBatch,
+        troubles: dict[Address, str],
+        failpoint: Callable[[str], None] | None,
     ) -> Decided:
-        """Decide, and commit; without `at` it is only to be seen whether that is possible: raises _EnoughTried."""
-        only_tried, at = at is None, at or _nowhere
+        """Decide, and commit.
+
+        Without `failpoint` it is only to be seen whether that is possible: raises _EnoughTried.
+        """
+        only_tried, failpoint = failpoint is None, failpoint or _nowhere
         owned = batch.owned()
         try:
             with database.transaction() as tx:
                 compare(tx, owned)
-                at("compared")
-                answers, parking = self._answers(tx, batch, troubles, at)
+                failpoint("compared")
+                answers, parking = self._answers(tx, batch, troubles, failpoint)
                 decided = _advance(tx, batch, owned, answers)
                 decided.parking = parking
                 if only_tried:
                     raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
-                at("before database commit")
-                at("during database commit")
-        except (*NO_RECORDS_FAULT, TooManyParked, Refused, _EnoughTried):
+                failpoint("before database commit")
+                failpoint("during database commit")
+        except (*NO_RECORDS_FAULT, TooManyParked, UnsafeToContinue, _EnoughTried):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
         return decided
 
     def _without_one(
-        self, database: Database, batch: _Batch, failed: RepositoryFailed, at: Callable[[str], None]
+        self, database: Database, batch: _DecisionBatch, failed: RepositoryFailed, failpoint: Callable[[str], None]
     ) -> Decided:
         """Bisect for the first record with which the repository fails, give back what follows, and park that one."""
         good, bad = 0, sum(len(part.items) for part in batch.parts)
@@ -148,46 +165,46 @@ class Decision:
         blamed = batch.first(bad).parts[-1].items[-1]
         batch.give_back(bad)
         try:
-            return self._try(database, batch, {address(blamed): str(failed)}, at)
+            return self._try(database, batch, {address(blamed): str(failed)}, failpoint)
         except RepositoryFailed as still:
             raise HandlerFailed(blamed.record, "the repository", still.__cause__ or still) from still
 
     def _answers(
         self,
         tx: Transaction,
-        batch: _Batch,
+        batch: _DecisionBatch,
         troubles: dict[Address, str],
-        at: Callable[[str], None],
+        failpoint: Callable[[str], None],
     ) -> tuple[Answers, Parking]:
         """Let the handlers decide, and again without those records on which they raised."""
         parts, _, outcomes = batch
-        fences = fence.standing(tx, (event.key for event in events(parts)))
-        check_unmoved(parts, fences)
+        blocks = blocked_keys.blocking(tx, (event.key for event in events(parts)))
+        check_unmoved(parts, blocks)
         too_bad: dict[Partition, str] = {}
         while True:
-            held = hold(parts, fences, troubles) if fences or troubles else Held()
-            work = self._repository.load(tx, _events(parts, held))
-            answers = self._handlers.decide(parts, held, outcomes, work)
-            too_bad |= answers.held
+            skipped = skip_blocked(parts, blocks, troubles) if blocks or troubles else Skipped()
+            work = self._repository.load(tx, _events(parts, skipped))
+            answers = self._handlers.decide(parts, skipped, outcomes, work)
+            too_bad |= answers.paused
             if not answers.troubles:
                 break
             troubles = troubles | answers.troubles
-        answers.held = too_bad
-        at("before save")
+        answers.paused = too_bad
+        failpoint("before save")
         self._repository.save(tx, work)
-        at("after save")
-        if held.records:
-            at("parking")
-        if any(part.fence and part.items for part in parts):
-            at("unparking")
-        return answers, settle(tx, parts, fences, held, self._retries)
+        failpoint("after save")
+        if skipped.records:
+            failpoint("parking")
+        if any(part.blocked and part.items for part in parts):
+            failpoint("unparking")
+        return answers, update_blocks(tx, parts, blocks, skipped, self._retries)
 
 
-def _events(parts: Sequence[Part], held: Held) -> list[Event]:
+def _events(parts: Sequence[PartitionBatch], skipped: Skipped) -> list[Event]:
     """Return what is handled, without the poison."""
-    if not held.records:
+    if not skipped.records:
         return [event for event in events(parts) if not isinstance(event, Unpublished)]
-    items = (item for part in parts for item in part.items if address(item) not in held.records)
+    items = (item for part in parts for item in part.items if address(item) not in skipped.records)
     return [item.event for item in items if not isinstance(item.event, PoisonRecord | Unpublished)]
 
 
@@ -196,23 +213,23 @@ def _nowhere(_step: str) -> None:
 
 
 def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
-    """Lock the checkpoints of these partitions; LostRace unless every one is as it was last read.
+    """Lock the checkpoints of these partitions; ConcurrentUpdate unless every one is as it was last read.
 
     Raises Quarantined.
     """
     stored = progress.checkpoints(tx, owned)
     moved = [str(p) for p, each in owned.items() if stored.get(p) != each.checkpoint]
     if moved:
-        raise LostRace(f"somebody else has moved the checkpoint of {', '.join(moved)}")
+        raise ConcurrentUpdate(f"somebody else has moved the checkpoint of {', '.join(moved)}")
 
 
-def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answers: Answers) -> Decided:
-    parts, lead, _ = batch
+def _advance(tx: Transaction, batch: _DecisionBatch, owned: dict[Partition, Owned], answers: Answers) -> Decided:
+    parts, root_partition, _ = batch
     outputs = answers.outputs
-    if lead is not None and (waiting := progress.take_uncaused(tx, UNCAUSED_AT_ONCE, CROWD_BYTES)):
-        outputs.setdefault(lead.partition, []).extend(waiting)
+    if root_partition is not None and (waiting := progress.take_root_events(tx, MAX_ROOT_EVENTS, MAX_BUFFERED_BYTES)):
+        outputs.setdefault(root_partition.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
-    decided.dead, decided.held = answers.dead, answers.held
+    decided.dead, decided.paused = answers.dead, answers.paused
     progress.advance(tx, decided.checkpoints)
     decided.entries = progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)
@@ -220,16 +237,16 @@ def _advance(tx: Transaction, batch: _Batch, owned: dict[Partition, Owned], answ
 
 
 def _decided(
-    parts: Sequence[Part], owned: Mapping[Partition, Owned], outputs: Mapping[Partition, list[Output]]
+    parts: Sequence[PartitionBatch], owned: Mapping[Partition, Owned], outputs: Mapping[Partition, list[Output]]
 ) -> Decided:
     ends = {part.owned.partition: (part.end, part.leader_epoch) for part in parts}
     checkpoints, entries = {}, {}
     for partition, each in owned.items():
-        position = each.checkpoint.position
+        outbox_seq = each.checkpoint.outbox_seq
         if outputs.get(partition):
-            position += 1
-            entries[partition] = Entry(position, outputs[partition])
+            outbox_seq += 1
+            entries[partition] = OutboxEntry(outbox_seq, outputs[partition])
         next_offset, leader_epoch = ends.get(partition, (each.checkpoint.next_offset, each.checkpoint.leader_epoch))
-        checkpoints[partition] = Checkpoint(next_offset, position, each.checkpoint.epoch, leader_epoch)
+        checkpoints[partition] = Checkpoint(next_offset, outbox_seq, each.checkpoint.epoch, leader_epoch)
     deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}
     return Decided(checkpoints, entries, deleted)

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventbus.database import LostRace, Unavailable
+from eventbus.database import ConcurrentUpdate, Unavailable
 from eventbus.deadletters.letter import dead_letter
 from eventbus.deadletters.limit import WINDOW, DeadLetterLimit
 from eventbus.deadletters.resolutions import origin
-from eventbus.engine.batch import Item, Part, Unpublished
-from eventbus.engine.parking import Address, Held, address
+from eventbus.engine.batch import Delivery, PartitionBatch, Unpublished
+from eventbus.engine.parking import Address, Skipped, address
 from eventbus.event import Event
 from eventbus.log import Output, Partition, Record, TooLarge
 from eventbus.publishing import caused
@@ -42,7 +42,7 @@ class Answers:
 
     outputs: dict[Partition, list[Output]] = field(default_factory=dict)
     dead: Dead = field(default_factory=dict)
-    held: dict[Partition, str] = field(default_factory=dict)
+    paused: dict[Partition, str] = field(default_factory=dict)
     troubles: dict[Address, str] = field(default_factory=dict)
     """The records on which a handler raised, and what it said."""
 
@@ -56,21 +56,23 @@ class Handlers:
         self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()
 
-    def note(self, parts: Sequence[Part], dead: Dead) -> None:
+    def note(self, parts: Sequence[PartitionBatch], dead: Dead) -> None:
         """Remember what was committed, for the limit."""
         for part in parts:
-            if part.fence is None:
+            if part.blocked is None:
                 bad = [index for index, _, _ in dead.get(part.owned.partition, [])]
                 self._limit.note(part.owned.partition, len(part.items), bad)
 
-    def decide(self, parts: Sequence[Part], held: Held, outcomes: Mapping[Address, Any], work: Any) -> Answers:
+    def decide(
+        self, parts: Sequence[PartitionBatch], skipped: Skipped, outcomes: Mapping[Address, Any], work: Any
+    ) -> Answers:
         """Return what follows from a batch, but for what is held back; a part is cut where too much of it is bad."""
         answers = Answers()
         stopped: set[bytes | None] = set()
         for part in parts:
             outputs = answers.outputs.setdefault(part.owned.partition, [])
             for index, item in enumerate(part.items):
-                if (held.records and address(item) in held.records) or (stopped and item.record.key in stopped):
+                if (skipped.records and address(item) in skipped.records) or (stopped and item.record.key in stopped):
                     continue
                 try:
                     answer = self._unpublished(item) or self._answer(item, outcomes, work)
@@ -86,12 +88,12 @@ class Handlers:
                     outputs.append(answer)
         return answers
 
-    def _dead_letter(self, part: Part, index: int, poison: PoisonRecord, answers: Answers) -> Output | None:
+    def _dead_letter(self, part: PartitionBatch, index: int, poison: PoisonRecord, answers: Answers) -> Output | None:
         """Return the dead letter; or cut the part there, because too much of its partition is bad."""
         partition, record = part.owned.partition, part.items[index].record
         bad = answers.dead.setdefault(partition, [])
-        if part.fence is None and not self._limit.allows(partition, index, len(bad)):
-            answers.held[partition] = self._too_many(record, poison)
+        if part.blocked is None and not self._limit.allows(partition, index, len(bad)):
+            answers.paused[partition] = self._too_many(record, poison)
             part.cut(index)
             return None
         # Its traceback leads back to the record: a cycle, and those are looked for rarely (worker.GARBAGE).
@@ -100,11 +102,11 @@ class Handlers:
         return dead_letter(service.dead_letters(), service.name, record, poison, self._now_ms())
 
     @staticmethod
-    def _unpublished(item: Item) -> Output | None:
+    def _unpublished(item: Delivery) -> Output | None:
         """Return an output that was set aside. Raises TooLarge where its topic does not take it yet."""
         return item.event.unless_too_large() if isinstance(item.event, Unpublished) else None
 
-    def _answer(self, item: Item, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
+    def _answer(self, item: Delivery, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
         record, event = item
         if not isinstance(event, Event):
             raise event
@@ -115,7 +117,7 @@ class Handlers:
             else:
                 outcome = outcomes.get(address(item), MISSING)
                 if outcome is MISSING:
-                    raise LostRace(f"the fence before {event.key} was lifted meanwhile")  # noqa: TRY301
+                    raise ConcurrentUpdate(f"the key {event.key} was unblocked meanwhile")  # noqa: TRY301
                 if isinstance(outcome, PoisonRecord):
                     raise outcome  # noqa: TRY301 - judged like a handler's own
                 if isinstance(outcome, Exception):
@@ -126,7 +128,7 @@ class Handlers:
             if type(answer) not in reaction.publishes:
                 raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
             return caused(self._codec, self._source, answer, origin(record).address, _trace(record))
-        except (PoisonRecord, LostRace, Unavailable, HandlerFailed):
+        except (PoisonRecord, ConcurrentUpdate, Unavailable, HandlerFailed):
             raise
         except Exception as error:
             raise HandlerFailed(record, reaction.name, error) from error

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 from eventbus.database import Database
 from eventbus.engine.batch import UNKNOWN, Owned
-from eventbus.log import Identity, Log, Partition, Refused, TopicMissing
+from eventbus.log import Identity, Log, Partition, TopicMissing, UnsafeToContinue
 from eventbus.store import progress
 
 LIMITS_SECONDS = 30.0
@@ -21,7 +21,10 @@ NEVER = float("-inf")
 
 
 class Incarnations:
-    """Raises Refused where a topic is another one than it was; LogUnavailable and TopicMissing as the log does."""
+    """Raises UnsafeToContinue where a topic is another one than it was.
+
+    LogUnavailable and TopicMissing as the log does.
+    """
 
     def __init__(self, log: Log, database: Database, outputs: Collection[str], clock: Callable[[], float]) -> None:
         self._log, self._database, self._clock = log, database, clock
@@ -67,7 +70,7 @@ class Incarnations:
 
     def check_all(self, owned: Iterable[Owned], every: float) -> None:
         """Check the topics of all recovered partitions, and those published to, unless that was done just now."""
-        known = [each for each in owned if each.known]
+        known = [each for each in owned if each.recovered]
         if not known or self._clock() - self._looked_at < every:
             return
         actual = self._log.identities({*self._watched, *(each.partition.topic for each in known)})
@@ -110,7 +113,7 @@ class Incarnations:
         for topic in self._outputs:
             known = self._published_to.get(topic, actual[topic].topic)
             if known != actual[topic].topic:
-                raise Refused(
+                raise UnsafeToContinue(
                     f"the topic {topic}, to which this service publishes, was deleted and created again (its id was"
                     f" {known}, now it is {actual[topic].topic}): what was published to it is gone, and who read it"
                     " stands at an offset of the old one. Restore what is missing, or see to it that every reader"
@@ -119,9 +122,9 @@ class Incarnations:
                 )
 
 
-def deleted(topic: str) -> Refused:
+def deleted(topic: str) -> UnsafeToContinue:
     """Return why nobody goes on with an input topic that was deleted under a running worker."""
-    return Refused(
+    return UnsafeToContinue(
         f"{topic} was deleted while this worker ran. What is created under its name is another topic: its offsets mean"
         " something else. If every old event was handled, create it (`saga topics create`) and start a worker: it"
         " refuses too, and says how the topic is read from its start"
@@ -141,12 +144,12 @@ def check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, 
 def check_identity(partition: Partition, stored: Identity, actual: Identity) -> None:
     """Refuse a checkpoint of another cluster or of another incarnation of the topic."""
     if stored.cluster != actual.cluster:
-        raise Refused(
+        raise UnsafeToContinue(
             f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, this one is"
             f" {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
         )
     if stored.topic != actual.topic:
-        raise Refused(
+        raise UnsafeToContinue(
             f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
             f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all workers of"
             f" the service and let the topic be read from its start: update checkpoint set topic_id = '{actual.topic}',"

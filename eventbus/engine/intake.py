@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventbus.engine.batch import Item, decode
-from eventbus.engine.config import Tuning, World
+from eventbus.engine.batch import Delivery, decode
+from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.placement import Placement
-from eventbus.log import LogUnavailable, Run
+from eventbus.log import FetchedRecords, LogUnavailable
 from eventbus.serde.registry import RegistryUnavailable
 from eventbus.service import Service
 
@@ -15,19 +15,19 @@ from eventbus.service import Service
 class Intake:
     """Makes items of what the log says."""
 
-    def __init__(self, service: Service[Any], world: World, tuning: Tuning) -> None:
-        self._codec, self._topics = world.codec, service.topics()
-        placed_over = tuning.keys_placed_over
-        self._placement = Placement(world.log, placed_over) if placed_over else None
+    def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
+        self._codec, self._topics = deps.codec, service.topics()
+        placed_over = config.keys_placed_over
+        self._placement = Placement(deps.log, placed_over) if placed_over else None
 
     def polled(self) -> None:
         """A poll has ended; what it brought comes now."""
         if self._placement:
             self._placement.polled()
 
-    def decoded(self, run: Run) -> tuple[list[Item], int, RegistryUnavailable | LogUnavailable | None]:
+    def decoded(self, run: FetchedRecords) -> tuple[list[Delivery], int, RegistryUnavailable | LogUnavailable | None]:
         """Return what is known of a run, where that ends, and why it does; what comes before the unknown goes on."""
-        items: list[Item] = []
+        items: list[Delivery] = []
         for record in run.records:
             try:
                 item = decode(self._codec, record, self._topics)

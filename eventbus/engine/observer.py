@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from eventbus.engine.batch import Part
+from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.decision import Decided
 from eventbus.engine.parking import Parking
 from eventbus.log import Partition, Record
@@ -29,11 +29,11 @@ class Handled(NamedTuple):
     """What became of keys in trouble."""
 
 
-def handled(parts: Sequence[Part], decided: Decided, seconds: float) -> Handled:
+def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -> Handled:
     """Sum a batch up: work a batch, not an event, because a log line an event costs more than the database."""
     consumed: Counter[str] = Counter()
     published: Counter[str] = Counter()
-    fresh = [part for part in parts if part.items and part.fence is None]
+    fresh = [part for part in parts if part.items and part.blocked is None]
     for part in fresh:
         consumed[part.owned.partition.topic] += len(part.items)
     for entry in decided.entries.values():
@@ -50,7 +50,7 @@ class Observer:
         """A batch was committed in the database."""
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
-        """Outputs and cursors were written: `committed` or `doubt`."""
+        """Outputs and cursors were written: `committed` or `unknown`."""
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """Partitions became ours."""
@@ -67,7 +67,7 @@ class Observer:
     def resumed(self, partition: Partition) -> None:
         """A partition that was paused is read on, without a recovery."""
 
-    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
+    def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """A partition will be recovered, after so many seconds."""
 
     def parked(self, keys: int, records: int) -> None:

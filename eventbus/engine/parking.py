@@ -1,4 +1,4 @@
-"""What one transaction does about keys in trouble: who is held back, and what becomes of the fences."""
+"""What one transaction does about keys in trouble: who is held back, and what becomes of the blocked keys."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eventbus.database import LostRace, Transaction
-from eventbus.engine.batch import Item, Part
+from eventbus.database import ConcurrentUpdate, Transaction
+from eventbus.engine.batch import Delivery, PartitionBatch
 from eventbus.event import Event
 from eventbus.log import Partition
-from eventbus.store import fence
-from eventbus.store.fence import Fence, Parked
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey, Parked
 
-MOST_FENCES = 10_000
+MAX_BLOCKED_KEYS = 10_000
 """So many keys of a service may be in trouble at once: then the code is more likely wrong than they are."""
 
 Address = tuple[Partition, int]
@@ -42,7 +42,7 @@ class Retries(NamedTuple):
 
 
 @dataclass(slots=True)
-class Held:
+class Skipped:
     """What a transaction does not handle."""
 
     records: set[Address] = field(default_factory=set)
@@ -52,101 +52,109 @@ class Held:
 
 @dataclass(slots=True)
 class Parking:
-    """What became of fences in one transaction."""
+    """What became of blocked keys in one transaction."""
 
-    raised: list[Fence] = field(default_factory=list)
-    kept: list[Fence] = field(default_factory=list)
+    blocked: list[BlockedKey] = field(default_factory=list)
+    retried: list[BlockedKey] = field(default_factory=list)
     """Tried again, and a handler raised again."""
-    lifted: list[Fence] = field(default_factory=list)
+    unblocked: list[BlockedKey] = field(default_factory=list)
     parked: int = 0
-    """Records that were put behind fences..."""
+    """Records that were put behind blocked keys..."""
     unparked: int = 0
     """...and that were taken away."""
 
 
-def address(item: Item) -> Address:
+def address(item: Delivery) -> Address:
     """Return where the record of an item lies."""
     return item.record.partition, item.record.offset
 
 
-def check_unmoved(parts: Iterable[Part], standing: Mapping[str, Fence]) -> None:
-    """Raise LostRace when somebody has taken records from a fence since they were read to be tried again."""
+def check_unmoved(parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey]) -> None:
+    """Raise ConcurrentUpdate when somebody has taken parked records of a key since they were read."""
     for part in parts:
-        if part.fence is not None and part.items:
-            now = standing.get(part.fence.key)
-            if now is None or now.moved_since(part.fence):
-                raise LostRace(f"somebody else was at the parked records of {part.fence.key}")
+        if part.blocked is not None and part.items:
+            now = blocked.get(part.blocked.key)
+            if now is None or now.moved_since(part.blocked):
+                raise ConcurrentUpdate(f"somebody else was at the parked records of {part.blocked.key}")
 
 
-def hold(parts: Iterable[Part], standing: Mapping[str, Fence], troubles: Mapping[Address, str]) -> Held:
+def skip_blocked(
+    parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey], troubles: Mapping[Address, str]
+) -> Skipped:
     """Return what is not to be handled: what a handler raised on, and for the same key whatever follows."""
-    held = Held()
+    skipped = Skipped()
     for part in parts:
         for item in part.items:
             if not isinstance(item.event, Event):
                 continue
             key, where = item.event.key, address(item)
-            behind = part.fence is None and key in standing
+            behind = part.blocked is None and key in blocked
             if where in troubles and not behind:
-                held.errors.setdefault(key, troubles[where])
-            if behind or key in held.errors:
-                held.records.add(where)
-    return held
+                skipped.errors.setdefault(key, troubles[where])
+            if behind or key in skipped.errors:
+                skipped.records.add(where)
+    return skipped
 
 
-def settle(
-    tx: Transaction, parts: Sequence[Part], fences: Mapping[str, Fence], held: Held, retries: Retries
+def update_blocks(
+    tx: Transaction,
+    parts: Sequence[PartitionBatch],
+    blocks: Mapping[str, BlockedKey],
+    skipped: Skipped,
+    retries: Retries,
 ) -> Parking:
-    """Put what is held back behind fences, and take away from behind them what was handled."""
+    """Put what is held back behind blocked keys, and take away from behind them what was handled."""
     done = Parking()
-    after = dict(fences)
+    after = dict(blocks)
     appended: list[Parked] = []
     for part in parts:
         if not part.items:
             continue
-        if part.fence is not None:
-            known = after[part.fence.key]
-            left = after[known.key] = _retried(part, known, held, retries)
+        if part.blocked is not None:
+            known = after[part.blocked.key]
+            left = after[known.key] = _retried(part, known, skipped, retries)
             if left.first > known.first:
-                fence.remove(tx, known.key, known.first, left.first - 1)
+                blocked_keys.remove(tx, known.key, known.first, left.first - 1)
             done.unparked += left.first - known.first
-            done.lifted += [] if left.records else [left]
-            done.kept += [left] if known.key in held.errors else []
-        elif held.records:
-            appended += _parked(part, after, held, retries)
-    fence.change(tx, fences, after)
-    fence.append(tx, appended)
-    done.raised = [new for key, new in after.items() if key not in fences]
-    if done.raised and (standing := fence.count(tx)) > MOST_FENCES:
+            done.unblocked += [] if left.records else [left]
+            done.retried += [left] if known.key in skipped.errors else []
+        elif skipped.records:
+            appended += _parked(part, after, skipped, retries)
+    blocked_keys.change(tx, blocks, after)
+    blocked_keys.append(tx, appended)
+    done.blocked = [new for key, new in after.items() if key not in blocks]
+    if done.blocked and (blocked := blocked_keys.count(tx)) > MAX_BLOCKED_KEYS:
         raise TooManyParked(
-            f"{done.raised[0].error}; it is not parked, because {standing - len(done.raised)} orders already are"
+            f"{done.blocked[0].error}; it is not parked, because {blocked - len(done.blocked)} orders already are"
         )
     done.parked = len(appended)
     return done
 
 
-def _parked(part: Part, fences: dict[str, Fence], held: Held, retries: Retries) -> Iterable[Parked]:
+def _parked(
+    part: PartitionBatch, blocks: dict[str, BlockedKey], skipped: Skipped, retries: Retries
+) -> Iterable[Parked]:
     for item in part.items:
-        if address(item) not in held.records:
+        if address(item) not in skipped.records:
             continue
         assert isinstance(item.event, Event)
         key = item.event.key
-        known = fences.get(key) or _raised(key, part, held.errors[key], retries)
-        fences[key] = known._replace(last=known.last + 1)
+        known = blocks.get(key) or _blocked(key, part, skipped.errors[key], retries)
+        blocks[key] = known._replace(last=known.last + 1)
         yield Parked(key, known.last + 1, item.record)
 
 
-def _raised(key: str, part: Part, error: str, retries: Retries) -> Fence:
+def _blocked(key: str, part: PartitionBatch, error: str, retries: Retries) -> BlockedKey:
     owner = part.owned.partition
-    return Fence(key, *owner, 1, 0, 1, retries.now_ms(), retries.at_ms(1), fence.shown(error))
+    return BlockedKey(key, *owner, 1, 0, 1, retries.now_ms(), retries.at_ms(1), blocked_keys.storable(error))
 
 
-def _retried(part: Part, known: Fence, held: Held, retries: Retries) -> Fence:
-    """Return what is left of a fence: nothing, what waits for its turn, or what a handler raised on again."""
-    handled = sum(address(item) not in held.records for item in part.items)
+def _retried(part: PartitionBatch, known: BlockedKey, skipped: Skipped, retries: Retries) -> BlockedKey:
+    """Return what is left of a blocked key: nothing, what waits for its turn, or what a handler raised on again."""
+    handled = sum(address(item) not in skipped.records for item in part.items)
     left = known._replace(first=known.first + handled)
-    error = held.errors.get(known.key)
+    error = skipped.errors.get(known.key)
     if error is None:
-        return left._replace(attempts=0, retry_at_ms=fence.NOW_MS, error="")
+        return left._replace(attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")
     attempts = 1 if handled else known.attempts + 1
-    return left._replace(attempts=attempts, retry_at_ms=retries.at_ms(attempts), error=fence.shown(error))
+    return left._replace(attempts=attempts, retry_at_ms=retries.at_ms(attempts), error=blocked_keys.storable(error))

@@ -6,7 +6,7 @@ See docs/decisions/0013-a-key-in-any-partition.md.
 from __future__ import annotations
 
 from eventbus.deadletters.resolutions import origin
-from eventbus.engine.batch import Item
+from eventbus.engine.batch import Delivery
 from eventbus.log import Log
 from eventbus.serde.codec import PoisonRecord
 
@@ -28,7 +28,7 @@ class Placement:
         """Note that what is judged from now on may have been written after the brokers were last asked."""
         self._asked.clear()
 
-    def judge(self, item: Item) -> Item:
+    def judge(self, item: Delivery) -> Delivery:
         """Return the item; as poison where its key belongs elsewhere. What is redriven lies where it was first read.
 
         Raises LogUnavailable and TopicMissing when the brokers must be asked; once for a topic and poll at most.
@@ -44,7 +44,7 @@ class Placement:
         if topic not in self._asked and not self._fits(key, number, known):
             known = self._counts[topic] = max(known, self._log.partitions(topic))
             self._asked.add(topic)
-        return item if self._fits(key, number, known) else Item(record, self._misplaced(key, number, known))
+        return item if self._fits(key, number, known) else Delivery(record, self._misplaced(key, number, known))
 
     def _fits(self, key: bytes, number: int, present: int) -> bool:
         """Return whether some number of partitions up to the present one puts the key here."""

@@ -17,21 +17,21 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from eventbus.database import Database, LostRace
+from eventbus.database import ConcurrentUpdate, Database
 from eventbus.engine.incarnations import check_identities
-from eventbus.log import Bounds, Cursor, Identity, Log, Partition, Refused
+from eventbus.log import CommittedOffset, Identity, Log, OffsetRange, Partition, UnsafeToContinue
 from eventbus.store import progress, quarantine
 from eventbus.store.age import Evidence, check_age, latest
-from eventbus.store.progress import Checkpoint, Entry
+from eventbus.store.progress import Checkpoint, OutboxEntry
 
 
-class State(NamedTuple):
+class RecoveredState(NamedTuple):
     """What is stored of one partition."""
 
-    cursor: Cursor | None
+    cursor: CommittedOffset | None
     """What is known to be published, by the group's offset or by the topic of progress."""
     checkpoint: Checkpoint
-    unpublished: list[Entry]
+    unpublished: list[OutboxEntry]
     identity: Identity
     noted: int
     """The offset that both of them have; -1 where they have not the same one, and are to be written again."""
@@ -40,15 +40,15 @@ class State(NamedTuple):
     leader_epoch: int | None
 
 
-class NotYet(Exception):
+class RecoveryConflict(Exception):
     """What was read does not fit together because somebody else is still moving: read again."""
 
 
 def judge(log: Log, database: Database, topics: Collection[str]) -> None:
     """Refuse a database before the group gives its worker partitions, which it would take from those who work.
 
-    Recovery judges it again. Raises Refused (DatabaseTooOld and Quarantined among it), TopicMissing, and what the log
-    and the database raise when they are away.
+    Recovery judges it again. Raises UnsafeToContinue (DatabaseTooOld and Quarantined among it), TopicMissing, and what
+    the log and the database raise when they are away.
     """
     actual = log.identities(topics)
     with database.snapshot() as tx:
@@ -82,57 +82,62 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     log: Log,
     database: Database,
     partitions: Iterable[Partition],
-    at: Callable[[str], None],
+    failpoint: Callable[[str], None],
     *,
     topics: Collection[str],
     now_ms: int,
-) -> dict[Partition, State]:
+) -> dict[Partition, RecoveredState]:
     """Return where to go on for each partition, making the first checkpoint of those that have none.
 
-    `topics` are all that the service reads, `now_ms` is the time of day. Raises Refused (DatabaseTooOld and Quarantined
-    among it), NotYet, and what the log and the database raise when they are away.
+    `topics` are all that the service reads, `now_ms` is the time of day. Raises UnsafeToContinue (DatabaseTooOld and
+    Quarantined among it), RecoveryConflict, and what the log and the database raise when they are away.
     """
     wanted = sorted(partitions)
     actual = log.identities({partition.topic for partition in wanted})
     log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
-    at("claiming")
+    failpoint("claiming")
     epochs, known = _claim(database, wanted, actual, now_ms)
-    at("claimed")
+    failpoint("claimed")
     committed = log.committed(wanted)
     evidence, noted = _evidence(log, committed, topics, known)
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
         cursors = {p: _known(committed[p], evidence.witnesses.get(p), stored.get(p), actual[p.topic]) for p in wanted}
-        above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}
+        above = {p: cursor.outbox_seq or 0 if (cursor := cursors[p]) else 0 for p in wanted}
         entries = progress.entries_above(tx, above)
         rows, this = progress.every_row(tx), quarantine.incarnation(tx)
     if epochs != {partition: checkpoint.epoch for partition, checkpoint in stored.items()}:
-        raise NotYet("another worker is recovering the same partitions")
+        raise RecoveryConflict("another worker is recovering the same partitions")
     check_age(rows, this, evidence, topics, lambda topic: (actual.get(topic) or log.identities({topic})[topic]).topic)
     missing = [partition for partition in wanted if partition not in stored]
-    bounds = log.bounds(wanted)
+    bounds = log.offset_range(wanted)
     stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
     for partition in wanted:
         _check(partition, stored[partition], bounds[partition])
         _check_entries(partition, committed[partition], cursors[partition], stored[partition], entries[partition])
     stored |= _with_leader_epochs(database, stored, bounds)
     rest = {p: (noted.get(p, -1), this, bounds[p].leader_epoch) for p in wanted}
-    return {p: State(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
+    return {p: RecoveredState(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
 
 
-def _known(cursor: Cursor | None, witness: Cursor | None, stored: Checkpoint | None, actual: Identity) -> Cursor | None:
+def _known(
+    cursor: CommittedOffset | None, witness: CommittedOffset | None, stored: Checkpoint | None, actual: Identity
+) -> CommittedOffset | None:
     """Return what is known to be published.
 
     Where the checkpoint of a new topic begins its numbers anew, a witness of the old topic says nothing about them.
     """
     if witness is not None and witness.topic_id != actual.topic:
-        numbered_anew = stored is None or (witness.position or 0) > stored.position
+        numbered_anew = stored is None or (witness.outbox_seq or 0) > stored.outbox_seq
         witness = None if numbered_anew else witness
     return latest(cursor, witness)
 
 
 def _evidence(
-    log: Log, committed: Mapping[Partition, Cursor | None], topics: Collection[str], known: Collection[Partition]
+    log: Log,
+    committed: Mapping[Partition, CommittedOffset | None],
+    topics: Collection[str],
+    known: Collection[Partition],
 ) -> tuple[Evidence, dict[Partition, int]]:
     """Return what Kafka knows of the whole group, and the offsets of these partitions that nothing is to be told about.
 
@@ -142,10 +147,10 @@ def _evidence(
     hold up every recovery of the service for one worker that was killed in a transaction.
     """
     ours = {p: cursor for p, cursor in committed.items() if cursor is not None}
-    lost = len(ours) < len(committed) or any(cursor.position is None for cursor in ours.values())
+    lost = len(ours) < len(committed) or any(cursor.outbox_seq is None for cursor in ours.values())
     cursors = log.group_cursors(topics, known) | ours
     witnesses = log.witnesses(undecided=lost)
-    noted = {p: cursor for p, cursor in ours.items() if cursor.position is not None}
+    noted = {p: cursor for p, cursor in ours.items() if cursor.outbox_seq is not None}
     if witnesses is not None:
         noted = {p: c for p, c in noted.items() if p in witnesses and witnesses[p][:2] == c[:2]}
     return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in noted.items()}
@@ -165,7 +170,7 @@ def _claim(
 
 
 def _first_checkpoints(
-    database: Database, bounds: Mapping[Partition, Bounds], actual: Mapping[str, Identity]
+    database: Database, bounds: Mapping[Partition, OffsetRange], actual: Mapping[str, Identity]
 ) -> dict[Partition, Checkpoint]:
     if not bounds:
         return {}
@@ -174,13 +179,13 @@ def _first_checkpoints(
         with database.transaction() as tx:
             for partition, checkpoint in first.items():
                 progress.create(tx, partition, checkpoint, actual[partition.topic])
-    except LostRace as race:
-        raise NotYet("another worker made the first checkpoint") from race
+    except ConcurrentUpdate as race:
+        raise RecoveryConflict("another worker made the first checkpoint") from race
     return first
 
 
 def _with_leader_epochs(
-    database: Database, stored: Mapping[Partition, Checkpoint], bounds: Mapping[Partition, Bounds]
+    database: Database, stored: Mapping[Partition, Checkpoint], bounds: Mapping[Partition, OffsetRange]
 ) -> dict[Partition, Checkpoint]:
     """Note the present leader epoch where none is known: of an older release's checkpoint, or one moved by hand.
 
@@ -192,15 +197,15 @@ def _with_leader_epochs(
     if after:
         with database.transaction() as tx:
             if progress.checkpoints(tx, after) != {p: stored[p] for p in after}:
-                raise NotYet("another worker is recovering the same partitions")
+                raise RecoveryConflict("another worker is recovering the same partitions")
             progress.advance(tx, after)
     return after
 
 
-def _check(partition: Partition, checkpoint: Checkpoint, bounds: Bounds) -> None:
+def _check(partition: Partition, checkpoint: Checkpoint, bounds: OffsetRange) -> None:
     start, end, _ = bounds
     if not start <= checkpoint.next_offset <= end:
-        raise Refused(
+        raise UnsafeToContinue(
             f"{partition}: the next offset to handle is {checkpoint.next_offset}, but the log has {start} to {end}:"
             " it was truncated or recreated, and events would be lost. Restore the topic, or, if nothing of it is"
             " needed, set next_offset in the table checkpoint by hand"
@@ -209,19 +214,19 @@ def _check(partition: Partition, checkpoint: Checkpoint, bounds: Bounds) -> None
 
 def _check_entries(
     partition: Partition,
-    committed: Cursor | None,
-    known: Cursor | None,
+    committed: CommittedOffset | None,
+    known: CommittedOffset | None,
     checkpoint: Checkpoint,
-    entries: list[Entry],
+    entries: list[OutboxEntry],
 ) -> None:
     """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there.
 
     Where the cursor is lost and the witness stands in for it, they may begin later: a worker without witnesses (an
     older release, or at least once) may have published since, and deleted what it published.
     """
-    last = checkpoint.position
+    last = checkpoint.outbox_seq
     first = last - len(entries) + 1
-    whole = [entry.position for entry in entries] == list(range(first, last + 1))
-    ours = committed is not None and committed.position is not None
-    if not whole or (ours and known is not None and first != (known.position or 0) + 1):
-        raise NotYet(f"{partition}: the outbox and the cursor do not fit together yet")
+    whole = [entry.outbox_seq for entry in entries] == list(range(first, last + 1))
+    ours = committed is not None and committed.outbox_seq is not None
+    if not whole or (ours and known is not None and first != (known.outbox_seq or 0) + 1):
+        raise RecoveryConflict(f"{partition}: the outbox and the cursor do not fit together yet")

@@ -6,30 +6,30 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from eventbus.engine.batch import UNPUBLISHED, Item, Owned, Part, Unpublished, decode, retry
-from eventbus.engine.config import Tuning, World
+from eventbus.engine.batch import UNPUBLISHED, Delivery, Owned, PartitionBatch, Unpublished, decode, retry
+from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.schema_waits import ANSWER_WAIT_SECONDS
 from eventbus.log import Limit, Partition
 from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
 from eventbus.service import Service
-from eventbus.store import fence
-from eventbus.store.fence import Due, Fence, Parked
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 
 
 class Retrying:
-    """Looks behind the fences of the partitions that are ours, and tells how much waits there."""
+    """Looks behind the blocked keys of the partitions that are ours, and tells how much waits there."""
 
-    def __init__(self, service: Service[Any], world: World, tuning: Tuning) -> None:
-        self._service, self._world, self._tuning = service, world, tuning
+    def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
+        self._service, self._deps, self._config = service, deps, config
         self._told = (0, 0)
         self._after = self._count_at = 0.0
         self._limits: dict[str, Limit] = {}
         self.more = False
         """Whether there was more than is tried at once: look again soon."""
 
-    def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[Part]:
-        """Return what is to be tried again now, by us: the fence's partition is ours, and read.
+    def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[PartitionBatch]:
+        """Return what is to be tried again now, by us: the blocked key's partition is ours, and read.
 
         `retries_ms` is when the first and the last parked records are due, whoever's they are; None where none is
         parked.
@@ -38,35 +38,35 @@ class Retrying:
         if retries_ms is None:
             self._tell((0, 0))
             return []
-        ours = {partition: each for partition, each in owned.items() if each.ready}
+        ours = {partition: each for partition, each in owned.items() if each.consuming}
         self._count(ours)
-        when, most = Due(self._world.now_ms(), round(1_000 * self._tuning.retry_most)), self._tuning.retries
-        if not any(map(when.is_now, retries_ms)) or not ours or self._world.clock() < self._after:
+        when, most = Due(self._deps.now_ms(), round(1_000 * self._config.retry_most)), self._config.retries
+        if not any(map(when.is_now, retries_ms)) or not ours or self._deps.clock() < self._after:
             return []
-        parked: dict[Fence, list[Parked]] = {}
-        room = self._tuning.many_bytes
-        with self._world.database.snapshot() as tx:
-            for each in fence.due(tx, ours, when, most):
+        parked: dict[BlockedKey, list[Parked]] = {}
+        room = self._config.max_buffered_bytes
+        with self._deps.database.snapshot() as tx:
+            for each in blocked_keys.due(tx, ours, when, most):
                 if room > 0:
-                    parked[each] = fence.records(tx, each, most, room)
+                    parked[each] = blocked_keys.records(tx, each, most, room)
                     room -= sum(waiting.record.size for waiting in parked[each])
         self.more = len(parked) == most or room <= 0
         self._ask_limits(parked.values())
         parts = [self._part_if_known(ours[each.owner], each, records) for each, records in parked.items()]
         return [part for part in parts if part is not None]
 
-    def _part_if_known(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part | None:
+    def _part_if_known(self, owned: Owned, before: BlockedKey, parked: list[Parked]) -> PartitionBatch | None:
         """Return None where the registry does not tell a schema now: the others are tried again all the same."""
         try:
             return self._part(owned, before, parked)
         except RegistryUnavailable as error:
-            wait = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._tuning.backoff_most
-            self._after = max(self._after, self._world.clock() + wait)
-            self._world.observer.doubted(Partition("*", -1), str(error), retry_in=wait)
+            wait = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._config.backoff_most
+            self._after = max(self._after, self._deps.clock() + wait)
+            self._deps.observer.recovery_scheduled(Partition("*", -1), str(error), retry_in=wait)
             return None
 
-    def _part(self, owned: Owned, before: Fence, parked: list[Parked]) -> Part:
-        items = [decode(self._world.codec, each.record, self._service.topics()) for each in parked]
+    def _part(self, owned: Owned, before: BlockedKey, parked: list[Parked]) -> PartitionBatch:
+        items = [decode(self._deps.codec, each.record, self._service.topics()) for each in parked]
         known = [self._with_limit(item) for item in items if item is not None]
         return retry(owned, before, known, self._service.reactions)
 
@@ -74,22 +74,22 @@ class Retrying:
         """Ask how much the topics take now of those outputs that they did not take. Raises LogUnavailable."""
         places = {each.record.partition for some in parked for each in some}
         topics = {place.topic for place in places if place.number == UNPUBLISHED}
-        self._limits = self._world.log.largest(topics) if topics else {}
+        self._limits = self._deps.log.largest(topics) if topics else {}
 
-    def _with_limit(self, item: Item) -> Item:
+    def _with_limit(self, item: Delivery) -> Delivery:
         if not isinstance(item.event, Unpublished):
             return item
         return item._replace(event=replace(item.event, limit=self._limits.get(item.event.output.topic)))
 
     def _count(self, ours: Collection[Partition]) -> None:
         """Tell how much waits for us, every second."""
-        if self._world.clock() < self._count_at:
+        if self._deps.clock() < self._count_at:
             return
-        self._count_at = self._world.clock() + self._tuning.look_after
-        with self._world.database.snapshot() as tx:
-            self._tell(fence.counted(tx, ours))
+        self._count_at = self._deps.clock() + self._config.idle_check_after
+        with self._deps.database.snapshot() as tx:
+            self._tell(blocked_keys.counted(tx, ours))
 
     def _tell(self, counted: tuple[int, int]) -> None:
         if counted != self._told:
             self._told = counted
-            self._world.observer.parked(*counted)
+            self._deps.observer.parked(*counted)

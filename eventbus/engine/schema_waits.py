@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from eventbus.engine.batch import Owned, SchemaWait
-from eventbus.engine.config import Tuning, World
-from eventbus.log import Run
+from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.log import FetchedRecords
 from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
 
 REASON = "schema_registry"
 FIRST_WAIT_SECONDS = 0.02
-"""It doubles up to `Tuning.backoff_most`."""
+"""It doubles up to `EngineConfig.backoff_most`."""
 ANSWER_WAIT_SECONDS = 0.25
 """The longest pause while the registry is being asked."""
 TOLD_AFTER_SECONDS = 1.0
@@ -25,14 +25,14 @@ class SchemaWaits:
     They are not recovered: what was read before is handled, and nothing is in doubt.
     """
 
-    def __init__(self, world: World, tuning: Tuning) -> None:
-        self._world, self._tuning = world, tuning
+    def __init__(self, deps: Dependencies, config: EngineConfig) -> None:
+        self._deps, self._config = deps, config
 
     def until(self, owned: Owned) -> float | None:
         """Return when a partition is to be read on; None where it is not held."""
         return owned.schema_wait and owned.schema_wait.until
 
-    def decoded(self, owned: Owned, run: Run, reached: int, error: Exception | None) -> None:
+    def decoded(self, owned: Owned, run: FetchedRecords, reached: int, error: Exception | None) -> None:
         """A run was decoded up to `reached`, and no further where the registry was away."""
         if owned.schema_wait is not None and reached > owned.reached:
             self._over(owned)
@@ -43,38 +43,38 @@ class SchemaWaits:
         """Read those on whose time has come: the registry is asked again."""
         for each in owned:
             wait = each.schema_wait
-            if wait is None or wait.until is None or wait.until > self._world.clock() or not each.ready:
+            if wait is None or wait.until is None or wait.until > self._deps.clock() or not each.consuming:
                 continue
-            if self._world.log.seek(each.partition, each.reached, wait.leader_epoch):
+            if self._deps.log.seek(each.partition, each.reached, wait.leader_epoch):
                 each.schema_wait = wait._replace(until=None)
 
-    def _hold(self, owned: Owned, run: Run, reached: int, error: RegistryUnavailable) -> None:
-        now = self._world.clock()
+    def _hold(self, owned: Owned, run: FetchedRecords, reached: int, error: RegistryUnavailable) -> None:
+        now = self._deps.clock()
         wait = owned.schema_wait or SchemaWait(now)
-        most = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._tuning.backoff_most
+        most = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._config.backoff_most
         pause = min(FIRST_WAIT_SECONDS * 2 ** min(wait.times, 10), most)
-        self._world.log.pause([owned.partition])
+        self._deps.log.pause([owned.partition])
         told = wait.told
         if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not told):
-            self._world.observer.doubted(owned.partition, str(error), retry_in=pause)
+            self._deps.observer.recovery_scheduled(owned.partition, str(error), retry_in=pause)
             told = self._told(owned, wait, f"{owned.partition} waits at offset {reached} for a schema: {error}")
         owned.schema_wait = SchemaWait(wait.since, wait.times + 1, now + pause, leader_epoch_at(run, reached), told)
 
     def _told(self, owned: Owned, wait: SchemaWait, why: str) -> str:
         """Name the partition where that lasts, and again where the reason is another one; return what was said."""
-        if self._world.clock() - wait.since < TOLD_AFTER_SECONDS:
+        if self._deps.clock() - wait.since < TOLD_AFTER_SECONDS:
             return ""
         if why != wait.told:
-            self._world.observer.paused(owned.partition, REASON, why)
+            self._deps.observer.paused(owned.partition, REASON, why)
         return why
 
     def _over(self, owned: Owned) -> None:
         assert owned.schema_wait is not None
         if owned.schema_wait.told:
-            self._world.observer.resumed(owned.partition)
+            self._deps.observer.resumed(owned.partition)
         owned.schema_wait = None
 
 
-def leader_epoch_at(run: Run, offset: int) -> int | None:
+def leader_epoch_at(run: FetchedRecords, offset: int) -> int | None:
     """Return the leader epoch of the record at this offset, where it is known."""
     return next((record.leader_epoch for record in run.records if record.offset == offset), None)

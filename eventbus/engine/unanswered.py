@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
-from eventbus.engine.batch import Part
+from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.calls import UNKNOWN_OUTCOME, NotMade
 from eventbus.engine.parking import Address, address
 from eventbus.log import Partition
@@ -39,7 +39,7 @@ class _Suspect(NamedTuple):
     """The number of the batch with the last attempt."""
 
 
-class _Batch(NamedTuple):
+class _AnswerBatch(NamedTuple):
     number: int
     answered: int
     unanswered: frozenset[Address]
@@ -55,13 +55,13 @@ class Unanswered:
 
     def __init__(self) -> None:
         self._suspects: dict[Address, _Suspect] = {}
-        self._batches: deque[_Batch] = deque(maxlen=BATCHES)
+        self._batches: deque[_AnswerBatch] = deque(maxlen=BATCHES)
         self._number = 0
 
-    def note(self, parts: Sequence[Part], outcomes: Mapping[Address, Any]) -> None:
+    def note(self, parts: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
         """Take in what came of the calls of one batch, or of parked records that were tried again."""
         self._number += 1
-        fresh = [part for part in parts if part.fence is None and part.items]
+        fresh = [part for part in parts if part.blocked is None and part.items]
         unanswered = frozenset(
             where
             for part in fresh
@@ -71,7 +71,7 @@ class Unanswered:
         if not unanswered and not self._suspects:
             return
         answered = sum(not isinstance(outcome, (Exception, Unasked)) for outcome in outcomes.values())
-        self._batches.append(_Batch(self._number, answered, unanswered))
+        self._batches.append(_AnswerBatch(self._number, answered, unanswered))
         self._suspects |= {where: self._tried(where) for where in unanswered}
         self._forget_answered(fresh, outcomes)
 
@@ -101,7 +101,7 @@ class Unanswered:
         share = (len(others) + 1) / (len(others) + answered + 2)  # Laplace's estimate: one answer is not much to go by
         return _Suspect(before.attempts + 1, before.chance * share, share, self._number)
 
-    def _forget_answered(self, fresh: Sequence[Part], outcomes: Mapping[Address, Any]) -> None:
+    def _forget_answered(self, fresh: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
         """Forget who was answered, who was parked or dealt with otherwise, and batches that nobody compares with."""
         first = {part.owned.partition: part.items[0].record.offset for part in fresh}
         self._suspects = {

@@ -1,9 +1,9 @@
 """Outputs that are too large for their topics: set aside with their orders, so that all others are published.
 
 What was decided stands in the outbox, and the entries of a partition are published without a hole. So an output that
-the broker refuses for its size is moved from its entry behind a fence of its key, in one transaction: in front of what
-is parked there already, and with what was decided for the same key after it. It is in one place at any moment, and goes
-out once. From there it is tried again like everything parked, and published as it is when its topic takes so much.
+the broker refuses for its size is moved from its entry behind a blocked key of its key, in one transaction: in front of
+what is parked there already, and with what was decided for the same key after it. It is in one place at any moment, and
+goes out once. From there it is tried again like everything parked, and published as it is when its topic takes so much.
 
 It is done in recovery only: what is above the cursor then was certainly not published.
 """
@@ -16,11 +16,11 @@ from typing import NamedTuple
 from eventbus.database import Database
 from eventbus.engine.batch import UNPUBLISHED, Owned
 from eventbus.engine.decision import compare
-from eventbus.engine.parking import MOST_FENCES, Parking, Retries, TooManyParked
+from eventbus.engine.parking import MAX_BLOCKED_KEYS, Parking, Retries, TooManyParked
 from eventbus.log import Output, Oversized, Partition, Record, TooLarge
-from eventbus.store import fence, progress
-from eventbus.store.fence import Fence, Parked
-from eventbus.store.progress import Entry
+from eventbus.store import blocked_keys, progress
+from eventbus.store.blocked_keys import BlockedKey, Parked
+from eventbus.store.progress import OutboxEntry
 
 LONGEST = 31
 """Attempts after which the longest wait is over: where nobody says how much a topic takes, it is tried by publishing,
@@ -34,7 +34,7 @@ _Plain = tuple[str, bytes | None, bytes | None]
 class _Moved(NamedTuple):
     """What is left of an entry, and what is taken out of it."""
 
-    left: Entry
+    left: OutboxEntry
     taken: list[Output]
 
 
@@ -52,8 +52,8 @@ class Undelivered:
     def set_aside(self, recovered: Sequence[Owned]) -> Parking:
         """Take what was refused, and what follows it of the same key, out of what is pending.
 
-        Raises LostRace, Unavailable, Unwritable, Quarantined, TooManyParked; nothing is changed then, or, with
-        Unavailable, that is not known.
+        Raises ConcurrentUpdate, Unavailable, ReadOnlyOrFull, Quarantined, TooManyParked; nothing is changed then, or,
+        with Unavailable, that is not known.
         """
         moved = {owned.partition: self._divided(owned.pending) for owned in recovered} if self._refused else {}
         moved = {partition: entries for partition, entries in moved.items() if any(each.taken for each in entries)}
@@ -63,21 +63,21 @@ class Undelivered:
         with self._database.transaction() as tx:
             compare(tx, mine)
             keys = {output.key_text for entries in moved.values() for each in entries for output in each.taken}
-            before = fence.standing(tx, keys)
-            after, parked = self._behind_fences(before, moved)
+            before = blocked_keys.blocking(tx, keys)
+            after, parked = self._behind_blocked_keys(before, moved)
             progress.replace(tx, {p: [each.left for each in entries if each.taken] for p, entries in moved.items()})
-            fence.change(tx, before, after)
-            fence.append(tx, parked)
-            if fence.count(tx) > MOST_FENCES:
-                raise TooManyParked(f"{parked[0].key} is not parked, because {MOST_FENCES} orders already are")
+            blocked_keys.change(tx, before, after)
+            blocked_keys.append(tx, parked)
+            if blocked_keys.count(tx) > MAX_BLOCKED_KEYS:
+                raise TooManyParked(f"{parked[0].key} is not parked, because {MAX_BLOCKED_KEYS} orders already are")
         for partition, entries in moved.items():
             mine[partition].pending = [each.left for each in entries]
             for each in entries:
                 for output in each.taken:
                     self._refused.pop(output[:3], None)
-        return Parking(raised=[new for key, new in after.items() if key not in before], parked=len(parked))
+        return Parking(blocked=[new for key, new in after.items() if key not in before], parked=len(parked))
 
-    def _divided(self, pending: Iterable[Entry]) -> list[_Moved]:
+    def _divided(self, pending: Iterable[OutboxEntry]) -> list[_Moved]:
         divided, keys = [], set[bytes | None]()
         for entry in pending:
             moved = _Moved(entry._replace(outputs=[]), [])
@@ -90,9 +90,9 @@ class Undelivered:
             divided.append(moved)
         return divided
 
-    def _behind_fences(
-        self, before: Mapping[str, Fence], moved: Mapping[Partition, list[_Moved]]
-    ) -> tuple[dict[str, Fence], list[Parked]]:
+    def _behind_blocked_keys(
+        self, before: Mapping[str, BlockedKey], moved: Mapping[Partition, list[_Moved]]
+    ) -> tuple[dict[str, BlockedKey], list[Parked]]:
         after, parked = dict(before), list[Parked]()
         for partition, entries in sorted(moved.items()):
             for key, outputs in _by_key(output for each in entries for output in each.taken).items():
@@ -100,13 +100,13 @@ class Undelivered:
                 known = after.get(key) or self._raised(key, partition, oversized)
                 first = known.first - len(outputs)
                 parked += (Parked(key, at, self._record(output, at)) for at, output in enumerate(outputs, first))
-                after[key] = known._replace(first=first, error=fence.shown(str(oversized)))
+                after[key] = known._replace(first=first, error=blocked_keys.storable(str(oversized)))
         return after, parked
 
-    def _raised(self, key: str, partition: Partition, oversized: Oversized) -> Fence:
-        """Return a fence with nothing behind it yet."""
+    def _raised(self, key: str, partition: Partition, oversized: Oversized) -> BlockedKey:
+        """Return a blocked key with nothing behind it yet."""
         at_ms = self._retries.at_ms(LONGEST if oversized.limit is None else 1)
-        return Fence(key, *partition, 1, 0, 1, self._retries.now_ms(), at_ms, "")
+        return BlockedKey(key, *partition, 1, 0, 1, self._retries.now_ms(), at_ms, "")
 
     def _record(self, output: Output, position: int) -> Record:
         topic, key, value, headers = output

@@ -42,7 +42,7 @@ _MECHANISM = "mechanism handshake failed"
 """librdkafka passes the broker's answer to a mechanism on as a text, with one code for everything about logins."""
 
 
-class Place(NamedTuple):
+class Endpoint(NamedTuple):
     """A broker as librdkafka names it; `advertised`: the cluster told where it is, not the user."""
 
     host: str
@@ -72,16 +72,16 @@ def refuses(error: KafkaError) -> bool:
     return error.code() in LOGIN | {TLS} and place_of(error) is not None
 
 
-def place_of(error: KafkaError) -> Place | None:
+def place_of(error: KafkaError) -> Endpoint | None:
     """Return which broker it is about: librdkafka says that in its text alone."""
     match = _PLACE.match(error.str() or "")
-    return Place(match["host"].strip("[]"), int(match["port"]), match["node"]) if match else None
+    return Endpoint(match["host"].strip("[]"), int(match["port"]), match["node"]) if match else None
 
 
-def first_of(servers: str) -> Place | None:
+def first_of(servers: str) -> Endpoint | None:
     """Return the first of the brokers that the user named."""
     match = _SERVER.match(servers.strip())
-    return Place(match["host"].strip("[]"), int(match["port"] or 9092), "bootstrap") if match else None
+    return Endpoint(match["host"].strip("[]"), int(match["port"] or 9092), "bootstrap") if match else None
 
 
 KEPT = 50

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError
 
-from eventbus.kafka.causes import LOGIN, TLS, Place, explained, first_of, place_of, refuses
+from eventbus.kafka.causes import LOGIN, TLS, Endpoint, explained, first_of, place_of, refuses
 from eventbus.text.certificate_faults import EXPIRED, NOT_YET_VALID, OTHER_NAME, UNKNOWN_AUTHORITY
 
 SECONDS = 2.0
@@ -87,7 +87,7 @@ def _away(config: Mapping[str, Any], error: KafkaError, *, probe: bool) -> Diagn
     return Diagnosis(said, ours=False)
 
 
-def _other_protocol(config: Mapping[str, Any], place: Place) -> Diagnosis | None:
+def _other_protocol(config: Mapping[str, Any], place: Endpoint) -> Diagnosis | None:
     """Return what is wrong where the broker is there, and speaks another protocol than we do."""
     protocol = str(config.get("security.protocol", "plaintext")).lower()
     if protocol in WITHOUT_TLS and _answers_with_tls(place):
@@ -102,7 +102,7 @@ def _other_protocol(config: Mapping[str, Any], place: Place) -> Diagnosis | None
     return None
 
 
-def _certificate_fault(place: Place, config: Mapping[str, Any]) -> int | None:
+def _certificate_fault(place: Endpoint, config: Mapping[str, Any]) -> int | None:
     """Return OpenSSL's code for what is wrong with a broker's certificate; None where nothing is, or no TLS."""
     try:
         context = _context(config)
@@ -128,7 +128,7 @@ def _context(config: Mapping[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def _answers_with_tls(place: Place) -> bool:
+def _answers_with_tls(place: Endpoint) -> bool:
     try:
         with _connected(place, tls=True):
             return True
@@ -136,15 +136,15 @@ def _answers_with_tls(place: Place) -> bool:
         return False
 
 
-def _answers_without_tls(place: Place) -> bool:
+def _answers_without_tls(place: Endpoint) -> bool:
     return _answer(place, API_VERSIONS, tls=False) is not None
 
 
-def _wants_login(place: Place, *, tls: bool) -> bool:
+def _wants_login(place: Endpoint, *, tls: bool) -> bool:
     return _answer(place, HANDSHAKE, tls=tls) in {0, KafkaError.UNSUPPORTED_SASL_MECHANISM}
 
 
-def _answer(place: Place, request: bytes, *, tls: bool) -> int | None:
+def _answer(place: Endpoint, request: bytes, *, tls: bool) -> int | None:
     """Return the error code that a request is answered with; None where there is no answer."""
     try:
         with _connected(place, tls=tls) as connection:
@@ -156,7 +156,7 @@ def _answer(place: Place, request: bytes, *, tls: bool) -> int | None:
 
 
 @contextmanager
-def _connected(place: Place, *, tls: bool) -> Iterator[socket.socket]:
+def _connected(place: Endpoint, *, tls: bool) -> Iterator[socket.socket]:
     """Connect; whoever is there is trusted, since nothing is told."""
     with closing(socket.create_connection(place[:2], SECONDS)) as plain:
         if not tls:

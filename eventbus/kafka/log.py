@@ -23,8 +23,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventbus.kafka.causes import LOGIN, TLS, explained
+from eventbus.kafka.committed_offsets import GroupCursors, cursor_of
 from eventbus.kafka.config import Connection, client, consumer_config, incremental
-from eventbus.kafka.cursors import GroupCursors, cursor_of
 from eventbus.kafka.headers import headers_of
 from eventbus.kafka.producer import Producers, SizeRefused, Witness
 from eventbus.kafka.progress_topic import ProgressTopic
@@ -32,22 +32,22 @@ from eventbus.kafka.topic_ids import TopicIds
 from eventbus.kafka.topics import limits_of
 from eventbus.kafka.witness import encode
 from eventbus.log import (
-    Bounds,
-    Cursor,
-    Doubt,
+    CommitOutcomeUnknown,
+    CommittedOffset,
+    FetchedRecords,
     Identity,
     Limit,
     LogUnavailable,
+    OffsetRange,
     Output,
     Oversized,
-    Overtaken,
     Partition,
+    PartitionMigrated,
     Rebalanced,
     Record,
-    Refused,
-    Run,
     TooLarge,
     TopicMissing,
+    UnsafeToContinue,
 )
 
 COMMITTED_SECONDS = 2.0
@@ -62,12 +62,12 @@ OTHER_PROTOCOL = "group id does not exist"
 """Said, as a fatal error, to who joins by the newer group protocol while members by the classic one are there whose
 assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take over such a group until they left."""
 
-BROKEN = -1
+GAP = -1
 """The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
 
 MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()
-JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
+OFFSET_RESET = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 TRUNCATED = ("truncation detected", "No epoch found")
 """What _AUTO_OFFSET_RESET says where the log no longer reaches, in its leader epoch, to where it was read (KIP-320)."""
 NO_EPOCH = -1
@@ -97,14 +97,14 @@ class KafkaLog:
         connection: Connection,
         *,
         warn: Callable[[str], None],
-        at: Callable[[str], None] = lambda _step: None,
+        failpoint: Callable[[str], None] = lambda _step: None,
         clock: Callable[[], float] = time.monotonic,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
         self._incremental = incremental(connection)
         self._consumer = self._new_consumer()
-        self._producers = Producers(connection, at, stopping)
+        self._producers = Producers(connection, failpoint, stopping)
         self._progress = ProgressTopic(connection, warn, stopping) if connection.exactly_once else None
         self._cursors = GroupCursors(connection)
         self._admin: AdminClient | None = None
@@ -143,7 +143,7 @@ class KafkaLog:
                 self._join()
                 self._join_again = False
 
-    def poll(self, limit: int, timeout: float) -> list[Run]:
+    def poll(self, limit: int, timeout: float) -> list[FetchedRecords]:
         """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
         self._join_once_more()
         try:
@@ -192,7 +192,7 @@ class KafkaLog:
         self._positions[partition] = offset
         return True
 
-    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, Cursor | None]:
+    def committed(self, partitions: Sequence[Partition]) -> dict[Partition, CommittedOffset | None]:
         """See Log."""
         if self._connection.exactly_once:
             self._producers.start()
@@ -205,7 +205,7 @@ class KafkaLog:
                 raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {explained(answer.error)}")
         return {Partition(a.topic, a.partition): cursor_of(a) for a in answers}
 
-    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, Cursor]:
+    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
         """See Log."""
         found = {Partition(topic, n) for topic, count in self._counts(topics).items() for n in range(count)}
         return self._cursors.of(found.union(others))
@@ -223,7 +223,7 @@ class KafkaLog:
         """See Log."""
         return self._progress.partition.topic if self._progress else None
 
-    def witnesses(self, *, undecided: bool) -> dict[Partition, Cursor] | None:
+    def witnesses(self, *, undecided: bool) -> dict[Partition, CommittedOffset] | None:
         """See Log."""
         if self._progress is None:
             return None
@@ -233,10 +233,10 @@ class KafkaLog:
         starts, ends = self._offsets(where, EARLIEST), self._offsets(where, LATEST, level)
         return self._progress.read(topic_id, starts[where[0]].offset, ends[where[0]].offset)
 
-    def bounds(self, partitions: Sequence[Partition]) -> dict[Partition, Bounds]:
+    def offset_range(self, partitions: Sequence[Partition]) -> dict[Partition, OffsetRange]:
         """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
         starts, ends = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
-        return {p: Bounds(starts[p].offset, ends[p].offset, _epoch(ends[p].leader_epoch)) for p in partitions}
+        return {p: OffsetRange(starts[p].offset, ends[p].offset, _epoch(ends[p].leader_epoch)) for p in partitions}
 
     def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
         """Return where these begin, or 0 where nobody answers: a seek that comes too late after it is not possible."""
@@ -327,23 +327,23 @@ class KafkaLog:
         return self._admin
 
     def publish(
-        self, outputs: Sequence[Output], cursors: Mapping[Partition, Cursor], still_ours: Callable[[], bool]
+        self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
         """See Log."""
-        offsets = [TopicPartition(*p, cursor.offset, str(cursor.position)) for p, cursor in cursors.items()]
+        offsets = [TopicPartition(*p, cursor.offset, str(cursor.outbox_seq)) for p, cursor in cursors.items()]
         group = self._consumer.consumer_group_metadata()
         if not _has_joined(group):
-            raise Doubt("the group has thrown this worker out: its partitions may be somebody else's")
+            raise CommitOutcomeUnknown("the group has thrown this worker out: its partitions may be somebody else's")
         try:
             if self._connection.exactly_once:
                 self._producers.transaction(outputs, offsets, group, still_ours, self._witnesses_of(cursors))
                 return
             if not still_ours():
-                raise Overtaken("another worker has recovered these partitions")
+                raise PartitionMigrated("another worker has recovered these partitions")
             self._producers.flush_all(outputs)
         except SizeRefused as refused:
             raise self._too_large(refused, outputs) from refused
-        except Doubt:
+        except CommitOutcomeUnknown:
             if self._producers.undelivered:
                 witness = {self.witness_topic} if self.witness_topic else set()
                 self._look_for({output.topic for output in outputs} | witness)
@@ -351,9 +351,9 @@ class KafkaLog:
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            raise Doubt(f"the commit of the cursors: {explained(error.args[0])}") from error
+            raise CommitOutcomeUnknown(f"the commit of the cursors: {explained(error.args[0])}") from error
 
-    def _too_large(self, refused: SizeRefused, outputs: Sequence[Output]) -> Doubt:
+    def _too_large(self, refused: SizeRefused, outputs: Sequence[Output]) -> CommitOutcomeUnknown:
         """Return which outputs their topics do not take.
 
         The broker measures batches. So nobody is blamed before what is written comes in batches that each topic takes.
@@ -365,10 +365,10 @@ class KafkaLog:
         oversized = [Oversized(each, limits.get(each.topic)) for each in outputs if each[:3] in refused.records]
         if self._producers.batch_bytes > smallest or not oversized:
             self._producers.batch_bytes = min(self._producers.batch_bytes, smallest)
-            return Doubt(f"a batch of records is {refused}: they are written again in smaller ones")
+            return CommitOutcomeUnknown(f"a batch of records is {refused}: they are written again in smaller ones")
         return TooLarge(oversized)
 
-    def _witnesses_of(self, cursors: Mapping[Partition, Cursor]) -> list[Witness]:
+    def _witnesses_of(self, cursors: Mapping[Partition, CommittedOffset]) -> list[Witness]:
         assert self._progress is not None
         topic = self._progress.partition.topic
         return [Witness(topic, *encode(p, cursor)) for p, cursor in cursors.items() if cursor.database]
@@ -447,7 +447,7 @@ class KafkaLog:
 
     # What was read.
 
-    def _runs(self, messages: list[Message]) -> list[Run]:
+    def _runs(self, messages: list[Message]) -> list[FetchedRecords]:
         """Group by partition. Only what begins at a known position counts; the position moves even if it is dropped."""
         records: dict[Partition, list[Record]] = {}
         ends: dict[Partition, int] = {}
@@ -461,7 +461,7 @@ class KafkaLog:
                 records[partition].append(record)
                 ends[partition] = record.offset + 1
             else:
-                for where, reached in self._judge(message, message.error()).items():
+                for where, reached in self._handle_error(message, message.error()).items():
                     records.setdefault(where, [])
                     ends[where] = reached
         runs = []
@@ -469,8 +469,8 @@ class KafkaLog:
             start = self._positions.get(partition)
             if start is not None:
                 end = self._positions[partition] = max(start, ends[partition])
-                broken = ends[partition] == BROKEN
-                runs.append(Run(partition, BROKEN if broken else start, end, run))
+                broken = ends[partition] == GAP
+                runs.append(FetchedRecords(partition, GAP if broken else start, end, run))
         self._pause_unreadable()
         return runs
 
@@ -482,7 +482,7 @@ class KafkaLog:
                 self.pause([partition])
                 self._listener.unreadable(partition, offset, why)
 
-    def _judge(self, message: Any, error: Any) -> dict[Partition, int]:
+    def _handle_error(self, message: Any, error: Any) -> dict[Partition, int]:
         """Raise what is final, say what heals by itself; return the partitions that ended there, or broke.
 
         Whatever goes wrong with a partition makes it unknown where we are in it: recovery looks.
@@ -492,7 +492,7 @@ class KafkaLog:
             return {where: message.offset()}
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
             raise self._final_or_away(error)
-        if error.code() in JUMPED and any(text in error.str() for text in TRUNCATED):
+        if error.code() in OFFSET_RESET and any(text in error.str() for text in TRUNCATED):
             raise _truncated(where, error)
         if error.code() in UNREADABLE and message.topic() is not None:
             self._unreadable[where] = (message.offset(), error.str())
@@ -508,7 +508,7 @@ class KafkaLog:
         if error.code() in MISSING and message.topic() is not None:
             with contextlib.suppress(LogUnavailable):
                 self.identities([message.topic()])
-        return dict.fromkeys(self._touched_by(where), BROKEN)
+        return dict.fromkeys(self._touched_by(where), GAP)
 
     def _touched_by(self, where: Partition) -> list[Partition]:
         """Return which of our partitions an error is about: one, all of a topic (the number is -1 then), or none."""
@@ -526,7 +526,7 @@ class KafkaLog:
                 f" not yet left, or their session is not over ({error.str()})"
             )
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
-            return Refused(f"Kafka's client has given up: {error.str()}")
+            return UnsafeToContinue(f"Kafka's client has given up: {error.str()}")
         return LogUnavailable(f"reading: {explained(error)}")
 
     def _fenced(self, error: Any) -> Exception:
@@ -572,8 +572,8 @@ def _epoch(epoch: int | None) -> int | None:
     return None if epoch is None or epoch < 0 else epoch
 
 
-def _truncated(where: Partition, error: Any) -> Refused:
-    return Refused(
+def _truncated(where: Partition, error: Any) -> UnsafeToContinue:
+    return UnsafeToContinue(
         f"{where}: the end of the log was lost after it was read ({error.str()}). Other events may stand, or come to"
         " stand, where handled ones stood, and would be passed over. Restore the topic from a replica or a backup;"
         ' if that is not possible, see docs/operating.md, "A topic lost its end"'
@@ -587,5 +587,5 @@ def _has_joined(group: bytes) -> bool:
     """
     prefix = b"CGMDv2:"
     if not group.startswith(prefix):
-        raise Doubt(f"group metadata of an unknown form: {group[:16]!r}; use a tested confluent-kafka")
+        raise CommitOutcomeUnknown(f"group metadata of an unknown form: {group[:16]!r}; use a tested confluent-kafka")
     return int.from_bytes(group[len(prefix) : len(prefix) + 4], sys.byteorder, signed=True) >= 0

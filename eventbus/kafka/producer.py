@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
 from eventbus.kafka.causes import explained
 from eventbus.kafka.config import Connection, client, producer_config
-from eventbus.log import Doubt, LogUnavailable, Output, Overtaken
+from eventbus.log import CommitOutcomeUnknown, LogUnavailable, Output, PartitionMigrated
 
 CALL_SECONDS = 5.0
 """How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
@@ -26,7 +26,7 @@ BATCH_BYTES = 1_000_000
 """The most that librdkafka puts into one batch, by its default."""
 
 
-class SizeRefused(Doubt):
+class SizeRefused(CommitOutcomeUnknown):
     """Records were refused because they, or the batches that they were in, are too large."""
 
     def __init__(self, records: set[tuple[str, bytes | None, bytes | None]]) -> None:
@@ -74,8 +74,8 @@ class Producers:
     The new one's init_transactions settles what the old one left and raises the epoch, so that nothing late counts.
     """
 
-    def __init__(self, connection: Connection, at: Callable[[str], None], stopping: Callable[[], bool]) -> None:
-        self._connection, self._at, self._stopping = connection, at, stopping
+    def __init__(self, connection: Connection, failpoint: Callable[[str], None], stopping: Callable[[], bool]) -> None:
+        self._connection, self._failpoint, self._stopping = connection, failpoint, stopping
         self._producer: Producer | None = None
         self._failures = _Failures()
         self._broken = 0
@@ -100,33 +100,33 @@ class Producers:
     ) -> None:
         """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be none.
 
-        Raises Doubt (SizeRefused among it), or LogUnavailable when nothing was begun.
+        Raises CommitOutcomeUnknown (SizeRefused among it), or LogUnavailable when nothing was begun.
         """
         self.undelivered = False
         producer = self._connected()
         heard = self._failures.heard
         try:
-            self._at("before begin")
+            self._failpoint("before begin")
             producer.begin_transaction()
-            self._at("begun")
+            self._failpoint("begun")
             self._produce(producer, outputs, witnesses)
-            self._at("produced")
-            self._at("during offsets")
+            self._failpoint("produced")
+            self._failpoint("during offsets")
             if offsets:
                 self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
-            self._at("offsets sent")
+            self._failpoint("offsets sent")
             if not still_ours():
-                raise Overtaken("another worker has recovered these partitions")
-            self._at("before commit")
-            self._at("during commit")
+                raise PartitionMigrated("another worker has recovered these partitions")
+            self._failpoint("before commit")
+            self._failpoint("during commit")
             self._again(lambda: producer.commit_transaction(self._seconds()))
-            self._at("committed")
+            self._failpoint("committed")
         except SizeRefused:
             self._drop()
             raise
-        except (KafkaException, BufferError, Doubt) as error:
+        except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._give_up(producer, error)
-            raise Doubt(f"the transaction: {_told(error)}") from error
+            raise CommitOutcomeUnknown(f"the transaction: {_told(error)}") from error
         finally:
             self._listen(producer)
             if self._failures.heard != heard:
@@ -134,7 +134,7 @@ class Producers:
             self._broken = self._failures.broken
 
     def flush_all(self, outputs: Sequence[Output]) -> None:
-        """Write outputs at least once. Raises Doubt unless all were delivered."""
+        """Write outputs at least once. Raises CommitOutcomeUnknown unless all were delivered."""
         self.undelivered = False
         producer = self._ready()
         try:
@@ -142,9 +142,9 @@ class Producers:
         except SizeRefused:
             self._drop()
             raise
-        except (KafkaException, BufferError, Doubt) as error:
+        except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._drop()
-            raise Doubt(f"publishing: {_told(error)}") from error
+            raise CommitOutcomeUnknown(f"publishing: {_told(error)}") from error
 
     def start(self) -> None:
         """Settle what an earlier producer of the same name left open, instead of waiting for its time-out.
@@ -212,13 +212,13 @@ class Producers:
         try:
             left = producer.flush(self._seconds())
         except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
-            raise Doubt("the producer has failed for good: another one of its name, probably") from error
+            raise CommitOutcomeUnknown("the producer has failed for good: another one of its name, probably") from error
         if self._too_large:
             raise SizeRefused(set(self._too_large))
         if self._errors:
             raise KafkaException(self._errors[0])
         if left:
-            raise Doubt(f"{left} records were not delivered within {self._seconds():g} s")
+            raise CommitOutcomeUnknown(f"{left} records were not delivered within {self._seconds():g} s")
         self.undelivered = False
 
     def _seconds(self) -> float:
@@ -247,7 +247,7 @@ class Producers:
         """Abort where librdkafka asks for that; anything else is an unknown outcome and ends this producer."""
         cause: Any = error.args[0] if isinstance(error, KafkaException) else None
         abortable = cause is not None and cause.txn_requires_abort() and not cause.fatal()
-        if abortable or isinstance(error, Overtaken):
+        if abortable or isinstance(error, PartitionMigrated):
             try:
                 self._again(lambda: producer.abort_transaction(self._seconds()))
             except KafkaException:

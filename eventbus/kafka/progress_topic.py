@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from eventbus.kafka.causes import explained
 from eventbus.kafka.config import CLASSIC_ONLY, Connection, client, consumer_config
 from eventbus.kafka.witness import decode
-from eventbus.log import PROGRESS, Cursor, LogUnavailable, Partition, TopicMissing
+from eventbus.log import PROGRESS, CommittedOffset, LogUnavailable, Partition, TopicMissing
 
 WAIT_SECONDS, WAITS = 0.1, 20
 """So long it waits for news, and so often in vain before it gives up: an open transaction may take longer."""
@@ -36,9 +36,9 @@ class ProgressTopic:
         self._consumer: Any = None
         self._topic_id = ""
         self._next = 0
-        self._found: dict[Partition, Cursor] = {}
+        self._found: dict[Partition, CommittedOffset] = {}
 
-    def read(self, topic_id: str, start: int, end: int) -> dict[Partition, Cursor]:
+    def read(self, topic_id: str, start: int, end: int) -> dict[Partition, CommittedOffset]:
         """Return the newest record of each key, up to the offset `end`, which waits for undecided transactions.
 
         Raises LogUnavailable when that takes too long, TopicMissing.

@@ -14,7 +14,7 @@ from eventbus.deadletters.letter import ROOM_BYTES
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka.diagnosis import diagnose
-from eventbus.log import Limit, LogUnavailable, NotLetIn, Refused, TopicMissing
+from eventbus.log import Limit, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import MAX_VALUE_BYTES
 
 SECONDS = 5.0
@@ -32,7 +32,7 @@ def check_topics(
     """Return all topics that are there, and how many partitions they have.
 
     `letters` are the topics of dead letters and of their resolutions; `warn` hears of topics that may not take what is
-    written. Raises TopicMissing, Refused when a dead letter could be too large, NotLetIn, or LogUnavailable.
+    written. Raises TopicMissing, UnsafeToContinue when a dead letter could be too large, NotLetIn, or LogUnavailable.
     """
     inputs, outputs = list(inputs), list(outputs)
     wanted = {*inputs, *outputs, *letters}
@@ -51,7 +51,7 @@ def check_topics(
     limits = _with_own(topic_limits, connection)
     for topic in letters:
         if topic in limits and limits[topic].bytes < largest + ROOM_BYTES:
-            raise Refused(
+            raise UnsafeToContinue(
                 f"{topic} takes at most {limits[topic].bytes} bytes, an input topic takes {largest}: a"
                 f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set"
                 f" {limits[topic].setting} to {largest + ROOM_BYTES}"

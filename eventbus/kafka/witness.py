@@ -10,26 +10,26 @@ from __future__ import annotations
 
 import json
 
-from eventbus.log import Cursor, Partition
+from eventbus.log import CommittedOffset, Partition
 
 
-def encode(partition: Partition, cursor: Cursor) -> tuple[bytes, bytes]:
+def encode(partition: Partition, cursor: CommittedOffset) -> tuple[bytes, bytes]:
     """Return key and value of the record about a partition."""
     value = {
         "next_offset": cursor.offset,
-        "outbox_seq": cursor.position,
+        "outbox_seq": cursor.outbox_seq,
         "database": cursor.database,
         "topic_id": cursor.topic_id,
     }
     return str(partition).encode(), json.dumps(value).encode()
 
 
-def decode(key: bytes | None, value: bytes | None) -> tuple[Partition, Cursor] | None:
+def decode(key: bytes | None, value: bytes | None) -> tuple[Partition, CommittedOffset] | None:
     """Return which partition a record is about and what it says; None where it is none of ours."""
     try:
         topic, _, number = (key or b"").decode().rpartition("/")
         said = json.loads(value or b"")
-        cursor = Cursor(said["next_offset"], said["outbox_seq"], said["database"], said["topic_id"])
+        cursor = CommittedOffset(said["next_offset"], said["outbox_seq"], said["database"], said["topic_id"])
         partition = Partition(topic, int(number))
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -19,13 +19,13 @@ from eventbus.kafka.config import Clients
 from eventbus.kafka.log import EARLIEST
 from eventbus.log import Headers, Partition
 from eventbus.simulation import group
-from eventbus.simulation.cluster import Cluster, Entry, Written, error
+from eventbus.simulation.cluster import LogEntry, SimulatedCluster, Written, error
 
 Callback = Callable[[Any, list[TopicPartition]], None]
 NO_HEADERS: Headers = []
 
 
-class Fault(Enum):
+class ClientFault(Enum):
     """What happens to one request."""
 
     NONE = "nothing"
@@ -34,7 +34,7 @@ class Fault(Enum):
     LATE_COPY = "the client repeats it by itself, and the first copy arrives later"
 
 
-class Host(group.Host):
+class ClientHost(group.GroupHost):
     """The process of a client. A simulation overrides what happens on the way to the brokers."""
 
     something_to_read: Callable[[], bool] = bool
@@ -43,9 +43,9 @@ class Host(group.Host):
     def reach(self, step: str) -> None:
         """Note that the client is at this step; may raise or take long."""
 
-    def fault(self, request: str) -> Fault:
+    def fault(self, request: str) -> ClientFault:
         """Return what happens to a request of this name."""
-        return Fault.NONE
+        return ClientFault.NONE
 
     def lateness(self) -> float:
         """Return the seconds after which a late copy arrives."""
@@ -59,7 +59,7 @@ class Host(group.Host):
         """Something was read, written or decided."""
 
 
-def clients(cluster: Cluster, host: Host) -> Clients:
+def clients(cluster: SimulatedCluster, host: ClientHost) -> Clients:
     """Return what makes clients of this cluster instead of real ones."""
     return Clients(
         partial(SimulatedConsumer, cluster, host),
@@ -73,9 +73,9 @@ class Message:
 
     __slots__ = ("_entry", "_error", "_offset", "_partition")
 
-    def __init__(self, partition: Partition, offset: int, entry: Entry | KafkaError) -> None:
+    def __init__(self, partition: Partition, offset: int, entry: LogEntry | KafkaError) -> None:
         self._partition, self._offset = partition, offset
-        self._entry = entry if isinstance(entry, Entry) else None
+        self._entry = entry if isinstance(entry, LogEntry) else None
         self._error = entry if isinstance(entry, KafkaError) else None
 
     def error(self) -> KafkaError | None:
@@ -115,7 +115,9 @@ CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: it cannot be decom
 class SimulatedConsumer:
     """A consumer that reads at most what it is asked for, and only what is committed."""
 
-    def __init__(self, cluster: Cluster, host: Host, config: dict[str, Any], *, logger: Any = None) -> None:
+    def __init__(
+        self, cluster: SimulatedCluster, host: ClientHost, config: dict[str, Any], *, logger: Any = None
+    ) -> None:
         self._cluster, self._host = cluster, host
         self._name, self._instance = config["group.id"], config.get("group.instance.id")
         self._stable = config["isolation.level"] == "read_committed"
@@ -283,7 +285,7 @@ class SimulatedConsumer:
     def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self._stable:
             self._host.reach("asking for cursors")
-            if self._host.fault("OffsetFetch") is not Fault.NONE:
+            if self._host.fault("OffsetFetch") is not ClientFault.NONE:
                 raise _timed_out("committed")
         known = self._cluster.committed(self._name, map(_lane, partitions), stable=self._stable)
         none = (-1001, "")
@@ -311,7 +313,9 @@ class SimulatedConsumer:
 class SimulatedProducer:
     """A producer, transactional where it has a transactional.id."""
 
-    def __init__(self, cluster: Cluster, host: Host, config: dict[str, Any], *, logger: Any = None) -> None:
+    def __init__(
+        self, cluster: SimulatedCluster, host: ClientHost, config: dict[str, Any], *, logger: Any = None
+    ) -> None:
         self._cluster, self._host = cluster, host
         self._name: str | None = config.get("transactional.id")
         self._logger = logger or logging.getLogger("simulated")
@@ -321,7 +325,7 @@ class SimulatedProducer:
 
     def init_transactions(self, _timeout: float) -> None:
         assert self._name is not None
-        if self._host.fault("InitProducerId") is not Fault.NONE:
+        if self._host.fault("InitProducerId") is not ClientFault.NONE:
             raise _timed_out("init_transactions")
         self._epoch = self._cluster.start_producer(self._name)
         self._host.busy()
@@ -340,7 +344,7 @@ class SimulatedProducer:
         if not self._buffer:
             return 0
         fault = self._host.fault("Produce")
-        if fault is Fault.LOSE_REQUEST:
+        if fault is ClientFault.LOSE_REQUEST:
             return len(self._buffer)
         written, self._buffer = self._buffer, []
         if self._name is None:
@@ -349,19 +353,19 @@ class SimulatedProducer:
         else:
             self._cluster.write(self._name, self._epoch, written)
         self._host.busy()
-        return len(written) if fault is Fault.LOSE_ANSWER else 0
+        return len(written) if fault is ClientFault.LOSE_ANSWER else 0
 
     def send_offsets_to_transaction(self, offsets: Sequence[TopicPartition], metadata: bytes, _timeout: float) -> None:
         assert self._name is not None
         fault = self._host.fault("TxnOffsetCommit")
-        if fault is Fault.LOSE_REQUEST:
+        if fault is ClientFault.LOSE_REQUEST:
             raise _timed_out("send_offsets_to_transaction")
         generation = int.from_bytes(metadata[7:11], sys.byteorder, signed=True)
         name, _, member = metadata[11:].decode().partition("\0")
         cursors = {_lane(p): (p.offset, p.metadata or "") for p in offsets}
         self._cluster.write_offsets(self._name, self._epoch, name, (member, generation), cursors)
         self._host.busy()
-        if fault is Fault.LOSE_ANSWER:
+        if fault is ClientFault.LOSE_ANSWER:
             raise _timed_out("send_offsets_to_transaction")
 
     def commit_transaction(self, _timeout: float) -> None:
@@ -375,14 +379,14 @@ class SimulatedProducer:
         assert self._name is not None
         fault = self._host.fault("EndTxn")
         self._host.reach("ending")
-        if fault is Fault.LOSE_REQUEST:
+        if fault is ClientFault.LOSE_REQUEST:
             raise _timed_out("the end of the transaction")
         self._cluster.end_transaction(self._name, self._epoch, commit=commit)
         self._host.busy()
         self._host.reach("ended")
-        if fault is Fault.LOSE_ANSWER:
+        if fault is ClientFault.LOSE_ANSWER:
             raise _timed_out("the end of the transaction")
-        if fault is Fault.LATE_COPY:
+        if fault is ClientFault.LATE_COPY:
             self._logger.info("FAIL [simulated]: the connection broke with an EndTxn under way")
             self._cluster.arrive_late(self._host.lateness(), self._name, self._epoch, commit=commit)
         self._open = False
@@ -423,7 +427,7 @@ class _Metadata:
 class SimulatedAdmin:
     """What the adapter asks an admin client for."""
 
-    def __init__(self, cluster: Cluster, _config: dict[str, Any], *, logger: Any = None) -> None:
+    def __init__(self, cluster: SimulatedCluster, _config: dict[str, Any], *, logger: Any = None) -> None:
         self._cluster = cluster
 
     def list_offsets(

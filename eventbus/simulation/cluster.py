@@ -32,7 +32,7 @@ class Written(NamedTuple):
 
 
 @dataclass(slots=True, eq=False)
-class Transaction:
+class SimulatedTransaction:
     """One transaction of one producer; `unmarked` are the partitions that do not have its marker yet."""
 
     began: float
@@ -48,19 +48,19 @@ class _Producer:
     """What the coordinator knows under one transactional.id."""
 
     epoch: int = 0
-    current: Transaction | None = None
-    last: Transaction | None = None
+    current: SimulatedTransaction | None = None
+    last: SimulatedTransaction | None = None
 
 
 @dataclass(slots=True)
-class Entry:
+class LogEntry:
     """One offset of a partition: a record, a transaction's marker, or something that cannot be read."""
 
     key: bytes | None
     value: bytes | None
     headers: Headers
     timestamp_ms: int
-    transaction: Transaction | None
+    transaction: SimulatedTransaction | None
     no_record: bool = False
     """It is a marker, or lies in a batch that cannot be read."""
     leader_epoch: int = 0
@@ -69,9 +69,9 @@ class Entry:
 
 @dataclass(slots=True)
 class _Lane:
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
     leader_epoch: int = 0
-    undecided: dict[Transaction, int] = field(default_factory=dict, compare=False)
+    undecided: dict[SimulatedTransaction, int] = field(default_factory=dict, compare=False)
     """Transactions without a marker here, and their first offset."""
     unreadable: list[range] = field(default_factory=list)
     """Batches that nobody can decompress."""
@@ -96,7 +96,7 @@ def nothing_late() -> float:
     return 0.0
 
 
-class Cluster:
+class SimulatedCluster:
     """One cluster. `clock` in seconds; `marker_delay` draws how long after its end a transaction is marked."""
 
     def __init__(
@@ -111,7 +111,7 @@ class Cluster:
         self._incarnations: Counter[str] = Counter()
         self._producers: dict[str, _Producer] = {}
         self._groups: dict[str, Group] = {}
-        self._unmarked: list[Transaction] = []
+        self._unmarked: list[SimulatedTransaction] = []
         self._late: list[tuple[float, str, int, bool]] = []
         self._ticked_at = -1.0
 
@@ -153,7 +153,7 @@ class Cluster:
     def between_transactions(self, partition: Partition) -> list[int]:
         """Return the offsets that have whole transactions before them, and none that is undecided."""
         lane, found = self._lanes[partition], []
-        open_: set[Transaction] = set()
+        open_: set[SimulatedTransaction] = set()
         for offset, entry in enumerate(lane.entries[: lane.stable]):
             if not open_:
                 found.append(offset)
@@ -183,13 +183,13 @@ class Cluster:
         """Return the last stable offset: what lies at it or behind it cannot be read yet."""
         return self._lanes[partition].stable
 
-    def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, Entry]], int]:
+    def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, LogEntry]], int]:
         """Return committed records from a position on, and the position after them: past markers, past the aborted.
 
         And past what cannot be read, as only the laws may read on: a consumer stops there (`unreadable`).
         """
         lane = self._lanes[partition]
-        found: list[tuple[int, Entry]] = []
+        found: list[tuple[int, LogEntry]] = []
         stable = lane.stable
         while position < stable and len(found) < limit:
             entry = lane.entries[position]
@@ -223,7 +223,7 @@ class Cluster:
         lane = self._lanes[partition]
         batch = range(len(lane.entries), len(lane.entries) + records)
         now, epoch = round(self.clock() * 1000), lane.leader_epoch
-        lane.entries += [Entry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
+        lane.entries += [LogEntry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
         lane.unreadable.append(batch)
         return batch
 
@@ -231,10 +231,10 @@ class Cluster:
         """Return whether a transaction is under way in any partition."""
         return any(lane.undecided for lane in self._lanes.values())
 
-    def append(self, partition: Partition, record: Written, transaction: Transaction | None = None) -> int:
+    def append(self, partition: Partition, record: Written, transaction: SimulatedTransaction | None = None) -> int:
         """Write one record at the end of a partition and return its offset."""
         lane = self._lanes[partition]
-        entry = Entry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
+        entry = LogEntry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
         entry.leader_epoch = lane.leader_epoch
         lane.entries.append(entry)
         offset = len(lane.entries) - 1
@@ -308,10 +308,10 @@ class Cluster:
             raise error(KafkaError._FENCED, "a newer producer of this transactional.id exists", fatal=True)  # noqa: SLF001
         return producer
 
-    def _current(self, producer: _Producer) -> Transaction:
+    def _current(self, producer: _Producer) -> SimulatedTransaction:
         if producer.current is None:
             self._mark_now(producer.last)  # CONCURRENT_TRANSACTIONS until then; the client waits
-            producer.current = Transaction(self.clock())
+            producer.current = SimulatedTransaction(self.clock())
         return producer.current
 
     def _end(self, producer: _Producer, *, commit: bool) -> None:
@@ -323,7 +323,7 @@ class Cluster:
         self._unmarked.append(transaction)
         self._mark()
 
-    def _mark_now(self, transaction: Transaction | None) -> None:
+    def _mark_now(self, transaction: SimulatedTransaction | None) -> None:
         if transaction is not None and transaction in self._unmarked:
             transaction.marked_at = self.clock()
             self._mark()
@@ -335,7 +335,7 @@ class Cluster:
             for partition in transaction.unmarked:
                 lane = self._lanes[partition]
                 del lane.undecided[transaction]
-                marker = Entry(None, None, [], round(now * 1000), transaction, no_record=True)
+                marker = LogEntry(None, None, [], round(now * 1000), transaction, no_record=True)
                 marker.leader_epoch = lane.leader_epoch
                 lane.entries.append(marker)
             if transaction.offsets and transaction.state == "committed":

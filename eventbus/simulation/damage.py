@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from eventbus.log import Partition
 from eventbus.service import Service
-from eventbus.simulation.cluster import Cluster, Entry, Written
+from eventbus.simulation.cluster import LogEntry, SimulatedCluster, Written
 
 
 class Damage(NamedTuple):
@@ -18,7 +18,7 @@ class Damage(NamedTuple):
     recreated: bool
     ends: dict[Partition, int]
     cut: dict[Partition, int]
-    lost: dict[Partition, list[Entry]]
+    lost: dict[Partition, list[LogEntry]]
 
     def readers(self, next_offsets: dict[Partition, int]) -> bool:
         """Return whether who has these checkpoints has handled something that is gone."""
@@ -32,7 +32,11 @@ class Damage(NamedTuple):
 
 
 def damaged(
-    cluster: Cluster, services: Sequence[Service[Any]], handled: dict[Partition, int], kind: str, chance: random.Random
+    cluster: SimulatedCluster,
+    services: Sequence[Service[Any]],
+    handled: dict[Partition, int],
+    kind: str,
+    chance: random.Random,
 ) -> Damage | None:
     """Do it to a topic of which something was handled; None where there is none."""
     topics = {topic for service in services for topic in service.topics()}
@@ -55,7 +59,7 @@ def damaged(
     return Damage(chosen.topic, False, ends, {chosen: at}, lost)
 
 
-def filled(cluster: Cluster, damage: Damage) -> None:
+def filled(cluster: SimulatedCluster, damage: Damage) -> None:
     """Write more than there was, in every partition that was hit: whatever was there once, again and again."""
     copies = [entry for entries in damage.lost.values() for entry in entries]
     for lane, end in damage.ends.items():

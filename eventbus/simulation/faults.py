@@ -106,7 +106,7 @@ def _takeover(draw: random.Random) -> Fault:
 
 
 def _network(draw: random.Random) -> Fault:
-    what = draw.choice((clients.Fault.LOSE_REQUEST, clients.Fault.LOSE_ANSWER))
+    what = draw.choice((clients.ClientFault.LOSE_REQUEST, clients.ClientFault.LOSE_ANSWER))
     return Fault("network", *_somewhere(draw, REQUESTS), what.value)
 
 
@@ -159,7 +159,7 @@ def _poison(draw: random.Random) -> Fault:
     """Somebody writes a record that nobody can handle; or a service refuses a good one, for a while, as if it were bad.
 
     After `seconds` the first of those come who redrive or discard dead letters. By then what follows for the key of
-    the good one may be in trouble, too, so that it comes back before a fence.
+    the good one may be in trouble, too, so that it comes back before a blocked key.
     """
     seconds = draw.choice((0.1, 1, 5, 15))
     detail = draw.choice((REFUSED, REFUSED, *BAD, MISPLACED))

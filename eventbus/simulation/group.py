@@ -16,7 +16,7 @@ from eventbus.log import Partition
 
 
 @dataclass(slots=True)
-class Host:
+class GroupHost:
     """The process that a client lives in; it sends no heartbeat from `silent_since` on."""
 
     silent_since: float | None = None
@@ -28,7 +28,7 @@ class Member:
 
     id: str
     instance: str | None
-    host: Host
+    host: GroupHost
     topics: tuple[str, ...]
     generation: int = -1
     owned: dict[Partition, None] = field(default_factory=dict)
@@ -65,7 +65,7 @@ class Group:
         self._ticked_at = -1.0
         self._joined = 0
 
-    def join(self, instance: str | None, host: Host, topics: Iterable[str]) -> Member:
+    def join(self, instance: str | None, host: GroupHost, topics: Iterable[str]) -> Member:
         """Take a member in. One of the same instance is fenced, and its partitions go to the new one at once."""
         self._joined += 1
         member = Member(f"{instance or 'member'}-{self._joined}", instance, host, tuple(topics))

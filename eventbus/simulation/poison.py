@@ -9,7 +9,7 @@ from typing import Any
 from eventbus.log import Partition
 from eventbus.serde.framing import FRAME
 from eventbus.service import Service
-from eventbus.simulation.cluster import Cluster, Written
+from eventbus.simulation.cluster import SimulatedCluster, Written
 
 STRANGER = b"nobody"
 MISPLACED = "in the wrong partition"
@@ -26,7 +26,7 @@ BAD: Mapping[str, Callable[[Written], Written]] = {
 """What makes a good record bad for ever: by now its key may be that of an order which is under way."""
 
 
-def written(cluster: Cluster, services: Iterable[Service[Any]], how: str, chance: random.Random) -> str:
+def written(cluster: SimulatedCluster, services: Iterable[Service[Any]], how: str, chance: random.Random) -> str:
     """Write a record that is bad in this way to a topic that somebody reads; return where it lies.
 
     In any partition: who writes such a thing does not care. What is only MISPLACED: in any but its own.
@@ -41,21 +41,23 @@ def written(cluster: Cluster, services: Iterable[Service[Any]], how: str, chance
     return f"{partition}/{cluster.append(partition, record)}"
 
 
-def corrupted(cluster: Cluster, services: Iterable[Service[Any]], chance: random.Random) -> tuple[Partition, range]:
+def corrupted(
+    cluster: SimulatedCluster, services: Iterable[Service[Any]], chance: random.Random
+) -> tuple[Partition, range]:
     """Write a batch that nobody can decompress to a topic that somebody reads; return where it lies."""
     partition = _somewhere(cluster, services, chance)
     return partition, cluster.corrupt(partition, chance.choice((1, 3)))
 
 
-def _somewhere(cluster: Cluster, services: Iterable[Service[Any]], chance: random.Random) -> Partition:
+def _somewhere(cluster: SimulatedCluster, services: Iterable[Service[Any]], chance: random.Random) -> Partition:
     topic = chance.choice(sorted({topic for service in services for topic in service.topics()}))
     return Partition(topic, chance.randrange(cluster.topics()[topic]))
 
 
-def _lanes(cluster: Cluster, topic: str) -> list[Partition]:
+def _lanes(cluster: SimulatedCluster, topic: str) -> list[Partition]:
     return [Partition(topic, number) for number in range(cluster.topics()[topic])]
 
 
-def _good(cluster: Cluster, topic: str) -> list[Written]:
+def _good(cluster: SimulatedCluster, topic: str) -> list[Written]:
     entries = [entry for lane in _lanes(cluster, topic) for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]]
     return [Written(topic, entry.key, entry.value, entry.headers) for entry in entries if entry.value]

@@ -19,24 +19,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar, cast
 
-from eventbus.database import LostRace, Unavailable, connect
+from eventbus.database import ConcurrentUpdate, Unavailable, connect
 from eventbus.database.schema_version import Schema
 from eventbus.database.sqlite import SQLite
 from eventbus.engine import schema_waits
 from eventbus.engine.calls import Call
-from eventbus.engine.config import Tuning, World
+from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.engine import Engine
 from eventbus.engine.observer import Observer
 from eventbus.event import Event
 from eventbus.kafka.config import Connection
 from eventbus.kafka.log import KafkaLog
-from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
+from eventbus.log import LogUnavailable, Partition, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.clocks import JUMPS, Clocks
-from eventbus.simulation.cluster import AMONG_THE_RECORDS, Cluster, Written
+from eventbus.simulation.cluster import AMONG_THE_RECORDS, SimulatedCluster, Written
 from eventbus.simulation.damage import Damage, damaged, filled
 from eventbus.simulation.faults import Planned
 from eventbus.simulation.old_databases import OldDatabases
@@ -44,17 +44,17 @@ from eventbus.simulation.refusals import ONE_ORDER, Refusals
 from eventbus.simulation.surroundings import (
     AskingCodec,
     InMemory,
-    Place,
     Shared,
     SimulatedCalls,
     SimulatedDatabase,
     Trouble,
+    TroubledHost,
 )
-from eventbus.simulation.troubles import HANDLER_RAISES, Watched
-from eventbus.store.fence import Fence
+from eventbus.simulation.troubles import HANDLER_RAISES, WatchedService
+from eventbus.store.blocked_keys import BlockedKey
 
 E = TypeVar("E", bound=Event)
-AWAY = (Unavailable, LogUnavailable, LostRace)
+AWAY = (Unavailable, LogUnavailable, ConcurrentUpdate)
 DOZES, SLEEPS = 0.5, 0.85
 """How often a process that had nothing to do in its last turn goes on waiting: although something came; nothing did."""
 PATIENCE = 0.1
@@ -74,7 +74,7 @@ class Crashed(BaseException):
     """The process is gone, at this step: nothing is tidied up."""
 
 
-class Stuck(Exception):
+class NoProgress(Exception):
     """The run does not come to an end: something waits for ever."""
 
 
@@ -90,7 +90,7 @@ class Setup:
     events: Sequence[type[Event]]
     workers: int = 2
     partitions: int = 2
-    tuning: Tuning = field(default_factory=Tuning)
+    tuning: EngineConfig = field(default_factory=EngineConfig)
 
 
 class Simulation:
@@ -113,7 +113,7 @@ class Simulation:
         self._depth = 0
         self._hasty: set[str] = set()
         self._later: list[tuple[float, Callable[[], None]]] = []
-        self.cluster = Cluster(lambda: self.now)
+        self.cluster = SimulatedCluster(lambda: self.now)
         self.cluster.marker_delay = self._marker_delay
         self.cluster.create_topics([event.topic for event in setup.events], setup.partitions)
         self.services = [make(self) for make in setup.services]
@@ -139,21 +139,21 @@ class Simulation:
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
         for service in self.services:
-            Watched(service, _codec(*service.events()), self)
+            WatchedService(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
         self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
         self.old_databases = OldDatabases(self)
-        self.processes: list[Process] = []
+        self.processes: list[SimulatedProcess] = []
         for service in self.services:
             for number in range(1, setup.workers + 1):
                 self._start(service, str(number))
 
     def database(self, service: Service[Any]) -> SimulatedDatabase:
         """Return a service's database as the outside uses it: without faults of its own."""
-        return SimulatedDatabase(self.databases[service.name], Place())
+        return SimulatedDatabase(self.databases[service.name], TroubledHost())
 
-    def connection(self, group: str, instance: str, host: clients.Host) -> Connection:
+    def connection(self, group: str, instance: str, host: clients.ClientHost) -> Connection:
         """Return how a process reaches the simulated brokers."""
         made = clients.clients(self.cluster, host)
         return Connection("simulated", group, instance, logger=_Logger("rdkafka"), clients=made)
@@ -180,7 +180,10 @@ class Simulation:
         return cast("list[E]", events)
 
     def run(self) -> None:
-        """Turn until nothing moves any more, or until everybody had time to refuse. Raises Stuck, WorkerStopped."""
+        """Turn until nothing moves any more, or until everybody had time to refuse.
+
+        Raises NoProgress, WorkerStopped.
+        """
         while True:
             self._step()
             if self.now > self._ends_at:
@@ -210,7 +213,7 @@ class Simulation:
         """Let some time pass, and every process turn that can, in a drawn order."""
         self.turns += 1
         if self.turns > MOST_TURNS or self.now > 1_000 + MOST_SECONDS:
-            raise Stuck(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
+            raise NoProgress(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
         while self._later and self._later[0][0] <= self.now:
             self._moved = True
             self._later.pop(0)[1]()
@@ -226,7 +229,7 @@ class Simulation:
         for process in able:
             if process.able and not process.sleeps():
                 self._moved = False
-                process.turn()
+                process.run_once()
                 process.rest(idle=not self._moved)
                 moved = moved or self._moved
         self._moved = moved
@@ -263,7 +266,7 @@ class Simulation:
         """Whether a worker reads nothing more of a partition, because too much of it is bad."""
         return any("dead_letter_limit" in process.paused.values() for process in self.processes)
 
-    def turned(self, process: Process, consumed: dict[str, int]) -> None:
+    def turned(self, process: SimulatedProcess, consumed: dict[str, int]) -> None:
         """A batch was handled: part of the schedule."""
         did = f"{self.schedule} {process} {consumed} {self.turns}"
         self.schedule = zlib.crc32(did.encode())
@@ -281,7 +284,7 @@ class Simulation:
         return fault and self._happens(fault)
 
     def trouble_of(self, service: str, event: Event) -> str:
-        """Return what goes wrong with an event in a service; see Fate. What follows for its key goes well."""
+        """Return what goes wrong with an event in a service; see FaultInjector. What follows for its key goes well."""
         if (fault := self.due("handling")) is not None:
             self._troubles[service, event] = (self.now + fault.seconds, fault.detail)
             if fault.kind == "poison":
@@ -321,14 +324,14 @@ class Simulation:
                 unread[lane] = [(entry.key or b"").decode("utf-8", "replace") for _, entry in entries]
         return unread
 
-    def parked(self, fence: Fence) -> None:
+    def parked(self, block: BlockedKey) -> None:
         """Judge whether an order may be parked now."""
         only_refusals = all(fault.kind == "refusal" for fault in self.happened)
-        if only_refusals and self.refusals.parked_in_vain(fence.key) and "TryAgain" in fence.error:
-            self.broken.append(f"{fence.key} is parked while the provider is away for all: {fence.error}")
+        if only_refusals and self.refusals.parked_in_vain(block.key) and "TryAgain" in block.error:
+            self.broken.append(f"{block.key} is parked while the provider is away for all: {block.error}")
 
     def out_of_order(self, what: str) -> None:
-        """See Fate."""
+        """See FaultInjector."""
         self.broken.append(what)
 
     def due_of(self, service: str, step: str) -> faults.Fault | None:
@@ -363,7 +366,7 @@ class Simulation:
     def _marker_delay(self) -> float:
         return self.chance.choice((0, 0, 0.002, 0.02))
 
-    def suffer(self, process: Process, fault: faults.Fault) -> None:  # noqa: C901 - one branch a kind
+    def suffer(self, process: SimulatedProcess, fault: faults.Fault) -> None:  # noqa: C901 - one branch a kind
         """Let a fault of the processes happen at this step of one of them."""
         if fault.kind in ("crash", "lost cursors"):
             self._kill(process, fault)
@@ -404,7 +407,7 @@ class Simulation:
             self.unreadable.append(poison.corrupted(self.cluster, self.services, self.chance))
         self.on_call(fault)
 
-    def _kill(self, process: Process, fault: faults.Fault) -> None:
+    def _kill(self, process: SimulatedProcess, fault: faults.Fault) -> None:
         """Kill one; or all of its service, and take away the group's offsets, which nobody can while it has members."""
         service = process.service
         if fault.kind == "crash":
@@ -477,7 +480,7 @@ class Simulation:
                 silent += [f"{service.name} has passed over what stands in {_listed(passed)} now"] if passed else []
         return silent
 
-    def refuses(self, process: Process, why: str) -> None:
+    def refuses(self, process: SimulatedProcess, why: str) -> None:
         """A worker ends with code 3; whoever watches over it starts it again."""
         self.note(f"{process} refuses: {why}")
         self.refused.add(process.service.name)
@@ -485,13 +488,13 @@ class Simulation:
         process.die()
         self._restart_later(process, 1.0)
 
-    def _take_over(self, process: Process, fault: faults.Fault) -> None:
+    def _take_over(self, process: SimulatedProcess, fault: faults.Fault) -> None:
         service = process.service.name
         self._hasty.add(service)
         self._bring("recovery", "recovered", service, 1, detail=fault.detail)
         self.stand_still(process, fault.seconds)
 
-    def stand_still(self, process: Process, seconds: float) -> None:
+    def stand_still(self, process: SimulatedProcess, seconds: float) -> None:
         """Stop a process in the middle of a step, and let the others go on meanwhile."""
         if self._depth >= DEEPEST:
             return
@@ -522,11 +525,11 @@ class Simulation:
             self.after(self.chance.random() * 5, lambda: _ignored(call))
 
     def _start(self, service: Service[Any], instance: str) -> None:
-        process = Process(self, service, instance)
+        process = SimulatedProcess(self, service, instance)
         self.processes.append(process)
         self.note(f"{process} starts")
 
-    def _restart_later(self, process: Process, seconds: float) -> None:
+    def _restart_later(self, process: SimulatedProcess, seconds: float) -> None:
         def restart() -> None:
             if process in self.processes:
                 self.processes.remove(process)
@@ -548,7 +551,7 @@ class Simulation:
             self._restart_later(process, 1.0)
 
 
-class Process:
+class SimulatedProcess:
     """A worker: its engine, its clients, and whether it is alive."""
 
     def __init__(self, simulation: Simulation, service: Service[Any], instance: str) -> None:
@@ -561,9 +564,11 @@ class Process:
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
         connection = simulation.connection(service.name, instance, self.host)
-        self._log = KafkaLog(connection, warn=lambda _what: None, at=self.host.reach, clock=lambda: simulation.now)
+        self._log = KafkaLog(
+            connection, warn=lambda _what: None, failpoint=self.host.reach, clock=lambda: simulation.now
+        )
         chance = simulation.chance
-        world = World(
+        world = Dependencies(
             self._log,
             SimulatedDatabase(simulation.databases[service.name], self.host),
             SimulatedCalls(self.host, chance, simulation.leave),
@@ -601,9 +606,9 @@ class Process:
         simulation = self._simulation
         self._idle_until = simulation.now + simulation.chance.random() * PATIENCE if idle else 0.0
 
-    def turn(self) -> None:
+    def run_once(self) -> None:
         """Turn its engine once, as a worker's loop does. Raises WorkerStopped when it would end."""
-        self._guarded(self._engine.turn)
+        self._guarded(self._engine.run_once)
 
     def stop(self) -> None:
         """End as after SIGTERM."""
@@ -626,9 +631,9 @@ class Process:
         except Crashed:
             if not self.dead:
                 raise
-        except (Stuck, WorkerStopped):
+        except (NoProgress, WorkerStopped):
             raise
-        except (Refused, TopicMissing) as error:
+        except (UnsafeToContinue, TopicMissing) as error:
             if not self._simulation.spoilt:
                 raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
             self._simulation.refuses(self, str(error))
@@ -638,10 +643,10 @@ class Process:
             self.turning = False
 
 
-class _ProcessHost(Place):
+class _ProcessHost(TroubledHost):
     """What happens to one process on its way through a step."""
 
-    def __init__(self, simulation: Simulation, process: Process) -> None:
+    def __init__(self, simulation: Simulation, process: SimulatedProcess) -> None:
         super().__init__()
         self._simulation, self._process = simulation, process
 
@@ -658,12 +663,12 @@ class _ProcessHost(Place):
         if process.dead:
             raise Crashed
 
-    def fault(self, request: str) -> clients.Fault:
+    def fault(self, request: str) -> clients.ClientFault:
         fault = self._simulation.due(request)
         if fault is None:
-            return clients.Fault.NONE
+            return clients.ClientFault.NONE
         self._late_by = fault.seconds or AMONG_THE_RECORDS
-        return clients.Fault.LATE_COPY if fault.kind == "late copy" else clients.Fault(fault.detail)
+        return clients.ClientFault.LATE_COPY if fault.kind == "late copy" else clients.ClientFault(fault.detail)
 
     def lateness(self) -> float:
         return self._late_by
@@ -701,18 +706,18 @@ class _ProcessHost(Place):
 class _Told(Observer):
     """Writes what the engine tells into the trace."""
 
-    def __init__(self, simulation: Simulation, process: Process) -> None:
+    def __init__(self, simulation: Simulation, process: SimulatedProcess) -> None:
         self._simulation, self._process = simulation, process
 
     def batch_handled(self, batch: Any) -> None:
         self._simulation.moved()
         self._simulation.turned(self._process, batch.consumed)
         self._simulation.note(f"{self._process} handled {batch.consumed}, decided {batch.published}")
-        for what in ("raised", "kept", "lifted"):
-            for fence in getattr(batch.parking, what):
-                self._simulation.note(f"{self._process}: {what} {fence}")
-        for fence in batch.parking.raised:
-            self._simulation.parked(fence)
+        for what in ("blocked", "retried", "unblocked"):
+            for block in getattr(batch.parking, what):
+                self._simulation.note(f"{self._process}: {what} {block}")
+        for block in batch.parking.blocked:
+            self._simulation.parked(block)
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:  # noqa: ARG002 - time is simulated
         self._simulation.note(f"{self._process} published {outputs}: {outcome}")
@@ -731,7 +736,7 @@ class _Told(Observer):
         self._process.paused.pop(partition, None)
         self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, goes on at {next_offset}")
 
-    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
+    def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
         self._simulation.moved()
         self._simulation.note(f"{self._process} doubts {partition}: {why}")
 

@@ -18,7 +18,7 @@ from eventbus.serde.codec import Codec
 from eventbus.serde.framing import FRAME, Headers
 from eventbus.serde.registry import RegistryUnavailable
 from eventbus.service import TryAgain
-from eventbus.simulation.clients import Host
+from eventbus.simulation.clients import ClientHost
 
 
 class Trouble(Enum):
@@ -30,7 +30,7 @@ class Trouble(Enum):
     UNKNOWN = "it happens, and the answer is lost"
 
 
-class Place(Host):
+class TroubledHost(ClientHost):
     """A host whose databases and remote calls have troubles too."""
 
     def trouble(self, what: str) -> Trouble:  # noqa: ARG002 - for who overrides it
@@ -95,7 +95,7 @@ class Shared:
 class SimulatedDatabase:
     """The database as one worker sees it."""
 
-    def __init__(self, shared: Shared, place: Place) -> None:
+    def __init__(self, shared: Shared, place: TroubledHost) -> None:
         self._shared, self._place = shared, place
         self._exchanges = shared.exchanges
         self.losses = 0
@@ -142,7 +142,7 @@ class SimulatedCalls:
     """Remote calls, made in a drawn order; those of a process that dies meanwhile may still arrive (`leave`)."""
 
     def __init__(
-        self, place: Place, chance: random.Random, leave: Callable[[Call], None], concurrency: int = 4
+        self, place: TroubledHost, chance: random.Random, leave: Callable[[Call], None], concurrency: int = 4
     ) -> None:
         self.concurrency = concurrency
         self._place, self._chance, self._leave = place, chance, leave
@@ -181,7 +181,7 @@ class SimulatedCalls:
 
 
 class _Started:
-    def __init__(self, place: Place, results: list[Any]) -> None:
+    def __init__(self, place: TroubledHost, results: list[Any]) -> None:
         self._place, self._results = place, results
         self._until = place.clock() + place.call_lasts()
 

@@ -12,7 +12,7 @@ from eventbus.engine.batch import decode
 from eventbus.event import Event
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction, Service
-from eventbus.store import fence
+from eventbus.store import blocked_keys
 
 HANDLER_RAISES, TABLE_REFUSES = "its handlers raise", "its rows are refused"
 REFUSED = "it is refused as poison"
@@ -26,7 +26,7 @@ class Mistake(Exception):
     """What code and tables raise that were made for other data."""
 
 
-class Fate(Protocol):
+class FaultInjector(Protocol):
     """Who decides which key is in trouble, and hears of a broken law."""
 
     def trouble_of(self, service: str, event: Event) -> str:
@@ -36,10 +36,10 @@ class Fate(Protocol):
         """Take note that a record was handled before its turn."""
 
 
-class Watched:
+class WatchedService:
     """A service's repository, and its handlers, watched: what is parked must be handled first, in its order."""
 
-    def __init__(self, service: Service[Any], codec: Codec, fate: Fate) -> None:
+    def __init__(self, service: Service[Any], codec: Codec, fate: FaultInjector) -> None:
         self._service, self._fate, self._inner = service.name, fate, service.repository
         self._codec, self._reads = codec, service.topics()
         self.schema = service.repository.schema
@@ -53,8 +53,8 @@ class Watched:
         """See Repository; a transaction begins anew with every load."""
         self._handled = []
         self._parked = {}
-        for row in tx.rows(f"select {fence.COLUMNS} from fence"):
-            self._parked[row[0]] = self._topics(fence.records(tx, fence.Fence(*row), MOST))
+        for row in tx.rows(f"select {blocked_keys.COLUMNS} from fence"):
+            self._parked[row[0]] = self._topics(blocked_keys.records(tx, blocked_keys.BlockedKey(*row), MOST))
         return self._inner.load(tx, events)
 
     def save(self, tx: Transaction, work: Any) -> None:
@@ -68,7 +68,7 @@ class Watched:
             if handled != parked[: len(handled)]:
                 self._fate.out_of_order(f"{key}: {self._service} handled {handled} while {parked} are parked")
 
-    def _topics(self, parked: Iterable[fence.Parked]) -> list[str]:
+    def _topics(self, parked: Iterable[blocked_keys.Parked]) -> list[str]:
         """Return where the events lay at first; what is poison or is to bring nothing back has no turn to wait for."""
         items = (decode(self._codec, each.record, self._reads) for each in parked)
         return [item.event.topic for item in items if item is not None and isinstance(item.event, Event)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 
-from eventbus.log import Cursor, Partition, Refused
+from eventbus.log import CommittedOffset, Partition, UnsafeToContinue
 
 REMEDY = (
     "Going on would repeat effects. Point --database to the newest one, or restore the newest backup; where nothing"
@@ -18,7 +18,7 @@ REMEDY = (
 )
 
 
-class DatabaseTooOld(Refused):
+class DatabaseTooOld(UnsafeToContinue):
     """The log has seen more of this database than is in it. It is to be put in quarantine, so that all workers stop."""
 
 
@@ -26,16 +26,16 @@ class Row(NamedTuple):
     """One row of the table checkpoint, as far as its age is concerned."""
 
     next_offset: int
-    position: int
+    outbox_seq: int
     topic_id: str
 
 
 class Evidence(NamedTuple):
     """What Kafka knows of a service's progress."""
 
-    cursors: Mapping[Partition, Cursor]
+    cursors: Mapping[Partition, CommittedOffset]
     """The group's offsets, those that are set by hand included."""
-    witnesses: Mapping[Partition, Cursor]
+    witnesses: Mapping[Partition, CommittedOffset]
     """What the topic of progress says."""
 
 
@@ -68,7 +68,7 @@ def check_age(
             _check_witness(partition, witness, row, database)
 
 
-def _without_old_offset(cursor: Cursor, witness: Cursor | None, row: Row) -> Cursor:
+def _without_old_offset(cursor: CommittedOffset, witness: CommittedOffset | None, row: Row) -> CommittedOffset:
     """Return a cursor of the topic that this row is of; of one that was deleted since, only the position counts.
 
     Kafka forgets the offsets of a topic that is deleted, but a worker may have committed one before it noticed. The
@@ -78,7 +78,7 @@ def _without_old_offset(cursor: Cursor, witness: Cursor | None, row: Row) -> Cur
     return cursor._replace(offset=0) if is_old else cursor
 
 
-def _check_witness(partition: Partition, witness: Cursor, row: Row | None, database: str) -> None:
+def _check_witness(partition: Partition, witness: CommittedOffset, row: Row | None, database: str) -> None:
     if row is None:
         raise DatabaseTooOld(
             f"{partition}: the topic of progress says that offset {witness.offset} was reached, but the database has no"
@@ -92,27 +92,27 @@ def _check_witness(partition: Partition, witness: Cursor, row: Row | None, datab
     _check_ahead(partition, "the topic of progress", witness, row)
 
 
-def is_ahead(cursor: Cursor, row: Row) -> bool:
+def is_ahead(cursor: CommittedOffset, row: Row) -> bool:
     """Return whether a cursor knows more than a row; one that was set by hand says nothing."""
-    return cursor.position is not None and (cursor.position > row.position or cursor.offset > row.next_offset)
+    return cursor.outbox_seq is not None and (cursor.outbox_seq > row.outbox_seq or cursor.offset > row.next_offset)
 
 
-def _check_ahead(partition: Partition, what: str, cursor: Cursor, row: Row) -> None:
+def _check_ahead(partition: Partition, what: str, cursor: CommittedOffset, row: Row) -> None:
     if is_ahead(cursor, row):
         raise DatabaseTooOld(
-            f"{partition}: {what} (offset {cursor.offset}, entry {cursor.position}) is ahead of the database"
-            f" (offset {row.next_offset}, entry {row.position}): the database is older than the log (restored,"
+            f"{partition}: {what} (offset {cursor.offset}, entry {cursor.outbox_seq}) is ahead of the database"
+            f" (offset {row.next_offset}, entry {row.outbox_seq}): the database is older than the log (restored,"
             f" failed over, or one of two copies that are used at once). {REMEDY}"
         )
 
 
-def latest(cursor: Cursor | None, witness: Cursor | None) -> Cursor | None:
+def latest(cursor: CommittedOffset | None, witness: CommittedOffset | None) -> CommittedOffset | None:
     """Return what is known to be published: a lost cursor, or one set by hand, is replaced by the witness.
 
     A witness that is older than the cursor is nothing special: workers of a release without witnesses write none.
     """
     if witness is None:
         return cursor
-    if cursor is None or cursor.position is None:
-        return Cursor(witness.offset, witness.position)
-    return Cursor(max(cursor.offset, witness.offset), max(cursor.position, witness.position or 0))
+    if cursor is None or cursor.outbox_seq is None:
+        return CommittedOffset(witness.offset, witness.outbox_seq)
+    return CommittedOffset(max(cursor.offset, witness.offset), max(cursor.outbox_seq, witness.outbox_seq or 0))

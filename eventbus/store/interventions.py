@@ -8,8 +8,8 @@ from typing import NamedTuple
 from uuid_utils import uuid7
 
 from eventbus.database import Transaction
-from eventbus.store import fence
-from eventbus.store.fence import COLUMNS, Fence
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import COLUMNS, BlockedKey
 
 
 class Intervention(NamedTuple):
@@ -25,7 +25,7 @@ class Intervention(NamedTuple):
     reason: str
 
 
-class Who(NamedTuple):
+class Actor(NamedTuple):
     """Who intervenes, why, and when."""
 
     by: str
@@ -33,10 +33,15 @@ class Who(NamedTuple):
     at_ms: int
 
 
-def standing(tx: Transaction, where: Collection[tuple[str, str]] = (), keys: tuple[str, ...] = ()) -> Iterator[Fence]:
-    """Return fences in key order: of these keys if there are any, whose error contains, or whose column is, this."""
-    for row in tx.rows(f"select {COLUMNS} from fence order by key"):  # parking.MOST_FENCES at most
-        each = Fence(*row)
+def blocked(
+    tx: Transaction, where: Collection[tuple[str, str]] = (), keys: tuple[str, ...] = ()
+) -> Iterator[BlockedKey]:
+    """Return blocked keys in key order.
+
+    Of these keys if there are any, whose error contains, or whose column is, this.
+    """
+    for row in tx.rows(f"select {COLUMNS} from fence order by key"):  # parking.MAX_BLOCKED_KEYS at most
+        each = BlockedKey(*row)
         if (not keys or each.key in keys) and all(_is(each, name, text) for name, text in where):
             yield each
 
@@ -46,31 +51,31 @@ def last_touched(tx: Transaction) -> dict[str, int]:
     return {key: int(at_ms) for key, at_ms in tx.rows("select key, max(at_ms) from intervention group by key")}
 
 
-def _is(each: Fence, name: str, text: str) -> bool:
+def _is(each: BlockedKey, name: str, text: str) -> bool:
     value = str(getattr(each, name))
     return text in value if name == "error" else text == value
 
 
-def retry(tx: Transaction, key: str, who: Who) -> list[Intervention]:
+def retry(tx: Transaction, key: str, who: Actor) -> list[Intervention]:
     """Let a worker try the parked records of a key again at once. Nothing, when none is parked any more."""
-    known = fence.standing(tx, [key])
+    known = blocked_keys.blocking(tx, [key])
     if not known:
         return []
-    fence.change(tx, known, {key: known[key]._replace(retry_at_ms=fence.NOW_MS)})
+    blocked_keys.change(tx, known, {key: known[key]._replace(retry_at_ms=blocked_keys.NOW_MS)})
     return _noted(tx, "retry", known[key], 1, who)
 
 
-def discard(tx: Transaction, key: str, who: Who, *, everything: bool) -> list[Intervention]:
+def discard(tx: Transaction, key: str, who: Actor, *, everything: bool) -> list[Intervention]:
     """Take the first parked record of a key away, or every one; what is left is tried again at once."""
-    known = fence.standing(tx, [key])
+    known = blocked_keys.blocking(tx, [key])
     if not known:
         return []
     before = known[key]
     count = before.records if everything else 1
     done = _noted(tx, "discard", before, count, who)
-    fence.remove(tx, key, before.first, before.first + count - 1)
-    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=fence.NOW_MS, error="")
-    fence.change(tx, known, {key: left})
+    blocked_keys.remove(tx, key, before.first, before.first + count - 1)
+    left = before._replace(first=before.first + count, attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")
+    blocked_keys.change(tx, known, {key: left})
     return done
 
 
@@ -80,13 +85,13 @@ def history(tx: Transaction) -> list[Intervention]:
     return [Intervention(*row) for row in tx.rows(sql)]
 
 
-def _noted(tx: Transaction, action: str, known: Fence, count: int, who: Who) -> list[Intervention]:
-    """Write one row about each of the first so many records behind a fence."""
+def _noted(tx: Transaction, action: str, known: BlockedKey, count: int, who: Actor) -> list[Intervention]:
+    """Write one row about each of the first so many records behind a blocked key."""
     notes = []
-    for _, position, record in fence.records(tx, known, count):
+    for _, position, record in blocked_keys.records(tx, known, count):
         error = known.error if position == known.first else ""
         notes.append(Intervention(who.at_ms, action, known.key, record.address, error, who.by, who.reason))
-        blob = fence.pack(record) if action == "discard" else b""
+        blob = blocked_keys.pack(record) if action == "discard" else b""
         sql = "insert into intervention (id, at_ms, action, key, address, error, by_whom, reason, record)"
         tx.execute(f"{sql} values (?, ?, ?, ?, ?, ?, ?, ?, ?)", str(uuid7()), *notes[-1], blob)
     return notes

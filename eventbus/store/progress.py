@@ -22,18 +22,18 @@ class Checkpoint(NamedTuple):
     """
 
     next_offset: int
-    position: int
+    outbox_seq: int
     epoch: int
     leader_epoch: int | None = None
     """A leader epoch in which the log reached `next_offset`; None: not known (see Log.seek)."""
 
 
-class Entry(NamedTuple):
+class OutboxEntry(NamedTuple):
     """The outputs of one batch of one partition; numbered without holes."""
 
-    position: int
+    outbox_seq: int
     outputs: list[Output]
-    turn: int = 0
+    sequence: int = 0
     """When it was decided, so that entries of several partitions are published in that order; not stored."""
     size: int = 0
     """Bytes as stored, where it was made by `add`."""
@@ -58,7 +58,7 @@ def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, i
     """Raise the epochs of these partitions, where they have a checkpoint, and return the new ones."""
     epochs = {partition: stored.epoch + 1 for partition, stored in checkpoints(tx, partitions).items()}
     sql = "update checkpoint set epoch = ? where topic = ? and partition = ?"
-    tx.many(sql, [(epoch, *partition) for partition, epoch in epochs.items()])
+    tx.executemany(sql, [(epoch, *partition) for partition, epoch in epochs.items()])
     return epochs
 
 
@@ -84,7 +84,7 @@ def output_topics(tx: Transaction) -> dict[str, str]:
 
 def add_output_topics(tx: Transaction, ids: Mapping[str, str]) -> None:
     """Remember the ids of more topics."""
-    tx.many("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
+    tx.executemany("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
 
 
 def output_limits(tx: Transaction) -> dict[str, int]:
@@ -96,7 +96,7 @@ def note_output_limits(tx: Transaction, limits: Mapping[str, int]) -> None:
     """Remember how much topics take now."""
     known = output_limits(tx)
     rows = [(most, topic) for topic, most in sorted(limits.items()) if known.get(topic) != most]
-    tx.many("update output_topic set max_bytes = ? where topic = ?", rows)
+    tx.executemany("update output_topic set max_bytes = ? where topic = ?", rows)
 
 
 def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: Identity) -> None:
@@ -110,40 +110,42 @@ def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
     """Move checkpoints that this transaction has compared."""
     sql = "update checkpoint set next_offset = ?, position = ?, leader_epoch = ?, leader_epoch_offset = ?"
     sql += " where topic = ? and partition = ?"
-    rows = [(c.next_offset, c.position, c.leader_epoch, c.next_offset, *p) for p, c in sorted(to.items())]
-    tx.many(sql, rows)
+    rows = [(c.next_offset, c.outbox_seq, c.leader_epoch, c.next_offset, *p) for p, c in sorted(to.items())]
+    tx.executemany(sql, rows)
 
 
-def add(tx: Transaction, entries: Mapping[Partition, Entry]) -> dict[Partition, Entry]:
+def add(tx: Transaction, entries: Mapping[Partition, OutboxEntry]) -> dict[Partition, OutboxEntry]:
     """Insert one outbox entry for each of these partitions; return them with their sizes."""
     sql = "insert into outbox (topic, partition, position, records) values (?, ?, ?, ?)"
     blobs = {partition: pack(entry.outputs) for partition, entry in sorted(entries.items())}
-    tx.many(sql, [(*partition, entries[partition].position, blob) for partition, blob in blobs.items()])
+    tx.executemany(sql, [(*partition, entries[partition].outbox_seq, blob) for partition, blob in blobs.items()])
     return {partition: entries[partition]._replace(size=len(blob)) for partition, blob in blobs.items()}
 
 
-def replace(tx: Transaction, entries: Mapping[Partition, Iterable[Entry]]) -> None:
+def replace(tx: Transaction, entries: Mapping[Partition, Iterable[OutboxEntry]]) -> None:
     """Write other outputs into entries that are certainly not published."""
     sql = "update outbox set records = ? where topic = ? and partition = ? and position = ?"
-    tx.many(sql, [(pack(each.outputs), *at, each.position) for at, some in sorted(entries.items()) for each in some])
+    tx.executemany(
+        sql, [(pack(each.outputs), *at, each.outbox_seq) for at, some in sorted(entries.items()) for each in some]
+    )
 
 
 def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:
     """Delete the entries that are known to be published: up to this position, including it."""
     sql = "delete from outbox where topic = ? and partition = ? and position <= ?"
-    tx.many(sql, [(*partition, position) for partition, position in sorted(published.items())])
+    tx.executemany(sql, [(*partition, outbox_seq) for partition, outbox_seq in sorted(published.items())])
 
 
-def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Partition, list[Entry]]:
+def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Partition, list[OutboxEntry]]:
     """Return the entries above a position for each partition, in order."""
     sql = "select position, records from outbox where topic = ? and partition = ? and position > ? order by position"
     return {
-        partition: [Entry(number, unpack(blob)) for number, blob in tx.rows(sql, *partition, position)]
-        for partition, position in cursors.items()
+        partition: [OutboxEntry(number, unpack(blob)) for number, blob in tx.rows(sql, *partition, outbox_seq)]
+        for partition, outbox_seq in cursors.items()
     }
 
 
-def take_uncaused(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
+def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
     """Remove the oldest uncaused events and return them, in the order of their ids.
 
     At most `limit` of them, and no further one once `limit_bytes` are reached.
@@ -155,7 +157,7 @@ def take_uncaused(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]
     return [output for _, blob in sorted(taken) for output in unpack(blob)]
 
 
-class Look(NamedTuple):
+class DatabaseView(NamedTuple):
     """What an idle worker sees."""
 
     checkpoints: dict[tuple[str, int], tuple[int, int, int, int | None]]
@@ -165,17 +167,20 @@ class Look(NamedTuple):
     retries_ms: tuple[int, int] | None
     """When the first and the last parked records are to be tried again, by whomever; None where none is parked."""
 
-    def went_back(self, before: Look) -> bool:
+    def went_back(self, before: DatabaseView) -> bool:
         """Return whether a checkpoint is behind what it was, or gone: another copy of the database took its place."""
         now = self.checkpoints
         return any(p not in now or any(map(lt, now[p][:3], then[:3])) for p, then in before.checkpoints.items())
 
 
-NOTHING_SEEN = Look({}, waiting=False, retries_ms=None)
+NOTHING_SEEN = DatabaseView({}, waiting=False, retries_ms=None)
 
 
-def look(tx: Transaction) -> Look:
-    """Look at every checkpoint of the service, and at what waits: one statement, no lock. Raises Quarantined."""
+def poll_database(tx: Transaction) -> DatabaseView:
+    """DatabaseView at every checkpoint of the service, and at what waits.
+
+    One statement, no lock. Raises Quarantined.
+    """
     sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
     sql += f" (select min(retry_at_ms) from fence), (select max(retry_at_ms) from fence), ({quarantine.OPEN})"
     rows = tx.rows(f"{sql} from checkpoint")
@@ -185,4 +190,4 @@ def look(tx: Transaction) -> Look:
     if in_quarantine is not None:
         quarantine.check(tx)
     retries_ms = None if first_ms is None else (first_ms, last_ms)
-    return Look({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)
+    return DatabaseView({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)

@@ -12,14 +12,14 @@ from typing import NamedTuple
 from uuid_utils import uuid7
 
 from eventbus.database import Transaction
-from eventbus.log import Refused, moment
+from eventbus.log import UnsafeToContinue, to_iso
 
 OPEN = "select id from quarantine where released_at_ms is null order by id limit 1"
 """For statements that ask for it beside something else; null where nobody has to decide."""
 _COLUMNS = "id, at_ms, instance, reason, released_at_ms, released_by, release_reason"
 
 
-class Quarantined(Refused):
+class Quarantined(UnsafeToContinue):
     """Somebody has put the database in quarantine, and nobody has released it."""
 
 
@@ -46,7 +46,7 @@ def check(tx: Transaction) -> None:
     if standing:
         first = standing[0]
         raise Quarantined(
-            f"the database is in quarantine since {moment(first.at_ms)}, when worker {first.instance!r} found:"
+            f"the database is in quarantine since {to_iso(first.at_ms)}, when worker {first.instance!r} found:"
             f" {first.reason}. It stays so until somebody releases it: `database quarantine` shows it, `database"
             " release` or `database accept-backup` ends it"
         )
@@ -72,7 +72,10 @@ def incarnation(tx: Transaction) -> str:
 
 
 def identify(tx: Transaction, at_ms: int) -> str:
-    """Return the id of this database, drawn when it is first used. Raises LostRace where another worker does so."""
+    """Return the id of this database, drawn when it is first used.
+
+    Raises ConcurrentUpdate where another worker does so.
+    """
     return incarnation(tx) or renew(tx, new_incarnation(), at_ms, "", "first used")
 
 

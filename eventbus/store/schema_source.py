@@ -13,14 +13,14 @@ from typing import NamedTuple
 
 from eventbus.database import Transaction
 from eventbus.event import Event
-from eventbus.log import Refused
+from eventbus.log import UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import REGISTRY
 
 HOW_TO_CHANGE = 'To change it for good, see docs/operating.md, "Another source of schema ids"'
 
 
-class OtherSchemaIds(Refused):
+class OtherSchemaIds(UnsafeToContinue):
     """The service writes with the ids of another source."""
 
 
@@ -37,7 +37,8 @@ class _Id(NamedTuple):
 def agree(tx: Transaction, codec: Codec, events: Iterable[type[Event]], service: str) -> None:
     """Remember the ids that these events are written with. Raises OtherSchemaIds where the service has others.
 
-    Who comes first decides: a worker, or who places an order. Raises LostRace where another one does at the moment.
+    Who comes first decides: a worker, or who places an order. Raises ConcurrentUpdate where another one does at the
+    moment.
     """
     rows = tx.rows("select topic, fingerprint, id, source from schema_id order by topic, fingerprint")
     known = {_Schema(topic, fingerprint): _Id(number, source) for topic, fingerprint, number, source in rows}

@@ -22,7 +22,7 @@ class NotUtf8(ValueError):
     """The file is in another encoding as a whole."""
 
 
-class Line(NamedTuple):
+class FileLine(NamedTuple):
     """One line, not yet decoded: one that cannot be shall not be to the others' harm."""
 
     number: int
@@ -36,13 +36,13 @@ class Line(NamedTuple):
             raise ValueError(f"not UTF-8: {self.content[error.start]:#04x} at byte {error.start + 1}") from None
 
 
-def lines(file: Iterable[bytes]) -> Iterator[Line]:
+def lines(file: Iterable[bytes]) -> Iterator[FileLine]:
     """Return the lines of a binary file. Raises NotUtf8 at the first one of UTF-16, which spreadsheets write too."""
     parts = (part for raw in file for part in raw.rstrip(b"\r\n").split(b"\r"))
     for number, part in enumerate(parts, 1):
         if number == 1:
             check_encoding(part)
-        yield Line(number, part)
+        yield FileLine(number, part)
 
 
 def decoded(content: bytes) -> str:

@@ -10,7 +10,7 @@ import click
 from eventbus.cli.options import as_json, database, print_json
 from eventbus.database import existing
 from eventbus.database.schema_version import Schema
-from eventbus.log import moment
+from eventbus.log import to_iso
 from eventbus.service import Service
 from eventbus.text.redaction import redact
 from eventbus.worker.lease import Lease, leases
@@ -47,6 +47,6 @@ def _as_dict(lease: Lease) -> dict[str, Any]:
         "name": lease.name,
         "host": lease.host,
         "pid": lease.pid,
-        "since": moment(lease.started_at_ms),
-        "last_seen": moment(lease.heartbeat_at_ms),
+        "since": to_iso(lease.started_at_ms),
+        "last_seen": to_iso(lease.heartbeat_at_ms),
     }

@@ -24,7 +24,7 @@ class Watched(Protocol):
 def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
     """Serve on all addresses at `port` (0: any free one; see `server_port`). Raises OSError when it is taken."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class HealthRequestHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             status, body, kind = _answer(telemetry, self.path)
             self.send_response(status)
@@ -35,7 +35,7 @@ def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
         def log_message(self, *_arguments: object) -> None:
             """Say nothing: probes come every few seconds."""
 
-    server = ThreadingHTTPServer(("", port), Handler)
+    server = ThreadingHTTPServer(("", port), HealthRequestHandler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="health", daemon=True).start()
     return server

@@ -14,7 +14,7 @@ STATE, START_TIME = 0, 19
 """Fields of /proc/PID/stat after the command's name."""
 
 
-class Process(NamedTuple):
+class WorkerProcess(NamedTuple):
     """A process, as it can be recognized later."""
 
     host: str
@@ -26,13 +26,13 @@ class Process(NamedTuple):
     """When it started, as the kernel counts: a pid is used again."""
 
 
-def this_process() -> Process:
+def this_process() -> WorkerProcess:
     """Return what this process is."""
     stat = _stat(os.getpid())
-    return Process(socket.gethostname(), os.getpid(), _place(), stat[START_TIME] if stat else "")
+    return WorkerProcess(socket.gethostname(), os.getpid(), _place(), stat[START_TIME] if stat else "")
 
 
-def runs(process: Process, here: Process) -> bool | None:
+def runs(process: WorkerProcess, here: WorkerProcess) -> bool | None:
     """Return whether a process still runs, as seen from `here`; None where that cannot be seen from here."""
     if not process.place or process.place != here.place or not process.start:
         return None

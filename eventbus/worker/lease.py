@@ -15,9 +15,9 @@ import uuid
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
-from eventbus.database import Database, LostRace, Transaction
-from eventbus.log import InstanceTaken, moment
-from eventbus.worker.instance import Process, runs
+from eventbus.database import ConcurrentUpdate, Database, Transaction
+from eventbus.log import InstanceTaken, to_iso
+from eventbus.worker.instance import WorkerProcess, runs
 from eventbus.worker.watchdog import Awake
 
 BEAT_SECONDS = 2.0
@@ -48,12 +48,12 @@ class Lease(NamedTuple):
     heartbeat_at_ms: int
 
     @property
-    def holder(self) -> Process:
+    def holder(self) -> WorkerProcess:
         """The process that holds it."""
-        return Process(self.host, self.pid, self.place, self.start)
+        return WorkerProcess(self.host, self.pid, self.place, self.start)
 
     def __str__(self) -> str:
-        return f"host {self.host}, pid {self.pid}, since {moment(self.started_at_ms)}"
+        return f"host {self.host}, pid {self.pid}, since {to_iso(self.started_at_ms)}"
 
 
 def leases(tx: Transaction) -> list[Lease]:
@@ -98,7 +98,7 @@ class Contender:
     def __init__(
         self,
         database: Database,
-        process: Process,
+        process: WorkerProcess,
         *,
         now_ms: Callable[[], int],
         clock: Callable[[], float] = time.monotonic,
@@ -117,7 +117,7 @@ class Contender:
         try:
             with self._database.transaction() as tx:
                 return self._take(tx, wanted)
-        except LostRace:
+        except ConcurrentUpdate:
             return None
 
     def _take(self, tx: Transaction, wanted: str | None) -> Lease | None:
@@ -147,7 +147,7 @@ class Contender:
         """Delete leases of long ago, but none that was judged by more than the clock, which may be wrong."""
         before = self._now_ms() - FORGET_MS
         old = [lease.name for lease in leases(tx) if lease.heartbeat_at_ms < before and lease.name not in judged]
-        tx.many("delete from instance_lease where name = ?", [(name,) for name in old])
+        tx.executemany("delete from instance_lease where name = ?", [(name,) for name in old])
 
     def _lives(self, held: Lease, seconds: float) -> bool | None:
         """Return whether the holder lives; None while that is not known yet."""
@@ -168,13 +168,13 @@ class Contender:
         return False if watched.seconds >= LEASE_SECONDS else None
 
     def _claim(self, tx: Transaction, name: str, held: Lease | None) -> Lease:
-        """Write the lease, unless somebody else was first: LostRace then."""
+        """Write the lease, unless somebody else was first: ConcurrentUpdate then."""
         now_ms = self._now_ms()
         claimed = Lease(name, self._nonce, *self._process, beat=1, started_at_ms=now_ms, heartbeat_at_ms=now_ms)
         if held is not None:
             sql = "delete from instance_lease where name = ? and nonce = ? and beat = ?"
             if not tx.execute(sql, name, held.nonce, held.beat):
-                raise LostRace(f"the instance name {name!r} was taken by another worker")
+                raise ConcurrentUpdate(f"the instance name {name!r} was taken by another worker")
         _insert(tx, claimed)
         return claimed
 

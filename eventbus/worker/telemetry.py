@@ -90,10 +90,16 @@ class Telemetry(Observer):
         self._batch = Histogram("saga_batch_seconds", "Handling one batch.", buckets=DELAYS, registry=registry)
         self._transactions = Counter("saga_transactions", "Kafka transactions.", ["outcome"], registry=registry)
         self._recoveries = Counter("saga_recoveries", "Recoveries of partitions.", registry=registry)
-        self._doubts = Counter("saga_doubts", "Doubts that led to a recovery.", registry=registry)
+        self._scheduled = [
+            Counter("saga_recoveries_scheduled", "Reasons to recover a partition.", registry=registry),
+            Counter("saga_doubts", "Deprecated: saga_recoveries_scheduled.", registry=registry),
+        ]
         self._pending = Gauge("saga_outbox_pending", "Outputs committed, not yet published.", registry=registry)
-        self._keys = Gauge("saga_parked_orders", "Orders in trouble, tried again by this worker.", registry=registry)
-        self._parked = Gauge("saga_parked_records", "Records of theirs that wait.", registry=registry)
+        self._blocked = [
+            Gauge("saga_blocked_keys", "Keys that are blocked, and retried by this worker.", registry=registry),
+            Gauge("saga_parked_orders", "Deprecated: saga_blocked_keys.", registry=registry),
+        ]
+        self._parked = Gauge("saga_parked_records", "Records of blocked keys, parked.", registry=registry)
         self._partitions = Gauge("saga_partitions_assigned", "Partitions that are ours.", registry=registry)
         self._lag = Gauge(
             "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
@@ -118,7 +124,7 @@ class Telemetry(Observer):
         return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
 
     def warn(self, what: str) -> None:
-        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever order it is about."""
+        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever key it is about."""
         now, kind = time.monotonic(), ORDER_ID.sub("…", what)
         if now - self._said.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
             self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
@@ -140,7 +146,7 @@ class Telemetry(Observer):
         for record, poison in batch.dead:
             self._dead.labels(poison.reason).inc()
             self.log.warning("record.dead_lettered", record=record.address, reason=poison.reason, detail=str(poison))
-        self._tell_of_trouble(batch.parking)
+        self._log_parking(batch.parking)
         self.log.info(
             "batch.handled",
             consumed=batch.consumed,
@@ -149,15 +155,15 @@ class Telemetry(Observer):
             milliseconds=round(batch.seconds * 1000, 1),
         )
 
-    def _tell_of_trouble(self, parking: Parking) -> None:
-        for fence in parking.raised:
-            self.log.error("order.parked", key=fence.key, records=fence.records, error=fence.error)
-        for fence in parking.kept:
-            wait = round(max(0.0, fence.retry_at_ms / 1000 - time.time()), 1)
-            told = {"attempts": fence.attempts, "records": fence.records, "error": fence.error, "retry_in": wait}
-            self.log.warning("order.still_parked", key=fence.key, **told)
-        for fence in parking.lifted:
-            self.log.info("order.goes_on", key=fence.key, since_ms=fence.since_ms)
+    def _log_parking(self, parking: Parking) -> None:
+        for block in parking.blocked:
+            self.log.error("key.blocked", key=block.key, records=block.records, error=block.error)
+        for block in parking.retried:
+            wait = round(max(0.0, block.retry_at_ms / 1000 - time.time()), 1)
+            told = {"attempts": block.attempts, "records": block.records, "error": block.error, "retry_in": wait}
+            self.log.warning("key.retry_failed", key=block.key, **told)
+        for block in parking.unblocked:
+            self.log.info("key.unblocked", key=block.key, since_ms=block.since_ms)
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
         """See Observer."""
@@ -197,20 +203,22 @@ class Telemetry(Observer):
             if self._paused.pop(partition, None) is not None:
                 self._halted.remove_by_labels({"topic": partition.topic, "partition": str(partition.number)})
 
-    def doubted(self, partition: Partition, why: str, *, retry_in: float) -> None:
+    def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """See Observer."""
-        self._doubts.inc()
-        self.log.debug("partition.doubted", partition=str(partition), why=why, retry_in=round(retry_in, 2))
+        for metric in self._scheduled:
+            metric.inc()
+        self.log.debug("partition.recovery_scheduled", partition=str(partition), why=why, retry_in=round(retry_in, 2))
         self.warn(why)
 
     def parked(self, keys: int, records: int) -> None:
         """See Observer."""
-        self._keys.set(keys)
+        for metric in self._blocked:
+            metric.set(keys)
         self._parked.set(records)
 
     def set_aside(self, parking: Parking) -> None:
         """See Observer."""
-        self._tell_of_trouble(parking)
+        self._log_parking(parking)
 
     def alive(self) -> None:
         """See Observer."""

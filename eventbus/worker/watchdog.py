@@ -50,7 +50,7 @@ class Awake:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class WatchedStep:
     """What a thread is doing. A new one is made whenever something begins or ends: progress is another object."""
 
     name: str
@@ -63,29 +63,29 @@ class Steps:
     def __init__(self, name: str) -> None:
         self.name = name
         self.thread = threading.get_ident()
-        self.now: Step | None = None
-        self._watched = Step("nothing", 0.0)
+        self.now: WatchedStep | None = None
+        self._watched = WatchedStep("nothing", 0.0)
         self._seconds = 0.0
 
     def reach(self, name: str) -> None:
         """This named step is reached; the next one is to follow soon."""
-        self.now = Step(name, STEP_LIMIT)
+        self.now = WatchedStep(name, STEP_LIMIT)
 
     @contextmanager
     def step(self, name: str, limit: float) -> Iterator[None]:
         """Within this, `name` is under way, which should take `limit` seconds at most."""
         outer = self.now
-        self.now = Step(name, max(limit, LEAST_LIMIT))
+        self.now = WatchedStep(name, max(limit, LEAST_LIMIT))
         try:
             yield
         finally:
-            self.now = outer and Step(outer.name, outer.limit)
+            self.now = outer and WatchedStep(outer.name, outer.limit)
 
     def rest(self) -> None:
         """Nothing is under way that has to end."""
         self.now = None
 
-    def age(self, seconds: float) -> tuple[Step, float] | None:
+    def age(self, seconds: float) -> tuple[WatchedStep, float] | None:
         """So many more seconds have passed: return what is under way and for how long; None if nothing is."""
         now = self.now
         if now is None or now is not self._watched:
@@ -95,7 +95,7 @@ class Steps:
         return (now, self._seconds) if now else None
 
 
-def most(step: Step) -> float:
+def most(step: WatchedStep) -> float:
     """Return how many seconds a step may take before the process ends."""
     return min(TIMES * step.limit, MOST_SECONDS)
 
@@ -144,7 +144,7 @@ class Watchdog:
                 return
         self.overdue = overdue
 
-    def _give_up(self, steps: Steps, step: Step, age: float) -> None:
+    def _give_up(self, steps: Steps, step: WatchedStep, age: float) -> None:
         why = (
             f"{step.name!r} has taken {age:.1f} s, its limit is {step.limit:g} s, and it cannot be interrupted."
             " This process ends; start it again: nothing is lost"

@@ -117,9 +117,9 @@ class _WatchedTransaction:
         with self._steps.step("database: execute", STATEMENT_SECONDS):
             return self._tx.execute(sql, *parameters)
 
-    def many(self, sql: str, rows: Sequence[Row]) -> None:
+    def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         with self._steps.step("database: execute", STATEMENT_SECONDS):
-            self._tx.many(sql, rows)
+            self._tx.executemany(sql, rows)
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         with self._steps.step(f"database: load {table.name}", STATEMENT_SECONDS):

@@ -20,17 +20,26 @@ from typing import Any, NoReturn, TypeVar
 import click
 
 from eventbus.cli.options import Settings, fail
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, WrongVersion, connect, until_won
+from eventbus.database import (
+    ConcurrentUpdate,
+    Database,
+    ReadOnlyOrFull,
+    Unavailable,
+    WrongDatabase,
+    WrongVersion,
+    connect,
+    retry_on_conflict,
+)
 from eventbus.database.upgrade import upgrade
 from eventbus.engine.calls import RemoteCalls
-from eventbus.engine.config import Tuning, World
+from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.decision import RepositoryFailed
 from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog
 from eventbus.kafka.topics import check_topics, uneven
-from eventbus.log import InstanceTaken, LogUnavailable, NotLetIn, Refused, TopicMissing
+from eventbus.log import InstanceTaken, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.lookups import Lookups
 from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, registry_at
@@ -51,7 +60,7 @@ from eventbus.worker.watched import WatchedDatabase, watched_clients
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,
     RepositoryFailed: 1,
-    NotOurs: 1,
+    WrongDatabase: 1,
     WrongVersion: 1,
     UnknownSchema: 1,
     RegistryLetsNobodyIn: 1,
@@ -59,13 +68,13 @@ EXIT_CODES: dict[type[Exception], int] = {
     BadKafkaConfig: 2,
     BadFailpoint: 2,
     BadRegistryConfig: 2,
-    Refused: 3,
+    UnsafeToContinue: 3,
     InstanceTaken: 4,
     TopicMissing: 5,
-    Unwritable: 7,
+    ReadOnlyOrFull: 7,
 }
 """How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage; 8: see watchdog."""
-AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, LostRace)
+AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, ConcurrentUpdate)
 GRACE_SECONDS = 9.0
 LAG_SECONDS = 2.0
 GARBAGE = (50_000, 20, 100)
@@ -152,7 +161,7 @@ class _Run:
         lease = self._lease(own)
         self._telemetry.named(lease.name)
         with closing(self._keeper(own, lease)) as keeper:
-            self._turn(replace(connection, instance=lease.name), database, keeper)
+            self._run_once(replace(connection, instance=lease.name), database, keeper)
 
     def _connection(self) -> Connection:
         """Return how Kafka is reached; the instance name is not known yet where none was given."""
@@ -193,10 +202,10 @@ class _Run:
     def _keeper(self, database: Database, lease: Lease) -> LeaseKeeper:
         return LeaseKeeper(database, lease, self._watchdog, now_ms=_now_ms, warn=self._telemetry.warn)
 
-    def _turn(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
+    def _run_once(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
         settings, service, telemetry = self._settings, self._service, self._telemetry
         world, announcement = self._world(connection, WatchedDatabase(database, self._steps))
-        tuning = Tuning(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
+        tuning = EngineConfig(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
         engine = Engine(service, world, tuning)
         self._signals.hurry = keeper.on_lost = engine.stop
         gc.freeze()
@@ -212,13 +221,13 @@ class _Run:
             engine.close()
             world.database.close()
 
-    def _loop(self, engine: Engine, world: World, announcement: Announcement, keeper: LeaseKeeper) -> None:
+    def _loop(self, engine: Engine, world: Dependencies, announcement: Announcement, keeper: LeaseKeeper) -> None:
         assert isinstance(world.log, KafkaLog)
         lag_at = 0.0
         while not self._signals.stop.is_set():
             keeper.check()
             try:
-                engine.turn()
+                engine.run_once()
             except AWAY as error:
                 self._telemetry.warn(str(error))
                 self._signals.stop.wait(0.2)
@@ -227,7 +236,7 @@ class _Run:
                 announcement.poll()
                 lag_at = time.monotonic()
 
-    def _world(self, connection: Connection, database: Database) -> tuple[World, Announcement]:
+    def _world(self, connection: Connection, database: Database) -> tuple[Dependencies, Announcement]:
         settings, service, telemetry = self._settings, self._service, self._telemetry
         happens = failpoint(os.environ.get(VARIABLE), telemetry.log)
 
@@ -240,7 +249,7 @@ class _Run:
         asked = Lookups(registry) if url else registry
         codec = self._patiently(lambda: Codec(asked, service.events()))
         agree = partial(schema_source.agree, codec=codec, events=service.publishes(), service=service.name)
-        self._patiently(lambda: until_won(database, agree))
+        self._patiently(lambda: retry_on_conflict(database, agree))
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
@@ -251,10 +260,10 @@ class _Run:
         if (told := uneven(alike)) is not None:
             telemetry.log.warning("topics.uneven", why=f"{told}: was one created by itself? See `saga topics create`")
         announcement = Announcement(type(service), connection, there, telemetry)
-        log = KafkaLog(connection, warn=telemetry.warn, at=at, stopping=self._signals.stop.is_set)
+        log = KafkaLog(connection, warn=telemetry.warn, failpoint=at, stopping=self._signals.stop.is_set)
         calls = RemoteCalls(settings.remote_concurrency)
         name = connection.instance
-        world = World(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, name)
+        world = Dependencies(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, name)
         return world, announcement
 
     def _patiently(self, call: Callable[[], T]) -> T:

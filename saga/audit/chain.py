@@ -10,14 +10,14 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from saga.audit.findings import ADDED, ALTERED, MISSING, REORDERED, Findings
-from saga.audit.lines import GENESIS, Line
+from saga.audit.lines import GENESIS, AuditLine
 
 MEMORY = 10_000
 """So many lines back a link is looked for; lines put in or moved are told apart that far."""
 BEGINNING = "the beginning of the file"
 
 
-class Link(NamedTuple):
+class ChainLink(NamedTuple):
     """What is remembered of a line."""
 
     name: str
@@ -25,27 +25,27 @@ class Link(NamedTuple):
     sound: bool
 
 
-class Break(NamedTuple):
+class BrokenLink(NamedTuple):
     """A line that does not follow on the one before it."""
 
-    before: Link
-    after: Link
+    before: ChainLink
+    after: ChainLink
 
 
 class Chain:
     """Follows the lines from the first to the last."""
 
     def __init__(self) -> None:
-        self._recent: dict[str, Link] = {GENESIS: Link(BEGINNING, "", sound=True)}
-        self._strays: dict[str, Link] = {}
-        self._breaks: dict[str, Break] = {}
-        self._altered: dict[str, Link] = {}
-        self._moved: list[Link] = []
-        self._copies: list[Link] = []
+        self._recent: dict[str, ChainLink] = {GENESIS: ChainLink(BEGINNING, "", sound=True)}
+        self._strays: dict[str, ChainLink] = {}
+        self._breaks: dict[str, BrokenLink] = {}
+        self._altered: dict[str, ChainLink] = {}
+        self._moved: list[ChainLink] = []
+        self._copies: list[ChainLink] = []
 
-    def take(self, line: Line) -> None:
+    def take(self, line: AuditLine) -> None:
         """Look at the next line."""
-        link = Link(line.name, line.previous, line.sound)
+        link = ChainLink(line.name, line.previous, line.sound)
         if line.hash in self._recent or line.hash in self._strays:
             self._copies.append(link)
             return
@@ -56,7 +56,7 @@ class Chain:
         if len(self._recent) > MEMORY:
             del self._recent[next(iter(self._recent))]
 
-    def _follow(self, own: str, link: Link) -> None:
+    def _follow(self, own: str, link: ChainLink) -> None:
         """Find the line that this one follows on, where that is not the one before it."""
         tip = next(reversed(self._recent))
         if link.previous == tip:
@@ -66,7 +66,7 @@ class Chain:
         elif link.previous in self._strays:
             self._put_back(link.previous)
         elif link.sound and self._recent[tip].sound:
-            self._breaks[own] = Break(self._recent[tip], link)
+            self._breaks[own] = BrokenLink(self._recent[tip], link)
 
     def _set_aside(self, until: str) -> None:
         """What stands after `until` is not what this line follows on: it was put in, or stands elsewhere."""

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
-from saga.audit.lines import GENESIS, Entry, sealed
-from saga.audit.summary import Summary, Tally
+from saga.audit.lines import GENESIS, AuditEntry, sealed
+from saga.audit.summary import AuditTally, Summary
 
 
 class CannotWrite(OSError):
@@ -37,9 +37,9 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
         scratch.unlink(missing_ok=True)
 
 
-def write_lines(file: IO[str], entries: Iterable[Entry], summary: Summary) -> tuple[Summary, str]:
+def write_lines(file: IO[str], entries: Iterable[AuditEntry], summary: Summary) -> tuple[Summary, str]:
     """Write a line a record and the last line; return what that says, and its hash: the digest of the export."""
-    tally, previous = Tally(), GENESIS
+    tally, previous = AuditTally(), GENESIS
     for address, body in entries:
         tally.add(address, body)
         line, previous = sealed(body, previous)

@@ -10,7 +10,7 @@ ALTERED, MISSING, ADDED, REORDERED = "altered", "missing", "added", "reordered"
 """Always seen from the export: what is missing is missing there, what is added is in it and should not be."""
 
 
-class Finding(NamedTuple):
+class AuditFinding(NamedTuple):
     """One record, line or partition, and what is wrong with it."""
 
     kind: str
@@ -23,11 +23,11 @@ class Findings:
     """The first ones in full, and how many there are."""
 
     def __init__(self) -> None:
-        self.first: list[Finding] = []
+        self.first: list[AuditFinding] = []
         self.count = 0
 
     def add(self, kind: str, what: str, detail: str) -> None:
         """Take note of one."""
         self.count += 1
         if len(self.first) < MOST:
-            self.first.append(Finding(kind, what, detail))
+            self.first.append(AuditFinding(kind, what, detail))

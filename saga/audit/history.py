@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from eventbus.log import Record
-from saga.audit.lines import Entry
+from saga.audit.lines import AuditEntry
 from saga.audit.scratch import scratch_database
 from saga.check.facts import Address
 from saga.kafka.cluster import Cluster, client_config
@@ -17,7 +17,7 @@ from saga.kafka.recount import Count, confirm
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class AuditSelection:
     """Which records are wanted; None takes all. Times are ms since 1970, `until` is not included."""
 
     since: int | None = None
@@ -33,17 +33,17 @@ class Selection:
         )
 
 
-class History:
+class AuditHistory:
     """The topics of a choreography on one cluster. Nothing is written to it, and no consumer group is joined."""
 
     def __init__(
-        self, bootstrap_servers: str, effects_first: Iterable[str], kafka_config: Mapping[str, str] | None = None
+        self, bootstrap_servers: str, reverse_topological: Iterable[str], kafka_config: Mapping[str, str] | None = None
     ) -> None:
-        """Ask which partitions there are; `effects_first` names the topics. Raises TopicsMissing, Unreachable."""
+        """Ask which partitions there are; `reverse_topological` names the topics. Raises TopicsMissing, Unreachable."""
         self._config = client_config(bootstrap_servers, kafka_config)
         cluster = Cluster(bootstrap_servers, kafka_config)
         self.cluster_id = cluster.id()
-        self._topics = EventTopics(cluster, list(effects_first))
+        self._topics = EventTopics(cluster, list(reverse_topological))
 
     def bounds(self) -> tuple[Ends, Ends]:
         """Return where each partition begins and ends now; the ends effects first, so that no cause is left out."""
@@ -51,7 +51,7 @@ class History:
         starts = self._topics.starts()
         return starts, {lane: max(end, starts[lane]) for lane, end in ends.items()}
 
-    def read(self, starts: Ends, ends: Ends, selection: Selection, *, whole: bool) -> Iterator[Record]:
+    def read(self, starts: Ends, ends: Ends, selection: AuditSelection, *, whole: bool) -> Iterator[Record]:
         """Return the records, in order within each partition.
 
         They are read a second time and counted, see `witness`; `whole` as there. Raises ReadingsDiffer, LogMoved,
@@ -72,7 +72,7 @@ without rowid
 """
 
 
-def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
+def in_order(entries: Iterable[AuditEntry]) -> Iterator[AuditEntry]:
     """Return these sorted by address.
 
     They wait in a temporary file of SQLite's: a broker gives the records of many partitions at once quickly, one
@@ -85,4 +85,4 @@ def in_order(entries: Iterable[Entry]) -> Iterator[Entry]:
             "insert into entry values (?, ?, ?, ?)", ((*entry.address, entry.body) for entry in entries)
         )
         for *address, body in waiting.execute("select * from entry order by topic, partition, offset"):
-            yield Entry(Address(*address), body)
+            yield AuditEntry(Address(*address), body)

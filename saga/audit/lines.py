@@ -35,14 +35,14 @@ class NotAnExport(ValueError):
     """The file is something else, or cannot be read."""
 
 
-class Entry(NamedTuple):
+class AuditEntry(NamedTuple):
     """A record of an export or of the log: where it lies, and the body of its line."""
 
     address: Address
     body: str
 
 
-class Line(NamedTuple):
+class AuditLine(NamedTuple):
     """A line of an export, as it stands there."""
 
     number: int
@@ -66,9 +66,9 @@ class Line(NamedTuple):
         return str(self.address or f"line {self.number}")
 
 
-def entry_of(record: Record, decoder: Decoder) -> Entry:
+def entry_of(record: Record, decoder: Decoder) -> AuditEntry:
     """Return what an export says of a record."""
-    return Entry(Address(*record.partition, record.offset), _body(record, decoder))
+    return AuditEntry(Address(*record.partition, record.offset), _body(record, decoder))
 
 
 def _body(record: Record, decoder: Decoder) -> str:
@@ -90,7 +90,7 @@ def sealed(body: str, previous: str) -> tuple[str, str]:
     return f'{head}, "hash": "{own}"}}', own
 
 
-def lines_of(path: Path) -> Iterator[Line]:
+def lines_of(path: Path) -> Iterator[AuditLine]:
     """Return the lines of a file, also those that are no longer lines of an export. Raises NotAnExport."""
     try:
         with path.open("rb") as file:
@@ -100,7 +100,7 @@ def lines_of(path: Path) -> Iterator[Line]:
         raise NotAnExport(f"{path} cannot be read: {error.strerror}") from error
 
 
-def _line(number: int, raw: bytes) -> Line:
+def _line(number: int, raw: bytes) -> AuditLine:
     text = raw.removesuffix(b"\n").decode(errors="replace")
     seal = SEAL.search(text)
     body = text[: seal.start()] + "}" if seal else text
@@ -109,9 +109,9 @@ def _line(number: int, raw: bytes) -> Line:
     except orjson.JSONDecodeError:
         content = None
     if seal is None or not isinstance(content, dict):
-        return Line(number, body, "", f"line {number}", {}, sound=False)
+        return AuditLine(number, body, "", f"line {number}", {}, sound=False)
     sound = raw.endswith(b"\n") and sealed(body, seal[1])[1] == seal[2]
-    return Line(number, body, seal[1], seal[2], content, sound)
+    return AuditLine(number, body, seal[1], seal[2], content, sound)
 
 
 def _sha256(content: bytes | None) -> str | None:

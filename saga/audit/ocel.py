@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
-from eventbus.log import Record, moment
+from eventbus.log import Record, to_iso
 from eventbus.text.json_form import to_json
 from saga.audit.scratch import scratch_database
 from saga.flow.model import Flow
@@ -39,7 +39,7 @@ class Named(NamedTuple):
 
 
 @dataclass
-class Written:
+class OcelWritten:
     """How much was written."""
 
     events: int = 0
@@ -53,9 +53,9 @@ class Written:
         return f"{self.events} events of {self.objects} objects{left_out}"
 
 
-def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: Flow) -> Written:
+def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: Flow) -> OcelWritten:
     """Write the log. Objects wait aside, so that memory does not grow with the history. Raises NoRoom."""
-    written = Written()
+    written = OcelWritten()
     with scratch_database(SCHEMA) as objects:
         types = {"eventTypes": _event_types(flow), "objectTypes": _object_types(flow)}
         out.write(to_json(types)[:-1] + ', "events": [')
@@ -113,7 +113,7 @@ def _object_type(field: str) -> str:
 
 
 def _events(
-    records: Iterable[Record], decoder: Decoder, flow: Flow, objects: sqlite3.Connection, written: Written
+    records: Iterable[Record], decoder: Decoder, flow: Flow, objects: sqlite3.Connection, written: OcelWritten
 ) -> Iterator[dict[str, Any]]:
     for record in records:
         try:
@@ -127,7 +127,7 @@ def _events(
         yield {
             "id": record.address,
             "type": record.partition.topic,
-            "time": moment(record.timestamp_ms),
+            "time": to_iso(record.timestamp_ms),
             "attributes": _attributes(record, fields, flow),
             "relationships": [{"objectId": each.id, "qualifier": each.type} for each in named],
         }
@@ -167,7 +167,7 @@ def _keep(objects: sqlite3.Connection, named: list[Named], key: str) -> None:
     objects.executemany("insert or ignore into relation values (?, ?, ?)", related)
 
 
-def _objects(objects: sqlite3.Connection, written: Written) -> Iterator[dict[str, Any]]:
+def _objects(objects: sqlite3.Connection, written: OcelWritten) -> Iterator[dict[str, Any]]:
     for each in objects.execute("select id, type from object order by id"):
         written.objects += 1
         others = objects.execute("select other, qualifier from relation where object = ? order by other", each[:1])

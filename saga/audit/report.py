@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from saga.audit.verify import Verdict
+from saga.audit.verify import AuditVerdict
 
 SHOWN = 50
 """Findings on a terminal; --json has more."""
 
 
-def as_text(verdict: Verdict, file: Path, *, live: bool) -> Iterator[str]:
+def as_text(verdict: AuditVerdict, file: Path, *, live: bool) -> Iterator[str]:
     """Return the lines for people."""
     findings = verdict.findings
     for finding in findings.first[:SHOWN]:
@@ -28,7 +28,7 @@ def as_text(verdict: Verdict, file: Path, *, live: bool) -> Iterator[str]:
         yield f"digest {verdict.digest}"
 
 
-def as_json(verdict: Verdict, *, live: bool) -> dict[str, Any]:
+def as_json(verdict: AuditVerdict, *, live: bool) -> dict[str, Any]:
     """Return the report for scripts."""
     summary = verdict.summary
     return {

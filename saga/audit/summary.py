@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from eventbus.text.json_form import to_json
-from saga.audit.history import Selection
+from saga.audit.history import AuditSelection
 from saga.audit.lines import FORMAT, SUMMARY, NotAnExport
 from saga.check.facts import Address
 from saga.kafka.records import Ends, Lane
 
 
-class Tally:
+class AuditTally:
     """Counts the records of each partition, and takes the SHA-256 of their bodies, each with an end of line."""
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class Summary:
 
     cluster: str
     exported_at: str
-    selection: Selection
+    selection: AuditSelection
     starts: Ends
     ends: Ends
     records: Mapping[Lane, tuple[int, str]] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Summary:
             return cls(
                 told["cluster"],
                 told["exported_at"],
-                Selection(told["since"], told["until"], told["order_id"]),
+                AuditSelection(told["since"], told["until"], told["order_id"]),
                 {lane: int(each["start"]) for lane, each in partitions.items()},
                 {lane: int(each["end"]) for lane, each in partitions.items()},
                 {lane: (int(each["records"]), each["sha256"]) for lane, each in partitions.items()},

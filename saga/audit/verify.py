@@ -10,8 +10,8 @@ import orjson
 
 from saga.audit.chain import MEMORY, Chain
 from saga.audit.findings import ADDED, ALTERED, MISSING, Findings
-from saga.audit.lines import SUMMARY, Entry, NotAnExport, lines_of
-from saga.audit.summary import Summary, Tally
+from saga.audit.lines import SUMMARY, AuditEntry, NotAnExport, lines_of
+from saga.audit.summary import AuditTally, Summary
 from saga.check.facts import Address
 from saga.kafka.records import Ends
 
@@ -19,7 +19,7 @@ MOST_MISPLACED = 10_000
 
 
 @dataclass
-class Verdict:
+class AuditVerdict:
     """What is known of an export when its file has been read."""
 
     findings: Findings = field(default_factory=Findings)
@@ -33,9 +33,9 @@ class Verdict:
     """Records that the log no longer has because its retention is over: those are not missing there."""
 
 
-def verify_file(path: Path) -> Verdict:
+def verify_file(path: Path) -> AuditVerdict:
     """Read the file once; memory grows only with what is wrong with it. Raises NotAnExport."""
-    verdict, chain, tally = Verdict(), Chain(), Tally()
+    verdict, chain, tally = AuditVerdict(), Chain(), AuditTally()
     latest = Address("", -1, -1)
     ours = False
     behind_the_end = 0
@@ -62,12 +62,12 @@ def verify_file(path: Path) -> Verdict:
     return verdict
 
 
-def _misplaced(verdict: Verdict, address: Address, body: str) -> None:
+def _misplaced(verdict: AuditVerdict, address: Address, body: str) -> None:
     if len(verdict.misplaced) < MOST_MISPLACED:
         verdict.misplaced.setdefault(address, body)
 
 
-def _report(verdict: Verdict, chain: Chain, tally: Tally, behind_the_end: int) -> None:
+def _report(verdict: AuditVerdict, chain: Chain, tally: AuditTally, behind_the_end: int) -> None:
     summary, findings = verdict.summary, verdict.findings
     declared = summary.count if summary else 0
     chain.report(findings, too_few=verdict.records < declared)
@@ -83,16 +83,16 @@ def _report(verdict: Verdict, chain: Chain, tally: Tally, behind_the_end: int) -
                 findings.add(ALTERED, what, f"{found[0]} records that do not make the digest of the {said[0]} exported")
 
 
-def entries_of(path: Path) -> Iterator[Entry]:
-    """Return the records that stand in order; those that do not are in `Verdict.misplaced`."""
+def entries_of(path: Path) -> Iterator[AuditEntry]:
+    """Return the records that stand in order; those that do not are in `AuditVerdict.misplaced`."""
     latest = Address("", -1, -1)
     for line in lines_of(path):
         if line.address is not None and line.address > latest:
             latest = line.address
-            yield Entry(latest, line.body)
+            yield AuditEntry(latest, line.body)
 
 
-def compare(verdict: Verdict, exported: Iterable[Entry], logged: Iterable[Entry], starts: Ends) -> None:
+def compare(verdict: AuditVerdict, exported: Iterable[AuditEntry], logged: Iterable[AuditEntry], starts: Ends) -> None:
     """Hold the records of the export against those of the log, both sorted; `starts`: where the log begins now."""
     waiting = iter(exported)
     ahead = next(waiting, None)
@@ -113,14 +113,14 @@ def compare(verdict: Verdict, exported: Iterable[Entry], logged: Iterable[Entry]
         _not_there(verdict, address, starts)
 
 
-def _not_there(verdict: Verdict, address: Address, starts: Ends) -> None:
+def _not_there(verdict: AuditVerdict, address: Address, starts: Ends) -> None:
     if address.offset < starts.get((address.topic, address.partition), 0):
         verdict.expired += 1
     else:
         verdict.findings.add(ADDED, str(address), "the export has it, the log has not")
 
 
-def _same(verdict: Verdict, exported: str, logged: Entry) -> None:
+def _same(verdict: AuditVerdict, exported: str, logged: AuditEntry) -> None:
     if exported == logged.body:
         return
     ours, theirs = orjson.loads(exported), orjson.loads(logged.body)

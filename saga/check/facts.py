@@ -30,7 +30,7 @@ class Address(NamedTuple):
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-class Placed(NamedTuple):
+class PlacedOrder(NamedTuple):
     """What order.created says, beside the order's id."""
 
     customer_id: str
@@ -63,7 +63,7 @@ class EventFact(NamedTuple):
     """0 where the record has none."""
     digest: int
     """Equal for equal bytes."""
-    body: Placed | Money | None
+    body: PlacedOrder | Money | None
 
     @property
     def address(self) -> Address:

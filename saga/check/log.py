@@ -9,7 +9,7 @@ from typing import Any
 
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka.headers import headers_of
-from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, Placed, made_id, shared
+from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, PlacedOrder, made_id, shared
 from saga.check.rules import CLOCK_SKEW_MS
 from saga.kafka.event_topics import EventTopics
 from saga.kafka.records import Ends, Lane, records
@@ -99,10 +99,10 @@ def _text(value: bytes | str | None) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else value or ""
 
 
-def _body(event: Event) -> Placed | Money | None:
+def _body(event: Event) -> PlacedOrder | Money | None:
     if isinstance(event, OrderCreated):
         items = tuple((item.sku, item.quantity) for item in event.items)
-        return Placed(shared(event.customer_id), event.total, shared(event.currency), shared(items))
+        return PlacedOrder(shared(event.customer_id), event.total, shared(event.currency), shared(items))
     if isinstance(event, (PaymentCharged, PaymentRefunded)):
         return Money(event.payment_id, event.amount, shared(event.currency))
     return None

@@ -8,7 +8,7 @@ from typing import Any
 
 from saga.check.facts import LogFacts
 from saga.check.laws import DESCRIPTIONS, Verdict
-from saga.check.rules import Violation
+from saga.check.rules import LawViolation
 
 SHOWN = 20
 
@@ -73,7 +73,7 @@ def _outcome(count: int) -> str:
     return f"{count} BROKEN" if count else "ok"
 
 
-def _shown(violation: Violation) -> Iterator[str]:
+def _shown(violation: LawViolation) -> Iterator[str]:
     about = f"order {violation.order_id}" if violation.order_id else "stock"
     yield f"{violation.law}: {about}: {violation.detail}"
     if violation.where:

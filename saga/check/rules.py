@@ -13,20 +13,20 @@ CLOCK_SKEW_MS = 1_000
 """By so much the clocks of two hosts may differ before an effect seems to come before its cause."""
 
 
-class Finding(NamedTuple):
+class LawFinding(NamedTuple):
     """One thing that is broken, and the records to look at."""
 
     detail: str
     where: tuple[Address, ...] = ()
 
 
-def finding(detail: str, *events: EventFact) -> Finding:
+def finding(detail: str, *events: EventFact) -> LawFinding:
     """Return a finding about these events."""
-    return Finding(detail, tuple(event.address for event in events))
+    return LawFinding(detail, tuple(event.address for event in events))
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class LawViolation:
     """A broken law. `order_id` is empty where the law is about a SKU."""
 
     law: str
@@ -88,7 +88,7 @@ class Rules:
         return len(known) != 1 or partition in known
 
 
-Law = Callable[[Saga, Rules], Iterable[Finding]]
+Law = Callable[[Saga, Rules], Iterable[LawFinding]]
 """A law about one order. Its function's name is the law's, its docstring's first line says what must hold."""
 
 

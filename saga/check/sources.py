@@ -37,7 +37,7 @@ class Sources:
         self.stores.check()
         codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
         cluster = Cluster(self.bootstrap_servers, self.kafka_config)
-        topics = EventTopics(cluster, flow.effects_first())
+        topics = EventTopics(cluster, flow.reverse_topological())
         before = topics.ends()
         orders = self.stores.read_orders()
         reservations, stock = self.stores.read_inventory()

@@ -83,7 +83,7 @@ class Stores:
 
 def parked_in(tx: Transaction, service: str) -> list[ParkedFact]:
     """Return which orders a service has parked."""
-    return [ParkedFact(each.key, service, each.records, each.error) for each in interventions.standing(tx)]
+    return [ParkedFact(each.key, service, each.records, each.error) for each in interventions.blocked(tx)]
 
 
 def orders_in(tx: Transaction) -> dict[str, OrderFact]:

@@ -6,7 +6,7 @@ import click
 
 from eventbus.cli import options as cli
 from saga.flow.access import as_kafka_acls, as_strimzi, rights
-from saga.flow.sources import Source, flow_options
+from saga.flow.sources import FlowSource, flow_options
 
 
 @click.command("acls", context_settings=cli.CONTEXT)
@@ -14,7 +14,7 @@ from saga.flow.sources import Source, flow_options
 @click.option("--format", "form", type=click.Choice(["kafka", "strimzi"]), default="kafka", help="For which tool.")
 @click.option("--tool-user", metavar="NAME", default="saga", help="Whom `saga` itself connects as: reading only.")
 @click.option("--cluster", metavar="NAME", default="kafka", help="strimzi: the name of the Kafka resource.")
-def acls_command(source: Source, form: str, tool_user: str, cluster: str) -> None:
+def acls_command(source: FlowSource, form: str, tool_user: str, cluster: str) -> None:
     """Print the least rights that each service needs on the brokers, for principals of the services' names.
 
     kafka: commands of kafka-acls.sh. strimzi: a KafkaUser for each. Making topics is left to whoever administrates.

@@ -11,13 +11,13 @@ import click
 from eventbus.cli import options as cli
 from saga.audit.export import whole_file, write_lines
 from saga.audit.findings import MISSING
-from saga.audit.history import History, Selection, in_order
+from saga.audit.history import AuditHistory, AuditSelection, in_order
 from saga.audit.lines import entry_of
 from saga.audit.ocel import write_ocel
 from saga.audit.report import as_json as report_as_json
 from saga.audit.report import as_text
 from saga.audit.summary import Summary
-from saga.audit.verify import Verdict, compare, entries_of, verify_file
+from saga.audit.verify import AuditVerdict, compare, entries_of, verify_file
 from saga.flow.model import Flow
 from saga.kafka.decode import Decoder
 from saga.services import installed_services
@@ -62,9 +62,9 @@ def export_command(
       saga audit export history.json --format ocel --since 7d
     """  # noqa: D301 - \b is click's
     decoder = Decoder(cli.registry(where.pop("schema_registry_url"), EVENTS))
-    flow, selection = Flow.of(installed_services()), Selection(since, until, order_id)
+    flow, selection = Flow.of(installed_services()), AuditSelection(since, until, order_id)
     with whole_file(file) as out:
-        history = History(effects_first=flow.effects_first(), **where)
+        history = AuditHistory(reverse_topological=flow.reverse_topological(), **where)
         starts, ends = history.bounds()
         records = history.read(starts, ends, selection, whole=True)
         if kind == "ocel":
@@ -113,12 +113,12 @@ def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **
         raise SystemExit(1)
 
 
-def _compare(verdict: Verdict, file: Path, decoder: Decoder, **where: Any) -> None:
+def _compare(verdict: AuditVerdict, file: Path, decoder: Decoder, **where: Any) -> None:
     summary = verdict.summary
     if summary is None:
         cli.fail(f"{file} has no last line that says where the export began and ended: it cannot be compared")
     topics = sorted({topic for topic, _ in summary.ends} | set(Flow.of(installed_services()).events))
-    history = History(effects_first=topics, **where)
+    history = AuditHistory(reverse_topological=topics, **where)
     if history.cluster_id != summary.cluster:
         cli.fail(f"{file} was exported from the cluster {summary.cluster}, this one is {history.cluster_id}")
     starts, ends = history.bounds()

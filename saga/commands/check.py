@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from eventbus import Unavailable, Unwritable
+from eventbus import ReadOnlyOrFull, Unavailable
 from eventbus.cli import options as cli
-from eventbus.database import NotOurs, NotThere
+from eventbus.database import NotThere, WrongDatabase
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from payment_service.gateway import BadGateway
 from saga.check.laws import judge
@@ -26,7 +26,7 @@ from saga.kafka.recount import ReadingsDiffer
 from saga.services import SERVICES
 
 CANNOT_CHECK = (
-    *(NotThere, NotOurs, Unavailable, Unwritable, BadGateway),
+    *(NotThere, WrongDatabase, Unavailable, ReadOnlyOrFull, BadGateway),
     *(Unreachable, BadConfiguration, TopicsMissing, LogMoved, ReadingsDiffer),
     *(UnknownSchema, RegistryUnavailable),
 )

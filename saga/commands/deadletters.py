@@ -14,14 +14,14 @@ import click
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import from_file, secret
 from eventbus.database import check_file, connect
-from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote
 from eventbus.log import Partition
 from eventbus.text.json_form import to_json
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.commands.options import statement_options, where_options
-from saga.deadletters.letters import STATUS, Where, groups, letters_of, resolutions_of
-from saga.deadletters.resolve import Order, resolve
-from saga.deadletters.selection import Selection, selecting
+from saga.deadletters.letters import STATUS, KafkaTarget, groups, letters_of, resolutions_of
+from saga.deadletters.resolve import ResolveRequest, resolve
+from saga.deadletters.selection import LetterSelection, selecting
 from saga.deadletters.skip import reader_of, skip
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
@@ -48,13 +48,13 @@ def deadletters_command() -> None:
 @click.option("--all", "every", is_flag=True, help="Also those that are redriven or discarded.")
 @limit_option
 @cli.as_json
-def list_command(where: Where, selection: Selection, every: bool, limit: int | None, as_json: bool) -> None:
+def list_command(where: KafkaTarget, selection: LetterSelection, every: bool, limit: int | None, as_json: bool) -> None:
     """List dead letters: where each lies, which record it is, how often it was refused since when, and why.
 
     Example: saga deadletters list --where reason=contradiction --json
     """
     rows = islice(_rows(where, selection, every=every), limit)
-    with ends_quietly():
+    with exit_cleanly():
         if as_json:
             cli.print_json(list(rows))
             return
@@ -63,7 +63,7 @@ def list_command(where: Where, selection: Selection, every: bool, limit: int | N
             click.echo(f"{row['letter']}  {row['status']}  {row['record']}  {tried}  {row['reason']}: {row['error']}")
 
 
-def _rows(where: Where, selection: Selection, *, every: bool) -> Iterator[dict[str, Any]]:
+def _rows(where: KafkaTarget, selection: LetterSelection, *, every: bool) -> Iterator[dict[str, Any]]:
     for group in selection.groups(lambda: groups(where)):
         resolved = resolutions_of(where, group)
         for letter in selection.of(letters_of(where, group)):
@@ -75,12 +75,12 @@ def _rows(where: Where, selection: Selection, *, every: bool) -> Iterator[dict[s
 @click.argument("letter")
 @where_options
 @cli.schema_registry_url
-def show_command(letter: str, where: Where, schema_registry_url: str | None) -> None:
+def show_command(letter: str, where: KafkaTarget, schema_registry_url: str | None) -> None:
     """Show one dead letter whole, as JSON: what `list` says, and its headers and value as `saga tail` shows them.
 
     Example: saga deadletters show payment-service.dead-letters/3/17
     """
-    selection = Selection.named(letter)
+    selection = LetterSelection.named(letter)
     [group] = selection.groups(list)
     found = selection.found(letters_of(where, group))[0]
     decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
@@ -99,7 +99,7 @@ def _resolving(action: str) -> Callable[[F], F]:
     def decorate(command: F) -> F:
         @wraps(command)
         def with_order(*, everything: bool, dry_run: bool, as_json: bool, **what: Any) -> Any:
-            order = Order(action=action, **what)
+            order = ResolveRequest(action=action, **what)
             if not (order.selection.addresses or order.selection.tests or everything):
                 raise click.UsageError("say which: LETTERs, --where, or --all")
             return command(order, dry_run=dry_run, as_json=as_json)
@@ -123,7 +123,7 @@ def _resolving(action: str) -> Callable[[F], F]:
 
 @deadletters_command.command("redrive")
 @_resolving(REDRIVE)
-def redrive_command(order: Order, dry_run: bool, as_json: bool) -> None:
+def redrive_command(order: ResolveRequest, dry_run: bool, as_json: bool) -> None:
     """Have dead letters handled again by the service that refused them, each once, through the same guards.
 
     Mend the cause first: what is still bad becomes a new dead letter, with one attempt more. One line for each; when it
@@ -136,7 +136,7 @@ def redrive_command(order: Order, dry_run: bool, as_json: bool) -> None:
 
 @deadletters_command.command("discard")
 @_resolving(DISCARD)
-def discard_command(order: Order, dry_run: bool, as_json: bool) -> None:
+def discard_command(order: ResolveRequest, dry_run: bool, as_json: bool) -> None:
     """Give dead letters up: nothing happens, and they are no longer open. One line for each.
 
     Example: saga deadletters discard payment-service.dead-letters/3/17 --by ana --reason 'a load test'
@@ -144,7 +144,7 @@ def discard_command(order: Order, dry_run: bool, as_json: bool) -> None:
     _say(order, dry_run=dry_run, as_json=as_json)
 
 
-def _say(order: Order, *, dry_run: bool, as_json: bool) -> None:
+def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
     said = ("would be " if dry_run else "") + STATUS[order.action]
     count = 0
     for letter in resolve(order, dry_run=dry_run, tell=lambda what: click.echo(what, err=True)):
@@ -170,7 +170,9 @@ def _say(order: Order, *, dry_run: bool, as_json: bool) -> None:
 )
 @where_options
 @statement_options
-def skip_command(where: Where, group: str | None, database: str | None, by: str, why: str, **place: str | int) -> None:
+def skip_command(
+    where: KafkaTarget, group: str | None, database: str | None, by: str, why: str, **place: str | int
+) -> None:
     """Let a service go on behind a batch that cannot be decompressed. To this service, what is in it is lost.
 
     OFFSET is where its worker says that it cannot read (`partition.paused`). The whole batch is passed by, and nothing
@@ -185,7 +187,7 @@ def skip_command(where: Where, group: str | None, database: str | None, by: str,
     check_file(f"the database of {group}", url)
     if partition.number not in where.cluster().partitions().get(partition.topic, {}):
         raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
-    statement = Statement(by, why, where.now_ms())
+    statement = AuditNote(by, why, where.now_ms())
     with closing(connect(url, service=group, schema=None)) as opened:
         next_offset = skip(where, opened, group, (partition, offset), statement)
     click.echo(f"skipped {partition}/{offset} to {next_offset} for {group}")

@@ -8,7 +8,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.text.json_form import to_json
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.kafka.decode import Decoder, NotKcat, Undecodable, frames
 from schemas import EVENTS
 
@@ -27,7 +27,7 @@ def decode_command(schema_registry_url: str | None) -> None:
     """  # noqa: D301 - \b is click's
     decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     count = bad = 0
-    with ends_quietly():
+    with exit_cleanly():
         try:
             for count, value in enumerate(frames(sys.stdin.buffer), start=1):  # noqa: B007
                 try:

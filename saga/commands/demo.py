@@ -18,16 +18,16 @@ from eventbus.cli import options as cli
 from eventbus.cli.connection_options import servers
 from eventbus.serde.registry import registry_at
 from eventbus.text.terminal import raw_stdout
-from saga.commands.exits import ends_quietly, stoppable
-from saga.demo.place import InUse, Place, embedded, real
-from saga.demo.plan import DECLINE_ABOVE, Plan, make_plan
-from saga.demo.run import Run, Stuck
+from saga.commands.exits import exit_cleanly, stoppable
+from saga.demo.place import DemoPlace, InUse, embedded, real
+from saga.demo.plan import DECLINE_ABOVE, DemoPlan, make_plan
+from saga.demo.run import DemoRun, DemoStuck
 from saga.demo.shown import page
 from saga.demo.story import examples, print_order, print_outcomes, surprises
 from saga.demo.workers import WorkerDied, Workers, without_settings
 from saga.tracker.installed import MODEL
 from saga.tracker.queries import Tracked
-from saga.tracker.source import Source, track_once
+from saga.tracker.source import TrackedLog, track_once
 from schemas import EVENTS
 
 PLAIN_WIDTH = 140
@@ -70,20 +70,20 @@ def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bo
     console = _Console(highlight=False, file=raw_stdout())
     if not console.is_terminal:
         console = _Console(highlight=False, width=PLAIN_WIDTH, file=raw_stdout())
-    with ends_quietly(), stoppable():
+    with exit_cleanly(), stoppable():
         try:
             _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], ui=ui)
-        except (InUse, Stuck, WorkerDied) as error:
+        except (InUse, DemoStuck, WorkerDied) as error:
             cli.fail(str(error))
 
 
-def _demo(plan: Plan, console: Console, servers: str | None, kafka_config: dict[str, str], *, ui: bool) -> None:
+def _demo(plan: DemoPlan, console: Console, servers: str | None, kafka_config: dict[str, str], *, ui: bool) -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
         place = stack.enter_context(real(servers, kafka_config) if servers else embedded())
         gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}"
         options = [*place.options(folder), "--log-format", "json", "--instance", folder.name]
-        run = stack.enter_context(Run.prepared(plan, folder, place))
+        run = stack.enter_context(DemoRun.prepared(plan, folder, place))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
         shown = stack.enter_context(page(folder, place, wanted=ui))
         if shown:
@@ -103,15 +103,15 @@ def _demo(plan: Plan, console: Console, servers: str | None, kafka_config: dict[
         sys.exit(1)
 
 
-def _tell(console: Console, file: Path, place: Place, order_ids: Iterable[str]) -> None:
+def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[str]) -> None:
     """Track the log to its end, as `saga track` does, and print what that knows about these orders."""
-    track_once(Source(place.bootstrap_servers, dict(place.kafka_config), registry_at(None, EVENTS)), file)
+    track_once(TrackedLog(place.bootstrap_servers, dict(place.kafka_config), registry_at(None, EVENTS)), file)
     with Tracked.at(file, MODEL) as tracked:
         for order_id in order_ids:
             print_order(console, tracked, order_id)
 
 
-def _check(console: Console, folder: Path, place: Place, gateway: str) -> bool:
+def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bool:
     """Run `saga check --quiescent`; for some seconds again, because the last effects follow the last event."""
     databases = [
         f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in ("order", "payment", "inventory")

@@ -14,7 +14,7 @@ AGAIN_SECONDS = 0.05
 
 
 @contextmanager
-def ends_quietly() -> Iterator[None]:
+def exit_cleanly() -> Iterator[None]:
     """End the command with exit code 0 on Ctrl-C and when nobody reads stdout any more (`| head`)."""
     try:
         yield

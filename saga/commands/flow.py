@@ -19,9 +19,9 @@ from saga.flow.formats.text import as_text
 from saga.flow.formats.topics import as_topics
 from saga.flow.model import Flow
 from saga.flow.progress import runs
-from saga.flow.sources import Source, flow_options, worker_lines
+from saga.flow.sources import FlowSource, flow_options, worker_lines
 from saga.tracker.installed import MODEL
-from saga.tracker.live import Watched
+from saga.tracker.live import LiveTracked
 from saga.tracker.live_svg import as_live_svg
 from saga.tracker.live_text import as_live_json, as_live_text
 from saga.tracker.moments import Duration
@@ -46,7 +46,7 @@ LIVE_FORMATS = ("text", "svg", "json")
 @click.option("--live", is_flag=True, help="With what `saga track` saw of it lately; as text, svg or json.")
 @click.option("--window", type=Duration(), default="5m", help="With --live: what counts as lately.")
 @tracker
-def flow_command(source: Source, form: str, *, live: bool, window: int, tracker: Path) -> None:
+def flow_command(source: FlowSource, form: str, *, live: bool, window: int, tracker: Path) -> None:
     """Show the whole flow, merged from what the services declare; there is no central file of it.
 
     Of the services that are installed here; or of FILES that `<service> declaration` wrote; or, with --announced, of
@@ -76,7 +76,7 @@ def flow_command(source: Source, form: str, *, live: bool, window: int, tracker:
 def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
     if form not in LIVE_FORMATS:
         raise click.UsageError(f"--live is told as {', '.join(LIVE_FORMATS)}, not as {form}")
-    with Watched.at(path, MODEL) as tracked:
+    with LiveTracked.at(path, MODEL) as tracked:
         seen, behind = tracked.live(window, now()), tracked.behind()
     if form == "json":
         cli.print_json({**as_live_json(flow, seen), "behind": behind.offsets, "behind_partitions": behind.partitions})
@@ -87,7 +87,7 @@ def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
             click.echo(f"not all of it: the tracker was behind by {behind.offsets} records: {where}", err=True)
 
 
-def as_dict(source: Source) -> dict[str, Any]:
+def as_dict(source: FlowSource) -> dict[str, Any]:
     """Return the flow for scripts; every key is always there."""
     flow = source.flow
     return {

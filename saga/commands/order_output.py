@@ -8,7 +8,7 @@ from typing import NoReturn
 import click
 
 from eventbus.cli import options as cli
-from eventbus.log import moment
+from eventbus.log import to_iso
 from saga.tracker.moments import span
 from saga.tracker.queries import Tracked, now
 from saga.tracker.timeline import Timeline, timeline
@@ -24,7 +24,7 @@ def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Ti
 
 def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
     behind = tracked.behind()
-    when = "" if at is None else f" at {moment(at)}"
+    when = "" if at is None else f" at {to_iso(at)}"
     ago = f"wrote last {span(now() - behind.written_at)} ago" if behind.written_at else "has not read anything yet"
     lag = f" and was then {behind.offsets} records behind" if behind.offsets else " and had then read all of the log"
     cli.fail(

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.commands.order_output import order_timeline
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
@@ -36,7 +36,7 @@ def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_
     """  # noqa: D301 - \b is click's
     if follow and (at is not None or as_json):
         raise click.UsageError("--follow goes neither with --at nor with --json")
-    with ends_quietly(), Tracked.at(tracker, MODEL) as tracked:
+    with exit_cleanly(), Tracked.at(tracker, MODEL) as tracked:
         if follow:
             _follow(tracked, order_id)
             return

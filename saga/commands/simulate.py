@@ -19,7 +19,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.simulation import DAMAGES, KINDS
-from saga.check.rules import Violation
+from saga.check.rules import LawViolation
 from saga.simulate.saga import Case, Outcome, simulate
 
 AT_ONCE = 25
@@ -27,16 +27,16 @@ AT_ONCE = 25
 
 
 @dataclass(slots=True)
-class Tally:
+class SimulationTally:
     """What many runs came to."""
 
     seeds: int = 0
     steps: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     schedules: set[int] = field(default_factory=set)
-    violating: list[tuple[int, list[Violation]]] = field(default_factory=list)
+    violating: list[tuple[int, list[LawViolation]]] = field(default_factory=list)
 
-    def add(self, told: _Told) -> None:
+    def add(self, told: _RunSummary) -> None:
         """Take in one run."""
         self.seeds += 1
         self.steps += told.steps
@@ -47,14 +47,14 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _RunSummary:
     """What one process tells another about a run."""
 
     seed: int
     steps: int
     faults: list[str]
     schedule: int
-    violations: list[Violation]
+    violations: list[LawViolation]
 
 
 @click.command("simulate")
@@ -89,7 +89,7 @@ def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, a
         _show(replace(case, seed=seed), trace=trace)
         return
     started = time.monotonic()
-    tally = Tally()
+    tally = SimulationTally()
     with click.progressbar(length=seeds, label="simulating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for told in _runs(case, range(first, first + seeds), how["jobs"]):
             tally.add(told)
@@ -116,7 +116,7 @@ def _kinds(text: str) -> tuple[str, ...]:
     return tuple(named)
 
 
-def _runs(case: Case, seeds: range, jobs: int) -> Iterator[_Told]:
+def _runs(case: Case, seeds: range, jobs: int) -> Iterator[_RunSummary]:
     one = partial(_told, case)
     if jobs == 1:
         yield from map(one, seeds)
@@ -131,9 +131,9 @@ def _prepare() -> None:
     gc.set_threshold(200_000, 20, 100)
 
 
-def _told(case: Case, seed: int) -> _Told:
+def _told(case: Case, seed: int) -> _RunSummary:
     outcome = simulate(replace(case, seed=seed))
-    return _Told(seed, outcome.steps, [f.kind for f in outcome.happened], outcome.schedule, outcome.violations)
+    return _RunSummary(seed, outcome.steps, [f.kind for f in outcome.happened], outcome.schedule, outcome.violations)
 
 
 def shortest(outcome: Outcome) -> Outcome:
@@ -170,7 +170,7 @@ def _show(case: Case, *, trace: bool) -> None:
     click.echo("every law holds")
 
 
-def _lines(tally: Tally, seconds: float) -> Iterator[str]:
+def _lines(tally: SimulationTally, seconds: float) -> Iterator[str]:
     yield (
         f"{tally.seeds} runs, {len(tally.schedules)} different schedules, {tally.steps} steps,"
         f" in {seconds:.0f} s ({tally.seeds / max(seconds, 1e-9):.0f} a second)"
@@ -182,7 +182,7 @@ def _lines(tally: Tally, seconds: float) -> Iterator[str]:
         yield f"  seed {seed}: {first.law} {first.order_id} {first.detail}"
 
 
-def _as_json(tally: Tally, seconds: float) -> dict[str, Any]:
+def _as_json(tally: SimulationTally, seconds: float) -> dict[str, Any]:
     return {
         "seeds": tally.seeds,
         "schedules": len(tally.schedules),

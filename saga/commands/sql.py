@@ -10,7 +10,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.text.json_form import to_json
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.commands.order_output import print_table
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
@@ -30,7 +30,7 @@ def sql_command(statement: str, tracker: Path, as_json: bool, as_csv: bool) -> N
     """
     if as_json and as_csv:
         raise click.UsageError("--json and --csv are two ways to print: choose one")
-    with ends_quietly(), Tracked.at(tracker, MODEL) as tracked:
+    with exit_cleanly(), Tracked.at(tracker, MODEL) as tracked:
         columns, rows = tracked.select(statement)
         if as_csv:
             writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -11,7 +11,7 @@ import click
 from eventbus.cli import options as cli
 from eventbus.log import Record
 from eventbus.text.json_form import to_json
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.kafka.census import Census
 from saga.kafka.cluster import Cluster
 from saga.kafka.decode import Decoder
@@ -46,7 +46,7 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     where["from_beginning"] |= no_follow
     decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
-    with ends_quietly(), Reader(topics=[topic], **where) as reader:
+    with exit_cleanly(), Reader(topics=[topic], **where) as reader:
         for record in islice(_records(reader, census, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))
 

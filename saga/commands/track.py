@@ -11,13 +11,13 @@ import click
 from eventbus.cli import options as cli
 from eventbus.worker.health import serve
 from eventbus.worker.telemetry import configure_logging
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
-from saga.tracker.exclusive_lock import alone
+from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.installed import MODEL
 from saga.tracker.rebuild import build_anew
 from saga.tracker.run import Tracking, Watch
-from saga.tracker.source import Source
+from saga.tracker.source import TrackedLog
 from saga.tracker.store import Store
 from schemas import EVENTS
 
@@ -50,12 +50,12 @@ def track_command(
         raise click.UsageError("--verify compares what --rebuild builds: give both")
     configure_logging("auto", "info")
     port = options.pop("metrics_port")
-    source = Source(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
+    source = TrackedLog(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()
     cluster = source.cluster_id()
     with (
-        ends_quietly(),
-        alone(tracker),
+        exit_cleanly(),
+        exclusive_lock(tracker),
         closing(Store(tracker, MODEL, cluster=cluster)) as store,
         _serving(watch, port),
     ):
@@ -66,7 +66,7 @@ def track_command(
         with source.reader(source.resumable(store)) as reader:
             tracking = Tracking(reader, source.intake(), store, watch, source.census())
             while not (no_follow and tracking.done):
-                tracking.turn()
+                tracking.run_once()
 
 
 @contextmanager

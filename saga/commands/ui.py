@@ -13,14 +13,14 @@ import click
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import secret
 from eventbus.worker.telemetry import configure_logging
-from saga.commands.exits import ends_quietly
+from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
-from saga.deadletters.letters import Where
+from saga.deadletters.letters import KafkaTarget
 from saga.services import SERVICES
 from saga.tracker.installed import FLOW
-from saga.tracker.source import Source
+from saga.tracker.source import TrackedLog
 from saga.ui.following import Following
-from saga.ui.trouble import Trouble
+from saga.ui.trouble import TroubleReport
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -66,18 +66,18 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     Example: SAGA_UI_TOKEN=correct-horse-battery saga ui --host 0.0.0.0 --no-track
     """
     # Every other command would wait for starlette and uvicorn to be loaded.
-    from saga.ui.app import Answers  # noqa: PLC0415
+    from saga.ui.app import PageData  # noqa: PLC0415
     from saga.ui.serve import serve  # noqa: PLC0415
 
     check_token(host, token)
     configure_logging("auto", "info")
-    where = Where(options["bootstrap_servers"], options["kafka_config"])
+    where = KafkaTarget(options["bootstrap_servers"], options["kafka_config"])
     registry = cli.registry(options["schema_registry_url"], EVENTS)
-    source = Source(where.bootstrap_servers, where.kafka_config, registry)
+    source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
-    with ends_quietly(), Following(source, None if no_track else tracker) as following:
-        answers = Answers(tracker, FLOW, following, Trouble(where, databases).report)
+    with exit_cleanly(), Following(source, None if no_track else tracker) as following:
+        answers = PageData(tracker, FLOW, following, TroubleReport(where, databases).report)
         serve(answers, token, host, port)
 
 

@@ -9,9 +9,9 @@ import click
 from eventbus.cli import options as cli
 from saga.flow.progress import runs
 from saga.flow.rules import joined_topics_have_the_same_partitions
-from saga.flow.sources import Source, flow_options
+from saga.flow.sources import FlowSource, flow_options
 from saga.flow.states import every_state_has_a_rule_for_every_event
-from saga.flow.verify import Violation, verify
+from saga.flow.verify import RuleViolation, verify
 from saga.kafka.cluster import Cluster
 
 
@@ -19,7 +19,7 @@ from saga.kafka.cluster import Cluster
 @flow_options
 @click.option("--topics", is_flag=True, help="Also compare the topics of the cluster; --announced always does.")
 @cli.as_json
-def verify_command(source: Source, topics: bool, as_json: bool) -> None:
+def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
     """Find what is wrong with the choreography before it runs; exit 1 if something is.
 
     Of the services that are installed here (whose handlers are also tried in every state); or of FILES that `<service>
@@ -48,16 +48,16 @@ def verify_command(source: Source, topics: bool, as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _partitions(source: Source) -> dict[str, int]:
+def _partitions(source: FlowSource) -> dict[str, int]:
     cluster = Cluster(source.bootstrap_servers, source.kafka_config)
     return {topic: len(parts) for topic, parts in cluster.partitions().items()}
 
 
-def _row(violation: Violation) -> dict[str, Any]:
+def _row(violation: RuleViolation) -> dict[str, Any]:
     return {"rule": violation.rule, **violation.finding._asdict()}
 
 
-def _line(violation: Violation) -> str:
+def _line(violation: RuleViolation) -> str:
     event, handler, file, detail = violation.finding
     where = ", ".join(part for part in (handler, file) if part)
     return f"{violation.rule}: {event or '-'}" + (f" ({where})" if where else "") + f": {detail}"

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from eventbus.deadletters.resolutions import REDRIVE, SKIP, take_apart
+from eventbus.deadletters.resolutions import REDRIVE, SKIP, split_headers
 from eventbus.log import RESOLUTIONS, Partition
-from saga.deadletters.letters import Letter, Where, letters_of
+from saga.deadletters.letters import KafkaTarget, Letter, letters_of
 
 Refusal = tuple[str, int]
 """Where the record first lay, and how often it has been refused."""
 
 
 def letter_laws(
-    where: Where, group: str, bad: Collection[str], passing: Collection[str] = ()
+    where: KafkaTarget, group: str, bad: Collection[str], passing: Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
     """Return what is broken in a group that is at rest: the law, and how.
 
@@ -32,7 +32,9 @@ def letter_laws(
     yield from _once(letters, redriven, set(bad), passing)
 
 
-def skip_laws(where: Where, group: str, batches: Collection[tuple[Partition, range]]) -> Iterator[tuple[str, str]]:
+def skip_laws(
+    where: KafkaTarget, group: str, batches: Collection[tuple[Partition, range]]
+) -> Iterator[tuple[str, str]]:
     """Return past which of these batches, which cannot be read, a group was not let once, on record; or past what."""
     wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
     found = Counter(_skips(where, group)) if wanted else wanted
@@ -41,9 +43,9 @@ def skip_laws(where: Where, group: str, batches: Collection[tuple[Partition, ran
             yield "skips-are-on-record", f"from {each[0]}/{each[1]} to {each[2]}: {found[each]} times"
 
 
-def _skips(where: Where, group: str) -> Iterator[tuple[str, str, str]]:
+def _skips(where: KafkaTarget, group: str) -> Iterator[tuple[str, str, str]]:
     for record in where.records(group + RESOLUTIONS):
-        said = {name: content.decode() for name, content in take_apart(record.headers)[1].items()}
+        said = {name: content.decode() for name, content in split_headers(record.headers)[1].items()}
         if said["dlq_action"] == SKIP:
             yield f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"]
 
@@ -65,8 +67,8 @@ def _refusal(letter: Letter) -> Refusal:
     return letter.original, int(letter.said["dlq_attempts"])
 
 
-def _resolved(where: Where, group: str) -> Iterator[tuple[str, str]]:
+def _resolved(where: KafkaTarget, group: str) -> Iterator[tuple[str, str]]:
     for record in where.records(group + RESOLUTIONS):
-        said = take_apart(record.headers)[1]
+        said = split_headers(record.headers)[1]
         if "dlq_letter" in said:
             yield said["dlq_letter"].decode(), said["dlq_action"].decode()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from eventbus.deadletters.resolutions import DISCARD, REDRIVE, take_apart
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, split_headers
 from eventbus.kafka.config import Connection
-from eventbus.log import RESOLUTIONS, Headers, Partition, Record, moment
+from eventbus.log import RESOLUTIONS, Headers, Partition, Record, to_iso
 from saga.kafka.cluster import Cluster, Unreachable, client_config
 from saga.kafka.event_topics import EventTopics
 from saga.kafka.reader import NoSuchTopic, record_of
@@ -33,7 +33,7 @@ class NotAnAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class KafkaTarget:
     """Which cluster, and how to reach it."""
 
     bootstrap_servers: str
@@ -149,31 +149,31 @@ def group_of(address: str) -> str:
     return match["group"]
 
 
-def groups(where: Where) -> list[str]:
+def groups(where: KafkaTarget) -> list[str]:
     """Return every group that has a dead-letter topic."""
     return sorted(
         name.removesuffix(DEAD_LETTERS) for name in where.cluster().partitions() if name.endswith(DEAD_LETTERS)
     )
 
 
-def letters_of(where: Where, group: str) -> Iterator[Letter]:
+def letters_of(where: KafkaTarget, group: str) -> Iterator[Letter]:
     """Return the dead letters of a group; those of one key in their order."""
     for record in where.records(group + DEAD_LETTERS):
-        own, said = take_apart(record.headers)
+        own, said = split_headers(record.headers)
         yield Letter(record, own, {name: content.decode("utf-8", "replace") for name, content in said.items()})
 
 
-def open_letters(where: Where, group: str) -> Iterator[Letter]:
+def open_letters(where: KafkaTarget, group: str) -> Iterator[Letter]:
     """Return the dead letters about which nobody has decided."""
     resolved = resolutions_of(where, group)
     return (letter for letter in letters_of(where, group) if letter.address not in resolved)
 
 
-def resolutions_of(where: Where, group: str) -> dict[str, Resolution]:
+def resolutions_of(where: KafkaTarget, group: str) -> dict[str, Resolution]:
     """Return what was decided, by the dead letter's address."""
     found = {}
     for record in where.records(group + RESOLUTIONS):
-        said = {name: content.decode("utf-8", "replace") for name, content in take_apart(record.headers)[1].items()}
+        said = {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}
         status = STATUS.get(said.get("dlq_action", ""))
         if status is not None and "dlq_letter" in said:
             at = _moment(said.get("dlq_resolved_timestamp")) or ""
@@ -186,4 +186,4 @@ def _number(text: str) -> int:
 
 
 def _moment(text: str | None) -> str | None:
-    return moment(int(text)) if text and text.isascii() and text.isdecimal() else text
+    return to_iso(int(text)) if text and text.isascii() and text.isdecimal() else text

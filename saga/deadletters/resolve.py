@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
+from eventbus.deadletters.resolutions import REDRIVE, AuditNote, resolution
 from eventbus.kafka.config import BadKafkaConfig
 from eventbus.kafka.producer import Producers
-from eventbus.log import RESOLUTIONS, Doubt, LogUnavailable
-from saga.deadletters.letters import Letter, Resolution, Where, groups, letters_of, resolutions_of
-from saga.deadletters.selection import NoSuchLetter, Selection
+from eventbus.log import RESOLUTIONS, CommitOutcomeUnknown, LogUnavailable
+from saga.deadletters.letters import KafkaTarget, Letter, Resolution, groups, letters_of, resolutions_of
+from saga.deadletters.selection import LetterSelection, NoSuchLetter
 
 AT_ONCE = 500
 """Letters in one transaction, at most..."""
@@ -27,19 +27,19 @@ class Unresolved(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ResolveRequest:
     """What is to be done with which letters, by whom and why."""
 
-    where: Where
-    selection: Selection
+    where: KafkaTarget
+    selection: LetterSelection
     action: str
     by: str
     why: str
     limit: int | None
 
 
-def resolve(order: Order, *, dry_run: bool, tell: Callable[[str], None]) -> Iterator[Letter]:
-    """Yield each letter as it is resolved; `tell` hears what was left out. Raises NoSuchLetter, Unresolved."""
+def resolve(order: ResolveRequest, *, dry_run: bool, tell: Callable[[str], None]) -> Iterator[Letter]:
+    """Yield each letter as it is resolved; `tell` consumes what was left out. Raises NoSuchLetter, Unresolved."""
     left = order.limit
     for group in order.selection.groups(lambda: groups(order.where)):
         with _written(order.where, group, dry_run=dry_run) as producers:
@@ -52,7 +52,7 @@ def resolve(order: Order, *, dry_run: bool, tell: Callable[[str], None]) -> Iter
 
 
 @contextmanager
-def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
+def _written(where: KafkaTarget, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
     """Take over from whoever resolves this group's letters: from here on nobody else does so unnoticed.
 
     So the resolutions that are there are to be read afterwards, all of them: what lies behind a transaction that is not
@@ -61,7 +61,7 @@ def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers |
     if dry_run:
         yield None
         return
-    producers = Producers(where.connection(group, NAME), at=lambda _step: None, stopping=lambda: False)
+    producers = Producers(where.connection(group, NAME), failpoint=lambda _step: None, stopping=lambda: False)
     try:
         producers.start()
         where.await_decisions(group + RESOLUTIONS)
@@ -72,7 +72,7 @@ def _written(where: Where, group: str, *, dry_run: bool) -> Iterator[Producers |
         producers.close()
 
 
-def _chosen(order: Order, group: str, tell: Callable[[str], None]) -> Iterator[Letter]:
+def _chosen(order: ResolveRequest, group: str, tell: Callable[[str], None]) -> Iterator[Letter]:
     resolved = resolutions_of(order.where, group)
     letters = letters_of(order.where, group)
     if order.selection.addresses:
@@ -100,13 +100,13 @@ def _refuse(letter: Letter, resolved: Resolution | None, action: str) -> None:
         raise NoSuchLetter(f"{letter.address} was cut when it was dead-lettered: it can only be discarded")
 
 
-def _resolved(producers: Producers, group: str, order: Order, letters: Iterable[Letter]) -> Iterator[Letter]:
+def _resolved(producers: Producers, group: str, order: ResolveRequest, letters: Iterable[Letter]) -> Iterator[Letter]:
     for batch in _batches(letters):
-        statement = Statement(order.by, order.why, order.where.now_ms())
+        statement = AuditNote(order.by, order.why, order.where.now_ms())
         topic = group + RESOLUTIONS
         try:
             producers.transaction([resolution(topic, letter.record, order.action, statement) for letter in batch], [])
-        except Doubt as error:
+        except CommitOutcomeUnknown as error:
             raise Unresolved(
                 f"it is not known whether the last {len(batch)} were resolved ({error}). Run the same command again:"
                 " what is resolved is left alone. If it says so again, somebody else is doing the same right now"

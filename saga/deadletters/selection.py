@@ -28,7 +28,7 @@ class NoSuchLetter(LookupError):
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class LetterSelection:
     """The letters at these addresses, or all of a group, or of all groups; of them those that pass every test."""
 
     addresses: tuple[str, ...] = ()
@@ -69,14 +69,14 @@ class Selection:
 
 
 def selecting(command: F) -> F:
-    """Decorate a click command with which letters it is about; it is called with `selection=Selection(...)`."""
+    """Decorate a click command with which letters it is about; it is called with `selection=LetterSelection(...)`."""
 
     @wraps(command)
     def with_selection(letters: tuple[str, ...], group: str | None, tests: Any, **options: Any) -> Any:
-        selection = Selection.named(*letters)
+        selection = LetterSelection.named(*letters)
         if group and selection.group not in (None, group):
             raise click.BadParameter(f"--group {group}: the letters are of {selection.group}")
-        return command(selection=Selection(selection.addresses, group or selection.group, tests), **options)
+        return command(selection=LetterSelection(selection.addresses, group or selection.group, tests), **options)
 
     options = (
         click.argument("letters", nargs=-1, metavar="[LETTER]..."),

@@ -6,12 +6,12 @@ from contextlib import closing
 
 import click
 
-from eventbus.database import Database, LostRace
-from eventbus.deadletters.resolutions import Statement, skipping
+from eventbus.database import ConcurrentUpdate, Database
+from eventbus.deadletters.resolutions import AuditNote, skipping
 from eventbus.log import Partition
 from eventbus.store import progress
-from eventbus.store.progress import Checkpoint, Entry
-from saga.deadletters.letters import Where
+from eventbus.store.progress import Checkpoint, OutboxEntry
+from saga.deadletters.letters import KafkaTarget
 from saga.services import SERVICES
 
 
@@ -30,11 +30,11 @@ class NothingToSkip(LookupError):
     """Nothing that cannot be read lies there, or the group is past it; nothing was changed."""
 
 
-def skip(where: Where, database: Database, group: str, place: tuple[Partition, int], statement: Statement) -> int:
+def skip(where: KafkaTarget, database: Database, group: str, place: tuple[Partition, int], statement: AuditNote) -> int:
     """Move the checkpoint past the batch at this place, with the record of it in the outbox, and return where to.
 
     So whoever owns the partition notices that somebody else has moved it, recovers, publishes the record together with
-    its cursor, and reads on behind the batch. Raises NothingToSkip, LostRace, Unreachable.
+    its cursor, and reads on behind the batch. Raises NothingToSkip, ConcurrentUpdate, Unreachable.
     """
     partition, offset = place
     with database.snapshot() as tx:
@@ -44,15 +44,15 @@ def skip(where: Where, database: Database, group: str, place: tuple[Partition, i
     next_offset = _behind(where, partition, offset, before)
     with database.transaction() as tx:
         if progress.checkpoints(tx, [partition]).get(partition) != before:
-            raise LostRace(f"{group} has moved on in {partition} meanwhile: try again if it is still paused")
-        after = Checkpoint(next_offset, before.position + 1, before.epoch)
+            raise ConcurrentUpdate(f"{group} has moved on in {partition} meanwhile: try again if it is still paused")
+        after = Checkpoint(next_offset, before.outbox_seq + 1, before.epoch)
         progress.advance(tx, {partition: after})
         record = skipping(group, partition, (offset, next_offset), statement)
-        progress.add(tx, {partition: Entry(after.position, [record])})
+        progress.add(tx, {partition: OutboxEntry(after.outbox_seq, [record])})
     return next_offset
 
 
-def _behind(where: Where, partition: Partition, offset: int, checkpoint: Checkpoint) -> int:
+def _behind(where: KafkaTarget, partition: Partition, offset: int, checkpoint: Checkpoint) -> int:
     if checkpoint.next_offset > offset:
         raise NothingToSkip(
             f"{partition} is handled up to {checkpoint.next_offset}: nothing is to be skipped at {offset}"

@@ -10,7 +10,7 @@ from eventbus.log import Record
 from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 
 
-class Step(NamedTuple):
+class DemoStep(NamedTuple):
     """One event of an order: when it was published (ms since 1970), and by whom."""
 
     event: str
@@ -18,15 +18,15 @@ class Step(NamedTuple):
     source: str
 
 
-class History:
+class DemoHistory:
     """Every order's events, in the order in which they were read; an event that is on the log again counts once."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
         self._finished: set[str] = set()
-        self.orders: dict[str, list[Step]] = {}
+        self.orders: dict[str, list[DemoStep]] = {}
 
-    def add(self, records: Iterable[Record]) -> list[tuple[str, Step]]:
+    def add(self, records: Iterable[Record]) -> list[tuple[str, DemoStep]]:
         """Take records in; return what is new, as pairs of order id and step, by time."""
         new = []
         for record in sorted(records, key=lambda record: record.timestamp_ms):
@@ -35,7 +35,7 @@ class History:
             if event_id in self._seen:
                 continue
             self._seen.add(event_id)
-            step = Step(record.partition.topic, record.timestamp_ms, headers.get("ce_source", "?"))
+            step = DemoStep(record.partition.topic, record.timestamp_ms, headers.get("ce_source", "?"))
             order_id = (record.key or b"").decode(errors="replace")
             steps = self.orders.setdefault(order_id, [])
             steps.append(step)
@@ -58,7 +58,7 @@ class History:
         return len(self._finished)
 
 
-def _is_finished(steps: list[Step]) -> bool:
+def _is_finished(steps: list[DemoStep]) -> bool:
     events = {step.event for step in steps}
     if OrderCancelled.topic in events:
         return PaymentFailed.topic in events or PaymentRefunded.topic in events

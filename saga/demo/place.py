@@ -32,7 +32,7 @@ class InUse(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class DemoPlace:
     """A broker with the saga's topics, empty."""
 
     bootstrap_servers: str
@@ -46,14 +46,14 @@ class Place:
 
 
 @contextmanager
-def embedded() -> Iterator[Place]:
+def embedded() -> Iterator[DemoPlace]:
     """Run a broker inside this process."""
     with EmbeddedBroker(counts(read_topics(), PARTITIONS)) as broker:
-        yield Place(broker.bootstrap_servers, "at-least-once", EAGER)
+        yield DemoPlace(broker.bootstrap_servers, "at-least-once", EAGER)
 
 
 @contextmanager
-def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Place]:
+def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[DemoPlace]:
     """Use a broker that runs already; raises InUse unless the saga's topics are empty or missing and nobody reads them.
 
     At the end the topics are deleted, and made again if they were there: workers would refuse topics whose cursors
@@ -70,7 +70,7 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[Pl
     if failed:
         raise InUse(f"the topic {failed[0].topic} cannot be made: {failed[0].detail}")
     try:
-        yield Place(bootstrap_servers, "exactly-once", kafka_config)
+        yield DemoPlace(bootstrap_servers, "exactly-once", kafka_config)
     finally:
         wait_for(cluster.admin.delete_topics([topic.name for topic in topics], operation_timeout=ANSWER_SECONDS))
         if found:

@@ -19,7 +19,7 @@ RARE, GONE = "PRINT-SIGNED", "POSTER-1977"
 RARE_PRICE = 2_500
 
 
-class Plan(NamedTuple):
+class DemoPlan(NamedTuple):
     """The orders by their request ids, how each has to end, and what is in stock before."""
 
     requests: list[OrderRequest]
@@ -27,7 +27,7 @@ class Plan(NamedTuple):
     stock: dict[str, int]
 
 
-def make_plan(orders: int, decline: float, short: float, seed: int) -> Plan:
+def make_plan(orders: int, decline: float, short: float, seed: int) -> DemoPlan:
     """Return a plan in which these shares (0 to 1, together at most 1) are declined and lack stock.
 
     The same numbers and the same seed make the same plan. An order that is short is charged first, so it is refunded.
@@ -43,7 +43,7 @@ def make_plan(orders: int, decline: float, short: float, seed: int) -> Plan:
     for request in requests:
         wanted.update(dict(request.items))
     stock = {sku: wanted[sku] for sku in PRICES} | {RARE: 1}
-    return Plan(requests, {str(r.request_id): e for r, e in zip(requests, endings, strict=True)}, stock)
+    return DemoPlan(requests, {str(r.request_id): e for r, e in zip(requests, endings, strict=True)}, stock)
 
 
 def _request(chance: Random, request_id: str, ending: Ending) -> OrderRequest:

@@ -21,9 +21,9 @@ from order_service.domain import Order, OrderRequest
 from order_service.repository import SCHEMA as ORDER_SCHEMA
 from order_service.repository import all_orders
 from order_service.service import OrderService
-from saga.demo.history import History
-from saga.demo.place import Place
-from saga.demo.plan import Plan
+from saga.demo.history import DemoHistory
+from saga.demo.place import DemoPlace
+from saga.demo.plan import DemoPlan
 from saga.demo.screen import screen_for
 from saga.demo.workers import Workers
 from saga.kafka.reader import Reader
@@ -36,14 +36,14 @@ PLACING_SECONDS = 3.0
 STEP_SECONDS = 0.05
 
 
-class Stuck(RuntimeError):
+class DemoStuck(RuntimeError):
     """The saga does not go on; the message says where it stands."""
 
 
-class Run:
+class DemoRun:
     """One performance of the demo."""
 
-    def __init__(self, plan: Plan, place: Place, orders: Database) -> None:
+    def __init__(self, plan: DemoPlan, place: DemoPlace, orders: Database) -> None:
         self._plan, self._place, self._orders = plan, place, orders
         self._registry = registry_at(None, EVENTS)
         self._codec = Codec(self._registry, OrderService.initiates)
@@ -51,7 +51,7 @@ class Run:
 
     @classmethod
     @contextmanager
-    def prepared(cls, plan: Plan, folder: Path, place: Place) -> Iterator[Self]:
+    def prepared(cls, plan: DemoPlan, folder: Path, place: DemoPlace) -> Iterator[Self]:
         """Put the plan's stock into inventory's database, and open the order service's."""
         inventory = connect(
             f"sqlite:///{folder}/inventory_service.db", service=InventoryService.name, schema=INVENTORY_SCHEMA
@@ -62,11 +62,11 @@ class Run:
         with closing(orders):
             yield cls(plan, place, orders)
 
-    def watch(self, workers: Workers, console: Console) -> History:
-        """Place the orders and show their events until all have ended. Raises WorkerDied, Stuck."""
+    def watch(self, workers: Workers, console: Console) -> DemoHistory:
+        """DemoPlace the orders and show their events until all have ended. Raises WorkerDied, DemoStuck."""
         topics = [event.topic for event in EVENTS]
         config = dict(self._place.kafka_config)
-        history = History()
+        history = DemoHistory()
         due = self._due()
         with (
             Reader(self._place.bootstrap_servers, topics, kafka_config=config) as reader,
@@ -81,7 +81,7 @@ class Run:
                 screen.show(history, new)
                 workers.check()
                 if time.monotonic() - heard > STUCK_SECONDS:
-                    raise Stuck(self._standstill(history))
+                    raise DemoStuck(self._standstill(history))
         return history
 
     def orders(self) -> list[Order]:
@@ -107,7 +107,7 @@ class Run:
             workers.check()
             time.sleep(STEP_SECONDS)
 
-    def _standstill(self, history: History) -> str:
+    def _standstill(self, history: DemoHistory) -> str:
         finished, placed = history.finished(), len(self._plan.requests)
         states = ", ".join(f"{count} at {state}" for state, count in history.states().items())
         return f"no event for {STUCK_SECONDS:.0f} s: {finished} of {placed} orders have ended ({states})"

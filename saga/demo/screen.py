@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from saga.demo.history import History, Step
+from saga.demo.history import DemoHistory, DemoStep
 
 STYLES = {
     "": ("·", "dim", "placed"),
@@ -30,7 +30,7 @@ LAST_EVENTS = 10
 class Screen(Protocol):
     """Shown the history as it grows."""
 
-    def show(self, history: History, new: list[tuple[str, Step]]) -> None:
+    def show(self, history: DemoHistory, new: list[tuple[str, DemoStep]]) -> None:
         """Show what is new."""
 
     def __enter__(self) -> Self: ...
@@ -58,7 +58,7 @@ class Lines:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         pass
 
-    def show(self, history: History, new: list[tuple[str, Step]]) -> None:
+    def show(self, history: DemoHistory, new: list[tuple[str, DemoStep]]) -> None:
         """See Screen."""
         for order_id, step in new:
             self._start = step.at_ms if self._start is None else self._start
@@ -73,7 +73,7 @@ class Picture:
     def __init__(self, console: Console, orders: int) -> None:
         self._live = Live(console=console, refresh_per_second=15, transient=False)
         self._orders = orders
-        self._newest: deque[tuple[str, Step]] = deque(maxlen=LAST_EVENTS)
+        self._newest: deque[tuple[str, DemoStep]] = deque(maxlen=LAST_EVENTS)
 
     def __enter__(self) -> Self:
         self._live.__enter__()
@@ -82,12 +82,12 @@ class Picture:
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._live.__exit__(kind, value, at)
 
-    def show(self, history: History, new: list[tuple[str, Step]]) -> None:
+    def show(self, history: DemoHistory, new: list[tuple[str, DemoStep]]) -> None:
         """See Screen."""
         self._newest.extend(new)
         self._live.update(Group(self._signs(history), Text(), self._counts(history), Text(), self._events()))
 
-    def _signs(self, history: History) -> Text:
+    def _signs(self, history: DemoHistory) -> Text:
         states = [history.state(order_id) for order_id in sorted(history.orders)]
         states += [""] * (self._orders - len(states))
         text = Text()
@@ -96,7 +96,7 @@ class Picture:
             text.append(f"{sign} ", style)
         return text
 
-    def _counts(self, history: History) -> Table:
+    def _counts(self, history: DemoHistory) -> Table:
         counts = history.states()
         shown = [state for state in STYLES if state]
         table = Table(box=None, pad_edge=False)

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eventbus.text.secret_files import write_properties
-from saga.demo.place import Place
+from saga.demo.place import DemoPlace
 from saga.demo.workers import STOP_SECONDS, WorkerDied, end_with_the_demo, without_settings
 
 DATABASES = ("order", "payment", "inventory")
 
 
 @contextmanager
-def page(folder: Path, place: Place, *, wanted: bool) -> Iterator[Page | None]:
+def page(folder: Path, place: DemoPlace, *, wanted: bool) -> Iterator[Page | None]:
     """Run `saga ui` over the demo, if it is wanted."""
     if not wanted:
         yield None
@@ -31,7 +31,7 @@ def page(folder: Path, place: Place, *, wanted: bool) -> Iterator[Page | None]:
 class Page:
     """`saga ui` as a process of its own, at an address that only it knows before it has said so."""
 
-    def __init__(self, folder: Path, place: Place) -> None:
+    def __init__(self, folder: Path, place: DemoPlace) -> None:
         """Start it and wait for its address. Raises WorkerDied."""
         databases = [f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in DATABASES]
         config = write_properties(folder, place.kafka_config)

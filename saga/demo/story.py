@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from order_service.domain import Order
-from saga.demo.history import History
-from saga.demo.plan import Ending, Plan
+from saga.demo.history import DemoHistory
+from saga.demo.plan import DemoPlan, Ending
 from saga.tracker.installed import SENTENCES
 from saga.tracker.queries import Tracked, now
 from saga.tracker.render import timeline_text, why_text
@@ -28,7 +28,7 @@ ENDINGS: dict[str, Ending] = {
 NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled, money back"}
 
 
-def print_outcomes(console: Console, orders: list[Order], history: History) -> None:
+def print_outcomes(console: Console, orders: list[Order], history: DemoHistory) -> None:
     """Print how many orders ended how, and the reasons that the order service has."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for order in orders:
@@ -55,13 +55,13 @@ def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
     console.out("\n".join(why_text(explain(story, SENTENCES, now()))), end="\n\n")
 
 
-def examples(history: History) -> Iterator[str]:
+def examples(history: DemoHistory) -> Iterator[str]:
     """Return one confirmed and one refunded order, where there are any."""
     for state in ("order.confirmed", "payment.refunded"):
         yield from [order_id for order_id in sorted(history.orders) if history.state(order_id) == state][:1]
 
 
-def surprises(plan: Plan, orders: list[Order], history: History) -> list[str]:
+def surprises(plan: DemoPlan, orders: list[Order], history: DemoHistory) -> list[str]:
     """Return which orders ended otherwise than they had to."""
     endings = {str(order.request_id): ENDINGS.get(history.state(order.order_id)) for order in orders}
     return [
@@ -71,7 +71,7 @@ def surprises(plan: Plan, orders: list[Order], history: History) -> list[str]:
     ]
 
 
-def _ending(order: Order, history: History) -> str:
+def _ending(order: Order, history: DemoHistory) -> str:
     ending = ENDINGS.get(history.state(order.order_id))
     return NAMES[ending] if ending else order.status
 

@@ -26,7 +26,7 @@ SYMBOL_UNKNOWN = "enum symbol unknown"
 TYPE_CHANGED = "type changed"
 
 
-class Break(NamedTuple):
+class Incompatibility(NamedTuple):
     """One reason why a value may be unreadable: the rule that is broken, where in the schema, and how."""
 
     rule: str
@@ -34,7 +34,7 @@ class Break(NamedTuple):
     detail: str
 
 
-def breaks(writer: Any, reader: Any) -> list[Break]:
+def breaks(writer: Any, reader: Any) -> list[Incompatibility]:
     """Return every reason why a value of `writer` may be unreadable for `reader`.
 
     Both are schemas as they stand in an .avsc (JSON), not recursive.
@@ -68,25 +68,27 @@ def _resolved(schema: Any, namespace: str, names: dict[str, Any]) -> Any:
     return schema
 
 
-def _breaks(writer: Any, reader: Any, at: str) -> Iterator[Break]:
+def _breaks(writer: Any, reader: Any, at: str) -> Iterator[Incompatibility]:
     if isinstance(writer, list):
         for branch in writer:
             yield from _breaks(branch, reader, at)
     elif isinstance(reader, list):
         if all(any(_breaks(writer, branch, at)) for branch in reader):
-            yield Break(TYPE_CHANGED, at, f"{_name(writer)} is none of {', '.join(map(_name, reader))}")
+            yield Incompatibility(TYPE_CHANGED, at, f"{_name(writer)} is none of {', '.join(map(_name, reader))}")
     else:
         yield from _breaks_of_one(writer, reader, at)
 
 
-def _breaks_of_one(writer: Mapping[str, Any], reader: Mapping[str, Any], at: str) -> Iterator[Break]:
+def _breaks_of_one(writer: Mapping[str, Any], reader: Mapping[str, Any], at: str) -> Iterator[Incompatibility]:
     old, new = writer["type"], reader["type"]
     if old != new and new not in PROMOTIONS.get(old, ()):
-        yield Break(TYPE_CHANGED, at, f"from {_name(writer)} to {_name(reader)}")
+        yield Incompatibility(TYPE_CHANGED, at, f"from {_name(writer)} to {_name(reader)}")
     elif writer.get("logicalType") != reader.get("logicalType"):
-        yield Break(LOGICAL_TYPE_CHANGED, at, f"from {writer.get('logicalType')} to {reader.get('logicalType')}")
+        yield Incompatibility(
+            LOGICAL_TYPE_CHANGED, at, f"from {writer.get('logicalType')} to {reader.get('logicalType')}"
+        )
     elif old in NAMED and writer["name"] != reader["name"]:
-        yield Break(NAME_CHANGED, at, f"from {writer['name']} to {reader['name']}")
+        yield Incompatibility(NAME_CHANGED, at, f"from {writer['name']} to {reader['name']}")
     elif old == "record":
         yield from _breaks_of_record(writer, reader, at)
     elif old in ("array", "map"):
@@ -94,19 +96,21 @@ def _breaks_of_one(writer: Mapping[str, Any], reader: Mapping[str, Any], at: str
         yield from _breaks(writer[inside], reader[inside], f"{at}[]")
     elif old == "enum" and "default" not in reader:
         unknown = [symbol for symbol in writer["symbols"] if symbol not in reader["symbols"]]
-        yield from (Break(SYMBOL_UNKNOWN, at, f"{symbol}, and the enum has no default") for symbol in unknown)
+        yield from (Incompatibility(SYMBOL_UNKNOWN, at, f"{symbol}, and the enum has no default") for symbol in unknown)
     elif old == "fixed" and writer["size"] != reader["size"]:
-        yield Break(SIZE_CHANGED, at, f"from {writer['size']} to {reader['size']} bytes")
+        yield Incompatibility(SIZE_CHANGED, at, f"from {writer['size']} to {reader['size']} bytes")
 
 
-def _breaks_of_record(writer: Mapping[str, Any], reader: Mapping[str, Any], at: str) -> Iterator[Break]:
+def _breaks_of_record(writer: Mapping[str, Any], reader: Mapping[str, Any], at: str) -> Iterator[Incompatibility]:
     written = {field["name"]: field["type"] for field in writer["fields"]}
     for field in reader["fields"]:
         name = f"{at}.{field['name']}" if at else field["name"]
         if field["name"] in written:
             yield from _breaks(written[field["name"]], field["type"], name)
         elif "default" not in field:
-            yield Break(FIELD_WITHOUT_DEFAULT, name, "it is not written, and there is no default to read instead")
+            yield Incompatibility(
+                FIELD_WITHOUT_DEFAULT, name, "it is not written, and there is no default to read instead"
+            )
 
 
 def _name(schema: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from saga.evolution.compatibility import Break, resolved
+from saga.evolution.compatibility import Incompatibility, resolved
 
 DEFAULT_CHANGED = "enum default changed"
 DEFAULT_UNKNOWN = "enum default unknown"
@@ -18,7 +18,7 @@ OF_FIELD = "default of the field"
 """Not Avro's: under this key an enum is handed on with its field's default."""
 
 
-def changes(older: Any, newer: Any) -> Iterator[Break]:
+def changes(older: Any, newer: Any) -> Iterator[Incompatibility]:
     """Return what a newer version of a schema does to the enums of an older one that keeps none from being read."""
     was = dict(_enums(resolved(older), ""))
     for at, enum in _enums(resolved(newer), ""):
@@ -26,18 +26,20 @@ def changes(older: Any, newer: Any) -> Iterator[Break]:
             continue
         for symbol in was[at]["symbols"]:
             if symbol not in enum["symbols"]:
-                yield Break(SYMBOL_REMOVED, at, f"{symbol}, which was written and would be read as something else")
+                yield Incompatibility(
+                    SYMBOL_REMOVED, at, f"{symbol}, which was written and would be read as something else"
+                )
         before, after = was[at].get("default"), enum.get("default")
         if before not in (None, after):
-            yield Break(DEFAULT_CHANGED, at, f"from {before} to {after or 'none'}")
+            yield Incompatibility(DEFAULT_CHANGED, at, f"from {before} to {after or 'none'}")
 
 
-def unknown_defaults(schema: Any) -> Iterator[Break]:
+def unknown_defaults(schema: Any) -> Iterator[Incompatibility]:
     """Return the defaults that are no symbols: of enums, and of fields of their types."""
     for at, enum in _enums(resolved(schema), ""):
         for whose in ("default", OF_FIELD):
             if whose in enum and enum[whose] not in enum["symbols"]:
-                yield Break(DEFAULT_UNKNOWN, at, f"{enum[whose]!r} is none of {', '.join(enum['symbols'])}")
+                yield Incompatibility(DEFAULT_UNKNOWN, at, f"{enum[whose]!r} is none of {', '.join(enum['symbols'])}")
 
 
 def _enums(schema: Any, at: str) -> Iterator[tuple[str, Any]]:

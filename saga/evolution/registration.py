@@ -22,7 +22,7 @@ from eventbus.serde.registered_schema import referenced, refuse_unreadable, usab
 from eventbus.serde.registry import UnknownSchema, UnsupportedSchema
 from eventbus.serde.subjects import Subjects
 from saga.evolution.compatibility import breaks
-from saga.evolution.released import Problem, Version
+from saga.evolution.released import Problem, ReleasedSchema
 
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
 NO_LEVEL = 40408
@@ -39,7 +39,9 @@ class Registered:
     status: str
 
 
-def register(client: SchemaRegistryClient, versions: Iterable[Version], subjects: Subjects) -> Iterator[Registered]:
+def register(
+    client: SchemaRegistryClient, versions: Iterable[ReleasedSchema], subjects: Subjects
+) -> Iterator[Registered]:
     """Put versions of one topic, oldest first, under their subject, and make the subject FULL_TRANSITIVE.
 
     Doing it again changes nothing. Raises RegistryUnavailable, also when the registry refuses a version.
@@ -56,7 +58,7 @@ def register(client: SchemaRegistryClient, versions: Iterable[Version], subjects
 
 
 def check_registered(
-    client: SchemaRegistryClient, versions: Iterable[Version], subjects: Subjects
+    client: SchemaRegistryClient, versions: Iterable[ReleasedSchema], subjects: Subjects
 ) -> Iterator[Problem]:
     """Compare versions of one topic with what the registry has: all are there, and all that is there goes with them."""
     versions = list(versions)
@@ -68,13 +70,13 @@ def check_registered(
         yield from _check_subject(client, topic, versions, subjects)
 
 
-def subject_of(version: Version, subjects: Subjects) -> str:
+def subject_of(version: ReleasedSchema, subjects: Subjects) -> str:
     """Return the subject of a released schema."""
     return subjects.of(version.topic, parse(version.schema)["name"])
 
 
 def _check_subject(
-    client: SchemaRegistryClient, topic: str, versions: list[Version], subjects: Subjects
+    client: SchemaRegistryClient, topic: str, versions: list[ReleasedSchema], subjects: Subjects
 ) -> Iterator[Problem]:
     subject = subject_of(versions[0], subjects)
     try:

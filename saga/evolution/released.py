@@ -14,7 +14,7 @@ from fastavro.schema import SchemaParseException
 
 from eventbus.avro_schema import SchemaMismatch, parse
 from saga.evolution import enums
-from saga.evolution.compatibility import FIELD_WITHOUT_DEFAULT, Break, breaks, resolved
+from saga.evolution.compatibility import FIELD_WITHOUT_DEFAULT, Incompatibility, breaks, resolved
 from saga.evolution.samples import unread
 
 FILE_NAME = re.compile(r"(?P<topic>.+)\.v(?P<number>[1-9][0-9]*)\.avsc")
@@ -29,7 +29,7 @@ class Problem(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Version:
+class ReleasedSchema:
     """One released schema of a topic."""
 
     topic: str
@@ -50,12 +50,12 @@ class Version:
         return f"v{self.number}"
 
 
-def released(folder: Path) -> dict[str, list[Version]]:
+def released(folder: Path) -> dict[str, list[ReleasedSchema]]:
     """Return the versions of each topic, oldest first, from `folder`/released."""
-    versions: dict[str, list[Version]] = {}
+    versions: dict[str, list[ReleasedSchema]] = {}
     for path in (folder / "released").glob("*.avsc"):
         if match := FILE_NAME.fullmatch(path.name):
-            version = Version(match["topic"], int(match["number"]), path)
+            version = ReleasedSchema(match["topic"], int(match["number"]), path)
             versions.setdefault(version.topic, []).append(version)
     return {topic: sorted(versions[topic]) for topic in sorted(versions)}
 
@@ -78,7 +78,7 @@ def check(folder: Path, keys: Mapping[str, str]) -> list[Problem]:
     ]
 
 
-def check_pairs(versions: Iterable[Version]) -> Iterator[Problem]:
+def check_pairs(versions: Iterable[ReleasedSchema]) -> Iterator[Problem]:
     """Compare every version with every other one, both ways (FULL_TRANSITIVE): by the rules, then by trying it."""
     for writer, reader in permutations(versions, 2):
         broken, newer = breaks(writer.schema, reader.schema), reader.number > writer.number
@@ -105,7 +105,7 @@ def _unusable(paths: Iterable[Path]) -> Iterator[Problem]:
             yield from (Problem(path.name, rule, f"{at}: {detail}") for rule, at, detail in found)
 
 
-def _bad_defaults(schema: Any) -> list[Break]:
+def _bad_defaults(schema: Any) -> list[Incompatibility]:
     """Parse a schema and return the defaults of enums that are no symbols, of which a parser finds some and names none.
 
     Raises what the parser raises about anything else.
@@ -121,7 +121,7 @@ def _bad_defaults(schema: Any) -> list[Break]:
     return found
 
 
-def _check_names(current: dict[str, Path], versions: dict[str, list[Version]]) -> Iterator[Problem]:
+def _check_names(current: dict[str, Path], versions: dict[str, list[ReleasedSchema]]) -> Iterator[Problem]:
     for topic in sorted({*current, *versions}):
         numbers = [version.number for version in versions.get(topic, [])]
         if topic not in current:
@@ -141,7 +141,7 @@ def _check_names(current: dict[str, Path], versions: dict[str, list[Version]]) -
             )
 
 
-def _check_key(versions: Iterable[Version], key: str | None) -> Iterator[Problem]:
+def _check_key(versions: Iterable[ReleasedSchema], key: str | None) -> Iterator[Problem]:
     """The key is in every version, and nobody can leave it out: events of one order would go different ways."""
     for version in versions if key else ():
         fields = resolved(version.schema)["fields"]

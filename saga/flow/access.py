@@ -45,7 +45,7 @@ def rights(flow: Flow, tool: str) -> Mapping[str, list[Right]]:
 
 def _of_service(service: Declaration) -> list[Right]:
     """A worker reads its inputs in its group, writes its answers in transactions, and looks at both at its start."""
-    heard, said = list(dict.fromkeys(service.hears)), list(service.publishes)
+    heard, said = list(dict.fromkeys(service.consumes)), list(service.publishes)
     both = [event for event in heard if event in said]
     return [
         *(Right(TOPIC_KIND, event, ("Read", "DescribeConfigs")) for event in heard if event not in both),

@@ -133,7 +133,7 @@ class Flow:
         return undone
 
     @cached_property
-    def undoings(self) -> frozenset[str]:
+    def compensations(self) -> frozenset[str]:
         """The events that tell of a compensation."""
         return frozenset(event for _, does in self.handlers if does.compensates for event in does.publishes)
 
@@ -148,10 +148,10 @@ class Flow:
     def alternatives(self, handler: Handler) -> tuple[str, ...]:
         """Return the events of which a handler answers with one, when nothing overtook its event."""
         does = handler.does
-        forward = tuple(event for event in does.publishes if event not in self.undoings)
+        forward = tuple(event for event in does.publishes if event not in self.compensations)
         return does.publishes if does.compensates or not forward else forward
 
-    def effects_first(self) -> list[str]:
+    def reverse_topological(self) -> list[str]:
         """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.
 
         An arrow that is declared to close a cycle does not count.

@@ -104,7 +104,7 @@ def joined_topics_have_the_same_partitions(partitions: Mapping[str, int]) -> Rul
 
     def rule(flow: Flow) -> Iterator[Finding]:
         for service in flow.services:
-            counts = {event: partitions[event] for event in service.hears if event in partitions}
+            counts = {event: partitions[event] for event in service.consumes if event in partitions}
             for does in service.reactions:
                 first = next(iter(counts), does.event)
                 if counts.get(does.event) != counts.get(first):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 import click
 
 from eventbus.cli import options as cli
-from eventbus.log import Record, moment
+from eventbus.log import Record, to_iso
 from eventbus.manifest import BadDeclaration, Declaration, read_declaration
 from eventbus.service import Service
 from eventbus.worker.announcement import TOPIC
@@ -33,7 +33,7 @@ class Announced(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FlowSource:
     """The flow; the services' classes where they are installed, who announced it where it was announced."""
 
     flow: Flow
@@ -88,7 +88,7 @@ def merged(workers: Iterable[Announced]) -> Flow:
 
 def worker_lines(workers: Iterable[Announced]) -> list[str]:
     """Return who announced which version and when, a line a worker."""
-    return [f"{w.service} {w.declaration.version}, worker {w.instance}, {moment(w.at)}" for w in workers]
+    return [f"{w.service} {w.declaration.version}, worker {w.instance}, {to_iso(w.at)}" for w in workers]
 
 
 def _announced(record: Record) -> list[Announced]:
@@ -102,7 +102,7 @@ def _announced(record: Record) -> list[Announced]:
 
 
 def flow_options(command: F) -> F:
-    """Decorate a click command with where the flow is read from; it is called with `source=Source(...)`."""
+    """Decorate a click command with where the flow is read from; it is called with `source=FlowSource(...)`."""
 
     @wraps(command)
     def with_source(
@@ -115,12 +115,12 @@ def flow_options(command: F) -> F:
             workers = from_announcements(*where, lambda why: click.echo(why, err=True))
             if not workers:
                 cli.fail(f"nothing is announced on {TOPIC} at {bootstrap_servers}: workers do when they start")
-            source = Source(merged(workers), *where, workers=workers)
+            source = FlowSource(merged(workers), *where, workers=workers)
         elif files:
-            source = Source(from_files(files), *where)
+            source = FlowSource(from_files(files), *where)
         else:
             services = tuple(installed_services())
-            source = Source(Flow.of(services), *where, services)
+            source = FlowSource(Flow.of(services), *where, services)
         return command(source=source, **options)
 
     decorated: Any = with_source

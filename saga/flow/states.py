@@ -1,8 +1,9 @@
 """Whether every event finds a rule in every state: the handlers are tried, each on an example of every state.
 
 A handler decides in memory and does no I/O, so this is safe: no database, no broker, no provider is there. That an
-event cannot be true in a state is a rule as well (PoisonRecord), and so is that somebody else was faster (LostRace).
-What else a handler raises is an accident: in a worker, the order would be parked and tried again for ever.
+event cannot be true in a state is a rule as well (PoisonRecord), and so is that somebody else was faster
+(ConcurrentUpdate). What else a handler raises is an accident: in a worker, the order would be parked and tried again
+for ever.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from eventbus import Event, LostRace, PoisonRecord, Service, TryAgain, Unasked
+from eventbus import ConcurrentUpdate, Event, PoisonRecord, Service, TryAgain, Unasked
 from eventbus.manifest import declare
 from eventbus.service import Reaction
 from saga.flow.finding import Finding, Rule
 from saga.flow.model import Flow, Handler
 
-RULES = (PoisonRecord, LostRace, TryAgain)
+RULES = (PoisonRecord, ConcurrentUpdate, TryAgain)
 TEXT, NUMBER = "ABC", 1
 """Every text and number of what is tried: an id, an amount, a currency, a quantity."""
 
@@ -42,7 +43,7 @@ def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]
 def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
     """Return for each state without a rule what happens in it: the first of what goes wrong."""
     event = example(reaction.event)
-    for state in service.specimens(event.key):
+    for state in service.example_states(event.key):
         for outcome in _outcomes(reaction):
             told = _try(service, state, reaction, event, outcome)
             if told is not None:
@@ -51,7 +52,7 @@ def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
 
 
 def _try(service: type[Service[Any]], state: str, reaction: Reaction, event: Event, outcome: list[Any]) -> str | None:
-    specimen, work = service.specimens(event.key)[state]
+    specimen, work = service.example_states(event.key)[state]
     try:
         answer = reaction.handler(specimen, event, *outcome, work)
     except RULES:

@@ -11,13 +11,15 @@ from saga.flow.rules import RULES
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class RuleViolation:
     """A finding, and the rule that it breaks."""
 
     rule: str
     finding: Finding
 
 
-def verify(flow: Flow, more: Iterable[Rule] = ()) -> list[Violation]:
+def verify(flow: Flow, more: Iterable[Rule] = ()) -> list[RuleViolation]:
     """Apply every rule about what is declared, and more: about what declarations do not tell."""
-    return [Violation(rule.__name__.replace("_", "-"), finding) for rule in (*RULES, *more) for finding in rule(flow)]
+    return [
+        RuleViolation(rule.__name__.replace("_", "-"), finding) for rule in (*RULES, *more) for finding in rule(flow)
+    ]

@@ -69,7 +69,7 @@ def waits_end(flow: Flow) -> Iterator[Finding]:
 def cycles_are_declared(flow: Flow) -> Iterator[Finding]:
     """Events do not cause each other in a circle, unless a handler declares that it repeats."""
     try:
-        flow.effects_first()
+        flow.reverse_topological()
     except CycleError as error:
         cycle = error.args[1][::-1]
         closing = [h for h in flow.handlers if (h.does.event in cycle and set(h.does.publishes) & set(cycle))]
@@ -89,7 +89,7 @@ def _undone(flow: Flow, event: str, run: tuple[str, ...]) -> bool:
     after_the_end = run.index(event) > min(run.index(end) for end in run if end in flow.aborts)
     own = flow.publishers(event)
     compensated = any(h.service in own and h.does.event in run for h in flow.compensates.get(event, ()))
-    return event in flow.undoings or event in flow.endings or harmless or after_the_end or compensated
+    return event in flow.compensations or event in flow.endings or harmless or after_the_end or compensated
 
 
 def _released(flow: Flow, handler: Handler, missing: list[str], run: tuple[str, ...]) -> bool:

@@ -15,7 +15,7 @@ ASK_SECONDS = 10.0
 STUCK_SECONDS = 30.0
 
 
-class Stuck(NamedTuple):
+class UnreadPartition(NamedTuple):
     """A partition of which nothing has been read for some time although there is more."""
 
     partition: Partition
@@ -30,9 +30,9 @@ class NotRead(RuntimeError):
     """The reader leaves out a partition, or the end of one."""
 
 
-def _behind(ends: Ends, positions: Mapping[Partition, int]) -> list[Stuck]:
+def _behind(ends: Ends, positions: Mapping[Partition, int]) -> list[UnreadPartition]:
     there = sorted((Partition(*lane), end) for lane, end in ends.items())
-    return [Stuck(at, positions.get(at, 0), end) for at, end in there if positions.get(at, 0) < end]
+    return [UnreadPartition(at, positions.get(at, 0), end) for at, end in there if positions.get(at, 0) < end]
 
 
 class Census:
@@ -46,7 +46,7 @@ class Census:
         """Where they ended when that was last asked."""
         self.first: Ends = {}
         """Where they ended when that was asked first."""
-        self.stuck: list[Stuck] = []
+        self.stuck: list[UnreadPartition] = []
         """What has not been read on for STUCK_SECONDS, as of then."""
 
     def look(self, positions: Mapping[Partition, int]) -> bool:
@@ -71,7 +71,7 @@ class Census:
             raise NotRead("; ".join(map(str, stuck)))
         return bool(self.first) and not behind
 
-    def _judged(self, positions: Mapping[Partition, int], now: float) -> list[Stuck]:
+    def _judged(self, positions: Mapping[Partition, int], now: float) -> list[UnreadPartition]:
         behind = _behind(self.ends, positions)
         before, self._since = self._since, {}
         for at, position, _ in behind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from typing import Any
 
-from eventbus.log import Headers, Record, moment
+from eventbus.log import Headers, Record, to_iso
 from saga.kafka.decode import Decoder, Undecodable
 
 
@@ -15,7 +15,7 @@ def describe(record: Record, decoder: Decoder) -> dict[str, Any]:
         "topic": record.partition.topic,
         "partition": record.partition.number,
         "offset": record.offset,
-        "timestamp": moment(record.timestamp_ms),
+        "timestamp": to_iso(record.timestamp_ms),
         "key": None if record.key is None else _text(record.key),
         "headers": _headers(record.headers),
         "value": None,

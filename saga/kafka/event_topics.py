@@ -17,19 +17,19 @@ class TopicsMissing(LookupError):
 
 
 class EventTopics:
-    """The topics of the choreography on one cluster; `effects_first` names them, effects before their causes."""
+    """The topics of the choreography on one cluster; `reverse_topological` names them, effects before their causes."""
 
-    def __init__(self, cluster: Cluster, effects_first: Sequence[str]) -> None:
+    def __init__(self, cluster: Cluster, reverse_topological: Sequence[str]) -> None:
         """Ask which partitions there are. Raises TopicsMissing, Unreachable."""
         self._cluster = cluster
         found = cluster.partitions()
-        missing = [topic for topic in effects_first if topic not in found]
+        missing = [topic for topic in reverse_topological if topic not in found]
         if missing:
             if denied := cluster.denied(missing):
                 raise TopicsMissing(denied)
             raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
-        self._ids = cluster.topic_ids(effects_first)
-        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in effects_first}
+        self._ids = cluster.topic_ids(reverse_topological)
+        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in reverse_topological}
 
     def starts(self) -> Ends:
         """Return where each partition begins: what lay before has expired."""

@@ -33,7 +33,7 @@ READER = {
     "fetch.max.bytes": 2_097_152,
     "fetch.message.max.bytes": 262_144,
 }
-JUMPED = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001 - the client spells it so
+OFFSET_RESET = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001 - the client spells it so
 PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}  # noqa: SLF001 - the same
 
 
@@ -94,7 +94,7 @@ def _is_news(message: Any) -> bool:
     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client spells it so
         return True
     where = f"{message.topic()}/{message.partition()}"
-    if error.code() in JUMPED:
+    if error.code() in OFFSET_RESET:
         raise LogMoved(f"{where} was cut while it was read: check again ({error.str()})")
     if error.code() not in PASSING:
         raise Unreachable(f"{where} cannot be read at offset {message.offset()}: {error.str()}")

@@ -20,7 +20,7 @@ BROKERS_DEFAULT = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class TopicOutcome:
     """What became of one topic: `created`, `exists`, `differs` or `failed`, and the details."""
 
     topic: str
@@ -37,7 +37,7 @@ class Extent:
     end: int
 
 
-def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[Finding]:
+def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[TopicOutcome]:
     """Make what is missing, compare what is there; nothing that is there is changed. Raises Unreachable."""
     wanted = list(wanted)
     numbers = counts(wanted, partitions)
@@ -53,7 +53,7 @@ def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replicati
             *_compare_config(configs[topic.name], topic.config),
         ]
         status = DIFFERS if differences else EXISTS
-        made[topic.name] = Finding(topic.name, status, "; ".join(differences) or _partitions(len(found)))
+        made[topic.name] = TopicOutcome(topic.name, status, "; ".join(differences) or _partitions(len(found)))
     return [made[topic.name] for topic in wanted]
 
 
@@ -92,18 +92,20 @@ def _is_less(found: str | None, wanted: str) -> bool:
     return found is not None and int(found) >= 0 and (int(wanted) < 0 or int(found) < int(wanted))
 
 
-def _make(cluster: Cluster, topics: list[Topic], numbers: Mapping[str, int], replication: int) -> dict[str, Finding]:
+def _make(
+    cluster: Cluster, topics: list[Topic], numbers: Mapping[str, int], replication: int
+) -> dict[str, TopicOutcome]:
     new = [NewTopic(topic.name, numbers[topic.name], replication, config=dict(topic.config)) for topic in topics]
     made = {}
     futures = cluster.admin.create_topics(new, operation_timeout=ANSWER_SECONDS) if new else {}
     for name, future in futures.items():
         try:
             future.result()
-            made[name] = Finding(name, CREATED, _partitions(numbers[name]))
+            made[name] = TopicOutcome(name, CREATED, _partitions(numbers[name]))
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                made[name] = Finding(name, FAILED, _why_not(error))
+                made[name] = TopicOutcome(name, FAILED, _why_not(error))
     return made
 
 

@@ -6,19 +6,19 @@ from collections.abc import Iterator
 
 from eventbus.log import Headers, Partition
 from eventbus.simulation import Simulation
-from saga.check.rules import Violation
+from saga.check.rules import LawViolation
 from saga.deadletters.laws import letter_laws, skip_laws
 from saga.deadletters.letters import Letter, letters_of
-from saga.simulate.people import Model, People
+from saga.simulate.people import ModelledTarget, People
 
 
-def judged_letters(simulation: Simulation, people: People) -> Iterator[Violation]:
+def judged_letters(simulation: Simulation, people: People) -> Iterator[LawViolation]:
     """Return the laws that are broken; in the end every dead letter is resolved, and nothing stands still."""
-    where = Model(simulation)
+    where = ModelledTarget(simulation)
     for service in simulation.services:
         batches = [each for each in simulation.unreadable if each[0].topic in service.topics()]
         broken = list(skip_laws(where, service.name, batches))
-        yield from (Violation(law, "", f"{service.name}: {how}") for law, how in broken)
+        yield from (LawViolation(law, "", f"{service.name}: {how}") for law, how in broken)
         bad = {address for address in simulation.poison if address.split("/")[0] in service.topics()}
         if not bad and not simulation.cluster.end(Partition(service.dead_letters(), 0)):
             continue
@@ -26,7 +26,7 @@ def judged_letters(simulation: Simulation, people: People) -> Iterator[Violation
         broken += [("everything-is-resolved", f"{letter.address} is open") for letter in people.open(service)]
         changed = [letter for letter in letters_of(where, service.name) if not _is_whole(simulation, letter)]
         broken += [("letter-is-the-record", letter.address) for letter in changed]
-        yield from (Violation(law, "", f"{service.name}: {detail}") for law, detail in broken)
+        yield from (LawViolation(law, "", f"{service.name}: {detail}") for law, detail in broken)
 
 
 def _is_whole(simulation: Simulation, letter: Letter) -> bool:

@@ -9,18 +9,18 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from eventbus.database import LostRace
-from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement
+from eventbus.database import ConcurrentUpdate
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote
 from eventbus.kafka.config import Connection
 from eventbus.log import Partition, Record
 from eventbus.service import Service
 from eventbus.simulation import Fault, Simulation
-from eventbus.simulation.clients import Fault as Lost
-from eventbus.simulation.clients import Host
+from eventbus.simulation.clients import ClientFault as Lost
+from eventbus.simulation.clients import ClientHost
 from eventbus.store import progress
-from saga.deadletters.letters import AGAIN_SECONDS, Letter, Where, open_letters
-from saga.deadletters.resolve import Order, Unresolved, resolve
-from saga.deadletters.selection import NoSuchLetter, Selection
+from saga.deadletters.letters import AGAIN_SECONDS, KafkaTarget, Letter, open_letters
+from saga.deadletters.resolve import ResolveRequest, Unresolved, resolve
+from saga.deadletters.selection import LetterSelection, NoSuchLetter
 from saga.deadletters.skip import NothingToSkip, skip
 from saga.kafka.unreadable import Found, Probe
 
@@ -35,16 +35,16 @@ class _GivesUp(BaseException):
     """Whoever was at it is gone, in the middle."""
 
 
-class Model(Where):
+class ModelledTarget(KafkaTarget):
     """The simulated brokers, as the commands reach them."""
 
-    def __init__(self, simulation: Simulation, host: Host | None = None) -> None:
+    def __init__(self, simulation: Simulation, host: ClientHost | None = None) -> None:
         super().__init__("simulated", {})
         object.__setattr__(self, "_simulation", simulation)
-        object.__setattr__(self, "_host", host or Host())
+        object.__setattr__(self, "_host", host or ClientHost())
 
     _simulation: Simulation
-    _host: Host
+    _host: ClientHost
 
     def connection(self, group: str, name: str) -> Connection:
         """See Where."""
@@ -80,7 +80,7 @@ class Model(Where):
 class _Probe(Probe):
     """Looks at the simulated log as a consumer would."""
 
-    def __init__(self, simulation: Simulation, host: Host, partition: Partition) -> None:
+    def __init__(self, simulation: Simulation, host: ClientHost, partition: Partition) -> None:
         self._cluster, self._host, self._partition = simulation.cluster, host, partition
 
     def first(self, offset: int) -> Found:
@@ -97,7 +97,7 @@ class _Probe(Probe):
         return self._cluster.end(self._partition)
 
 
-class _Desk(Host):
+class _Desk(ClientHost):
     """What happens to the requests of one person."""
 
     def __init__(self, simulation: Simulation) -> None:
@@ -161,7 +161,7 @@ class People:
         simulation = self._simulation
         if not simulation.cluster.end(Partition(service.dead_letters(), 0)):
             return []
-        return list(open_letters(Model(simulation), service.name))
+        return list(open_letters(ModelledTarget(simulation), service.name))
 
     def _called(self, fault: Fault) -> None:
         chance = self._simulation.chance
@@ -178,9 +178,9 @@ class People:
             if chance.random() < 0.8:  # noqa: PLR2004 - four in five
                 chosen.setdefault(self._decided(letter), []).append(letter.address)
         for action, addresses in chosen.items():
-            where = Model(self._simulation, _Desk(self._simulation))
-            selection = Selection(tuple(addresses), service.name)
-            order = Order(where, selection, action, by="somebody", why="simulated", limit=None)
+            where = ModelledTarget(self._simulation, _Desk(self._simulation))
+            selection = LetterSelection(tuple(addresses), service.name)
+            order = ResolveRequest(where, selection, action, by="somebody", why="simulated", limit=None)
             self._simulation.note(f"somebody wants to {action} {', '.join(addresses)}")
             try:
                 done = [letter.address for letter in resolve(order, dry_run=False, tell=self._simulation.note)]
@@ -193,11 +193,11 @@ class People:
     def _skip(self, service: Service[Any], place: tuple[Partition, int]) -> None:
         """Go past what cannot be read, if the service is there by now."""
         simulation = self._simulation
-        where, statement = Model(simulation, _Desk(simulation)), Statement("somebody", "simulated", 0)
+        where, statement = ModelledTarget(simulation, _Desk(simulation)), AuditNote("somebody", "simulated", 0)
         try:
             next_offset = skip(where, simulation.database(service), service.name, place, statement)
             simulation.note(f"{service.name} is let past {place[0]}/{place[1]} to {next_offset}")
-        except (NothingToSkip, LostRace) as error:
+        except (NothingToSkip, ConcurrentUpdate) as error:
             simulation.note(f"skip: {error}")
         except _GivesUp:
             simulation.note("skip: whoever was at it is gone")

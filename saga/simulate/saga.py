@@ -9,12 +9,12 @@ from functools import partial
 from typing import Any
 
 from eventbus import Codec
-from eventbus.database import LostRace, Unavailable
-from eventbus.engine.config import Tuning
+from eventbus.database import ConcurrentUpdate, Unavailable
+from eventbus.engine.config import EngineConfig
 from eventbus.log import Partition
 from eventbus.serde.registry import registry_at
 from eventbus.service import Service
-from eventbus.simulation import Fault, Setup, Simulation, Stuck, WorkerStopped, plan
+from eventbus.simulation import Fault, NoProgress, Setup, Simulation, WorkerStopped, plan
 from eventbus.simulation.clients import Message
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
@@ -25,7 +25,7 @@ from payment_service.service import PaymentService
 from saga.check.facts import EventFact, Facts, LogFacts
 from saga.check.laws import judge
 from saga.check.log import fact_of
-from saga.check.rules import Rules, Violation
+from saga.check.rules import LawViolation, Rules
 from saga.check.stores import inventory_in, movements_of, orders_in, payments_in
 from saga.flow.model import Flow
 from saga.simulate.letter_laws import judged_letters
@@ -67,7 +67,7 @@ class Outcome:
     steps: int
     schedule: int
     """Two runs in which the same steps came in the same order have the same one."""
-    violations: list[Violation]
+    violations: list[LawViolation]
     trace: list[str] = field(default_factory=list)
 
 
@@ -77,24 +77,24 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     faults = plan(draw, case.kinds) if case.faults is None else case.faults
     saga = _Saga(case)
     few = random.Random(f"limit of {case.seed}").choice(DEAD_LETTERS)  # noqa: S311 - faults, not secrets
-    setup = Setup(saga.services, EVENTS, case.workers, 2, Tuning(tidy_after=0.2, attempts=3, dead_letters=few))
+    setup = Setup(saga.services, EVENTS, case.workers, 2, EngineConfig(prune_after=0.2, attempts=3, dead_letters=few))
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
     people = People(simulation)
-    violations: list[Violation] = []
+    violations: list[LawViolation] = []
     try:
         saga.open(simulation)
         simulation.run()
         if simulation.spoilt:
-            violations += [Violation("refuses-another-log", "", what) for what in simulation.gone_on()]
+            violations += [LawViolation("refuses-another-log", "", what) for what in simulation.gone_on()]
         elif draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
             simulation.restart_all()
             simulation.run()
         if not simulation.spoilt:
             people.settle()
-    except Stuck as stuck:
-        violations.append(Violation("everything-ends", "", str(stuck)))
+    except NoProgress as stuck:
+        violations.append(LawViolation("everything-ends", "", str(stuck)))
     except WorkerStopped as stopped:
-        violations.append(Violation("workers-go-on", "", str(stopped)))
+        violations.append(LawViolation("workers-go-on", "", str(stopped)))
     if not violations and not simulation.spoilt:
         violations = [*saga.judged(simulation), *judged_letters(simulation, people)]
     steps = sum(simulation.steps.values())
@@ -130,7 +130,7 @@ class _Saga:
             request = OrderRequest(f"customer-{number}", draw.choice(TOTALS), "USD", items, f"request-{number}")
             simulation.after(draw.random() * soon, partial(_place, simulation, orders, request))
 
-    def judged(self, simulation: Simulation) -> list[Violation]:
+    def judged(self, simulation: Simulation) -> list[LawViolation]:
         """Return the laws that are broken."""
         orders, payment, inventory = simulation.services
         with simulation.database(inventory).snapshot() as tx:
@@ -143,10 +143,10 @@ class _Saga:
         facts = Facts(placed, payments, reservations, stock, movements_of(self._provider), log)
         violations = judge(facts, RULES).violations
         if len(placed) != self._case.orders:
-            violations.append(Violation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
-        violations += [Violation("order-is-kept", "", what) for what in simulation.broken]
+            violations.append(LawViolation("orders-are-kept", "", f"{len(placed)} orders of {self._case.orders}"))
+        violations += [LawViolation("order-is-kept", "", what) for what in simulation.broken]
         violations += [
-            Violation("no-answer-is-no-refusal", order_id, f"{payment.amount} was not declined by the provider")
+            LawViolation("no-answer-is-no-refusal", order_id, f"{payment.amount} was not declined by the provider")
             for order_id, payment in payments.items()
             if payment.status == "declined" and payment.amount <= DECLINE_ABOVE
         ]
@@ -158,7 +158,7 @@ def _place(simulation: Simulation, service: Service[Any], request: OrderRequest)
     assert isinstance(service, OrderService)
     try:
         service.create_order(request, simulation.database(service), CODEC)
-    except (Unavailable, LostRace):
+    except (Unavailable, ConcurrentUpdate):
         simulation.after(0.1, lambda: _place(simulation, service, request))
     else:
         simulation.note(f"placed: {request}")

@@ -11,7 +11,7 @@ from saga.tracker.store import AnotherTracker, NotATracker
 
 
 @contextmanager
-def alone(tracker: Path) -> Iterator[None]:
+def exclusive_lock(tracker: Path) -> Iterator[None]:
     """Hold the lock beside the database; it goes with the process, however that ends. Raises AnotherTracker.
 
     Not on the database itself: closing any handle of it would drop the locks that SQLite holds (POSIX, fcntl).

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 import orjson
 
-from saga.tracker.model import Model
+from saga.tracker.model import TrackerModel
 
 VERSION = 1
 """Of the tracker's database: raised with every change of the tables, or of what is written into them."""
@@ -82,7 +82,7 @@ KINDS: tuple[Wrong, ...] = get_args(Wrong)
 """Every kind of violation; docs/tracking.md says what each is."""
 
 
-class Violation(NamedTuple):
+class TrackedViolation(NamedTuple):
     """Something on the log that no declaration allows: a row of the table `violations`."""
 
     kind: Wrong
@@ -102,7 +102,7 @@ class Violation(NamedTuple):
 class Fold:
     """Merges events into orders, by what the choreography declares."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: TrackerModel) -> None:
         self._model = model
         after_the_end = frozenset[str]().union(*(model.following[ending] for ending in model.endings))
         self._body = frozenset(model.topics) - model.endings - after_the_end
@@ -134,7 +134,7 @@ class Fold:
         )
         return OrderRow(*merged), judge
 
-    def again(self, events: Iterable[TrackedEvent]) -> tuple[OrderRow, list[Violation]]:
+    def again(self, events: Iterable[TrackedEvent]) -> tuple[OrderRow, list[TrackedViolation]]:
         """Return an order and its violations from all of its events, of which there is at least one."""
         in_order = sorted(events, key=lambda event: (event.at, event.topic, event.partition, event.offset))
         order: OrderRow | None = None
@@ -165,7 +165,7 @@ class Fold:
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
 
-    def _violations(self, in_order: list[TrackedEvent]) -> Iterator[Violation]:
+    def _violations(self, in_order: list[TrackedEvent]) -> Iterator[TrackedViolation]:
         first: dict[str, TrackedEvent] = {}
         end: TrackedEvent | None = None
         for event in in_order:
@@ -194,8 +194,8 @@ class Fold:
         return _listed(self._model.following[end.topic])
 
 
-def _violation(kind: Wrong, event: TrackedEvent, detail: str) -> Violation:
-    return Violation(kind, event.order_id, event.topic, event.partition, event.offset, event.at, detail)
+def _violation(kind: Wrong, event: TrackedEvent, detail: str) -> TrackedViolation:
+    return TrackedViolation(kind, event.order_id, event.topic, event.partition, event.offset, event.at, detail)
 
 
 def _listed(topics: Iterable[str]) -> str:

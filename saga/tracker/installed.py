@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from saga.flow.model import Flow
 from saga.services import SERVICES
-from saga.tracker.model import Model
+from saga.tracker.model import TrackerModel
 from saga.tracker.sentences import Sentences
 from schemas import EVENTS
 
 FLOW = Flow.of(SERVICES)
-MODEL = Model.of(FLOW)
+MODEL = TrackerModel.of(FLOW)
 SENTENCES = Sentences(EVENTS)

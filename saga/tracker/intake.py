@@ -13,13 +13,13 @@ from eventbus.log import Partition
 from eventbus.serde.framing import schema_id_of
 from eventbus.text.json_form import json_form
 from saga.kafka.unreadable import said
-from saga.tracker.fold import TrackedEvent, Violation
+from saga.tracker.fold import TrackedEvent, TrackedViolation
 
 MOST_TEXT = 500
 """Characters of a key or of an error that are kept of what is no event."""
 
 
-Row = TrackedEvent | Violation
+Row = TrackedEvent | TrackedViolation
 """What is kept of one record: an event, or that it is none."""
 
 
@@ -27,10 +27,10 @@ class Batch(NamedTuple):
     """What was read at once."""
 
     events: list[TrackedEvent]
-    undecodable: list[Violation]
+    undecodable: list[TrackedViolation]
 
 
-class Intake:
+class TrackerIntake:
     """Turns the client's messages into rows. What the services refuse to hear is no event for the tracker either."""
 
     def __init__(self, codec: Codec) -> None:
@@ -73,16 +73,16 @@ class Intake:
         )
 
 
-def unreadable(at: Partition, batch: range) -> Violation:
+def unreadable(at: Partition, batch: range) -> TrackedViolation:
     """Return what is said of a batch that cannot be decompressed; nobody knows when it was written."""
-    return Violation("unreadable", "", at.topic, at.number, batch.start, 0, said(batch))
+    return TrackedViolation("unreadable", "", at.topic, at.number, batch.start, 0, said(batch))
 
 
-def _undecodable(message: Any, error: PoisonRecord) -> Violation:
+def _undecodable(message: Any, error: PoisonRecord) -> TrackedViolation:
     order_id = _text(message.key() or b"")[:MOST_TEXT]
     at = max(0, message.timestamp()[1])
     detail = str(error)[:MOST_TEXT]
-    return Violation("undecodable", order_id, message.topic(), message.partition(), message.offset(), at, detail)
+    return TrackedViolation("undecodable", order_id, message.topic(), message.partition(), message.offset(), at, detail)
 
 
 def _text(content: bytes | str | None) -> str:

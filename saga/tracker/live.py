@@ -53,7 +53,7 @@ class Live(NamedTuple):
         return sum(rogue.times for rogue in self.rogues if rogue.event == event)
 
 
-class Watched(Tracked):
+class LiveTracked(Tracked):
     """The tracker's database, asked about the traffic."""
 
     def live(self, window: int, now: int) -> Live:

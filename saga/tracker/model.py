@@ -55,7 +55,7 @@ class State(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Model:
+class TrackerModel:
     """The flow as the tracker needs it. Events are named by their topics; `topics` has causes before effects."""
 
     topics: tuple[str, ...]
@@ -71,7 +71,7 @@ class Model:
     )
 
     @classmethod
-    def of(cls, flow: Flow) -> Model:
+    def of(cls, flow: Flow) -> TrackerModel:
         """Take from the flow what is needed."""
         arrows = tuple(
             Arrow(

@@ -9,8 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, Violation
-from saga.tracker.model import PENDING, Model
+from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, TrackedViolation
+from saga.tracker.model import PENDING, TrackerModel
 from saga.tracker.wanted import Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -62,7 +62,7 @@ class Latest(NamedTuple):
 class Tracked:
     """The database, open for reading."""
 
-    def __init__(self, path: Path, model: Model) -> None:
+    def __init__(self, path: Path, model: TrackerModel) -> None:
         """Raises NotTracked."""
         self.path, self.model = path, model
         if not path.is_file():
@@ -79,7 +79,7 @@ class Tracked:
 
     @classmethod
     @contextmanager
-    def at(cls, path: Path, model: Model) -> Iterator[Self]:
+    def at(cls, path: Path, model: TrackerModel) -> Iterator[Self]:
         """Open it, and close it in the end."""
         with closing(cls(path, model)) as tracked:
             yield tracked
@@ -147,14 +147,14 @@ class Tracked:
 
     def violations(
         self, kind: str | None = None, order_id: str | None = None, limit: int = 1_000_000
-    ) -> list[Violation]:
+    ) -> list[TrackedViolation]:
         """Return violations, newest first."""
         rows = self._db.execute(
             "select * from violations where (?1 is null or kind = ?1) and (?2 is null or order_id = ?2)"
             " order by at desc, topic, partition, offset limit ?3",
             (kind, order_id, limit),
         )
-        return [Violation._make(row) for row in rows]
+        return [TrackedViolation._make(row) for row in rows]
 
     def violation_counts(self) -> dict[str, int]:
         """Return how many violations there are of each kind."""
@@ -219,7 +219,7 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
-def statuses(model: Model) -> list[str]:
+def statuses(model: TrackerModel) -> list[str]:
     """Return every status that an order can have."""
     ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
     return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]

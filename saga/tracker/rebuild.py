@@ -12,12 +12,12 @@ from saga.kafka.event_topics import EventTopics
 from saga.kafka.records import Ends
 from saga.tracker.installed import MODEL
 from saga.tracker.run import Tracking, Watch, aside, remove
-from saga.tracker.source import Source
+from saga.tracker.source import TrackedLog
 from saga.tracker.store import Lost, Store
 from saga.tracker.verify import Comparison, compare
 
 
-def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
+def build_anew(source: TrackedLog, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
     """Build a second database from the beginning of the log, and replace the first with it.
 
     Rows of records that have expired since are taken over. With `verify` both are compared with the log first. Exits,
@@ -30,7 +30,7 @@ def build_anew(source: Source, store: Store, watch: Watch, cluster: str, *, veri
             with source.reader({}) as reader:
                 tracking = Tracking(reader, source.intake(), fresh, watch, source.census())
                 while not tracking.done:
-                    tracking.turn()
+                    tracking.run_once()
             topics = EventTopics(Cluster(source.bootstrap_servers, source.kafka_config), MODEL.topics)
             ends, starts = topics.ends(), topics.starts()
             _check_partitions(store, fresh, ends)
@@ -50,7 +50,7 @@ def _check_partitions(store: Store, fresh: Store, ends: Ends) -> None:
         cli.fail(f"{', '.join(missing)} was added while {store.path} was built anew: nothing is replaced, run it again")
 
 
-def _verify(source: Source, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
+def _verify(source: TrackedLog, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
     config = client_config(source.bootstrap_servers, source.kafka_config)
     old, new = compare(config, source.intake(), starts, ends, [store, fresh])
     for comparison, what in ((old, str(store.path)), (new, "what was built anew")):

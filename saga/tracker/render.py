@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from eventbus.log import moment
-from saga.tracker.fold import OrderRow, TrackedEvent, Violation
+from eventbus.log import to_iso
+from saga.tracker.fold import OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences, money, printable
-from saga.tracker.timeline import Step, Timeline
+from saga.tracker.timeline import Timeline, TimelineStep
 from saga.tracker.why import Why
 from schemas import IDS
 
@@ -25,7 +25,7 @@ def cell(value: object) -> str:
 def order_cells(order: OrderRow) -> list[str]:
     """Return the cells of an order in a list."""
     total = "" if order.total is None else money(order.total, order.currency)
-    cells = (order.order_id, order.status, moment(order.placed_at), total, order.customer_id)
+    cells = (order.order_id, order.status, to_iso(order.placed_at), total, order.customer_id)
     return [cell(value) for value in (*cells, order.waiting_on, order.failed_at)]
 
 
@@ -37,9 +37,9 @@ def order_json(order: OrderRow) -> dict[str, Any]:
         "customer_id": order.customer_id,
         "total": order.total,
         "currency": order.currency,
-        "placed_at": moment(order.placed_at),
-        "updated_at": moment(order.updated_at),
-        "ended_at": None if order.ended_at is None else moment(order.ended_at),
+        "placed_at": to_iso(order.placed_at),
+        "updated_at": to_iso(order.updated_at),
+        "ended_at": None if order.ended_at is None else to_iso(order.ended_at),
         "failed_at": order.failed_at,
         "waiting_on": order.waiting_on.split(",") if order.waiting_on else [],
         "events": order.events,
@@ -53,7 +53,7 @@ def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
     total = "" if order.total is None else f", {money(order.total, order.currency)}"
     customer = "" if order.customer_id is None else f", customer {order.customer_id}"
     yield printable(f"order {order.order_id}: {order.status}{total}{customer}")
-    yield f"placed {moment(order.placed_at)}, last event {moment(order.updated_at)}"
+    yield f"placed {to_iso(order.placed_at)}, last event {to_iso(order.updated_at)}"
     yield ""
     for step in story.steps:
         yield from step_text(step, sentences)
@@ -66,10 +66,10 @@ def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
     yield f"can still happen: {', '.join(story.possible) or 'nothing; this is final'}"
 
 
-def step_text(step: Step, sentences: Sentences) -> Iterator[str]:
+def step_text(step: TimelineStep, sentences: Sentences) -> Iterator[str]:
     """Return the lines of one event."""
     event = step.event
-    at = f"{moment(event.at)[11:-1]}  {'+' + span(step.since_placed):>10}"
+    at = f"{to_iso(event.at)[11:-1]}  {'+' + span(step.since_placed):>10}"
     by = printable(event.service) or "unknown"
     yield f"{at}  {event.address}  {by}  {version(event)}"
     yield f"{'':26}{sentences.tell(event.topic, event.values)}"
@@ -103,7 +103,7 @@ def why_text(why: Why) -> Iterator[str]:
     for link in why.chain:
         by = printable(link.event.service) or "unknown"
         since = "+" + span(link.since_placed)
-        yield f"{since:>10}  {link.event.address:{width}}  {'  ' * link.depth}{by}: {link.sentence}"
+        yield f"{since:>10}  {link.event.address:{width}}  {'  ' * link.depth}{by}: {link.summary}"
 
 
 def why_json(why: Why) -> dict[str, Any]:
@@ -115,28 +115,28 @@ def why_json(why: Why) -> dict[str, Any]:
                 "address": link.event.address,
                 "cause": link.event.cause,
                 "service": link.event.service,
-                "at": moment(link.event.at),
+                "at": to_iso(link.event.at),
                 "since_placed_ms": link.since_placed,
-                "sentence": link.sentence,
+                "sentence": link.summary,
             }
             for link in why.chain
         ],
     }
 
 
-def violation_text(violation: Violation) -> Iterator[str]:
+def violation_text(violation: TrackedViolation) -> Iterator[str]:
     """Return the lines of one violation."""
     yield printable(f"{violation.kind}: {violation.address}: {violation.detail}")
-    yield printable(f"    order {violation.order_id or 'unknown'}, {moment(violation.at)}")
+    yield printable(f"    order {violation.order_id or 'unknown'}, {to_iso(violation.at)}")
 
 
-def violation_json(violation: Violation) -> dict[str, Any]:
+def violation_json(violation: TrackedViolation) -> dict[str, Any]:
     """Return a violation with stable keys."""
     return {
         "kind": violation.kind,
         "order_id": violation.order_id,
         "address": violation.address,
-        "at": moment(violation.at),
+        "at": to_iso(violation.at),
         "detail": violation.detail,
     }
 
@@ -170,12 +170,12 @@ def _versions() -> dict[tuple[str, int | str], str]:
     return {(match[1], number): match[2] for number, match in found.items() if match}
 
 
-def _step_json(step: Step, sentences: Sentences) -> dict[str, Any]:
+def _step_json(step: TimelineStep, sentences: Sentences) -> dict[str, Any]:
     event = step.event
     return {
         "event": event.topic,
         "address": event.address,
-        "at": moment(event.at),
+        "at": to_iso(event.at),
         "since_placed_ms": step.since_placed,
         "service": event.service,
         "schema": version(event),

@@ -11,10 +11,10 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from eventbus.serde.registry import RegistryUnavailable
-from saga.kafka.census import Census, Stuck
+from saga.kafka.census import Census, UnreadPartition
 from saga.kafka.reader import Reader
-from saga.tracker.fold import Violation
-from saga.tracker.intake import Batch, Intake, unreadable
+from saga.tracker.fold import TrackedViolation
+from saga.tracker.intake import Batch, TrackerIntake, unreadable
 from saga.tracker.store import Store
 
 MOST_AT_ONCE = 10_000
@@ -48,7 +48,7 @@ class Watch:
         """Return why it is not ready: it has not read the whole log once, or does not read a partition on."""
         return [*([] if self._at_end else ["it is still reading what lay on the log"]), *self._stuck]
 
-    def stuck(self, partitions: Sequence[Stuck]) -> None:
+    def stuck(self, partitions: Sequence[UnreadPartition]) -> None:
         """Take note of which partitions are not read on; new ones are told."""
         said = [str(each) for each in partitions]
         for each in said:
@@ -83,7 +83,7 @@ class Watch:
 class Tracking:
     """One pass over the log into one store. Whatever the reader returns is written, with the position behind it."""
 
-    def __init__(self, reader: Reader, intake: Intake, store: Store, watch: Watch, census: Census) -> None:
+    def __init__(self, reader: Reader, intake: TrackerIntake, store: Store, watch: Watch, census: Census) -> None:
         self._reader, self._intake, self._store, self._watch = reader, intake, store, watch
         self._census = census
         self._passed_by = 0
@@ -95,7 +95,7 @@ class Tracking:
         """Whether everything that was there has been read, by what the reader and the brokers say. Raises NotRead."""
         return self._census.all_read(self._reader.positions) and self._reader.at_end
 
-    def turn(self) -> int:
+    def run_once(self) -> int:
         """Read what is there, write it, and return how many records it was."""
         messages = self._reader.receive(POLL_SECONDS, MOST_AT_ONCE)
         batch = self._batch(messages)
@@ -114,7 +114,7 @@ class Tracking:
             self._watch.violations(self._store.counts())
         return len(messages)
 
-    def _unreadable(self) -> Iterator[Violation]:
+    def _unreadable(self) -> Iterator[TrackedViolation]:
         """Return what was passed by since the last time."""
         for at, batch in self._reader.unreadable[self._passed_by :]:
             yield unreadable(at, batch)

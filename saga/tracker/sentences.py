@@ -17,7 +17,7 @@ class Sentences:
     """Tells events."""
 
     def __init__(self, events: Iterable[type[Event]]) -> None:
-        self._templates = {event.topic: event.sentence for event in events}
+        self._templates = {event.topic: event.summary for event in events}
         self._keys = {event.topic: event.key_field for event in events}
 
     def tell(self, topic: str, fields: Mapping[str, Any]) -> str:

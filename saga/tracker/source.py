@@ -18,7 +18,7 @@ from saga.kafka.cluster import Cluster, TopicRecreated, check_same
 from saga.kafka.reader import Reader
 from saga.kafka.topics import extents
 from saga.tracker.installed import MODEL
-from saga.tracker.intake import Intake
+from saga.tracker.intake import TrackerIntake
 from saga.tracker.run import Tracking, Watch
 from saga.tracker.store import Store
 from schemas import EVENTS
@@ -36,7 +36,7 @@ CENSUS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TrackedLog:
     """The log that is followed."""
 
     bootstrap_servers: str
@@ -63,9 +63,9 @@ class Source:
         cluster = Cluster(self.bootstrap_servers, self.kafka_config, answer_seconds=CENSUS_SECONDS)
         return Census(cluster, MODEL.topics)
 
-    def intake(self) -> Intake:
+    def intake(self) -> TrackerIntake:
         """Return what turns records into rows."""
-        return Intake(Codec(self.registry, EVENTS))
+        return TrackerIntake(Codec(self.registry, EVENTS))
 
     def _compare(self, store: Store) -> None:
         known, actual = store.topic_ids(), self.topic_ids()
@@ -99,9 +99,9 @@ class Source:
         return {at: offset for at, offset in positions.items() if at in bounds}
 
 
-def track_once(source: Source, file: Path) -> None:
+def track_once(source: TrackedLog, file: Path) -> None:
     """Take in what is on the log now."""
     with closing(Store(file, MODEL)) as store, source.reader(source.resumable(store)) as reader:
         tracking = Tracking(reader, source.intake(), store, Watch(), source.census())
         while not tracking.done:
-            tracking.turn()
+            tracking.run_once()

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from saga.tracker.model import Model
+from saga.tracker.model import TrackerModel
 from saga.tracker.queries import Kind, Latest, StepTime
 
 
@@ -33,7 +33,7 @@ class Pace(NamedTuple):
     p99: int
 
 
-def by_status(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+def by_status(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return how many orders have which status."""
     counts: Counter[str] = Counter()
     for kind in kinds:
@@ -41,7 +41,7 @@ def by_status(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
     return dict(sorted(counts.items()))
 
 
-def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
+def waiting(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return how many orders wait for an answer of which service."""
     counts: Counter[str] = Counter()
     for kind in kinds:
@@ -50,7 +50,7 @@ def waiting(model: Model, kinds: Sequence[Kind]) -> dict[str, int]:
     return {service: count for service, count in sorted(counts.items()) if count}
 
 
-def branches(model: Model, latest: Latest) -> list[Branch]:
+def branches(model: TrackerModel, latest: Latest) -> list[Branch]:
     """Return for every declared answer how many orders went that way; those never seen too.
 
     What counts is what an event names as its cause: that an order has both events says nothing of that.

@@ -14,9 +14,9 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
-from saga.tracker.fold import VERSION, Fold, OrderRow, TrackedEvent, Violation
+from saga.tracker.fold import VERSION, Fold, OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.intake import Batch, Row
-from saga.tracker.model import Model
+from saga.tracker.model import TrackerModel
 
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
 CACHE_KIB = 65_536
@@ -57,7 +57,7 @@ class AnotherTracker(RuntimeError):
 class Store:
     """The database, open for writing. `renewed` says why what was in it was dropped, where it was."""
 
-    def __init__(self, path: Path, model: Model, *, cluster: str = "") -> None:
+    def __init__(self, path: Path, model: TrackerModel, *, cluster: str = "") -> None:
         """Open or make it. Raises NotATracker for a file that is something else."""
         self.path, self.renewed = path, ""
         self.kept: Path | None = None
@@ -143,7 +143,7 @@ class Store:
         place, values = "(topic, partition) = (?, ?) and offset >= ? and offset < ?", (*lane, start, end)
         events = self._db.execute(f"select * from events where {place} order by offset", values)
         others = self._db.execute(f"select * from violations where {place} and {NO_EVENT} order by offset", values)
-        rows: list[Iterator[Row]] = [map(TrackedEvent._make, events), map(Violation._make, others)]
+        rows: list[Iterator[Row]] = [map(TrackedEvent._make, events), map(TrackedViolation._make, others)]
         return merge(*rows, key=attrgetter("offset"))
 
     def misjudged(self) -> Iterator[str]:
@@ -169,7 +169,7 @@ class Store:
             rows = (row for row in other.rows(lane, 0, start) if row.offset not in known)
             while some := list(islice(rows, TAKEN_OVER_AT_ONCE)):
                 events = [row for row in some if isinstance(row, TrackedEvent)]
-                self.write(Batch(events, [row for row in some if isinstance(row, Violation)]), {})
+                self.write(Batch(events, [row for row in some if isinstance(row, TrackedViolation)]), {})
         return [each for each in lost if each.rows]
 
     def _lost(self, other: Store, lane: tuple[str, int], start: int) -> Lost:
@@ -186,9 +186,9 @@ class Store:
         made_again = changed > 0 or read < other.positions().get(lane, (0, 0))[0]
         return Lost(f"{lane[0]}/{lane[1]}", missing + changed, made_again)
 
-    def _violations(self, order_id: str) -> set[Violation]:
+    def _violations(self, order_id: str) -> set[TrackedViolation]:
         sql = f"select * from violations where order_id = ? and not ({NO_EVENT})"
-        return set(map(Violation._make, self._db.execute(sql, (order_id,))))
+        return set(map(TrackedViolation._make, self._db.execute(sql, (order_id,))))
 
     def counts(self) -> dict[str, int]:
         """Return how many violations there are of each kind."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
-from saga.tracker.fold import Fold, OrderRow, TrackedEvent, Violation
-from saga.tracker.model import Model, Owed
+from saga.tracker.fold import Fold, OrderRow, TrackedEvent, TrackedViolation
+from saga.tracker.model import Owed, TrackerModel
 from saga.tracker.queries import Tracked
 
 MOST_IN_A_TRANSACTION = 5_000
 """Records that a worker publishes at once, at most."""
 
 
-class Step(NamedTuple):
+class TimelineStep(NamedTuple):
     """One event in an order's timeline; spans in ms."""
 
     event: TrackedEvent
@@ -31,8 +31,8 @@ class Timeline(NamedTuple):
     """An order as it stands, or stood."""
 
     order: OrderRow
-    steps: list[Step]
-    violations: list[Violation]
+    steps: list[TimelineStep]
+    violations: list[TrackedViolation]
     owed: tuple[Owed, ...]
     """The answers that are due."""
     possible: list[str]
@@ -61,7 +61,7 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
     )
 
 
-def possible(model: Model, owed: tuple[Owed, ...], there: set[str]) -> list[str]:
+def possible(model: TrackerModel, owed: tuple[Owed, ...], there: set[str]) -> list[str]:
     """Return every event that can still come when these answers are due, causes before effects."""
     coming: set[str] = set()
     for answer in {answer for one in owed for answer in one.answers}:
@@ -71,7 +71,7 @@ def possible(model: Model, owed: tuple[Owed, ...], there: set[str]) -> list[str]
     return [t for t in model.topics if t in coming and (not undone[t] or undone[t] & (there | coming))]
 
 
-def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[Step]:
+def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[TimelineStep]:
     by_address = {event.address: event for event in events}
     placed = min(event.at for event in events)
     undoing = {e.topic: tracked.model.compensates.get(e.topic, frozenset()) for e in events}
@@ -81,7 +81,7 @@ def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[Step]:
         waited, handled = _times(tracked, event, cause)
         undoes = next((e for e in events if e.topic in undoing[event.topic]), None)
         undone_by = next((e for e in events if event.topic in undoing[e.topic]), None)
-        steps.append(Step(event, event.at - placed, cause, waited, handled, undoes, undone_by))
+        steps.append(TimelineStep(event, event.at - placed, cause, waited, handled, undoes, undone_by))
     return steps
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from eventbus.log import Partition
 from saga.kafka.records import Ends, Lane, records
-from saga.tracker.intake import Intake, Row, unreadable
+from saga.tracker.intake import Row, TrackerIntake, unreadable
 from saga.tracker.store import Store
 
 NAMED = 5
@@ -91,7 +91,7 @@ class _Compared:
 
 
 def compare(
-    config: Mapping[str, object], intake: Intake, starts: Ends, ends: Ends, stores: list[Store]
+    config: Mapping[str, object], intake: TrackerIntake, starts: Ends, ends: Ends, stores: list[Store]
 ) -> list[Comparison]:
     """Hold databases against the log between these offsets, in one reading. Raises LogMoved, Unreachable.
 

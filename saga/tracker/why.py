@@ -9,30 +9,31 @@ from saga.tracker.fold import TrackedEvent
 from saga.tracker.model import PENDING, Owed
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences
-from saga.tracker.timeline import Step, Timeline
+from saga.tracker.timeline import Timeline, TimelineStep
 
 
-class Link(NamedTuple):
+class CauseLink(NamedTuple):
     """One sentence of the chain. `depth`: how many causes lie before it."""
 
     depth: int
     since_placed: int
     event: TrackedEvent
-    sentence: str
+    summary: str
 
 
 class Why(NamedTuple):
     """The answer in one sentence, and the chain that it follows from."""
 
     headline: str
-    chain: list[Link]
+    chain: list[CauseLink]
 
 
 def explain(story: Timeline, sentences: Sentences, now: int) -> Why:
     """Return why; `now` in ms since 1970 is what waiting is measured to."""
     told = {step.event.address: sentences.tell(step.event.topic, step.event.values) for step in story.steps}
     chain = [
-        Link(depth, step.since_placed, step.event, told[step.event.address]) for depth, step in _by_cause(story.steps)
+        CauseLink(depth, step.since_placed, step.event, told[step.event.address])
+        for depth, step in _by_cause(story.steps)
     ]
     return Why("; ".join(_headline(story, told, now)), chain)
 
@@ -64,9 +65,9 @@ def _waiting(owed: Owed, story: Timeline, now: int) -> str:
     return f"{owed.service} has not answered {cause.address} for {span(max(0, now - cause.at))}: {owed.any_of} is due"
 
 
-def _by_cause(steps: list[Step]) -> Iterator[tuple[int, Step]]:
+def _by_cause(steps: list[TimelineStep]) -> Iterator[tuple[int, TimelineStep]]:
     """Return the events, effects below their causes; what has no cause that is known begins at the left."""
-    effects: dict[str | None, list[Step]] = {}
+    effects: dict[str | None, list[TimelineStep]] = {}
     for step in steps:
         effects.setdefault(step.cause.address if step.cause else None, []).append(step)
     waiting = [(0, step) for step in reversed(effects.pop(None, []))]

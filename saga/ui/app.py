@@ -23,7 +23,7 @@ from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
 from saga.tracker.installed import MODEL
-from saga.tracker.live import Watched
+from saga.tracker.live import LiveTracked
 from saga.tracker.live_svg import as_live_svg
 from saga.tracker.moments import DURATION, UNITS
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
@@ -48,7 +48,7 @@ UNREADABLE = (NotTracked, sqlite3.Error)
 """No database, or one that is just being built anew."""
 
 
-class Following(Protocol):
+class FollowingState(Protocol):
     """What keeps the database up to date, if anything does; see following.Following."""
 
     broker: str
@@ -56,12 +56,12 @@ class Following(Protocol):
 
 
 @dataclass(frozen=True)
-class Answers:
+class PageData:
     """What the page is told."""
 
     path: Path
     flow: Flow
-    following: Following
+    following: FollowingState
     trouble: Callable[[], dict[str, Any]]
 
     def state(self, before: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,7 +118,7 @@ class Answers:
     def drawn_flow(self, request: Request) -> Response:
         """Return the flow as a picture, with what was seen of it."""
         window = _span(request, "window", WINDOW_MS)
-        with Watched.at(self.path, MODEL) as tracked:
+        with LiveTracked.at(self.path, MODEL) as tracked:
             live = tracked.live(window, now())
         rogues = [rogue._asdict() for rogue in live.rogues]
         return Json({"orders": live.orders, "rogues": rogues, "picture": as_live_svg(self.flow, live, style="")})
@@ -160,7 +160,7 @@ class Json(JSONResponse):
         return to_json(content).encode()
 
 
-def application(answers: Answers, token: str | None) -> Starlette:
+def application(answers: PageData, token: str | None) -> Starlette:
     """Return the ASGI application. Without a token it answers only who asks for this machine by its own name."""
 
     def page(_request: Request) -> Response:

@@ -14,10 +14,10 @@ from confluent_kafka import KafkaException
 
 from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
 from saga.kafka.reader import NoSuchTopic, ReadFailed
-from saga.tracker.exclusive_lock import alone
+from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.installed import MODEL
 from saga.tracker.run import Tracking, Watch
-from saga.tracker.source import Source
+from saga.tracker.source import TrackedLog
 from saga.tracker.store import AnotherTracker, NotATracker, Store
 
 AGAIN_SECONDS = 1.0
@@ -29,7 +29,7 @@ PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker,
 class Following:
     """A context manager: inside, the log is followed (with `path`) and the broker is asked whether it is there."""
 
-    def __init__(self, source: Source, path: Path | None) -> None:
+    def __init__(self, source: TrackedLog, path: Path | None) -> None:
         self._source, self._path = source, path
         self._stop = threading.Event()
         self._log = structlog.get_logger()
@@ -82,14 +82,14 @@ class Following:
         """Follow until it is time to stop, or something is in the way."""
         assert self._path is not None
         cluster = self._source.cluster_id()
-        with alone(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:
+        with exclusive_lock(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:
             if store.renewed:
                 self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
             with self._source.reader(self._source.resumable(store)) as reader:
                 tracking = Tracking(reader, self._source.intake(), store, Watch(), self._source.census())
                 self.tracker = ""
                 while not self._stop.is_set():
-                    tracking.turn()
+                    tracking.run_once()
 
     def _complain(self, why: str) -> None:
         if why != self.tracker:

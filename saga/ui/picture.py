@@ -15,7 +15,7 @@ BOX, LANE, GAP, MARGIN, PADDING = 28, 68, 34, 12, 10
 NOBODY, MOST_NAME = "unknown", 60
 
 
-class Box(NamedTuple):
+class StepBox(NamedTuple):
     """An event, or an answer that is due."""
 
     address: str
@@ -32,7 +32,7 @@ class Box(NamedTuple):
         return len(self.text) * CHARACTER + 2 * PADDING
 
 
-class Arrow(NamedTuple):
+class DrawnArrow(NamedTuple):
     """From a cause to its answer, or from what undoes to what it undid."""
 
     start: str
@@ -60,7 +60,7 @@ def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
     return "\n".join([head, *parts, "</svg>"])
 
 
-def _boxes(story: Timeline) -> Iterator[Box]:
+def _boxes(story: Timeline) -> Iterator[StepBox]:
     """Place each event to the right of its cause and of what stands in its lane before it."""
     ends: dict[str, float] = {}
     free: dict[str, float] = {}
@@ -72,24 +72,24 @@ def _boxes(story: Timeline) -> Iterator[Box]:
         x = max(free.get(lane, 0), last, ends.get(step.cause.address, 0) + GAP if step.cause else 0)
         kind = "wrong" if event.address in wrong else "undoing" if step.undoes else "event"
         told = f"{event.address}: waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
-        box = Box(event.address, lane, x, event.topic, f"+{span(step.since_placed)}", told, kind)
+        box = StepBox(event.address, lane, x, event.topic, f"+{span(step.since_placed)}", told, kind)
         yield box
         ends[event.address] = x + box.width
         free[lane], last = x + box.width + GAP, x + GAP / 2
     for number, owed in enumerate(story.owed):
         cause = story.asked(owed)
         x = max(free.get(owed.service, 0), (ends[cause.address] if cause else 0) + GAP)
-        box = Box(f"due/{number}", owed.service, x, owed.any_of, "due", f"answers {owed.event}", "due")
+        box = StepBox(f"due/{number}", owed.service, x, owed.any_of, "due", f"answers {owed.event}", "due")
         yield box
         free[owed.service] = x + box.width + GAP
 
 
-def _arrows(story: Timeline, boxes: list[Box], top: dict[str, int]) -> Iterator[str]:
+def _arrows(story: Timeline, boxes: list[StepBox], top: dict[str, int]) -> Iterator[str]:
     by_address = {box.address: box for box in boxes}
-    arrows = [Arrow(s.cause.address, s.event.address, "answers") for s in story.steps if s.cause]
-    arrows += [Arrow(s.event.address, s.undoes.address, "undoes") for s in story.steps if s.undoes]
+    arrows = [DrawnArrow(s.cause.address, s.event.address, "answers") for s in story.steps if s.cause]
+    arrows += [DrawnArrow(s.event.address, s.undoes.address, "undoes") for s in story.steps if s.undoes]
     due = [(number, story.asked(owed)) for number, owed in enumerate(story.owed)]
-    arrows += [Arrow(cause.address, f"due/{number}", "due") for number, cause in due if cause]
+    arrows += [DrawnArrow(cause.address, f"due/{number}", "due") for number, cause in due if cause]
     for arrow in arrows:
         start, end = by_address[arrow.start], by_address[arrow.end]
         y1, y2 = _middle(start, top), _middle(end, top)
@@ -104,7 +104,7 @@ def _arrows(story: Timeline, boxes: list[Box], top: dict[str, int]) -> Iterator[
         yield f'<path class="{arrow.kind}" marker-end="url(#tip)" d="{path}"/>'
 
 
-def _middle(box: Box, top: dict[str, int]) -> float:
+def _middle(box: StepBox, top: dict[str, int]) -> float:
     return top[box.lane] + PADDING + BOX / 2
 
 
@@ -114,7 +114,7 @@ def _lanes(top: dict[str, int], width: float) -> Iterator[str]:
         yield f'<text class="name" x="{MARGIN}" y="{y + PADDING + BOX / 2 + 4:.0f}">{_safe(lane)}</text>'
 
 
-def _drawn(boxes: list[Box], top: dict[str, int]) -> Iterator[str]:
+def _drawn(boxes: list[StepBox], top: dict[str, int]) -> Iterator[str]:
     for box in boxes:
         y = top[box.lane] + PADDING
         yield (

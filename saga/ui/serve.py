@@ -9,12 +9,12 @@ import click
 import uvicorn
 
 from eventbus.cli import options as cli
-from saga.ui.app import Answers, application
+from saga.ui.app import PageData, application
 
 STOP_SECONDS = 1
 
 
-def serve(answers: Answers, token: str | None, host: str, port: int) -> None:
+def serve(answers: PageData, token: str | None, host: str, port: int) -> None:
     """Serve the page until Ctrl-C, and say where it is. Exits where it cannot be there."""
     app = application(answers, token)
     options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}

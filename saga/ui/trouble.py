@@ -15,11 +15,11 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from eventbus.cli.parked_commands import as_dict
-from eventbus.database import SQLITE, NotOurs, NotThere, check_file
+from eventbus.database import SQLITE, NotThere, WrongDatabase, check_file
 from eventbus.database.postgresql import checked
-from eventbus.store.fence import COLUMNS, Fence
+from eventbus.store.blocked_keys import COLUMNS, BlockedKey
 from eventbus.text.redaction import scrub
-from saga.deadletters.letters import Where, groups, letters_of, resolutions_of
+from saga.deadletters.letters import KafkaTarget, groups, letters_of, resolutions_of
 from saga.kafka.cluster import Unreachable
 from saga.kafka.event_topics import TopicsMissing
 from saga.kafka.reader import NoSuchTopic
@@ -32,7 +32,7 @@ CANNOT_READ = (
     KafkaException,
     LogMoved,
     NoSuchTopic,
-    NotOurs,
+    WrongDatabase,
     NotThere,
     TopicsMissing,
     Unreachable,
@@ -45,7 +45,7 @@ Found = tuple[list[dict[str, Any]], list[str]]
 """What was found, and what could not be looked at."""
 
 
-class Look:
+class TroubleQuery:
     """Something that may take long to find out. Whoever asks waits for a moment, and gets what is known by then."""
 
     def __init__(self, read: Callable[[], Found], silent: str) -> None:
@@ -83,13 +83,13 @@ class Look:
             self._found, self._at, self._reading = found, time.monotonic(), None
 
 
-class Trouble:
+class TroubleReport:
     """What is looked at: the cluster, and by service its database. What was found is kept for some seconds."""
 
-    def __init__(self, where: Where, databases: Mapping[str, str]) -> None:
+    def __init__(self, where: KafkaTarget, databases: Mapping[str, str]) -> None:
         self.where = where
-        self._parked = Look(lambda: parked_orders(databases), "parked orders: a database does not answer")
-        self._letters = Look(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
+        self._parked = TroubleQuery(lambda: parked_orders(databases), "parked orders: a database does not answer")
+        self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
 
     def report(self) -> dict[str, Any]:
         """Return parked orders and dead letters, the newest at most, and what could not be looked at; within 2 s."""
@@ -119,14 +119,14 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
     for service, url in databases.items():
         try:
             check_file(f"the database of {service}", url)
-            parked += [_parked(service, Fence(*row)) for row in _rows(url, service)]
+            parked += [_parked(service, BlockedKey(*row)) for row in _rows(url, service)]
         except CANNOT_READ as why:
             errors.append(scrub(str(why)))
     return parked, errors
 
 
 def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
-    """Return the fences of a database; none where this version of the service parks nothing."""
+    """Return the blocked keys of a database; none where this version of the service parks nothing."""
     sql = f"select {COLUMNS} from fence order by since_ms desc limit {MOST}"
     try:
         if url.startswith(SQLITE):
@@ -143,6 +143,6 @@ def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
         raise
 
 
-def _parked(service: str, known: Fence) -> dict[str, Any]:
+def _parked(service: str, known: BlockedKey) -> dict[str, Any]:
     told = as_dict(known)
     return {"service": service, "order_id": told.pop("key"), **told}

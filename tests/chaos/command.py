@@ -19,7 +19,7 @@ import click
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import secret
 from eventbus.text.redaction import HIDDEN, is_secret
-from saga.commands.exits import ends_quietly, stoppable
+from saga.commands.exits import exit_cleanly, stoppable
 from saga.demo.place import InUse, real
 from saga.demo.plan import make_plan
 from saga.kafka.cluster import Cluster
@@ -163,7 +163,7 @@ def chaos_command(
         "mutant": where["mutant"],
     }
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))
-    with ends_quietly(), stoppable(), ExitStack() as stack:
+    with exit_cleanly(), stoppable(), ExitStack() as stack:
         try:
             stack.enter_context(real(where["bootstrap_servers"], where["kafka_config"]))
             proxy = stack.enter_context(Proxy(*where["proxy"])) if where["proxy"] else None

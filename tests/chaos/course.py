@@ -14,7 +14,7 @@ from tests.chaos.customers import AsPlanned, Customers, Pace, open_orders, pendi
 from tests.chaos.faults import Faults, World
 from tests.chaos.judgement import Judge
 from tests.chaos.schedule import Schedule
-from tests.chaos.timeline import Fault
+from tests.chaos.timeline import PlannedFault
 
 STEP_SECONDS = 0.2
 STEPS = 3
@@ -58,7 +58,9 @@ class Course:
         """How often customers got no answer."""
         return sum(customers.asked_again for customers in self._customers)
 
-    def orders_and_faults(self, requests: Sequence[OrderRequest], seconds: float, timeline: Sequence[Fault]) -> None:
+    def orders_and_faults(
+        self, requests: Sequence[OrderRequest], seconds: float, timeline: Sequence[PlannedFault]
+    ) -> None:
         """Let them come. Raises TimeoutError when the workers do not even begin."""
         with self._audited() as auditor:
             self._world.fleet.wait_until_ready()
@@ -72,7 +74,7 @@ class Course:
             self._wait_for_quiet(auditor)
             self._world.poison.resolve()
 
-    def afterwards(self, fault: Fault, requests: Sequence[OrderRequest]) -> None:
+    def afterwards(self, fault: PlannedFault, requests: Sequence[OrderRequest]) -> None:
         """Recreate a topic, if everything is as it must be: what the old one held stays known."""
         half = len(requests) // 2
         early = self._new_customers(requests[:half], AFTERWARDS_SECONDS)
@@ -114,7 +116,7 @@ class Course:
             self._final = auditor.read_again()
             self.failures += [*auditor.trouble, *differences(auditor.live, self._final)]
 
-    def _pass_time(self, customers: Customers, seconds: float, timeline: Sequence[Fault]) -> None:
+    def _pass_time(self, customers: Customers, seconds: float, timeline: Sequence[PlannedFault]) -> None:
         longest = STEPS * max((fault.seconds for fault in timeline), default=0)
         until = time.monotonic() + seconds + longest + HEALING_SECONDS
         while not (customers.done and self._schedule.over):

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from uuid_utils import uuid7
 
-from eventbus import Codec, LostRace, Unavailable
+from eventbus import Codec, ConcurrentUpdate, Unavailable
 from eventbus.database import Database, connect
 from eventbus.serde.registry import registry_at
 from inventory_service.repository import SCHEMA as INVENTORY_SCHEMA
@@ -131,7 +131,7 @@ class Customers:
         try:
             with self._opening:
                 answers = self._service.create_orders(due, orders, self._codec)
-        except (Unavailable, LostRace):
+        except (Unavailable, ConcurrentUpdate):
             self.asked_again += (
                 1  # with the same request ids: an order that was placed all the same is not placed twice
             )

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import psycopg
 
-from eventbus.database import NotOurs, Unavailable
+from eventbus.database import Unavailable, WrongDatabase
 from eventbus.database.postgresql import checked
 from eventbus.text.redaction import redact
 from saga.demo.workers import MODULES
@@ -179,11 +179,11 @@ class Server:
 
 
 def databases(option: str, folder: Path) -> Files | Server:
-    """Return what `--database` says: files in `folder`, or a server. Raises NotEmpty, NotOurs, Unavailable."""
+    """Return what `--database` says: files in `folder`, or a server. Raises NotEmpty, WrongDatabase, Unavailable."""
     if option == "sqlite":
         return Files(folder)
     if not option.startswith(("postgresql://", "postgres://")):
-        raise NotOurs(f"--database {redact(option)!r} is neither sqlite nor postgresql://USER@HOST/NAME")
+        raise WrongDatabase(f"--database {redact(option)!r} is neither sqlite nor postgresql://USER@HOST/NAME")
     server = Server(checked(option))
     server.check()
     return server

@@ -26,7 +26,7 @@ from tests.chaos.recreated import Recreation
 from tests.chaos.refusals import refusing
 from tests.chaos.restored import NothingHappened, Restoring
 from tests.chaos.shifted import set_clock
-from tests.chaos.timeline import BEHAVIOURS, EVER, JUMPS, NUMBERS, Fault
+from tests.chaos.timeline import BEHAVIOURS, EVER, JUMPS, NUMBERS, PlannedFault
 from tests.chaos.unreadable import Unreadable
 
 BETWEEN_SECONDS = 3.0
@@ -42,7 +42,7 @@ LATEST_SECONDS = 1.0
 class Happened(NamedTuple):
     """A fault as it happened, in seconds since 1970."""
 
-    fault: Fault
+    fault: PlannedFault
     began: float
     ended: float
 
@@ -76,9 +76,9 @@ class Faults:
         self.when_recreated: Callable[[], None] = lambda: None
         """Called as soon as a topic that was deleted is there again."""
 
-    def make(self, fault: Fault) -> None:
+    def make(self, fault: PlannedFault) -> None:
         """Let one fault happen, now; return when it is over."""
-        deed: Callable[[Fault], float] = getattr(self, "_" + fault.kind.replace("-", "_"))
+        deed: Callable[[PlannedFault], float] = getattr(self, "_" + fault.kind.replace("-", "_"))
         try:
             began = deed(fault)
         except NothingHappened as why:
@@ -89,11 +89,11 @@ class Faults:
             return
         self.happened.append(Happened(fault, began, time.time()))
 
-    def _now(self, fault: Fault) -> float:
+    def _now(self, fault: PlannedFault) -> float:
         self._say(f"{fault.kind} {fault.target} {fault.how} {fault.seconds:.1f} s".replace("  ", " "))
         return time.time()
 
-    def _kill(self, fault: Fault) -> float:
+    def _kill(self, fault: PlannedFault) -> float:
         worker = self._world.fleet.named(fault.target)
         with worker.lock:
             began = self._now(fault)
@@ -104,7 +104,7 @@ class Faults:
 
     _kill_long = _kill
 
-    def _stop(self, fault: Fault) -> float:
+    def _stop(self, fault: PlannedFault) -> float:
         worker = self._world.fleet.named(fault.target)
         with worker.lock:
             began = self._now(fault)
@@ -113,7 +113,7 @@ class Faults:
             worker.signal(signal.SIGCONT)
         return began
 
-    def _term(self, fault: Fault) -> float:
+    def _term(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         self._roll(fault.target)
         return began
@@ -126,7 +126,7 @@ class Faults:
                 worker.start()
             time.sleep(BETWEEN_SECONDS)
 
-    def _scale(self, fault: Fault) -> float:
+    def _scale(self, fault: PlannedFault) -> float:
         fleet = self._world.fleet
         second, third = (fleet.worker(fault.target, number) for number in (2, 3))
         with second.lock, third.lock:
@@ -142,41 +142,41 @@ class Faults:
             second.start()
         return began
 
-    def _broker(self, fault: Fault) -> float:
+    def _broker(self, fault: PlannedFault) -> float:
         number = int(fault.target.partition("/")[2])
         with self._outage(fault) as (brokers, began):
             brokers.kill([number], fault.seconds)
         return began
 
-    def _brokers_away(self, fault: Fault) -> float:
+    def _brokers_away(self, fault: PlannedFault) -> float:
         with self._outage(fault) as (brokers, began):
             brokers.kill(self._chance.sample(range(1, len(brokers.nodes) + 1), AWAY), fault.seconds)
         return began
 
-    def _broker_roll(self, fault: Fault) -> float:
+    def _broker_roll(self, fault: PlannedFault) -> float:
         with self._outage(fault) as (brokers, began):
             brokers.roll(fault.seconds)
         return began
 
-    def _leaders(self, fault: Fault) -> float:
+    def _leaders(self, fault: PlannedFault) -> float:
         with self._outage(fault) as (brokers, began):
             brokers.move_leaders()
         return began
 
-    def _reassign(self, fault: Fault) -> float:
+    def _reassign(self, fault: PlannedFault) -> float:
         with self._outage(fault) as (brokers, began):
             brokers.reassign_some()
         return began
 
     @contextmanager
-    def _outage(self, fault: Fault) -> Iterator[tuple[Brokers, float]]:
+    def _outage(self, fault: PlannedFault) -> Iterator[tuple[Brokers, float]]:
         """Keep other faults of the brokers out; begin when every replica has got over the last one."""
         assert self._world.brokers is not None
         with self._one_outage:
             self._world.brokers.wait_until_in_sync()
             yield self._world.brokers, self._now(fault)
 
-    def _clock(self, fault: Fault) -> float:
+    def _clock(self, fault: PlannedFault) -> float:
         worker = self._world.fleet.named(fault.target)
         with worker.lock, ExitStack() as healed:
             began = self._now(fault)
@@ -185,26 +185,26 @@ class Faults:
             time.sleep(fault.seconds)
         return began
 
-    def _latency(self, fault: Fault) -> float:
+    def _latency(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         self._proxy.latency = 0.02 + 0.2 * self._chance.random()
         time.sleep(fault.seconds)
         self._proxy.latency = 0.0
         return began
 
-    def _cut(self, fault: Fault) -> float:
+    def _cut(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         self._proxy.cut()
         return began
 
-    def _half_open(self, fault: Fault) -> float:
+    def _half_open(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         self._proxy.half_open()
         time.sleep(fault.seconds)
         self._proxy.cut_half_open()
         return began
 
-    def _end_txn(self, fault: Fault) -> float:
+    def _end_txn(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         for _ in range(ENDS_OF_TRANSACTIONS):
             self._proxy.next(Api.END_TXN, self._chance.choice((LATE_COPY, LOSE_RESPONSE)))
@@ -218,13 +218,13 @@ class Faults:
             with contextlib.suppress(OSError, AssertionError):  # a broker that is down hears of nothing
                 self._proxy.send_held()
 
-    def _database(self, fault: Fault) -> float:
+    def _database(self, fault: PlannedFault) -> float:
         with self._one_database:
             began = self._now(fault)
             self._world.databases.take_away(fault.target, fault.seconds)
         return began
 
-    def _restore(self, fault: Fault) -> float:
+    def _restore(self, fault: PlannedFault) -> float:
         fleet = self._world.fleet
         restoring = Restoring(self._world.databases, self._world.cluster, fleet, fault.target)
         with ExitStack() as held:
@@ -235,20 +235,20 @@ class Faults:
             restoring.back_up(fault.seconds)
             return restoring.restore([fleet.worker(fault.target, n) for n in NUMBERS], lambda: self._now(fault))
 
-    def _recreate(self, fault: Fault) -> float:
+    def _recreate(self, fault: PlannedFault) -> float:
         """Only when all is quiet: see `Chaos`. Orders come as soon as the new topic is there."""
         world = self._world
         recreation = Recreation(world.cluster, world.databases, world.fleet, fault.target)
         return recreation.make(lambda: self._now(fault), self.when_recreated)
 
-    def _trouble(self, fault: Fault) -> float:
+    def _trouble(self, fault: PlannedFault) -> float:
         with self._one_trouble:
             began = self._now(fault)
             with refusing(self._world.databases.url(fault.target), fault.target):
                 time.sleep(fault.seconds)
         return began
 
-    def _poison(self, fault: Fault) -> float:
+    def _poison(self, fault: PlannedFault) -> float:
         began, keys = self._now(fault), self._order_ids()
         for _ in range(BAD_RECORDS):
             topic = self._chance.choice(TOPICS[fault.target])
@@ -263,7 +263,7 @@ class Faults:
             return [order.order_id for order in all_orders(tx)]
         return []
 
-    def _unreadable(self, fault: Fault) -> float:
+    def _unreadable(self, fault: PlannedFault) -> float:
         began = self._now(fault)
         partition = Partition(self._chance.choice(TOPICS[fault.target]), 0)
         batch = self._world.unreadable.write(partition)
@@ -271,7 +271,7 @@ class Faults:
         self._world.unreadable.let_past(partition, batch)
         return began
 
-    def _provider(self, fault: Fault) -> float:
+    def _provider(self, fault: PlannedFault) -> float:
         with self._one_behaviour, ExitStack() as healed:
             began = self._now(fault)
             self._world.behaviour = BEHAVIOURS[fault.how]

@@ -13,9 +13,9 @@ from eventbus.deadletters.resolutions import DISCARD, REDRIVE
 from eventbus.simulation.cluster import Written
 from eventbus.simulation.poison import BAD
 from saga.deadletters.laws import letter_laws
-from saga.deadletters.letters import Where, open_letters
-from saga.deadletters.resolve import Order, resolve
-from saga.deadletters.selection import Selection
+from saga.deadletters.letters import KafkaTarget, open_letters
+from saga.deadletters.resolve import ResolveRequest, resolve
+from saga.deadletters.selection import LetterSelection
 from saga.kafka.cluster import client_config
 from saga.services import SERVICES
 
@@ -35,7 +35,7 @@ class Poison:
     def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str]) -> None:
         self.written: list[str] = []
         self._kinds = itertools.cycle(BAD.values())
-        self._where = Where(bootstrap_servers, dict(kafka_config))
+        self._where = KafkaTarget(bootstrap_servers, dict(kafka_config))
 
     def write(self, topic: str, keys: Iterable[str]) -> None:
         """Write one bad record with each of these keys, of every kind in turn. Raises TimeoutError."""
@@ -76,7 +76,9 @@ class Poison:
 
     def decide(self, group: str, action: str, limit: int | None = None) -> None:
         """Redrive or discard what is open."""
-        order = Order(self._where, Selection(group=group), action, by="make chaos", why="a test", limit=limit)
+        order = ResolveRequest(
+            self._where, LetterSelection(group=group), action, by="make chaos", why="a test", limit=limit
+        )
         list(resolve(order, dry_run=False, tell=lambda _what: None))
 
     def broken(self, group: str) -> Iterator[str]:

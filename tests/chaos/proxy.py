@@ -38,7 +38,7 @@ class Api(IntEnum):
     TXN_OFFSET_COMMIT = 28
 
 
-class Fault(NamedTuple):
+class NetworkFault(NamedTuple):
     """What happens to one request.
 
     `forward`: the broker gets it. `answer`: the client gets the response; else its connection is cut instead.
@@ -51,9 +51,9 @@ class Fault(NamedTuple):
     delay: float = 0
 
 
-LOSE_REQUEST = Fault(forward=False, answer=False)
-LOSE_RESPONSE = Fault(answer=False)
-LATE_COPY = Fault(forward=False, answer=False, hold=True)
+LOSE_REQUEST = NetworkFault(forward=False, answer=False)
+LOSE_RESPONSE = NetworkFault(answer=False)
+LATE_COPY = NetworkFault(forward=False, answer=False, hold=True)
 """The request is on its way when the connection breaks, and arrives only when `send_held` is called."""
 
 
@@ -68,7 +68,7 @@ class Proxy:
         self.seen: deque[int] = deque()
         self.latency = 0.0
         """Seconds that every response waits."""
-        self._faults: dict[int, deque[Fault]] = {}
+        self._faults: dict[int, deque[NetworkFault]] = {}
         self._held: deque[tuple[int, bytes]] = deque()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
@@ -85,7 +85,7 @@ class Proxy:
             _close(listener)
         self.cut()
 
-    def next(self, api: Api, fault: Fault, times: int = 1) -> None:
+    def next(self, api: Api, fault: NetworkFault, times: int = 1) -> None:
         """Let `fault` happen to the next `times` requests of this kind, one each."""
         with self._changed:
             self._faults.setdefault(api, deque()).extend([fault] * times)
@@ -162,11 +162,11 @@ class Proxy:
         """Return whether nothing may pass over this connection any more."""
         return one in self._silent
 
-    def judge(self, api: int, frame: bytes, upstream: int) -> Fault:
+    def judge(self, api: int, frame: bytes, upstream: int) -> NetworkFault:
         """Note a request, and return what is to happen to it."""
         with self._changed:
             faults = self._faults.get(api)
-            fault = faults.popleft() if faults else Fault()
+            fault = faults.popleft() if faults else NetworkFault()
             if fault.hold:
                 self._held.append((upstream, frame))
             self.seen.append(api)
@@ -177,7 +177,7 @@ class Proxy:
 class _Connection:
     def __init__(self, proxy: Proxy, client: socket.socket, broker: socket.socket, upstream: int) -> None:
         self._proxy, self._client, self._broker, self._upstream = proxy, client, broker, upstream
-        self._answers: dict[int, Fault] = {}
+        self._answers: dict[int, NetworkFault] = {}
 
     def start(self) -> None:
         for one in (self._client, self._broker):
@@ -208,7 +208,7 @@ class _Connection:
             if self._proxy.silent(self._client):
                 continue
             (correlation,) = RESPONSE.unpack_from(frame, LENGTH.size)
-            fault = self._answers.pop(correlation, Fault())
+            fault = self._answers.pop(correlation, NetworkFault())
             if not fault.answer:
                 return
             if delay := fault.delay + self._proxy.latency:

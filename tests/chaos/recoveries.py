@@ -91,12 +91,12 @@ def _back(one: Happened, happened: Iterable[Happened], journal: Journal) -> floa
         at = journal.last(service_of(worker)) if at is None else at
         if at is None or at <= one.ended:
             continue
-        if not any(_strikes(other, worker, one.ended, at) for other in happened):
+        if not any(_consecutive_failures(other, worker, one.ended, at) for other in happened):
             times.append(at)
     return max(times, default=None)
 
 
-def _strikes(other: Happened, worker: str, after: float, until: float) -> bool:
+def _consecutive_failures(other: Happened, worker: str, after: float, until: float) -> bool:
     return (
         other.fault.kind not in OUTSIDE - STRIKING
         and other.fault.target in (worker, service_of(worker))

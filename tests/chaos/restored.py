@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
 
-from eventbus.database import LostRace, Transaction, Unavailable, connect
+from eventbus.database import ConcurrentUpdate, Transaction, Unavailable, connect
+from eventbus.kafka.committed_offsets import GroupCursors
 from eventbus.kafka.config import Connection
-from eventbus.kafka.cursors import GroupCursors
 from eventbus.log import LogUnavailable, Partition
 from eventbus.store import progress, quarantine
 from eventbus.store.age import Row, is_ahead
@@ -96,6 +96,6 @@ class Restoring:
         """Do it in a transaction, as soon as the database lets us."""
         with closing(connect(self._databases.url(self._service), service=self._service, schema=None)) as database:
             while True:
-                with suppress(Unavailable, LostRace), database.transaction() as tx:
+                with suppress(Unavailable, ConcurrentUpdate), database.transaction() as tx:
                     return act(tx)
                 time.sleep(LOOK_SECONDS)

@@ -12,7 +12,7 @@ from eventbus.text.secret_files import CONFIG, FILE, write_properties
 from order_service.domain import OrderRequest
 from saga.check.sources import Sources
 from saga.check.stores import Stores
-from saga.demo.plan import DECLINE_ABOVE, Plan
+from saga.demo.plan import DECLINE_ABOVE, DemoPlan
 from saga.demo.workers import MODULES
 from tests.chaos.course import Course
 from tests.chaos.customers import fill_shelves
@@ -22,7 +22,7 @@ from tests.chaos.journal import Journal
 from tests.chaos.judgement import Judge, surprises
 from tests.chaos.recoveries import recoveries
 from tests.chaos.report import Outcome
-from tests.chaos.timeline import LAST, Fault
+from tests.chaos.timeline import LAST, PlannedFault
 
 AFTERWARDS = 40
 """So many orders are kept for each fault that waits until all is quiet; of a small plan a tenth for all."""
@@ -32,9 +32,9 @@ AFTERWARDS = 40
 class Chaos:
     """What is run where. `workers_servers`: the brokers as the workers reach them, perhaps through a proxy."""
 
-    plan: Plan
+    plan: DemoPlan
     seconds: float
-    timeline: list[Fault]
+    timeline: list[PlannedFault]
     folder: Path
     bootstrap_servers: str
     workers_servers: str

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from tests.chaos.faults import Faults
 from tests.chaos.fleet import Fleet
-from tests.chaos.timeline import AFTERMATH_SECONDS, ALONE, ALONE_SECONDS, BACK_SECONDS, Fault
+from tests.chaos.timeline import AFTERMATH_SECONDS, ALONE, ALONE_SECONDS, BACK_SECONDS, PlannedFault
 
 LOOK_SECONDS = 0.5
 
@@ -22,7 +22,7 @@ class Schedule:
         self._faults, self._fleet = faults, fleet
         self._threads: list[threading.Thread] = []
 
-    def begin(self, timeline: Iterable[Fault]) -> None:
+    def begin(self, timeline: Iterable[PlannedFault]) -> None:
         """Start the clock."""
         self._spawn(threading.Thread(target=self._follow, args=(list(timeline),), daemon=True))
 
@@ -31,7 +31,7 @@ class Schedule:
         """Whether every fault has happened, and everything is as it was before."""
         return not any(thread.is_alive() for thread in list(self._threads))
 
-    def _follow(self, timeline: Iterable[Fault]) -> None:
+    def _follow(self, timeline: Iterable[PlannedFault]) -> None:
         start = time.monotonic()
         for fault in timeline:
             time.sleep(max(0.0, start + self.late + fault.at - time.monotonic()))
@@ -44,7 +44,7 @@ class Schedule:
         thread.start()
         self._threads.append(thread)
 
-    def _alone(self, fault: Fault) -> None:
+    def _alone(self, fault: PlannedFault) -> None:
         """Wait until nothing else is felt any more, and let nothing else begin before everybody is back."""
         began = time.monotonic()
         for thread in self._threads:

@@ -80,7 +80,7 @@ SECONDS = {
 """How long a fault lasts, at least and at most; `broker-roll`: each broker's absence; `restore`: the backup's age."""
 
 
-class Fault(NamedTuple):
+class PlannedFault(NamedTuple):
     """One fault: `at` seconds after the start, for so many `seconds`; `target` is a service or one of its workers."""
 
     at: float
@@ -92,7 +92,7 @@ class Fault(NamedTuple):
 
 def draw(
     seed: int, seconds: float, kinds: Iterable[str], session: float, every: float, *, brokers: int = 1
-) -> list[Fault]:
+) -> list[PlannedFault]:
     """Return the faults of a run by time, on average one every so many seconds; equal arguments draw equal faults.
 
     Rounds of the same faults in ever new order, so that each worker and each broker is killed as often as the others;
@@ -108,7 +108,7 @@ def draw(
     size = sum(len(each.get(kind, "1")) for kind in one_round)
     alone = int(seconds / 2 / ALONE_SECONDS) if TO_BROKERS.intersection(one_round) else 0
     rounds = max(1, round((seconds - alone * ALONE_SECONDS) / (every * size))) if size else 0
-    drawn: list[Fault] = []
+    drawn: list[PlannedFault] = []
     for _ in range(rounds):
         bag = list(_round(chance, one_round, each, session))
         chance.shuffle(bag)
@@ -116,7 +116,7 @@ def draw(
     return list(_in_time(chance, _some_alone(drawn, alone), seconds))
 
 
-def _some_alone(drawn: list[Fault], most: int) -> list[Fault]:
+def _some_alone(drawn: list[PlannedFault], most: int) -> list[PlannedFault]:
     """Let at most so many faults of the brokers be alone: first one of each kind, then a second one, and so on."""
     nth = Counter[str]()
     turns = []
@@ -128,7 +128,7 @@ def _some_alone(drawn: list[Fault], most: int) -> list[Fault]:
     return [fault._replace(how=ALONE) if index in chosen else fault for index, fault in enumerate(drawn)]
 
 
-def _in_time(chance: Random, drawn: list[Fault], seconds: float) -> Iterator[Fault]:
+def _in_time(chance: Random, drawn: list[PlannedFault], seconds: float) -> Iterator[PlannedFault]:
     alone = sum(fault.how == ALONE for fault in drawn)
     slot = (seconds - alone * ALONE_SECONDS) / max(1, len(drawn) - alone)
     begins = 0.0
@@ -138,11 +138,11 @@ def _in_time(chance: Random, drawn: list[Fault], seconds: float) -> Iterator[Fau
         begins += takes
 
 
-def _round(chance: Random, kinds: list[str], each: Mapping[str, list[str]], session: float) -> Iterator[Fault]:
+def _round(chance: Random, kinds: list[str], each: Mapping[str, list[str]], session: float) -> Iterator[PlannedFault]:
     for kind in kinds:
         for target in each.get(kind) or [_target(chance, kind, each)]:
             how = chance.choice(sorted(HOW[kind])) if kind in HOW else ""
-            yield Fault(0, kind, target, round(_lasts(chance, kind, session), 2), how)
+            yield PlannedFault(0, kind, target, round(_lasts(chance, kind, session), 2), how)
 
 
 def _target(chance: Random, kind: str, each: Mapping[str, list[str]]) -> str:

@@ -10,12 +10,12 @@ from typing import Any
 
 from confluent_kafka import Producer
 
-from eventbus.database import LostRace, Unavailable, connect
-from eventbus.deadletters.resolutions import Statement
+from eventbus.database import ConcurrentUpdate, Unavailable, connect
+from eventbus.deadletters.resolutions import AuditNote
 from eventbus.log import Partition
 from eventbus.store import progress
 from saga.deadletters.laws import skip_laws
-from saga.deadletters.letters import Where
+from saga.deadletters.letters import KafkaTarget
 from saga.deadletters.skip import NothingToSkip, skip
 from saga.kafka.cluster import Unreachable, client_config
 from tests.chaos.poison import DELIVERY_SECONDS, GROUPS, SETTLE_SECONDS, TOPICS, WAIT_SECONDS
@@ -26,7 +26,7 @@ RECORD_BYTES = 900_000
 LINGER_MS = 2 * 60_000
 """Nothing is sent before `flush`, which waits for no company: of records that were sent as they came, on a busy machine
 some went ahead in a batch of their own, and both batches could be read."""
-WAITING = (NothingToSkip, LostRace, Unavailable, Unreachable)
+WAITING = (NothingToSkip, ConcurrentUpdate, Unavailable, Unreachable)
 """The service has not come so far, is not there, or moves on: it is tried again."""
 
 
@@ -60,7 +60,7 @@ class Unreadable:
     ) -> None:
         """`url`: the database of a service; what is in `opening` is held while it is used."""
         self.written: list[tuple[Partition, range]] = []
-        self._where, self._url, self._opening = Where(bootstrap_servers, dict(kafka_config)), url, opening
+        self._where, self._url, self._opening = KafkaTarget(bootstrap_servers, dict(kafka_config)), url, opening
 
     def write(self, partition: Partition) -> range:
         """Write one batch that nobody can decompress, and return its offsets. Raises TimeoutError."""
@@ -79,7 +79,7 @@ class Unreadable:
 
     def _is_past(self, group: str, partition: Partition, batch: range) -> bool:
         """Return whether a service is past a batch; let it, if it has come to it."""
-        statement = Statement("make chaos", "a test", time.time_ns() // 1_000_000)
+        statement = AuditNote("make chaos", "a test", time.time_ns() // 1_000_000)
         connected = closing(connect(self._url(group), service=group, schema=None))
         with suppress(*WAITING), self._opening.get(group, nullcontext()), connected as database:
             with database.snapshot() as tx:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from pkgutil import resolve_name
 
 import grimp
@@ -43,3 +44,10 @@ def test_every_room_is_on_the_page(package: str) -> None:
     contracts = tomllib.loads(text(ROOT / "pyproject.toml"))["tool"]["importlinter"]["contracts"]
     [layers] = [contract["layers"] for contract in contracts if contract.get("containers") == [package]]
     assert shown == [room for layer in layers for room in layer.split(" | ") if room != "__main__"]
+
+
+def test_a_class_name_stands_once() -> None:
+    """Whoever searches for a class finds one."""
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    names = Counter(name for path in files for name in re.findall(r"^ *class (\w+)", text(path), re.MULTILINE))
+    assert [name for name, count in names.items() if count > 1] == []

@@ -69,7 +69,7 @@ def test_every_reference_leads_somewhere() -> None:
 def test_every_service_sends_and_receives_what_it_declares() -> None:
     """One operation for each event that a service publishes or hears."""
     said = {f"{s.service}.send.{event}" for s in FLOW.services for event in s.publishes}
-    heard = {f"{s.service}.receive.{event}" for s in FLOW.services for event in s.hears}
+    heard = {f"{s.service}.receive.{event}" for s in FLOW.services for event in s.consumes}
     assert set(DOCUMENT["operations"]) == said | heard
 
 

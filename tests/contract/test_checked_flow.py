@@ -30,7 +30,7 @@ def test_every_event_is_checked_against_a_database_and_every_published_state_aga
 
 def test_what_an_event_requires_is_upstream_of_it():
     """What must have been published before an event is read after it: it is among its causes, or theirs."""
-    order = DECLARED.effects_first()
+    order = DECLARED.reverse_topological()
     for topic, required in REQUIRES.items():
         ancestors, to_see = set(), [topic]
         while to_see:

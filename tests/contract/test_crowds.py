@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from eventbus.log import Output, Partition, Record
-from eventbus.store import fence, progress
-from eventbus.store.fence import Fence, Parked
+from eventbus.store import blocked_keys, progress
+from eventbus.store.blocked_keys import BlockedKey, Parked
 from eventbus.store.packing import pack
 from tests.support.things import things
 
@@ -29,7 +29,7 @@ def test_uncaused_events_are_taken_in_order_up_to_so_many_bytes(database_url, li
     found = []
     while len(found) < len(KEYS):
         with database.transaction() as tx:
-            found.append(progress.take_uncaused(tx, limit, limit_bytes))
+            found.append(progress.take_root_events(tx, limit, limit_bytes))
         if not found[-1]:
             break
     assert [output.key.decode() for each in found for output in each] == KEYS
@@ -39,18 +39,18 @@ def test_uncaused_events_are_taken_in_order_up_to_so_many_bytes(database_url, li
 
 @pytest.mark.parametrize(
     ("limit", "limit_bytes", "taken"),
-    [(100, 2_500, 3), (2, 2_500, 2), (100, 1, 1), (100, fence.ALL_BYTES, 5)],
+    [(100, 2_500, 3), (2, 2_500, 2), (100, 1, 1), (100, blocked_keys.ALL_BYTES, 5)],
     ids=["bytes", "number", "one at least", "all"],
 )
 def test_parked_records_are_read_in_order_up_to_so_many_bytes(database_url, limit, limit_bytes, taken):
     """From the first one that still waits."""
     database = things(database_url)
     records = [Parked("a", 3 + n, Record(LANE, n, b"a", LARGE, 0, [("number", b"%d" % n)])) for n in range(5)]
-    known = Fence("a", *LANE, 3, 7, 1, 0, 0, "raised")
+    known = BlockedKey("a", *LANE, 3, 7, 1, 0, 0, "raised")
     with database.transaction() as tx:
-        fence.change(tx, {}, {"a": known})
-        fence.append(tx, records)
+        blocked_keys.change(tx, {}, {"a": known})
+        blocked_keys.append(tx, records)
     with database.snapshot() as tx:
-        assert fence.records(tx, known, limit, limit_bytes) == records[:taken]
-        assert fence.records(tx, known._replace(first=7), limit, limit_bytes) == records[4:]
+        assert blocked_keys.records(tx, known, limit, limit_bytes) == records[:taken]
+        assert blocked_keys.records(tx, known._replace(first=7), limit, limit_bytes) == records[4:]
     database.close()

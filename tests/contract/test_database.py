@@ -13,16 +13,16 @@ import pytest
 from eventbus.database import (
     NO_RECORDS_FAULT,
     RACES,
+    ConcurrentUpdate,
     Database,
-    LostRace,
-    NotOurs,
     Row,
     Transaction,
     Unavailable,
+    WrongDatabase,
     WrongVersion,
     postgresql,
+    retry_on_conflict,
     sqlite,
-    until_won,
 )
 from tests.support.processes import PATIENCE
 from tests.support.things import THINGS, everything, put, things
@@ -90,13 +90,13 @@ def test_insert_and_update_of_no_rows_do_nothing(db: Database) -> None:
     with db.transaction() as tx:
         tx.insert(THINGS, [])
         tx.update(THINGS, [])
-        tx.many("insert into things (id) values (?)", [])
+        tx.executemany("insert into things (id) values (?)", [])
     assert everything(db) == []
 
 
 def test_a_key_that_is_there_already_is_a_lost_race_and_nothing_of_the_set_stays(db: Database) -> None:
     put(db, ("b", "first", 1))
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentUpdate):
         put(db, ("a", "new", 2), ("b", "second", 3))
     assert everything(db) == [("b", "first", 1)]
 
@@ -153,7 +153,7 @@ def test_bytes_come_back_as_they_were(db: Database) -> None:
     content = bytes(range(256)) * 4
     with db.transaction() as tx:
         tx.execute("insert into blobs (id, content) values (?, ?)", "a", content)
-        tx.many("insert into blobs (id, content) values (?, ?)", [("b", b""), ("c", b"\x00")])
+        tx.executemany("insert into blobs (id, content) values (?, ?)", [("b", b""), ("c", b"\x00")])
         assert tx.rows("delete from blobs where id = ? returning content", "a") == [(content,)]
         assert tx.rows("select content from blobs order by id") == [(b"",), (b"\x00",)]
 
@@ -223,7 +223,7 @@ def test_of_two_that_insert_the_same_key_at_once_one_loses_the_race(db: Database
             with one.transaction() as tx:
                 assert tx.load(THINGS, ["a"]) in ([], [("a", "same", 1)])
                 tx.insert(THINGS, [("a", "same", 1)])
-        except LostRace:
+        except ConcurrentUpdate:
             return "lost"
         return "won"
 
@@ -245,11 +245,11 @@ def test_who_loses_a_race_does_it_again_and_gives_up_in_the_end(db: Database, lo
         return len(tries)
 
     if wins:
-        assert until_won(db, act) == RACES
+        assert retry_on_conflict(db, act) == RACES
         assert everything(db) == [("a" * RACES, "new", RACES), ("b", "there before", 0)]
         return
-    with pytest.raises(LostRace):
-        until_won(db, act)
+    with pytest.raises(ConcurrentUpdate):
+        retry_on_conflict(db, act)
     assert (len(tries), everything(db)) == (RACES, [("b", "there before", 0)])
 
 
@@ -274,12 +274,12 @@ def test_it_can_be_used_again_after_close(db: Database) -> None:
 
 @pytest.mark.parametrize("url", ["mysql://localhost/x", "sqlite://x.db", "sqlite:///", "", "order.db"])
 def test_a_url_of_neither_kind_is_refused(url: str) -> None:
-    with pytest.raises(NotOurs, match="neither"):
+    with pytest.raises(WrongDatabase, match="neither"):
         things(url)
 
 
 def test_a_password_is_not_shown_when_the_url_is_wrong() -> None:
     """What is refused is named, without what must not stand in a log."""
-    with pytest.raises(NotOurs, match="neither sqlite") as refused:
+    with pytest.raises(WrongDatabase, match="neither sqlite") as refused:
         things("mysql://saga:secret@db.example/saga")
     assert "secret" not in str(refused.value)

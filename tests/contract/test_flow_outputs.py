@@ -88,7 +88,7 @@ def test_every_service_has_a_page_of_its_canvas() -> None:
     pages = flow("--format", "canvas").split("\n---\n\n")
     for page, service in zip(pages, FLOW.services, strict=True):
         assert page.startswith(f"# {service.service}\n")
-        for name in (*service.hears, *service.publishes, *(does.handler for does in service.reactions)):
+        for name in (*service.consumes, *service.publishes, *(does.handler for does in service.reactions)):
             assert f"`{name}`" in page
     assert "`refund_payment` on `order.cancelled`, undoes `payment.charged`" in pages[1]
     assert "| `order.created` | `payment.charged` | `remember_items` |" in pages[2]

@@ -15,7 +15,7 @@ import pytest
 
 from eventbus.database import Database, Unavailable, connect
 from eventbus.log import InstanceTaken
-from eventbus.worker.instance import Process, runs, this_process
+from eventbus.worker.instance import WorkerProcess, runs, this_process
 from eventbus.worker.lease import (
     BEAT_SECONDS,
     FORGET_MS,
@@ -33,7 +33,7 @@ from tests.support.processes import PATIENCE
 
 NOW_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000
-ELSEWHERE = Process("vm", 17, "another boot", "1")
+ELSEWHERE = WorkerProcess("vm", 17, "another boot", "1")
 HERE = this_process()
 SERVICE = "payment-service"
 Open = Callable[[], Database]
@@ -66,7 +66,7 @@ class Clock:
 class Somebody:
     """A worker that wants a name, with clocks of its own."""
 
-    def __init__(self, database: Database, process: Process = ELSEWHERE, now_ms: int = NOW_MS) -> None:
+    def __init__(self, database: Database, process: WorkerProcess = ELSEWHERE, now_ms: int = NOW_MS) -> None:
         self.database, self.clock = database, Clock(now_ms)
         self.contender = Contender(database, process, now_ms=lambda: self.clock.now_ms, clock=self.clock)
         self.lease: Lease | None = None
@@ -89,8 +89,8 @@ class Somebody:
             self.lease = renew(tx, self.lease, self.clock.now_ms)
 
 
-def elsewhere(number: int) -> Process:
-    return Process("vm", number, f"boot {number}", "1")
+def elsewhere(number: int) -> WorkerProcess:
+    return WorkerProcess("vm", number, f"boot {number}", "1")
 
 
 def test_the_first_has_the_first_name_and_the_second_the_second(open_database: Open) -> None:
@@ -217,7 +217,7 @@ def test_a_database_that_was_restored_takes_no_name_away(open_database: Open, ke
 
 def test_what_nobody_released_is_forgotten_after_a_week(open_database: Open) -> None:
     """Hosts whose names change with every start leave their names behind."""
-    Somebody(open_database(), Process("gone", 1, "boot", "1")).take()
+    Somebody(open_database(), WorkerProcess("gone", 1, "boot", "1")).take()
     later = Somebody(open_database(), elsewhere(2), NOW_MS + FORGET_MS + 1)
     later.take()
     with later.database.snapshot() as tx:

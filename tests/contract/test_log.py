@@ -14,9 +14,17 @@ from confluent_kafka import Producer
 from eventbus.kafka.config import Clients, Connection
 from eventbus.kafka.embedded import EmbeddedBroker
 from eventbus.kafka.log import KafkaLog
-from eventbus.log import Cursor, Doubt, LogUnavailable, Output, Partition, Run, TopicMissing
-from eventbus.simulation.clients import Host, clients
-from eventbus.simulation.cluster import Cluster, Written
+from eventbus.log import (
+    CommitOutcomeUnknown,
+    CommittedOffset,
+    FetchedRecords,
+    LogUnavailable,
+    Output,
+    Partition,
+    TopicMissing,
+)
+from eventbus.simulation.clients import ClientHost, clients
+from eventbus.simulation.cluster import SimulatedCluster, Written
 from tests.chaos.unreadable import write_unreadable
 from tests.support.admin import Admin
 from tests.support.processes import PATIENCE
@@ -83,16 +91,16 @@ class Ground:
     def grow(self, partitions: int) -> None:
         Admin(self.bootstrap).grow([self.source], partitions)
 
-    def until(self, so: Callable[[], bool]) -> list[Run]:
-        runs: list[Run] = []
+    def until(self, so: Callable[[], bool]) -> list[FetchedRecords]:
+        runs: list[FetchedRecords] = []
         deadline = time.monotonic() + PATIENCE
         while not so() and time.monotonic() < deadline:
             runs += self.log.poll(100, 0.05)
         assert so()
         return runs
 
-    def read(self, count: int) -> list[Run]:
-        runs: list[Run] = []
+    def read(self, count: int) -> list[FetchedRecords]:
+        runs: list[FetchedRecords] = []
         deadline = time.monotonic() + PATIENCE
         while sum(len(run.records) for run in runs) < count and time.monotonic() < deadline:
             runs += self.log.poll(100, 0.05)
@@ -106,9 +114,11 @@ class SimulatedGround(Ground):
     """The same on the simulator's model of a cluster, in real time."""
 
     def __init__(self) -> None:
-        self.cluster = Cluster(time.monotonic)
+        self.cluster = SimulatedCluster(time.monotonic)
         self.cluster.create_topics(["source", "target"], 2)
-        super().__init__("simulated", "source", "target", exactly_once=True, made_by=clients(self.cluster, Host()))
+        super().__init__(
+            "simulated", "source", "target", exactly_once=True, made_by=clients(self.cluster, ClientHost())
+        )
 
     def write(self, partition: int, *values: bytes) -> None:
         for value in values:
@@ -203,9 +213,9 @@ def test_published_cursors_come_back_with_their_positions(ground: Ground) -> Non
     assert ground.log.committed(partitions) == dict.fromkeys(partitions)
     ground.write(0, b"a")
     output = Output(ground.target, b"key", b"value", [("h", b"1")])
-    ground.log.publish([output], {partitions[0]: Cursor(1, 7)}, lambda: True)
-    assert ground.log.committed(partitions) == {partitions[0]: Cursor(1, 7), partitions[1]: None}
-    ends = ground.log.bounds([Partition(ground.target, 0), Partition(ground.target, 1)])
+    ground.log.publish([output], {partitions[0]: CommittedOffset(1, 7)}, lambda: True)
+    assert ground.log.committed(partitions) == {partitions[0]: CommittedOffset(1, 7), partitions[1]: None}
+    ends = ground.log.offset_range([Partition(ground.target, 0), Partition(ground.target, 1)])
     assert sum(each.end for each in ends.values()) >= 1
 
 
@@ -213,23 +223,23 @@ def test_who_is_overtaken_publishes_nothing(ground: Ground) -> None:
     """Asked at the last moment, a no means that neither outputs nor cursors are written, and the log goes on."""
     partitions = ground.join()
     ground.write(0, b"a")
-    with pytest.raises(Doubt):
-        ground.log.publish([], {partitions[0]: Cursor(1, 1)}, lambda: False)
+    with pytest.raises(CommitOutcomeUnknown):
+        ground.log.publish([], {partitions[0]: CommittedOffset(1, 1)}, lambda: False)
     assert ground.log.committed(partitions)[partitions[0]] is None
-    ground.log.publish([], {partitions[0]: Cursor(1, 2)}, lambda: True)
-    assert ground.log.committed(partitions)[partitions[0]] == Cursor(1, 2)
+    ground.log.publish([], {partitions[0]: CommittedOffset(1, 2)}, lambda: True)
+    assert ground.log.committed(partitions)[partitions[0]] == CommittedOffset(1, 2)
 
 
 def test_who_has_not_joined_publishes_nothing(ground: Ground) -> None:
     """A broker takes group metadata without a generation for that of no member, and lets it pass: never send it."""
-    with pytest.raises(Doubt, match="thrown"):
-        ground.log.publish([], {Partition(ground.source, 0): Cursor(1, 1)}, lambda: True)
+    with pytest.raises(CommitOutcomeUnknown, match="thrown"):
+        ground.log.publish([], {Partition(ground.source, 0): CommittedOffset(1, 1)}, lambda: True)
 
 
 def test_bounds_and_identity_tell_what_is_there(ground: Ground) -> None:
     """First and next offset of each partition; the cluster and this incarnation of the topic."""
     ground.write(1, b"a", b"b")
-    bounds = ground.log.bounds([Partition(ground.source, 0), Partition(ground.source, 1)])
+    bounds = ground.log.offset_range([Partition(ground.source, 0), Partition(ground.source, 1)])
     assert [each[:2] for each in bounds.values()] == [(0, 0), (0, 2)]
     identity = ground.log.identities([ground.source])[ground.source]
     assert identity.cluster
@@ -254,7 +264,7 @@ def test_what_is_published_lies_where_the_log_places_its_key(ground: Ground) -> 
     for partition in (partitions := ground.join()):
         ground.seek(partition, 0)
     outputs = [Output(ground.source, key.encode(), b"value", [("h", b"1")]) for key in KEYS]
-    ground.log.publish(outputs, {partitions[0]: Cursor(0, 1)}, lambda: True)
+    ground.log.publish(outputs, {partitions[0]: CommittedOffset(0, 1)}, lambda: True)
     records = [record for run in ground.read(len(KEYS)) for record in run.records]
     assert {record.key for record in records} == {key.encode() for key in KEYS}
     places = [ground.log.place(record.key or b"", ground.log.partitions(ground.source)) for record in records]
@@ -269,9 +279,9 @@ def test_what_was_aborted_is_never_read(transactional: Ground) -> None:
     """Outputs of an aborted transaction take offsets, and nobody sees them; what follows is read."""
     partitions = transactional.join()
     lost = Output(transactional.source, b"key", b"aborted", OUTPUT)
-    with pytest.raises(Doubt):
-        transactional.log.publish([lost], {partitions[0]: Cursor(0, 1)}, lambda: False)
-    transactional.log.publish([lost._replace(value=b"kept")], {partitions[0]: Cursor(0, 2)}, lambda: True)
+    with pytest.raises(CommitOutcomeUnknown):
+        transactional.log.publish([lost], {partitions[0]: CommittedOffset(0, 1)}, lambda: False)
+    transactional.log.publish([lost._replace(value=b"kept")], {partitions[0]: CommittedOffset(0, 2)}, lambda: True)
     for partition in partitions:
         transactional.seek(partition, 0)
     runs = transactional.read(1)
@@ -296,7 +306,7 @@ def test_nothing_is_read_past_an_undecided_transaction(transactional: Ground) ->
         return True
 
     output = Output(transactional.source, b"key", b"undecided", OUTPUT)
-    transactional.log.publish([output], {partitions[0]: Cursor(0, 1)}, look)
+    transactional.log.publish([output], {partitions[0]: CommittedOffset(0, 1)}, look)
     assert seen == [b"plain"], "of the partition without the transaction"
     after = [record.value for run in transactional.read(2) for record in run.records]
     assert after == [b"undecided", b"plain"]
@@ -344,9 +354,9 @@ def test_cursors_wait_for_the_transaction_that_moves_them(transactional: Ground)
         return True
 
     output = Output(transactional.target, b"key", b"value", OUTPUT)
-    transactional.log.publish([output], {partitions[0]: Cursor(0, 3)}, ask)
+    transactional.log.publish([output], {partitions[0]: CommittedOffset(0, 3)}, ask)
     assert answers == ["no answer"]
-    assert other.committed(partitions)[partitions[0]] == Cursor(0, 3)
+    assert other.committed(partitions)[partitions[0]] == CommittedOffset(0, 3)
     other.close()
 
 
@@ -361,11 +371,11 @@ def test_a_newer_producer_of_the_same_name_fences_the_older(transactional: Groun
         return True
 
     output = Output(transactional.target, b"key", b"value", OUTPUT)
-    with pytest.raises(Doubt):
-        transactional.log.publish([output], {partitions[0]: Cursor(0, 1)}, start_newer)
+    with pytest.raises(CommitOutcomeUnknown):
+        transactional.log.publish([output], {partitions[0]: CommittedOffset(0, 1)}, start_newer)
     assert transactional.log.committed(partitions)[partitions[0]] is None
-    transactional.log.publish([output], {partitions[0]: Cursor(0, 2)}, lambda: True)
-    assert transactional.log.committed(partitions)[partitions[0]] == Cursor(0, 2)
+    transactional.log.publish([output], {partitions[0]: CommittedOffset(0, 2)}, lambda: True)
+    assert transactional.log.committed(partitions)[partitions[0]] == CommittedOffset(0, 2)
     newer[0].close()
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from eventbus.database import Database, NotOurs, NotThere, Row, Unavailable, WrongVersion, connect, existing
+from eventbus.database import Database, NotThere, Row, Unavailable, WrongDatabase, WrongVersion, connect, existing
 from eventbus.database.schema_version import (
     RUNTIME,
     SERVICE,
     TABLE,
+    MigrationStep,
     Schema,
-    Step,
     Version,
     number,
     runtime,
@@ -37,12 +37,14 @@ ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / name for name in ("eventbus/store", "order_service", "payment_service", "inventory_service")]
 NAME = "some-service"
 FIRST = Schema("create table things (id text primary key);")
-STEP = Step(2, "0002_amount", "alter table things add column amount bigint not null default 0; -- with a default")
+STEP = MigrationStep(
+    2, "0002_amount", "alter table things add column amount bigint not null default 0; -- with a default"
+)
 EXPANDED = Schema("create table things (id text primary key, amount bigint not null default 0);", (STEP,))
-DROP = Step(3, "0003_contract", "-- oldest compatible: 2\ncreate table others (id text primary key);")
+DROP = MigrationStep(3, "0003_contract", "-- oldest compatible: 2\ncreate table others (id text primary key);")
 CONTRACTED = Schema(f"{EXPANDED.ddl} create table others (id text primary key);", (STEP, DROP))
 BROKEN = Schema(
-    EXPANDED.ddl, (STEP, Step(3, "0003_broken", "create table more (id text primary key); drop table nix;"))
+    EXPANDED.ddl, (STEP, MigrationStep(3, "0003_broken", "create table more (id text primary key); drop table nix;"))
 )
 
 
@@ -163,7 +165,7 @@ def test_an_upgrade_that_cannot_get_its_lock_says_so_and_changes_nothing(databas
 
 
 def test_nothing_is_upgraded_where_nothing_is(database_url: str, tmp_path: Path) -> None:
-    with pytest.raises(NotThere if database_url.startswith("sqlite") else NotOurs):
+    with pytest.raises(NotThere if database_url.startswith("sqlite") else WrongDatabase):
         upgrade(database_url, NAME, FIRST)
     with pytest.raises(NotThere):
         status(f"sqlite:///{tmp_path}/nowhere.db", NAME, FIRST)
@@ -172,7 +174,7 @@ def test_nothing_is_upgraded_where_nothing_is(database_url: str, tmp_path: Path)
 def test_another_services_database_is_not_upgraded(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/one.db"
     made(url)
-    with pytest.raises(NotOurs, match=NAME):
+    with pytest.raises(WrongDatabase, match=NAME):
         upgrade(url, "other-service", EXPANDED)
 
 
@@ -220,11 +222,12 @@ SLOW = {
 }
 KILLED = """
 import sys
-from eventbus.database.schema_version import Schema, Step
+from eventbus.database.schema_version import MigrationStep, Schema
 from eventbus.database.upgrade import upgrade
 url, ddl, first, slow = sys.argv[1:]
 print("upgrading", flush=True)
-upgrade(url, "some-service", Schema(ddl, (Step(2, "0002_amount", first), Step(3, "0003_slow", slow * 500))))
+steps = MigrationStep(2, "0002_amount", first), MigrationStep(3, "0003_slow", slow * 500)
+upgrade(url, "some-service", Schema(ddl, steps))
 """
 
 

@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import psycopg
 import pytest
 
-from eventbus.database import NotOurs, Unavailable
+from eventbus.database import Unavailable, WrongDatabase
 from eventbus.database import connect as connect_to
 from tests.conftest import do_without
 from tests.contract.test_database import *  # noqa: F403 - these are the tests
@@ -103,7 +103,7 @@ def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgr
     with pooler_before(postgres, "statement") as pooler, closing(things(pooler.url("postgres"))) as db:
         with pytest.raises(Unavailable):
             everything(db)
-        with pytest.raises(NotOurs, match=r"takes no transaction: .* pool_mode must be transaction or session"):
+        with pytest.raises(WrongDatabase, match=r"takes no transaction: .* pool_mode must be transaction or session"):
             for _ in range(5):
                 try:
                     everything(db)
@@ -113,7 +113,7 @@ def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgr
 
 def test_options_that_the_pooler_does_not_take_are_named(postgres_url: str) -> None:
     """Nobody need give any; who gives them in the URL learns why nobody is let in."""
-    with pytest.raises(NotOurs, match=r"lets nobody in: .*options"):
+    with pytest.raises(WrongDatabase, match=r"lets nobody in: .*options"):
         everything(things(f"{postgres_url}?options=-c%20work_mem%3D64MB"))
 
 

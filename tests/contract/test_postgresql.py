@@ -9,7 +9,15 @@ from contextlib import closing, suppress
 import psycopg
 import pytest
 
-from eventbus.database import Database, LostRace, NotOurs, Unavailable, Unwritable, connect, postgresql
+from eventbus.database import (
+    ConcurrentUpdate,
+    Database,
+    ReadOnlyOrFull,
+    Unavailable,
+    WrongDatabase,
+    connect,
+    postgresql,
+)
 from tests.support.postgres import PASSWORD, USER, Server
 from tests.support.processes import PATIENCE
 from tests.support.things import SCHEMA, THINGS, everything, put, things
@@ -23,13 +31,13 @@ def test_services_share_a_postgresql_database_without_seeing_each_other(postgres
 
 
 def test_a_malformed_postgresql_url_is_refused() -> None:
-    with pytest.raises(NotOurs, match="postgresql://"):
+    with pytest.raises(WrongDatabase, match="postgresql://"):
         everything(things("postgresql://host:port/x y?nonsense"))
 
 
 def test_a_wrong_password_is_named_and_the_password_is_not(postgres_url: str) -> None:
     url = postgres_url.replace(PASSWORD, "not-the-password")
-    with pytest.raises(NotOurs, match=r"lets nobody in: .*check user, password") as error:
+    with pytest.raises(WrongDatabase, match=r"lets nobody in: .*check user, password") as error:
         everything(things(url))
     assert "not-the-password" not in str(error.value)
 
@@ -39,7 +47,7 @@ def test_a_user_that_may_not_create_the_schema_is_told_so(postgres_url: str) -> 
         name = admin.info.dbname
         admin.execute(f"create role guest_of_{name} login password 'guest'".encode())
     url = postgres_url.replace(f"{USER}:{PASSWORD}", f"guest_of_{name}:guest")
-    with pytest.raises(NotOurs, match="of some-service cannot be used: "):
+    with pytest.raises(WrongDatabase, match="of some-service cannot be used: "):
         everything(things(url))
 
 
@@ -54,7 +62,7 @@ def test_a_read_only_database_is_unwritable_and_works_again_when_it_is_not(postg
             db.close()
             if read_only == "on":
                 assert everything(db) == [("a", "apple", 1)]
-                with pytest.raises(Unwritable, match=r"cannot be written: .*: let it be written, and start again"):
+                with pytest.raises(ReadOnlyOrFull, match=r"cannot be written: .*: let it be written, and start again"):
                     put(db, ("b", "bean", 1))
     put(db, ("b", "bean", 1))
     assert everything(db) == [("a", "apple", 1), ("b", "bean", 1)]
@@ -129,7 +137,7 @@ def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
                 tx.load(THINGS, [first])
                 locked.wait(PATIENCE)
                 tx.load(THINGS, [second])
-        except LostRace:
+        except ConcurrentUpdate:
             return "lost"
         return "won"
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from eventbus.database import NotOurs, Unavailable
+from eventbus.database import Unavailable, WrongDatabase
 from tests.conftest import do_without
 from tests.contract.test_postgresql import (  # noqa: F401 - these are the tests
     test_a_connection_lost_in_a_transaction_leaves_nothing_of_it,
@@ -47,7 +47,9 @@ def german() -> Iterator[servers.Server]:
 def test_who_is_not_let_in_is_told_so_at_once(postgres_url: str, right: str, wrong: str) -> None:
     """A setting is wrong: waiting would not mend it."""
     url = postgres_url.replace(right, wrong, 1)
-    with pytest.raises(NotOurs, match=r"lets nobody in: .*: check user, password and name of the database") as error:
+    with pytest.raises(
+        WrongDatabase, match=r"lets nobody in: .*: check user, password and name of the database"
+    ) as error:
         everything(things(url))
     assert PASSWORD not in str(error.value)
 
@@ -57,7 +59,7 @@ def test_who_may_not_connect_to_the_database_is_told_so(postgres_url: str) -> No
         name = admin.info.dbname
         admin.execute(f"create role stranger_to_{name} login password 'guest'".encode())
         admin.execute(f"revoke connect on database {name} from public".encode())
-    with pytest.raises(NotOurs, match="lets nobody in: "):
+    with pytest.raises(WrongDatabase, match="lets nobody in: "):
         everything(things(postgres_url.replace(f"saga:{PASSWORD}", f"stranger_to_{name}:guest")))
 
 

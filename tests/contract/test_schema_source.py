@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from eventbus.database import Database, connect, until_won
+from eventbus.database import Database, connect, retry_on_conflict
 from eventbus.event import Event
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
@@ -43,7 +43,7 @@ def database(database_url: str) -> Iterator[Database]:
 
 def agreed(database: Database, codec: Codec, *events: type[Event]) -> int:
     """Agree, and return how many schemas are remembered."""
-    until_won(database, lambda tx: agree(tx, codec, events, "some-service"))
+    retry_on_conflict(database, lambda tx: agree(tx, codec, events, "some-service"))
     with database.snapshot() as tx:
         return len(tx.rows("select id from schema_id"))
 

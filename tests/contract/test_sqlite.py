@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from eventbus.database import NotOurs, Unavailable, Unwritable, connect
+from eventbus.database import ReadOnlyOrFull, Unavailable, WrongDatabase, connect
 from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 
 def test_another_services_database_is_refused_on_sqlite(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/one.db"
     everything(things(url))
-    with pytest.raises(NotOurs, match="some-service"):
+    with pytest.raises(WrongDatabase, match="some-service"):
         everything(connect(url, service="other-service", schema=SCHEMA))
 
 
@@ -27,7 +27,7 @@ def test_another_services_database_is_refused_on_sqlite(tmp_path: Path) -> None:
 def test_a_file_that_is_not_sqlite_is_refused_and_left_as_it_is(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "letter.db"
     path.write_bytes(content)
-    with pytest.raises(NotOurs, match=r"letter\.db"):
+    with pytest.raises(WrongDatabase, match=r"letter\.db"):
         everything(things(f"sqlite:///{path}"))
     assert path.read_bytes() == content
 
@@ -41,7 +41,7 @@ def test_somebody_elses_sqlite_file_is_refused_and_left_as_it_is(tmp_path: Path,
     with closing(sqlite3.connect(path)) as theirs:
         theirs.execute(ddl)
     before = path.read_bytes()
-    with pytest.raises(NotOurs, match=r"theirs\.db"):
+    with pytest.raises(WrongDatabase, match=r"theirs\.db"):
         everything(things(f"sqlite:///{path}"))
     assert path.read_bytes() == before
 
@@ -59,7 +59,7 @@ def test_a_full_database_is_unwritable_and_works_again_when_there_is_room(tmp_pa
         [(pages,)] = tx.rows("pragma page_count")
         tx.rows(f"pragma max_page_count = {pages}")
     with (
-        pytest.raises(Unwritable, match=r"one\.db cannot be written: database or disk is full"),
+        pytest.raises(ReadOnlyOrFull, match=r"one\.db cannot be written: database or disk is full"),
         db.transaction() as tx,
     ):
         tx.insert(THINGS, [(f"b{number}", "x" * 500, 1) for number in range(200)])
@@ -77,21 +77,21 @@ def test_a_limit_on_the_size_of_files_is_no_outage_either(tmp_path: Path) -> Non
     done = subprocess.run(
         [sys.executable, "-c", LIMITED, f"sqlite:///{tmp_path}/one.db"], capture_output=True, text=True, check=False
     )
-    assert "Unwritable" in done.stdout, done
+    assert "ReadOnlyOrFull" in done.stdout, done
     assert everything(db) == [("a", "apple", 1)]
     db.close()
 
 
 LIMITED = """
 import resource, sys
-from eventbus.database import Unwritable
+from eventbus.database import ReadOnlyOrFull
 from tests.support.things import THINGS, things
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
     with things(sys.argv[1]).transaction() as tx:
         tx.insert(THINGS, [(f"b{number}", "x" * 500, 1) for number in range(2000)])
-except Unwritable as error:
-    print("Unwritable", error)
+except ReadOnlyOrFull as error:
+    print("ReadOnlyOrFull", error)
 """
 
 
@@ -106,7 +106,9 @@ def test_a_read_only_file_is_unwritable(tmp_path: Path) -> None:
             file.seek(18)
             file.write(bytes([version]))
         if version == 3:
-            with pytest.raises(Unwritable, match=r"one\.db cannot be written: attempt to write a readonly database"):
+            with pytest.raises(
+                ReadOnlyOrFull, match=r"one\.db cannot be written: attempt to write a readonly database"
+            ):
                 put(db, ("b", "bean", 2))
             db.close()
     put(db, ("b", "bean", 2))
@@ -122,7 +124,7 @@ def test_a_file_that_was_overwritten_while_it_was_open_is_damaged_and_no_records
     with path.open("r+b") as file:
         file.seek(8_192)
         file.write(b"\xff" * (path.stat().st_size - 8_192))
-    with pytest.raises(NotOurs, match=r"one\.db is damaged.*restore a backup"):
+    with pytest.raises(WrongDatabase, match=r"one\.db is damaged.*restore a backup"):
         everything(things(f"sqlite:///{path}"))
 
 

@@ -105,7 +105,7 @@ def _dies(cell: Cell, ground: Ground, victim: Worker) -> bool:
         try:
             return victim.wait(0.05) == -signal.SIGKILL
         except subprocess.TimeoutExpired:
-            if "order.parked" in victim.log:
+            if "key.blocked" in victim.log:
                 ground.accept()
             if cell.orders and ground.all_ended() and time.monotonic() - placed_at > pause:
                 ground.place(min(cell.orders, NUDGE))

@@ -46,7 +46,7 @@ def test_an_order_in_trouble_is_seen_everywhere_and_goes_on_when_it_is_mended(sa
     saga.until(lambda: worker.metric("saga_parked_records") == 2, "the metric was not 2")
     assert worker.metric("saga_parked_orders") == 1
     assert worker.get("/readyz")[0] == 200
-    assert [line["key"] for line in worker.events("order.parked")] == [order_id]
+    assert [line["key"] for line in worker.events("key.blocked")] == [order_id]
 
     check = saga.run("saga", "check", "--quiescent")
     assert check.code == 1
@@ -62,4 +62,4 @@ def test_an_order_in_trouble_is_seen_everywhere_and_goes_on_when_it_is_mended(sa
     [reserved] = saga.records("inventory.reserved", order_id)
     assert headers_of(reserved)["ce_causationid"] == waiting[1]["address"], "as if nothing had been"
     assert parked(saga) == []
-    assert [line["key"] for line in worker.events("order.goes_on")] == [order_id]
+    assert [line["key"] for line in worker.events("key.unblocked")] == [order_id]

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 from eventbus.kafka.config import Connection
 from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition
-from tests.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
+from tests.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, NetworkFault, Proxy
 from tests.conftest import MakeTopics
 from tests.support.engines import Worker, playground_of
 from tests.support.kafka_node import Broker
@@ -26,14 +26,16 @@ def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(
         for _ in range(20):  # batches of their own: one fetch takes only the first of each partition
             playground.send(range(20))
         worker = playground.worker(bootstrap=proxy.bootstrap_servers, fetch_message_max_bytes="100")
-        proxy.next(Api.LIST_OFFSETS, Fault(delay=1.5), times=4)
+        proxy.next(Api.LIST_OFFSETS, NetworkFault(delay=1.5), times=4)
         playground.turn_until(lambda: worker.ready() == 4)
         playground.settle(400)
         playground.assert_exactly_once(400)
 
 
 @pytest.mark.parametrize("fault", [LOSE_REQUEST, LOSE_RESPONSE], ids=["request lost", "response lost"])
-def test_a_lost_answer_about_offsets_is_no_answer(broker: Broker, proxy: Proxy, tmp_path: object, fault: Fault) -> None:
+def test_a_lost_answer_about_offsets_is_no_answer(
+    broker: Broker, proxy: Proxy, tmp_path: object, fault: NetworkFault
+) -> None:
     """librdkafka reports the offset -1001 then, and no error: that is neither a log's end nor a place to read from."""
     with playground_of(broker.bootstrap_servers, f"sqlite:///{tmp_path}/service.db") as playground:
         playground.send(range(100))
@@ -50,10 +52,10 @@ def test_the_bounds_of_a_partition_are_never_guessed(broker: Broker, proxy: Prox
     log = KafkaLog(Connection(proxy.bootstrap_servers, topic, "1"), warn=lambda _why: None)
     partitions = [Partition(topic, 0), Partition(topic, 1)]
     try:
-        assert [bounds[:2] for bounds in log.bounds(partitions).values()] == [(0, 0)] * 2
+        assert [bounds[:2] for bounds in log.offset_range(partitions).values()] == [(0, 0)] * 2
         proxy.next(Api.LIST_OFFSETS, LOSE_RESPONSE)
         with pytest.raises(LogUnavailable, match="where they begin and end"):
-            log.bounds(partitions)
+            log.offset_range(partitions)
     finally:
         log.close()
 
@@ -72,7 +74,7 @@ def test_an_admin_client_that_knows_no_controller_is_replaced(broker: Broker, ma
     (topic,) = make_topics("controlled", partitions=1)
     log = KafkaLog(Connection(broker.bootstrap_servers, topic, "1"), warn=lambda _why: None)
     try:
-        for ask in (lambda: log.identities([topic]), lambda: log.bounds([Partition(topic, 0)])):
+        for ask in (lambda: log.identities([topic]), lambda: log.offset_range([Partition(topic, 0)])):
             log._admin = NoController()
             with pytest.raises(LogUnavailable, match="controller"):
                 ask()
@@ -115,7 +117,7 @@ def test_a_worker_waits_for_those_of_an_older_release_and_says_so(broker: Broker
 
 def turned(worker: Worker) -> bool:
     try:
-        worker.engine.turn()
+        worker.engine.run_once()
     except LogUnavailable:
         return False
     return True

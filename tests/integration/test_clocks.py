@@ -9,8 +9,8 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import WorkingSet, reacts_to
-from eventbus.engine.config import Tuning
-from eventbus.publishing import announce
+from eventbus.engine.config import EngineConfig
+from eventbus.publishing import publish
 from tests.support.engines import CODEC, Playground
 from tests.support.sample import Ping, PingService, Pong, Starter, Tally, _count
 
@@ -43,7 +43,7 @@ class Service(PingService):
 @pytest.fixture
 def clock(playground: Playground) -> Clock:
     playground.now_ms = clock = Clock()
-    playground.tuning = Tuning(tidy_after=0.2, retry_most=0.5)
+    playground.tuning = EngineConfig(prune_after=0.2, retry_most=0.5)
     return clock
 
 
@@ -108,9 +108,9 @@ def test_root_events_whose_ids_go_backwards_are_all_published(sqlite_playground:
     playground.turn_until(lambda: worker.ready() == 2)
     for number in range(300, 0, -1):
         with worker.database.transaction() as tx:
-            announce(tx, CODEC, playground.group, [Ping(f"{number:012x}", 1)])
+            publish(tx, CODEC, playground.group, [Ping(f"{number:012x}", 1)])
         if number % 50 == 0:
-            worker.engine.turn()
+            worker.engine.run_once()
     playground.turn_until(lambda: len(playground.admin.read("ping")) >= 300)
     keys = [message.key() for message in playground.admin.read("ping")]
     assert len(keys) == len(set(keys)) == 300

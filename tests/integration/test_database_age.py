@@ -10,7 +10,7 @@ from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus.kafka.witness import decode
-from eventbus.log import PROGRESS, Cursor, Partition, Refused, TopicMissing
+from eventbus.log import PROGRESS, CommittedOffset, Partition, TopicMissing, UnsafeToContinue
 from eventbus.store import quarantine
 from eventbus.store.age import DatabaseTooOld
 from eventbus.store.quarantine import Quarantined
@@ -42,13 +42,13 @@ def reset_the_offsets(playground: Playground, broker: Broker) -> None:
         places = [TopicPartition(topic, number, 0) for topic in ("ping", "pang") for number in (0, 1)]
         request = [ConsumerGroupTopicPartitions(playground.group, places)]
         admin.alter_consumer_group_offsets(request)[playground.group].result()
-    assert any(cursor.position is None for cursor in cursors(playground).values())
+    assert any(cursor.outbox_seq is None for cursor in cursors(playground).values())
 
 
 LOSSES = pytest.mark.parametrize("lose", [delete_the_group, reset_the_offsets])
 
 
-def cursors(playground: Playground) -> dict[Partition, Cursor]:
+def cursors(playground: Playground) -> dict[Partition, CommittedOffset]:
     return playground.looker().group_cursors(["ping", "pang"], [])
 
 
@@ -80,7 +80,7 @@ def worked(playground: Playground, count: int, *, killed: bool) -> None:
         playground.workers.clear()
 
 
-def refusal(playground: Playground, kind: type[Refused] = DatabaseTooOld) -> str:
+def refusal(playground: Playground, kind: type[UnsafeToContinue] = DatabaseTooOld) -> str:
     playground.worker(**SOON_GONE)
     with pytest.raises(kind) as refused:
         playground.turn_until(lambda: False)
@@ -164,12 +164,12 @@ def two_workers(playground: Playground) -> tuple[Worker, Worker]:
     return first, second
 
 
-def stops(worker: Worker, kind: type[Refused] = Refused) -> str:
+def stops(worker: Worker, kind: type[UnsafeToContinue] = UnsafeToContinue) -> str:
     """Turn one worker until it refuses, and return why."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:
-            worker.engine.turn()
+            worker.engine.run_once()
         except kind as refused:
             return str(refused)
     raise TimeoutError("it went on")
@@ -270,7 +270,7 @@ def test_another_clusters_id_leaves_no_mark(sqlite_playground: Playground) -> No
     """One worker with the wrong broker must not stop the others."""
     worked(sqlite_playground, 10, killed=False)
     sqlite_playground.sql("update checkpoint set cluster_id = 'another'")
-    assert "another" in refusal(sqlite_playground, Refused)
+    assert "another" in refusal(sqlite_playground, UnsafeToContinue)
     assert sqlite_playground.sql("select id from quarantine") == []
 
 
@@ -291,7 +291,7 @@ def test_another_copy_of_the_database_that_is_not_behind_is_refused(sqlite_playg
     assert "another copy has gone on" in refusal(sqlite_playground)
 
 
-def witnesses(playground: Playground) -> dict[Partition, Cursor]:
+def witnesses(playground: Playground) -> dict[Partition, CommittedOffset]:
     said = [decode(message.key(), message.value()) for message in playground.admin.read(playground.group + PROGRESS)]
     assert None not in said
     return dict(each for each in said if each)

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from eventbus.log import Refused
+from eventbus.log import UnsafeToContinue
 from tests.support.engines import Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.postgres import LocalServer, _binaries, create_database, url
@@ -92,7 +92,7 @@ def test_a_file_that_is_exchanged_for_an_older_one_is_refused_by_every_worker(sq
     copy.rename(path_of(playground))
     send(playground, 100)
     for worker in (one, other):
-        with pytest.raises(Refused, match="older than the log"):
+        with pytest.raises(UnsafeToContinue, match="older than the log"):
             playground.turn_until(lambda: False, workers=[worker])
         assert noticed(worker)
     assert playground.tallied() == 0
@@ -124,7 +124,7 @@ def test_two_copies_that_are_used_at_once_are_refused_by_every_worker(
     )
     for worker in (one, other):
         worker.engine._tuning = tuning
-        with pytest.raises(Refused, match="two copies that are used at once"):
+        with pytest.raises(UnsafeToContinue, match="two copies that are used at once"):
             playground.turn_until(lambda: busy and send(playground, 100), SOON, workers=[worker])
     for playground.url in (first, f"sqlite:///{copy}"):
         assert playground.sql("select count(*) from quarantine") == [(1,)]
@@ -140,7 +140,7 @@ def test_who_has_a_file_open_that_lost_its_log_or_index_stops(sqlite_playground:
     Path(f"{path_of(playground)}{suffix}").unlink()
     send(playground, 50)
     for worker in (one, other):
-        with pytest.raises(Refused, match=f"{suffix} was deleted while .* was open"):
+        with pytest.raises(UnsafeToContinue, match=f"{suffix} was deleted while .* was open"):
             playground.turn_until(lambda: False, SOON, workers=[worker])
     playground.close()
     playground.workers.clear()
@@ -222,7 +222,7 @@ def test_a_server_that_is_an_older_copy_is_refused_by_every_worker(broker: Broke
         (folder / "backup").rename(folder / "data")
         own_server.start()
         for worker in (one, other):
-            with pytest.raises(Refused, match="older than the log"):
+            with pytest.raises(UnsafeToContinue, match="older than the log"):
                 playground.turn_until(lambda: False, workers=[worker])
         assert playground.tallied() == 0
         assert len(playground.pongs()) == 100

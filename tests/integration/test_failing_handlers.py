@@ -9,13 +9,13 @@ from confluent_kafka import Producer
 
 from eventbus import WorkingSet, reacts_to
 from eventbus.engine import parking
-from eventbus.engine.config import Tuning
+from eventbus.engine.config import EngineConfig
 from eventbus.engine.handlers import HandlerFailed
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count
 
-FAST = Tuning(tidy_after=0.2, retry_most=0.5)
+FAST = EngineConfig(prune_after=0.2, retry_most=0.5)
 
 
 class Service(PingService):
@@ -132,7 +132,7 @@ def test_the_parked_go_with_their_partition(playground: Playground, service: Ser
     playground.assert_exactly_once(4)
 
 
-def test_two_workers_that_raise_one_fence_at_once(broker: Broker, postgres_url: str) -> None:
+def test_two_workers_that_block_one_key_at_once(broker: Broker, postgres_url: str) -> None:
     """On PostgreSQL, where transactions run side by side: the second one loses the race, and parks behind the first."""
     service = Service()
     with playground_of(broker.bootstrap_servers, postgres_url) as playground:
@@ -185,7 +185,7 @@ def test_a_service_that_fails_on_everything_parks_so_many_and_waits_with_the_res
     playground: Playground, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A bad release must not move the topic into the database: then the log is where it waits, and it says so."""
-    monkeypatch.setattr(parking, "MOST_FENCES", 3)
+    monkeypatch.setattr(parking, "MAX_BLOCKED_KEYS", 3)
     worker = playground.worker()
     playground.turn_until(lambda: worker.ready() == 2)
     for number in range(5):
@@ -217,7 +217,7 @@ def test_what_is_no_records_fault_stops_the_worker_and_loses_nothing(
         service.repository = Broken()
         return service
 
-    playground.make_service, playground.tuning = broken, Tuning(attempts=4, backoff_most=0.5)
+    playground.make_service, playground.tuning = broken, EngineConfig(attempts=4, backoff_most=0.5)
     worker = playground.worker()
     playground.turn_until(lambda: worker.ready() == 4)
     playground.send([0])

@@ -133,7 +133,7 @@ def test_very_many_ids_that_nobody_knows_keep_no_other_partition_waiting(sqlite_
         came = time.monotonic()
         while playground.tallied() < count:
             began = time.monotonic()
-            worker.engine.turn()
+            worker.engine.run_once()
             longest = max(longest, time.monotonic() - began)
         slowest = max(slowest, time.monotonic() - came)
     assert len(registry.asked) < bad, "all of them came while there was much to look up"
@@ -166,7 +166,7 @@ def test_too_many_ids_that_nobody_knows_pause_their_partition_for_good(sqlite_pl
 def turn_for(worker: Worker, seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        worker.engine.turn()
+        worker.engine.run_once()
 
 
 def test_an_id_about_which_the_registry_fails_holds_its_own_partition_and_is_named(playground: Playground) -> None:

@@ -6,10 +6,10 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 
-from eventbus.deadletters.resolutions import take_apart
-from eventbus.engine.config import Tuning
+from eventbus.deadletters.resolutions import split_headers
+from eventbus.engine.config import EngineConfig
 from eventbus.log import Output
-from saga.deadletters.letters import Where
+from saga.deadletters.letters import KafkaTarget
 from tests.support.engines import CODEC, Playground
 from tests.support.mutations import COUNT, MUTATIONS, damaged
 from tests.support.processes import PATIENCE
@@ -29,15 +29,15 @@ def mutated(count: int) -> Iterator[Output]:
 def test_each_mutated_payload_is_answered_or_dead_lettered_once(sqlite_playground: Playground) -> None:
     """Counted by where it lay: nothing is lost, and nothing is there twice."""
     playground = sqlite_playground
-    playground.tuning = Tuning(tidy_after=0.2, dead_letters=COUNT)
+    playground.tuning = EngineConfig(prune_after=0.2, dead_letters=COUNT)
     worker = playground.worker()
     sent = playground.admin.produce_many(mutated(COUNT))
     playground.turn_until(lambda: worker.watch.handled >= COUNT, PATIENCE + COUNT / 500)
     playground.turn_until(lambda: worker.watch.pending == 0)
     ends: Counter[str] = Counter()
-    where = Where(playground.bootstrap, {})
+    where = KafkaTarget(playground.bootstrap, {})
     for letter in where.records(f"{playground.group}.dead-letters"):
-        said = take_apart(letter.headers)[1]
+        said = split_headers(letter.headers)[1]
         ends["/".join(said[name].decode() for name in ("dlq_topic", "dlq_partition", "dlq_offset"))] += 1
     dead = len(ends)
     for pong in where.records("pong"):

@@ -23,7 +23,7 @@ from eventbus.serde.framing import FRAME
 from eventbus.serde.registry import registry_at
 from saga.kafka.reader import record_of
 from saga.tracker.fold import TrackedEvent
-from saga.tracker.intake import Intake
+from saga.tracker.intake import TrackerIntake
 from schemas import EVENTS, PaymentCharged
 from tests.conftest import do_without
 from tests.support import java_team
@@ -96,7 +96,7 @@ def read_by_us(message: Message, codec: Codec) -> TrackedEvent:
     """By the codec of the workers, and by the tracker; return what that keeps."""
     record = record_of(message)
     assert codec.decode(PaymentCharged.topic, record.key, record.value, record.headers) == CHARGED
-    row = Intake(codec).row(Renamed(message))
+    row = TrackerIntake(codec).row(Renamed(message))
     assert isinstance(row, TrackedEvent), row
     return row
 

@@ -10,14 +10,14 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import publishing
-from eventbus.engine.config import Tuning
+from eventbus.engine.config import EngineConfig
 from eventbus.kafka.log import KafkaLog
 from eventbus.log import Limit
 from tests.support.engines import CODEC, Playground
 from tests.support.sample import Ping, Starter
 
 SMALL, LIMIT = 500, 2_000
-FAST = Tuning(tidy_after=0.2, retry_most=0.5, look_after=0.2)
+FAST = EngineConfig(prune_after=0.2, retry_most=0.5, idle_check_after=0.2)
 LONG = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=LIMIT + 100))
 """The name of a tally: the key of its events, and in them. It cannot be compressed."""
 
@@ -102,7 +102,7 @@ def test_a_root_event_that_is_too_large_keeps_no_other_waiting(limited: Playgrou
     limited.admin.limit("ping", LIMIT)
     limited.worker()
     with limited.database().transaction() as tx:
-        publishing.announce(tx, CODEC, limited.group, [Ping(name, 1) for name in ("a", LONG, "b")])
+        publishing.publish(tx, CODEC, limited.group, [Ping(name, 1) for name in ("a", LONG, "b")])
     limited.turn_until(lambda: len(parked(limited)) == 1)
     pings = lambda: sorted((message.key() or b"").decode() for message in limited.admin.read("ping"))  # noqa: E731
     limited.turn_until(lambda: pings() == ["a", "b"])

@@ -61,7 +61,7 @@ def test_connections_and_poolers_may_be_killed(pooled: Playground, pooler: PgBou
             pooler.kill()
             for _ in range(10):
                 for worker in pooled.workers:
-                    worker.engine.turn()
+                    worker.engine.run_once()
             pooler.start()
         else:
             with psycopg.connect(servers.url(postgres.port), autocommit=True) as admin:

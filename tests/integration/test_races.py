@@ -11,8 +11,8 @@ from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
 from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.parking import Retries
-from eventbus.log import Run
-from eventbus.publishing import announce
+from eventbus.log import FetchedRecords
+from eventbus.publishing import publish
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 from tests.support.processes import PATIENCE
@@ -62,7 +62,7 @@ def test_a_zombie_decides_nothing_after_the_takeover(broker: Broker, database_ur
         zombie.at("remote done", stall)
         database = connect(database_url, service=playground.group, schema="")
         with database.transaction() as tx:
-            announce(tx, CODEC, playground.group, [Ping("name", 1)])
+            publish(tx, CODEC, playground.group, [Ping("name", 1)])
         database.close()
         playground.turn_until(lambda: bool(other), workers=[zombie])
         assert zombie.watch.handled == 0, "the zombie's batch was refused"
@@ -192,13 +192,13 @@ def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(
     def let_another_join() -> None:
         """The next look at the log lasts until librdkafka, with a heartbeat, has heard of it."""
         second.append(playground.worker("second"))
-        poll, runs = first.log.poll, list[Run]()
+        poll, runs = first.log.poll, list[FetchedRecords]()
 
         def heard(limit: int) -> bool:
             runs.extend(poll(limit, 0.05))
             return bool(pending)
 
-        def poll_until_heard(limit: int, _timeout: float) -> list[Run]:
+        def poll_until_heard(limit: int, _timeout: float) -> list[FetchedRecords]:
             playground.turn_until(lambda: heard(limit), workers=second)
             first.log.poll = poll  # type: ignore[method-assign]
             return runs

@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 from confluent_kafka import Message, Producer
 
 from eventbus import PoisonRecord, WorkingSet, reacts_to
-from eventbus.engine.config import Tuning
+from eventbus.engine.config import EngineConfig
 from eventbus.log import RESOLUTIONS, Output
 from saga.__main__ import main
 from saga.deadletters import resolve as resolving
@@ -66,7 +66,7 @@ def made_choosy(playground: Playground) -> Playground:
 
     playground.make_service = OfThisTest
     playground.redrives = True
-    playground.tuning = Tuning(tidy_after=0.2, dead_letters=10 * MANY, retry_most=0.5)
+    playground.tuning = EngineConfig(prune_after=0.2, dead_letters=10 * MANY, retry_most=0.5)
     return playground
 
 

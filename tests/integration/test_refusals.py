@@ -12,7 +12,7 @@ from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus.engine.recovery import recover
-from eventbus.log import LogUnavailable, Partition, Refused, TopicMissing
+from eventbus.log import LogUnavailable, Partition, TopicMissing, UnsafeToContinue
 from tests.chaos.proxy import LOSE_RESPONSE, Api, Proxy
 from tests.support.engines import CODEC, Playground, Worker, playground_of
 from tests.support.kafka_node import Broker, OwnBroker
@@ -26,7 +26,7 @@ SOON = 10.0
 def refusal(playground: Playground) -> str:
     """Start a worker, and return why it refuses to work."""
     playground.worker()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(UnsafeToContinue) as refused:
         playground.turn_until(lambda: False)
     return str(refused.value)
 
@@ -91,7 +91,7 @@ def follow_advice(playground: Playground) -> None:
         worker = playground.worker()
         try:
             playground.turn_until(lambda worker=worker: worker.owns() == worker.ready() > 0)  # type: ignore[misc]
-        except Refused as refused:
+        except UnsafeToContinue as refused:
             [statement] = re.findall(r"update checkpoint set .*? where topic = '[^']+'", str(refused))
             playground.sql(statement)
         finally:
@@ -108,7 +108,7 @@ def test_a_recreated_topic_of_more_partitions_is_refused_by_an_owner_of_only_the
     sqlite_playground.admin.create(sqlite_playground.topics, sqlite_playground.partitions + 4)
     new = [Partition(topic, sqlite_playground.partitions) for topic in ("ping", "pang")]
     owner = Worker(sqlite_playground, "two", sqlite_playground.service(), sqlite_playground.bootstrap, joins=False)
-    with pytest.raises(Refused, match="deleted and created again"):
+    with pytest.raises(UnsafeToContinue, match="deleted and created again"):
         recover(owner.log, owner.database, new, lambda _step: None, topics=["ping", "pang"], now_ms=0)
     assert sqlite_playground.sql("select max(partition) from checkpoint") == [(sqlite_playground.partitions - 1,)]
 
@@ -134,7 +134,7 @@ def test_no_worker_jumps_over_what_was_deleted_before_it_came(sqlite_playground:
     sqlite_playground.send(range(50))
     worker = sqlite_playground.worker()
     worker.at("before seek", lambda: delete_records(sqlite_playground))
-    with pytest.raises(Refused, match="truncated"):
+    with pytest.raises(UnsafeToContinue, match="truncated"):
         sqlite_playground.turn_until(lambda: False)
     assert sqlite_playground.tallied() == 50
 
@@ -150,7 +150,7 @@ def test_a_topic_deleted_under_a_running_worker_ends_it(sqlite_playground: Playg
     worker = sqlite_playground.worker(topic_metadata_refresh_interval_ms="1000")
     sqlite_playground.turn_until(lambda: worker.ready() == 4)
     sqlite_playground.admin.remove(["ping"])
-    with pytest.raises((TopicMissing, Refused), match="ping"):
+    with pytest.raises((TopicMissing, UnsafeToContinue), match="ping"):
         sqlite_playground.turn_until(lambda: False)
 
 
@@ -180,8 +180,8 @@ def test_a_fenced_member_joins_again(sqlite_playground: Playground) -> None:
 
     def fenced(other: Worker) -> bool:
         try:
-            other.engine.turn()
-            worker.engine.turn()
+            other.engine.run_once()
+            worker.engine.run_once()
         except LogUnavailable as error:
             return "fenced, joining again as 'twin'" in str(error)
         return False
@@ -203,10 +203,10 @@ def until_refused(playground: Playground, seconds: float = PATIENCE) -> list[str
     def nobody_left() -> bool:
         for worker in list(playground.workers):
             try:
-                worker.engine.turn()
+                worker.engine.run_once()
             except LogUnavailable:
                 continue
-            except Refused as error:
+            except UnsafeToContinue as error:
                 refused.append(str(error))
                 playground.workers.remove(worker)
                 worker.engine.close()
@@ -237,7 +237,7 @@ def test_a_worker_without_partitions_refuses_a_recreated_topic_too(playground: P
     assert third in playground.workers
     playground.admin.remove([topic])
     playground.admin.create([topic], playground.partitions)
-    with pytest.raises(Refused, match="was deleted and created again"):
+    with pytest.raises(UnsafeToContinue, match="was deleted and created again"):
         playground.turn_until(lambda: idle.ready() > 0, SOON, workers=[idle])
 
 
@@ -369,7 +369,7 @@ def turned(playground: Playground) -> bool:
     """Turn the workers once, as their loop does: a broker that is away, or a member that was fenced, comes back."""
     for worker in playground.workers:
         with contextlib.suppress(LogUnavailable):
-            worker.engine.turn()
+            worker.engine.run_once()
     return True
 
 

@@ -15,12 +15,12 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import TryAgain, WorkingSet, reacts_to
-from eventbus.engine.config import Tuning
+from eventbus.engine.config import EngineConfig
 from tests.support.engines import CODEC, Playground
 from tests.support.processes import PATIENCE
 from tests.support.sample import Pang, Ping, Pong, RemotePingService, Tally, _count
 
-FAST = Tuning(tidy_after=0.2, retry_most=0.5, backoff_most=0.5)
+FAST = EngineConfig(prune_after=0.2, retry_most=0.5, backoff_most=0.5)
 
 
 class Provider:
@@ -73,7 +73,7 @@ def pings(name: str, count: int) -> list[Ping]:
     return [Ping(f"{name}-{number}", 1) for number in range(count)]
 
 
-def fences(playground: Playground) -> dict[str, int]:
+def blocks(playground: Playground) -> dict[str, int]:
     """Return how many records wait of each key that is parked."""
     return dict(playground.sql("select key, last - first + 1 from fence"))  # type: ignore[arg-type]
 
@@ -93,19 +93,19 @@ def test_one_order_that_is_refused_is_parked_and_all_others_flow(playground: Pla
     provider.refuses = lambda name: name == "bad"
     send(playground, *pings("a", 5), Ping("bad", 1), *pings("b", 200))
     playground.settle(205)
-    assert fences(playground) == {"bad": 1}
+    assert blocks(playground) == {"bad": 1}
     [(error,)] = playground.sql("select error from fence")
     assert "TryAgain: the provider answers 500 about bad" in error
     send(playground, Ping("bad", 2), Pang("bad", 3), Ping("c", 1), Pang("c", 1))
     playground.settle(207)
-    playground.turn_until(lambda: fences(playground) == {"bad": 3})
+    playground.turn_until(lambda: blocks(playground) == {"bad": 3})
     assert provider.asked[Ping("bad", 2)] == 0, "its turn has not come"
     assert worker.watch.dead == []
     provider.refuses = lambda _name: False
     playground.settle(210)
     in_order = [number for number in answers_to(playground, "bad") if number != 3]
     assert in_order == [1, 2], "the third lies on another topic: between two no order is promised"
-    playground.turn_until(lambda: fences(playground) == {})
+    playground.turn_until(lambda: blocks(playground) == {})
     playground.assert_exactly_once(210)
     assert provider.answered[Ping("bad", 1)] == 1
 
@@ -117,7 +117,7 @@ def test_several_that_are_refused_side_by_side(playground: Playground, provider:
     send(playground, *pings("bad", 20), *pings("good", 100))
     playground.turn_until(lambda: worker.ready() == 2)
     playground.settle(100)
-    playground.turn_until(lambda: len(fences(playground)) == 20)
+    playground.turn_until(lambda: len(blocks(playground)) == 20)
     provider.refuses = lambda _name: False
     playground.settle(120)
     playground.assert_exactly_once(120)
@@ -131,7 +131,7 @@ def test_refused_ones_in_several_partitions(playground: Playground, provider: Pr
     send(playground, *pings("bad", 8), *pings("good", 200))
     playground.turn_until(lambda: worker.ready() == 8)
     playground.settle(200)
-    playground.turn_until(lambda: len(fences(playground)) == 8)
+    playground.turn_until(lambda: len(blocks(playground)) == 8)
     provider.refuses = lambda _name: False
     playground.settle(208)
     playground.assert_exactly_once(208)
@@ -146,7 +146,7 @@ def test_a_provider_that_is_away_parks_nobody(playground: Playground, provider: 
     provider.refuses = lambda _name: True
     send(playground, *pings("during", 100))
     playground.turn_until(lambda: len(worker.watch.doubts) > 15)
-    assert fences(playground) == {}
+    assert blocks(playground) == {}
     assert playground.tallied() == 20
     provider.refuses = lambda _name: False
     playground.settle(120)
@@ -162,15 +162,15 @@ def test_one_to_whom_nobody_can_be_compared_waits(playground: Playground, provid
     provider.refuses = lambda name: name == "bad"
     send(playground, Ping("bad", 1), partition=0)
     playground.turn_until(lambda: len(worker.watch.doubts) > 8)
-    assert fences(playground) == {}
+    assert blocks(playground) == {}
     sent = 0
-    while not fences(playground):
+    while not blocks(playground):
         sent += 1
         assert sent < 20
         send(playground, Ping("other", 1), partition=1)
         playground.settle(sent)
         doubts = len(worker.watch.doubts)
-        playground.turn_until(lambda n=doubts: len(worker.watch.doubts) > n or bool(fences(playground)))  # type: ignore[misc]
+        playground.turn_until(lambda n=doubts: len(worker.watch.doubts) > n or bool(blocks(playground)))  # type: ignore[misc]
     provider.refuses = lambda _name: False
     playground.settle(sent + 1)
     playground.assert_exactly_once(sent + 1)
@@ -185,7 +185,7 @@ def test_one_that_hangs_keeps_nobody_waiting(playground: Playground, provider: P
     send(playground, *pings("a", 5), Ping("bad", 1), *pings("b", 100))
     playground.settle(105)
     assert time.monotonic() - began < PATIENCE / 2
-    playground.turn_until(lambda: bool(fences(playground)))
+    playground.turn_until(lambda: bool(blocks(playground)))
     slowest, sent = 0.0, 105
     seen = worker.seen["remote under way"]
     while slowest < 5 and worker.seen["retrying"] < 3:
@@ -209,10 +209,10 @@ def test_a_rate_limit_parks_few_and_all_come_back(playground: Playground, provid
     provider.refuses = lambda _name: chance.random() < 0.6
     send(playground, *pings("name", 300))
     playground.turn_until(lambda: playground.tallied() > 100)
-    assert len(fences(playground)) < 50
+    assert len(blocks(playground)) < 50
     provider.refuses = lambda _name: False
     playground.settle(300)
-    playground.turn_until(lambda: fences(playground) == {})
+    playground.turn_until(lambda: blocks(playground) == {})
     playground.assert_exactly_once(300)
 
 

@@ -15,7 +15,7 @@ import pytest
 from confluent_kafka import Producer
 
 from eventbus import database
-from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, Fault, Proxy
+from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, NetworkFault, Proxy
 from tests.conftest import MakeTopics, proxy_to
 from tests.support import stopwatch
 from tests.support.admin import Admin
@@ -97,7 +97,7 @@ def test_the_proxy_loses_a_request_and_the_client_sends_it_again(
 def test_the_proxy_delays_a_response(proxy: Proxy, make_topics: MakeTopics) -> None:
     (topic,) = make_topics("delayed", partitions=1)
     producer = transactional(proxy.bootstrap_servers, topic)
-    proxy.next(Api.END_TXN, Fault(delay=1.0))
+    proxy.next(Api.END_TXN, NetworkFault(delay=1.0))
     began = time.monotonic()
     commit(producer, topic, b"one")
     assert time.monotonic() - began > 1.0

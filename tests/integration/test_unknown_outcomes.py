@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, Fault, Proxy
+from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, NetworkFault, Proxy
 from tests.support.engines import Playground, Worker, playground_of
 from tests.support.kafka_node import Broker
 
@@ -27,7 +27,9 @@ def proxied(broker: Broker, proxy: Proxy, tmp_path: object) -> Iterator[tuple[Pl
     "api", [Api.PRODUCE, Api.ADD_PARTITIONS_TO_TXN, Api.ADD_OFFSETS_TO_TXN, Api.TXN_OFFSET_COMMIT, Api.END_TXN]
 )
 @pytest.mark.parametrize("fault", [LOSE_REQUEST, LOSE_RESPONSE], ids=["request lost", "response lost"])
-def test_a_request_or_its_response_is_lost(proxied: tuple[Playground, Worker, Proxy], api: Api, fault: Fault) -> None:
+def test_a_request_or_its_response_is_lost(
+    proxied: tuple[Playground, Worker, Proxy], api: Api, fault: NetworkFault
+) -> None:
     """The connection breaks before or after the broker has seen the request."""
     playground, _worker, proxy = proxied
     proxy.next(api, fault)

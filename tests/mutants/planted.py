@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-EARLY = """    def _publish_early(self, parts, lead, outcomes):
-        batch = decision._Batch(parts, lead, outcomes)
+EARLY = """    def _publish_early(self, parts, root_partition, outcomes):
+        batch = decision._DecisionBatch(parts, root_partition, outcomes)
         try:
-            with self._world.database.transaction() as tx:
-                answers, _ = self._decision._answers(tx, batch, {}, self._world.at)
+            with self._deps.database.transaction() as tx:
+                answers, _ = self._decision._answers(tx, batch, {}, self._deps.failpoint)
                 decided = decision._advance(tx, batch, batch.owned(), answers)
                 raise KeyError("rolled back")
         except KeyError:
             pass
         outputs = [output for entry in decided.entries.values() for output in entry.outputs]
-        self._world.log.publish(outputs, {}, lambda: True)
+        self._deps.log.publish(outputs, {}, lambda: True)
 
     def _waiting(self) -> bool:
 """
@@ -36,8 +36,8 @@ class Mutant(NamedTuple):
 
 # Not among them, because nobody can see them: reading checkpoint and entries in two snapshots (since every recovery
 # raises the epoch first, ADR 8, nobody can decide between the two); retrying parked records without comparing the
-# checkpoint (the fence alone tells that somebody was there); reading on from the cursor instead of the checkpoint (what
-# is handled again then, the handlers know already); confirming a cancelled order (inventory never says both).
+# checkpoint (the blocked key alone tells that somebody was there); reading on from the cursor instead of the checkpoint
+# (what is handled again then, the handlers know already); confirming a cancelled order (inventory never says both).
 MUTANTS = (
     Mutant(
         "skip the checkpoint's compare",
@@ -48,8 +48,8 @@ MUTANTS = (
     Mutant(
         "recover only the partition that lost the race",
         "eventbus/engine/engine.py",
-        "            self._doubt(everyone, str(error))\n        else:\n            return True\n",
-        "            self._doubt(everyone[:1], str(error))\n        else:\n            return True\n",
+        "            self._recover_later(everyone, str(error))\n        else:\n            return True\n",
+        "            self._recover_later(everyone[:1], str(error))\n        else:\n            return True\n",
         faults="database",
     ),
     Mutant(
@@ -69,11 +69,11 @@ MUTANTS = (
         "read the cursors before the epoch is raised",
         "eventbus/engine/recovery.py",
         "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
-        '    at("claiming")\n    epochs, known = _claim(database, wanted, actual, now_ms)\n'
-        '    at("claimed")\n    committed = log.committed(wanted)\n'
+        '    failpoint("claiming")\n    epochs, known = _claim(database, wanted, actual, now_ms)\n'
+        '    failpoint("claimed")\n    committed = log.committed(wanted)\n'
         "    evidence, noted = _evidence(log, committed, topics, known)\n",
         "    committed = log.committed(wanted)\n    evidence, noted = _evidence(log, committed, topics, wanted)\n"
-        '    at("claiming")\n    epochs, _ = _claim(database, wanted, actual, now_ms)\n',
+        '    failpoint("claiming")\n    epochs, _ = _claim(database, wanted, actual, now_ms)\n',
         faults="haste",
     ),
     Mutant(
@@ -86,9 +86,9 @@ MUTANTS = (
     Mutant(
         "publish before the database commit",
         "eventbus/engine/engine.py",
-        "                self._applied(self._decision.commit(",
-        "                self._publish_early(mine, lead, outcomes)\n"
-        "                self._applied(self._decision.commit(",
+        "                decided = self._decision.commit(",
+        "                self._publish_early(mine, root_partition, outcomes)\n"
+        "                decided = self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
             (
@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "ignore the position in the metadata",
         "eventbus/engine/recovery.py",
-        "above = {p: cursor.position or 0 if (cursor := cursors[p]) else 0 for p in wanted}",
+        "above = {p: cursor.outbox_seq or 0 if (cursor := cursors[p]) else 0 for p in wanted}",
         "above = dict.fromkeys(wanted, 0)",
     ),
     Mutant(
@@ -140,8 +140,8 @@ MUTANTS = (
     Mutant(
         "seek without the leader epoch",
         "eventbus/engine/engine.py",
-        "self._world.log.seek(owned.partition, owned.reached, owned.checkpoint.leader_epoch)",
-        "self._world.log.seek(owned.partition, owned.reached)",
+        "self._deps.log.seek(owned.partition, owned.reached, owned.checkpoint.leader_epoch)",
+        "self._deps.log.seek(owned.partition, owned.reached)",
         faults="truncated",
     ),
     Mutant(
@@ -155,38 +155,39 @@ MUTANTS = (
         "take a log that lost its end for one that must be recovered",
         "eventbus/kafka/log.py",
         "            raise _truncated(where, error)\n",
-        "            return {where: BROKEN}\n",
+        "            return {where: GAP}\n",
         faults="truncated",
     ),
     Mutant(
         "send a cursor one offset too far",
         "eventbus/engine/engine.py",
-        "Cursor(o.checkpoint.next_offset, o.checkpoint.position, o.database, o.identity.topic)",
-        "Cursor(o.checkpoint.next_offset + 1, o.checkpoint.position, o.database, o.identity.topic)",
+        "CommittedOffset(*o.checkpoint[:2], ",
+        "CommittedOffset(o.checkpoint.next_offset + 1, o.checkpoint.outbox_seq, ",
     ),
     Mutant(
         "delete an entry that is not published yet",
         "eventbus/engine/decision.py",
         "deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}",
-        "deleted = {p: each.checkpoint.position for p, each in owned.items()}",
+        "deleted = {p: each.checkpoint.outbox_seq for p, each in owned.items()}",
     ),
     Mutant(
         "number the next entry like the last one published",
         "eventbus/engine/decision.py",
-        "            position += 1\n",
-        "            position += 0 if position else 1\n",
+        "            outbox_seq += 1\n",
+        "            outbox_seq += 0 if outbox_seq else 1\n",
     ),
     Mutant(
         "take uncaused events without publishing them",
         "eventbus/engine/decision.py",
-        "        outputs.setdefault(lead.partition, []).extend(waiting)\n",
-        "        outputs.setdefault(lead.partition, []).extend(waiting[:1])\n",
+        "        outputs.setdefault(root_partition.partition, []).extend(waiting)\n",
+        "        outputs.setdefault(root_partition.partition, []).extend(waiting[:1])\n",
     ),
     Mutant(
         "do not rewind after an abort",
         "eventbus/engine/engine.py",
-        '            self._doubt(mine, str(error))\n            return\n        self._world.at("published")',
-        '        self._world.at("published")',
+        "            self._recover_later(mine, str(error))\n            return\n"
+        '        self._deps.failpoint("published")',
+        '        self._deps.failpoint("published")',
     ),
     Mutant(
         "keep the producer after an unknown commit",
@@ -220,15 +221,15 @@ MUTANTS = (
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",
         "eventbus/engine/engine.py",
-        "        return self._owned.get(owned.partition) is owned and owned.ready\n",
-        "        return owned.ready\n",
+        "        return self._owned.get(owned.partition) is owned and owned.consuming\n",
+        "        return owned.consuming\n",
         faults="slow provider,rebalance",
     ),
     Mutant(
         "send no cursors",
         "eventbus/engine/engine.py",
-        "self._world.log.publish(outputs, cursors, lambda: self._still_ours(mine))",
-        "self._world.log.publish(outputs, {}, lambda: self._still_ours(mine))",
+        "self._deps.log.publish(outputs, offsets, lambda: self._still_ours(mine))",
+        "self._deps.log.publish(outputs, {}, lambda: self._still_ours(mine))",
     ),
     Mutant(
         "a new idempotency key for every attempt",
@@ -238,7 +239,7 @@ MUTANTS = (
     ),
     Mutant(
         "take an unknown outcome for a refusal, and compensate it",
-        "eventbus/engine/outreach.py",
+        "eventbus/engine/remote.py",
         "        outcomes = {address(item): outcome for (item, _), outcome in results}\n",
         "        from payment_service.domain import Declined\n"
         "        outcomes = {address(item): outcome for (item, _), outcome in results}\n"
@@ -247,12 +248,12 @@ MUTANTS = (
     ),
     Mutant(
         "compensate an order that the provider refuses, instead of parking it",
-        "eventbus/engine/outreach.py",
-        "        return Reached({where: answer_of(outcome)",
+        "eventbus/engine/remote.py",
+        "        answers = {where: answer_of(outcome)",
         "        from payment_service.domain import Declined\n"
         "        given_up = {a for a in outcomes if unanswered.is_refused(a)}\n"
         '        outcomes = {a: Declined("no answer") if a in given_up else o for a, o in outcomes.items()}\n'
-        "        return Reached({where: answer_of(outcome)",
+        "        answers = {where: answer_of(outcome)",
         faults="refusal",
     ),
     Mutant(
@@ -301,42 +302,42 @@ MUTANTS = (
         "return None",
     ),
     Mutant(
-        "let followers overtake the fence",
+        "let followers overtake the blocked key",
         "eventbus/engine/parking.py",
-        "            behind = part.fence is None and key in standing\n",
+        "            behind = part.blocked is None and key in blocked\n",
         "            behind = False\n",
     ),
     Mutant(
-        "look for the fence only where the trouble began, on one topic",
+        "look for the blocked key only where the trouble began, on one topic",
         "eventbus/engine/parking.py",
-        "            behind = part.fence is None and key in standing\n",
-        "            behind = part.fence is None and key in standing"
-        " and standing[key].topic == item.record.partition.topic\n",
+        "            behind = part.blocked is None and key in blocked\n",
+        "            behind = part.blocked is None and key in blocked"
+        " and blocked[key].topic == item.record.partition.topic\n",
     ),
     Mutant(
         "hold back only the record itself, not what follows",
         "eventbus/engine/parking.py",
-        "            if behind or key in held.errors:\n",
+        "            if behind or key in skipped.errors:\n",
         "            if behind or where in troubles:\n",
     ),
     Mutant(
-        "lift the fence while a record still waits",
-        "eventbus/store/fence.py",
-        "[(fence.key,) for fence in changed if not fence.records]",
-        "[(fence.key,) for fence in changed if fence.key in before and fence.records <= 1]",
+        "unblock the key while a record still waits",
+        "eventbus/store/blocked_keys.py",
+        "[(block.key,) for block in changed if not block.records]",
+        "[(block.key,) for block in changed if block.key in before and block.records <= 1]",
     ),
     Mutant(
         "keep only the first of the records that are to be parked",
         "eventbus/engine/parking.py",
-        "    fence.append(tx, appended)\n",
-        "    fence.append(tx, appended[:1])\n",
+        "    blocked_keys.append(tx, appended)\n",
+        "    blocked_keys.append(tx, appended[:1])\n",
         faults="trouble",
     ),
     Mutant(
         "forget what was parked while the records before it were tried again",
         "eventbus/engine/parking.py",
-        "            known = after[part.fence.key]\n",
-        "            known = part.fence\n",
+        "            known = after[part.blocked.key]\n",
+        "            known = part.blocked\n",
         faults="trouble,stall",
     ),
     Mutant(
@@ -357,9 +358,9 @@ MUTANTS = (
     Mutant(
         "handle what is redriven although its key is in trouble",
         "eventbus/engine/parking.py",
-        "            behind = part.fence is None and key in standing\n",
+        "            behind = part.blocked is None and key in blocked\n",
         "            redriven = item.record.partition.topic.endswith('.resolutions')\n"
-        "            behind = part.fence is None and key in standing and not redriven\n",
+        "            behind = part.blocked is None and key in blocked and not redriven\n",
         faults="poison,trouble",
     ),
     Mutant(
@@ -380,7 +381,7 @@ MUTANTS = (
         "write resolutions again when it is not known whether they were written",
         "saga/deadletters/resolve.py",
         "        try:\n            producers.transaction([resolution(",
-        "        with contextlib.suppress(Doubt):\n"
+        "        with contextlib.suppress(CommitOutcomeUnknown):\n"
         "            producers.transaction(\n"
         "                [resolution(topic, letter.record, order.action, statement) for letter in batch], [])\n"
         "            yield from batch\n"
@@ -435,9 +436,9 @@ MUTANTS = (
     Mutant(
         "skip what cannot be read without writing it down",
         "saga/deadletters/skip.py",
-        "        progress.add(tx, {partition: Entry(after.position, [record])})\n",
+        "        progress.add(tx, {partition: OutboxEntry(after.outbox_seq, [record])})\n",
         "",
-        (("before.position + 1, before.epoch)", "before.position, before.epoch)"),),
+        (("before.outbox_seq + 1, before.epoch)", "before.outbox_seq, before.epoch)"),),
         faults="unreadable",
     ),
     Mutant(
@@ -450,16 +451,10 @@ MUTANTS = (
     Mutant(
         "take a registry that does not answer for one that does not know",
         "eventbus/engine/batch.py",
-        "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n",
-        "    except PoisonRecord as poison:\n        return Item(record, PoisonRecord(poison.reason, str(poison)))\n"
-        "    except ConnectionError:\n        return Item(record, PoisonRecord('unknown_schema_id', 'away'))\n",
-        faults="registry",
-    ),
-    Mutant(
-        "go past a record whose schema cannot be asked for",
-        "eventbus/engine/intake.py",
-        "                return items, record.offset, error\n",
-        "                return items, run.end, None\n",
+        "        return Delivery(record, PoisonRecord(poison.reason, str(poison)))\n",
+        "        return Delivery(record, PoisonRecord(poison.reason, str(poison)))\n"
+        "    except ConnectionError:\n"
+        "        return Delivery(record, PoisonRecord('unknown_schema_id', 'away'))\n",
         faults="registry",
     ),
     Mutant(

@@ -23,6 +23,6 @@ def restore(playground: Playground, copy: Copy) -> None:
             for table, rows in copy.items():
                 tx.execute(f"delete from {table}")
                 marks = ", ".join("?" * len(rows[0])) if rows else ""
-                tx.many(f"insert into {table} values ({marks})", rows)
+                tx.executemany(f"insert into {table} values ({marks})", rows)
     finally:
         database.close()

@@ -13,7 +13,7 @@ from confluent_kafka import Message, Producer
 
 from eventbus.database import Database, connect
 from eventbus.engine.calls import RemoteCalls
-from eventbus.engine.config import Tuning, World
+from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.engine import Engine
 from eventbus.engine.observer import Handled, Observer
 from eventbus.kafka.config import Connection
@@ -63,7 +63,7 @@ class Watch(Observer):
     def resumed(self, partition: Any) -> None:
         self.resumed_at.append(str(partition))
 
-    def doubted(self, partition: Any, why: str, *, retry_in: float) -> None:
+    def recovery_scheduled(self, partition: Any, why: str, *, retry_in: float) -> None:
         self.doubts.append(why)
 
 
@@ -88,8 +88,8 @@ class Worker:
         logger.addHandler(logging.NullHandler())
         logger.propagate = False
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
-        self.log = KafkaLog(connection, warn=lambda _what: None, at=self._at)
-        world = World(
+        self.log = KafkaLog(connection, warn=lambda _what: None, failpoint=self._at)
+        world = Dependencies(
             self.log,
             self.database,
             RemoteCalls(8),
@@ -120,7 +120,7 @@ class Worker:
         self.steps[step] = once
 
     def crash_at(self, step: str) -> None:
-        """Let the process be gone when this step is reached: `turn` raises Crash, and nothing is tidied up."""
+        """Let the process be gone when this step is reached: `run_once` raises Crash, and nothing is tidied up."""
 
         def crash() -> None:
             raise Crash(step)
@@ -142,7 +142,7 @@ class Playground:
         self.codec = CODEC
         self.redrives = False
         """Whether workers read resolutions too; else what they own is what a test says."""
-        self.exactly_once, self.tuning = True, Tuning(tidy_after=0.2)
+        self.exactly_once, self.tuning = True, EngineConfig(prune_after=0.2)
         self.group = f"ping-service-{uuid.uuid4().hex[:8]}"
         self.make_service = service
         self.now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000
@@ -201,7 +201,7 @@ class Playground:
                 doubts = [worker.watch.doubts[-3:] for worker in self.workers]
                 raise TimeoutError(f"not so within {seconds} s; pongs {len(self.pongs())}; doubts {doubts}")
             for worker in workers if workers is not None else self.workers:
-                worker.engine.turn()
+                worker.engine.run_once()
 
     def settle(self, count: int, seconds: float = PATIENCE) -> None:
         """Turn until the log has as many pongs."""

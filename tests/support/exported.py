@@ -9,7 +9,7 @@ from eventbus import Codec
 from eventbus.log import Partition, Record
 from eventbus.serde.registry import registry_at
 from saga.audit.export import write_lines
-from saga.audit.history import Selection
+from saga.audit.history import AuditSelection
 from saga.audit.lines import entry_of
 from saga.audit.summary import Summary
 from saga.kafka.decode import Decoder
@@ -46,6 +46,6 @@ def exported(records: list[Record]) -> tuple[list[str], str]:
     """Return the lines of an export of these, each with its end, and the digest."""
     ends = {lane: 1 + max((r.offset for r in records if r.partition == lane), default=-1) for lane in LANES}
     file = StringIO()
-    summary = Summary("a-cluster", "2026-01-31T12:00:00Z", Selection(), dict.fromkeys(LANES, 0), ends)
+    summary = Summary("a-cluster", "2026-01-31T12:00:00Z", AuditSelection(), dict.fromkeys(LANES, 0), ends)
     _, digest = write_lines(file, (entry_of(record, DECODER) for record in records), summary)
     return file.getvalue().splitlines(keepends=True), digest

@@ -19,7 +19,7 @@ from saga.check.facts import (
     Money,
     OrderFact,
     PaymentFact,
-    Placed,
+    PlacedOrder,
     ReservationFact,
     StockFact,
 )
@@ -90,10 +90,10 @@ class World:
         )
         total = self.random.choice([0, 500, 2933, LIMIT + 1])
         self.orders[order_id] = OrderFact(order_id, "anna", total, "USD", items, "pending", 0, self.clock)
-        self._later("order", CREATED, order_id, None, Placed("anna", total, "USD", items))
+        self._later("order", CREATED, order_id, None, PlacedOrder("anna", total, "USD", items))
 
     def _later(
-        self, service: str, topic: str, order_id: str, cause: EventFact | None, body: Placed | Money | None
+        self, service: str, topic: str, order_id: str, cause: EventFact | None, body: PlacedOrder | Money | None
     ) -> None:
         partition = int(order_id.partition("-")[2]) % PARTITIONS
         address = None if cause is None else cause.address
@@ -203,7 +203,7 @@ def read_causes_first(world: World, between: Step) -> Facts:
 
 
 def _ends(world: World, between: Step) -> Iterator[tuple[tuple[str, int], int]]:
-    for topic in FLOW.effects_first():
+    for topic in FLOW.reverse_topological():
         between()
         yield from (((topic, partition), len(world.log[topic, partition])) for partition in range(PARTITIONS))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eventbus import Event, LostRace, Service
+from eventbus import ConcurrentUpdate, Event, Service
 from eventbus.database import Database
 from eventbus.service import answer_of
 
@@ -20,7 +20,7 @@ def deliver(
         between = _nothing
         try:
             return _decide(service, database, batch, outcomes)
-        except LostRace:
+        except ConcurrentUpdate:
             continue
 
 
@@ -34,7 +34,7 @@ def _reach_out(service: Service[Any], database: Database, batch: Sequence[Event]
     outcomes = []
     for event in batch:
         reaction = service.reactions[type(event)]
-        arguments = (event, known) if reaction.remote_knows else (event,)
+        arguments = (event, known) if reaction.remote_takes_state else (event,)
         outcomes.append([answer_of(reaction.remote(service, *arguments))] if reaction.remote else [])
     return outcomes
 

@@ -17,7 +17,7 @@ from saga.__main__ import main
 from saga.audit.export import CannotWrite, whole_file
 from saga.audit.lines import GENESIS, NotAnExport, entry_of, lines_of, sealed
 from saga.audit.scratch import NoRoom, scratch_database
-from saga.audit.verify import Verdict, compare, entries_of, verify_file
+from saga.audit.verify import AuditVerdict, compare, entries_of, verify_file
 from tests.support.exported import DECODER, LANES, exported, history
 
 RECORDS = history(12)
@@ -31,7 +31,7 @@ def written(folder: Path, lines: list[str]) -> Path:
     return path
 
 
-def verified(folder: Path, lines: list[str]) -> Verdict:
+def verified(folder: Path, lines: list[str]) -> AuditVerdict:
     return verify_file(written(folder, lines))
 
 

@@ -24,7 +24,7 @@ from tests.chaos.journal import Journal
 from tests.chaos.recoveries import calm, recoveries, spread
 from tests.chaos.schedule import Schedule
 from tests.chaos.shifted import set_clock
-from tests.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, Fault, draw
+from tests.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, PlannedFault, draw
 
 WORKERS = {f"{name}-service/{number}" for name in ("order", "payment", "inventory") for number in (1, 2)}
 CREATED = Partition("order.created", 0)
@@ -72,7 +72,7 @@ class Deeds:
     def __init__(self) -> None:
         self.happened: list[Happened] = []
 
-    def make(self, fault: Fault) -> None:
+    def make(self, fault: PlannedFault) -> None:
         began = time.time()
         time.sleep(fault.seconds)
         self.happened.append(Happened(fault, began, time.time()))
@@ -87,7 +87,11 @@ def test_while_a_fault_is_alone_all_others_wait(monkeypatch: pytest.MonkeyPatch)
     fleet: Any = SimpleNamespace(watch_work=lambda: lambda: next(asked))
     schedule = Schedule(deeds, fleet)  # type: ignore[arg-type]
     schedule.begin(
-        [Fault(0, "cut", "broker", 0.3), Fault(0.1, "leaders", "broker", 0.1, ALONE), Fault(0.15, "cut", "", 0)]
+        [
+            PlannedFault(0, "cut", "broker", 0.3),
+            PlannedFault(0.1, "leaders", "broker", 0.1, ALONE),
+            PlannedFault(0.15, "cut", "", 0),
+        ]
     )
     while not schedule.over:
         time.sleep(0.01)
@@ -200,7 +204,7 @@ def journal(tmp_path: Path) -> Journal:
 def test_a_partition_goes_on_when_somebody_has_recovered_it(journal: Journal) -> None:
     """The last one of those that the killed worker had counts."""
     assert journal.held("order-service/1", 10) == {"a/0", "b/0"}
-    killed = Happened(Fault(8, "kill-long", "order-service/1", 20), began=10, ended=30)
+    killed = Happened(PlannedFault(8, "kill-long", "order-service/1", 20), began=10, ended=30)
     [recovery] = recoveries([killed], journal)
     assert (recovery.since_fault, recovery.silence, recovery.alone) == (13, 14, True)
 
@@ -208,13 +212,13 @@ def test_a_partition_goes_on_when_somebody_has_recovered_it(journal: Journal) ->
 def test_what_was_taken_over_is_no_longer_the_killed_workers(journal: Journal) -> None:
     """Killed again before it was given anything, it held nothing up."""
     assert journal.held("order-service/1", 22) == set()
-    [recovery] = recoveries([Happened(Fault(8, "kill", "order-service/1", 1), began=22, ended=23)], journal)
+    [recovery] = recoveries([Happened(PlannedFault(8, "kill", "order-service/1", 1), began=22, ended=23)], journal)
     assert recovery.since_fault is None
 
 
 def test_a_partition_that_nobody_recovers_has_not_gone_on(journal: Journal) -> None:
     """It is not said to have taken no time."""
-    killed = Happened(Fault(8, "kill", "order-service/2", 1), began=24.5, ended=25)
+    killed = Happened(PlannedFault(8, "kill", "order-service/2", 1), began=24.5, ended=25)
     [recovery] = recoveries([killed], journal)
     assert (recovery.since_fault, recovery.silence) == (None, None)
 
@@ -224,11 +228,11 @@ def test_everybody_is_back_when_the_last_worker_has_handled_a_batch(tmp_path: Pa
     lines = {"order-service/1": (12, 40), "order-service/2": (11, 90), "payment-service/1": (13,)}
     logs = [log(tmp_path, worker, *((at, "batch.handled", []) for at in times)) for worker, times in lines.items()]
     journal = Journal(dict(logs))
-    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=10)
+    roll = Happened(PlannedFault(0, "broker-roll", "broker", 5), began=5, ended=10)
     assert recoveries([roll], journal)[0].until_back == 3
-    later = Happened(Fault(0, "leaders", "broker", 0), began=45, ended=50)
+    later = Happened(PlannedFault(0, "leaders", "broker", 0), began=45, ended=50)
     assert recoveries([later], journal)[0].until_back == 40, "order-service/1 was never seen again"
-    struck = Happened(Fault(0, "kill-long", "order-service/1", 60), began=48, ended=108)
+    struck = Happened(PlannedFault(0, "kill-long", "order-service/1", 60), began=48, ended=108)
     both = {r.happened.fault.kind: r for r in recoveries([later, struck], journal)}
     assert both["leaders"].until_back == 40, "order-service/2 was back at 90, too"
 
@@ -236,10 +240,10 @@ def test_everybody_is_back_when_the_last_worker_has_handled_a_batch(tmp_path: Pa
 def test_a_way_back_that_another_fault_overlapped_is_not_alone(tmp_path: Path) -> None:
     """Whatever it was done to, and also while it was still felt; one that began when all were back is no matter."""
     journal = Journal(dict([log(tmp_path, "order-service/1", (30, "batch.handled", []))]))
-    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=20)
+    roll = Happened(PlannedFault(0, "broker-roll", "broker", 5), began=5, ended=20)
 
     def alone(began: float, ended: float, kind: str = "kill") -> bool:
-        other = Happened(Fault(0, kind, "payment-service/2", 1), began, ended)
+        other = Happened(PlannedFault(0, kind, "payment-service/2", 1), began, ended)
         [found] = [r for r in recoveries([roll, other], journal) if r.happened is roll]
         return found.alone
 
@@ -254,8 +258,8 @@ def test_a_way_back_that_another_fault_overlapped_is_not_alone(tmp_path: Path) -
 def test_who_is_back_too_late_is_judged_although_the_next_fault_came_meanwhile(tmp_path: Path) -> None:
     """Else only those would be judged who were quick."""
     journal = Journal(dict([log(tmp_path, "order-service/1", (90, "batch.handled", []))]))
-    roll = Happened(Fault(0, "broker-roll", "broker", 5), began=5, ended=20)
-    later = Happened(Fault(0, "cut", "broker", 1), began=51, ended=52)
+    roll = Happened(PlannedFault(0, "broker-roll", "broker", 5), began=5, ended=20)
+    later = Happened(PlannedFault(0, "cut", "broker", 1), began=51, ended=52)
     [found] = [r for r in recoveries([roll, later], journal) if r.happened is roll]
     assert (found.alone, found.until_back) == (True, 70)
 
@@ -263,7 +267,7 @@ def test_who_is_back_too_late_is_judged_although_the_next_fault_came_meanwhile(t
 def test_a_fault_after_which_nobody_had_anything_to_do_has_no_way_back(tmp_path: Path) -> None:
     """It is not said to have taken less than no time."""
     journal = Journal(dict([log(tmp_path, "order-service/1", (30, "batch.handled", []))]))
-    assert recoveries([Happened(Fault(0, "leaders", "broker", 0), 35, 40)], journal)[0].until_back is None
+    assert recoveries([Happened(PlannedFault(0, "leaders", "broker", 0), 35, 40)], journal)[0].until_back is None
 
 
 def test_a_shifted_clock_jumps_while_the_process_lives(tmp_path: Path) -> None:
@@ -289,7 +293,7 @@ def test_a_shifted_clock_jumps_while_the_process_lives(tmp_path: Path) -> None:
 
 def test_times_are_told_apart_by_whether_something_else_was_wrong() -> None:
     """A worker that ends while the broker is away says nothing about how soon workers end."""
-    outage = Happened(Fault(0, "broker", "broker", 5), began=100, ended=105)
+    outage = Happened(PlannedFault(0, "broker", "broker", 5), began=100, ended=105)
     assert not calm(Exit("order-service/1", 104, 9, 1), [outage])
     assert calm(Exit("order-service/1", 130, 1, 0), [outage])
     assert spread([3, None, 1, 2]) == {"count": 3, "p50": 2, "p99": 3, "max": 3}

@@ -13,17 +13,17 @@ from tests.chaos.fleet import Fleet, Refusal
 from tests.chaos.halted import Halt
 from tests.chaos.recoveries import unmoved
 from tests.chaos.recreated import KeptEvents
-from tests.chaos.timeline import Fault
+from tests.chaos.timeline import PlannedFault
 
 
 def test_a_refusal_is_judged_where_only_its_own_fault_was_felt() -> None:
     """A worker cannot find out while the broker is away."""
-    restore = Happened(Fault(0, "restore", "order-service", 5), began=100, ended=110)
+    restore = Happened(PlannedFault(0, "restore", "order-service", 5), began=100, ended=110)
     refusal = Refusal("restore", "order-service/1", 100, 2)
     assert unmoved(refusal, [restore])
-    assert not unmoved(refusal, [restore, Happened(Fault(0, "broker", "broker/1", 5), 85, 91)])
-    assert unmoved(refusal, [restore, Happened(Fault(0, "broker", "broker/1", 5), 80, 89)])
-    assert unmoved(refusal, [restore, Happened(Fault(0, "kill", "payment-service/1", 1), 100, 101)])
+    assert not unmoved(refusal, [restore, Happened(PlannedFault(0, "broker", "broker/1", 5), 85, 91)])
+    assert unmoved(refusal, [restore, Happened(PlannedFault(0, "broker", "broker/1", 5), 80, 89)])
+    assert unmoved(refusal, [restore, Happened(PlannedFault(0, "kill", "payment-service/1", 1), 100, 101)])
 
 
 def test_what_a_deleted_topic_held_is_judged_with_what_is_on_the_log_now() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from saga.evolution.compatibility import breaks
-from saga.evolution.released import Version, check, check_pairs, released
+from saga.evolution.released import ReleasedSchema, check, check_pairs, released
 from saga.evolution.samples import unread
 from schemas import EVENTS, IDS
 
@@ -212,7 +212,7 @@ def test_an_enum_is_found_wherever_it_stands(tmp_path):
 def version(folder, number, schema):
     path = folder / f"thing.v{number}.avsc"
     path.write_text(json.dumps(schema))
-    return Version("thing", number, path)
+    return ReleasedSchema("thing", number, path)
 
 
 def test_a_value_that_is_read_back_otherwise_than_it_was_written_is_found():

@@ -17,7 +17,7 @@ from eventbus.serde.registry import registry_at
 from order_service.domain import new_order
 from order_service.door import admit
 from saga.__main__ import main
-from saga.demo.history import History
+from saga.demo.history import DemoHistory
 from saga.demo.plan import DECLINE_ABOVE, make_plan
 from saga.demo.story import surprises
 from saga.demo.workers import without_settings
@@ -92,12 +92,12 @@ class Written:
         return self.records[-1].address
 
 
-def history_of(*endings) -> History:
+def history_of(*endings) -> DemoHistory:
     """Return the history of one order, whose events cause each other in this order."""
     log, cause = Written(), None
     for event in endings:
         cause = log.write(event, cause)
-    history = History()
+    history = DemoHistory()
     history.add(log.records)
     return history
 
@@ -129,7 +129,7 @@ def test_an_event_that_stands_on_the_log_twice_is_told_once():
     log = Written()
     log.write(CREATED)
     log.write(CREATED)
-    history = History()
+    history = DemoHistory()
     assert [step.event for _, step in history.add(log.records)] == ["order.created"]
 
 

@@ -15,7 +15,7 @@ from eventbus.worker.failpoints import STEPS, UNDER_WAY, BadFailpoint, Failpoint
 from tests.crash_matrix.cells import CANNOT_OCCUR, SMALL_STEPS
 from tests.support.processes import PATIENCE
 
-CALL = re.compile(r'(?<![a-z])at\(\s*"([^"]+)"')
+CALL = re.compile(r'failpoint\(\s*"([^"]+)"')
 SOURCES = Path(eventbus.__file__).parent.rglob("*.py")
 LOG = structlog.get_logger()
 

@@ -195,7 +195,7 @@ class Careless(Service[dict]):
     name = "payment-service"
 
     @classmethod
-    def specimens(cls, key):
+    def example_states(cls, key):
         return {"unknown": (cls(), {}), "known": (cls(), {key: "known"})}
 
     @reacts_to(OrderCreated)
@@ -216,8 +216,8 @@ def test_a_state_that_an_event_can_meet_without_a_rule_is_found():
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_state_of_a_service_has_an_example(service):
     """And in it the key is known; so the handlers are tried in each."""
-    specimens = service.specimens("key")
-    assert len(specimens) >= 4
+    example_states = service.example_states("key")
+    assert len(example_states) >= 4
 
 
 def test_verify_says_what_is_wrong_and_exits_1(tmp_path):

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from eventbus import Codec, Event, PoisonRecord
-from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
+from eventbus.deadletters.resolutions import REDRIVE, AuditNote, resolution
 from eventbus.engine.batch import decode
 from eventbus.log import Headers, Partition, Record
 from eventbus.serde.framing import FRAME, KEY_HEADER, VALUE_HEADER
@@ -51,7 +51,7 @@ def test_a_schema_that_a_header_names_is_read(named):
     assert describe(record, Decoder(Known()))["value"]["order_id"] == "order-1"
     said = {"dlq_topic": b"order.created", "dlq_partition": b"3", "dlq_offset": b"17", "dlq_timestamp": b"0"}
     letter = record._replace(headers=[*headers, *said.items()])
-    redrive = resolution("g.dead-letters.resolutions", letter, REDRIVE, Statement("ana", "mended", 0))
+    redrive = resolution("g.dead-letters.resolutions", letter, REDRIVE, AuditNote("ana", "mended", 0))
     again = Record(Partition(redrive.topic, 0), 0, redrive.key, redrive.value, 0, redrive.headers)
     item = decode(CODEC, again, [ORDER.topic])
     assert item is not None

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from inventory_service.domain import (
     BelowReserved,
     Change,
-    Contradiction,
     Reservation,
+    ReservationContradiction,
     Stock,
     hear_cancellation,
     hear_items,
@@ -74,14 +74,14 @@ def test_every_event_is_decided_in_every_state(state, event):
 @pytest.mark.parametrize("state", ["awaiting payment", "reserved", "failed", "cancelled"])
 def test_an_order_placed_again_with_other_items_is_a_contradiction(state):
     """The same order id stands for one list of items."""
-    with pytest.raises(Contradiction, match="placed again"):
+    with pytest.raises(ReservationContradiction, match="placed again"):
         hear_items(STATES[state], "o", (("a", 3),), ENOUGH.get)
 
 
 def test_stock_that_lost_what_is_set_aside_is_a_contradiction():
     """Releasing never makes `reserved` negative, and never invents an article."""
     for shelf in ({"a": Stock("a", 10, 1), "b": Stock("b", 1, 1)}, {"a": Stock("a", 10, 5)}):
-        with pytest.raises(Contradiction, match="the stock does not"):
+        with pytest.raises(ReservationContradiction, match="the stock does not"):
             hear_cancellation(RESERVED, "o", shelf.get)
 
 

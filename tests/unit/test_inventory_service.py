@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from eventbus import LostRace, PoisonRecord
+from eventbus import ConcurrentUpdate, PoisonRecord
 from eventbus.database import connect
 from inventory_service.domain import BelowReserved, Reservation, Stock
 from inventory_service.repository import SCHEMA, STOCK, all_reservations, all_stock, find_reservation, set_on_hand
@@ -119,7 +119,7 @@ def test_two_workers_with_one_half_of_an_order_each_do_not_overwrite_each_other(
         stale = service.repository.load(tx, [paid("o")])
     deliver(service, database, placed("o", a=2))
     service.reserve_inventory(paid("o"), stale)
-    with pytest.raises(LostRace), database.transaction() as tx:
+    with pytest.raises(ConcurrentUpdate), database.transaction() as tx:
         service.repository.save(tx, stale)
     assert deliver(service, database, paid("o")) == [InventoryReserved("o")]
 

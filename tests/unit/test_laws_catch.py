@@ -413,5 +413,5 @@ def test_events_tell_where_to_look():
 
 def test_topics_of_effects_come_before_those_of_their_causes():
     """The order in which the ends of the topics are noted follows from the declared reactions."""
-    order = FLOW.effects_first()
+    order = FLOW.reverse_topological()
     assert all(order.index(topic) < order.index(cause) for topic, causes in FLOW.causes.items() for cause in causes)

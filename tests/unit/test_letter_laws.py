@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from eventbus.deadletters.letter import dead_letter
-from eventbus.deadletters.resolutions import DISCARD, REDRIVE, Statement, resolution
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote, resolution
 from eventbus.log import RESOLUTIONS, Output, Partition, Record
 from eventbus.serde.codec import PoisonRecord
 from saga.deadletters.laws import letter_laws
-from saga.deadletters.letters import Where
+from saga.deadletters.letters import KafkaTarget
 
 GROUP = "payment-service"
 LETTERS, RESOLVED = f"{GROUP}.dead-letters", f"{GROUP}{RESOLUTIONS}"
@@ -19,7 +19,7 @@ BAD = Record(Partition("order.created", 1), 7, b"key", b"value", 1, [("theirs", 
 PASSING = BAD._replace(offset=8)
 
 
-class Topics(Where):
+class Topics(KafkaTarget):
     """The two topics of a group, in memory."""
 
     kept: dict[str, list[Record]]
@@ -40,7 +40,7 @@ class Topics(Where):
         return self.add(dead_letter(LETTERS, GROUP, record, PoisonRecord(reason, "it is bad"), 1))
 
     def resolve(self, letter: Record, action: str) -> Record:
-        return self.add(resolution(RESOLVED, letter, action, Statement("ana", "because", 1)))
+        return self.add(resolution(RESOLVED, letter, action, AuditNote("ana", "because", 1)))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from order_service.domain import (
     MAX_REASON,
-    Contradiction,
+    OrderContradiction,
     OrderRequest,
     Progress,
     RequestConflict,
@@ -56,7 +56,7 @@ def test_every_event_is_decided_in_every_state(state, event):
     """What an event does to an order is what the table says, and nothing at all where it says `same`."""
     expected = DECISIONS[state, event]
     if expected == CONTRADICTION:
-        with pytest.raises(Contradiction):
+        with pytest.raises(OrderContradiction):
             EVENTS[event](STATES[state])
     elif expected == SAME:
         assert EVENTS[event](STATES[state]) is STATES[state]
@@ -67,7 +67,7 @@ def test_every_event_is_decided_in_every_state(state, event):
 @pytest.mark.parametrize(("amount", "currency"), [(2932, "USD"), (2933, "EUR"), (0, "USD")])
 def test_only_the_whole_total_can_be_given_back(amount, currency):
     """A refund of another amount or currency contradicts the order."""
-    with pytest.raises(Contradiction, match=r"2933 USD"):
+    with pytest.raises(OrderContradiction, match=r"2933 USD"):
         note_refund(CANCELLED, amount, currency, NOW)
 
 

@@ -7,7 +7,7 @@ from itertools import count
 
 import pytest
 
-from eventbus import Codec, LostRace, PoisonRecord
+from eventbus import Codec, ConcurrentUpdate, PoisonRecord
 from eventbus.database import connect
 from eventbus.serde.registry import registry_at
 from eventbus.store import quarantine
@@ -147,7 +147,7 @@ def test_two_that_place_the_same_request_at_once_end_with_one_order(service, dat
             if not self.raced:
                 self.raced = True
                 service.create_order(REQUEST, database, CODEC)
-                raise LostRace("somebody else was first")
+                raise ConcurrentUpdate("somebody else was first")
             return database.transaction()
 
     placed = service.create_order(REQUEST, RacingDatabase(), CODEC)
@@ -159,7 +159,7 @@ def test_an_order_that_is_there_already_is_a_lost_race(service, database):
     """A decision is never written over another: order ids and request ids are unique."""
     order = service.create_order(REQUEST, database, CODEC).order
     for double in (order._replace(request_id="other"), order._replace(order_id="other")):
-        with pytest.raises(LostRace), database.transaction() as tx:
+        with pytest.raises(ConcurrentUpdate), database.transaction() as tx:
             insert_orders(tx, [double])
     assert orders(database) == [order]
 

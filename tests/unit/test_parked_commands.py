@@ -15,11 +15,11 @@ from click.testing import CliRunner, Result
 from eventbus import Codec, PoisonRecord
 from eventbus.database import Database, connect
 from eventbus.deadletters.letter import dead_letter
-from eventbus.deadletters.resolutions import REDRIVE, Statement, resolution
-from eventbus.log import Partition, Record, moment
+from eventbus.deadletters.resolutions import REDRIVE, AuditNote, resolution
+from eventbus.log import Partition, Record, to_iso
 from eventbus.serde.registry import registry_at
-from eventbus.store import fence
-from eventbus.store.fence import Fence, Parked
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey, Parked
 from inventory_service.__main__ import main
 from inventory_service.repository import SCHEMA
 from inventory_service.service import InventoryService
@@ -48,17 +48,19 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.delenv("INVENTORY_SERVICE_DATABASE", raising=False)
     monkeypatch.delenv("SAGA_BY", raising=False)
     monkeypatch.delenv("SCHEMA_REGISTRY_URL", raising=False)
-    fences = {
-        key: Fence(key, "order.created", 1, 3, 3 + (key != "c"), 7, NOW, NOW + 60_000, error)
+    blocks = {
+        key: BlockedKey(key, "order.created", 1, 3, 3 + (key != "c"), 7, NOW, NOW + 60_000, error)
         for key, error in (("a", "ValueError: no"), ("b", "ValueError: no"), ("c", "IntegrityError: \0\ud800"))
     }
     with closing(opened()) as database, database.transaction() as tx:
-        for number, (key, each) in enumerate(fences.items()):
+        for number, (key, each) in enumerate(blocks.items()):
             created = OrderCreated(key, "ann", 100, "USD", (Item("x", 1),))
-            fence.append(tx, [Parked(key, 3, record(created, 10 + number))])
+            blocked_keys.append(tx, [Parked(key, 3, record(created, 10 + number))])
             if each.records > 1:
-                fence.append(tx, [Parked(key, 4, record(PaymentCharged(key, "p", 100, "USD"), 20 + number))])
-        fence.change(tx, {}, {key: each._replace(error=fence.shown(each.error)) for key, each in fences.items()})
+                blocked_keys.append(tx, [Parked(key, 4, record(PaymentCharged(key, "p", 100, "USD"), 20 + number))])
+        blocked_keys.change(
+            tx, {}, {key: each._replace(error=blocked_keys.storable(each.error)) for key, each in blocks.items()}
+        )
     return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
@@ -84,9 +86,9 @@ def test_what_is_parked_is_listed_with_the_reason(run: Run) -> None:
 
 def test_the_events_that_wait_are_shown(run: Run) -> None:
     """With where they lie on the log and what they say; also beside an order that is not known yet."""
-    shown = json.loads(run("parked", "show", "a", "--json").stdout)
-    assert [each["address"] for each in shown["waiting"]] == ["order.created/1/10", "payment.charged/1/20"]
-    assert shown["waiting"][0]["event"]["items"] == [{"sku": "x", "quantity": 1}]
+    storable = json.loads(run("parked", "show", "a", "--json").stdout)
+    assert [each["address"] for each in storable["waiting"]] == ["order.created/1/10", "payment.charged/1/20"]
+    assert storable["waiting"][0]["event"]["items"] == [{"sku": "x", "quantity": 1}]
     assert "payment.charged/1/20" in run("parked", "show", "a").stdout
     unknown = run("show", "a")
     assert unknown.exit_code == 1
@@ -100,14 +102,14 @@ def test_a_redriven_event_is_shown_as_what_it_brings_back(run: Run) -> None:
     letters = InventoryService.dead_letters()
     letter = dead_letter(letters, InventoryService.name, original, PoisonRecord("contradiction", "no"), NOW)
     lies = Record(Partition(letters, 0), 5, letter.key, letter.value, NOW, letter.headers)
-    brings = resolution(InventoryService.resolutions(), lies, REDRIVE, Statement("ada", "mended", NOW))
+    brings = resolution(InventoryService.resolutions(), lies, REDRIVE, AuditNote("ada", "mended", NOW))
     waiting = Record(Partition(brings.topic, 0), 2, brings.key, brings.value, 10**18, brings.headers)
     with closing(opened()) as database, database.transaction() as tx:
-        fence.append(tx, [Parked("d", 0, waiting)])
-        fence.change(tx, {}, {"d": Fence("d", brings.topic, 0, 0, 0, 1, NOW, NOW, "ValueError: no")})
-    [shown] = json.loads(run("parked", "show", "d", "--json").stdout)["waiting"]
-    assert shown["event"]["items"] == [{"sku": "x", "quantity": 1}]
-    assert shown["timestamp"] == "1000000000000000000"
+        blocked_keys.append(tx, [Parked("d", 0, waiting)])
+        blocked_keys.change(tx, {}, {"d": BlockedKey("d", brings.topic, 0, 0, 0, 1, NOW, NOW, "ValueError: no")})
+    [storable] = json.loads(run("parked", "show", "d", "--json").stdout)["waiting"]
+    assert storable["event"]["items"] == [{"sku": "x", "quantity": 1}]
+    assert storable["timestamp"] == "1000000000000000000"
 
 
 def test_an_event_with_a_registrys_schema_id_is_shown_by_asking_the_registry(run: Run) -> None:
@@ -118,8 +120,8 @@ def test_an_event_with_a_registrys_schema_id_is_shown_by_asking_the_registry(run
     value = Codec(registry_at(registry.url, EVENTS), EVENTS).encode(PaymentCharged("e", "p", 100, "USD"))
     waiting = Record(Partition("payment.charged", 1), 9, b"e", value, NOW, [])
     with closing(opened()) as database, database.transaction() as tx:
-        fence.append(tx, [Parked("e", 0, waiting)])
-        fence.change(tx, {}, {"e": Fence("e", "payment.charged", 1, 0, 0, 1, NOW, NOW, "ValueError: no")})
+        blocked_keys.append(tx, [Parked("e", 0, waiting)])
+        blocked_keys.change(tx, {}, {"e": BlockedKey("e", "payment.charged", 1, 0, 0, 1, NOW, NOW, "ValueError: no")})
     show = ("parked", "show", "e", "--json")
     asked = (*show, "--schema-registry-url", registry.url)
     assert json.loads(run(*asked).stdout)["waiting"][0]["event"]["amount"] == 100
@@ -154,7 +156,7 @@ def test_what_is_given_up_is_kept_on_record_and_the_rest_goes_on(run: Run) -> No
     ]
     with closing(opened()) as database, database.snapshot() as tx:
         [(kept,)] = tx.rows("select record from intervention where address = 'order.created/1/10'")
-    assert kept == fence.pack(record(OrderCreated("a", "ann", 100, "USD", (Item("x", 1),)), 10))
+    assert kept == blocked_keys.pack(record(OrderCreated("a", "ann", 100, "USD", (Item("x", 1),)), 10))
 
 
 def test_many_at_once_are_limited_shown_before_and_done_one_by_one(run: Run) -> None:
@@ -175,15 +177,15 @@ def test_what_was_written_by_a_clock_that_was_ahead_is_said_to_be_tried_now(run:
     """The workers do so: no retry is put off for more than a minute. The same after `retry`, which writes no time."""
     hour_ahead = time.time_ns() // 1_000_000 + 3_600_000
     with closing(opened()) as database, database.transaction() as tx:
-        known = fence.standing(tx, ["c"])
-        fence.change(tx, known, {"c": known["c"]._replace(since_ms=hour_ahead, retry_at_ms=hour_ahead)})
+        known = blocked_keys.blocking(tx, ["c"])
+        blocked_keys.change(tx, known, {"c": known["c"]._replace(since_ms=hour_ahead, retry_at_ms=hour_ahead)})
     [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
-    assert f"parked since {moment(hour_ahead)} (by a clock that was ahead), 1 records" in line
+    assert f"parked since {to_iso(hour_ahead)} (by a clock that was ahead), 1 records" in line
     assert run("parked", "retry", "a", *WHO).exit_code == 0
-    now = moment(time.time_ns() // 1_000_000)
+    now = to_iso(time.time_ns() // 1_000_000)
     for each in json.loads(run("parked", "list", "--json").stdout):
         assert now[:10] == each["retry_at"][:10] or each["key"] == "b"
-        assert each["retry_at"] <= moment(time.time_ns() // 1_000_000)
+        assert each["retry_at"] <= to_iso(time.time_ns() // 1_000_000)
 
 
 def test_a_second_run_with_a_limit_takes_the_others(run: Run) -> None:
@@ -194,17 +196,17 @@ def test_a_second_run_with_a_limit_takes_the_others(run: Run) -> None:
         [note] = [line.split("  ") for line in done.stdout.splitlines()]
         retried.append(note[2])
         with closing(opened()) as database, database.transaction() as tx:
-            known = fence.standing(tx, [retried[-1]])
+            known = blocked_keys.blocking(tx, [retried[-1]])
             again = {key: each._replace(attempts=8, retry_at_ms=NOW + 1) for key, each in known.items()}
-            fence.change(tx, known, again)
+            blocked_keys.change(tx, known, again)
     assert retried == ["a", "b", "c", "a"]
 
 
 def test_those_that_are_tried_next_are_the_first_within_a_limit(run: Run) -> None:
     """Where nobody has intervened yet."""
     with closing(opened()) as database, database.transaction() as tx:
-        known = fence.standing(tx, ["c"])
-        fence.change(tx, known, {"c": known["c"]._replace(retry_at_ms=NOW)})
+        known = blocked_keys.blocking(tx, ["c"])
+        blocked_keys.change(tx, known, {"c": known["c"]._replace(retry_at_ms=NOW)})
     dry = run("parked", "retry", "--where", "topic=order.created", "--limit", "2", "--dry-run")
     assert [line[0] for line in dry.stdout.splitlines()] == ["c", "a"]
 

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
-from eventbus.database import LostRace, connect
-from eventbus.engine.batch import Item, Owned, Part, retry
+from eventbus.database import ConcurrentUpdate, connect
+from eventbus.engine.batch import Delivery, Owned, PartitionBatch, retry
 from eventbus.engine.calls import RemoteCalls
 from eventbus.engine.decision import Decided, Decision
-from eventbus.engine.outreach import Reached, reach_out
 from eventbus.engine.parking import Retries
+from eventbus.engine.remote import RemoteResults, call_remotes
 from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Identity, Partition, Record
 from eventbus.serde.registry import registry_at
 from eventbus.service import Service
-from eventbus.store import fence, interventions, progress
-from eventbus.store.interventions import Who
+from eventbus.store import blocked_keys, interventions, progress
+from eventbus.store.interventions import Actor
 from tests.support.sample import Pang, Ping, Pong, Tallies, Tally, _count
 
 EVENTS = (Ping, Pang, Pong)
@@ -70,43 +70,45 @@ class Bench:
         self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
         with self.database.transaction() as tx:
             progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))
-        self.owned = Owned(LANE, 0.0, known=True, ready=True, checkpoint=progress.Checkpoint(0, 0, 1))
+        self.owned = Owned(LANE, 0.0, recovered=True, consuming=True, checkpoint=progress.Checkpoint(0, 0, 1))
 
     def hear(self, *events: Event) -> Decided:
         items, start = [], self.owned.checkpoint.next_offset
         for offset, event in enumerate(events, start):
-            items.append(Item(Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, []), event))
-        return self.decide([Part(self.owned, items, start + len(items))])
+            items.append(Delivery(Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, []), event))
+        return self.decide([PartitionBatch(self.owned, items, start + len(items))])
 
     def again(self, between: Callable[[], None] = lambda: None) -> Decided:
         """Try everything again that is parked, one part a key."""
         with self.database.snapshot() as tx:
-            fences = list(interventions.standing(tx))
-            parked = {each: fence.records(tx, each, 100) for each in fences}
+            blocks = list(interventions.blocked(tx))
+            parked = {each: blocked_keys.records(tx, each, 100) for each in blocks}
         parts = [
-            retry(self.owned, each, [Item(p.record, self._event(p.record)) for p in records], self.service.reactions)
+            retry(
+                self.owned, each, [Delivery(p.record, self._event(p.record)) for p in records], self.service.reactions
+            )
             for each, records in parked.items()
         ]
         between()
         return self.decide(parts)
 
-    def decide(self, parts: Sequence[Part]) -> Decided:
+    def decide(self, parts: Sequence[PartitionBatch]) -> Decided:
         reached = self.reach(parts)
         decided = self.decision.commit(self.database, parts, None, reached.outcomes, lambda _step: None)
         self.owned.checkpoint = decided.checkpoints[LANE]
         return decided
 
-    def reach(self, parts: Sequence[Part]) -> Reached:
+    def reach(self, parts: Sequence[PartitionBatch]) -> RemoteResults:
         world: Any = (None, self.database, RemoteCalls(2), self.unanswered)
-        return reach_out(self.service, parts, world, lambda: True, lambda _step: None)
+        return call_remotes(self.service, parts, world, lambda: True, lambda _step: None)
 
     def parked(self) -> dict[str, tuple[int, int]]:
         """Return, by key, how many records wait, and how often the first was tried."""
         with self.database.snapshot() as tx:
             rows = tx.rows("select count(*) from parked")[0][0]
-            fences = {f.key: (f.records, f.attempts) for f in interventions.standing(tx)}
-        assert rows == sum(records for records, _ in fences.values())
-        return fences
+            blocks = {f.key: (f.records, f.attempts) for f in interventions.blocked(tx)}
+        assert rows == sum(records for records, _ in blocks.values())
+        return blocks
 
     def _event(self, record: Record) -> Event:
         assert record.key is not None
@@ -150,8 +152,8 @@ def test_an_unknown_outcome_of_a_retry_is_asked_for_again_later(bench: Bench) ->
     decided = bench.again()
     assert bench.parked() == {"a": (2, 2)}
     assert decided.dead == {}
-    assert "the provider is away" in decided.parking.kept[0].error
-    assert decided.parking.kept[0].retry_at_ms == NOW_MS + 200
+    assert "the provider is away" in decided.parking.retried[0].error
+    assert decided.parking.retried[0].retry_at_ms == NOW_MS + 200
     bench.service.answers.clear()
     assert outputs(bench.again()) == ["pong<ping/0/0"]
     assert outputs(bench.again()) == ["pong<pang/0/1"]
@@ -184,9 +186,9 @@ def test_what_is_discarded_while_it_is_tried_again_is_a_lost_race(bench: Bench) 
 
     def discard() -> None:
         with bench.database.transaction() as tx:
-            interventions.discard(tx, "a", Who("ada", "why not", NOW_MS), everything=False)
+            interventions.discard(tx, "a", Actor("ada", "why not", NOW_MS), everything=False)
 
-    with pytest.raises(LostRace, match="somebody else was at the parked records of a"):
+    with pytest.raises(ConcurrentUpdate, match="somebody else was at the parked records of a"):
         bench.again(between=discard)
     assert bench.parked() == {"a": (1, 0)}
     assert outputs(bench.again()) == ["pong<pang/0/1"]
@@ -214,7 +216,7 @@ def test_what_follows_the_one_to_blame_is_given_back(bench: Bench) -> None:
     assert decided.checkpoints[LANE].next_offset == 3
     assert [item.record.offset for item in bench.owned.buffer] == [3, 4]
     assert bench.parked() == {"a": (1, 1)}
-    assert "IntegrityError: refused" in decided.parking.raised[0].error
+    assert "IntegrityError: refused" in decided.parking.blocked[0].error
 
 
 def test_of_two_orders_that_are_refused_again_each_waits_for_itself(bench: Bench) -> None:

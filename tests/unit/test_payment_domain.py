@@ -9,12 +9,12 @@ from payment_service.domain import (
     MAX_REASON,
     Charge,
     Conflict,
-    Contradiction,
     Declined,
     NotAsked,
     NothingTaken,
     Outdated,
     Payment,
+    PaymentContradiction,
     Refund,
     charge,
     free_of_charge,
@@ -66,7 +66,7 @@ CANCELLATION = {
         "charge": Outdated,
         "declined": Outdated,
         "refund": REFUNDED,
-        "nothing taken": Contradiction,
+        "nothing taken": PaymentContradiction,
         "not asked": Outdated,
     },
 }
@@ -86,7 +86,7 @@ def check(decide, state, expected):
 @pytest.mark.parametrize("state", STATES)
 def test_an_order_is_decided_in_every_state_with_every_answer(state, answer):
     """What order.created does is what the table says; a conflict at the provider is always a contradiction."""
-    expected = Contradiction if answer == "conflict" else ORDER[state][answer]
+    expected = PaymentContradiction if answer == "conflict" else ORDER[state][answer]
     check(lambda: charge(STATES[state], "o", 2933, "USD", ANSWERS[answer]), state, expected)
 
 
@@ -94,7 +94,7 @@ def test_an_order_is_decided_in_every_state_with_every_answer(state, answer):
 @pytest.mark.parametrize("state", STATES)
 def test_a_cancellation_is_decided_in_every_state_with_every_answer(state, answer):
     """What order.cancelled does is what the table says; a conflict at the provider is always a contradiction."""
-    expected = Contradiction if answer == "conflict" else CANCELLATION[state][answer]
+    expected = PaymentContradiction if answer == "conflict" else CANCELLATION[state][answer]
     check(lambda: refund(STATES[state], "o", ANSWERS[answer]), state, expected)
 
 
@@ -102,7 +102,7 @@ def test_a_cancellation_is_decided_in_every_state_with_every_answer(state, answe
 @pytest.mark.parametrize(("total", "currency"), [(2934, "USD"), (2933, "EUR")])
 def test_an_order_placed_again_with_other_money_is_a_contradiction(state, total, currency):
     """The same order id stands for one amount of one currency."""
-    with pytest.raises(Contradiction, match="2933 USD"):
+    with pytest.raises(PaymentContradiction, match="2933 USD"):
         charge(STATES[state], "o", total, currency, NotAsked())
 
 

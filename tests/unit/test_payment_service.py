@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eventbus import LostRace, PoisonRecord, TryAgain
+from eventbus import ConcurrentUpdate, PoisonRecord, TryAgain
 from eventbus.database import connect
 from payment_service.gateway import open_gateway
 from payment_service.repository import SCHEMA, all_payments, find_payment, totals
@@ -161,7 +161,7 @@ def test_a_payment_that_two_workers_decide_on_at_once_is_a_lost_race(service, da
         stale = work(tx, [ORDER])
     deliver(service, database, OrderCancelled("o", "why"))
     stale.put("o", payment(database)._replace(status="charged"))
-    with pytest.raises(LostRace), database.transaction() as tx:
+    with pytest.raises(ConcurrentUpdate), database.transaction() as tx:
         service.repository.save(tx, stale)
     assert payment(database).status == "cancelled"
 

@@ -9,7 +9,7 @@ from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.engine.batch import Item
+from eventbus.engine.batch import Delivery
 from eventbus.engine.placement import Placement
 from eventbus.log import RESOLUTIONS, Headers, LogUnavailable, Partition, Record
 from eventbus.serde.codec import PoisonRecord
@@ -36,17 +36,17 @@ def placement(topics: Topics, fewest: int) -> Placement:
     return Placement(topics, fewest)  # type: ignore[arg-type] - the two calls of a Log that it makes
 
 
-def item(key: bytes, number: int, topic: str = "ping", headers: Headers | None = None) -> Item:
-    return Item(Record(Partition(topic, number), 7, key, b"", 0, headers or []), Ping("a", 1))
+def item(key: bytes, number: int, topic: str = "ping", headers: Headers | None = None) -> Delivery:
+    return Delivery(Record(Partition(topic, number), 7, key, b"", 0, headers or []), Ping("a", 1))
 
 
-def redriven(key: bytes, number: int) -> Item:
+def redriven(key: bytes, number: int) -> Delivery:
     """Return what brings a record of ping back; it lies in partition 0 of its own topic."""
     place = {"dlq_topic": "ping", "dlq_partition": number, "dlq_offset": 7, "dlq_timestamp": 0, "dlq_action": "redrive"}
     return item(key, 0, f"g{RESOLUTIONS}", [(name, str(value).encode()) for name, value in place.items()])
 
 
-def refused(judge: Callable[[Item], Item], items: Iterable[Item]) -> list[bool]:
+def refused(judge: Callable[[Delivery], Delivery], items: Iterable[Delivery]) -> list[bool]:
     return [isinstance(judge(each).event, PoisonRecord) for each in items]
 
 
@@ -146,7 +146,7 @@ def test_what_is_bad_otherwise_stays_so_and_asks_nobody() -> None:
     topics = Topics(4)
     judge = placement(topics, 4).judge
     for key in (None, b"", b"\xff", b"21"):
-        bad = Item(Record(Partition("ping", 3), 7, key, b"", 0, []), PoisonRecord("key_missing", "no key"))
+        bad = Delivery(Record(Partition("ping", 3), 7, key, b"", 0, []), PoisonRecord("key_missing", "no key"))
         assert judge(bad) is bad
     assert topics.asked == []
 

@@ -6,7 +6,14 @@ import threading
 import time
 
 from eventbus import TryAgain
-from eventbus.engine.calls import ATTEMPTS, HOPELESS, UNKNOWN_OUTCOME, NoAnswerYet, NotMade, RemoteCalls
+from eventbus.engine.calls import (
+    ATTEMPTS,
+    CIRCUIT_BREAKER_THRESHOLD,
+    UNKNOWN_OUTCOME,
+    NoAnswerYet,
+    NotMade,
+    RemoteCalls,
+)
 from tests.support.processes import PATIENCE
 
 
@@ -26,7 +33,7 @@ def test_a_provider_that_is_away_is_not_asked_a_whole_batch_long():
 
     found = outcomes([lambda n=number: away(n) for number in range(500)])
     assert {str(outcome).rpartition(": ")[2] for outcome in found} == {"away"}
-    assert HOPELESS <= len(asked) < HOPELESS + 10
+    assert CIRCUIT_BREAKER_THRESHOLD <= len(asked) < CIRCUIT_BREAKER_THRESHOLD + 10
 
 
 def test_answers_in_between_are_a_reason_to_go_on_asking():
@@ -75,7 +82,7 @@ def test_who_was_not_asked_any_more_is_told_from_who_was_asked():
         raise TryAgain("away")
 
     found = outcomes([away] * 100)
-    assert sum(not isinstance(outcome, NotMade) for outcome in found) < HOPELESS + 10
+    assert sum(not isinstance(outcome, NotMade) for outcome in found) < CIRCUIT_BREAKER_THRESHOLD + 10
 
 
 def test_many_refused_ones_side_by_side_are_no_outage():

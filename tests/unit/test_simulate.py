@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from eventbus.log import Partition
 from eventbus.simulation import DAMAGES, KINDS, Fault, Simulation
-from eventbus.simulation.cluster import Cluster, Written
+from eventbus.simulation.cluster import SimulatedCluster, Written
 from eventbus.simulation.faults import RUNNING, STEPS
 from eventbus.simulation.troubles import HANDLER_RAISES
 from eventbus.store import progress
@@ -93,7 +93,7 @@ def test_every_mutant_has_its_place_in_the_source(mutant: Any, tmp_path: Path) -
 def test_the_model_lets_a_late_copy_end_the_next_transaction() -> None:
     """As measured on a real broker: an end of transaction carries an epoch, not which transaction it ends."""
     now = [0.0]
-    cluster = Cluster(lambda: now[0])
+    cluster = SimulatedCluster(lambda: now[0])
     cluster.create_topics(["topic"], 1)
     epoch = cluster.start_producer("producer")
     record = Written("topic", b"key", b"value", [])

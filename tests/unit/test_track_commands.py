@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from saga.__main__ import main
-from saga.tracker.exclusive_lock import alone
+from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.fold import KINDS
 from saga.tracker.installed import MODEL
 from saga.tracker.intake import Batch
@@ -277,16 +277,19 @@ def test_a_second_tracker_on_one_file_is_refused(file):
 
 def test_the_first_tracker_on_a_file_goes_on_when_a_second_one_is_started(file):
     """The second hears of it before it writes; when the first has ended, it may."""
-    with alone(file), pytest.raises(AnotherTracker, match=r"writes to .* read only"), alone(file):
+    with exclusive_lock(file), pytest.raises(AnotherTracker, match=r"writes to .* read only"), exclusive_lock(file):
         pass
-    with alone(file):
+    with exclusive_lock(file):
         pass
 
 
 def test_a_folder_that_is_not_there_is_named(file):
     """Before anything else is tried."""
     nowhere = file.parent / "nowhere" / "tracker.db"
-    with pytest.raises(NotATracker, match=r"nowhere/tracker.db cannot be used .* No such file"), alone(nowhere):
+    with (
+        pytest.raises(NotATracker, match=r"nowhere/tracker.db cannot be used .* No such file"),
+        exclusive_lock(nowhere),
+    ):
         pass
 
 

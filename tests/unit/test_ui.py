@@ -19,8 +19,8 @@ from saga.__main__ import main
 from saga.commands.ui import SERVICES
 from saga.flow.model import Flow
 from saga.tracker.installed import MODEL
-from saga.tracker.live import Taken, Watched
-from saga.ui.app import Answers, application
+from saga.tracker.live import LiveTracked, Taken
+from saga.ui.app import PageData, application
 from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, REFUNDED, RESERVED, SHORT
 from tests.support.tracked import of_order, stored, tracked_events
 
@@ -34,7 +34,7 @@ NOTHING = {"parked": [], "dead_letters": [], "errors": []}
 
 def client_of(path: Path, token: str | None = None, **following: str) -> TestClient:
     state = SimpleNamespace(**({"broker": "", "tracker": ""} | following))
-    app = application(Answers(path, FLOW, state, lambda: NOTHING), token)
+    app = application(PageData(path, FLOW, state, lambda: NOTHING), token)
     return TestClient(app, base_url="http://localhost", follow_redirects=False)
 
 
@@ -177,17 +177,17 @@ def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monk
     early, late = answered("early", 10_000, start + 10), answered("late", 10_001, start + 70)
     early.append(reserved._replace(order_id="early", offset=10_000, at=start + 75, cause=early[1].address))
     stored(path, [*early, *late, answered("rogue", 10_002, start + 80, service="a-stranger")[1]]).close()
-    with Watched.at(path, MODEL) as watched:
+    with LiveTracked.at(path, MODEL) as watched:
         edges = [watched.live(window, start + 100).edges.get((CREATED, CHARGED)) for window in (200, 50, 20)]
     assert edges == [Taken(2, 10, 70), Taken(1, 70, 70), None]
     monkeypatch.setattr("saga.tracker.live.LATEST", 1)
-    with Watched.at(path, MODEL) as watched:
+    with LiveTracked.at(path, MODEL) as watched:
         assert watched.live(200, start + 100).edges.get((CREATED, CHARGED)) is None
 
 
 def test_the_state_changes_when_the_tracker_writes(path):
     """It is what the stream sends: counts, how far behind, and what ails broker and tracker."""
-    state = Answers(path, FLOW, SimpleNamespace(broker="gone", tracker=""), lambda: NOTHING).state
+    state = PageData(path, FLOW, SimpleNamespace(broker="gone", tracker=""), lambda: NOTHING).state
     before = state({})
     assert (before["orders"], before["broker"], before["waiting_on"]) == (ORDERS + 1, "gone", {"payment-service": 1})
     more = [event._replace(order_id="more", offset=9_001 + n) for n, event in enumerate(EVENTS[:1])]
@@ -199,7 +199,7 @@ def test_the_state_changes_when_the_tracker_writes(path):
 def test_nothing_is_counted_again_until_the_tracker_writes(path):
     """The stream looks four times a second for each page that is open, and counting reads the whole table."""
     following = SimpleNamespace(broker="", tracker="")
-    answers = Answers(path, FLOW, following, lambda: NOTHING)
+    answers = PageData(path, FLOW, following, lambda: NOTHING)
     before = answers.state({})
     marked = before | {"violations": -1}
     following.broker = "gone"
@@ -341,7 +341,7 @@ def test_a_database_that_cannot_be_read_is_said(tmp_path):
     page = client_of(tmp_path / "tracker.db")
     for url in ("/api/orders", "/api/order?id=1", "/api/flow", "/api/violations"):
         assert (page.get(url).status_code, "cannot be read" in page.get(url).json()["error"]) == (503, True)
-    answers = Answers(tmp_path / "tracker.db", FLOW, SimpleNamespace(broker="", tracker=""), lambda: NOTHING)
+    answers = PageData(tmp_path / "tracker.db", FLOW, SimpleNamespace(broker="", tracker=""), lambda: NOTHING)
     assert "cannot be read" in answers.state({})["error"]
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from eventbus.database import connect
-from eventbus.store import fence
-from eventbus.store.fence import Fence
-from saga.deadletters.letters import Where
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey
+from saga.deadletters.letters import KafkaTarget
 from saga.ui import trouble
-from saga.ui.trouble import Trouble, parked_orders
+from saga.ui.trouble import TroubleReport, parked_orders
 from tests.support.processes import PATIENCE
 
 
@@ -32,7 +32,7 @@ def test_parked_orders_are_read_and_what_cannot_be_read_is_said(tmp_path):
     """A service that parks nothing is no error; a database that is not there is, and is not made."""
     parking = f"sqlite:///{tmp_path / 'payment.db'}"
     with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
-        fence.change(tx, {}, {"o": Fence("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
+        blocked_keys.change(tx, {}, {"o": BlockedKey("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
     older = database(tmp_path / "order.db", "create table orders (id text)")
     missing = tmp_path / "inventory.db"
     databases = {"payment-service": parking, "order-service": older, "inventory-service": f"sqlite:///{missing}"}
@@ -65,9 +65,9 @@ def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_secon
     """Parked orders come from the databases; of dead letters it is said that the broker does not answer."""
     parking = f"sqlite:///{tmp_path / 'payment.db'}"
     with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
-        fence.change(tx, {}, {"o": Fence("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
+        blocked_keys.change(tx, {}, {"o": BlockedKey("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
     for servers in (mute, "127.0.0.1:1"):
-        asked = Trouble(Where(servers, {}), {"payment-service": parking})
+        asked = TroubleReport(KafkaTarget(servers, {}), {"payment-service": parking})
         for _ in range(2):
             began = time.monotonic()
             told = asked.report()
@@ -88,7 +88,7 @@ def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch):
         return [{"letter": each} for each in answer], []
 
     monkeypatch.setattr(trouble, "FRESH_SECONDS", 0)
-    look = trouble.Look(read, "the broker does not answer")
+    look = trouble.TroubleQuery(read, "the broker does not answer")
     look.begin()
     assert look.result(time.monotonic() + PATIENCE) == ([{"letter": "first"}], [])
     gone.clear()

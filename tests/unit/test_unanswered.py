@@ -9,22 +9,22 @@ from typing import Any
 import pytest
 
 from eventbus import TryAgain, Unasked
-from eventbus.engine.batch import Item, Owned, Part
-from eventbus.engine.calls import HOPELESS, NotMade
+from eventbus.engine.batch import Delivery, Owned, PartitionBatch
+from eventbus.engine.calls import CIRCUIT_BREAKER_THRESHOLD, NotMade
 from eventbus.engine.unanswered import ATTEMPTS_AT_LEAST, Unanswered
 from eventbus.log import Partition, Record
 from eventbus.serde.codec import PoisonRecord
-from eventbus.store.fence import Fence
+from eventbus.store.blocked_keys import BlockedKey
 
 LANE, OTHER = Partition("ping", 0), Partition("ping", 1)
 NO_ANSWER = TryAgain("the provider answers 500")
 ERRORS = [TryAgain("500"), ConnectionError("reset"), TimeoutError("no answer")]
 
 
-def part(partition: Partition, offsets: Iterable[int], fence: Fence | None = None) -> Part:
+def part(partition: Partition, offsets: Iterable[int], block: BlockedKey | None = None) -> PartitionBatch:
     poison = PoisonRecord("not_framed", "what it says does not matter here")
-    items = [Item(Record(partition, offset, b"", b"", 0, []), poison) for offset in offsets]
-    return Part(Owned(partition, 0.0), items, 0, fence=fence)
+    items = [Delivery(Record(partition, offset, b"", b"", 0, []), poison) for offset in offsets]
+    return PartitionBatch(Owned(partition, 0.0), items, 0, blocked=block)
 
 
 class Batches:
@@ -67,7 +67,10 @@ def test_one_other_that_is_answered_is_enough_after_some_attempts(batches: Batch
 def test_a_provider_that_is_away_for_all_refuses_nobody(batches: Batches) -> None:
     """However long; neither those who were asked nor those who were not asked any more."""
     for _ in range(100):
-        batches.note(dict.fromkeys(range(HOPELESS), NO_ANSWER) | dict.fromkeys(range(HOPELESS, 50), NotMade("away")))
+        batches.note(
+            dict.fromkeys(range(CIRCUIT_BREAKER_THRESHOLD), NO_ANSWER)
+            | dict.fromkeys(range(CIRCUIT_BREAKER_THRESHOLD, 50), NotMade("away"))
+        )
         assert not any(batches.refused(*range(50)))
     assert batches.unanswered.is_unclear()
 
@@ -151,10 +154,10 @@ def test_nobody_is_refused_at_an_attempt_at_which_no_other_was_answered(batches:
 def test_the_answers_to_parked_orders_tell_that_the_provider_works_their_refusals_tell_nothing(
     batches: Batches,
 ) -> None:
-    fence = Fence("parked", *LANE, 1, 1, 1, 0, 0, "")
+    block = BlockedKey("parked", *LANE, 1, 1, 1, 0, 0, "")
     for _ in range(4):
         batches.note({10: NO_ANSWER})
-        again = [part(LANE, [1, 2, 3], fence)]
+        again = [part(LANE, [1, 2, 3], block)]
         batches.unanswered.note(again, {(LANE, 1): "answer", (LANE, 2): NO_ANSWER, (LANE, 3): NO_ANSWER})
     batches.note({10: NO_ANSWER})
     assert batches.refused(10) == [True]

@@ -1,4 +1,4 @@
-"""An output that was refused for its size is moved behind a fence of its key, with all that follows of the same key."""
+"""An output that was refused for its size blocks its key: it is parked, with all that follows of the same key."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import closing
 
 import pytest
 
-from eventbus.database import Database, LostRace, connect
+from eventbus.database import ConcurrentUpdate, Database, connect
 from eventbus.engine.batch import UNPUBLISHED, Owned
 from eventbus.engine.parking import Retries
 from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Identity, Limit, Output, Oversized, Partition, TooLarge
-from eventbus.store import fence, interventions, progress
-from eventbus.store.progress import Checkpoint, Entry
+from eventbus.store import blocked_keys, interventions, progress
+from eventbus.store.progress import Checkpoint, OutboxEntry
 from tests.support.sample import Tallies
 
 LANE = Partition("ping", 0)
@@ -33,12 +33,12 @@ def database() -> Iterator[Database]:
 def recovered(database: Database) -> Owned:
     """Return a partition with two entries that are not published."""
     checkpoint = Checkpoint(7, 2, 1)
-    entries = [Entry(1, [OTHER, BIG, AFTER]), Entry(2, [LATER, OTHER])]
+    entries = [OutboxEntry(1, [OTHER, BIG, AFTER]), OutboxEntry(2, [LATER, OTHER])]
     with database.transaction() as tx:
         progress.create(tx, LANE, checkpoint, Identity("", ""))
         for entry in entries:
             progress.add(tx, {LANE: entry})
-    return Owned(LANE, 0.0, known=True, checkpoint=checkpoint, pending=entries)
+    return Owned(LANE, 0.0, recovered=True, checkpoint=checkpoint, pending=entries)
 
 
 def undelivered(database: Database, *refused: Output, limit: Limit | None = LIMIT) -> Undelivered:
@@ -53,9 +53,9 @@ def test_what_follows_of_the_same_key_waits_behind_it_in_order(database: Databas
     parking = undelivered(database, BIG).set_aside([owned])
     assert [entry.outputs for entry in owned.pending] == [[OTHER], [OTHER]]
     with database.snapshot() as tx:
-        assert progress.entries_above(tx, {LANE: 0}) == {LANE: [Entry(1, [OTHER]), Entry(2, [OTHER])]}
-        [known] = interventions.standing(tx)
-        waiting = [each.record for each in fence.records(tx, known, 100)]
+        assert progress.entries_above(tx, {LANE: 0}) == {LANE: [OutboxEntry(1, [OTHER]), OutboxEntry(2, [OTHER])]}
+        [known] = interventions.blocked(tx)
+        waiting = [each.record for each in blocked_keys.records(tx, known, 100)]
     assert [(record.value, record.headers) for record in waiting] == [
         (BIG.value, BIG.headers),
         (AFTER.value, AFTER.headers),
@@ -70,13 +70,18 @@ def test_it_comes_before_what_is_parked_already(database: Database) -> None:
     """That was not handled yet: what was decided is older."""
     owned = recovered(database)
     with database.transaction() as tx:
-        fence.change(tx, {}, {"a": fence.Fence("a", *LANE, 1, 1, 1, 1, 1, "")})
+        blocked_keys.change(tx, {}, {"a": blocked_keys.BlockedKey("a", *LANE, 1, 1, 1, 1, 1, "")})
         record = undelivered(database)._record(OTHER._replace(value=b"parked"), 1)
-        fence.append(tx, [fence.Parked("a", 1, record)])
+        blocked_keys.append(tx, [blocked_keys.Parked("a", 1, record)])
     undelivered(database, BIG).set_aside([owned])
     with database.snapshot() as tx:
-        [known] = interventions.standing(tx)
-        assert [each.record.value for each in fence.records(tx, known, 100)] == [BIG.value, b"1", b"2", b"parked"]
+        [known] = interventions.blocked(tx)
+        assert [each.record.value for each in blocked_keys.records(tx, known, 100)] == [
+            BIG.value,
+            b"1",
+            b"2",
+            b"parked",
+        ]
 
 
 def test_nobody_sets_aside_what_another_worker_has_recovered(database: Database) -> None:
@@ -84,10 +89,10 @@ def test_nobody_sets_aside_what_another_worker_has_recovered(database: Database)
     owned = recovered(database)
     with database.transaction() as tx:
         progress.claim(tx, [LANE])
-    with pytest.raises(LostRace):
+    with pytest.raises(ConcurrentUpdate):
         undelivered(database, BIG).set_aside([owned])
     with database.snapshot() as tx:
-        assert list(interventions.standing(tx)) == []
+        assert list(interventions.blocked(tx)) == []
 
 
 def test_where_no_limit_is_known_it_is_tried_again_late(database: Database) -> None:
@@ -95,5 +100,5 @@ def test_where_no_limit_is_known_it_is_tried_again_late(database: Database) -> N
     owned = recovered(database)
     undelivered(database, BIG, limit=None).set_aside([owned])
     with database.snapshot() as tx:
-        [known] = interventions.standing(tx)
+        [known] = interventions.blocked(tx)
     assert known.retry_at_ms == 61_000

@@ -68,7 +68,7 @@ class ShippingService(Service[Parcels]):
         self.repository = ParcelRepository()
 
     @classmethod
-    def specimens(cls, key: str) -> Mapping[str, tuple[Self, Parcels]]:
+    def example_states(cls, key: str) -> Mapping[str, tuple[Self, Parcels]]:
         """Return an example of every state: nothing booked, and booked."""
         booked = Parcels({key: Parcel(key, f"parcel-{key}")})
         return {"unknown": (cls(), Parcels()), "booked": (cls(), booked)}

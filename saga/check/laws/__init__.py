@@ -33,7 +33,7 @@ from math import inf
 from saga.check.facts import Facts
 from saga.check.laws import log, outcome, state, stock
 from saga.check.laws.stock import StockLaw
-from saga.check.rules import Law, Rules, Violation, name_of
+from saga.check.rules import Law, LawViolation, Rules, name_of
 
 ORDER_LAWS: tuple[Law, ...] = (
     log.each_event_once,
@@ -69,7 +69,7 @@ DESCRIPTIONS: Mapping[str, str] = {
 class Verdict:
     """What came out: `open` counts orders whose saga has not ended."""
 
-    violations: list[Violation]
+    violations: list[LawViolation]
     orders: int
     open: int
     not_judged: int = 0
@@ -86,7 +86,7 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
         passed_over=set(),
     )
     moving = replace(rules, quiescent=False)
-    violations: list[Violation] = []
+    violations: list[LawViolation] = []
     still_open = 0
     named = [(name_of(law), law) for law in ORDER_LAWS]
     for saga in facts.sagas():
@@ -94,9 +94,9 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
         for name, law in named:
             in_flight = saga.parked and law is not outcome.nothing_is_parked
             findings = law(saga, moving if in_flight else rules)
-            violations += [Violation(name, saga.order_id, found.detail, found.where) for found in findings]
+            violations += [LawViolation(name, saga.order_id, found.detail, found.where) for found in findings]
     for stock_law in STOCK_LAWS:
-        violations += [Violation(name_of(stock_law), "", detail) for detail in stock_law(facts)]
+        violations += [LawViolation(name_of(stock_law), "", detail) for detail in stock_law(facts)]
     return Verdict(violations, len(facts.orders), still_open, len(rules.passed_over))
 
 

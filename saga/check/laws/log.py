@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from saga.check.facts import Address, EventFact, Saga, made_id
-from saga.check.rules import Finding, Rules, finding
+from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -42,7 +42,7 @@ EXCLUDES: tuple[tuple[str, str], ...] = (
 """Events that cannot both happen to one order."""
 
 
-def each_event_once(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def each_event_once(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """Each event of an order is on the log once."""
     copies = defaultdict(list)
     for event in saga.events:
@@ -54,7 +54,7 @@ def each_event_once(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"{topic} is on the log {len(events)} times, as {ids}", *events)
 
 
-def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """The id of an event is made from its cause, or from its key where it has none."""
     for event in saga.events:
         if event.event_id is not None:
@@ -62,7 +62,7 @@ def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[Finding]:
             yield finding(f"the ce_id is {event.event_id!r}, not {made!r}", event)
 
 
-def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """An event answers only what some service declares to answer with it."""
     for event in saga.events:
         legal = rules.flow.causes.get(event.topic, frozenset())
@@ -72,7 +72,7 @@ def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"{event.topic} answers {event.cause}; only {_either(legal)} may cause it", event)
 
 
-def one_answer_per_cause(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def one_answer_per_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """A service answers an event with one event, or with none."""
     answers: dict[tuple[Address, frozenset[str]], EventFact] = {}
     for event in saga.events:
@@ -84,7 +84,7 @@ def one_answer_per_cause(saga: Saga, rules: Rules) -> Iterator[Finding]:
                 yield finding(f"{event.cause} was answered twice: {first.topic} and {event.topic}", first, event)
 
 
-def cause_is_on_the_log(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def cause_is_on_the_log(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """The cause of an event is on the log, as an event of the same order."""
     own = {event.address for event in saga.events}
     for event in saga.events:
@@ -92,7 +92,7 @@ def cause_is_on_the_log(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"the cause {event.cause} of {event.topic} is no event of this order", event)
 
 
-def cause_came_first(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def cause_came_first(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """A cause was on the log before its effect, as far as clocks can tell."""
     own = {event.address: event for event in saga.events}
     for event in saga.events:
@@ -106,7 +106,7 @@ def cause_came_first(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"{event.topic} is stamped {ahead} ms before its cause", event, cause)
 
 
-def one_partition_per_order(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def one_partition_per_order(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """All events of an order are in partitions of one number (among topics with equally many partitions)."""
     seen: dict[int, EventFact] = {}
     for event in saga.events:
@@ -116,7 +116,7 @@ def one_partition_per_order(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(what, event, first)
 
 
-def events_never_contradict(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def events_never_contradict(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """No two events of an order exclude each other, and none lacks what must have happened before it."""
     present = {event.topic: event for event in saga.events}
     for one, other in EXCLUDES:

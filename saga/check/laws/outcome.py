@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from saga.check.facts import EventFact, Items, LedgerFact, Saga
-from saga.check.rules import Finding, Rules, finding
+from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
     InventoryReservationFailed,
     OrderCancelled,
@@ -24,32 +24,32 @@ LAST_EVENTS = {"confirmed": OrderConfirmed.topic, "cancelled": OrderCancelled.to
 NOTHING_RESERVED_AFTER = (PaymentFailed.topic, InventoryReservationFailed.topic)
 
 
-def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """A confirmed order is charged exactly its total, in its currency, and nothing was given back."""
     order, payment = saga.order, saga.payment
     if order is None or order.status != "confirmed":
         return
     due = f"{order.total} {order.currency}"
     if payment is None or payment.status != "charged":
-        yield Finding(f"confirmed, but its payment is {saga.status('payment') or 'unknown'}")
+        yield LawFinding(f"confirmed, but its payment is {saga.status('payment') or 'unknown'}")
     elif (payment.amount, payment.currency) != (order.total, order.currency):
-        yield Finding(f"confirmed with a total of {due}, but charged {payment.amount} {payment.currency}")
+        yield LawFinding(f"confirmed with a total of {due}, but charged {payment.amount} {payment.currency}")
     if saga.net != order.total or any(entry.currency != order.currency for entry in saga.ledger):
-        yield Finding(f"confirmed with a total of {due}, but the provider has {_shown(saga.ledger)}")
+        yield LawFinding(f"confirmed with a total of {due}, but the provider has {_shown(saga.ledger)}")
 
 
-def confirmed_is_reserved_once(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+def confirmed_is_reserved_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """The items of a confirmed order, these and no others, are set aside."""
     order, reservation = saga.order, saga.reservation
     if order is None or order.status != "confirmed":
         return
     if reservation is None or reservation.status != "reserved":
-        yield Finding(f"confirmed, but its reservation is {saga.status('reservation') or 'unknown'}")
+        yield LawFinding(f"confirmed, but its reservation is {saga.status('reservation') or 'unknown'}")
     elif _quantities(reservation.items) != _quantities(order.items):
-        yield Finding(f"confirmed with {_listed(order.items)}, but {_listed(reservation.items)} are reserved")
+        yield LawFinding(f"confirmed with {_listed(order.items)}, but {_listed(reservation.items)} are reserved")
 
 
-def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """A cancelled order costs nothing: what was charged was given back."""
     if saga.order is None or saga.order.status != "cancelled":
         return
@@ -57,12 +57,14 @@ def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding(f"cancelled, but the provider has {_shown(saga.ledger)}", *_of(saga, PaymentRefunded.topic))
     if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
         payment = _payment(saga)
-        yield Finding(f"{saga.order.refunded} of {saga.order.total} is known to be back, but the payment is {payment}")
+        yield LawFinding(
+            f"{saga.order.refunded} of {saga.order.total} is known to be back, but the payment is {payment}"
+        )
     if rules.quiescent and saga.order.refunded != saga.charged:
-        yield Finding(f"the order knows of {saga.order.refunded} given back, the provider took {saga.charged}")
+        yield LawFinding(f"the order knows of {saga.order.refunded} given back, the provider took {saga.charged}")
 
 
-def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """Nothing is set aside for a cancelled order."""
     if saga.order is None or saga.order.status != "cancelled" or saga.status("reservation") != "reserved":
         return
@@ -71,31 +73,31 @@ def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding("cancelled, but its items are still reserved", *refusals)
 
 
-def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """Charges and refunds in payment's database are those in the provider's ledger, each once."""
     charges = [entry for entry in saga.ledger if entry.kind == "charge"]
     refunds = [entry for entry in saga.ledger if entry.kind == "refund"]
     if len(charges) > 1 or len(refunds) > 1:
-        yield Finding(f"the provider has {_shown(saga.ledger)}")
+        yield LawFinding(f"the provider has {_shown(saga.ledger)}")
     elif refunds and (not charges or _money(refunds) != _money(charges)):
-        yield Finding(f"the provider gave back something else than it took: {_shown(saga.ledger)}")
+        yield LawFinding(f"the provider gave back something else than it took: {_shown(saga.ledger)}")
     if saga.ledger and rules.lacks(saga, OrderCreated.topic):
-        yield Finding(f"the provider has {_shown(saga.ledger)}, but order.created is not on the log")
+        yield LawFinding(f"the provider has {_shown(saga.ledger)}, but order.created is not on the log")
     status, possible = saga.status("payment"), _possible(saga, rules)
     if possible is not None and (_money(charges), _money(refunds)) not in possible:
-        yield Finding(f"the payment is {_payment(saga)}, but the provider has {_shown(saga.ledger)}")
+        yield LawFinding(f"the payment is {_payment(saga)}, but the provider has {_shown(saga.ledger)}")
     elif refunds and status in (None, "charged") and rules.lacks(saga, OrderCancelled.topic):
-        yield Finding(f"the provider has {_shown(saga.ledger)}, but order.cancelled is not on the log")
+        yield LawFinding(f"the provider has {_shown(saga.ledger)}, but order.cancelled is not on the log")
 
 
-def all_is_finished(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When all is quiet, no order is open."""
     why = open_because(saga, rules) if rules.quiescent else None
     if why is not None:
         yield finding(f"the order is open: {why}", *saga.events[-1:])
 
 
-def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When all is quiet, no order is parked: one that is, is not lost, and is not missed by the other laws."""
     if rules.quiescent:
         for parked in saga.parked:

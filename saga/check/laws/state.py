@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from saga.check.facts import EventFact, Money, Placed, Saga
-from saga.check.rules import Finding, Rules, finding
+from saga.check.facts import EventFact, Money, PlacedOrder, Saga
+from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -68,7 +68,7 @@ ORIGINS = {
 }
 
 
-def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """Every order.created has its order, and every order its order.created."""
     created = [event for event in saga.events if event.topic == OrderCreated.topic]
     if saga.order is None:
@@ -79,7 +79,7 @@ def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding(f"the order is {saga.order.status}, but order.created is not on the log")
 
 
-def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """An event that was published is true in the database of the service that published it."""
     for event in saga.events:
         trace = TRACES.get(event.topic)
@@ -89,7 +89,7 @@ def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding(f"{event.topic} is on the log, but the {trace.store} is {status or 'unknown'}", event)
 
 
-def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[Finding]:
+def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """Customer, items, amounts and currencies of an event are those in the database."""
     for event in saga.events:
         known = _known(saga, event)
@@ -97,7 +97,7 @@ def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[Fi
             yield finding(f"{event.topic} says {_shown(event.body)}, the database {_shown(known)}", event)
 
 
-def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """Nothing was decided that no event on the log led to."""
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
@@ -111,7 +111,7 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[Finding]:
         yield finding(f"the order knows of a refund, but there is no {PaymentRefunded.topic} on the log")
 
 
-def state_is_announced(saga: Saga, rules: Rules) -> Iterator[Finding]:
+def state_is_announced(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When all is quiet, everything that was decided is on the log."""
     if not rules.quiescent:
         return
@@ -127,14 +127,14 @@ def state_is_announced(saga: Saga, rules: Rules) -> Iterator[Finding]:
             yield finding(f"{PaymentRefunded.topic} gives back a charge that was never announced", refund)
 
 
-def _known(saga: Saga, event: EventFact) -> Placed | Money | None:
+def _known(saga: Saga, event: EventFact) -> PlacedOrder | Money | None:
     order, payment = saga.order, saga.payment
-    if isinstance(event.body, Placed):
-        return None if order is None else Placed(order.customer_id, order.total, order.currency, order.items)
+    if isinstance(event.body, PlacedOrder):
+        return None if order is None else PlacedOrder(order.customer_id, order.total, order.currency, order.items)
     if payment is None or payment.payment_id is None:
         return None
     return Money(payment.payment_id, payment.amount, payment.currency)
 
 
-def _shown(body: Placed | Money) -> str:
+def _shown(body: PlacedOrder | Money) -> str:
     return ", ".join(f"{name}={value!r}" for name, value in body._asdict().items())

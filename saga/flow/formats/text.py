@@ -15,7 +15,7 @@ from saga.flow.model import Flow, Handler
 COLUMNS, GAP = 80, 2
 
 
-class Line(NamedTuple):
+class TextLine(NamedTuple):
     """What is on the left, the tree, and on the right: who."""
 
     left: str
@@ -27,7 +27,7 @@ def as_text(flow: Flow) -> str:
     told_by = ", ".join(f"{service.service} {service.version}" for service in flow.services)
     tree = [line for start in flow.initiates for line in _start(flow, start)]
     blocks = [
-        [Line(fill(f"Declared by {told_by}.", COLUMNS))],
+        [TextLine(fill(f"Declared by {told_by}.", COLUMNS))],
         tree,
         _titled("Who undoes what", _undoings(flow)),
         _titled("When events overtake each other", _overtaken(flow)),
@@ -38,14 +38,14 @@ def as_text(flow: Flow) -> str:
     return "\n\n".join(shown) + "\n"
 
 
-def _titled(title: str, lines: Iterable[Line]) -> list[Line]:
+def _titled(title: str, lines: Iterable[TextLine]) -> list[TextLine]:
     found = list(lines)
-    return [Line(title), *found] if found else []
+    return [TextLine(title), *found] if found else []
 
 
-def _start(flow: Flow, start: str) -> Iterator[Line]:
+def _start(flow: Flow, start: str) -> Iterator[TextLine]:
     [publisher, *_] = flow.publishers(start)
-    yield Line(start, f"{publisher} starts the saga")
+    yield TextLine(start, f"{publisher} starts the saga")
     yield from _Tree(flow).below(start, frozenset({start}), "")
 
 
@@ -55,14 +55,14 @@ class _Tree:
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
 
-    def below(self, event: str, happened: frozenset[str], indent: str) -> Iterator[Line]:
+    def below(self, event: str, happened: frozenset[str], indent: str) -> Iterator[TextLine]:
         branches: list[tuple[str, Handler]] = []
         for handler in self._flow.hearers(event):
             silent = self._why_silent(handler, happened)
             if silent is None:
                 branches += [(answer, handler) for answer in self._flow.alternatives(handler)]
             else:
-                yield Line(f"{indent}{'│' if self._answered(event, happened) else ' '}  · {silent}", handler.name)
+                yield TextLine(f"{indent}{'│' if self._answered(event, happened) else ' '}  · {silent}", handler.name)
         aside: frozenset[str] = frozenset()
         for number, (answer, handler) in enumerate(branches):
             last = number == len(branches) - 1
@@ -72,10 +72,10 @@ class _Tree:
             deeper = indent + ("   " if last else "│  ")
             yield from self.below(answer, happened | aside | {answer}, deeper)
 
-    def _branch(self, event: str, handler: Handler, indent: str) -> Line:
+    def _branch(self, event: str, handler: Handler, indent: str) -> TextLine:
         ending = "  COMPLETED" if event in self._flow.completes else ""
         ending = "  ABORTED" if event in self._flow.aborts else ending
-        return Line(f"{indent}{event}{ending}", handler.name)
+        return TextLine(f"{indent}{event}{ending}", handler.name)
 
     def _answered(self, event: str, happened: frozenset[str]) -> bool:
         return any(self._why_silent(handler, happened) is None for handler in self._flow.hearers(event))
@@ -95,23 +95,23 @@ class _Tree:
         return None if happened.isdisjoint(alternatives) else "has answered already"
 
 
-def _undoings(flow: Flow) -> Iterator[Line]:
+def _undoings(flow: Flow) -> Iterator[TextLine]:
     for event in (event for event in flow.events if event in flow.compensates):
         for number, handler in enumerate(flow.compensates[event]):
-            yield Line(f"  {'' if number else event}", handler.name)
-            yield Line("", f"  on {handler.does.event}")
+            yield TextLine(f"  {'' if number else event}", handler.name)
+            yield TextLine("", f"  on {handler.does.event}")
 
 
-def _overtaken(flow: Flow) -> Iterator[Line]:
+def _overtaken(flow: Flow) -> Iterator[TextLine]:
     for handler in flow.handlers:
         early = [event for event in handler.does.publishes if event not in flow.alternatives(handler)]
         for event in early:
             triggers = [h.does.event for h in flow.handlers if h.does.compensates and event in h.does.publishes]
-            yield Line(f"  {' or '.join(triggers)} before {handler.does.event}", handler.name)
-            yield Line("", f"  says {event}")
+            yield TextLine(f"  {' or '.join(triggers)} before {handler.does.event}", handler.name)
+            yield TextLine("", f"  says {event}")
 
 
-def _unheard(flow: Flow) -> Iterator[Line]:
+def _unheard(flow: Flow) -> Iterator[TextLine]:
     for event in flow.events:
         if not flow.hearers(event):
-            yield Line(f"  {event}", f"said by {' and '.join(flow.publishers(event))}")
+            yield TextLine(f"  {event}", f"said by {' and '.join(flow.publishers(event))}")

@@ -1,6 +1,6 @@
 """Fences and parked records: every SQL statement about keys in trouble.
 
-A fence stands before a key that a handler raised on: its records are parked behind it, in order, and retried from
+A blocked key stands before a key that a handler raised on: its records are parked behind it, in order, and retried from
 there. Whoever appends to it or takes from it holds its row; rows are locked in key order, after the checkpoints and
 before anything of the service's own.
 """
@@ -22,7 +22,7 @@ NOW_MS = 0
 """When to retry what is to be retried at once: it has come by every clock."""
 
 
-class Fence(NamedTuple):
+class BlockedKey(NamedTuple):
     """One key in trouble."""
 
     key: str
@@ -50,73 +50,79 @@ class Fence(NamedTuple):
         """The partition whose owner retries."""
         return Partition(self.topic, self.partition)
 
-    def moved_since(self, read: Fence) -> bool:
+    def moved_since(self, read: BlockedKey) -> bool:
         """Return whether records were taken from it, not only appended, since it was read."""
         return (self.since_ms, self.first) != (read.since_ms, read.first)
 
 
 class Parked(NamedTuple):
-    """One record behind a fence."""
+    """One record behind a blocked key."""
 
     key: str
     position: int
     record: Record
 
 
-FENCE = Table("fence", Fence._fields)
-COLUMNS = ", ".join(FENCE.columns)
+BLOCKED_KEYS = Table("fence", BlockedKey._fields)
+COLUMNS = ", ".join(BLOCKED_KEYS.columns)
 
 
-def standing(tx: Transaction, keys: Iterable[str]) -> dict[str, Fence]:
-    """Return the fences before these keys, locked where the transaction writes.
+def blocking(tx: Transaction, keys: Iterable[str]) -> dict[str, BlockedKey]:
+    """Return the blocked keys before these keys, locked where the transaction writes.
 
     Mostly none stands at all, and the keys are not even looked at. One that another worker raises from now on is
     nothing to wait for: no order is promised between its record and ours, which lies on another topic.
     """
     if not tx.rows("select 1 from fence limit 1"):
         return {}
-    return {row[0]: Fence(*row) for row in tx.load(FENCE, keys)}
+    return {row[0]: BlockedKey(*row) for row in tx.load(BLOCKED_KEYS, keys)}
 
 
-def change(tx: Transaction, before: Mapping[str, Fence], after: Mapping[str, Fence]) -> None:
-    """Write fences: insert what was not there (LostRace when it is by now), delete what has nothing behind it."""
-    changed = sorted(fence for fence in after.values() if before.get(fence.key) != fence)
-    tx.insert(FENCE, [fence for fence in changed if fence.key not in before])
-    tx.update(FENCE, [fence for fence in changed if fence.key in before and fence.records])
-    tx.many("delete from fence where key = ?", [(fence.key,) for fence in changed if not fence.records])
+def change(tx: Transaction, before: Mapping[str, BlockedKey], after: Mapping[str, BlockedKey]) -> None:
+    """Write blocked keys.
+
+    Insert what was not there (ConcurrentUpdate when it is by now), delete what has nothing behind it.
+    """
+    changed = sorted(block for block in after.values() if before.get(block.key) != block)
+    tx.insert(BLOCKED_KEYS, [block for block in changed if block.key not in before])
+    tx.update(BLOCKED_KEYS, [block for block in changed if block.key in before and block.records])
+    tx.executemany("delete from fence where key = ?", [(block.key,) for block in changed if not block.records])
 
 
 def append(tx: Transaction, parked: Iterable[Parked]) -> None:
-    """Keep these records behind fences that this transaction holds."""
+    """Keep these records behind blocked keys that this transaction holds."""
     sql = "insert into parked (key, position, topic, partition, log_offset, timestamp_ms, record)"
     sql += " values (?, ?, ?, ?, ?, ?, ?)"
-    tx.many(sql, [(each.key, each.position, *_row(each.record)) for each in parked])
+    tx.executemany(sql, [(each.key, each.position, *_row(each.record)) for each in parked])
 
 
 def remove(tx: Transaction, key: str, first: int, last: int) -> None:
-    """Take the records at these positions away from a fence that this transaction holds."""
+    """Take the records at these positions away from a blocked key that this transaction holds."""
     tx.execute("delete from parked where key = ? and position between ? and ?", key, first, last)
 
 
 class Due(NamedTuple):
-    """When a fence is due: its time has come, or is so far ahead that it was written by a clock that was wrong."""
+    """When a blocked key is due.
+
+    Its time has come, or is so far ahead that it was written by a clock that was wrong.
+    """
 
     now_ms: int
     most_ms: int
     """No retry is ever put off for longer."""
 
     def is_now(self, retry_at_ms: int) -> bool:
-        """Return whether a fence with this time is due."""
+        """Return whether a blocked key with this time is due."""
         return retry_at_ms <= self.now_ms or retry_at_ms > self.now_ms + self.most_ms
 
 
-def due(tx: Transaction, owners: Collection[Partition], when: Due, limit: int) -> list[Fence]:
-    """Return fences that are due and that these partitions' owner retries, the most overdue first."""
+def due(tx: Transaction, owners: Collection[Partition], when: Due, limit: int) -> list[BlockedKey]:
+    """Return blocked keys that are due and that these partitions' owner retries, the most overdue first."""
     marks = ", ".join(["(?, ?)"] * len(owners))
     sql = f"select {COLUMNS} from fence where (topic, partition) in (values {marks})"
     sql += " and (retry_at_ms <= ? or retry_at_ms > ?) order by retry_at_ms, key limit ?"
     ours = (value for partition in sorted(owners) for value in partition)
-    return [Fence(*row) for row in tx.rows(sql, *ours, when.now_ms, when.now_ms + when.most_ms, limit)]
+    return [BlockedKey(*row) for row in tx.rows(sql, *ours, when.now_ms, when.now_ms + when.most_ms, limit)]
 
 
 def counted(tx: Transaction, owners: Collection[Partition]) -> tuple[int, int]:
@@ -131,17 +137,17 @@ def count(tx: Transaction) -> int:
     return int(tx.rows("select count(*) from fence")[0][0])
 
 
-def records(tx: Transaction, fence: Fence, limit: int, limit_bytes: int = ALL_BYTES) -> list[Parked]:
-    """Return the first records behind a fence, in order; no further one once `limit_bytes` are reached."""
+def records(tx: Transaction, block: BlockedKey, limit: int, limit_bytes: int = ALL_BYTES) -> list[Parked]:
+    """Return the first records behind a blocked key, in order; no further one once `limit_bytes` are reached."""
     columns = "position, topic, partition, log_offset, timestamp_ms, record"
     summed = f"select {columns}, sum(length(record)) over (order by position) - length(record) as before_it from parked"
     sql = f"{summed} where key = ? and position >= ? and position < ?"
     sql = f"select {columns} from ({sql}) as summed where before_it < ? order by position"
-    rows = tx.rows(sql, fence.key, fence.first, fence.first + limit, limit_bytes)
-    return [Parked(fence.key, row[0], _record(*row[1:])) for row in rows]
+    rows = tx.rows(sql, block.key, block.first, block.first + limit, limit_bytes)
+    return [Parked(block.key, row[0], _record(*row[1:])) for row in rows]
 
 
-def shown(error: str) -> str:
+def storable(error: str) -> str:
     """Return a message as a database can keep it: not too long, without secrets, and nothing in it that is no text."""
     return scrub(error)[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 

@@ -15,7 +15,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from eventbus.kafka.causes import explained
 from eventbus.kafka.config import Connection, client
 from eventbus.kafka.progress_topic import MISSING, without_group
-from eventbus.log import Cursor, LogUnavailable, Partition
+from eventbus.log import CommittedOffset, LogUnavailable, Partition
 
 SECONDS = 4.0
 
@@ -27,7 +27,7 @@ class GroupCursors:
         self._connection = connection
         self._consumer: Any = None
 
-    def of(self, partitions: Collection[Partition]) -> dict[Partition, Cursor]:
+    def of(self, partitions: Collection[Partition]) -> dict[Partition, CommittedOffset]:
         """Return the cursors of those that have one; waits for no transaction. Raises LogUnavailable."""
         if not partitions:
             return {}
@@ -52,9 +52,9 @@ class GroupCursors:
             self._consumer = None
 
 
-def cursor_of(answer: TopicPartition) -> Cursor | None:
+def cursor_of(answer: TopicPartition) -> CommittedOffset | None:
     """Return the cursor that is committed for a partition; None where there is none."""
     if answer.offset < 0:
         return None
     metadata = answer.metadata or ""
-    return Cursor(answer.offset, int(metadata) if metadata.isdecimal() else None)
+    return CommittedOffset(answer.offset, int(metadata) if metadata.isdecimal() else None)
