@@ -1,24 +1,120 @@
-"""The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service."""
+"""The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service.
 
-from eventbus.database import ConcurrentUpdate, ReadOnlyOrFull, Table, Transaction, Unavailable, WorkingSet
+This is all that a service needs; what is below is for the runtime itself, and may move.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from eventbus.database import (
+    ConcurrentUpdate,
+    Database,
+    NotThere,
+    ReadOnlyOrFull,
+    Row,
+    Table,
+    Transaction,
+    Unavailable,
+    WorkingSet,
+    WrongDatabase,
+    check_file,
+    connect,
+    existing,
+    retry_on_conflict,
+)
+from eventbus.database.schema_version import Schema, schema_in
 from eventbus.event import Event, event
+from eventbus.log import to_iso
+from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import NoState, Service, TryAgain, Unasked, reacts_to
+from eventbus.text import handed_in
+from eventbus.text.redaction import HIDDEN, redact
+
+if TYPE_CHECKING:
+    from eventbus.cli.connection_options import secret
+    from eventbus.cli.options import (
+        WorkerConfig,
+        as_json,
+        database_option,
+        fail,
+        print_json,
+        registry,
+        schema_registry_url,
+    )
+    from eventbus.cli.parked_commands import parked_here, parked_line
+    from eventbus.worker.service_cli import service_cli
+    from eventbus.worker.worker import Ending, Worker
+
+_ON_DEMAND = {
+    "Ending": "eventbus.worker.worker",
+    "Worker": "eventbus.worker.worker",
+    "WorkerConfig": "eventbus.cli.options",
+    "as_json": "eventbus.cli.options",
+    "database_option": "eventbus.cli.options",
+    "fail": "eventbus.cli.options",
+    "parked_here": "eventbus.cli.parked_commands",
+    "parked_line": "eventbus.cli.parked_commands",
+    "print_json": "eventbus.cli.options",
+    "registry": "eventbus.cli.options",
+    "schema_registry_url": "eventbus.cli.options",
+    "secret": "eventbus.cli.connection_options",
+    "service_cli": "eventbus.worker.service_cli",
+}
+"""Where these are: imported when they are asked for, because what reads a declaration loads no client of Kafka."""
 
 __all__ = [
+    "HIDDEN",
     "Codec",
     "ConcurrentUpdate",
+    "Database",
+    "Ending",
     "Event",
     "NoState",
+    "NotThere",
     "PoisonRecord",
     "ReadOnlyOrFull",
+    "Row",
+    "Schema",
     "Service",
     "Table",
     "Transaction",
     "TryAgain",
     "Unasked",
     "Unavailable",
+    "Worker",
+    "WorkerConfig",
     "WorkingSet",
+    "WrongDatabase",
+    "as_json",
+    "check_file",
+    "connect",
+    "database_option",
     "event",
+    "existing",
+    "fail",
+    "handed_in",
+    "parked_here",
+    "parked_line",
+    "print_json",
+    "publish",
     "reacts_to",
+    "redact",
+    "registry",
+    "retry_on_conflict",
+    "root_event_check",
+    "schema_in",
+    "schema_registry_url",
+    "secret",
+    "service_cli",
+    "to_iso",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for (PEP 562)."""
+    if name not in _ON_DEMAND:
+        raise AttributeError(f"module 'eventbus' has no attribute {name!r}")
+    return getattr(import_module(_ON_DEMAND[name]), name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import cache
 
 from eventbus.database import Transaction
 from eventbus.event import Event
 from eventbus.log import Headers, Output
 from eventbus.serde.codec import MAX_VALUE_BYTES, Codec
-from eventbus.store import quarantine, schema_source
+from eventbus.store import progress, quarantine, schema_source
 from eventbus.store.packing import pack
 
 CONTENT_TYPE = b"application/avro"
@@ -25,7 +25,7 @@ def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes |
     return Output(event.topic, event.key.encode(), codec.encode(event), headers)
 
 
-def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:
+def root_event(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:
     """Return the output for the first event of a saga; its id is `topic/key`."""
     headers = _headers(f"{event.topic}/{event.key}", event.topic, source, trace)
     return Output(event.topic, event.key.encode(), codec.encode(event), headers)
@@ -41,18 +41,26 @@ def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event],
     events = list(events)
     schema_source.agree(tx, codec, {type(event) for event in events}, source)
     for event in events:
-        output = uncaused(codec, source.encode(), event, trace)
+        output = root_event(codec, source.encode(), event, trace)
         tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))
 
 
-def check_size(codec: Codec, source: str, event: Event, limits: Mapping[str, int]) -> None:
-    """Raise ValueError where an event without a cause is larger than its topic takes (see progress.output_limits)."""
-    most = limits.get(event.topic, MAX_VALUE_BYTES)
-    if most < MAX_VALUE_BYTES and (size := uncaused(codec, source.encode(), event).size) > most:
-        raise ValueError(
-            f"the event {event.topic} would have {size} bytes, and its topic takes at most {most}: split it, or have"
-            " max.message.bytes of the topic raised (a worker notices within a minute)"
-        )
+def root_event_check(tx: Transaction, codec: Codec, source: str) -> Callable[[Event], None]:
+    """Return a function that raises ValueError for a root event that is larger than its topic accepts.
+
+    By the limits that the service's workers saw last.
+    """
+    limits = progress.output_limits(tx)
+
+    def check(event: Event) -> None:
+        most = limits.get(event.topic, MAX_VALUE_BYTES)
+        if most < MAX_VALUE_BYTES and (size := root_event(codec, source.encode(), event).size) > most:
+            raise ValueError(
+                f"the event {event.topic} would have {size} bytes, and its topic takes at most {most}: split it, or"
+                " have max.message.bytes of the topic raised (a worker notices within a minute)"
+            )
+
+    return check
 
 
 def _headers(event_id: str, event_type: str, source: bytes, trace: bytes | None) -> Headers:

@@ -1,4 +1,4 @@
-"""For the tests of services: a handler (`given … when … then`), or a whole choreography under drawn faults (`seeded`).
+"""For the tests of services: one handler (`scenario(…).when(…).then(…)`), or a saga under drawn faults (`seeded`).
 
 pytest finds both as fixtures of these names wherever eventbus is installed. Nothing here needs a broker: handlers and
 SQL are the real ones, on SQLite in memory; what a real broker does is tried in the simulator's model of one.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
@@ -16,12 +16,12 @@ from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
 from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Service, answer_of
-from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan
 
-Given = Callable[..., "Scenario"]
-Seeded = Callable[..., Simulation]
-UNATTENDED = tuple(kind for kind in KINDS if kind not in NEEDS_PEOPLE)
-"""What goes wrong where nobody redrives what was refused, or goes past what cannot be read."""
+if TYPE_CHECKING:
+    from eventbus.simulation import Simulation
+
+MakeScenario = Callable[..., "Scenario"]
+Seeded = Callable[..., "Simulation"]
 
 
 class Scenario:
@@ -84,21 +84,25 @@ def run_seeded(
     seed: int,
     *,
     workers: int = 2,
-    faults: Sequence[str] = UNATTENDED,
+    faults: Sequence[str] | None = None,
 ) -> Simulation:
     """Run services under faults drawn from `seed`, and publish these events to them from outside.
 
-    Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the same
-    run. Raises Stuck when something waits for ever, WorkerStopped when a worker ends by itself. `faults` are kinds of
-    eventbus.simulation.KINDS; those that need people (`poison`, `unreadable`) are not among them by themselves: here
-    nobody decides anything.
+    Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the
+    same run. Raises NoProgress when something waits indefinitely, WorkerStopped when a worker ends by itself.
+    `faults` are kinds of eventbus.simulation.KINDS; by default all but those that need people (`poison`,
+    `unreadable`): here nobody redrives anything, or skips what cannot be read.
     """
+    # Every test run of everybody loads this module: the simulator only where it is used.
+    from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan  # noqa: PLC0415
+
+    kinds = tuple(kind for kind in KINDS if kind not in NEEDS_PEOPLE) if faults is None else tuple(faults)
     coming = list(events)
     known = [event for make in services for event in make().events()]
     classes = list(dict.fromkeys([*known, *map(type, coming)]))
     setup = Setup([_ignoring(make) for make in services], classes, workers)
     chance = random.Random(f"faults of {seed}")  # noqa: S311 - faults, not secrets
-    simulation = Simulation(setup, seed, plan(chance, tuple(faults)))
+    simulation = Simulation(setup, seed, plan(chance, kinds))
     for event in coming:
         simulation.after(chance.random(), lambda event=event: simulation.publish(event))  # type: ignore[misc]
     simulation.run()
@@ -110,8 +114,8 @@ def _ignoring(make: Callable[[], Service[Any]]) -> Callable[[Simulation], Servic
 
 
 @pytest.fixture
-def given() -> Given:
-    """Return a Scenario: `given(MyService(), Happened(…)).when(AnotherThing(…)).then(Answer(…))`."""
+def scenario() -> MakeScenario:
+    """Return Scenario: `scenario(MyService(), Happened(…)).when(AnotherThing(…)).then(Answer(…))`."""
     return Scenario
 
 

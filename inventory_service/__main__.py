@@ -8,52 +8,29 @@ from typing import BinaryIO
 
 import click
 
-from eventbus import ConcurrentUpdate, ReadOnlyOrFull, Unavailable
-from eventbus.cli.database_commands import database_commands
-from eventbus.cli.options import (
-    CONTEXT,
-    Settings,
+from eventbus import (
+    Database,
     as_json,
-    database,
-    declaration_command,
+    connect,
+    database_option,
+    existing,
     fail,
-    group_saying,
+    parked_here,
+    parked_line,
     print_json,
-    worker_options,
+    redact,
+    retry_on_conflict,
+    service_cli,
 )
-from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import Database, NotThere, WrongDatabase, connect, existing, retry_on_conflict
-from eventbus.text.redaction import redact
-from eventbus.worker.command import workers_command
-from eventbus.worker.worker import run_worker
 from inventory_service.domain import BelowReserved
 from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService
 from inventory_service.stock_file import checked, read_counts
 
-DATABASE = database(InventoryService.name)
+DATABASE = database_option(InventoryService.name)
 
 
-@click.group(
-    cls=group_saying(WrongDatabase, NotThere, Unavailable, ReadOnlyOrFull, ConcurrentUpdate, BelowReserved),
-    context_settings=CONTEXT,
-)
-@click.version_option(package_name="order-saga")
-def main() -> None:
-    """Set the items of paid orders aside, and release them when an order is cancelled.
-
-    Example: inventory-service stock set CD-04 100
-    """
-
-
-@main.command()
-@worker_options(InventoryService.name)
-def run(settings: Settings) -> None:
-    """Start a worker: it reserves the items of paid orders and releases those of cancelled ones.
-
-    Example: inventory-service run --bootstrap-servers localhost:9092
-    """
-    run_worker(InventoryService(), settings)
+main = service_cli(InventoryService, SCHEMA, facts=[BelowReserved], distribution="order-saga")
 
 
 @main.command()
@@ -68,7 +45,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     with _existing(database) as opened, opened.snapshot() as tx:
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
-        waits = f"; it is {as_line(parked)}" if parked else ""
+        waits = f"; it is {parked_line(parked)}" if parked else ""
         fail(f"inventory knows no order {order_id} in {redact(database)}{waits}")
     items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
     if as_json:
@@ -80,7 +57,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     if reservation.error:
         click.echo(f"error   {reservation.error}")
     if parked:
-        click.echo(as_line(parked))
+        click.echo(parked_line(parked))
 
 
 @main.group()
@@ -144,11 +121,6 @@ def show_command(database: str, as_json: bool) -> None:
         click.echo(f"{article.on_hand:>13}  {article.reserved:>13}  {article.sku}")
 
 
-main.add_command(parked_commands(InventoryService, SCHEMA))
-main.add_command(database_commands(InventoryService, SCHEMA))
-main.add_command(workers_command(InventoryService, SCHEMA))
-
-
 def _count(url: str, counts: Mapping[str, int]) -> None:
     with _open(url) as opened:
         retry_on_conflict(opened, lambda tx: set_on_hand(tx, counts))
@@ -163,8 +135,6 @@ def _open(url: str) -> Iterator[Database]:
     with closing(connect(url, service=InventoryService.name, schema=SCHEMA)) as opened:
         yield opened
 
-
-main.add_command(declaration_command(InventoryService))
 
 if __name__ == "__main__":
     main(prog_name="inventory-service")

@@ -8,9 +8,7 @@ from pathlib import Path
 from sys import intern
 from typing import NamedTuple
 
-from eventbus import Event, Table, Transaction, WorkingSet
-from eventbus.database import Row
-from eventbus.database.schema_version import schema_in
+from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
 from inventory_service.domain import Reservation, Stock
 from schemas import OrderCancelled, OrderCreated, PaymentCharged
 

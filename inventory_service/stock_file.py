@@ -7,11 +7,11 @@ import json
 import re
 from collections.abc import Iterable
 
-from eventbus.text.handed_in import SEPARATORS, fields, lines, separator
+from eventbus import handed_in
 from schemas import Item
 
 MAX_ON_HAND = 10**12
-BLANK = SEPARATORS + " "
+BLANK = handed_in.SEPARATORS + " "
 """All that stands in a spreadsheet's empty rows."""
 QUANTITY = re.compile(r"[0-9]{1,18}")
 
@@ -32,7 +32,7 @@ def read_counts(file: Iterable[bytes]) -> dict[str, int]:
     """
     counts: dict[str, int] = {}
     separated_by = ""
-    for line in lines(file):
+    for line in handed_in.lines(file):
         try:
             text = line.text()
             if not text.strip(BLANK):
@@ -40,7 +40,7 @@ def read_counts(file: Iterable[bytes]) -> dict[str, int]:
             if text.startswith("{"):
                 sku, on_hand = checked(*_from_json(text))
             else:
-                separated_by = separated_by or separator(text)
+                separated_by = separated_by or handed_in.separator(text)
                 sku, on_hand = checked(*_from_csv(text, separated_by))
             if sku in counts:
                 raise ValueError(f"{sku} stands there twice")  # noqa: TRY301 - said with the line's number
@@ -51,7 +51,7 @@ def read_counts(file: Iterable[bytes]) -> dict[str, int]:
 
 
 def _from_csv(text: str, separated_by: str) -> tuple[str, int]:
-    found = fields(text, separated_by)
+    found = handed_in.fields(text, separated_by)
     if len(found) != 2 or not QUANTITY.fullmatch(found[1]):  # noqa: PLR2004
         raise ValueError(f"{text[:80]!r} is not SKU{separated_by}QUANTITY")
     return found[0], int(found[1])

@@ -15,31 +15,26 @@ from rich.console import Console
 from rich.progress import Progress
 from uuid_utils import uuid7
 
-from eventbus import Codec, ConcurrentUpdate, ReadOnlyOrFull, Unavailable
-from eventbus.cli.database_commands import database_commands
-from eventbus.cli.options import (
-    CONTEXT,
-    Settings,
+from eventbus import (
+    Codec,
+    ConcurrentUpdate,
+    Database,
+    ReadOnlyOrFull,
+    Unavailable,
     as_json,
-    database,
-    declaration_command,
+    connect,
+    database_option,
+    existing,
     fail,
-    group_saying,
+    handed_in,
+    parked_here,
+    parked_line,
     print_json,
+    redact,
     registry,
     schema_registry_url,
-    worker_options,
+    service_cli,
 )
-from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import Database, NotThere, WrongDatabase, connect, existing
-from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
-from eventbus.serde.registry_config import BadRegistryConfig
-from eventbus.store.quarantine import Quarantined
-from eventbus.store.schema_source import OtherSchemaIds
-from eventbus.text.handed_in import NotUtf8
-from eventbus.text.redaction import redact
-from eventbus.worker.command import workers_command
-from eventbus.worker.worker import run_worker
 from order_service import report
 from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
@@ -51,32 +46,18 @@ from order_service.service import OrderService
 LOOK_AGAIN_SECONDS = 0.05
 QUANTITY = re.compile(r"[0-9]{1,9}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
-DATABASE = database(OrderService.name)
+DATABASE = database_option(OrderService.name)
 
 
-@click.group(
-    cls=group_saying(
-        *(WrongDatabase, NotThere, Quarantined, Unavailable, ReadOnlyOrFull, ConcurrentUpdate),
-        *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds),
-    ),
-    context_settings=CONTEXT,
-)
-@click.version_option(package_name="order-saga")
-def main() -> None:
-    """Take orders, and know how each one ended.
-
-    Example: order-service place --customer 42 --total 29.33 --item CD-04=2
-    """
-
-
-@main.command()
-@worker_options(OrderService.name)
-def run(settings: Settings) -> None:
+def worker() -> OrderService:
     """Start a worker: it confirms and cancels orders, and publishes new ones.
 
     Example: order-service run --bootstrap-servers localhost:9092
     """
-    run_worker(_service(), settings)
+    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+
+
+main = service_cli(OrderService, SCHEMA, build=worker, distribution="order-saga")
 
 
 def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Items:
@@ -132,7 +113,7 @@ def place(
         click.echo(f"{traceparent[:80]!r} is no W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
-            order, repeated = _service().create_order(request, orders, _codec(schema_registry_url), trace)
+            order, repeated = worker().create_order(request, orders, _codec(schema_registry_url), trace)
         except ValueError as refusal:
             fail(str(refusal))
         if repeated:
@@ -164,12 +145,12 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
     result = ImportReport()
     with _open(database) as orders, _progress(file) as seen:
         try:
-            for result in import_orders(_service(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
+            for result in import_orders(worker(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
                 pass
         except (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
             fail(f"{str(error) or 'interrupted'} ({done}; run it again: nothing is placed twice)")
-        except NotUtf8 as error:
+        except handed_in.NotUtf8 as error:
             fail(str(error))
     if as_json:
         print_json(
@@ -201,7 +182,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     else:
         click.echo(report.as_text(order))
         if parked:
-            click.echo(as_line(parked))
+            click.echo(parked_line(parked))
 
 
 @main.command("list")
@@ -226,11 +207,6 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
                 click.echo(report.as_line(order))
 
 
-main.add_command(parked_commands(OrderService, SCHEMA))
-main.add_command(database_commands(OrderService, SCHEMA))
-main.add_command(workers_command(OrderService, SCHEMA))
-
-
 def _print_summary(counts: dict[Status, int], as_json: bool) -> None:
     total = sum(counts.values())
     if as_json:
@@ -247,10 +223,6 @@ def _final(orders: Database, order: Order, seconds: float) -> Order:
         with orders.snapshot() as tx:
             order = find_order(tx, order.order_id) or order
     return order
-
-
-def _service() -> OrderService:
-    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
 
 
 def _codec(registry_url: str | None) -> Codec:
@@ -282,8 +254,6 @@ def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
         task = progress.add_task("placing orders", total=size)
         yield lambda count: progress.advance(task, count)
 
-
-main.add_command(declaration_command(OrderService))
 
 if __name__ == "__main__":
     main(prog_name="order-service")

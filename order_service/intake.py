@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, NamedTuple
 
-from eventbus import Codec
-from eventbus.database import Database
-from eventbus.text.handed_in import FileLine, lines
+from eventbus import Codec, Database, handed_in
 from order_service.domain import OrderRequest
 from order_service.door import check_request_id
 from order_service.service import OrderService, Placed
@@ -70,7 +68,7 @@ def import_orders(
     how many bytes were dealt with, about. Raises NotUtf8.
     """
     report = ImportReport()
-    numbered = lines(file)
+    numbered = handed_in.lines(file)
     while chunk := list(islice(numbered, ORDERS_A_TRANSACTION)):
         requests = dict(_requests(chunk, report))
         answers = service.create_orders(list(requests.values()), database, codec)
@@ -86,7 +84,7 @@ def import_orders(
         yield report
 
 
-def _requests(chunk: Iterable[FileLine], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
+def _requests(chunk: Iterable[handed_in.FileLine], report: ImportReport) -> Iterator[tuple[int, OrderRequest]]:
     for line in chunk:
         try:
             if text := line.text():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eventbus.log import to_iso
+from eventbus import to_iso
 from order_service.currency import to_text
 from order_service.domain import Order
 

@@ -6,9 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eventbus import Event, Table, Transaction, WorkingSet
-from eventbus.database import Row
-from eventbus.database.schema_version import schema_in
+from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
 from order_service.domain import STATUSES, Order, Progress, Status
 
 SCHEMA = schema_in(Path(__file__).parent)

@@ -5,9 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
-from eventbus import Codec, PoisonRecord, Service, Transaction, publishing, reacts_to
-from eventbus.database import Database, retry_on_conflict
-from eventbus.store import progress
+from eventbus import (
+    Codec,
+    Database,
+    PoisonRecord,
+    Service,
+    Transaction,
+    publish,
+    reacts_to,
+    retry_on_conflict,
+    root_event_check,
+)
 from order_service.domain import (
     STATUSES,
     Order,
@@ -80,13 +88,11 @@ class OrderService(Service[Orders]):
         """Do the same for many requests in one transaction; the answers are in their order, refusals among them."""
 
         def place(tx: Transaction) -> list[Placed | ValueError]:
-            limits = progress.output_limits(tx)
-            answers = self._answers(
-                tx, requests, lambda order: publishing.check_size(codec, self.name, created(order), limits)
-            )
+            check = root_event_check(tx, codec, self.name)
+            answers = self._answers(tx, requests, lambda order: check(created(order)))
             placed = [answer.order for answer in answers if isinstance(answer, Placed) and not answer.repeated]
             insert_orders(tx, placed)
-            publishing.publish(tx, codec, self.name, map(created, placed), trace)
+            publish(tx, codec, self.name, map(created, placed), trace)
             return answers
 
         return retry_on_conflict(database, place)

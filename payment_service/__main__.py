@@ -7,31 +7,25 @@ from contextlib import closing, contextmanager
 
 import click
 
-from eventbus import ConcurrentUpdate, ReadOnlyOrFull, Unavailable
-from eventbus.cli.connection_options import secret
-from eventbus.cli.database_commands import database_commands
-from eventbus.cli.options import (
-    CONTEXT,
-    Settings,
+from eventbus import (
+    Transaction,
     as_json,
-    database,
-    declaration_command,
+    database_option,
+    existing,
     fail,
-    group_saying,
+    parked_here,
+    parked_line,
     print_json,
-    worker_options,
+    redact,
+    secret,
+    service_cli,
 )
-from eventbus.cli.parked_commands import as_line, parked_commands, parked_here
-from eventbus.database import NotThere, Transaction, WrongDatabase, existing
-from eventbus.text.redaction import redact
-from eventbus.worker.command import workers_command
-from eventbus.worker.worker import run_worker
 from payment_service.gateway import BadGateway, check_ledger, open_gateway
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
 from payment_service.simulated import SimulatedProvider
 
-DATABASE = database(PaymentService.name)
+DATABASE = database_option(PaymentService.name)
 GATEWAY = click.option(
     "--gateway",
     envvar="PAYMENT_GATEWAY",
@@ -44,28 +38,19 @@ GATEWAY = click.option(
 )
 
 
-@click.group(
-    cls=group_saying(WrongDatabase, NotThere, Unavailable, ReadOnlyOrFull, ConcurrentUpdate, BadGateway),
-    context_settings=CONTEXT,
-)
-@click.version_option(package_name="order-saga")
-def main() -> None:
-    """Charge orders, and give the money back when they are cancelled.
-
-    Example: payment-service ledger --json
-    """
-
-
-@main.command()
-@GATEWAY
-@worker_options(PaymentService.name)
-def run(settings: Settings, gateway: str) -> None:
+@contextmanager
+def charging(gateway: str) -> Iterator[PaymentService]:
     """Start a worker: it charges new orders and refunds cancelled ones.
 
     Example: payment-service run --gateway 'simulated:///provider.db?decline-above=20000'
     """
     with closing(open_gateway(gateway)) as provider:
-        run_worker(PaymentService(provider), settings)
+        yield PaymentService(provider)
+
+
+main = service_cli(
+    PaymentService, SCHEMA, build=charging, options=[GATEWAY], facts=[BadGateway], distribution="order-saga"
+)
 
 
 @main.command()
@@ -80,13 +65,13 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     with _snapshot(database) as tx:
         payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
-        waits = f"; it is {as_line(parked)}" if parked else ""
+        waits = f"; it is {parked_line(parked)}" if parked else ""
         fail(f"there is no payment of order {order_id} in {redact(database)}{waits}")
     if as_json:
         print_json({**payment._asdict(), "parked": parked})
     else:
         lines = [f"{name:<10} {value}" for name, value in payment._asdict().items() if value not in (None, "")]
-        click.echo("\n".join(lines + ([as_line(parked)] if parked else [])))
+        click.echo("\n".join(lines + ([parked_line(parked)] if parked else [])))
 
 
 @main.command()
@@ -143,18 +128,11 @@ def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:
     }
 
 
-main.add_command(parked_commands(PaymentService, SCHEMA))
-main.add_command(database_commands(PaymentService, SCHEMA))
-main.add_command(workers_command(PaymentService, SCHEMA))
-
-
 @contextmanager
 def _snapshot(url: str) -> Iterator[Transaction]:
     with existing(url, service=PaymentService.name, schema=SCHEMA) as opened, opened.snapshot() as tx:
         yield tx
 
-
-main.add_command(declaration_command(PaymentService))
 
 if __name__ == "__main__":
     main(prog_name="payment-service")

@@ -11,8 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from eventbus.database import check_file
-from eventbus.text.redaction import HIDDEN, redact
+from eventbus import HIDDEN, check_file, redact
 from payment_service.books import LedgerEntry
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.ledger import NotALedger

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eventbus import Event, Table, Transaction, WorkingSet
-from eventbus.database.schema_version import schema_in
+from eventbus import Event, Table, Transaction, WorkingSet, schema_in
 from payment_service.domain import Payment
 
 SCHEMA = schema_in(Path(__file__).parent)

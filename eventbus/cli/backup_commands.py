@@ -15,7 +15,7 @@ from eventbus.cli.options import (
     as_json,
     bootstrap_servers,
     by,
-    database,
+    database_option,
     dry_run,
     fail,
     kafka_config,
@@ -46,7 +46,7 @@ def add_backup_commands(group: click.Group, service: type[Service[Any]], schema:
     }
     for name, (act, options) in made.items():
         command = click.Command(name, callback=act)
-        for option in (*options, database(service.name)):
+        for option in (*options, database_option(service.name)):
             option(command)
         text, _, example = (act.__doc__ or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"

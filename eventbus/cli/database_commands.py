@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from eventbus.cli.backup_commands import add_backup_commands
-from eventbus.cli.options import as_json, database, print_json
+from eventbus.cli.options import as_json, database_option, print_json
 from eventbus.database.schema_version import Schema
 from eventbus.database.upgrade import Component, status, upgrade
 from eventbus.service import Service
@@ -26,7 +26,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
         click.Command("status", callback=commands.status),
         click.Command("upgrade", callback=commands.upgrade),
     ):
-        database(service.name)(command)
+        database_option(service.name)(command)
         text, _, example = (command.callback.__doc__ or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)

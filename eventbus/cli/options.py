@@ -44,8 +44,8 @@ CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_con
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How a worker runs: what the common options say."""
+class WorkerConfig:
+    """How a worker runs: what the common options say, with the same defaults."""
 
     bootstrap_servers: str
     database: str
@@ -217,7 +217,7 @@ def database_of(service: str) -> tuple[str, str]:
     return f"{name.upper()}_DATABASE", f"sqlite:///{name}.db"
 
 
-def database(service: str) -> Callable[[F], F]:
+def database_option(service: str) -> Callable[[F], F]:
     """Return the --database option of a service: `<SERVICE>_DATABASE`, by default a SQLite file in this folder."""
     variable, default = database_of(service)
     return click.option(
@@ -276,26 +276,15 @@ _WORKER_OPTIONS = (
 )
 
 
-def worker_options(service: str) -> Callable[[F], F]:
-    """Decorate a click command with everything a worker takes; it is called with `settings=Settings(...)`."""
+def worker_options(service: str) -> _Options:
+    """Return every option of a worker; `worker_config` takes what they say."""
+    return (bootstrap_servers, database_option(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)
 
-    def decorate(command: F) -> F:
-        def with_settings(**options: Any) -> Any:
-            names = Settings.__dataclass_fields__.keys() - {"registry_config"}
-            given = {name: options.pop(name) for name in names}
-            settings = Settings(**given, registry_config=registry_config())
-            return command(settings=settings, **options)
 
-        with_settings.__name__, with_settings.__doc__ = command.__name__, command.__doc__
-        with_settings.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        decorated: Any = with_settings
-        for option in reversed(
-            (bootstrap_servers, database(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)
-        ):
-            decorated = option(decorated)
-        return decorated  # type: ignore[no-any-return]
-
-    return decorate
+def worker_config(options: dict[str, Any]) -> WorkerConfig:
+    """Take what the worker's options say out of a command's arguments."""
+    names = WorkerConfig.__dataclass_fields__.keys() - {"registry_config"}
+    return WorkerConfig(**{name: options.pop(name) for name in names}, registry_config=registry_config())
 
 
 def declaration_command(service: type[Service[Any]]) -> click.Command:

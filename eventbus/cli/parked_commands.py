@@ -12,7 +12,7 @@ import click
 from eventbus.cli.options import (
     as_json,
     by,
-    database,
+    database_option,
     dry_run,
     fail,
     print_json,
@@ -59,7 +59,7 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
         for option in (dry_run, by, reason):
             option(command)
     for command in (*reports, *acts):
-        database(service.name)(command)
+        database_option(service.name)(command)
     for command in reports:
         as_json(command)
     schema_registry_url(reports[1])
@@ -94,7 +94,7 @@ def as_dict(known: BlockedKey) -> dict[str, Any]:
     }
 
 
-def as_line(parked: dict[str, Any]) -> str:
+def parked_line(parked: dict[str, Any]) -> str:
     """Return the same for people."""
     tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
     ahead = " (by a clock that was ahead)" if parked["since"] > to_iso(_now_ms()) else ""
@@ -121,7 +121,7 @@ class _ParkedCommands:
             print_json(found)
         else:
             for each in found:
-                click.echo(f"{each['key']}  {as_line(each)}")
+                click.echo(f"{each['key']}  {parked_line(each)}")
         if not found:
             _say_none(database, where)
 
@@ -144,7 +144,7 @@ class _ParkedCommands:
         if as_json:
             print_json({**as_dict(known), "waiting": records})
             return
-        click.echo(f"{key}  {as_line(as_dict(known))}")
+        click.echo(f"{key}  {parked_line(as_dict(known))}")
         for record in records:
             click.echo(f"{record['address']}  {record['timestamp']}  {record['event']}")
 
@@ -188,7 +188,7 @@ class _ParkedCommands:
                 return
             if dry_run:
                 for each in found:
-                    click.echo(f"{each.key}  {as_line(as_dict(each))}")
+                    click.echo(f"{each.key}  {parked_line(as_dict(each))}")
                 click.echo(f"{len(found)} orders (--dry-run: nothing was done)", err=True)
                 return
             done = [_again(opened, act, each.key) for each in found]

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from eventbus.cli.options import as_json, database, print_json
+from eventbus.cli.options import as_json, database_option, print_json
 from eventbus.database import existing
 from eventbus.database.schema_version import Schema
 from eventbus.log import to_iso
@@ -16,7 +16,7 @@ from eventbus.text.redaction import redact
 from eventbus.worker.lease import Lease, leases
 
 
-def workers_command(service: type[Service[Any]], schema: Schema) -> click.Command:
+def workers_command(service: type[Service[Any]], schema: Schema | str) -> click.Command:
     """Return the `workers` command of a service."""
 
     def workers(database: str, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def workers_command(service: type[Service[Any]], schema: Schema) -> click.Comman
     Example: {service.name} workers --json
     """
     command = click.command("workers", help=inspect.cleandoc(told))(workers)
-    return database(service.name)(as_json(command))
+    return database_option(service.name)(as_json(command))
 
 
 def _as_dict(lease: Lease) -> dict[str, Any]:

@@ -41,6 +41,16 @@ def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
     return server
 
 
+def end(server: ThreadingHTTPServer) -> None:
+    """Stop serving and free the port, soon: nobody waits for it."""
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    threading.Thread(target=stop, name="health-end", daemon=True).start()
+
+
 def _answer(telemetry: Watched, path: str) -> tuple[int, bytes, str]:
     if path == "/metrics":
         return 200, generate_latest(telemetry.registry), CONTENT_TYPE_LATEST

@@ -1,4 +1,4 @@
-"""A worker process: builds the world around an engine, turns it until a signal comes, and says how it ended."""
+"""A worker process: builds what is around an engine, turns it until a signal comes, and says how it ended."""
 
 from __future__ import annotations
 
@@ -6,20 +6,15 @@ import gc
 import logging
 import os
 import random
-import signal
-import socket
-import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
-import click
-
-from eventbus.cli.options import Settings, fail
+from eventbus.cli.options import WorkerConfig
 from eventbus.database import (
     ConcurrentUpdate,
     Database,
@@ -53,9 +48,14 @@ from eventbus.worker.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.worker.instance import this_process
 from eventbus.worker.lease import WATCH_SECONDS, Contender, Lease
 from eventbus.worker.lease_keeper import LeaseKeeper
-from eventbus.worker.telemetry import StructlogHandler, Telemetry, configure_logging
-from eventbus.worker.watchdog import Watchdog
+from eventbus.worker.telemetry import StructlogHandler, Telemetry
+from eventbus.worker.watchdog import Steps, Watchdog
 from eventbus.worker.watched import WatchedDatabase, watched_clients
+
+
+class PortTaken(Exception):
+    """The port for metrics and health cannot be used."""
+
 
 EXIT_CODES: dict[type[Exception], int] = {
     HandlerFailed: 1,
@@ -65,6 +65,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     UnknownSchema: 1,
     RegistryLetsNobodyIn: 1,
     NotLetIn: 1,
+    PortTaken: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
     BadRegistryConfig: 2,
@@ -75,7 +76,6 @@ EXIT_CODES: dict[type[Exception], int] = {
 }
 """How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage; 8: see watchdog."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, ConcurrentUpdate)
-GRACE_SECONDS = 9.0
 LAG_SECONDS = 2.0
 GARBAGE = (50_000, 20, 100)
 """When Python looks for cycles: a batch makes tens of thousands of objects and no cycle; by default a tenth of the
@@ -84,101 +84,99 @@ T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """A signal came before there was anything to stop."""
+    """The worker was told to stop before it had started."""
 
 
-class Signals:
-    """SIGTERM and SIGINT: the first stops the worker, the second ends it at once, even inside a blocking call.
+class Ending(NamedTuple):
+    """How a worker ended: the exit code that says it (see EXIT_CODES), and what a person must mend, if anything."""
 
-    After the first, a watchdog ends it hard when stopping takes too long; nothing is lost by that either.
+    code: int = 0
+    error: Exception | None = None
+
+
+class Worker:
+    """One worker of a service, in this process.
+
+    Where Kafka's client hangs, the watchdog ends the process with exit code 8: nothing else can end such a call.
     """
 
-    def __init__(self) -> None:
-        self.stop = threading.Event()
-        self.hurry: Callable[[], None] = lambda: None
-        reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._first)
-        threading.Thread(target=self._watch, args=(reader,), name="signals", daemon=True).start()
+    def __init__(self, service: Service[Any], config: WorkerConfig) -> None:
+        self._service, self._config = service, config
+        self._stop = threading.Event()
+        self._stop_engine: Callable[[], None] = lambda: None
+        self._telemetry = Telemetry(service.name, config.instance, service.subscriptions())
+        self._watchdog = Watchdog(self._telemetry.log)
+        self._telemetry.overdue = lambda: self._watchdog.overdue
+        self._steps: Steps
 
-    def _first(self, _number: int, _frame: object) -> None:
-        self.stop.set()
-        self.hurry()
+    def stop(self) -> None:
+        """Let `run` return soon. May be called from another thread or from a signal handler."""
+        self._stop.set()
+        self._stop_engine()
 
-    @staticmethod
-    def _watch(reader: socket.socket) -> None:
-        """Hear of signals as they arrive, whatever the main thread is doing."""
-        reader.recv(1)
-        reader.settimeout(GRACE_SECONDS)
-        try:
-            number = reader.recv(1)[0]
-            os._exit(128 + number)
-        except TimeoutError:
-            click.echo(f"stopping took longer than {GRACE_SECONDS:g} s and was cut short: nothing is lost", err=True)
-            os._exit(0)
-
-
-def run_worker(service: Service[Any], settings: Settings) -> NoReturn:
-    """Run until a signal (exit code 0) or until something is wrong that only a person can mend (see EXIT_CODES)."""
-    secrets = secrets_in(settings.kafka_config)
-    configure_logging(settings.log_format, settings.log_level, secrets)
-    signals = Signals()
-    telemetry = Telemetry(service.name, settings.instance, service.subscriptions())
-    try:
-        check(settings.kafka_config)
-        _Run(service, settings, telemetry, signals).run()
-    except Stopped:
-        pass
-    except tuple(EXIT_CODES) as error:
-        telemetry.log.critical("worker.failed", error=type(error).__name__, why=str(error))
-        fail(scrub(str(error), secrets), next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)))
-    telemetry.log.info("worker.stopped")
-    sys.exit(0)
-
-
-class _Run:
-    """One worker, from its first look at what it needs to its end."""
-
-    def __init__(self, service: Service[Any], settings: Settings, telemetry: Telemetry, signals: Signals) -> None:
-        self._service, self._settings, self._telemetry, self._signals = service, settings, telemetry, signals
-        self._watchdog = Watchdog(telemetry.log)
+    def run(self) -> Ending:
+        """Run until `stop`, or until something is wrong that only a person can mend, and return which it was."""
+        secrets = secrets_in(self._config.kafka_config)
         self._steps = self._watchdog.watch("loop")
-        telemetry.overdue = lambda: self._watchdog.overdue
+        try:
+            check(self._config.kafka_config)
+            self._watchdog.start()
+            with self._serving():
+                self._run()
+        except Stopped:
+            pass
+        except tuple(EXIT_CODES) as error:
+            self._telemetry.log.critical("worker.failed", error=type(error).__name__, why=scrub(str(error), secrets))
+            return Ending(next(code for kind, code in EXIT_CODES.items() if isinstance(error, kind)), error)
+        finally:
+            self._steps.rest()
+        self._telemetry.log.info("worker.stopped")
+        return Ending()
 
-    def run(self) -> None:
-        """Run until a signal comes, or until something is wrong (see EXIT_CODES)."""
-        self._watchdog.start()
-        if self._settings.metrics_port is not None:
-            _serve(self._telemetry, self._settings.metrics_port)
+    @contextmanager
+    def _serving(self) -> Iterator[None]:
+        """Serve metrics and health, where that is wanted."""
+        port, server = self._config.metrics_port, None
+        if port is not None:
+            try:
+                server = health.serve(self._telemetry, port)
+            except OSError as error:
+                raise PortTaken(f"--metrics-port {port}: {error.strerror}; choose another one") from error
+            self._telemetry.log.info("metrics.served", port=server.server_port)
+        try:
+            yield
+        finally:
+            if server is not None:
+                health.end(server)
+
+    def _run(self) -> None:
         connection = self._connection()
         try_out(connection)
-        if self._settings.upgrade_database:
+        if self._config.upgrade_database:
             self._patiently(self._upgrade)
         database = self._patiently(self._database)
         own = self._patiently(self._database)
         lease = self._lease(own)
         self._telemetry.named(lease.name)
         with closing(self._keeper(own, lease)) as keeper:
-            self._run_once(replace(connection, instance=lease.name), database, keeper)
+            self._run_engine(replace(connection, instance=lease.name), database, keeper)
 
     def _connection(self) -> Connection:
         """Return how Kafka is reached; the instance name is not known yet where none was given."""
-        settings, service = self._settings, self._service
+        config, service = self._config, self._service
         logger = logging.getLogger(f"rdkafka.{service.name}.{os.getpid()}")
         logger.addHandler(StructlogHandler(self._telemetry))
         logger.propagate = False
-        exactly_once = settings.delivery == "exactly-once"
+        exactly_once = config.delivery == "exactly-once"
         clients = watched_clients(self._steps)
-        name = settings.instance or "unnamed"
+        name = config.instance or "unnamed"
         return Connection(
-            settings.bootstrap_servers, service.name, name, exactly_once, settings.kafka_config, logger, clients
+            config.bootstrap_servers, service.name, name, exactly_once, config.kafka_config, logger, clients
         )
 
     def _database(self) -> Database:
         service = self._service
-        database = connect(self._settings.database, service=service.name, schema=service.repository.schema)
+        database = connect(self._config.database, service=service.name, schema=service.repository.schema)
         with WatchedDatabase(database, self._steps).snapshot() as tx:
             quarantine.check(tx)
             return database
@@ -186,7 +184,7 @@ class _Run:
     def _upgrade(self) -> None:
         self._steps.rest()  # large tables take as long as they take
         schema = self._service.repository.schema
-        for component, steps in upgrade(self._settings.database, self._service.name, schema, create=True).items():
+        for component, steps in upgrade(self._config.database, self._service.name, schema, create=True).items():
             for step in steps:
                 self._telemetry.log.info("database.upgraded", component=component, step=step.name)
 
@@ -194,20 +192,21 @@ class _Run:
         """Wait for the instance name, as long as it takes to see whether its holder lives."""
         contender = Contender(WatchedDatabase(database, self._steps), this_process(), now_ms=_now_ms)
         while True:
-            lease = self._patiently(lambda: contender.take(self._settings.instance))
+            lease = self._patiently(lambda: contender.take(self._config.instance))
             if lease is not None:
                 return lease
-            self._signals.stop.wait(WATCH_SECONDS)
+            self._stop.wait(WATCH_SECONDS)
 
     def _keeper(self, database: Database, lease: Lease) -> LeaseKeeper:
         return LeaseKeeper(database, lease, self._watchdog, now_ms=_now_ms, warn=self._telemetry.warn)
 
-    def _run_once(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
-        settings, service, telemetry = self._settings, self._service, self._telemetry
-        world, announcement = self._world(connection, WatchedDatabase(database, self._steps))
-        tuning = EngineConfig(dead_letters=settings.dead_letter_limit, keys_placed_over=settings.keys_placed_over)
-        engine = Engine(service, world, tuning)
-        self._signals.hurry = keeper.on_lost = engine.stop
+    def _run_engine(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
+        config, service, telemetry = self._config, self._service, self._telemetry
+        deps, announcement = self._dependencies(connection, WatchedDatabase(database, self._steps))
+        engine_config = EngineConfig(dead_letters=config.dead_letter_limit, keys_placed_over=config.keys_placed_over)
+        engine = Engine(service, deps, engine_config)
+        self._stop_engine = keeper.on_lost = engine.stop
+        thresholds = gc.get_threshold()
         gc.freeze()
         gc.set_threshold(*GARBAGE)
         try:
@@ -215,37 +214,39 @@ class _Run:
             with suppress(*AWAY):  # whoever is not answered joins all the same: recovery judges too
                 engine.judge()
             engine.subscribe()
-            telemetry.log.info("worker.started", topics=service.topics(), delivery=settings.delivery)
-            self._loop(engine, world, announcement, keeper)
+            telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery)
+            self._loop(engine, deps, announcement, keeper)
         finally:
             engine.close()
-            world.database.close()
+            deps.database.close()
+            gc.set_threshold(*thresholds)
+            gc.unfreeze()
 
-    def _loop(self, engine: Engine, world: Dependencies, announcement: Announcement, keeper: LeaseKeeper) -> None:
-        assert isinstance(world.log, KafkaLog)
+    def _loop(self, engine: Engine, deps: Dependencies, announcement: Announcement, keeper: LeaseKeeper) -> None:
+        assert isinstance(deps.log, KafkaLog)
         lag_at = 0.0
-        while not self._signals.stop.is_set():
+        while not self._stop.is_set():
             keeper.check()
             try:
                 engine.run_once()
             except AWAY as error:
                 self._telemetry.warn(str(error))
-                self._signals.stop.wait(0.2)
+                self._stop.wait(0.2)
             if time.monotonic() - lag_at > LAG_SECONDS:
-                self._telemetry.lag(world.log.lag())
+                self._telemetry.lag(deps.log.lag())
                 announcement.poll()
                 lag_at = time.monotonic()
 
-    def _world(self, connection: Connection, database: Database) -> tuple[Dependencies, Announcement]:
-        settings, service, telemetry = self._settings, self._service, self._telemetry
+    def _dependencies(self, connection: Connection, database: Database) -> tuple[Dependencies, Announcement]:
+        config, service, telemetry = self._config, self._service, self._telemetry
         happens = failpoint(os.environ.get(VARIABLE), telemetry.log)
 
-        def at(step: str) -> None:
+        def reached(step: str) -> None:
             self._steps.reach(step)
             happens(step)
 
-        url = settings.schema_registry_url
-        registry = registry_at(url, service.events(), settings.registry_config)
+        url = config.schema_registry_url
+        registry = registry_at(url, service.events(), config.registry_config)
         asked = Lookups(registry) if url else registry
         codec = self._patiently(lambda: Codec(asked, service.events()))
         agree = partial(schema_source.agree, codec=codec, events=service.publishes(), service=service.name)
@@ -260,18 +261,20 @@ class _Run:
         if (told := uneven(alike)) is not None:
             telemetry.log.warning("topics.uneven", why=f"{told}: was one created by itself? See `saga topics create`")
         announcement = Announcement(type(service), connection, there, telemetry)
-        log = KafkaLog(connection, warn=telemetry.warn, failpoint=at, stopping=self._signals.stop.is_set)
-        calls = RemoteCalls(settings.remote_concurrency)
+        log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
+        calls = RemoteCalls(config.remote_concurrency)
         name = connection.instance
-        world = Dependencies(log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, at, name)
-        return world, announcement
+        deps = Dependencies(
+            log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, reached, name
+        )
+        return deps, announcement
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first.
 
         And RegistryLetsNobodyIn: who starts with a wrong password does not wait.
         """
-        while not self._signals.stop.is_set():
+        while not self._stop.is_set():
             self._telemetry.alive()
             self._steps.reach("starting")
             try:
@@ -280,16 +283,8 @@ class _Run:
                 raise
             except AWAY as error:
                 self._telemetry.warn(str(error))
-                self._signals.stop.wait(1.0)
+                self._stop.wait(1.0)
         raise Stopped
-
-
-def _serve(telemetry: Telemetry, port: int) -> None:
-    try:
-        server = health.serve(telemetry, port)
-    except OSError as error:
-        fail(f"--metrics-port {port}: {error.strerror}; choose another one")
-    telemetry.log.info("metrics.served", port=server.server_port)
 
 
 def _now_ms() -> int:

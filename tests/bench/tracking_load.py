@@ -11,7 +11,7 @@ from uuid_utils import uuid7
 
 from eventbus import Codec, Event
 from eventbus.log import Output
-from eventbus.publishing import caused, uncaused
+from eventbus.publishing import caused, root_event
 from eventbus.serde.registry import registry_at
 from schemas import (
     EVENTS,
@@ -83,7 +83,7 @@ class Sagas:
 
     def _say(self, partition: int, service: str, event: Event, cause: str | None = None) -> str:
         source = f"{service}-service".encode()
-        made: Output = uncaused(CODEC, source, event) if cause is None else caused(CODEC, source, event, cause)
+        made: Output = root_event(CODEC, source, event) if cause is None else caused(CODEC, source, event, cause)
         self._producer.produce(made.topic, made.value, made.key, headers=made.headers, partition=partition)
         offset = self._ends[made.topic, partition]
         self._ends[made.topic, partition] += 1

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 from uuid_utils import uuid7
 
 from eventbus import Codec
-from eventbus.publishing import uncaused
+from eventbus.publishing import root_event
 from eventbus.serde.registry import registry_at
 from schemas import Item, OrderCreated
 
@@ -60,7 +60,7 @@ def publish_backlog(bootstrap_servers: str, count: int) -> None:
         }
     )
     for order in orders(count):
-        topic, key, value, headers = uncaused(CODEC, b"order-service", order)
+        topic, key, value, headers = root_event(CODEC, b"order-service", order)
         producer.produce(topic, value, key, headers=headers)
         producer.poll(0)
     if producer.flush(60):

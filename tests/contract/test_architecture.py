@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import tomllib
 from collections import Counter
+from pathlib import Path
 from pkgutil import resolve_name
 
 import grimp
 import pytest
 
+import eventbus
 from tests.contract.test_docs import ROOT, blocks, text
 
 PAGE = ROOT / "docs" / "architecture.md"
@@ -51,3 +54,31 @@ def test_a_class_name_stands_once() -> None:
     files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     names = Counter(name for path in files for name in re.findall(r"^ *class (\w+)", text(path), re.MULTILINE))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+def test_what_eventbus_exports_is_there_and_on_the_page() -> None:
+    """A service needs nothing else."""
+    page = text(ROOT / "docs" / "adding-a-service.md").partition("## What `eventbus` exports")[2].partition("\n## ")[0]
+    shown = {name for cell in re.findall(r"^\| (`[^|]+) \|", page, re.MULTILINE) for name in re.findall(r"\w+", cell)}
+    assert shown == set(eventbus.__all__)
+    for name in eventbus.__all__:
+        assert getattr(eventbus, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = eventbus.nothing
+
+
+SERVICES_AND_EXAMPLE = [
+    *(path for package in PACKAGES[1:5] for path in (ROOT / package).rglob("*.py")),
+    ROOT / "docs" / "examples" / "shipping" / "shipping_service.py",
+]
+
+
+@pytest.mark.parametrize("file", SERVICES_AND_EXAMPLE, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_a_service_imports_only_what_eventbus_exports(file: Path) -> None:
+    """So what is below may move. The example is what others copy."""
+    imported = [node for node in ast.walk(ast.parse(text(file))) if isinstance(node, ast.Import | ast.ImportFrom)]
+    modules = {node.module or "" for node in imported if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in imported if isinstance(node, ast.Import) for alias in node.names}
+    assert not [name for name in modules if name.startswith("eventbus.")]
+    exported = {a.name for n in imported if isinstance(n, ast.ImportFrom) and n.module == "eventbus" for a in n.names}
+    assert exported <= set(eventbus.__all__)

@@ -195,7 +195,7 @@ def test_a_broker_that_is_away_is_said_and_comes_back(make_broker: Callable[...,
         broker.restart()
         tab.until(f"{alarm} === ''")
         placed = OrderCreated("after-the-outage", "42", 100, "USD", (Item("cd-1", 1),))
-        Publisher(broker.bootstrap_servers).publish(publishing.uncaused(saga.codec, b"order-service", placed), 0)
+        Publisher(broker.bootstrap_servers).publish(publishing.root_event(saga.codec, b"order-service", placed), 0)
         tab.until(row_of(placed.order_id, "pending", "waits for payment-service"))
 
 

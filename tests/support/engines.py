@@ -131,7 +131,7 @@ class Worker:
         return len(self.engine._owned)
 
     def ready(self) -> int:
-        return sum(owned.ready for owned in self.engine._owned.values())
+        return sum(owned.consuming for owned in self.engine._owned.values())
 
 
 class Playground:

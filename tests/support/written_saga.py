@@ -126,7 +126,7 @@ class Publisher:
     def output(self, fact: EventFact, lies: dict[Address, Address]) -> Output:
         event = _event(fact)
         if fact.cause is None:
-            return publishing.uncaused(self._codec, SOURCE[fact.topic], event)
+            return publishing.root_event(self._codec, SOURCE[fact.topic], event)
         return publishing.caused(self._codec, SOURCE[fact.topic], event, str(lies[fact.cause]))
 
     def publish(self, output: Output, partition: int, commit: bool = True) -> Address:

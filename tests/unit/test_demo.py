@@ -84,7 +84,7 @@ class Written:
 
     def write(self, event, cause=None) -> str:
         made = (
-            publishing.uncaused(CODEC, b"a", event) if cause is None else publishing.caused(CODEC, b"b", event, cause)
+            publishing.root_event(CODEC, b"a", event) if cause is None else publishing.caused(CODEC, b"b", event, cause)
         )
         at = Partition(event.topic, 0)
         offset = sum(record.partition == at for record in self.records)

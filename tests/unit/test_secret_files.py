@@ -20,7 +20,7 @@ def file(tmp_path: Path) -> Path:
 
 @click.command()
 @cli.kafka_config
-@cli.database("order-service")
+@cli.database_option("order-service")
 def command(kafka_config: dict[str, str], database: str) -> None:
     for name, value in sorted(kafka_config.items()):
         click.echo(f"{name}={value}")

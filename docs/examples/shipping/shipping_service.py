@@ -1,6 +1,6 @@
 """The shipping service: books one parcel for every confirmed order.
 
-| hears           | does           | says          |
+| consumes        | does           | produces      |
 |-----------------|----------------|---------------|
 | order.confirmed | books a parcel | order.shipped |
 """
@@ -12,11 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import click
-
-from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to
-from eventbus.cli.options import CONTEXT, Settings, declaration_command, worker_options
-from eventbus.worker.worker import run_worker
+from eventbus import Event, Service, Table, Transaction, WorkingSet, event, reacts_to, service_cli
 from schemas import OrderConfirmed
 
 HERE = Path(__file__).parent
@@ -83,25 +79,7 @@ class ShippingService(Service[Parcels]):
         return OrderShipped(order_id, f"parcel-{order_id}")
 
 
-@click.group(context_settings=CONTEXT)
-def main() -> None:
-    """Book parcels for confirmed orders.
-
-    Example: shipping-service run
-    """
-
-
-@main.command()
-@worker_options(ShippingService.name)
-def run(settings: Settings) -> None:
-    """Start a worker.
-
-    Example: shipping-service run --bootstrap-servers localhost:9092
-    """
-    run_worker(ShippingService(), settings)
-
-
-main.add_command(declaration_command(ShippingService))
+main = service_cli(ShippingService, ParcelRepository.schema)
 
 if __name__ == "__main__":
     main(prog_name="shipping-service")

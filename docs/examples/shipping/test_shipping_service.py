@@ -10,15 +10,15 @@ from shipping_service import OrderShipped, ShippingService
 from schemas import OrderConfirmed
 
 
-def test_a_confirmed_order_is_shipped(given: Any) -> None:
+def test_a_confirmed_order_is_shipped(scenario: Any) -> None:
     """Nothing had happened; an order is confirmed; a parcel is booked."""
-    given(ShippingService()).when(OrderConfirmed("order-1")).then(OrderShipped("order-1", "parcel-order-1"))
+    scenario(ShippingService()).when(OrderConfirmed("order-1")).then(OrderShipped("order-1", "parcel-order-1"))
 
 
-def test_an_order_is_shipped_once(given: Any) -> None:
+def test_an_order_is_shipped_once(scenario: Any) -> None:
     """Whatever made the event come twice, there is one parcel."""
-    scenario = given(ShippingService(), OrderConfirmed("order-1")).when(OrderConfirmed("order-1")).then()
-    assert scenario.rows("select count(*) from parcel") == [(1,)]
+    shipped = scenario(ShippingService(), OrderConfirmed("order-1")).when(OrderConfirmed("order-1")).then()
+    assert shipped.rows("select count(*) from parcel") == [(1,)]
 
 
 @pytest.mark.parametrize("seed", range(20))

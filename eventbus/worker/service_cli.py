@@ -1,0 +1,97 @@
+"""The command of a service: `<service> run`, and what every service can be asked."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import click
+
+from eventbus.cli.database_commands import database_commands
+from eventbus.cli.options import (
+    CONTEXT,
+    declaration_command,
+    fail,
+    group_saying,
+    worker_config,
+    worker_options,
+)
+from eventbus.cli.parked_commands import parked_commands
+from eventbus.database import ConcurrentUpdate, NotThere, ReadOnlyOrFull, Unavailable, WrongDatabase
+from eventbus.database.schema_version import Schema
+from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
+from eventbus.serde.registry_config import BadRegistryConfig
+from eventbus.service import Service
+from eventbus.store.quarantine import Quarantined
+from eventbus.store.schema_source import OtherSchemaIds
+from eventbus.text.redaction import scrub, secrets_in
+from eventbus.worker.command import workers_command
+from eventbus.worker.signals import Signals
+from eventbus.worker.telemetry import configure_logging
+from eventbus.worker.worker import Worker
+
+FACTS = (
+    *(WrongDatabase, NotThere, Quarantined, Unavailable, ReadOnlyOrFull, ConcurrentUpdate),
+    *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds),
+)
+"""What is no mistake in the code: one line on stderr, exit code 1."""
+Build = Callable[..., Service[Any] | AbstractContextManager[Service[Any]]]
+
+
+def service_cli(  # noqa: PLR0913 - what differs from service to service, each by its name
+    service: type[Service[Any]],
+    schema: Schema | str,
+    *,
+    build: Build | None = None,
+    options: Sequence[Callable[[Any], Any]] = (),
+    facts: Sequence[type[Exception]] = (),
+    distribution: str | None = None,
+) -> click.Group:
+    """Return the command of a service: `run`, `parked`, `database`, `workers` and `declaration`; add your own to it.
+
+    Its help is the class's docstring. `build` returns the service, or a context manager with it, and is called with
+    what `options` say (click options that only `run` takes); its docstring is the help of `run`. By default it is the
+    class. `facts` are exceptions of your commands that are no mistakes in the code: they are said in one line, exit
+    code 1. `distribution`: whose version --version prints.
+    """
+    main = group_saying(*FACTS, *facts)(
+        service.name, help=_help(service, f"Example: {service.name} run"), context_settings=CONTEXT
+    )
+    if distribution is not None:
+        main = click.version_option(package_name=distribution)(main)
+    main.add_command(_run_command(service, build or service, options))
+    main.add_command(parked_commands(service, schema))
+    main.add_command(database_commands(service, schema))
+    main.add_command(workers_command(service, schema))
+    main.add_command(declaration_command(service))
+    return main
+
+
+def _run_command(service: type[Service[Any]], build: Build, options: Sequence[Callable[[Any], Any]]) -> click.Command:
+    def run(**arguments: Any) -> None:
+        config = worker_config(arguments)
+        secrets = secrets_in(config.kafka_config)
+        configure_logging(config.log_format, config.log_level, secrets)
+        built = build(**arguments)
+        with built if isinstance(built, AbstractContextManager) else nullcontext(built) as one:
+            worker = Worker(one, config)
+            Signals(worker.stop)
+            code, error = worker.run()
+        if error is not None:
+            fail(scrub(str(error), secrets), code)
+        sys.exit(code)
+
+    example = f"Example: {service.name} run --bootstrap-servers localhost:9092"
+    told = "Start a worker.\n\n" + example if build is service else _help(build, example)
+    command = click.command("run", help=told)(run)
+    for option in (*options, *worker_options(service.name)):
+        command = option(command)
+    return command
+
+
+def _help(documented: object, example: str) -> str:
+    told = inspect.getdoc(documented) or ""
+    return told if "Example:" in told else f"{told}\n\n{example}"
