@@ -4,7 +4,7 @@
 
 PYTHON ?= python3
 ARGS ?=
-JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,2)
+JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,4)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEERS := .venv/peers

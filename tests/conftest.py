@@ -14,14 +14,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.chaos.proxy import Proxy
-from tests.support import brokers, postgres
-from tests.support.admin import Admin
-from tests.support.apicurio import ApicurioRegistry
-from tests.support.kafka_cluster import KafkaCluster
-from tests.support.kafka_node import SOON_BACK, Broker, NoBroker, OwnBroker, Ports
-from tests.support.maven import Missing
-from tests.support.processes import PATIENCE, Workers
+from tests.support import brokers
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_cluster import KafkaCluster
+from tests.support.brokers.kafka_node import SOON_BACK, Broker, NoBroker, OwnBroker, Ports
+from tests.support.brokers.maven import Missing
+from tests.support.databases import postgres
+from tests.support.registries.apicurio import ApicurioRegistry
 from tests.support.saga import Saga
+from tests.support.saga.processes import PATIENCE, Workers
 
 PROCESSES = pytest.StashKey[list[Any]]()
 SAGA_NAMES = (

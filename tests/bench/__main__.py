@@ -17,9 +17,9 @@ from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
 from tests.bench.watched import watched
 from tests.bench.workers import workers
-from tests.support.admin import Admin
 from tests.support.brokers import any_broker
-from tests.support.kafka_node import NoBroker
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import NoBroker
 
 PARTS = ("payment", "saga", "latency", "parked", "watched", "memory", "workers")
 

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 from saga.kafka.topics_file import read_topics
 from tests.bench import workload
-from tests.support.admin import Admin
-from tests.support.processes import Worker, command, saga_environment
+from tests.support.brokers.admin import Admin
+from tests.support.saga.processes import Worker, command, saga_environment
 
 PARTITIONS = 12
 SERVICES = ("order-service", "payment-service", "inventory-service")

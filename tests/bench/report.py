@@ -13,7 +13,7 @@ from typing import Any
 
 import confluent_kafka
 
-from tests.support.kafka_node import VERSION
+from tests.support.brokers.kafka_node import VERSION
 
 Figures = dict[str, Any]
 median = statistics.median

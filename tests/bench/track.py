@@ -23,9 +23,9 @@ from saga.tracker.wanted import Wanted
 from schemas import EVENTS
 from tests.bench.report import Figures, lines, load, percentile, surroundings
 from tests.bench.tracking_load import Sagas
-from tests.support.admin import Admin
 from tests.support.brokers import any_broker
-from tests.support.kafka_node import NoBroker
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import NoBroker
 
 PARTITIONS = 12
 ROUNDS = 5

@@ -9,8 +9,9 @@ import sys
 
 from saga.commands.exits import stoppable
 from tests.chaos.command import chaos_command
-from tests.support import brokers, postgres
-from tests.support.kafka_node import SOON_BACK, NoBroker
+from tests.support import brokers
+from tests.support.brokers.kafka_node import SOON_BACK, NoBroker
+from tests.support.databases import postgres
 
 BROKERS = 3
 

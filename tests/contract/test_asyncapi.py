@@ -14,7 +14,7 @@ from saga.flow.formats.asyncapi import as_asyncapi
 from saga.flow.model import Flow
 from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
-from tests.support.maven import Missing
+from tests.support.brokers.maven import Missing
 from tests.support.npm import package
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from saga.check.laws.state import ORIGINS, TRACES
 from saga.flow.model import Flow
 from saga.services import SERVICES
 from schemas import EVENTS
-from tests.support.saga_model import FLOW
+from tests.support.models.saga_model import FLOW
 
 DECLARED = Flow.of(SERVICES)
 

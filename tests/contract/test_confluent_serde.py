@@ -19,7 +19,7 @@ from eventbus import Codec, PoisonRecord
 from eventbus.serde.framing import FRAME, VALUE_HEADER, Headers
 from eventbus.serde.registry import RegistryUnavailable, registry_at
 from schemas import EVENTS, PaymentCharged
-from tests.support.small_registry import SmallRegistry, guid_of
+from tests.support.registries.small_registry import SmallRegistry, guid_of
 
 KEY = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
 CHARGED = PaymentCharged(KEY, "p-1", 1_000, "USD")

@@ -24,7 +24,7 @@ from eventbus.database import (
     retry_on_conflict,
     sqlite,
 )
-from tests.support.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE
 from tests.support.things import THINGS, everything, put, things
 
 Open = Callable[[], Database]

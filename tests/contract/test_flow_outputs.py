@@ -16,7 +16,7 @@ from saga.flow.formats.svg import as_svg
 from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
 from tests.contract.test_choreography import SERVICES
-from tests.support.declarations import declared, reaction
+from tests.support.saga.declarations import declared, reaction
 
 ROOT = Path(__file__).parents[2]
 FLOW = Flow.of(SERVICES)

@@ -29,7 +29,7 @@ from eventbus.worker.lease import (
 )
 from eventbus.worker.lease_keeper import LeaseKeeper
 from eventbus.worker.watchdog import Watchdog
-from tests.support.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE
 
 NOW_MS = 1_790_000_000_000
 HOUR_MS = 3_600_000

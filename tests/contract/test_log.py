@@ -26,8 +26,8 @@ from eventbus.log import (
 from eventbus.simulation.clients import ClientHost, clients
 from eventbus.simulation.cluster import SimulatedCluster, Written
 from tests.chaos.unreadable import write_unreadable
-from tests.support.admin import Admin
-from tests.support.processes import PATIENCE
+from tests.support.brokers.admin import Admin
+from tests.support.saga.processes import PATIENCE
 
 QUICK_AND_PATIENT = {"fetch.wait.max.ms": "10", "transaction.timeout.ms": "60000"}
 """What is done in the middle of a transaction takes its time: the broker must not end it meanwhile."""

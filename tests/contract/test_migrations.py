@@ -29,9 +29,9 @@ from eventbus.database.schema_version import (
     statements,
 )
 from eventbus.database.upgrade import status, upgrade
-from tests.support import frozen
-from tests.support.processes import PATIENCE
-from tests.support.sqlstructure import structure
+from tests.support.databases import frozen
+from tests.support.databases.sqlstructure import structure
+from tests.support.saga.processes import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [ROOT / name for name in ("eventbus/store", "order_service", "payment_service", "inventory_service")]

@@ -19,8 +19,8 @@ from saga.audit.ocel import write_ocel
 from saga.flow.model import Flow
 from tests.conftest import do_without
 from tests.contract.test_choreography import SERVICES
-from tests.support.exported import DECODER, history
-from tests.support.maven import Missing
+from tests.support.brokers.maven import Missing
+from tests.support.models.exported import DECODER, history
 from tests.support.pypi import installed
 
 FLOW = Flow.of(SERVICES)

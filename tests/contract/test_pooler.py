@@ -23,8 +23,8 @@ from tests.contract.test_postgresql import (  # noqa: F401
     test_a_wrong_password_is_named_and_the_password_is_not,
     test_services_share_a_postgresql_database_without_seeing_each_other,
 )
-from tests.support import postgres as servers
-from tests.support.pgbouncer import Mode, NoPgBouncer, PgBouncer
+from tests.support.databases import postgres as servers
+from tests.support.databases.pgbouncer import Mode, NoPgBouncer, PgBouncer
 from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 

@@ -18,8 +18,8 @@ from eventbus.database import (
     connect,
     postgresql,
 )
-from tests.support.postgres import PASSWORD, USER, Server
-from tests.support.processes import PATIENCE
+from tests.support.databases.postgres import PASSWORD, USER, Server
+from tests.support.saga.processes import PATIENCE
 from tests.support.things import SCHEMA, THINGS, everything, put, things
 
 

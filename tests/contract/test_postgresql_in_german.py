@@ -18,8 +18,8 @@ from tests.contract.test_postgresql import (  # noqa: F401 - these are the tests
     test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_waiting,
     test_a_wrong_password_is_named_and_the_password_is_not,
 )
-from tests.support import postgres as servers
-from tests.support.postgres import PASSWORD
+from tests.support.databases import postgres as servers
+from tests.support.databases.postgres import PASSWORD
 from tests.support.things import everything, put, things
 
 

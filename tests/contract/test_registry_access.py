@@ -15,10 +15,10 @@ from eventbus.serde.confluent_registry import ConfluentRegistry, registry_client
 from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable
 from eventbus.serde.registry_config import BadRegistryConfig, RegistryConfig
 from saga.__main__ import main
-from tests.support.certificates import Authority
-from tests.support.ingress import Ingress, only
-from tests.support.sample import Ping
-from tests.support.small_registry import SmallRegistry
+from tests.support.brokers.certificates import Authority
+from tests.support.engines.sample import Ping
+from tests.support.registries.ingress import Ingress, only
+from tests.support.registries.small_registry import SmallRegistry
 
 SECRET = "pa:ss w@rd"
 BASIC = f"Basic {base64.b64encode(f'ada:{SECRET}'.encode()).decode()}"

@@ -9,9 +9,9 @@ from confluent_kafka.schema_registry import Schema
 
 from eventbus.serde.confluent_registry import UNKNOWN_SECONDS, ConfluentRegistry, registry_client
 from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema
-from tests.support.ingress import NOT_THE_REGISTRYS, UNAUTHORIZED, Ingress, Reply
-from tests.support.sample import Pang, Ping, Pong
-from tests.support.small_registry import SmallRegistry
+from tests.support.engines.sample import Pang, Ping, Pong
+from tests.support.registries.ingress import NOT_THE_REGISTRYS, UNAUTHORIZED, Ingress, Reply
+from tests.support.registries.small_registry import SmallRegistry
 
 NOBODYS = 4_000_000
 

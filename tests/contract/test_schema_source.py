@@ -13,7 +13,7 @@ from eventbus.event import Event
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
 from eventbus.store.schema_source import OtherSchemaIds, agree
-from tests.support.sample import Pang, Ping, Pong
+from tests.support.engines.sample import Pang, Ping, Pong
 
 EVENTS = (Ping, Pang, Pong)
 RELEASED = Codec(registry_at(None, EVENTS), EVENTS)

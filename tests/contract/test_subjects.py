@@ -17,7 +17,7 @@ from eventbus.serde.registry import UnknownSchema, registry_at
 from eventbus.serde.subjects import BadSubject, Subjects
 from saga.__main__ import main
 from schemas import EVENTS, PaymentCharged
-from tests.support.small_registry import SmallRegistry
+from tests.support.registries.small_registry import SmallRegistry
 
 CHARGED = PaymentCharged("o-1", "p-1", 1_000, "USD")
 KIND = {"type": "enum", "name": "Kind", "namespace": "shop", "symbols": ["CARD"]}

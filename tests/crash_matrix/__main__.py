@@ -16,9 +16,9 @@ from tests.crash_matrix import report
 from tests.crash_matrix.cells import Cell, cells, small
 from tests.crash_matrix.ground import ORDERS_A_GROUND, Ground
 from tests.crash_matrix.run import Outcome, run
-from tests.support.admin import Admin
 from tests.support.brokers import any_broker
-from tests.support.kafka_node import NoBroker
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import NoBroker
 from tests.support.saga import SERVICES
 
 SAGA_NAMES = ("order.", "payment.", "inventory.", "order-service", "payment-service", "inventory-service")

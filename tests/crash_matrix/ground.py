@@ -27,8 +27,8 @@ from saga.services import SERVICES as CHECKED
 from tests.chaos.poison import GROUPS, TOPICS, Poison
 from tests.chaos.refusals import SOME, accept, refuse
 from tests.chaos.unreadable import Unreadable
-from tests.support.processes import Worker
 from tests.support.saga import SERVICES, Saga
+from tests.support.saga.processes import Worker
 from tests.support.stopwatch import Stopwatch
 
 PARTITIONS = 4

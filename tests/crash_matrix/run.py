@@ -13,8 +13,8 @@ from typing import Any
 from eventbus.worker.failpoints import VARIABLE
 from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, REDRIVEN, Cell
 from tests.crash_matrix.ground import Ground, waited
-from tests.support.processes import Worker
 from tests.support.saga import SESSION
+from tests.support.saga.processes import Worker
 from tests.support.stopwatch import Stopwatch
 
 DIES_SECONDS = 100.0

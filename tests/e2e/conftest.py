@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from saga.kafka.topics_file import read_topics
-from tests.support.kafka_node import Broker
+from tests.support.brokers.kafka_node import Broker
+from tests.support.registries.small_registry import SmallRegistry
 from tests.support.saga import SERVICES, Saga
-from tests.support.small_registry import SmallRegistry
 
 PARTITIONS = 4
 

@@ -21,7 +21,7 @@ from confluent_kafka.admin import (
 from eventbus.worker.announcement import TOPIC
 from saga.services import installed_services
 from tests.conftest import proxy_to
-from tests.support.kafka_node import OwnBroker
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, Saga
 
 USERS = [*(service.replace("_", "-") for service in SERVICES), "saga", "somebody"]

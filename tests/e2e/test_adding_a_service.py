@@ -13,9 +13,9 @@ from confluent_kafka import Message, Producer
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
 from schemas import OrderConfirmed
-from tests.support.admin import Admin
-from tests.support.kafka_node import Broker
-from tests.support.processes import PATIENCE, Workers, command, environment
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import Broker
+from tests.support.saga.processes import PATIENCE, Workers, command, environment
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shipping"
 CODEC = Codec(registry_at(None, [OrderConfirmed]), [OrderConfirmed])

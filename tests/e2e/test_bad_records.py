@@ -11,9 +11,8 @@ from confluent_kafka import Message
 
 from eventbus.log import Output
 from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
-from tests.support.bad_records import BAD, BAD_REFUSALS, KEY, ORDER_ID, framed, places
-from tests.support.kafka_node import OwnBroker
-from tests.support.poured import (
+from tests.support.brokers.kafka_node import OwnBroker
+from tests.support.models.poured import (
     DEAD_LETTERS,
     PARTITIONS,
     Poured,
@@ -23,6 +22,7 @@ from tests.support.poured import (
     write,
 )
 from tests.support.saga import SESSION, Saga, address_of
+from tests.support.saga.bad_records import BAD, BAD_REFUSALS, KEY, ORDER_ID, framed, places
 
 LETTERS = sum(len(places(bad, PARTITIONS)) for bad in BAD.values())
 """That each of the two services which react to order.created must write."""

@@ -11,9 +11,7 @@ from eventbus.serde.codec import Codec
 from eventbus.serde.framing import FRAME
 from eventbus.serde.registry import registry_at
 from schemas import EVENTS, IDS
-from tests.support.bad_records import KEY, Bad, number, text
-from tests.support.hostile_schemas import hostile
-from tests.support.poured import (
+from tests.support.models.poured import (
     DEAD_LETTERS,
     PARTITIONS,
     Poured,
@@ -21,9 +19,11 @@ from tests.support.poured import (
     assert_next_handled_within_a_second,
     pour,
 )
-from tests.support.processes import Worker
+from tests.support.registries.hostile_schemas import hostile
+from tests.support.registries.small_registry import SmallRegistry
 from tests.support.saga import SESSION, Saga
-from tests.support.small_registry import SmallRegistry
+from tests.support.saga.bad_records import KEY, Bad, number, text
+from tests.support.saga.processes import Worker
 
 RELEASED = json.loads((IDS.parent / "released" / "order.created.v1.avsc").read_text(encoding="utf-8"))
 ORDER = {

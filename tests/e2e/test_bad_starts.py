@@ -16,10 +16,10 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
-from tests.support import postgres
+from tests.support.databases import postgres
 from tests.support.ports import free_port
-from tests.support.processes import PATIENCE, Worker, Workers, saga_environment
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga.processes import PATIENCE, Worker, Workers, saga_environment
 from tests.support.stopwatch import Stopwatch
 
 DEAD_LETTERS = "payment-service.dead-letters"

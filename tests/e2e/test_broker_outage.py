@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.kafka_node import OwnBroker
-from tests.support.outages import Endured
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import SESSION, Saga
+from tests.support.saga.outages import Endured
 from tests.support.stopwatch import Stopwatch
 
 AWAY_SECONDS = 8

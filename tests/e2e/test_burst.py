@@ -20,9 +20,9 @@ from eventbus.log import Output
 from schemas import OrderCreated
 from schemas.events import MAX_ID_CHARACTERS, MAX_ITEMS
 from tests.chaos.refusals import accept, refuse
-from tests.support.bad_records import BAD, KEY, LARGEST, order
-from tests.support.kafka_node import OwnBroker
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, Saga
+from tests.support.saga.bad_records import BAD, KEY, LARGEST, order
 
 SIZE = int(os.environ.get("BURST_SIZE", "1"))
 MOST_MB = 256

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kafka_node import Broker
-from tests.support.processes import PATIENCE
+from tests.support.brokers.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga.processes import PATIENCE
 
 PURCHASES = Path(__file__).parents[1] / "data" / "cdnow_sample.jsonl"
 ORDERS, CONFIRMED, CANCELLED = 6_919, 6_616, 303

@@ -12,8 +12,8 @@ from saga.services import SERVICES
 from tests.chaos.faults import BAD_RECORDS
 from tests.chaos.fleet import ROOT
 from tests.chaos.poison import TOPICS
-from tests.support.kafka_node import OwnBroker
-from tests.support.processes import PATIENCE, Done, command, environment
+from tests.support.brokers.kafka_node import OwnBroker
+from tests.support.saga.processes import PATIENCE, Done, command, environment
 
 ORDERS = 300
 FAULTS = "kill,cut,end-txn,poison,unreadable,restore,recreate"

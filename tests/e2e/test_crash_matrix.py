@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.crash_matrix import report
 from tests.crash_matrix.__main__ import crash
 from tests.crash_matrix.cells import small
-from tests.support.kafka_node import Broker
+from tests.support.brokers.kafka_node import Broker
 
 
 def test_a_worker_that_is_killed_at_a_step_changes_nothing_and_is_soon_back(fresh_broker: Broker) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from schemas import EVENTS
-from tests.support.kafka_node import OwnBroker
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import SERVICES, SESSION, Saga
 
 NEWER = ("--kafka-config", "group.protocol=consumer")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import PATIENCE, environment
+from tests.support.saga.processes import PATIENCE, environment
 from tests.support.stopwatch import Stopwatch
 
 DEMO = [sys.executable, "-m", "saga", "demo"]

@@ -8,8 +8,8 @@ import pytest
 from confluent_kafka import Producer
 
 from saga.kafka.topics_file import read_topics
-from tests.support.admin import Admin
-from tests.support.processes import command, environment
+from tests.support.brokers.admin import Admin
+from tests.support.saga.processes import command, environment
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import pytest
 
 from tests.conftest import do_without
-from tests.support.compose import Project
-from tests.support.docker_engine import NoImage, pull_unless_here
-from tests.support.kafka_container import IMAGE
+from tests.support.brokers.docker_engine import NoImage, pull_unless_here
+from tests.support.brokers.kafka_container import IMAGE
+from tests.support.saga.compose import Project
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 BUILD_SECONDS = 600

@@ -30,12 +30,12 @@ from confluent_kafka.admin import (
 
 from tests.conftest import do_without
 from tests.support import brokers
-from tests.support.admin import Admin
-from tests.support.certificates import Authority, Certificate
-from tests.support.forwarder import Forwarder
-from tests.support.kafka_node import NoBroker, OwnBroker
-from tests.support.processes import Done, Worker
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.certificates import Authority, Certificate
+from tests.support.brokers.forwarder import Forwarder
+from tests.support.brokers.kafka_node import NoBroker, OwnBroker
 from tests.support.saga import Saga
+from tests.support.saga.processes import Done, Worker
 
 SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule"
 USER, PASSWORD = "shop", "S3cretPass"

@@ -15,8 +15,8 @@ from eventbus.avro_schema import written_with
 from eventbus.serde.framing import FRAME, VALUE_HEADER, Headers
 from eventbus.serde.registry import registry_at
 from schemas import EVENTS, PaymentCharged
+from tests.support.registries.small_registry import SmallRegistry, guid_of
 from tests.support.saga import SESSION, Saga
-from tests.support.small_registry import SmallRegistry, guid_of
 
 TOPIC, LETTERS = "payment.charged", "inventory-service.dead-letters"
 REFERENCE = {"name": "shop.Kind", "subject": "shop.Kind", "version": 1}

@@ -10,11 +10,11 @@ from confluent_kafka.schema_registry import Schema
 from eventbus.serde.codec import FRAME
 from eventbus.serde.confluent_registry import registry_client
 from schemas import IDS
-from tests.support.bad_records import BODY, KEY
-from tests.support.ingress import NO_BACKEND, NOT_THE_REGISTRYS, Ingress, only
-from tests.support.processes import Worker
+from tests.support.registries.ingress import NO_BACKEND, NOT_THE_REGISTRYS, Ingress, only
+from tests.support.registries.small_registry import SmallRegistry
 from tests.support.saga import SESSION, Saga
-from tests.support.small_registry import SmallRegistry
+from tests.support.saga.bad_records import BODY, KEY
+from tests.support.saga.processes import Worker
 
 OLDER = (IDS.parent / "released" / "order.created.v1.avsc").read_text(encoding="utf-8")
 STARTS = ("an ingress without a backend", "403 in HTML", "a redirect to a login", "200 and a login", "204")

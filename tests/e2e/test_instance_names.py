@@ -17,9 +17,9 @@ import pytest
 
 from eventbus.database import connect
 from saga.kafka.topics_file import read_topics
-from tests.support.kafka_node import Broker
-from tests.support.processes import Worker
+from tests.support.brokers.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
+from tests.support.saga.processes import Worker
 from tests.support.stopwatch import Stopwatch
 
 HOST = socket.gethostname()

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.support.processes import Worker
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga.processes import Worker
 from tests.support.stopwatch import Stopwatch
 
 STOP_SECONDS = 10

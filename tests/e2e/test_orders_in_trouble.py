@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.chaos.refusals import accept, refuse
-from tests.support.kafka_node import Broker
+from tests.support.brokers.kafka_node import Broker
 from tests.support.saga import Saga, headers_of
 
 INVENTORY = "inventory-service"

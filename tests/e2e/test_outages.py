@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.outages import Endured, busy
-from tests.support.postgres import Server
-from tests.support.processes import PATIENCE, Worker, command
-from tests.support.releases import earlier_release
+from tests.support.databases.postgres import Server
+from tests.support.registries.small_registry import SmallRegistry
 from tests.support.saga import Saga
-from tests.support.small_registry import SmallRegistry
+from tests.support.saga.outages import Endured, busy
+from tests.support.saga.processes import PATIENCE, Worker, command
+from tests.support.saga.releases import earlier_release
 
 
 def until_said(saga: Saga, workers: list[Worker], words: str) -> None:

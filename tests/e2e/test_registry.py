@@ -14,9 +14,9 @@ from eventbus import Codec, PoisonRecord
 from eventbus.serde.framing import FRAME, VALUE_HEADER
 from eventbus.serde.registry import registry_at
 from schemas import IDS, OrderConfirmed, OrderCreated
-from tests.support.apicurio import ApicurioRegistry
-from tests.support.processes import PATIENCE
+from tests.support.registries.apicurio import ApicurioRegistry
 from tests.support.saga import SERVICES, Saga
+from tests.support.saga.processes import PATIENCE
 
 SUBJECT = "order.created-value"
 INCOMPATIBLE = 409

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tests.conftest import do_without
-from tests.support.processes import PATIENCE
 from tests.support.saga import Saga, address_of, headers_of
+from tests.support.saga.processes import PATIENCE
 
 pytestmark = pytest.mark.quick
 

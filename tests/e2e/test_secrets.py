@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.ports import free_port
-from tests.support.processes import Worker, Workers, saga_environment
+from tests.support.saga.processes import Worker, Workers, saga_environment
 
 MARK = "S3cretPass"
 

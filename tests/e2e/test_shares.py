@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.kafka_node import OwnBroker
-from tests.support.processes import Worker
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import SESSION, Saga
+from tests.support.saga.processes import Worker
 
 PARTITIONS = 12
 SOON_OUT = {"group.consumer.min.session.timeout.ms": "6000", "group.consumer.session.timeout.ms": "6000"}

@@ -15,11 +15,11 @@ from tests.chaos.brokers import Brokers
 from tests.chaos.customers import Customers, open_orders
 from tests.chaos.fleet import MADE_FOR
 from tests.chaos.judgement import ENDINGS
-from tests.support.kafka_cluster import KafkaCluster
-from tests.support.outages import LONG, NORMAL_AGAIN_SECONDS, SECONDS, lasting
+from tests.support.brokers.kafka_cluster import KafkaCluster
 from tests.support.saga import Saga
+from tests.support.saga.outages import LONG, NORMAL_AGAIN_SECONDS, SECONDS, lasting
+from tests.support.saga.supervised import Supervised
 from tests.support.stopwatch import Stopwatch
-from tests.support.supervised import Supervised
 
 DURING, AFTER = 60, 40
 """Orders that are placed while a fault lasts, and when it is over."""

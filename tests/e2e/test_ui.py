@@ -14,13 +14,13 @@ from eventbus import publishing
 from eventbus.log import Output
 from schemas import Item, OrderCreated
 from tests.conftest import do_without
+from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.chromium import NoChromium, Tab, chromium
-from tests.support.kafka_node import OwnBroker
+from tests.support.models.tracked import stored, tracked_events
+from tests.support.models.written_saga import Publisher
 from tests.support.pages import Page, served
-from tests.support.processes import PATIENCE, environment
 from tests.support.saga import Saga
-from tests.support.tracked import stored, tracked_events
-from tests.support.written_saga import Publisher
+from tests.support.saga.processes import PATIENCE, environment
 
 DOCS = Path(__file__).parents[2] / "docs"
 HOSTILE = "<img src=x onerror=\"document.title='owned'\">"

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import read_only
-from tests.support.outages import busy
-from tests.support.processes import Worker
+from tests.support.databases import read_only
 from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga.outages import busy
+from tests.support.saga.processes import Worker
 
 UNWRITABLE = 7
 

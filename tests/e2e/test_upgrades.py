@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import frozen
-from tests.support.kafka_node import Broker
+from tests.support.brokers.kafka_node import Broker
+from tests.support.databases import frozen
 from tests.support.saga import SERVICES, Saga
 
 

@@ -19,10 +19,9 @@ from eventbus.avro_schema import written_with
 from eventbus.serde.framing import FRAME
 from eventbus.serde.registry import Registry, registry_at
 from schemas import EVENTS, IDS
-from tests.support import outages
-from tests.support.processes import Worker
-from tests.support.releases import NEWEST, WRITTEN, earlier_release
-from tests.support.saga import SERVICES, SESSION, Saga
+from tests.support.saga import SERVICES, SESSION, Saga, outages
+from tests.support.saga.processes import Worker
+from tests.support.saga.releases import NEWEST, WRITTEN, earlier_release
 
 ORDERS = 150
 REFUSED = 40

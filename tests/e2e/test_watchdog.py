@@ -11,7 +11,7 @@ import pytest
 
 from eventbus.worker.watchdog import EXIT_CODE, MOST_SECONDS
 from saga.kafka.topics_file import read_topics
-from tests.support.kafka_node import Broker
+from tests.support.brokers.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
 
 ORDERS = 200

@@ -8,10 +8,10 @@ import pytest
 
 from schemas import EVENTS
 from tests.conftest import free_of_the_saga
-from tests.support.admin import Admin
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import Playground, playground_of
-from tests.support.kafka_node import Broker
-from tests.support.saga_model import PARTITIONS
+from tests.support.models.saga_model import PARTITIONS
 
 
 @pytest.fixture

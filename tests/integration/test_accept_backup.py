@@ -12,7 +12,7 @@ from eventbus.kafka.config import Connection
 from eventbus.store import quarantine
 from eventbus.store.age import DatabaseTooOld
 from tests.integration.test_database_age import SOON_GONE, empty_group, refusal, worked
-from tests.support.copies import backed_up, restore
+from tests.support.databases.copies import backed_up, restore
 from tests.support.engines import Playground
 
 

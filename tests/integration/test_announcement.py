@@ -17,7 +17,7 @@ from eventbus.worker.telemetry import Telemetry
 from payment_service.service import PaymentService
 from saga.kafka.reader import Reader
 from tests.support.ports import free_port
-from tests.support.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE
 from tests.support.stopwatch import Stopwatch
 
 

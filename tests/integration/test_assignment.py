@@ -14,8 +14,8 @@ from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition
 from tests.chaos.proxy import LOSE_REQUEST, LOSE_RESPONSE, Api, NetworkFault, Proxy
 from tests.conftest import MakeTopics
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import Worker, playground_of
-from tests.support.kafka_node import Broker
 
 
 def test_no_late_answer_about_offsets_moves_a_partition_to_its_end(

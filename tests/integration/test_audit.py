@@ -14,9 +14,9 @@ from confluent_kafka.admin import AdminClient
 from saga.__main__ import main
 from saga.audit.lines import lines_of
 from schemas import EVENTS
-from tests.support.admin import Admin
-from tests.support.saga_model import PARTITIONS
-from tests.support.written_saga import WrittenLog
+from tests.support.brokers.admin import Admin
+from tests.support.models.saga_model import PARTITIONS
+from tests.support.models.written_saga import WrittenLog
 
 pytestmark = pytest.mark.quick
 

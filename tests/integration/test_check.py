@@ -19,10 +19,10 @@ from eventbus.log import Output, Partition
 from payment_service.gateway import open_gateway
 from saga.commands.check import check_command
 from tests.chaos.unreadable import write_unreadable
-from tests.support.admin import Admin
-from tests.support.postgres import PASSWORD
-from tests.support.saga_model import CHARGED, CREATED, RESERVED, World
-from tests.support.written_saga import Places, WrittenLog, write_stores
+from tests.support.brokers.admin import Admin
+from tests.support.databases.postgres import PASSWORD
+from tests.support.models.saga_model import CHARGED, CREATED, RESERVED, World
+from tests.support.models.written_saga import Places, WrittenLog, write_stores
 
 pytestmark = pytest.mark.quick
 

@@ -12,7 +12,7 @@ from eventbus import WorkingSet, reacts_to
 from eventbus.engine.config import EngineConfig
 from eventbus.publishing import publish
 from tests.support.engines import CODEC, Playground
-from tests.support.sample import Ping, PingService, Pong, Starter, Tally, _count
+from tests.support.engines.sample import Ping, PingService, Pong, Starter, Tally, _count
 
 HOUR_MS = 3_600_000
 

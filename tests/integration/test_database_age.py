@@ -14,9 +14,9 @@ from eventbus.log import PROGRESS, CommittedOffset, Partition, TopicMissing, Uns
 from eventbus.store import quarantine
 from eventbus.store.age import DatabaseTooOld
 from eventbus.store.quarantine import Quarantined
-from tests.support.copies import backed_up, restore
+from tests.support.brokers.kafka_node import Broker, OwnBroker
+from tests.support.databases.copies import backed_up, restore
 from tests.support.engines import Crash, Playground, Worker, playground_of
-from tests.support.kafka_node import Broker, OwnBroker
 
 SOON_GONE = {"session_timeout_ms": "6000"}
 """A killed worker's group is empty after so long, and only then do its offsets get lost."""

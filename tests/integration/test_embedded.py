@@ -21,7 +21,7 @@ from eventbus.serde.registry import registry_at
 from saga.kafka.cluster import Cluster
 from saga.kafka.topics_file import counts, read_topics
 from schemas import EVENTS, OrderConfirmed
-from tests.support.processes import PATIENCE, command, environment
+from tests.support.saga.processes import PATIENCE, command, environment
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 

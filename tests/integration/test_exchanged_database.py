@@ -13,9 +13,9 @@ import psycopg
 import pytest
 
 from eventbus.log import UnsafeToContinue
+from tests.support.brokers.kafka_node import Broker
+from tests.support.databases.postgres import LocalServer, _binaries, create_database, url
 from tests.support.engines import Playground, Worker, playground_of
-from tests.support.kafka_node import Broker
-from tests.support.postgres import LocalServer, _binaries, create_database, url
 
 SOON = 10
 """Seconds: everybody looks about every second, idle or busy."""

@@ -11,9 +11,9 @@ from eventbus import WorkingSet, reacts_to
 from eventbus.engine import parking
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.handlers import HandlerFailed
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import CODEC, Playground, Worker, playground_of
-from tests.support.kafka_node import Broker
-from tests.support.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count
+from tests.support.engines.sample import Pang, Ping, PingService, Pong, Tallies, Tally, _count
 
 FAST = EngineConfig(prune_after=0.2, retry_most=0.5)
 

@@ -6,9 +6,9 @@ import pytest
 
 from eventbus.store.age import DatabaseTooOld
 from eventbus.worker.failpoints import STEPS
-from tests.support.copies import backed_up, restore
+from tests.support.databases.copies import backed_up, restore
 from tests.support.engines import Playground
-from tests.support.sample import Ping, RemotePingService
+from tests.support.engines.sample import Ping, RemotePingService
 
 
 def test_an_ordinary_life_reaches_every_step(sqlite_playground: Playground) -> None:

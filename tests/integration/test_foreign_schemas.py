@@ -16,10 +16,10 @@ from eventbus.serde.confluent_registry import usable
 from eventbus.serde.framing import FRAME
 from eventbus.serde.lookups import Lookups
 from eventbus.serde.registry import Registry, RegistryUnavailable, UnknownSchema, registry_at
-from tests.support.bad_records import number, text
 from tests.support.engines import EVENTS, Playground, Worker
-from tests.support.hostile_schemas import hostile
-from tests.support.sample import Ping, PingService, Pong, Tally, _count
+from tests.support.engines.sample import Ping, PingService, Pong, Tally, _count
+from tests.support.registries.hostile_schemas import hostile
+from tests.support.saga.bad_records import number, text
 
 PING = json.loads(Ping.schema_text)
 NUMBER = number(1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from tests.support.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE
 
 ASK = """
 import ctypes

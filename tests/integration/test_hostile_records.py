@@ -10,8 +10,8 @@ from confluent_kafka import Producer
 
 from eventbus.kafka.headers import headers_of
 from tests.support.engines import CODEC, Playground
-from tests.support.processes import PATIENCE
-from tests.support.sample import Ping
+from tests.support.engines.sample import Ping
+from tests.support.saga.processes import PATIENCE
 
 
 def handled_after(playground: Playground, dead: list[str], pongs: int) -> None:

@@ -11,8 +11,8 @@ from eventbus.database import connect
 from inventory_service.repository import SCHEMA, all_reservations, all_stock, set_on_hand
 from inventory_service.service import InventoryService
 from schemas import Item, OrderCreated, PaymentCharged
-from tests.support.stepping import deliver
-from tests.unit.test_inventory_service import *  # noqa: F403 - the same laws on the other database
+from tests.support.engines.stepping import deliver
+from tests.unit.services.test_inventory_service import *  # noqa: F403 - the same laws on the other database
 
 pytestmark = pytest.mark.quick
 

@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 from eventbus.log import Output
 from saga.kafka.topics_file import read_topics
 from schemas import Item, OrderCreated
-from tests.support.admin import Admin
-from tests.support.processes import PATIENCE, Workers, command, saga_environment
-from tests.support.saga_model import CREATED, PARTITIONS
-from tests.support.written_saga import new_codec
+from tests.support.brokers.admin import Admin
+from tests.support.models.saga_model import CREATED, PARTITIONS
+from tests.support.models.written_saga import new_codec
+from tests.support.saga.processes import PATIENCE, Workers, command, saga_environment
 
 CODEC = new_codec()
 

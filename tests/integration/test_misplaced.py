@@ -14,7 +14,7 @@ from confluent_kafka import murmur2
 from eventbus.log import LogUnavailable, Output
 from saga.__main__ import main
 from tests.support.engines import CODEC, Playground, Worker
-from tests.support.sample import Ping
+from tests.support.engines.sample import Ping
 
 NAMES = [f"name-{number}" for number in range(40)]
 

@@ -11,9 +11,9 @@ from eventbus.engine.config import EngineConfig
 from eventbus.log import Output
 from saga.deadletters.letters import KafkaTarget
 from tests.support.engines import CODEC, Playground
-from tests.support.mutations import COUNT, MUTATIONS, damaged
-from tests.support.processes import PATIENCE
-from tests.support.sample import Ping
+from tests.support.engines.sample import Ping
+from tests.support.models.mutations import COUNT, MUTATIONS, damaged
+from tests.support.saga.processes import PATIENCE
 
 
 def mutated(count: int) -> Iterator[Output]:

@@ -7,8 +7,8 @@ import pytest
 from click.testing import CliRunner
 
 from order_service.__main__ import main
-from tests.support.postgres import PASSWORD
-from tests.unit.test_order_service import *  # noqa: F403 - the same laws on the other database
+from tests.support.databases.postgres import PASSWORD
+from tests.unit.services.test_order_service import *  # noqa: F403 - the same laws on the other database
 
 pytestmark = pytest.mark.quick
 

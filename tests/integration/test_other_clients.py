@@ -26,12 +26,12 @@ from saga.tracker.fold import TrackedEvent
 from saga.tracker.intake import TrackerIntake
 from schemas import EVENTS, PaymentCharged
 from tests.conftest import do_without
-from tests.support import java_team
-from tests.support.admin import Admin
-from tests.support.kafka_node import Broker
-from tests.support.maven import Missing
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import Broker
+from tests.support.brokers.maven import Missing
 from tests.support.pypi import installed
-from tests.support.small_registry import SmallRegistry
+from tests.support.registries import java_team
+from tests.support.registries.small_registry import SmallRegistry
 
 KEY = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
 CAUSE = "order.created/3/1234"

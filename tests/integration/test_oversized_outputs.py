@@ -14,7 +14,7 @@ from eventbus.engine.config import EngineConfig
 from eventbus.kafka.log import KafkaLog
 from eventbus.log import Limit
 from tests.support.engines import CODEC, Playground
-from tests.support.sample import Ping, Starter
+from tests.support.engines.sample import Ping, Starter
 
 SMALL, LIMIT = 500, 2_000
 FAST = EngineConfig(prune_after=0.2, retry_most=0.5, idle_check_after=0.2)

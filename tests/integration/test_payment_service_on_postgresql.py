@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.test_payment_service import *  # noqa: F403 - the same laws on the other database
+from tests.unit.services.test_payment_service import *  # noqa: F403 - the same laws on the other database
 
 pytestmark = pytest.mark.quick
 

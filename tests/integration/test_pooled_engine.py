@@ -8,10 +8,10 @@ import psycopg
 import pytest
 
 from tests.contract.test_pooler import pooler_before
-from tests.support import postgres as servers
+from tests.support.brokers.kafka_node import Broker
+from tests.support.databases import postgres as servers
+from tests.support.databases.pgbouncer import PgBouncer
 from tests.support.engines import Crash, Playground, playground_of
-from tests.support.kafka_node import Broker
-from tests.support.pgbouncer import PgBouncer
 
 
 @pytest.fixture(params=["session", "transaction"])

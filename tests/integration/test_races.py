@@ -13,10 +13,10 @@ from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.parking import Retries
 from eventbus.log import FetchedRecords
 from eventbus.publishing import publish
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import CODEC, Playground, Worker, playground_of
-from tests.support.kafka_node import Broker
-from tests.support.processes import PATIENCE
-from tests.support.sample import Ping, PingService, RemotePingService, Starter, Tally, _count
+from tests.support.engines.sample import Ping, PingService, RemotePingService, Starter, Tally, _count
+from tests.support.saga.processes import PATIENCE
 
 QUICK = {"session_timeout_ms": "6000", "max_poll_interval_ms": "6000"}
 """So that a stalled worker is thrown out as soon as the broker allows."""

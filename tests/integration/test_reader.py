@@ -10,8 +10,8 @@ import pytest
 from eventbus.log import Partition
 from saga.kafka.cluster import TopicRecreated
 from saga.kafka.reader import Reader
-from tests.support.admin import Admin
-from tests.support.processes import PATIENCE
+from tests.support.brokers.admin import Admin
+from tests.support.saga.processes import PATIENCE
 
 
 @pytest.mark.parametrize("from_beginning", [True, False])

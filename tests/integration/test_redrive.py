@@ -20,8 +20,8 @@ from eventbus.log import RESOLUTIONS, Output
 from saga.__main__ import main
 from saga.deadletters import resolve as resolving
 from tests.support.engines import CODEC, Playground, Worker
-from tests.support.processes import PATIENCE
-from tests.support.sample import Pang, Ping, PingService, Pong, Tally, _count
+from tests.support.engines.sample import Pang, Ping, PingService, Pong, Tally, _count
+from tests.support.saga.processes import PATIENCE
 
 MANY = int(os.environ.get("REDRIVEN", "2000"))
 LONG = PATIENCE + MANY / 50

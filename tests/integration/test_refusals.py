@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 from eventbus.engine.recovery import recover
 from eventbus.log import LogUnavailable, Partition, TopicMissing, UnsafeToContinue
 from tests.chaos.proxy import LOSE_RESPONSE, Api, Proxy
+from tests.support.brokers.kafka_node import Broker, OwnBroker
 from tests.support.engines import CODEC, Playground, Worker, playground_of
-from tests.support.kafka_node import Broker, OwnBroker
-from tests.support.processes import PATIENCE
-from tests.support.sample import Ping
+from tests.support.engines.sample import Ping
+from tests.support.saga.processes import PATIENCE
 
 SOON = 10.0
 """Seconds. It takes about one; a machine of many tests is slower."""

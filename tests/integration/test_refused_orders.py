@@ -17,8 +17,8 @@ from confluent_kafka import Producer
 from eventbus import TryAgain, WorkingSet, reacts_to
 from eventbus.engine.config import EngineConfig
 from tests.support.engines import CODEC, Playground
-from tests.support.processes import PATIENCE
-from tests.support.sample import Pang, Ping, Pong, RemotePingService, Tally, _count
+from tests.support.engines.sample import Pang, Ping, Pong, RemotePingService, Tally, _count
+from tests.support.saga.processes import PATIENCE
 
 FAST = EngineConfig(prune_after=0.2, retry_most=0.5, backoff_most=0.5)
 

@@ -12,8 +12,8 @@ from saga.__main__ import main
 from saga.kafka.topics import _is_less
 from saga.kafka.topics_file import read_topics
 from schemas import EVENTS
-from tests.support.admin import Admin
-from tests.support.processes import PATIENCE
+from tests.support.brokers.admin import Admin
+from tests.support.saga.processes import PATIENCE
 
 NAMES = [event.topic for event in EVENTS]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.maven import cached
-from tests.support.processes import PATIENCE, environment
+from tests.support.brokers.maven import cached
+from tests.support.saga.processes import PATIENCE, environment
 
 ROOT = Path(__file__).parents[2]
 A_TEST = """

@@ -17,9 +17,9 @@ from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
 from tests.conftest import MakeTopics
-from tests.support.admin import Admin
-from tests.support.kafka_node import Broker
-from tests.support.processes import PATIENCE
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import Broker
+from tests.support.saga.processes import PATIENCE
 
 PARTITIONS = 12
 NAMES = "abcd"

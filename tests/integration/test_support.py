@@ -18,10 +18,10 @@ from eventbus import database
 from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, Api, NetworkFault, Proxy
 from tests.conftest import MakeTopics, proxy_to
 from tests.support import stopwatch
-from tests.support.admin import Admin
-from tests.support.apicurio import ApicurioRegistry
-from tests.support.kafka_node import Broker, OwnBroker
-from tests.support.processes import PATIENCE
+from tests.support.brokers.admin import Admin
+from tests.support.brokers.kafka_node import Broker, OwnBroker
+from tests.support.registries.apicurio import ApicurioRegistry
+from tests.support.saga.processes import PATIENCE
 from tests.support.stopwatch import Stopwatch
 
 BUSY = "import time\nuntil = time.monotonic() + 0.5\nwhile time.monotonic() < until: pass"

@@ -17,7 +17,7 @@ from eventbus.worker import announcement
 from saga.kafka.cluster import client_config, reader_config
 from tests.conftest import do_without
 from tests.support import brokers
-from tests.support.kafka_node import NoBroker
+from tests.support.brokers.kafka_node import NoBroker
 
 SECONDS = 3.0
 """librdkafka asks for a topic that it does not know several times a second."""

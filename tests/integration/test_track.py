@@ -14,10 +14,10 @@ import pytest
 
 from eventbus.log import Partition
 from tests.chaos.unreadable import write_unreadable
+from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT
+from tests.support.models.tracked_log import TOPICS, TrackedLog
 from tests.support.ports import free_port
-from tests.support.processes import PATIENCE, environment
-from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, REFUNDED, SHORT
-from tests.support.tracked_log import TOPICS, TrackedLog
+from tests.support.saga.processes import PATIENCE, environment
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from saga.check.facts import Address
 from saga.kafka import census
 from saga.kafka.reader import Reader
 from schemas import Item, OrderCreated
-from tests.support.processes import PATIENCE, environment
-from tests.support.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, RESERVED
-from tests.support.tracked_log import TOPICS, TrackedLog
-from tests.support.written_saga import new_codec
+from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, PARTITIONS, RESERVED
+from tests.support.models.tracked_log import TOPICS, TrackedLog
+from tests.support.models.written_saga import new_codec
+from tests.support.saga.processes import PATIENCE, environment
 
 KILLS = 12
 CODEC = new_codec()

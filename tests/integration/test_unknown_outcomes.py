@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.proxy import LATE_COPY, LOSE_REQUEST, LOSE_RESPONSE, Api, NetworkFault, Proxy
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import Playground, Worker, playground_of
-from tests.support.kafka_node import Broker
 
 
 @pytest.fixture

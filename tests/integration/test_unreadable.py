@@ -16,8 +16,8 @@ from saga.kafka.reader import Reader
 from tests.chaos import unreadable
 from tests.chaos.unreadable import RECORDS, write_unreadable
 from tests.conftest import MakeTopics
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import Playground, Worker
-from tests.support.kafka_node import Broker
 
 CORRUPT = range(3, 73)
 """The offsets of the batch."""

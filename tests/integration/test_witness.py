@@ -14,10 +14,10 @@ from confluent_kafka.admin import AdminClient
 from saga.__main__ import main
 from saga.kafka import records
 from saga.kafka.event_topics import EventTopics
-from tests.support.admin import Admin
-from tests.support.processes import PATIENCE
-from tests.support.saga_model import CHARGED, CREATED, PARTITIONS
-from tests.support.written_saga import Places, WrittenLog, write_stores
+from tests.support.brokers.admin import Admin
+from tests.support.models.saga_model import CHARGED, CREATED, PARTITIONS
+from tests.support.models.written_saga import Places, WrittenLog, write_stores
+from tests.support.saga.processes import PATIENCE
 
 AT = (CHARGED, 0)
 Saga = Callable[..., Result]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from eventbus import Ending, Worker, WorkerConfig
 from eventbus.log import TopicMissing
+from tests.support.brokers.kafka_node import Broker
 from tests.support.engines import Playground
-from tests.support.kafka_node import Broker
-from tests.support.processes import PATIENCE
-from tests.support.sample import PingService
+from tests.support.engines.sample import PingService
+from tests.support.saga.processes import PATIENCE
 
 
 def wait_until(so: Callable[[], bool]) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from websockets.sync.client import ClientConnection, connect
 
-from tests.support.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE
 
 NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chrome")
 START_SECONDS = 150

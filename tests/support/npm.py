@@ -5,7 +5,7 @@ from __future__ import annotations
 import tarfile
 from pathlib import Path
 
-from tests.support.maven import cached, fetch
+from tests.support.brokers.maven import cached, fetch
 
 
 def package(name: str, version: str) -> Path:

@@ -15,7 +15,7 @@ from tests.bench.ground import PARTITIONS, Ground
 from tests.bench.payment import IN_MEMORY, service, textbook
 from tests.bench.report import lines, median, surroundings
 from tests.support.brokers import any_broker
-from tests.support.kafka_node import NoBroker
+from tests.support.brokers.kafka_node import NoBroker
 
 HERE = Path(__file__).parent
 PEERS = {

@@ -1,0 +1,78 @@
+"""The code as earlier releases had it: copies of this one that have forgotten the later versions of the schemas.
+
+Workers of two releases run side by side: `python -m order_service` with the copy's folder as PYTHONPATH is the old one.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+HERE = Path(__file__).parents[3]
+PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
+NEWEST = {"order.created": 2, "order.cancelled": 2, "payment.failed": 3}
+"""The events that have more than one version, and the one that is written now."""
+WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: NEWEST | {"payment.failed": 2}}
+"""The earlier releases, and which versions they wrote."""
+CODE = '    code: Literal["UNSPECIFIED", "DECLINED", "LIMIT_EXCEEDED"] = "UNSPECIFIED"\n'
+ALL_DECLINED = {
+    "payment_service/books.py": (
+        ('Line(request, "above limit", f"declined', 'Line(request, "declined", f"declined'),
+        ("Declined(line.detail, _code(line))", "Declined(line.detail)"),
+    ),
+}
+EDITS = {
+    1: ALL_DECLINED
+    | {
+        "schemas/events.py": (
+            ('    request_id: str = ""\n', ""),
+            ('        if self.request_id:\n            _check_id("request_id", self.request_id)\n', ""),
+            ('    cause: str = ""\n', ""),
+            ('        if self.cause:\n            _check_id("cause", self.cause)\n', ""),
+            (CODE, ""),
+        ),
+        "order_service/door.py": ((', request_id=order.request_id or ""', ""),),
+        "order_service/service.py": (
+            (", cause=failed.topic", ""),
+            ('f" ({failed.code})" if failed.code != "UNSPECIFIED" else ""', '""'),
+        ),
+        "payment_service/service.py": ((', payment.error or "", answer.code)', ', payment.error or "")'),),
+    },
+    2: ALL_DECLINED | {"schemas/events.py": ((CODE, CODE.replace(', "LIMIT_EXCEEDED"', "")),)},
+}
+"""What each of them had otherwise."""
+
+
+def earlier_release(number: int, folder: Path, *, knows_the_next: bool) -> Path:
+    """Make the copy in this new folder, and return it.
+
+    `knows_the_next`: it ships the later versions, and can read them, but does not write them yet.
+    """
+    for package in PACKAGES:
+        shutil.copytree(HERE / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for file, edits in EDITS[number].items():
+        text = (folder / file).read_text(encoding="utf-8")
+        for new, old in edits:
+            assert text.count(new) == 1, f"{file} has changed: {new!r} is no longer there once"
+            text = text.replace(new, old)
+        (folder / file).write_text(text, encoding="utf-8")
+    schemas = folder / "schemas"
+    for topic, version in WRITTEN[number].items():
+        shutil.copy(schemas / f"released/{topic}.v{version}.avsc", schemas / f"{topic}.avsc")
+    if not knows_the_next:
+        _forget_what_came_after(WRITTEN[number], schemas)
+    return folder
+
+
+def _forget_what_came_after(written: dict[str, int], schemas: Path) -> None:
+    forgotten = {
+        f"released/{topic}.v{later}.avsc"
+        for topic, version in written.items()
+        for later in range(version + 1, NEWEST[topic] + 1)
+    }
+    for name in forgotten:
+        (schemas / name).unlink()
+    ids = json.loads((schemas / "ids.json").read_text(encoding="utf-8"))
+    known = {number: name for number, name in ids.items() if name not in forgotten}
+    (schemas / "ids.json").write_text(json.dumps(known), encoding="utf-8")

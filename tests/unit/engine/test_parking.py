@@ -1,0 +1,234 @@
+"""What becomes of parked records when they are tried again: remote calls, poison, races, and who is to blame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
+from eventbus.database import ConcurrentUpdate, connect
+from eventbus.engine.batch import Delivery, Owned, PartitionBatch, retry
+from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.decision import Decided, Decision
+from eventbus.engine.parking import Retries
+from eventbus.engine.remote import RemoteResults, call_remotes
+from eventbus.engine.unanswered import Unanswered
+from eventbus.log import Identity, Partition, Record
+from eventbus.serde.registry import registry_at
+from eventbus.service import Service
+from eventbus.store import blocked_keys, interventions, progress
+from eventbus.store.interventions import Actor
+from tests.support.engines.sample import Pang, Ping, Pong, Tallies, Tally, _count
+
+EVENTS = (Ping, Pang, Pong)
+LANE = Partition("ping", 0)
+NOW_MS = 1_000_000
+
+
+class Moody(Service[WorkingSet[Tally]]):
+    """Asks somebody about pings; raises what it is told to, for a name."""
+
+    name = "moody"
+
+    def __init__(self) -> None:
+        self.repository = Tallies()
+        self.raises: dict[str, Exception] = {}
+        self.answers: dict[str, Any] = {}
+        self.asked: list[Event] = []
+
+    def ask(self, ping: Ping) -> Any:
+        self.asked.append(ping)
+        answer = self.answers.get(ping.name)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @reacts_to(Ping, remote=ask)
+    def count_ping(self, ping: Ping, _answer: Any, tallies: WorkingSet[Tally]) -> Pong:
+        return self._count(ping, tallies)
+
+    @reacts_to(Pang)
+    def count_pang(self, pang: Pang, tallies: WorkingSet[Tally]) -> Pong:
+        return self._count(pang, tallies)
+
+    def _count(self, event: Ping | Pang, tallies: WorkingSet[Tally]) -> Pong:
+        pong = _count(event, tallies)
+        if event.name in self.raises:
+            raise self.raises[event.name]
+        return pong
+
+
+class Bench:
+    """One partition, one service, its database, and what the engine does with them."""
+
+    def __init__(self) -> None:
+        self.service, self.unanswered = Moody(), Unanswered()
+        self.database = connect("sqlite:///:memory:", service="moody", schema=Tallies.schema)
+        retries = Retries(lambda: NOW_MS, lambda: 1.0, 0.1, 60.0)
+        self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
+        with self.database.transaction() as tx:
+            progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))
+        self.owned = Owned(LANE, 0.0, recovered=True, consuming=True, checkpoint=progress.Checkpoint(0, 0, 1))
+
+    def hear(self, *events: Event) -> Decided:
+        items, start = [], self.owned.checkpoint.next_offset
+        for offset, event in enumerate(events, start):
+            items.append(Delivery(Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, []), event))
+        return self.decide([PartitionBatch(self.owned, items, start + len(items))])
+
+    def again(self, between: Callable[[], None] = lambda: None) -> Decided:
+        """Try everything again that is parked, one part a key."""
+        with self.database.snapshot() as tx:
+            blocks = list(interventions.blocked(tx))
+            parked = {each: blocked_keys.records(tx, each, 100) for each in blocks}
+        parts = [
+            retry(
+                self.owned, each, [Delivery(p.record, self._event(p.record)) for p in records], self.service.reactions
+            )
+            for each, records in parked.items()
+        ]
+        between()
+        return self.decide(parts)
+
+    def decide(self, parts: Sequence[PartitionBatch]) -> Decided:
+        reached = self.reach(parts)
+        decided = self.decision.commit(self.database, parts, None, reached.outcomes, lambda _step: None)
+        self.owned.checkpoint = decided.checkpoints[LANE]
+        return decided
+
+    def reach(self, parts: Sequence[PartitionBatch]) -> RemoteResults:
+        world: Any = (None, self.database, RemoteCalls(2), self.unanswered)
+        return call_remotes(self.service, parts, world, lambda: True, lambda _step: None)
+
+    def parked(self) -> dict[str, tuple[int, int]]:
+        """Return, by key, how many records wait, and how often the first was tried."""
+        with self.database.snapshot() as tx:
+            rows = tx.rows("select count(*) from parked")[0][0]
+            blocks = {f.key: (f.records, f.attempts) for f in interventions.blocked(tx)}
+        assert rows == sum(records for records, _ in blocks.values())
+        return blocks
+
+    def _event(self, record: Record) -> Event:
+        assert record.key is not None
+        return {"ping": Ping, "pang": Pang}[record.partition.topic](record.key.decode(), 1)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def outputs(decided: Decided) -> list[str]:
+    return [
+        dict(output.headers)["ce_id"].decode() if output.topic == "pong" else output.topic
+        for entry in decided.entries.values()
+        for output in entry.outputs
+    ]
+
+
+def test_nobody_is_asked_about_what_will_be_parked(bench: Bench) -> None:
+    """The turn of a later event has not come: it is asked about when it is tried, one event of an order at a time."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Ping("a", 1))
+    bench.hear(Ping("a", 2), Ping("b", 1))
+    assert [ping.key for ping in bench.service.asked] == ["a", "b"]
+    assert bench.parked() == {"a": (2, 1)}
+    bench.service.raises.clear()
+    assert outputs(bench.again()) == ["pong<ping/0/0"]
+    assert bench.parked() == {"a": (1, 0)}
+    assert outputs(bench.again()) == ["pong<ping/0/1"]
+    assert bench.parked() == {}
+    assert len(bench.service.asked) == 4
+
+
+def test_an_unknown_outcome_of_a_retry_is_asked_for_again_later(bench: Bench) -> None:
+    """Never taken for a failure, never compensated, and no reason to keep the partition waiting."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Ping("a", 1), Pang("a", 2))
+    bench.service.raises.clear()
+    bench.service.answers["a"] = TryAgain("the provider is away")
+    decided = bench.again()
+    assert bench.parked() == {"a": (2, 2)}
+    assert decided.dead == {}
+    assert "the provider is away" in decided.parking.retried[0].error
+    assert decided.parking.retried[0].retry_at_ms == NOW_MS + 200
+    bench.service.answers.clear()
+    assert outputs(bench.again()) == ["pong<ping/0/0"]
+    assert outputs(bench.again()) == ["pong<pang/0/1"]
+
+
+def test_a_remote_call_that_raises_parks_only_its_order(bench: Bench) -> None:
+    """An exception that says nothing of an unknown outcome is an accident with that order."""
+    bench.service.answers["a"] = ValueError("a bug in the remote function")
+    decided = bench.hear(Ping("a", 1), Ping("b", 1))
+    assert outputs(decided) == ["pong<ping/0/1"]
+    assert bench.parked() == {"a": (1, 1)}
+
+
+def test_poison_that_is_found_when_it_is_tried_again_is_dead_lettered(bench: Bench) -> None:
+    """And what is parked behind it goes on."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Pang("a", 1))
+    bench.service.raises["a"] = PoisonRecord("contradiction", "it cannot be true")
+    decided = bench.again()
+    assert [poison.reason for _, _, poison in decided.dead[LANE]] == ["contradiction"]
+    assert outputs(decided) == ["moody.dead-letters"]
+    assert bench.parked() == {}
+
+
+def test_what_is_discarded_while_it_is_tried_again_is_a_lost_race(bench: Bench) -> None:
+    """Nothing of the try remains; the next one finds what is left."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Pang("a", 1), Pang("a", 2))
+    bench.service.raises.clear()
+
+    def discard() -> None:
+        with bench.database.transaction() as tx:
+            interventions.discard(tx, "a", Actor("ada", "why not", NOW_MS), everything=False)
+
+    with pytest.raises(ConcurrentUpdate, match="somebody else was at the parked records of a"):
+        bench.again(between=discard)
+    assert bench.parked() == {"a": (1, 0)}
+    assert outputs(bench.again()) == ["pong<pang/0/1"]
+
+
+def test_a_handler_that_changed_something_before_it_raised_leaves_nothing_of_it(bench: Bench) -> None:
+    """Also in the rows that it shares with others: they decide anew, without it."""
+    bench.hear(Pang("b", 1))
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Pang("a", 1), Pang("b", 1), Pang("a", 1))
+    with bench.database.snapshot() as tx:
+        assert tx.rows("select name, times from tally") == [("b", 2)]
+    assert bench.parked() == {"a": (2, 1)}
+
+
+def test_what_follows_the_one_to_blame_is_given_back(bench: Bench) -> None:
+    """Bisection decides on what comes before, parks one record, and leaves the rest for the next batch."""
+    with bench.database.transaction() as tx:
+        tx.execute(
+            "create trigger refuses before insert on tally when new.name = 'a'"
+            " begin select raise(abort, 'refused'); end"
+        )
+    decided = bench.hear(Pang("b", 1), Pang("c", 1), Pang("a", 1), Pang("d", 1), Pang("a", 1))
+    assert outputs(decided) == ["pong<pang/0/0", "pong<pang/0/1"]
+    assert decided.checkpoints[LANE].next_offset == 3
+    assert [item.record.offset for item in bench.owned.buffer] == [3, 4]
+    assert bench.parked() == {"a": (1, 1)}
+    assert "IntegrityError: refused" in decided.parking.blocked[0].error
+
+
+def test_of_two_orders_that_are_refused_again_each_waits_for_itself(bench: Bench) -> None:
+    """Of a batch of retries, too, only the one to blame is held back; the others are tried in the next."""
+    bench.service.raises |= {name: ValueError("no") for name in "ab"}
+    bench.hear(Pang("a", 1), Pang("b", 1))
+    bench.service.raises.clear()
+    with bench.database.transaction() as tx:
+        tx.execute("create trigger refuses before insert on tally begin select raise(abort, 'refused'); end")
+    bench.again()
+    assert bench.parked() == {"a": (1, 2), "b": (1, 1)}
+    with bench.database.transaction() as tx:
+        tx.execute("drop trigger refuses")
+    assert outputs(bench.again()) == ["pong<pang/0/0", "pong<pang/0/1"]
+    assert bench.parked() == {}

@@ -1,0 +1,310 @@
+"""The simulated provider keeps the promises that the payment service builds on."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from eventbus import TryAgain
+from payment_service.books import IdempotencyConflict, LedgerEntry, Request
+from payment_service.domain import Charge, Declined, NothingTaken, Refund
+from payment_service.gateway import BadGateway, open_gateway
+from payment_service.ledger import Ledger
+from payment_service.simulated import Behaviour
+from tests.support.saga.processes import PATIENCE
+
+
+@pytest.fixture
+def url(tmp_path):
+    return f"simulated:///{tmp_path}/provider.db"
+
+
+@pytest.fixture(params=["file", "memory"])
+def provider(url, request):
+    place = url if request.param == "file" else "simulated://"
+    provider = open_gateway(f"{place}?decline-above=10000")
+    yield provider
+    provider.close()
+
+
+def test_the_same_key_has_the_same_result_and_takes_the_money_once(provider):
+    """A question asked again is answered again, without a second effect."""
+    first = provider.charge("o", 2933, "USD")
+    assert isinstance(first, Charge)
+    assert provider.charge("o", 2933, "USD") == first
+    assert list(provider.entries()) == [LedgerEntry("o", "o", "charge", 2933, "USD")]
+
+
+def test_a_refund_gives_back_once_and_names_the_charge(provider):
+    """The refund's own key makes it idempotent too."""
+    charge = provider.charge("o", 2933, "USD")
+    for _ in range(2):
+        assert provider.refund("refund/o", "o", 2933, "USD") == Refund(charge.payment_id)
+    assert provider.charge("o", 2933, "USD") == charge
+    assert provider.totals() == {"USD": (2933, 2933)}
+    assert {(e.order_id, e.kind, e.amount) for e in provider.entries()} == {
+        ("o", "charge", 2933),
+        ("o", "refund", 2933),
+    }
+
+
+def test_amounts_above_the_limit_are_declined_and_move_nothing(provider):
+    """The limit itself is still taken; a declined charge can be asked for again and given back: nothing moves."""
+    assert isinstance(provider.charge("at", 10_000, "USD"), Charge)
+    declined = provider.charge("above", 10_001, "USD")
+    assert declined == Declined("declined: 10001 is above the limit of 10000 minor units of USD", "LIMIT_EXCEEDED")
+    assert provider.charge("above", 10_001, "USD") == declined
+    assert provider.refund("refund/above", "above", 10_001, "USD") == NothingTaken()
+    assert provider.totals() == {"USD": (10_000, 0)}
+
+
+def test_a_decision_outlives_the_limit_it_was_made_by(url):
+    """Idempotency is older than the terms: a repeated question does not take what was declined."""
+    strict, generous = open_gateway(f"{url}?decline-above=1"), open_gateway(url)
+    declined = strict.charge("o", 2, "USD")
+    assert generous.charge("o", 2, "USD") == declined
+    strict.close()
+    generous.close()
+
+
+@pytest.mark.parametrize(("amount", "currency"), [(2934, "USD"), (2933, "EUR")])
+def test_the_same_key_with_other_parameters_is_a_conflict(provider, amount, currency):
+    """A key stands for one amount of one currency, of charges and of refunds."""
+    provider.charge("o", 2933, "USD")
+    with pytest.raises(IdempotencyConflict, match="2933 USD"):
+        provider.charge("o", amount, currency)
+    with pytest.raises(IdempotencyConflict):
+        provider.refund("refund/o", "o", amount, currency)
+    with pytest.raises(IdempotencyConflict):
+        provider.refund("o", "o", 2933, "USD")
+    provider.refund("refund/o", "o", 2933, "USD")
+    with pytest.raises(IdempotencyConflict):
+        provider.refund("refund/o", "o", amount, currency)
+    assert provider.totals() == {"USD": (2933, 2933)}
+
+
+def test_no_charge_is_given_back_twice(provider):
+    """A second refund under another key is refused."""
+    provider.charge("o", 2933, "USD")
+    provider.refund("refund/o", "o", 2933, "USD")
+    with pytest.raises(IdempotencyConflict):
+        provider.refund("again/o", "o", 2933, "USD")
+    assert provider.totals() == {"USD": (2933, 2933)}
+
+
+def test_a_charge_that_comes_after_its_refund_takes_nothing(provider):
+    """A request that was still on its way when the order was cancelled must not take money nobody gives back."""
+    assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
+    assert provider.charge("o", 2933, "USD") == Declined("declined: the charge was given back before it was made")
+    assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
+    assert provider.totals() == {}
+
+
+def test_a_failure_leaves_no_trace(url):
+    """failure-rate: refused before anything happened."""
+    provider = open_gateway(f"{url}?failure-rate=1")
+    with pytest.raises(TryAgain):
+        provider.charge("o", 1, "USD")
+    assert list(provider.entries()) == []
+
+
+def test_a_lost_reply_is_of_a_charge_that_happened(url):
+    """lose-reply-rate: the effect happens; asked for again with the same key, it has happened once."""
+    forgetful, reliable = open_gateway(f"{url}?lose-reply-rate=1"), open_gateway(url)
+    for _ in range(2):
+        with pytest.raises(TryAgain):
+            forgetful.charge("o", 1, "USD")
+    assert reliable.totals() == {"USD": (1, 0)}
+    with pytest.raises(TryAgain):
+        forgetful.refund("refund/o", "o", 1, "USD")
+    assert reliable.totals() == {"USD": (1, 1)}
+    assert isinstance(reliable.refund("refund/o", "o", 1, "USD"), Refund)
+    assert reliable.totals() == {"USD": (1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"), [("500", "answers 500"), ("429", "answers 429"), ("nothing", "has not answered for 0.01 s")]
+)
+def test_an_outage_begins_and_ends_for_every_process_and_leaves_no_trace(url, answer, said):
+    """What was asked meanwhile has not happened; what was known before is known afterwards."""
+    provider, other = open_gateway(f"{url}?timeout-ms=10"), open_gateway(url)
+    before = provider.charge("before", 1, "USD")
+    other.outage(answer)
+    for key in ("before", "meanwhile"):
+        with pytest.raises(TryAgain, match=said):
+            provider.charge(key, 1, "USD")
+    other.outage(None)
+    assert provider.totals() == {"USD": (1, 0)}
+    assert provider.charge("before", 1, "USD") == before
+    assert isinstance(provider.charge("meanwhile", 1, "USD"), Charge)
+
+
+def test_an_outage_of_one_order_is_none_for_the_others(url):
+    """Its charge and its refund are not looked at, all others are; each such outage ends by itself or with all."""
+    provider, other = open_gateway(url), open_gateway(url)
+    for key in ("a", "b"):
+        other.outage("500", key)
+    with ThreadPoolExecutor(3) as threads:
+        asked = {key: threads.submit(provider.charge, key, 1, "USD") for key in "abc"}
+    assert isinstance(asked["c"].result(), Charge)
+    for key in "ab":
+        with pytest.raises(TryAgain, match="answers 500"):
+            asked[key].result()
+    with pytest.raises(TryAgain):
+        provider.refund("refund/a", "a", 1, "USD")
+    other.outage(None, "a")
+    assert isinstance(provider.charge("a", 1, "USD"), Charge)
+    with pytest.raises(TryAgain):
+        provider.charge("b", 1, "USD")
+    other.outage(None)
+    assert isinstance(provider.charge("b", 1, "USD"), Charge)
+
+
+def test_rates_are_rates_and_a_seed_repeats_them(url):
+    """Some calls fail and some do not, the same ones for the same seed."""
+
+    def failures(seed):
+        provider, failed = open_gateway(f"{url}?failure-rate=0.5&seed={seed}"), []
+        for number in range(40):
+            try:
+                provider.charge(f"{seed}/{number}", 1, "USD")
+            except TryAgain:
+                failed.append(number)
+        provider.close()
+        return failed
+
+    first = failures(1)
+    assert 5 < len(first) < 35
+    assert failures(1) == first
+    assert failures(2) != first
+
+
+def test_many_threads_asking_for_the_same_orders_take_each_once(provider):
+    """Calls that are settled together keep their own answers, conflicts among them."""
+
+    def ask(number):
+        key = f"o{number % 50}"
+        try:
+            return key, provider.charge(key, number % 50 + (1 if number >= 390 else 0), "EUR")
+        except IdempotencyConflict as conflict:
+            return key, conflict
+
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(ask, range(400)))
+    for key in {key for key, _ in answers}:
+        charges = {answer for k, answer in answers if k == key and isinstance(answer, Charge)}
+        assert len(charges) == 1
+    entries = list(provider.entries())
+    assert len(entries) == len({entry.key for entry in entries}) == 50
+    assert all(isinstance(answer, (Charge, IdempotencyConflict)) for _, answer in answers)
+
+
+ASK = """
+import sys
+from payment_service.gateway import open_gateway
+provider = open_gateway(sys.argv[1])
+for number in range(100):
+    print(provider.charge(f"o{number}", number, "USD").payment_id)
+"""
+
+
+def test_many_processes_share_one_new_ledger(url, tmp_path):
+    """Processes that start at once, on a file that does not exist yet, all get the same answers."""
+    command = [sys.executable, "-c", ASK, url]
+    asking = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(4)]
+    said = [process.communicate(timeout=PATIENCE) for process in asking]
+    assert [errors for _, errors in said] == [""] * 4
+    assert len({out for out, _ in said}) == 1
+    assert open_gateway(url).totals() == {"USD": (sum(range(100)), 0)}
+
+
+def test_a_group_that_cannot_be_written_is_not_half_written(tmp_path):
+    """A ledger that is locked or broken means TryAgain, and nothing of the group has happened."""
+    path = f"{tmp_path}/provider.db"
+    ledger = Ledger(path, decline_above=None)
+    with sqlite3.connect(path) as other:
+        other.execute(
+            "create trigger stop before insert on provider_ledger when new.key = 'bad' begin"
+            " select raise(abort, 'no space'); end"
+        )
+    with pytest.raises(sqlite3.DatabaseError):
+        ledger.settle([Request("charge", key, key, 1, "USD") for key in ("good", "bad")])
+    assert list(ledger.entries()) == []
+    assert ledger.settle([Request("charge", "good", "good", 1, "USD")]) != []
+    ledger.close()
+
+
+def test_a_ledger_that_fails_means_the_outcome_is_asked_for_again(tmp_path):
+    """The service hears TryAgain, never SQLite's own errors."""
+    provider = open_gateway(f"simulated:///{tmp_path}/provider.db")
+    with sqlite3.connect(tmp_path / "provider.db") as other:
+        other.execute("drop table provider_ledger")
+    with pytest.raises(TryAgain, match="the provider is away"):
+        provider.charge("o", 1, "USD")
+
+
+@pytest.mark.parametrize("place", ["simulated://", "simulated:///:memory:"])
+def test_books_in_memory_leave_no_file_and_are_nobody_elses(place, tmp_path, monkeypatch):
+    """Two providers in memory know nothing of each other, behave as the URL says, and write nowhere."""
+    monkeypatch.chdir(tmp_path)
+    one, other = open_gateway(place), open_gateway(f"{place}?lose-reply-rate=1")
+    one.charge("o", 2933, "USD")
+    assert other.totals() == {}
+    with pytest.raises(TryAgain):
+        other.charge("o", 5, "USD")
+    assert (one.totals(), other.totals()) == ({"USD": (2933, 0)}, {"USD": (5, 0)})
+    assert list(tmp_path.iterdir()) == []
+
+
+BAD = {
+    "sqlite:///p.db": "is not simulated:///FILE",
+    "simulated:///": "is not simulated:///FILE",
+    "simulated://host/p.db": "is not simulated:///FILE",
+    "simulated:///p.db?declineabove=1": "no parameter 'declineabove'; it knows decline-above, latency-ms",
+    "simulated:///p.db?decline-above=1.5": "decline-above is '1.5'",
+    "simulated:///p.db?decline-above=": "decline-above is ''",
+    "simulated:///p.db?decline-above=-1": "decline-above is -1",
+    "simulated:///p.db?latency-ms=-1": "latency-ms is -1",
+    "simulated:///p.db?latency-ms=inf": "latency-ms is inf",
+    "simulated:///p.db?timeout-ms=-1": "timeout-ms is -1",
+    "simulated:///p.db?failure-rate=1.1": "failure-rate is 1.1",
+    "simulated:///p.db?failure-rate=nan": "failure-rate is nan",
+    "simulated:///p.db?lose-reply-rate=-0.1": "lose-reply-rate is -0.1",
+    "simulated:///p.db?seed=1&seed=2": "seed is given twice",
+    "simulated:///no/such/folder/p.db": "cannot be used",
+}
+
+
+@pytest.mark.parametrize("url", BAD)
+def test_a_bad_url_is_refused_with_what_is_wrong(url, tmp_path, monkeypatch):
+    """Unknown parameters and values out of range name themselves, and no file is made."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadGateway) as refused:
+        open_gateway(url)
+    assert BAD[url] in str(refused.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_something_else_is_no_ledger(tmp_path):
+    """The provider's books are outside the service's database: naming that is refused, and it stays as it was."""
+    with sqlite3.connect(tmp_path / "other.db") as other:
+        other.execute("create table payment (order_id text)")
+    before = (tmp_path / "other.db").read_bytes()
+    with pytest.raises(BadGateway, match="something else"):
+        open_gateway(f"simulated:///{tmp_path}/other.db")
+    (tmp_path / "text.db").write_text("no database at all, but long enough to be one " * 20)
+    with pytest.raises(BadGateway, match="not a database"):
+        open_gateway(f"simulated:///{tmp_path}/text.db")
+    assert (tmp_path / "other.db").read_bytes() == before
+
+
+def test_every_parameter_reaches_the_provider(url):
+    """The URL says all of the behaviour."""
+    provider = open_gateway(
+        f"{url}?decline-above=5&latency-ms=1.5&failure-rate=0.25&lose-reply-rate=0.5&seed=3&timeout-ms=7"
+    )
+    assert provider.behaviour == Behaviour(5, 1.5, 0.25, 0.5, 3, 7)

@@ -1,0 +1,97 @@
+"""payment-service at the command line."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+from eventbus.database import connect
+from payment_service.__main__ import main
+from payment_service.gateway import open_gateway
+from payment_service.repository import SCHEMA
+from payment_service.service import PaymentService
+from schemas import Item, OrderCancelled, OrderCreated
+from tests.support.engines.stepping import deliver
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAYMENT_SERVICE_DATABASE", raising=False)
+    monkeypatch.delenv("PAYMENT_GATEWAY", raising=False)
+    return lambda *arguments: CliRunner().invoke(main, arguments)
+
+
+@pytest.fixture
+def two_orders(run):
+    """One order charged, one charged and refunded, one free."""
+    url = "sqlite:///payment_service.db"
+    with (
+        closing(connect(url, service=PaymentService.name, schema=SCHEMA)) as database,
+        closing(open_gateway("simulated:///provider.db")) as provider,
+    ):
+        service = PaymentService(provider)
+        for order_id, total, currency in (("a", 100, "USD"), ("b", 50, "EUR"), ("c", 0, "USD")):
+            deliver(service, database, OrderCreated(order_id, "customer", total, currency, (Item("x", 1),)))
+        deliver(service, database, OrderCancelled("b", "why"))
+
+
+def test_the_ledger_shows_our_books_and_the_providers(run, two_orders):
+    """Charged, refunded and net by currency, in minor units, under the keys that scripts know."""
+    books = {
+        "EUR": {"charged": 50, "refunded": 50, "net": 0},
+        "USD": {"charged": 100, "refunded": 0, "net": 100},
+    }
+    assert json.loads(run("ledger", "--json").stdout) == {"service": books, "provider": books}
+    for_people = run("ledger").stdout
+    assert [line.split()[:2] for line in for_people.splitlines()[1:]] == [
+        ["service", "EUR"],
+        ["service", "USD"],
+        ["provider", "EUR"],
+        ["provider", "USD"],
+    ]
+
+
+def test_a_payment_is_shown(run, two_orders):
+    """Status and amount of one order; an unknown one ends with exit code 1."""
+    shown = json.loads(run("show", "b", "--json").stdout)
+    assert (shown["order_id"], shown["status"], shown["amount"], shown["currency"]) == ("b", "refunded", 50, "EUR")
+    assert "status     charged" in run("show", "a").stdout
+    unknown = run("show", "nobody")
+    assert (unknown.exit_code, unknown.stdout) == (1, "")
+    assert unknown.stderr == "error: there is no payment of order nobody in sqlite:///payment_service.db\n"
+
+
+@pytest.mark.parametrize("command", [["ledger"], ["run", "--bootstrap-servers", "localhost:1"]], ids=lambda c: c[0])
+def test_a_bad_gateway_is_one_line_and_nothing_is_started(run, two_orders, command):
+    """What is wrong with the URL, exit code 1."""
+    result = run(*command, "--gateway", "simulated:///provider.db?decline=5")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("error: the gateway has no parameter 'decline'; it knows decline-above")
+
+
+def test_another_services_database_is_refused(run, two_orders):
+    """Naming the provider's ledger as the database, or the other way round, harms neither."""
+    assert run("ledger", "--database", "sqlite:///provider.db").exit_code == 1
+    assert run("ledger", "--gateway", "simulated:///payment_service.db").exit_code == 1
+    assert run("ledger").exit_code == 0
+
+
+@pytest.mark.parametrize("option", ["--database=sqlite:///nowhere.db", "--gateway=simulated:///nowhere.db"])
+def test_who_only_looks_makes_no_books(run, two_orders, tmp_path, option):
+    """The wrong place is named, instead of a ledger in which nothing stands."""
+    result = run("ledger", option)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "nowhere.db: run this where the services run" in result.stderr
+    assert not (tmp_path / "nowhere.db").exists()
+
+
+def test_every_command_helps_with_an_example():
+    """--help of each command shows how it is called."""
+    for name in main.commands:
+        shown = CliRunner().invoke(main, [name, "--help"])
+        assert shown.exit_code == 0
+        assert f"Example: payment-service {name}" in " ".join(shown.stdout.split())
