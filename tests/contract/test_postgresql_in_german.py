@@ -48,7 +48,7 @@ def test_who_is_not_let_in_is_told_so_at_once(postgres_url: str, right: str, wro
     """A setting is wrong: waiting would not mend it."""
     url = postgres_url.replace(right, wrong, 1)
     with pytest.raises(
-        WrongDatabase, match=r"lets nobody in: .*: check user, password and name of the database"
+        WrongDatabase, match=r"refused the connection: .*: check user, password and database name"
     ) as error:
         everything(things(url))
     assert PASSWORD not in str(error.value)
@@ -59,7 +59,7 @@ def test_who_may_not_connect_to_the_database_is_told_so(postgres_url: str) -> No
         name = admin.info.dbname
         admin.execute(f"create role stranger_to_{name} login password 'guest'".encode())
         admin.execute(f"revoke connect on database {name} from public".encode())
-    with pytest.raises(WrongDatabase, match="lets nobody in: "):
+    with pytest.raises(WrongDatabase, match="refused the connection: "):
         everything(things(postgres_url.replace(f"saga:{PASSWORD}", f"stranger_to_{name}:guest")))
 
 

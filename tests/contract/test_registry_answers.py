@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 
 from eventbus.serde.confluent_registry import UNKNOWN_SECONDS, ConfluentRegistry, registry_client
-from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema
+from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable, UnknownSchema
 from tests.support.ingress import NOT_THE_REGISTRYS, UNAUTHORIZED, Ingress, Reply
 from tests.support.sample import Pang, Ping, Pong
 from tests.support.small_registry import SmallRegistry
@@ -38,7 +38,7 @@ def ingress(upstream: str) -> Iterator[Ingress]:
 def test_only_the_registry_says_that_something_is_not_there(ingress: Ingress) -> None:
     """No such id, no such subject, no such schema under a subject."""
     registry = ConfluentRegistry(ingress.url)
-    with pytest.raises(UnknownSchema, match=f"does not know schema id {NOBODYS}"):
+    with pytest.raises(UnknownSchema, match=f"does not have schema id {NOBODYS}"):
         registry.schema_of(NOBODYS)
     for event in (Pang, Pong):
         with pytest.raises(UnknownSchema, match=rf"the schema of {event.topic} under \S+: run `saga schemas register`"):
@@ -55,7 +55,7 @@ def test_whatever_else_is_answered_says_nothing_about_a_schema(ingress: Ingress,
     for _ in range(2):
         with pytest.raises(RegistryUnavailable) as away:
             ask()
-        assert not isinstance(away.value, RegistryLetsNobodyIn)
+        assert not isinstance(away.value, RegistryAuthenticationFailed)
         assert "schema registry" in str(away.value)
     ingress.answers(None)
     assert ask() == {"a schema": Ping.schema["name"], "an id": known}[question]
@@ -70,7 +70,9 @@ def test_a_long_answer_is_not_quoted_as_a_whole(ingress: Ingress) -> None:
 
 def test_who_is_not_let_in_is_told_so(ingress: Ingress) -> None:
     ingress.answers(UNAUTHORIZED)
-    with pytest.raises(RegistryLetsNobodyIn, match=r"HTTP 401 \(user, password or token are wrong or missing\)"):
+    with pytest.raises(
+        RegistryAuthenticationFailed, match=r"HTTP 401 \(user, password or token are wrong or missing\)"
+    ):
         ConfluentRegistry(ingress.url).id_of(Ping)
 
 

@@ -18,14 +18,14 @@ TOLD = {
         f"{AT}SASL PLAIN mechanism handshake failed: unsupported (look at sasl.mechanism)"
     ),
     (KafkaError._AUTHENTICATION, "Failed to acquire SASL OAUTHBEARER token: timed out"): (
-        "Failed to acquire SASL OAUTHBEARER token: timed out (look at the properties sasl.oauthbearer..., and at who"
-        " issues the tokens)"
+        "Failed to acquire SASL OAUTHBEARER token: timed out (look at the properties sasl.oauthbearer..., and at the"
+        " token endpoint)"
     ),
     (KafkaError._TRANSPORT, f"{AT}Connect failed (after 0ms in state CONNECT, 12 identical error(s) suppressed)"): (
         f"{AT}Connect failed"
     ),
     (KafkaError.GROUP_AUTHORIZATION_FAILED, "denied"): (
-        "denied (this user has not the right to use the consumer group: `saga acls` prints the rights that each service"
+        "denied (this user is not authorized to use the consumer group: `saga acls` prints the ACLs that each service"
         " needs)"
     ),
 }
@@ -58,7 +58,7 @@ def test_an_address_of_the_cluster_is_told_from_one_of_the_user() -> None:
     assert (str(place), place.advertised) == ("127.0.0.1:1", True)
     found = diagnose(CLOSED, [error])
     assert found is not None
-    assert "its broker 3 is at 127.0.0.1:1, which cannot be reached from here" in found.why
+    assert "its broker 3 at 127.0.0.1:1, which cannot be reached from here" in found.why
     assert not found.ours
 
 

@@ -82,7 +82,7 @@ def test_key_value_strings_are_scrubbed_and_other_words_stay() -> None:
     """A quoted value with spaces is hidden as a whole; a sentence about passwords is left alone."""
     said = scrub("host=h password='S3cret Pass' user=u; sasl.jaas.config=\"x S3cretPass\" --token=S3cretPass, x=1")
     assert said == "host=h password=… user=u; sasl.jaas.config=… --token=…, x=1"
-    words = 'password authentication failed for user "saga": check user, password and name of the database'
+    words = 'password authentication failed for user "saga": check user, password and database name'
     assert scrub(words) == words
     for form in ("postgresql://USER@HOST/NAME", "simulated:///FILE?parameter=value"):
         assert scrub(f"it is not {form}") == f"it is not {form}"

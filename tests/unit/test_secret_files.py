@@ -45,10 +45,10 @@ def test_a_value_may_refer_to_a_file(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (b"a=1\nS3cret\n", "line 2: it is not NAME=VALUE"),
-        (b"sasl.password S3cret", "line 1: it is not NAME=VALUE"),
-        (b"S3cret=\n", "line 1: it is not NAME=VALUE"),
-        (b"sasl.password=S3cret\n\nsasl.password=S3cret", "line 3: sasl.password stands there a second time"),
+        (b"a=1\nS3cret\n", "line 2: expected NAME=VALUE"),
+        (b"sasl.password S3cret", "line 1: expected NAME=VALUE"),
+        (b"S3cret=\n", "line 1: expected NAME=VALUE"),
+        (b"sasl.password=S3cret\n\nsasl.password=S3cret", "line 3: sasl.password is set twice"),
         (b"sasl.password=file:/no/such\n", "line 1: sasl.password: the file /no/such cannot be read: No such file"),
         (b"sasl.password=S3cret\xff\n", "is not text in UTF-8"),
     ],
