@@ -110,9 +110,7 @@ def check(extra: dict[str, str]) -> None:
     """Raise BadKafkaConfig for reserved settings; librdkafka rejects unknown ones when a client is created."""
     for key, value in extra.items():
         if key in RESERVED:
-            raise BadKafkaConfig(
-                f"--kafka-config {key}: exactly-once depends on this setting, it cannot be changed: leave it out"
-            )
+            raise BadKafkaConfig(f"--kafka-config {key}: exactly-once depends on this setting; leave it out")
         if key in ASSIGNORS:
             raise BadKafkaConfig(
                 f"--kafka-config {key}={value}: workers always use the assignor {ASSIGNOR!r}, which spreads each topic"

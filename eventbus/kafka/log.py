@@ -579,8 +579,8 @@ def _epoch(epoch: int | None) -> int | None:
 
 def _truncated(where: Partition, error: Any) -> UnsafeToContinue:
     return UnsafeToContinue(
-        f"{where}: the end of the log was lost after it was read ({error.str()}). New events may take the offsets of"
-        " events that were handled, and would be skipped. Restore the topic from a replica or a backup;"
+        f"{where}: the end of the log was lost after it was read ({error.str()}). Other events may be, or may be"
+        " written, at the offsets of handled ones, and would be skipped. Restore the topic from a replica or a backup;"
         ' if that is not possible, see docs/operating.md, "A topic lost its end"'
     )
 

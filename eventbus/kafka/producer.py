@@ -126,7 +126,7 @@ class Producers:
             raise
         except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._give_up(producer, error)
-            raise CommitOutcomeUnknown(f"the transaction failed: {_text(error)}") from error
+            raise CommitOutcomeUnknown(f"error in the transaction: {_text(error)}") from error
         finally:
             self._serve_callbacks(producer)
             if self._failures.failures != failures:
@@ -144,7 +144,7 @@ class Producers:
             raise
         except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._drop()
-            raise CommitOutcomeUnknown(f"publishing failed: {_text(error)}") from error
+            raise CommitOutcomeUnknown(f"error while publishing: {_text(error)}") from error
 
     def start(self) -> None:
         """End the transaction that an earlier producer of the same name left open, instead of waiting for its timeout.

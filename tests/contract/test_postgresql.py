@@ -1,4 +1,4 @@
-"""What the database port promises on PostgreSQL alone: lost connections, waiting, deadlocks, rights."""
+"""The database port's guarantees that are specific to PostgreSQL: lost connections, waiting, deadlocks, privileges."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_user_that_may_not_create_the_schema_is_told_so(postgres_url: str) -> 
 
 
 def test_a_read_only_database_is_unwritable_and_works_again_when_it_is_not(postgres_url: str) -> None:
-    """Neither an outage to be waited for nor somebody's mistake: a person has to see to it."""
+    """Neither a transient outage nor a wrong setting: an operator has to act."""
     db = things(postgres_url)
     put(db, ("a", "apple", 1))
     with psycopg.connect(postgres_url, autocommit=True) as admin:

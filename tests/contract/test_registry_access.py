@@ -1,4 +1,4 @@
-"""Who is let in by a registry, and who is not: passwords, tokens, certificates, over real HTTP and TLS."""
+"""Authentication with a registry: passwords, tokens, certificates, over real HTTP and TLS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def upstream(small: SmallRegistry) -> str:
 
 @pytest.fixture
 def small() -> Iterator[SmallRegistry]:
-    """A registry that knows Ping and nothing of passwords."""
+    """A registry that has Ping, without authentication."""
     small = SmallRegistry().start()
     registry_client(small.url).register_schema("ping-value", Schema(Ping.schema_text, "AVRO"))
     yield small
@@ -70,7 +70,7 @@ def test_a_password_lets_in_and_a_wrong_one_does_not(upstream: str) -> None:
 
 
 def test_a_token_lets_in_and_is_read_again_when_it_has_expired(upstream: str, tmp_path: Path) -> None:
-    """Out of a file that somebody renews, under a running worker; there may be none for a moment."""
+    """From a file that is replaced under a running worker; it may be missing for a moment."""
     file, token = tmp_path / "registry.properties", tmp_path / "token"
     file.write_text(f"# of the registry\nbearer.auth.token = file:{token}\n")
     token.write_text("first\n")
@@ -110,7 +110,7 @@ def test_a_certificate_that_does_not_fit_is_named(
 
 
 def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: Authority, tmp_path: Path) -> None:
-    """Of the right CA; none, and one of another CA, do not. A key may have a password."""
+    """With one of the right CA; without one, or with one of another CA, it is rejected. A key may have a password."""
     mine = ca.issue("client", password=b"key")
     folder = tmp_path / "other"
     folder.mkdir()
@@ -147,7 +147,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_used_is_refused_at_once(name: str) -> None:
-    """Exit code 2, in one sentence that names it, and no secret in it."""
+    """Exit code 2, and one sentence that names it without a secret."""
     value, why = BAD[name]
     arguments = ["tail", "t", "--schema-registry-url", "http://127.0.0.1:1", "--schema-registry-config"]
     done = CliRunner().invoke(main, [*arguments, f"{name}={value}"])
@@ -166,7 +166,7 @@ def test_files_that_do_not_go_together_are_named(ca: Authority) -> None:
 
 
 def test_a_password_on_the_command_line_is_warned_of() -> None:
-    """Not one in a file, not one of the environment."""
+    """Not one in a file or in the environment."""
     arguments = ["decode", "--schema-registry-config"]
     done = CliRunner().invoke(main, [*arguments, f"basic.auth.user.info=ada:{SECRET}"], input="")
     assert "every user of this machine sees --schema-registry-config basic.auth.user.info" in done.stderr

@@ -1,4 +1,4 @@
-"""What a registry says about a schema, and what says nothing, whoever answers: a small registry, and Apicurio."""
+"""Which answers of a registry are about a schema, and which are not: with a small registry, and with Apicurio."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOBODYS = 4_000_000
 
 @pytest.fixture(params=["small", "apicurio"])
 def upstream(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A registry in which Ping has an id; the subject of Pang has another schema, that of Pong is not there."""
+    """A registry in which Ping has an id; the subject of Pang has another schema, that of Pong does not exist."""
     small = SmallRegistry().start() if request.param == "small" else None
     url = small.url if small else request.getfixturevalue("registry").url
     client = registry_client(url)
@@ -48,7 +48,7 @@ def test_only_the_registry_says_that_something_is_not_there(ingress: Ingress) ->
 @pytest.mark.parametrize("question", ["a schema", "an id"])
 @pytest.mark.parametrize("what", NOT_THE_REGISTRYS)
 def test_whatever_else_is_answered_says_nothing_about_a_schema(ingress: Ingress, what: str, question: str) -> None:
-    """It is away; and as soon as the registry answers again, so does the same client."""
+    """The registry is unavailable; as soon as it answers again, the same client works."""
     registry, known = ConfluentRegistry(ingress.url), ConfluentRegistry(ingress.url).id_of(Ping)
     ask = {"a schema": lambda: registry.schema_of(known)["name"], "an id": lambda: registry.id_of(Ping)}[question]
     ingress.answers(NOT_THE_REGISTRYS[what])
@@ -77,7 +77,7 @@ def test_who_is_not_let_in_is_told_so(ingress: Ingress) -> None:
 
 
 def test_about_an_unknown_id_it_is_asked_once_in_a_while(ingress: Ingress) -> None:
-    """However many records have it; and again later, since it may have been registered."""
+    """Whatever the number of its records; and again later, since it may have been registered."""
     now = 0.0
     registry = ConfluentRegistry(ingress.url, clock=lambda: now)
     for asked in (1, 2):

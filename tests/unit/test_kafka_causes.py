@@ -1,4 +1,4 @@
-"""What librdkafka's codes are told as, and who is to mend it."""
+"""The messages for librdkafka's error codes, and whose setting is the cause."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOLD = {
 
 @pytest.mark.parametrize(("code", "said"), TOLD)
 def test_the_code_says_which_setting_to_look_at(code: int, said: str) -> None:
-    """Without how long it took, which would make every sentence another one."""
+    """Without durations, which would make every message different."""
     assert explained(KafkaError(code, said)) == TOLD[code, said]
 
 
@@ -51,7 +51,7 @@ def test_a_token_that_is_not_to_be_had_is_waited_for_and_a_refusal_is_not() -> N
 
 
 def test_an_address_of_the_cluster_is_told_from_one_of_the_user() -> None:
-    """A number instead of `bootstrap`."""
+    """It has a broker id instead of `bootstrap`."""
     error = KafkaError(KafkaError._TRANSPORT, "127.0.0.1:1/3: Connect to ipv4#127.0.0.1:1 failed")
     place = place_of(error)
     assert place is not None
@@ -71,7 +71,7 @@ def test_an_address_of_the_cluster_is_told_from_one_of_the_user() -> None:
     ],
 )
 def test_the_first_broker_is_asked_where_none_complains(servers: str, place: tuple[str, int]) -> None:
-    """One that only hangs up."""
+    """It only closes the connection."""
     found = first_of(servers)
     assert found is not None
     assert found[:2] == place
