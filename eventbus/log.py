@@ -143,8 +143,8 @@ class Rebalanced(Protocol):
         """What lies at this offset cannot be read, and nothing after it: the partition is paused until `seek`."""
 
 
-class NotLetIn(Exception):
-    """The brokers do not let us in as we come: credentials, or how we connect. A setting has to be mended."""
+class AuthenticationFailed(Exception):
+    """The brokers rejected the connection: its credentials, TLS or security.protocol are wrong. Correct the setting."""
 
 
 class LogUnavailable(ConnectionError):

@@ -24,13 +24,28 @@ from eventbus.cli.options import (
 )
 from eventbus.database import Database, existing
 from eventbus.kafka.config import BadKafkaConfig, Connection, check
-from eventbus.log import CommitOutcomeUnknown, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue, to_iso
+from eventbus.log import (
+    AuthenticationFailed,
+    CommitOutcomeUnknown,
+    LogUnavailable,
+    TopicMissing,
+    UnsafeToContinue,
+    to_iso,
+)
 from eventbus.service import Service
 from eventbus.store import quarantine
 from eventbus.store.quarantine import Quarantine
 from eventbus.text.redaction import redact, scrub, secrets_in
 
-WRONG = (NotAccepted, BadKafkaConfig, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue, CommitOutcomeUnknown)
+WRONG = (
+    NotAccepted,
+    BadKafkaConfig,
+    LogUnavailable,
+    AuthenticationFailed,
+    TopicMissing,
+    UnsafeToContinue,
+    CommitOutcomeUnknown,
+)
 INSTANCE = "accept-backup"
 yes = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
 

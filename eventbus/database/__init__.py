@@ -1,6 +1,6 @@
 """SQLite and PostgreSQL behind one small port: transactions, snapshots, and set-based loading and saving.
 
-SQL is written once, with `?` for parameters. What differs between the two is in sqlite.py and postgresql.py.
+SQL is written once, with `?` for parameters. The differences between the two are in sqlite.py and postgresql.py.
 """
 
 from __future__ import annotations
@@ -24,42 +24,42 @@ Scalar = str | int | bytes | None
 LOCK_WAIT_MS = 5_000
 """How long a statement waits for a lock before Unavailable."""
 RACES = 10
-"""How often in a row somebody else may be first, before that is an error of its own."""
+"""How many attempts in a row may end in a concurrent update before ConcurrentUpdate is raised."""
 
 
 class Unavailable(ConnectionError):
-    """The database is away, locked for too long, or a commit's outcome is unknown. Ask again."""
+    """The database is unavailable, locked for too long, or the outcome of a commit is unknown. Retry."""
 
 
 class ReadOnlyOrFull(Exception):
-    """The database is full or read-only: a person has to make room, or let it be written. Nothing was lost."""
+    """The database is full or read-only: an operator must free space, or make it writable. Nothing was lost."""
 
 
 class ConcurrentUpdate(Exception):
-    """Somebody else was first (a checkpoint that moved, a unique violation, a deadlock): roll back, do it again."""
+    """Another transaction was first (a checkpoint that moved, a unique violation, a deadlock): roll back and retry."""
 
 
 class WrongDatabase(Exception):
-    """The database is not one of this service's, or the URL cannot be one."""
+    """The database does not belong to this service, or the URL is not a database's."""
 
 
 class WrongVersion(WrongDatabase):
-    """The database's tables are too old or too new for this program: it is to be upgraded, or a newer program run."""
+    """The database's tables are too old or too new for this program: upgrade the database, or run a newer program."""
 
 
 class NotThere(LookupError):
-    """A file that must be read does not exist; it is not made either, where nothing is to be made."""
+    """A file that must be read does not exist; it is not created."""
 
 
 NO_RECORDS_FAULT = (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, WrongDatabase)
-"""What a repository raises that no record is to blame for: whatever else it raises, one of the batch is."""
+"""What a repository raises independently of the records: any other exception is caused by a record of the batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as statements see it; the first column is the primary key, of type text.
+    """A table for statements; the first column is the primary key, of type text.
 
-    A constant in a repository, never made from input.
+    A constant in a repository, never built from input.
     """
 
     name: str
@@ -72,16 +72,16 @@ class Table:
 
 
 class Transaction(Protocol):
-    """What is read and written between begin and commit.
+    """Reads and writes between begin and commit.
 
     Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull.
     """
 
     locking: str
-    """What a select that locks ends with: ` for update`, or nothing where the transaction is the only writer."""
+    """The end of a select that locks: ` for update`, or empty if the transaction is the only writer."""
 
     def tables(self) -> set[str]:
-        """Return the names of the tables that are there."""
+        """Return the names of the existing tables."""
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
         """Return the rows of a select, or of a statement with `returning`."""
@@ -96,36 +96,36 @@ class Transaction(Protocol):
         """Return the rows with these keys, in key order, locked until the end of the transaction."""
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        """Insert all rows; ConcurrentUpdate when one is there already. Give them in key order."""
+        """Insert all rows, given in key order. Raises ConcurrentUpdate if one exists already."""
 
     def update(self, table: Table, rows: Sequence[Row]) -> None:
-        """Write all columns of these rows, found by their keys. Give them in key order."""
+        """Update all columns of these rows, found by their keys and given in key order."""
 
 
 class Database(Protocol):
-    """One connection of one service, used by one thread. It connects when it is first used, and again after a loss."""
+    """One connection of one service, used by one thread. It connects on first use, and again after a loss."""
 
     @property
     def losses(self) -> int:
-        """How often the connection was lost, or found to lead to a file that is no longer the one at its path.
+        """How often the connection was lost, or its file was found to be no longer the one at its path.
 
-        Whatever memory knows of the database may be wrong then: the next connection may lead to an older copy of it.
+        State in memory may then be wrong: the next connection may lead to an older copy of the database.
         """
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """Commit at the end, roll back on an exception. On SQLite the only writer (`begin immediate`)."""
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
-        """Read only, without locks: everything as it was at one moment."""
+        """Read only, without locks: a consistent snapshot."""
 
     def close(self) -> None:
         """Close the connection."""
 
 
 def retry_on_conflict(database: Database, act: Callable[[Transaction], V]) -> V:
-    """Do it in a transaction, and do it again when somebody else was first.
+    """Call `act` in a transaction, and repeat it after a concurrent update.
 
-    ConcurrentUpdate when that is so RACES times.
+    Raises ConcurrentUpdate after RACES attempts.
     """
     for _ in range(RACES - 1):
         with suppress(ConcurrentUpdate), database.transaction() as tx:
@@ -143,17 +143,17 @@ class WorkingSet(Generic[V]):
         self._touched: set[str] = set()
 
     def get(self, key: str) -> V | None:
-        """Return what is known under this key."""
+        """Return the row with this key."""
         return self._rows.get(key)
 
     def put(self, key: str, value: V) -> None:
-        """Remember a new value; it is written when the batch is saved."""
+        """Set a row; it is written when the batch is saved."""
         if self._rows.get(key) != value:
             self._rows[key] = value
             self._touched.add(key)
 
     def save(self, tx: Transaction, table: Table, row: Callable[[V], Row]) -> None:
-        """Insert what was not found, update what was; each in key order."""
+        """Insert new rows and update loaded ones, each in key order."""
         touched = sorted(self._touched)
         tx.insert(table, [row(self._rows[key]) for key in touched if key not in self._found])
         tx.update(table, [row(self._rows[key]) for key in touched if key in self._found])
@@ -164,12 +164,12 @@ def connect(
 ) -> Database:
     """Return the database at `url`: `sqlite:///relative.db`, `sqlite:////absolute.db` or `postgresql://…`.
 
-    The service's tables (`schema`) and the runtime's are made on first use if the database is empty and `create`; on
-    PostgreSQL in a schema named after the service. Using it raises WrongDatabase when the database is another service's
-    or nobody's, or when it is empty and nothing is to be made (never without `schema`), and WrongVersion, unless
-    `any_version`, when its tables are too old or too new.
+    The service's tables (`schema`) and the runtime's are created on first use if the database is empty and `create` is
+    set (never without `schema`); on PostgreSQL in a schema named after the service. Use raises WrongDatabase if the
+    database belongs to another service or to none, or is empty and nothing is created, and WrongVersion, unless
+    `any_version`, if its tables are too old or too new.
     """
-    # Each loads the other's driver never: half of a command's start-up time would be psycopg.
+    # Only the driver in use is imported: psycopg would be half of a command's start-up time.
     from eventbus.database.upgrade import tables_of  # noqa: PLC0415
 
     tables = tables_of(service, schema, create=create and schema is not None, any_version=any_version)
@@ -186,10 +186,10 @@ def connect(
 
 @contextmanager
 def existing(url: str, *, service: str, schema: Schema | str) -> Iterator[Database]:
-    """Open a database that is there: who looks into the wrong place must not be told that nothing is in it.
+    """Open an existing database: a wrong path must be an error, not an empty database.
 
-    Raises NotThere where there is no such file, and WrongDatabase where nothing of the service is in it; neither is
-    made.
+    Raises NotThere if the file does not exist, and WrongDatabase if the service's tables are not in it; neither is
+    created.
     """
     check_file(f"the database of {service}", url)
     with closing(connect(url, service=service, schema=schema, create=False)) as database:
@@ -202,12 +202,14 @@ def existing(url: str, *, service: str, schema: Schema | str) -> Iterator[Databa
 
 
 def check_file(what: str, url: str, scheme: str = SQLITE) -> None:
-    """Raise NotThere where a URL of this scheme names a file that does not exist."""
+    """Raise NotThere if a URL of this scheme names a file that does not exist."""
     if url.startswith(scheme) and not Path(url.removeprefix(scheme)).exists():
-        raise NotThere(f"{what} is not at {redact(url)}: run this where the services run, or say where it is")
+        raise NotThere(f"{what} is not at {redact(url)}: run this where the services run, or specify its URL")
 
 
 def check_owner(owner: str, service: str, where: str) -> None:
-    """Raise WrongDatabase unless the database is this service's."""
+    """Raise WrongDatabase unless the database belongs to this service."""
     if owner != service:
-        raise WrongDatabase(f"{where} is the database of {owner}, not of {service}: give each service its own")
+        raise WrongDatabase(
+            f"{where} is the database of {owner}, not of {service}: use a separate one for each service"
+        )

@@ -1,8 +1,8 @@
 """The database port on PostgreSQL: rows are locked as they are loaded, in key order.
 
-Nothing is a property of the session: what a transaction needs it sets for itself. So a pooler may give each transaction
-another connection to the server (PgBouncer's pool_mode = transaction), and each one makes sure that it is the same
-server and the same database that answers. A condition is recognised by its SQLSTATE, never by a text.
+Nothing is set for the session: each transaction sets what it needs. So a pooler may give each transaction another
+connection to the server (PgBouncer's pool_mode = transaction), and each transaction checks that the same server and the
+same database answer. Conditions are recognised by SQLSTATE, never by text.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from eventbus.database.sqlstate import lets_nobody_in
 from eventbus.text.redaction import ENCODE, FORM, redact
 
 IDLE_IN_TRANSACTION_MS = 10_000
-"""The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
+"""The server ends the transaction of a worker that is suspended inside it, so that other workers can continue."""
 
 IDENTITY = "select pg_postmaster_start_time()::text, pg_relation_filepath(to_regclass('service')), pg_is_in_recovery()"
-"""Another server has another one, and so has a database, or a table, that was restored: the path has the oids of both.
-The last tells a standby. No table is read for it."""
+"""It differs between servers, and after a database or a table was restored: the path contains the oids of both. The
+last column identifies a standby. It reads no table."""
 CONNECT_SECONDS = 5
 REFUSALS = 3
-"""So often in a row a pooler may end a connection at its first `begin` before it is clear that it always will."""
+"""How many connections in a row a pooler may close at their first `begin` before that counts as permanent."""
 
 
 class _PostgreSQLTransaction:
@@ -96,7 +96,7 @@ class _PostgreSQLSnapshot(_PostgreSQLTransaction):
 def checked(url: str) -> str:
     """Return the URL.
 
-    Raises WrongDatabase, without libpq's words, which quote the wrong parts, where it cannot be read.
+    Raises WrongDatabase if it cannot be parsed, without libpq's message, which may quote the password.
     """
     try:
         found = conninfo_to_dict(url)
@@ -104,12 +104,12 @@ def checked(url: str) -> str:
         found = {"port": "unreadable"}
     hosts, ports = str(found.get("host") or ""), str(found.get("port") or "")
     if "@" in hosts + str(found.get("dbname") or "") or not re.fullmatch(r"[0-9,]*", ports):
-        raise WrongDatabase(f"the database {redact(url)!r} {ENCODE}, as in {FORM}, and as parameters only libpq's")
+        raise WrongDatabase(f"the database {redact(url)!r} {ENCODE}, as in {FORM}; use only libpq's parameters")
     return url
 
 
 def _settings_in(schema: str) -> str:
-    """Return what sets, in a transaction, all that it needs."""
+    """Return the statements that set what a transaction needs."""
     settings = {
         "search_path": schema,
         "lock_timeout": LOCK_WAIT_MS,
@@ -128,7 +128,7 @@ class PostgreSQL:
         self._settings = _settings_in(self._schema)
         self._connection: psycopg.Connection[Row] | None = None
         self._identity: Row | None = None
-        """Who answered in the first transaction of this connection."""
+        """The identity of the server in the first transaction of this connection."""
         self._is_standby = False
         self._refused_begins = 0
         self.losses = 0
@@ -150,14 +150,14 @@ class PostgreSQL:
     @contextmanager
     def _between(self, begin: str, kind: type[_PostgreSQLTransaction]) -> Iterator[Transaction]:
         with self._translated():
-            connection = self._ours()
+            connection = self._usable()
             with self._begun(connection, begin, IDENTITY) as identity:
                 self._check_same(identity)
                 yield kind(connection)
 
     @contextmanager
     def _begun(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Iterator[Row]:
-        """Begin with all that a transaction sets for itself, in one round trip; commit, or roll back."""
+        """Begin a transaction and apply its settings in one round trip; commit, or roll back."""
         try:
             yield self._begin(connection, begin, ask)
             connection.execute("commit")
@@ -167,7 +167,7 @@ class PostgreSQL:
             raise
 
     def _begin(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Row:
-        """Return what the first statement, `ask`, finds."""
+        """Begin, and return the row of the statement `ask`."""
         cursor = connection.execute(f"{begin}; {self._settings}; {ask}".encode())
         while cursor.nextset():
             pass
@@ -175,16 +175,16 @@ class PostgreSQL:
         return found
 
     def _check_same(self, identity: Row) -> None:
-        """Lose the connection where a pooler leads it to another server, or to another copy of the database."""
-        *who, self._is_standby = identity
+        """Drop the connection if a pooler routes it to another server, or to another copy of the database."""
+        *server, self._is_standby = identity
         if self._identity is None:
-            self._identity = tuple(who)
-        if self._identity != tuple(who):
+            self._identity = tuple(server)
+        if self._identity != tuple(server):
             self.close()
             self._lose()
-            raise Unavailable("PostgreSQL: another server answers now, or another copy of the database")
+            raise Unavailable("PostgreSQL: the connection leads to another server, or to another copy of the database")
 
-    def _ours(self) -> psycopg.Connection[Row]:
+    def _usable(self) -> psycopg.Connection[Row]:
         try:
             return self._connected()
         except psycopg.ProgrammingError as error:
@@ -197,7 +197,7 @@ class PostgreSQL:
             self._lose()
             raise Unavailable("PostgreSQL: the connection was lost")
         if self._connection is None:
-            connection = self._let_in()
+            connection = self._open()
             try:
                 self._check_pooler(connection)
                 self._prepare(connection)
@@ -209,25 +209,25 @@ class PostgreSQL:
         return self._connection
 
     def _lose(self) -> None:
-        """Forget the connection: the next one may lead to another server, or to an older copy of this one."""
+        """Drop the connection: the next one may lead to another server, or to an older copy of this database."""
         self._connection = None
         self.losses += 1
 
-    def _let_in(self) -> psycopg.Connection[Row]:
+    def _open(self) -> psycopg.Connection[Row]:
         until = time.monotonic() + CONNECT_SECONDS
         try:
             return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             if lets_nobody_in(self._url, error, until):
                 raise WrongDatabase(
-                    f"PostgreSQL lets nobody in: {str(error).strip()}: check user, password and name of the database"
+                    f"PostgreSQL refused the connection: {str(error).strip()}: check user, password and database name"
                 ) from error
             raise
 
     def _check_pooler(self, connection: psycopg.Connection[Row]) -> None:
-        """Prepare no statements behind a pooler, which tells another process id than the server's.
+        """Disable prepared statements behind a pooler, which reports another process id than the server's.
 
-        Raises WrongDatabase for one that gives not even a transaction a connection of its own (pool_mode = statement).
+        Raises WrongDatabase for a pooler that does not allow transactions (pool_mode = statement).
         """
         [(pid,)] = connection.execute("select pg_backend_pid()").fetchall()
         if pid == connection.info.backend_pid:
@@ -240,26 +240,26 @@ class PostgreSQL:
             self._refused_begins += 1
             if self._refused_begins >= REFUSALS:
                 raise WrongDatabase(
-                    f"the pooler before PostgreSQL takes no transaction: {str(error).strip()}. Its pool_mode must be"
-                    " transaction or session"
+                    f"the pooler in front of PostgreSQL rejects transactions: {str(error).strip()}. Set its pool_mode"
+                    " to transaction or session"
                 ) from error
             raise
         self._refused_begins = 0
 
     def _prepare(self, connection: psycopg.Connection[Row]) -> None:
-        # Before the lock nothing is looked up by its name: what is not there yet would be remembered so (measured).
+        # Nothing is looked up by name before the lock: that it does not exist yet would be cached (measured).
         lock = f"select pg_advisory_xact_lock(hashtext('{self._schema}')), pg_is_in_recovery()"
         with self._begun(connection, "begin", lock) as (_, self._is_standby):
             if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
                 self._create(connection)
             owners = connection.execute("select name from service").fetchall()
             if len(owners) != 1:
-                raise WrongDatabase(f"the schema {self._schema} is of something else")
+                raise WrongDatabase(f"the schema {self._schema} belongs to another application: name another database")
             check_owner(owners[0][0], self._tables.service, f"the schema {self._schema}")
             self._tables.check(_PostgreSQLTransaction(connection), f"the schema {self._schema}")
 
     def _create(self, connection: psycopg.Connection[Row]) -> None:
-        # Not `if not exists`: that asks for the right to create schemas even where there is nothing to create.
+        # Not `if not exists`: that requires the CREATE privilege even if there is nothing to create.
         if self._tables.create and not self._exists(connection, "to_regnamespace", self._schema):
             connection.execute(f"create schema {self._schema}".encode())
         self._tables.make(_PostgreSQLTransaction(connection))
@@ -278,14 +278,12 @@ class PostgreSQL:
         ) as error:
             raise ConcurrentUpdate(str(error)) from error
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-            raise WrongVersion(
-                f"PostgreSQL: {str(error).strip()}: the tables are not those that this release works with"
-            ) from error
+            raise WrongVersion(f"PostgreSQL: {str(error).strip()}: the tables do not match this release") from error
         except psycopg.errors.ReadOnlySqlTransaction as error:
             raise self._read_only(error) from error
         except psycopg.errors.DiskFull as error:
             raise ReadOnlyOrFull(
-                f"PostgreSQL cannot be written: {str(error).strip()}. Make room, and start again: nothing is lost"
+                f"cannot write to PostgreSQL: {str(error).strip()}. Free space, and restart: nothing is lost"
             ) from error
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
@@ -293,14 +291,15 @@ class PostgreSQL:
             raise Unavailable(f"PostgreSQL: {str(error).strip()}") from error
 
     def _read_only(self, error: psycopg.Error) -> ReadOnlyOrFull:
-        mend = "let it be written"
+        remedy = "make it writable"
         if self._is_standby:
-            mend = (
-                "it is a standby. Name the primary, or every host and who is wanted: postgresql://USER@HOST1,HOST2/NAME"
+            remedy = (
+                "it is a standby. Name the primary, or all hosts with the wanted role: postgresql://USER@HOST1,HOST2/NAME"
                 "?target_session_attrs=read-write"
             )
-        said = str(error).strip()
-        return ReadOnlyOrFull(f"PostgreSQL cannot be written: {said}: {mend}, and start again: nothing is lost")
+        return ReadOnlyOrFull(
+            f"cannot write to PostgreSQL: {str(error).strip()}: {remedy}, and restart: nothing is lost"
+        )
 
 
 @lru_cache(maxsize=256)

@@ -1,10 +1,11 @@
-"""Versions of a database's tables: the whole newest schema for a new database, numbered steps for an older one.
+"""Versions of a database's tables: the newest schema for a new database, numbered migration steps for an older one.
 
 A database has two components, the runtime's tables and the service's own, and a version of each. A step is a file
 `migrations/NNNN_name.sql` beside `schema.sql`; steps are applied in order, once, forward only. A step that older
-programs can go on with (a new table, a column with a default) says nothing more. One that they cannot go on with begins
-with `-- oldest compatible: N`, the oldest version that can; it belongs in a release later than the one that no longer
-needs what it takes away. A database without the table schema_version was made by release a2f560b: version 1 of both.
+programs are compatible with (a new table, a column with a default) needs no mark. One that breaks them begins with
+`-- oldest compatible: N`, the oldest version that still works; it belongs in a release later than the one that no
+longer needs what the step removes. A database without the table schema_version was created by release a2f560b: version
+1 of both.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ CONTRACT = re.compile(r"^-- oldest compatible: (\d+)$", re.MULTILINE)
 
 
 class Version(NamedTuple):
-    """The version of a component's tables, and the oldest version whose programs can work with them."""
+    """The version of a component's tables, and the oldest version whose programs are compatible with them."""
 
     version: int
     oldest_compatible: int
@@ -44,7 +45,7 @@ class MigrationStep(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """The tables of one component: the newest DDL, and the steps that lead to it. Without steps it has version 1."""
+    """The tables of one component: the newest DDL, and the steps that lead to it. Without steps it is version 1."""
 
     ddl: str
     steps: tuple[MigrationStep, ...] = ()
@@ -67,16 +68,16 @@ def _files(folder: Path) -> list[Path]:
 
 
 def number(file: Path) -> int:
-    """Return the number of a step's file; ValueError where its name is not NNNN_name.sql."""
+    """Return the number of a step's file; ValueError if its name is not NNNN_name.sql."""
     match = FILE.fullmatch(file.name)
     if match is None:
-        raise ValueError(f"{file}: a migration step is named NNNN_name.sql")
+        raise ValueError(f"{file}: a migration step must be named NNNN_name.sql")
     return int(match[1])
 
 
 def after(before: Version, steps: tuple[MigrationStep, ...]) -> Version:
     """Return the version after these steps."""
-    oldest = [int(said[1]) for step in steps if (said := CONTRACT.search(step.sql))]
+    oldest = [int(found[1]) for step in steps if (found := CONTRACT.search(step.sql))]
     newest = [step.version for step in steps]
     return Version(max([before.version, *newest]), max([before.oldest_compatible, *oldest]))
 
@@ -89,21 +90,19 @@ def runtime() -> Schema:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What a program knows of a service's database. `components` lacks the service's own tables where it does not."""
+    """The tables that a program knows. `components` lacks the service's own tables if it does not know them."""
 
     service: str
     components: Mapping[str, Schema]
     create: bool
-    """Make the tables in an empty database."""
+    """Create the tables in an empty database."""
     any_version: bool = False
-    """Open it whatever its version is: to upgrade it, or to say which it is."""
+    """Open the database in any version: to upgrade it, or to report its version."""
 
     def make(self, tx: Transaction) -> None:
-        """Make every table in an empty database, in its newest version. Raises WrongDatabase unless `create`."""
+        """Create all tables in an empty database, in their newest version. Raises WrongDatabase unless `create`."""
         if not self.create:
-            raise WrongDatabase(
-                f"the database is empty, there is nothing of {self.service} in it: is it the right one?"
-            )
+            raise WrongDatabase(f"the database is empty, it has no tables of {self.service}: check its URL")
         for schema in self.components.values():
             _run(tx, schema.ddl)
         tx.execute("insert into service (name) values (?)", self.service)
@@ -111,7 +110,7 @@ class Tables:
         self._write(tx, {name: schema.version for name, schema in self.components.items()})
 
     def check(self, tx: Transaction, where: str) -> None:
-        """Raise WrongVersion where the tables are too old, or too new, for this program."""
+        """Raise WrongVersion if the tables are too old or too new for this program."""
         if self.any_version:
             return
         here = versions(tx)
@@ -127,8 +126,8 @@ class Tables:
         }
 
     def upgrade(self, tx: Transaction) -> dict[str, tuple[MigrationStep, ...]]:
-        """Apply every step that is missing, and write the versions: all in this transaction. Return the steps."""
-        # One upgrade at a time on PostgreSQL too; no worker locks this row.
+        """Apply all missing steps and write the versions, in this transaction. Return the steps."""
+        # One upgrade at a time, on PostgreSQL too; no worker locks this row.
         tx.rows(f"select name from service{tx.locking}")
         here = versions(tx)
         todo = self.steps(here)

@@ -29,9 +29,9 @@ from eventbus.database.sqlite_file import OpenFile
 from eventbus.log import UnsafeToContinue
 
 PAGE_BYTES = 8_192
-"""Of a new file: what the outbox writes takes half the pages, and a commit a quarter less time (measured)."""
+"""For new files: the outbox writes half as many pages, and a commit takes a quarter less time (measured)."""
 PRIMARY_CODE = 0xFF
-"""The part of SQLite's extended result codes that says what kind of error it is (sqlite.org/rescode.html)."""
+"""The mask of the primary code in SQLite's extended result codes (sqlite.org/rescode.html)."""
 UNKNOWN_NAME = re.compile(r"no such (table|column)|has no column named")
 OUTAGES = frozenset(
     (
@@ -44,11 +44,11 @@ OUTAGES = frozenset(
         sqlite3.SQLITE_NOMEM,
     )
 )
-"""What may be over the next time one asks; SQLite's other errors are mistakes in a statement."""
+"""Errors that may be transient; SQLite's others are mistakes in a statement."""
 NOT_A_DATABASE = {
     sqlite3.SQLITE_NOTADB: "is not a SQLite file",
-    sqlite3.SQLITE_CORRUPT: "is damaged: it was overwritten while it was open, or the disk is. Stop what uses it, and"
-    " restore a backup without its -wal and -shm",
+    sqlite3.SQLITE_CORRUPT: "is damaged: it was overwritten while it was open, or the disk failed. Stop every process"
+    " that uses it, and restore a backup without its -wal and -shm",
 }
 FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
 WRITE_FAILED = frozenset(
@@ -59,7 +59,7 @@ WRITE_FAILED = frozenset(
         sqlite3.SQLITE_IOERR_SHMSIZE,
     )
 )
-"""A quota, a limit on file sizes, a disk that refuses: SQLite says FULL only where the system says ENOSPC."""
+"""A quota, a file size limit, a failing disk: SQLite returns SQLITE_FULL only for ENOSPC."""
 
 
 class _SQLiteTransaction:
@@ -139,17 +139,17 @@ class SQLite:
                     connection.execute("rollback")
                 raise
         except sqlite3.Error as error:
-            if (meant := _meant(error, self._path)) is None:
+            if (translated := _translated(error, self._path)) is None:
                 raise
-            raise meant from error
+            raise translated from error
 
     def connected(self) -> sqlite3.Connection:
-        """Return the connection, made when it is first asked for."""
+        """Return the connection; it is opened on first use."""
         if self._connection is not None and self._file is not None:
             self._check_file(self._connection, self._file)
         if self._connection is None:
             if self.losses and not Path(self._path).exists():
-                raise Unavailable(f"{self._path} is gone: put it back, or stop the worker")
+                raise Unavailable(f"{self._path} was deleted: restore it, or stop the worker")
             connection = sqlite3.connect(
                 self._path, timeout=LOCK_WAIT_MS / 1000, isolation_level=None, check_same_thread=False
             )
@@ -163,10 +163,10 @@ class SQLite:
         return self._connection
 
     def _check_file(self, connection: sqlite3.Connection, file: OpenFile) -> None:
-        """Raise Unavailable for another file at the path, UnsafeToContinue where this one lost its log or its index.
+        """Raise Unavailable if another file is at the path, UnsafeToContinue if the log or index of this one is gone.
 
-        With another log or index than somebody else's, commits of either are lost (sqlite.org/howtocorrupt.html): so
-        everybody who has the old one must end.
+        Commits of processes with different logs or indexes of one file are lost (sqlite.org/howtocorrupt.html): so
+        every process with the old ones must exit.
         """
         moved = not file.is_at_its_path()
         missing = file.missing()
@@ -178,16 +178,16 @@ class SQLite:
             (file.let_go if moved else file.complete)(connection)
         if moved:
             raise Unavailable(
-                f"{self._path} was exchanged or deleted while it was open: what is there now is read as if the worker"
-                " had just started"
+                f"{self._path} was replaced or deleted while it was open: the worker recovers from the file that is at"
+                " this path now, as after a restart"
             )
         raise UnsafeToContinue(
-            f"{missing} was deleted while {self._path} was open: what others commit may be lost. Stop whoever has"
-            " the file open, then start again; only SQLite itself may delete that file"
+            f"{missing} was deleted while {self._path} was open: commits of other processes may be lost. Stop every"
+            " process that has the file open, then restart; only SQLite itself may delete that file"
         )
 
     def unguarded(self) -> Transaction:
-        """Return statements of which each is a transaction: for who knows that nobody writes in between."""
+        """Return statements that are a transaction each: for a caller that is the only writer."""
         return _SQLiteTransaction(self.connected())
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -207,11 +207,13 @@ class SQLite:
         columns = connection.execute("select name from pragma_table_info('service')").fetchall()
         owners = connection.execute("select name from service").fetchall() if columns == [("name",)] else []
         if tables and len(owners) != 1:
-            raise WrongDatabase(f"{self._path} is a SQLite file of something else (tables {', '.join(tables[:3])})")
+            raise WrongDatabase(
+                f"{self._path} is a SQLite file of another application (tables {', '.join(tables[:3])})"
+            )
         return str(owners[0][0]) if owners else None
 
     def _create(self, connection: sqlite3.Connection) -> str:
-        """Make the tables, unless somebody else has made them meanwhile; return whose they are."""
+        """Create the tables, unless another process has just created them; return their owner."""
         connection.execute("begin immediate")
         owner = self._owner(connection)
         if owner is None:
@@ -221,7 +223,7 @@ class SQLite:
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """SQLite does not wait for the lock that this takes on a new file (sqlite.org/wal.html): so wait for it here."""
+    """Switch to WAL. SQLite does not wait for the lock that this takes on a new file (sqlite.org/wal.html): retry."""
     deadline = time.monotonic() + LOCK_WAIT_MS / 1000
     while True:
         try:
@@ -234,8 +236,8 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _meant(error: sqlite3.Error, path: str) -> Exception | None:
-    """Return what an error of SQLite means to who uses the port; None for a mistake in a statement."""
+def _translated(error: sqlite3.Error, path: str) -> Exception | None:
+    """Return the port's exception for an error of SQLite; None for a mistake in a statement."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
     if code in (sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY):
         return ConcurrentUpdate(str(error))
@@ -243,11 +245,15 @@ def _meant(error: sqlite3.Error, path: str) -> Exception | None:
         return WrongDatabase(f"{path} {NOT_A_DATABASE[code & PRIMARY_CODE]}")
     if code & PRIMARY_CODE in FULL_OR_READ_ONLY or code in WRITE_FAILED:
         return ReadOnlyOrFull(
-            f"{path} cannot be written: {error}. Make room, or let it be written, and start again: nothing is lost"
+            f"cannot write to {path}: {error}. Free space, or make it writable, and restart: nothing is lost"
         )
     if UNKNOWN_NAME.search(str(error)):
-        return WrongVersion(f"{path}: {error}: its tables are not those that this release works with")
+        return WrongVersion(f"{path}: {error}: its tables do not match this release")
     if code & PRIMARY_CODE in OUTAGES:
-        hint = ": is its folder there, and may this user write in it?" if code == sqlite3.SQLITE_CANTOPEN else ""
+        hint = (
+            ": check that its folder exists and that this user may write in it"
+            if code == sqlite3.SQLITE_CANTOPEN
+            else ""
+        )
         return Unavailable(f"{path}: {error}{hint}")
     return None

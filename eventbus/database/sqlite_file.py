@@ -1,7 +1,7 @@
-"""Which file a SQLite connection has open, and letting go of it when another one has taken its path.
+"""Which file a SQLite connection has open, and releasing it after another one has taken its path.
 
-A connection writes on into the file that it opened, although another one is at the path now; and a program that opens
-the new one reads the old one's write-ahead log into it, because SQLite finds that log by its name
+A connection continues to write into the file that it opened, although another one is at the path now; and a program
+that opens the new one applies the old one's write-ahead log to it, because SQLite finds that log by its name
 (sqlite.org/howtocorrupt.html). Closing is not enough: SQLite does not empty or remove the log of a file that moved
 (measured, 3.40).
 """
@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 Identity = tuple[int, int] | None
-"""Device and inode; None where there is no such file. An inode is not used again while somebody has it open."""
+"""Device and inode; None if the file does not exist. An inode is not reused while a process has it open."""
 LOG, INDEX = "-wal", "-shm"
 
 
@@ -30,38 +30,38 @@ def identity(path: str) -> Identity:
 
 
 class OpenFile:
-    """What a connection has open: the database, its write-ahead log and that log's index; no file for `:memory:`."""
+    """The open files of a connection: the database, its write-ahead log and that log's index; none for `:memory:`."""
 
     def __init__(self, path: str) -> None:
         self._path, self._log = path, path + LOG
         self._here = {name: identity(name) for name in (path, path + LOG, path + INDEX)}
 
     def is_at_its_path(self) -> bool:
-        """Return whether who opens the path now gets the same database."""
+        """Return whether opening the path now gives the same database."""
         return identity(self._path) == self._here[self._path]
 
     def missing(self) -> str | None:
-        """Return the write-ahead log or its index where who opens the path now gets another one, or None."""
+        """Return the write-ahead log or its index if opening the path now gives another one; else None."""
         return next((name for name in (self._log, self._path + INDEX) if identity(name) != self._here[name]), None)
 
     @staticmethod
     def complete(connection: sqlite3.Connection) -> None:
-        """Write what was committed from the log, which nobody else can find any more, into the database."""
+        """Checkpoint the log, which no other process can find any more, into the database."""
         with suppress(sqlite3.Error):
             connection.execute("pragma wal_checkpoint(truncate)")
 
     def let_go(self, connection: sqlite3.Connection) -> None:
-        """Complete the old file from its log, and remove the log from beside what is at the path now."""
+        """Checkpoint the log into the old file, and remove the log beside the file that is at the path now."""
         self.complete(connection)
-        with _alone_in(Path(self._path).parent):
+        with _locked(Path(self._path).parent):
             for name in (self._log, self._path + INDEX):
                 if identity(name) == self._here[name] is not None:
                     Path(name).unlink()
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """One process at a time: between comparing and removing nobody else may put a new log there."""
+def _locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that no other process creates a new log between the comparison and the removal."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

@@ -1,7 +1,7 @@
-"""Why a PostgreSQL server lets nobody in: by its SQLSTATE, which has no language.
+"""Why a PostgreSQL server refused a connection: by its SQLSTATE, which is independent of the language.
 
-Of a connection that failed libpq says only a text, in the server's language. The code stands in its trace, so the
-connection is tried once more with one.
+For a connection that failed, libpq returns only a text in the server's language. Its trace contains the SQLSTATE, so
+the connection is tried once more with a trace.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 REFUSAL = re.compile(rb'ErrorResponse\t[^\n]*? C "([0-9A-Z]{5})"')
 LASTING = ("22", "28", "3D", "42")
-"""Wrong user or password, no such database, no right to it, a wrong option. All else passes: a server that starts, too
-many connections, a network that is away."""
+"""Wrong user or password, no such database, no privilege, a wrong option. All others are transient: a starting server,
+too many connections, a network outage."""
 PROTOCOL_VIOLATION = "08P01"
-"""What PgBouncer says to `options` that it does not take; and to much else, which passes."""
+"""PgBouncer's error for `options` that it does not accept, and for many transient conditions."""
 NOT_AUTHORIZED = "28P01"
 AUTHENTICATED = re.compile(rb"\tAuthentication(SASLFinal|Ok)\b")
 POLLING = (pq.PollingStatus.READING, pq.PollingStatus.WRITING)
@@ -32,13 +32,13 @@ class Attempt(NamedTuple):
 
     connected: bool
     sqlstate: str | None
-    """With which the server refused it; None where nobody answered."""
+    """The error code of the server; None if it did not answer."""
 
 
 def lets_nobody_in(url: str, error: psycopg.OperationalError, until: float) -> bool:
-    """Return whether this connection can only be had when somebody has changed a setting; no, where that is not known.
+    """Return whether this connection stays impossible until a setting is changed; false if that is unknown.
 
-    It is tried again `until` then, by the monotonic clock.
+    It is tried again `until` this time of the monotonic clock.
     """
     if error.pgconn is not None and error.pgconn.needs_password:
         return True
@@ -49,7 +49,7 @@ def lets_nobody_in(url: str, error: psycopg.OperationalError, until: float) -> b
 
 
 def attempt(url: str, until: float) -> Attempt:
-    """Connect, and say how that ends."""
+    """Connect, and return the outcome."""
     with tempfile.TemporaryFile() as trace:
         connection = pq.PGconn.connect_start(make_conninfo(url).encode())
         try:
@@ -63,19 +63,19 @@ def attempt(url: str, until: float) -> Attempt:
 
 
 def _sqlstate(trace: bytes) -> str | None:
-    """Return the code of the last host's refusal.
+    """Return the code of the last host's error.
 
-    PgBouncer 1.18 says 08P01 to a wrong password, too: in the middle of the authentication it means nothing else.
+    PgBouncer 1.18 answers a wrong password with 08P01 too: during authentication it has no other meaning.
     """
-    said = trace.rpartition(b"StartupMessage")[2]
-    states = REFUSAL.findall(said)
-    if states == [PROTOCOL_VIOLATION.encode()] and b"\tAuthentication" in said and not AUTHENTICATED.search(said):
+    last = trace.rpartition(b"StartupMessage")[2]
+    states = REFUSAL.findall(last)
+    if states == [PROTOCOL_VIOLATION.encode()] and b"\tAuthentication" in last and not AUTHENTICATED.search(last):
         return NOT_AUTHORIZED
     return states[-1].decode() if states else None
 
 
 def _connected(connection: pq.abc.PGconn, trace: IO[bytes], until: float) -> bool:
-    """Connect as far as that goes in time."""
+    """Connect, and return whether that succeeded in time."""
     wanted: int = pq.PollingStatus.WRITING
     if connection.status == pq.ConnStatus.BAD:
         return False

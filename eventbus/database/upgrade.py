@@ -1,4 +1,4 @@
-"""Upgrading the database of a service to the versions that this release needs, and saying which it has."""
+"""Upgrading the database of a service to the versions that this release needs, and reporting which it has."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from eventbus.database.schema_version import (
 
 
 class Component(NamedTuple):
-    """Where a component of a database is, and what this release has."""
+    """The version of a component in a database and in this release."""
 
     name: str
     here: Version
     ours: Version
     steps: tuple[MigrationStep, ...]
-    """What the database lacks."""
+    """The steps that the database lacks."""
     wrong: str | None
-    """Why this release cannot work with it."""
+    """Why this release is incompatible with it; None if it is not."""
 
 
 def status(url: str, service: str, schema: Schema | str) -> list[Component]:
-    """Return the versions of a database that is there. Raises NotThere, WrongDatabase."""
+    """Return the versions of an existing database. Raises NotThere, WrongDatabase."""
     tables = tables_of(service, schema)
     check_file(f"the database of {service}", url)
     with _opened(url, service, schema) as database, database.snapshot() as tx:
@@ -47,10 +47,9 @@ def status(url: str, service: str, schema: Schema | str) -> list[Component]:
 def upgrade(
     url: str, service: str, schema: Schema | str, *, create: bool = False
 ) -> dict[str, tuple[MigrationStep, ...]]:
-    """Apply the steps that a database lacks, all or none, and return them by component; `create`: make an empty one.
+    """Apply the steps that a database lacks, all or none, and return them by component; `create`: create an empty one.
 
-    Raises NotThere, WrongDatabase, and ConcurrentUpdate or Unavailable where workers hold what it needs for too long:
-    try again.
+    Raises NotThere, WrongDatabase, and ConcurrentUpdate or Unavailable if workers hold its locks for too long: retry.
     """
     if not create:
         check_file(f"the database of {service}", url)
@@ -59,7 +58,7 @@ def upgrade(
 
 
 def tables_of(service: str, schema: Schema | str | None, *, create: bool = False, any_version: bool = False) -> Tables:
-    """Return what is known of a database; where `schema` is None, nothing of the service's own tables."""
+    """Return the tables of a database; without the service's own if `schema` is None."""
     components = {RUNTIME: runtime()}
     if schema is not None:
         components[SERVICE] = Schema(schema) if isinstance(schema, str) else schema

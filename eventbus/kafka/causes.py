@@ -1,4 +1,4 @@
-"""What Kafka's client complains of, in its own words and with the setting to look at. Its error codes decide."""
+"""Errors of the Kafka client: its own text and the setting to check, which is chosen by the error code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from confluent_kafka import KafkaError
 
-RIGHTS = "`saga acls` prints the rights that each service needs"
+RIGHTS = "`saga acls` prints the ACLs that each service needs"
 LOGIN = frozenset(
     {
         KafkaError._AUTHENTICATION,  # noqa: SLF001 - that is how the client spells it
@@ -17,17 +17,17 @@ LOGIN = frozenset(
         KafkaError.ILLEGAL_SASL_STATE,
     }
 )
-"""The brokers do not take us for whom we say we are, or not in this way."""
+"""The broker rejected the credentials, or the way in which they were sent."""
 TLS = KafkaError._SSL  # noqa: SLF001
 DENIED = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED: f"this user has not the right to do that with the topic: {RIGHTS}",
-    KafkaError.GROUP_AUTHORIZATION_FAILED: f"this user has not the right to use the consumer group: {RIGHTS}",
+    KafkaError.TOPIC_AUTHORIZATION_FAILED: f"this user is not authorized to access the topic: {RIGHTS}",
+    KafkaError.GROUP_AUTHORIZATION_FAILED: f"this user is not authorized to use the consumer group: {RIGHTS}",
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED: (
-        f"this user has not the right to use the transactional id: {RIGHTS}"
+        f"this user is not authorized to use the transactional id: {RIGHTS}"
     ),
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED: f"this user has not this right on the cluster: {RIGHTS}",
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED: f"this user is not authorized to do this on the cluster: {RIGHTS}",
 }
-"""A right is missing: an ACL mends it, and nothing need be started again."""
+"""An ACL is missing: once it is added, work resumes without a restart."""
 _HINTS = {
     **dict.fromkeys(LOGIN, "look at sasl.username and sasl.password"),
     KafkaError.UNSUPPORTED_SASL_MECHANISM: "look at sasl.mechanism",
@@ -39,11 +39,11 @@ _TIMING = re.compile(r" \(after \d+ms in state \w+(, \d+ identical error\(s\) su
 _PLACE = re.compile(r"(?:\w+://)?(?P<host>[^/\s]+):(?P<port>\d+)/(?P<node>bootstrap|-?\d+): ")
 _SERVER = re.compile(r"(?:\w+://)?(?P<host>\[[^\]]+\]|[^\s:,]+)(?::(?P<port>\d+))?")
 _MECHANISM = "mechanism handshake failed"
-"""librdkafka passes the broker's answer to a mechanism on as a text, with one code for everything about logins."""
+"""librdkafka reports that the broker rejected a mechanism in its text only: one code covers all authentication."""
 
 
 class Endpoint(NamedTuple):
-    """A broker as librdkafka names it; `advertised`: the cluster told where it is, not the user."""
+    """A broker as librdkafka names it; `advertised`: the address comes from the cluster, not from the user."""
 
     host: str
     port: int
@@ -59,21 +59,21 @@ class Endpoint(NamedTuple):
 
 
 def explained(error: KafkaError) -> str:
-    """Return what librdkafka says, without how long it took, and what to look at."""
-    said = _TIMING.sub("", error.str() or error.name())
-    hint = "look at sasl.mechanism" if _MECHANISM in said else _HINTS.get(error.code())
+    """Return librdkafka's error text without its timings, and the setting to check."""
+    text = _TIMING.sub("", error.str() or error.name())
+    hint = "look at sasl.mechanism" if _MECHANISM in text else _HINTS.get(error.code())
     if error.code() in LOGIN and not refuses(error):
-        hint = "look at the properties sasl.oauthbearer..., and at who issues the tokens"
-    return f"{said} ({hint})" if hint else said
+        hint = "look at the properties sasl.oauthbearer..., and at the token endpoint"
+    return f"{text} ({hint})" if hint else text
 
 
 def refuses(error: KafkaError) -> bool:
-    """Return whether a broker does not let us in. A token that is not to be had is no broker's answer."""
+    """Return whether a broker rejected the connection. A token that cannot be obtained is not a broker's answer."""
     return error.code() in LOGIN | {TLS} and place_of(error) is not None
 
 
 def place_of(error: KafkaError) -> Endpoint | None:
-    """Return which broker it is about: librdkafka says that in its text alone."""
+    """Return the broker that an error is about: librdkafka names it only in the text."""
     match = _PLACE.match(error.str() or "")
     return Endpoint(match["host"].strip("[]"), int(match["port"]), match["node"]) if match else None
 
@@ -85,21 +85,21 @@ def first_of(servers: str) -> Endpoint | None:
 
 
 KEPT = 50
-"""A broker that is away for hours is complained of every second."""
+"""How many errors are kept: a broker that is down for hours causes one every second."""
 
 
 class Complaints:
-    """An `error_cb` that keeps what a client complained of. Poll the client to have it called."""
+    """An `error_cb` that keeps the errors of a client. Poll the client to have it called."""
 
     def __init__(self) -> None:
         self.errors: deque[KafkaError] = deque(maxlen=KEPT)
 
     def __call__(self, error: KafkaError) -> None:
         """Called by librdkafka."""
-        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - it follows the reasons, and has none
+        if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - it follows the causes, and names none
             self.errors.append(error)
 
     @property
     def refused(self) -> bool:
-        """Whether a broker has answered, and does not let us in: to wait for longer changes nothing."""
+        """Whether a broker has answered and rejected the connection: waiting longer does not help."""
         return any(refuses(error) for error in self.errors)

@@ -1,8 +1,8 @@
-"""The cursors of a whole group, other workers' too: a consumer that joins nothing asks for them.
+"""The committed offsets of a whole group, including other workers': a consumer that does not join reads them.
 
-Not the admin client: where the group's coordinator has moved, librdkafka (2.16) ends the process in
-ListConsumerGroupOffsets (SIGSEGV, confluentinc/librdkafka#5040). Nor the worker's own consumer: it reads what is
-committed only, and would wait for the transactions of other workers.
+Not the admin client: after the group's coordinator has moved, librdkafka (2.16) crashes in ListConsumerGroupOffsets
+(SIGSEGV, confluentinc/librdkafka#5040). Nor the worker's own consumer: it is read_committed, and would wait for the
+transactions of other workers.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ SECONDS = 4.0
 
 
 class GroupCursors:
-    """Made when it is first asked."""
+    """Reads a group's committed offsets; the consumer is created on first use."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._consumer: Any = None
 
     def of(self, partitions: Collection[Partition]) -> dict[Partition, CommittedOffset]:
-        """Return the cursors of those that have one; waits for no transaction. Raises LogUnavailable."""
+        """Return the committed offsets of those that have one; waits for no transaction. Raises LogUnavailable."""
         if not partitions:
             return {}
         if self._consumer is None:
@@ -38,22 +38,25 @@ class GroupCursors:
             asked = [TopicPartition(*partition) for partition in sorted(partitions)]
             answers = self._consumer.committed(asked, timeout=SECONDS)
         except KafkaException as error:
-            raise LogUnavailable(f"the cursors of the whole group: {explained(error.args[0])}") from error
+            raise LogUnavailable(
+                f"cannot read the committed offsets of the group: {explained(error.args[0])}"
+            ) from error
         for answer in answers:
             if answer.error is not None and answer.error.code() not in MISSING:
-                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {explained(answer.error)}")
+                where = f"{answer.topic}/{answer.partition}"
+                raise LogUnavailable(f"cannot read the committed offset of {where}: {explained(answer.error)}")
         found = {Partition(answer.topic, answer.partition): cursor_of(answer) for answer in answers}
-        return {partition: cursor for partition, cursor in found.items() if cursor is not None}
+        return {partition: committed for partition, committed in found.items() if committed is not None}
 
     def close(self) -> None:
-        """Let go of the consumer."""
+        """Close the consumer."""
         if self._consumer is not None:
             self._consumer.close()
             self._consumer = None
 
 
 def cursor_of(answer: TopicPartition) -> CommittedOffset | None:
-    """Return the cursor that is committed for a partition; None where there is none."""
+    """Return the committed offset of a partition; None if there is none."""
     if answer.offset < 0:
         return None
     metadata = answer.metadata or ""

@@ -1,4 +1,4 @@
-"""How librdkafka is set up: the values that exactly-once rests on, and the ones that were measured to be fast."""
+"""librdkafka's configuration: the settings that exactly-once depends on, and those that were measured to be fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from eventbus.text.redaction import scrub, secrets_in
 C = TypeVar("C")
 
 NO_CREATION = {"allow.auto.create.topics": False}
-"""For every client. A broker with `auto.create.topics.enable` would make a topic that was deleted under a worker anew,
-with as few partitions as its default says; librdkafka's producers ask for that unless they are told not to."""
+"""For every client. A broker with `auto.create.topics.enable` would recreate a topic that was deleted while a worker
+uses it, with its default number of partitions; librdkafka's producers request that unless it is switched off."""
 RESERVED = {
     "allow.auto.create.topics",
     "auto.offset.reset",
@@ -31,10 +31,10 @@ RESERVED = {
     "partitioner",
     "transactional.id",
 }
-"""What exactly-once and the order of events rest on: not for --kafka-config."""
+"""Settings that exactly-once and the order of events depend on: --kafka-config cannot set them."""
 ASSIGNOR = "range"
 ASSIGNORS = ("partition.assignment.strategy", "group.remote.assignor")
-"""The settings that name the assignor, for the classic group protocol and for the newer one: not for --kafka-config."""
+"""The settings of the assignor, of the classic group protocol and the newer one: --kafka-config cannot set them."""
 ONLY_CONSUMER = (
     "fetch.",
     "queued.",
@@ -48,22 +48,22 @@ ONLY_CONSUMER = (
 ONLY_PRODUCER = ("queue.", "linger.", "batch.", "compression.", "acks", "delivery.", "transaction.", "message.timeout")
 CLASSIC_ONLY = ("group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
 LARGEST_DEAD_LETTER = 1_114_124
-"""Bytes: the largest input record and 64 KiB more for where, why and when."""
+"""Bytes: the largest input record, plus 64 KiB for its origin, the reason and the time."""
 HEARS_DISCONNECTS = 6
-"""Syslog's INFO. Below it librdkafka does not say that a connection broke with one request under way (an EndTxn)."""
+"""Syslog's INFO. Below it librdkafka does not log that a connection broke with one request in flight (an EndTxn)."""
 
 
 POLL_INTERVAL_MS = 60_000
-"""Or the session, if that is longer: librdkafka wants it so."""
+"""Or session.timeout.ms, if that is longer: librdkafka requires it."""
 
 
 class BadKafkaConfig(ValueError):
-    """A --kafka-config that does not exist, or that is not for users to set."""
+    """A --kafka-config setting that does not exist, or that users cannot set."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """What makes Kafka's clients; each is called with a configuration and `logger=`."""
+    """The factories of the Kafka clients; each is called with a configuration and `logger=`."""
 
     consumer: Callable[..., Any] = Consumer
     producer: Callable[..., Any] = Producer
@@ -72,7 +72,7 @@ class Clients:
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """Which cluster, as whom, and how."""
+    """Which cluster to connect to, with which identity and settings."""
 
     bootstrap_servers: str
     group: str
@@ -83,18 +83,18 @@ class Connection:
     clients: Clients = Clients()
 
     def common(self) -> dict[str, Any]:
-        """What every client gets, the admin client too."""
-        mine = {k: v for k, v in self.extra.items() if not k.startswith((*ONLY_CONSUMER, *ONLY_PRODUCER))}
+        """Return the settings of every client, including the admin client."""
+        general = {k: v for k, v in self.extra.items() if not k.startswith((*ONLY_CONSUMER, *ONLY_PRODUCER))}
         return {
             **NO_CREATION,
             "bootstrap.servers": self.bootstrap_servers,
             "client.id": self.instance,
             "log_level": 5,
-        } | mine
+        } | general
 
 
 def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logger) -> C:
-    """Make a client. Raises BadKafkaConfig where librdkafka does not know a setting, or not such a value."""
+    """Create a client. Raises BadKafkaConfig if librdkafka does not know a setting, or rejects its value."""
     try:
         return kind(config, logger=logger)
     except KafkaException as error:
@@ -102,15 +102,15 @@ def client(kind: Callable[..., C], config: dict[str, Any], logger: logging.Logge
 
 
 def refusal(config: Mapping[str, Any], error: KafkaException) -> str:
-    """Return what librdkafka says against a configuration, without the secrets in it."""
+    """Return librdkafka's error about a configuration, with the secrets hidden."""
     return f"{scrub(error.args[0].str(), secrets_in(config))} (see --kafka-config)"
 
 
 def check(extra: dict[str, str]) -> None:
-    """Refuse reserved keys; unknown ones are refused by librdkafka when a client is made."""
+    """Raise BadKafkaConfig for reserved settings; librdkafka rejects unknown ones when a client is created."""
     for key, value in extra.items():
         if key in RESERVED:
-            raise BadKafkaConfig(f"--kafka-config {key}: exactly-once rests on this value, it cannot be set")
+            raise BadKafkaConfig(f"--kafka-config {key}: exactly-once depends on this setting; leave it out")
         if key in ASSIGNORS:
             raise BadKafkaConfig(
                 f"--kafka-config {key}={value}: workers always use the assignor {ASSIGNOR!r}, which spreads each topic"
@@ -119,24 +119,24 @@ def check(extra: dict[str, str]) -> None:
 
 
 def try_out(connection: Connection) -> None:
-    """Raise BadKafkaConfig where librdkafka refuses what is for the producer.
+    """Raise BadKafkaConfig if librdkafka rejects the producer's settings.
 
-    That one is made only when there are partitions; a worker that cannot make it must not take any before. The consumer
-    is made first anyway.
+    The producer is created only once partitions are assigned; a worker that cannot create it must not take any. The
+    consumer is created first anyway.
     """
     client(connection.clients.producer, producer_config(connection), connection.logger)
 
 
 def consumer_config(connection: Connection) -> dict[str, Any]:
-    """Settings of the consumer. No auto commit, and never an automatic jump to another offset.
+    """Settings of the consumer. No auto commit, and no automatic offset reset.
 
     `queued.max.messages.kbytes`: at 100,000 events the workers took 90 to 118 MB; with 16 MB of prefetch 91 to 211 MB,
-    and were no faster (measured). `fetch.queue.backoff.ms`: at librdkafka's default of 1,000 a worker empties that much
-    prefetch before more is asked for, and waits 200 ms at a time: a fifth of its speed (measured).
-    `fetch.max.bytes`: what one answer of a broker may bring at once, whatever the number of partitions. At librdkafka's
-    50 MB a burst of large records would be held in memory several times over: as read, decided, and packed.
-    `max.poll.interval.ms`: a turn is the calls of two transactions and of one recovery at most, each with a timeout of
-    its own, and remote calls are waited for in slices that poll. Who takes longer is stuck, and others take over.
+    and were no faster (measured). `fetch.queue.backoff.ms`: at librdkafka's default of 1,000 a worker drains that
+    prefetch before more is fetched, and waits 200 ms each time: a fifth of the throughput (measured).
+    `fetch.max.bytes`: the limit of one fetch response, whatever the number of partitions. At librdkafka's default of
+    50 MB a burst of large records would be in memory several times: as read, as processed and as serialized.
+    `max.poll.interval.ms`: one pass of the loop makes at most the calls of two transactions and of one recovery, each
+    with its own timeout, and polls while it waits for remote calls. A worker that takes longer is stuck: it is evicted.
     """
     config = connection.common() | {
         "group.id": connection.group,
@@ -167,7 +167,7 @@ def consumer_config(connection: Connection) -> dict[str, Any]:
 
 
 def incremental(connection: Connection) -> bool:
-    """Return whether a rebalance takes only what goes to somebody else, not everything (ADR 15)."""
+    """Return whether a rebalance revokes only the partitions that move to another worker, not all of them (ADR 15)."""
     return connection.extra.get("group.protocol") == "consumer"
 
 
@@ -177,9 +177,9 @@ def producer_config(connection: Connection) -> dict[str, Any]:
     `retry.backoff.ms` 5: back-to-back transactions cost 105 ms each at librdkafka's default of 100. `linger.ms` 0: the
     engine flushes whole batches itself. `murmur2_random` places keys as Java clients do.
     `metadata.recovery.strategy` none: at librdkafka's default a producer whose last connection breaks inside a
-    transaction decommissions its coordinator, and send_offsets_to_transaction never returns, whatever its timeout. Only
-    here: a consumer with it that once hears of a cluster without a live broker never comes back (5 of 5, measured),
-    while a producer that fails is replaced.
+    transaction decommissions its coordinator, and send_offsets_to_transaction never returns, whatever its timeout. Not
+    for consumers: one with it that once sees a cluster without a live broker never recovers (5 of 5, measured), while a
+    producer that fails is replaced.
     """
     config = connection.common() | {
         "log_level": HEARS_DISCONNECTS,

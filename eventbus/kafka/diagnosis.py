@@ -1,6 +1,6 @@
-"""Why no broker lets us in: asked of the broker itself where librdkafka has one code, or none, for several causes.
+"""Why no broker accepts the connection: probes it where librdkafka has one error code, or none, for several causes.
 
-Only where a start or a command has failed already. Each question is a connection of its own, of two seconds at most.
+Only after a start or a command has failed. Each probe is a connection of its own, of two seconds at most.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from eventbus.text.certificate_faults import EXPIRED, NOT_YET_VALID, OTHER_NAME,
 
 SECONDS = 2.0
 API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
-"""A request that every listener answers, also before a login: length, key, version, id, no client id."""
+"""ApiVersions, which every listener answers even before authentication: length, key, version, id, no client id."""
 HANDSHAKE = struct.pack(">ihhihh5s", 17, 17, 1, 1, -1, 5, b"PLAIN")
-"""How a login begins. A listener without logins answers ILLEGAL_SASL_STATE."""
+"""SaslHandshake. A listener without SASL answers ILLEGAL_SASL_STATE."""
 HEAD = struct.Struct(">iih")
-"""How an answer begins: its length, the request's id, and an error code."""
+"""The start of a response: its length, the request's id, and an error code."""
 AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE})  # noqa: SLF001 - that is how the client spells it
 WITHOUT_TLS = frozenset({"plaintext", "sasl_plaintext"})
 
 
 class Diagnosis(NamedTuple):
-    """What is wrong; `ours`: a setting of this process is, so that waiting alone mends nothing."""
+    """The cause; `ours`: it is a setting of this process, so waiting does not help."""
 
     why: str
     ours: bool
 
 
 def diagnose(config: Mapping[str, Any], complaints: Sequence[KafkaError], *, probe: bool = True) -> Diagnosis | None:
-    """Return why a client with this configuration, and these complaints, gets no answer; None where nothing tells.
+    """Return why a client with this configuration and these errors gets no answer; None if that is unknown.
 
-    A broker that only hangs up is no reason for librdkafka to complain: then the first one is asked. Without `probe`
-    nobody is: for who has been answered before.
+    librdkafka reports no error for a broker that only closes the connection: then the first one is probed. Without
+    `probe` none is: for a client that was connected before.
     """
     for error in complaints:
         if error.code() in LOGIN:
@@ -58,20 +58,22 @@ def diagnose(config: Mapping[str, Any], complaints: Sequence[KafkaError], *, pro
 def _tls(config: Mapping[str, Any], error: KafkaError) -> Diagnosis:
     place = place_of(error)
     code = None if place is None else _certificate_fault(place, config)
-    told = f"TLS to {place} failed: "
+    failed = f"TLS to {place} failed: "
     if code in UNKNOWN_AUTHORITY:
-        why = "its certificate is signed by an authority that is not known here: set ssl.ca.location to that CA's"
-        return Diagnosis(f"{told}{why} certificate", ours=True)
+        why = "its certificate is signed by a CA that is not trusted here: set ssl.ca.location to that CA's"
+        return Diagnosis(f"{failed}{why} certificate", ours=True)
     if code in OTHER_NAME:
         why = "its certificate is for another host name: use a name that is in it, in --bootstrap-servers and in the"
-        return Diagnosis(f"{told}{why} brokers' advertised.listeners", ours=True)
+        return Diagnosis(f"{failed}{why} brokers' advertised.listeners", ours=True)
     if code == EXPIRED:
-        return Diagnosis(f"{told}its certificate has expired: whoever runs the brokers has to renew it", ours=False)
+        return Diagnosis(
+            f"{failed}its certificate has expired: the operator of the brokers has to renew it", ours=False
+        )
     if code == NOT_YET_VALID:
-        return Diagnosis(f"{told}its certificate is not valid yet: compare this machine's clock", ours=False)
+        return Diagnosis(f"{failed}its certificate is not valid yet: check this machine's clock", ours=False)
     if place is not None and (other := _other_protocol(config, place)) is not None:
         return other
-    why = "If it wants a certificate of ours: ssl.certificate.location and ssl.key.location"
+    why = "If it requires a client certificate, set ssl.certificate.location and ssl.key.location"
     return Diagnosis(f"{explained(error)}. {why}", ours=False)
 
 
@@ -82,28 +84,32 @@ def _away(config: Mapping[str, Any], error: KafkaError, *, probe: bool) -> Diagn
     if probe and (other := _other_protocol(config, place)) is not None:
         return other
     if place.advertised:
-        why = f"the cluster says that its broker {place.node} is at {place}, which cannot be reached from here ({said})"
-        return Diagnosis(f"{why}: it is down, or its advertised.listeners name an address for others", ours=False)
+        why = f"the cluster advertises its broker {place.node} at {place}, which cannot be reached from here ({said})"
+        return Diagnosis(
+            f"{why}: it is down, or its advertised.listeners name an address for other clients", ours=False
+        )
     return Diagnosis(said, ours=False)
 
 
 def _other_protocol(config: Mapping[str, Any], place: Endpoint) -> Diagnosis | None:
-    """Return what is wrong where the broker is there, and speaks another protocol than we do."""
+    """Return the cause if the broker answers, but expects another security.protocol."""
     protocol = str(config.get("security.protocol", "plaintext")).lower()
     if protocol in WITHOUT_TLS and _answers_with_tls(place):
-        why = "wants TLS: set security.protocol to SSL or SASL_SSL, and ssl.ca.location"
+        why = "requires TLS: set security.protocol to SSL or SASL_SSL, and ssl.ca.location"
         return Diagnosis(f"the broker at {place} {why}", ours=True)
     if protocol not in WITHOUT_TLS and _answers_without_tls(place):
         why = "answers without TLS: set security.protocol to PLAINTEXT or SASL_PLAINTEXT, or name a TLS port"
         return Diagnosis(f"the broker at {place} {why}", ours=True)
-    if not protocol.startswith("sasl") and _wants_login(place, tls=protocol == "ssl"):
-        why = "wants a login: set security.protocol to SASL_SSL or SASL_PLAINTEXT, sasl.mechanism and its credentials"
+    if not protocol.startswith("sasl") and _requires_sasl(place, tls=protocol == "ssl"):
+        why = (
+            "requires a login: set security.protocol to SASL_SSL or SASL_PLAINTEXT, sasl.mechanism and its credentials"
+        )
         return Diagnosis(f"the broker at {place} {why}", ours=True)
     return None
 
 
 def _certificate_fault(place: Endpoint, config: Mapping[str, Any]) -> int | None:
-    """Return OpenSSL's code for what is wrong with a broker's certificate; None where nothing is, or no TLS."""
+    """Return OpenSSL's error code for a broker's certificate; None if it is valid, or TLS failed otherwise."""
     try:
         context = _context(config)
         with closing(socket.create_connection(place[:2], SECONDS)) as plain:
@@ -116,7 +122,7 @@ def _certificate_fault(place: Endpoint, config: Mapping[str, Any]) -> int | None
 
 
 def _context(config: Mapping[str, Any]) -> ssl.SSLContext:
-    """Return what librdkafka trusts with these settings."""
+    """Return a context that trusts what librdkafka trusts with these settings."""
     location = config.get("ssl.ca.location")
     if location in (None, "", "probe"):
         context = ssl.create_default_context(cadata=config.get("ssl.ca.pem"))
@@ -140,12 +146,12 @@ def _answers_without_tls(place: Endpoint) -> bool:
     return _answer(place, API_VERSIONS, tls=False) is not None
 
 
-def _wants_login(place: Endpoint, *, tls: bool) -> bool:
+def _requires_sasl(place: Endpoint, *, tls: bool) -> bool:
     return _answer(place, HANDSHAKE, tls=tls) in {0, KafkaError.UNSUPPORTED_SASL_MECHANISM}
 
 
 def _answer(place: Endpoint, request: bytes, *, tls: bool) -> int | None:
-    """Return the error code that a request is answered with; None where there is no answer."""
+    """Return the error code of the response to a request; None if there is no response."""
     try:
         with _connected(place, tls=tls) as connection:
             connection.sendall(request)
@@ -157,7 +163,7 @@ def _answer(place: Endpoint, request: bytes, *, tls: bool) -> int | None:
 
 @contextmanager
 def _connected(place: Endpoint, *, tls: bool) -> Iterator[socket.socket]:
-    """Connect; whoever is there is trusted, since nothing is told."""
+    """Connect; any certificate is accepted, since nothing secret is sent."""
     with closing(socket.create_connection(place[:2], SECONDS)) as plain:
         if not tls:
             yield plain

@@ -2,7 +2,7 @@
 
 Other processes and other clients (kcat) can use it: it listens on a local port. It keeps everything in memory, the
 newest 5 MB a partition, and proves nothing about exactly-once: it has no isolation between transactions and fences
-nobody. So workers on it run with `--delivery at-least-once`.
+no producer. So workers on it run with `--delivery at-least-once`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class BrokerUnavailable(RuntimeError):
 class EmbeddedBroker:
     """A context manager; while it is open, `bootstrap_servers` is the address of a broker with these topics.
 
-    Each has as many partitions as it is given; topics that are not among them come into being with 4 when a client
-    first asks for them. The port is chosen by the operating system: the mock cluster takes no wish.
+    Each has the number of partitions that is given; other topics are created with 4 when a client first asks for them.
+    The operating system chooses the port: the mock cluster has no setting for it.
     """
 
     bootstrap_servers: str
@@ -62,7 +62,7 @@ class EmbeddedBroker:
         self.close()
 
     def close(self) -> None:
-        """Stop the broker; everything on it is gone."""
+        """Stop the broker; everything on it is lost."""
         if self._cluster:
             self._library.rd_kafka_mock_cluster_destroy(self._cluster)
             self._cluster = None
@@ -74,12 +74,14 @@ class EmbeddedBroker:
         error = self._library.rd_kafka_mock_topic_create(self._cluster, topic.encode(), partitions, 1)
         if error:
             self.close()
-            raise BrokerUnavailable(f"the embedded broker could not make the topic {topic} (librdkafka error {error})")
+            raise BrokerUnavailable(
+                f"the embedded broker could not create the topic {topic} (librdkafka error {error})"
+            )
 
 
 @contextmanager
 def _signals_blocked() -> Iterator[None]:
-    """Start threads to which no signal is delivered: the mock cluster's would stop serving at the first one (EINTR)."""
+    """Block signals in the threads that are started here: the mock cluster's would stop at the first one (EINTR)."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     try:
         yield

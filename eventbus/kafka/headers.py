@@ -1,4 +1,4 @@
-"""The headers of a message, whatever another client has written there."""
+"""The headers of a message, whatever another client has written into them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _headers = methodcaller("headers")
 
 
 def headers_of(message: Any) -> Headers:
-    """Return the headers; none if a name is no UTF-8, which Kafka's protocol says it must be.
+    """Return the headers; none if a name is not UTF-8, which Kafka's protocol requires.
 
-    confluent_kafka returns a broken list then, with an exception pending, and the process would crash at the next step.
-    A call made by C, as methodcaller's is, finds that exception and drops the list.
+    confluent_kafka then returns a broken list with an exception pending, and the process would crash at the next step.
+    A call from C, such as methodcaller's, finds that exception and drops the list.
     """
     try:
         return _headers(message) or []

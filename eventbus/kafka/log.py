@@ -51,32 +51,32 @@ from eventbus.log import (
 )
 
 COMMITTED_SECONDS = 2.0
-"""`committed()` waits for undecided transactions; in short calls, so that the loop goes on turning."""
+"""`committed()` waits for open transactions; in short calls, so that the loop keeps running."""
 ADMIN_SECONDS = 4.0
-"""How long an answer of the admin client may take. Two in a row stay within the watchdog's limit of a step: a broker
-that is away makes a worker wait and ask again, not look as if it hung."""
+"""How long an answer of the admin client may take. Two in a row stay within the watchdog's limit of a step: if a broker
+is down, a worker waits and retries, and is not taken for hung."""
 METADATA_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
 OTHER_PROTOCOL = "group id does not exist"
-"""Said, as a fatal error, to who joins by the newer group protocol while members by the classic one are there whose
-assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 does not take over such a group until they left."""
+"""The fatal error of a consumer that joins with the newer group protocol while the group has classic members whose
+assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 converts such a group only once they have left."""
 
 GAP = -1
-"""The start of a run that connects to nothing: librdkafka lost its place, and recovery has to find it again."""
+"""The start of records after an offset gap: librdkafka lost its position, and recovery must find it again."""
 
 MISSING = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}  # noqa: SLF001
 EARLIEST, LATEST = OffsetSpec.earliest(), OffsetSpec.latest()
 OFFSET_RESET = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001
 TRUNCATED = ("truncation detected", "No epoch found")
-"""What _AUTO_OFFSET_RESET says where the log no longer reaches, in its leader epoch, to where it was read (KIP-320)."""
+"""The text of _AUTO_OFFSET_RESET if the log was truncated below the offset that was read, by leader epoch (KIP-320)."""
 NO_EPOCH = -1
 UNREADABLE = {KafkaError._BAD_MSG, KafkaError._BAD_COMPRESSION, KafkaError.INVALID_RECORD}  # noqa: SLF001
 
 
 @dataclass(slots=True)
-class _Trouble:
-    """What went wrong inside a callback, to be raised after it: librdkafka swallows exceptions there."""
+class _CallbackErrors:
+    """Exceptions inside callbacks, to be raised afterwards: librdkafka swallows them there."""
 
     errors: list[BaseException] = field(default_factory=list)
 
@@ -87,9 +87,9 @@ class _Trouble:
 
 
 class KafkaLog:
-    """See Log. `warn` hears, in words, what is wrong but heals by itself.
+    """See Log. `warn` is called with the text of each problem that resolves by itself.
 
-    Once `stopping` says so, nothing is waited for longer than a moment.
+    Once `stopping` returns true, waits are cut short.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class KafkaLog:
         self._positions: dict[Partition, int] = {}
         self._topics: list[str] = []
         self._listener: Rebalanced | None = None
-        self._trouble = _Trouble()
+        self._callback_errors = _CallbackErrors()
         self._unreadable: dict[Partition, tuple[int, str]] = {}
 
     def subscribe(self, topics: Sequence[str], listener: Rebalanced) -> None:
@@ -126,26 +126,26 @@ class KafkaLog:
         self._consumer.subscribe(self._topics, **callbacks)
 
     def _new_consumer(self) -> Consumer:
-        config = consumer_config(self._connection) | {"error_cb": self._heed}
+        config = consumer_config(self._connection) | {"error_cb": self._on_error}
         self._is_first, self._join_again = "group.instance.id" in config, False
         consumer: Consumer = client(self._connection.clients.consumer, config, self._connection.logger)
         return consumer
 
-    def _heed(self, error: KafkaError) -> None:
-        """Say what a consumer that has worked is not let in for any more; other complaints come with the questions."""
+    def _on_error(self, error: KafkaError) -> None:
+        """Warn that brokers now reject a consumer that was connected; calls raise all other errors themselves."""
         if error.code() in LOGIN or error.code() == TLS:
             self._warn(explained(error))
 
-    def _join_once_more(self) -> None:
-        """Join a second time where the first assignment was not taken (see `_on_assign`)."""
+    def _join_twice(self) -> None:
+        """Join a second time if the first assignment was not taken (see `_on_assign`)."""
         if self._join_again:
-            with contextlib.suppress(KafkaException):  # fenced meanwhile: the poll that follows says so
+            with contextlib.suppress(KafkaException):  # fenced meanwhile: the next poll raises that
                 self._join()
                 self._join_again = False
 
     def poll(self, limit: int, timeout: float) -> list[FetchedRecords]:
-        """See Log. `consume(n, t)` waits all of t for n records, so: what is there, else wait for one."""
-        self._join_once_more()
+        """See Log. `consume(n, t)` waits the whole of t for n records, so: take what is there, else wait for one."""
+        self._join_twice()
         try:
             messages = self._consumer.consume(limit, 0)
             if not messages and timeout > 0:
@@ -153,23 +153,23 @@ class KafkaLog:
                 if first is not None:
                     messages = [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
         except KafkaException as exception:
-            raise self._final_or_away(exception.args[0]) from exception
-        runs = self._runs(messages)
-        self._trouble.raise_first()
-        return runs
+            raise self._fatal_or_unavailable(exception.args[0]) from exception
+        fetched = self._fetched(messages)
+        self._callback_errors.raise_first()
+        return fetched
 
     def keep_alive(self) -> None:
-        """See Log. Pausing drops the prefetch, which is read again: only for calls that last longer than a second."""
+        """See Log. Pausing drops the prefetch, which is fetched again: only for calls longer than a second."""
         reading = [TopicPartition(*partition) for partition in self._positions]
         with contextlib.suppress(KafkaException):
             self._consumer.pause(reading)
         try:
             message = self._consumer.poll(0)
         except KafkaException as exception:
-            raise self._final_or_away(exception.args[0]) from exception
-        self._trouble.raise_first()
+            raise self._fatal_or_unavailable(exception.args[0]) from exception
+        self._callback_errors.raise_first()
         if message is not None:
-            self._runs([message])
+            self._fetched([message])
         still = [TopicPartition(*partition) for partition in self._positions]
         with contextlib.suppress(KafkaException):
             self._consumer.resume(still)
@@ -199,10 +199,11 @@ class KafkaLog:
         try:
             answers = self._consumer.committed([TopicPartition(*p) for p in partitions], timeout=COMMITTED_SECONDS)
         except KafkaException as error:
-            raise LogUnavailable(f"the group's cursors: {explained(error.args[0])}") from error
+            raise LogUnavailable(f"cannot read the group's committed offsets: {explained(error.args[0])}") from error
         for answer in answers:
             if answer.error is not None:
-                raise LogUnavailable(f"the cursor of {answer.topic}/{answer.partition}: {explained(answer.error)}")
+                where = f"{answer.topic}/{answer.partition}"
+                raise LogUnavailable(f"cannot read the committed offset of {where}: {explained(answer.error)}")
         return {Partition(a.topic, a.partition): cursor_of(a) for a in answers}
 
     def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
@@ -211,7 +212,7 @@ class KafkaLog:
         return self._cursors.of(found.union(others))
 
     def _counts(self, topics: Collection[str]) -> dict[str, int]:
-        """Return how many partitions these topics have, those that are there."""
+        """Return the number of partitions of each of these topics that exists."""
         counts = {}
         for topic, asked in self._describe(topics, ADMIN_SECONDS).items():
             with contextlib.suppress(TopicMissing):
@@ -234,12 +235,12 @@ class KafkaLog:
         return self._progress.read(topic_id, starts[where[0]].offset, ends[where[0]].offset)
 
     def offset_range(self, partitions: Sequence[Partition]) -> dict[Partition, OffsetRange]:
-        """See Log. Asked on the admin client's connection: on the consumer's it would wait behind a fetch."""
+        """See Log. On the admin client's connection: on the consumer's the request would wait behind a fetch."""
         starts, ends = self._offsets(partitions, EARLIEST), self._offsets(partitions, LATEST)
         return {p: OffsetRange(starts[p].offset, ends[p].offset, _epoch(ends[p].leader_epoch)) for p in partitions}
 
     def _starts(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        """Return where these begin, or 0 where nobody answers: a seek that comes too late after it is not possible."""
+        """Return the beginning offsets, or 0 if no broker answers: never logical ones, which would override a seek."""
         try:
             return {partition: start.offset for partition, start in self._offsets(partitions, EARLIEST).items()}
         except (LogUnavailable, TopicMissing):
@@ -248,16 +249,16 @@ class KafkaLog:
     def _offsets(
         self, partitions: Sequence[Partition], which: Any, level: IsolationLevel = IsolationLevel.READ_UNCOMMITTED
     ) -> dict[Partition, Any]:
-        """Return what the broker says. Where the connection breaks librdkafka says -1001, and no error (2.16)."""
+        """Return the broker's answer. If the connection breaks, librdkafka (2.16) returns offset -1001 and no error."""
         asked = {TopicPartition(*partition): which for partition in partitions}
         topics = ", ".join(sorted({partition.topic for partition in partitions}))
         try:
             answers = self._administrator().list_offsets(asked, isolation_level=level, request_timeout=ADMIN_SECONDS)
             offsets = {Partition(p.topic, p.partition): self._result(a) for p, a in answers.items()}
         except KafkaException as error:
-            raise self._absent(topics, error) from error
+            raise self._admin_error(topics, error) from error
         if min((answer.offset for answer in offsets.values()), default=0) < 0:
-            raise LogUnavailable(f"the topic {topics}: the broker did not answer where they begin and end")
+            raise LogUnavailable(f"the topic {topics}: the broker did not return its beginning and end offsets")
         return offsets
 
     def ask_identities(self, topics: Collection[str]) -> None:
@@ -272,13 +273,13 @@ class KafkaLog:
                 self._cluster = self._administrator().list_topics(timeout=METADATA_SECONDS).cluster_id or ""
             answers = self._topic_ids.answers(topics)
         except KafkaException as error:
-            raise self._absent(", ".join(sorted(topics)), error) from error
+            raise self._admin_error(", ".join(sorted(topics)), error) from error
         identities = {}
         for topic, asked in answers.items():
             try:
                 identities[topic] = Identity(self._cluster, str(self._result(asked).topic_id))
             except KafkaException as error:
-                raise self._absent(topic, error) from error
+                raise self._admin_error(topic, error) from error
         return identities
 
     def partitions(self, topic: str) -> int:
@@ -290,7 +291,7 @@ class KafkaLog:
         try:
             return limits_of(self._administrator(), topics, self._connection)
         except KafkaException as error:
-            raise self._absent(", ".join(sorted(topics)), error) from error
+            raise self._admin_error(", ".join(sorted(topics)), error) from error
 
     def place(self, key: bytes, partitions: int) -> int:
         """See Log. The client's own murmur2, by which `murmur2_random` (see producer_config) places what has a key."""
@@ -300,26 +301,26 @@ class KafkaLog:
         return self._description(topic, self._describe([topic], seconds)[topic])
 
     def _describe(self, topics: Collection[str], seconds: float) -> Mapping[str, Any]:
-        """Ask about topics; `_description` waits for each answer."""
+        """Request descriptions of topics; `_description` waits for each answer."""
         try:
             return self._administrator().describe_topics(TopicCollection(sorted(topics)), request_timeout=seconds)
         except KafkaException as error:
-            raise self._absent(", ".join(sorted(topics)), error) from error
+            raise self._admin_error(", ".join(sorted(topics)), error) from error
 
     def _description(self, topic: str, asked: Any) -> Any:
         try:
             return self._result(asked)
         except KafkaException as error:
-            raise self._absent(topic, error) from error
+            raise self._admin_error(topic, error) from error
 
     def _result(self, answer: Any) -> Any:
-        """Wait for an answer of the admin client, which comes within ADMIN_SECONDS or is an error by then."""
+        """Wait for an answer of the admin client: it arrives within ADMIN_SECONDS, or fails by then."""
         while True:
             try:
                 return answer.result(SLICE_SECONDS)
             except TimeoutError:
                 if self._stopping():
-                    raise LogUnavailable("the broker has not answered yet, and the worker is to stop") from None
+                    raise LogUnavailable("the broker has not answered, and the worker is stopping") from None
 
     def _administrator(self) -> AdminClient:
         if self._admin is None:
@@ -330,10 +331,12 @@ class KafkaLog:
         self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
         """See Log."""
-        offsets = [TopicPartition(*p, cursor.offset, str(cursor.outbox_seq)) for p, cursor in cursors.items()]
+        offsets = [TopicPartition(*p, each.offset, str(each.outbox_seq)) for p, each in cursors.items()]
         group = self._consumer.consumer_group_metadata()
         if not _has_joined(group):
-            raise CommitOutcomeUnknown("the group has thrown this worker out: its partitions may be somebody else's")
+            raise CommitOutcomeUnknown(
+                "this worker is no longer a member of the group: its partitions may belong to another worker"
+            )
         try:
             if self._connection.exactly_once:
                 self._producers.transaction(outputs, offsets, group, still_ours, self._witnesses_of(cursors))
@@ -346,17 +349,19 @@ class KafkaLog:
         except CommitOutcomeUnknown:
             if self._producers.undelivered:
                 witness = {self.witness_topic} if self.witness_topic else set()
-                self._look_for({output.topic for output in outputs} | witness)
+                self._check_exist({output.topic for output in outputs} | witness)
             raise
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
-            raise CommitOutcomeUnknown(f"the commit of the cursors: {explained(error.args[0])}") from error
+            raise CommitOutcomeUnknown(
+                f"the outcome of the offset commit is unknown: {explained(error.args[0])}"
+            ) from error
 
     def _too_large(self, refused: SizeRefused, outputs: Sequence[Output]) -> CommitOutcomeUnknown:
-        """Return which outputs their topics do not take.
+        """Return which outputs are too large for their topics.
 
-        The broker measures batches. So nobody is blamed before what is written comes in batches that each topic takes.
+        Brokers limit the size of batches, so no output is reported before the batches are small enough for each topic.
         """
         limits: dict[str, Limit] = {}
         with contextlib.suppress(LogUnavailable):
@@ -365,22 +370,22 @@ class KafkaLog:
         oversized = [Oversized(each, limits.get(each.topic)) for each in outputs if each[:3] in refused.records]
         if self._producers.batch_bytes > smallest or not oversized:
             self._producers.batch_bytes = min(self._producers.batch_bytes, smallest)
-            return CommitOutcomeUnknown(f"a batch of records is {refused}: they are written again in smaller ones")
+            return CommitOutcomeUnknown(f"a batch of records is {refused}: retrying in smaller batches")
         return TooLarge(oversized)
 
     def _witnesses_of(self, cursors: Mapping[Partition, CommittedOffset]) -> list[Witness]:
         assert self._progress is not None
         topic = self._progress.partition.topic
-        return [Witness(topic, *encode(p, cursor)) for p, cursor in cursors.items() if cursor.database]
+        return [Witness(topic, *encode(p, committed)) for p, committed in cursors.items() if committed.database]
 
-    def _look_for(self, topics: set[str]) -> None:
-        """Raise TopicMissing if one of these was deleted; librdkafka would wait for it, and never say its name."""
+    def _check_exist(self, topics: set[str]) -> None:
+        """Raise TopicMissing if one of these was deleted; librdkafka would wait for it without naming it."""
         with contextlib.suppress(LogUnavailable):
             for topic in sorted(topics):
                 self._described(topic, LOOK_SECONDS)
 
     def lag(self) -> dict[Partition, int]:
-        """Return how many offsets lie beyond what was read, as far as the last fetches told; for metrics."""
+        """Return how many offsets are not read yet, according to the last fetches; for metrics."""
         lags = {}
         for partition, position in list(self._positions.items()):
             with contextlib.suppress(KafkaException):
@@ -396,18 +401,18 @@ class KafkaLog:
             self._progress.close()
         self._producers.close()
 
-    # Callbacks, from inside poll.
+    # Callbacks, called inside poll.
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Take the partitions, at their beginning and paused: recovery seeks.
+        """Assign the partitions at their beginning and paused: recovery seeks.
 
-        Never at a logical offset. librdkafka would ask the broker where that is, and when a seek is faster than the
-        answer, it asks once more afterwards and goes there: everything up to the end is skipped without a word.
+        Never at a logical offset. librdkafka would ask the broker to resolve it, and if a seek is faster than the
+        answer, it asks once more afterwards and moves there: everything up to the end is skipped silently.
 
-        A static member takes nothing of its first assignment and joins once more. One that comes back gets what it had,
-        without a rebalance; if it leads the group, partitions that were added to a topic meanwhile would be given to
-        nobody: only the leader can start a rebalance for them, and it has not seen the topic grow (measured: librdkafka
-        2.16, Kafka 4.3.1). The leader's second join starts one; another member's changes nothing.
+        A static member ignores its first assignment and joins once more. One that returns gets its old partitions back
+        without a rebalance; if it is the group's leader, partitions that were added to a topic meanwhile would stay
+        unassigned: only the leader can start a rebalance for them, and it has not seen the topic grow (measured:
+        librdkafka 2.16, Kafka 4.3.1). The leader's second join starts one; another member's changes nothing.
         """
         if self._is_first:
             self._is_first, self._join_again = False, True
@@ -417,14 +422,14 @@ class KafkaLog:
         assign = consumer.incremental_assign if self._incremental else consumer.assign
         assign([TopicPartition(*partition, start) for partition, start in starts.items()])
         consumer.pause(partitions)
-        self._tell(partitions, lambda listener, ours: listener.assigned(ours))
+        self._notify(partitions, lambda listener, ours: listener.assigned(ours))
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._tell(partitions, lambda listener, ours: listener.revoked(ours))
+        self._notify(partitions, lambda listener, ours: listener.revoked(ours))
         self._unassign(consumer, partitions)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._tell(partitions, lambda listener, ours: listener.lost(ours))
+        self._notify(partitions, lambda listener, ours: listener.lost(ours))
         self._unassign(consumer, partitions)
 
     def _unassign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -433,7 +438,7 @@ class KafkaLog:
         else:
             consumer.unassign()
 
-    def _tell(self, partitions: list[TopicPartition], say: Callable[[Rebalanced, list[Partition]], None]) -> None:
+    def _notify(self, partitions: list[TopicPartition], call: Callable[[Rebalanced, list[Partition]], None]) -> None:
         ours = [Partition(p.topic, p.partition) for p in partitions]
         for partition in ours:
             self._positions.pop(partition, None)
@@ -441,14 +446,14 @@ class KafkaLog:
             return
         try:
             assert self._listener is not None
-            say(self._listener, ours)
+            call(self._listener, ours)
         except Exception as error:  # noqa: BLE001 - raised again by poll
-            self._trouble.errors.append(error)
+            self._callback_errors.errors.append(error)
 
-    # What was read.
+    # Fetched records.
 
-    def _runs(self, messages: list[Message]) -> list[FetchedRecords]:
-        """Group by partition. Only what begins at a known position counts; the position moves even if it is dropped."""
+    def _fetched(self, messages: list[Message]) -> list[FetchedRecords]:
+        """Group by partition. One without a position is left out; a position advances even if records are dropped."""
         records: dict[Partition, list[Record]] = {}
         ends: dict[Partition, int] = {}
         partition = Partition("", -1)
@@ -461,21 +466,21 @@ class KafkaLog:
                 records[partition].append(record)
                 ends[partition] = record.offset + 1
             else:
-                for where, reached in self._handle_error(message, message.error()).items():
+                for where, end in self._handle_error(message, message.error()).items():
                     records.setdefault(where, [])
-                    ends[where] = reached
-        runs = []
-        for partition, run in records.items():
+                    ends[where] = end
+        fetched = []
+        for partition, read in records.items():
             start = self._positions.get(partition)
             if start is not None:
                 end = self._positions[partition] = max(start, ends[partition])
-                broken = ends[partition] == GAP
-                runs.append(FetchedRecords(partition, GAP if broken else start, end, run))
+                gap = ends[partition] == GAP
+                fetched.append(FetchedRecords(partition, GAP if gap else start, end, read))
         self._pause_unreadable()
-        return runs
+        return fetched
 
     def _pause_unreadable(self) -> None:
-        """Read nothing more of these, after what came before: never past what cannot be read, never spinning on it."""
+        """Pause these partitions before their unreadable records, which are neither skipped nor fetched repeatedly."""
         unreadable, self._unreadable = self._unreadable, {}
         for partition, (offset, why) in unreadable.items():
             if partition in self._positions and self._listener is not None:
@@ -483,15 +488,15 @@ class KafkaLog:
                 self._listener.unreadable(partition, offset, why)
 
     def _handle_error(self, message: Any, error: Any) -> dict[Partition, int]:
-        """Raise what is final, say what heals by itself; return the partitions that ended there, or broke.
+        """Raise fatal errors, warn of transient ones; return where partitions are at their end, or GAP after an error.
 
-        Whatever goes wrong with a partition makes it unknown where we are in it: recovery looks.
+        After any error of a partition the position in it is unknown: recovery finds it.
         """
         where = _partition(message)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             return {where: message.offset()}
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
-            raise self._final_or_away(error)
+            raise self._fatal_or_unavailable(error)
         if error.code() in OFFSET_RESET and any(text in error.str() for text in TRUNCATED):
             raise _truncated(where, error)
         if error.code() in UNREADABLE and message.topic() is not None:
@@ -499,57 +504,57 @@ class KafkaLog:
             return {}
         if error.code() == KafkaError.INCONSISTENT_GROUP_PROTOCOL:
             self._warn(
-                f"waiting: workers of {self._connection.group} that share out partitions in another way (of an older"
-                " release, or with another group.protocol) are in the group. Stop all of them: Kafka lets this one in"
-                " when their sessions are over"
+                f"waiting: the group {self._connection.group} has members with another assignor (of an older release,"
+                " or with another group.protocol). Stop all of them: Kafka accepts this worker when their sessions"
+                " have expired"
             )
             return {}
         self._warn(f"{error.name() if message.topic() is None else where}: {explained(error)}")
         if error.code() in MISSING and message.topic() is not None:
             with contextlib.suppress(LogUnavailable):
                 self.identities([message.topic()])
-        return dict.fromkeys(self._touched_by(where), GAP)
+        return dict.fromkeys(self._affected(where), GAP)
 
-    def _touched_by(self, where: Partition) -> list[Partition]:
-        """Return which of our partitions an error is about: one, all of a topic (the number is -1 then), or none."""
+    def _affected(self, where: Partition) -> list[Partition]:
+        """Return which assigned partitions an error is about: one, all of a topic (then its number is -1), or none."""
         if where.number >= 0:
             return [where]
         return [partition for partition in self._positions if partition.topic == where.topic]
 
-    def _final_or_away(self, error: Any) -> Exception:
+    def _fatal_or_unavailable(self, error: Any) -> Exception:
         if error.code() == KafkaError._FATAL and "fenced" in error.str():  # noqa: SLF001
             return self._fenced(error)
         if error.code() == KafkaError._FATAL and OTHER_PROTOCOL in error.str():  # noqa: SLF001
-            self._join_anew()
+            self._rejoin()
             return LogUnavailable(
-                f"Kafka does not let us join: workers of {self._connection.group} with the classic group protocol have"
-                f" not yet left, or their session is not over ({error.str()})"
+                f"Kafka rejected the join: workers of {self._connection.group} with the classic group protocol have not"
+                f" left, or their sessions have not expired ({error.str()})"
             )
         if error.code() == KafkaError._FATAL:  # noqa: SLF001
-            return UnsafeToContinue(f"Kafka's client has given up: {error.str()}")
-        return LogUnavailable(f"reading: {explained(error)}")
+            return UnsafeToContinue(f"fatal error of the Kafka client: {error.str()}")
+        return LogUnavailable(f"cannot read: {explained(error)}")
 
     def _fenced(self, error: Any) -> Exception:
-        """Join again with a new consumer. Being fenced proves no twin: a live lease of the instance name does.
+        """Join again with a new consumer. Being fenced does not prove a twin: a live lease of the instance name does.
 
-        Static members without a twin were fenced when they joined anew after an outage that outlasted the session, and
-        in rolling restarts of three brokers (measured with Kafka 4.3.1).
+        Static members without a twin were fenced when they rejoined after an outage longer than the session, and in
+        rolling restarts of three brokers (measured with Kafka 4.3.1).
         """
-        self._join_anew()
+        self._rejoin()
         return LogUnavailable(f"fenced, joining again as {self._connection.instance!r}: {error.str()}")
 
-    def _join_anew(self) -> None:
-        """Join with a new consumer: one that had a fatal error is of no use any more."""
+    def _rejoin(self) -> None:
+        """Join with a new consumer: one that had a fatal error cannot be used again."""
         self._consumer.close()
         self._positions.clear()
         self._consumer = self._new_consumer()
         self._join()
 
-    def _absent(self, topic: str, error: KafkaException) -> Exception:
-        """Return what it means that the admin client failed, and forget the client: the next one asks everything anew.
+    def _admin_error(self, topic: str, error: KafkaException) -> Exception:
+        """Return the exception for an admin client's error, and drop the client: a new one requests all metadata again.
 
-        One that asked a broker which was just starting learns of no controller, waits for it in every call, and asks
-        again only after topic.metadata.refresh.interval.ms, five minutes.
+        A client that asked a broker during its start learns no controller, waits for it in every call, and asks again
+        only after topic.metadata.refresh.interval.ms, five minutes.
         """
         self._admin = None
         if error.args[0].code() in MISSING:
@@ -568,24 +573,26 @@ def _record(partition: Partition, message: Any) -> Record:
 
 
 def _epoch(epoch: int | None) -> int | None:
-    """Return a leader epoch as librdkafka gives it; None where it is not known."""
+    """Return a leader epoch of librdkafka's; None if it is unknown."""
     return None if epoch is None or epoch < 0 else epoch
 
 
 def _truncated(where: Partition, error: Any) -> UnsafeToContinue:
     return UnsafeToContinue(
-        f"{where}: the end of the log was lost after it was read ({error.str()}). Other events may stand, or come to"
-        " stand, where handled ones stood, and would be passed over. Restore the topic from a replica or a backup;"
+        f"{where}: the end of the log was lost after it was read ({error.str()}). Other events may be, or may be"
+        " written, at the offsets of handled ones, and would be skipped. Restore the topic from a replica or a backup;"
         ' if that is not possible, see docs/operating.md, "A topic lost its end"'
     )
 
 
 def _has_joined(group: bytes) -> bool:
-    """Return whether the group metadata has a generation: the broker takes one of -1 for no member and lets it pass.
+    """Return whether the group metadata has a generation: the broker accepts -1 as a non-member's, without any check.
 
-    librdkafka's form: `CGMDv2:`, the generation as 4 bytes in the machine's order, then ids.
+    librdkafka's format: `CGMDv2:`, the generation as 4 bytes in the machine's order, then ids.
     """
     prefix = b"CGMDv2:"
     if not group.startswith(prefix):
-        raise CommitOutcomeUnknown(f"group metadata of an unknown form: {group[:16]!r}; use a tested confluent-kafka")
+        raise CommitOutcomeUnknown(
+            f"group metadata in an unknown format: {group[:16]!r}; use a tested version of confluent-kafka"
+        )
     return int.from_bytes(group[len(prefix) : len(prefix) + 4], sys.byteorder, signed=True) >= 0

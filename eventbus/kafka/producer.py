@@ -1,4 +1,4 @@
-"""Transactions on Kafka, and the producers that cannot be trusted any more after one."""
+"""Transactions on Kafka, and replacing producers whose state is unknown after one."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from eventbus.log import CommitOutcomeUnknown, LogUnavailable, Output, Partition
 CALL_SECONDS = 5.0
 """How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
 STOPPING_SECONDS = 2.0
-"""The same for a worker that is to stop: what it leaves behind, the next one publishes."""
+"""The same for a worker that is stopping: the next one publishes what it leaves."""
 TRIES = 3
 
 
 SIZE = {KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE}
-"""What the client or the broker says of a record, or of a batch of records, that is too large."""
+"""The errors of the client and the broker for a record, or a batch of records, that is too large."""
 BATCH_BYTES = 1_000_000
-"""The most that librdkafka puts into one batch, by its default."""
+"""librdkafka's default of batch.size."""
 
 
 class SizeRefused(CommitOutcomeUnknown):
-    """Records were refused because they, or the batches that they were in, are too large."""
+    """Records were rejected because they, or their batches, are too large."""
 
     def __init__(self, records: set[tuple[str, bytes | None, bytes | None]]) -> None:
         super().__init__(f"too large for the topic {', '.join(sorted({topic for topic, *_ in records}))}")
@@ -36,7 +36,7 @@ class SizeRefused(CommitOutcomeUnknown):
 
 
 class Witness(NamedTuple):
-    """A record of the topic of progress, which has one partition."""
+    """A record of the progress topic, which has one partition."""
 
     topic: str
     key: bytes
@@ -44,34 +44,34 @@ class Witness(NamedTuple):
 
 
 class _Failures(logging.Handler):
-    """Hears of broken connections.
+    """Counts broken connections in librdkafka's log.
 
-    librdkafka repeats an EndTxn behind one by itself and reports success; only its log tells, and the late first copy
-    would end the next transaction. A connection that breaks with one request under way is only INFO to librdkafka, so
-    the producer's `log_level` and its logger's must let that pass.
+    After one, librdkafka repeats an EndTxn by itself and reports success; only its log shows that, and the delayed
+    first copy would end the next transaction. librdkafka logs at INFO a connection that breaks with one
+    request in flight, so the producer's `log_level` and its logger's level must include that.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.heard = 0
+        self.failures = 0
         self.broken = 0
-        """Those of connections that had been established; not attempts to connect to a broker that is away."""
+        """Only connections that were established; not attempts to connect to a broker that is down."""
 
     def emit(self, record: logging.LogRecord) -> None:
         message = record.getMessage()
         if "FAIL" in message:
-            self.heard += 1
+            self.failures += 1
             self.broken += "in state UP" in message
 
 
-def _told(error: Exception) -> str:
+def _text(error: Exception) -> str:
     return explained(error.args[0]) if isinstance(error, KafkaException) else str(error)
 
 
 class Producers:
-    """One producer at a time, replaced by a new one of the same transactional.id as soon as it is suspect.
+    """One producer at a time, replaced by a new one of the same transactional.id as soon as its state is unknown.
 
-    The new one's init_transactions settles what the old one left and raises the epoch, so that nothing late counts.
+    The new one's init_transactions ends the old one's transaction and raises the epoch, so late requests are fenced.
     """
 
     def __init__(self, connection: Connection, failpoint: Callable[[str], None], stopping: Callable[[], bool]) -> None:
@@ -79,16 +79,16 @@ class Producers:
         self._producer: Producer | None = None
         self._failures = _Failures()
         self._broken = 0
-        """How many connections had broken when the producer was last known to be well."""
+        """How many connections had broken when the producer was last known to be sound."""
         self._logger = connection.logger.getChild("producer")
         self._logger.setLevel(logging.INFO)
         self._logger.addHandler(self._failures)
         self._errors: list[KafkaError] = []
         self._too_large: set[tuple[str, bytes | None, bytes | None]] = set()
         self.undelivered = False
-        """Whether the last doubt came from records that the broker did not take."""
+        """Whether the last unknown outcome was caused by records that were not delivered."""
         self.batch_bytes = BATCH_BYTES
-        """How much the next producer puts into one batch, at most; one record may always be more."""
+        """The batch.size of the next producer; a single record may be larger."""
 
     def transaction(
         self,
@@ -98,13 +98,13 @@ class Producers:
         still_ours: Callable[[], bool] = lambda: True,
         witnesses: Sequence[Witness] = (),
     ) -> None:
-        """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be none.
+        """Write outputs, witnesses and the group's offsets, all or nothing; offsets may be empty.
 
-        Raises CommitOutcomeUnknown (SizeRefused among it), or LogUnavailable when nothing was begun.
+        Raises CommitOutcomeUnknown (including SizeRefused), or LogUnavailable if no transaction was begun.
         """
         self.undelivered = False
         producer = self._connected()
-        heard = self._failures.heard
+        failures = self._failures.failures
         try:
             self._failpoint("before begin")
             producer.begin_transaction()
@@ -126,10 +126,10 @@ class Producers:
             raise
         except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._give_up(producer, error)
-            raise CommitOutcomeUnknown(f"the transaction: {_told(error)}") from error
+            raise CommitOutcomeUnknown(f"error in the transaction: {_text(error)}") from error
         finally:
-            self._listen(producer)
-            if self._failures.heard != heard:
+            self._serve_callbacks(producer)
+            if self._failures.failures != failures:
                 self._drop()
             self._broken = self._failures.broken
 
@@ -144,35 +144,35 @@ class Producers:
             raise
         except (KafkaException, BufferError, CommitOutcomeUnknown) as error:
             self._drop()
-            raise CommitOutcomeUnknown(f"publishing: {_told(error)}") from error
+            raise CommitOutcomeUnknown(f"error while publishing: {_text(error)}") from error
 
     def start(self) -> None:
-        """Settle what an earlier producer of the same name left open, instead of waiting for its time-out.
+        """End the transaction that an earlier producer of the same name left open, instead of waiting for its timeout.
 
         Raises LogUnavailable.
         """
         self._ready()
 
     def close(self) -> None:
-        """Drop the producer; an open transaction is aborted by the next one or by its timeout."""
+        """Drop the producer; the next one, or the timeout, aborts an open transaction."""
         self._drop()
 
     @staticmethod
-    def _listen(producer: Producer) -> None:
-        """Let librdkafka's log through; a fatal error that it raises here was or will be raised by the call itself."""
+    def _serve_callbacks(producer: Producer) -> None:
+        """Deliver librdkafka's log lines. A fatal error raised here is raised by the transactional call, too."""
         with contextlib.suppress(KafkaException):
             producer.poll(0)
 
     def _connected(self) -> Producer:
-        """Return a producer none of whose connections has broken since its last transaction, a new one if need be.
+        """Return a producer whose connections have not broken since its last transaction, a new one if necessary.
 
-        A broker that was shut down is gone from the cluster's metadata, and librdkafka forgets it. Where it was the
+        A broker that was shut down is removed from the cluster's metadata, and librdkafka forgets it. If it was the
         coordinator of the group or of the transactions, send_offsets_to_transaction then waits for it until the next
-        refresh of the metadata, minutes later, whatever time-out it was given (after each rolling restart of three
-        brokers, 364 s at most). A new producer asks who the coordinator is.
+        metadata refresh, minutes later, whatever its timeout (after each rolling restart of three brokers, 364 s at
+        most). A new producer looks the coordinator up.
         """
         producer = self._ready()
-        self._listen(producer)
+        self._serve_callbacks(producer)
         if self._failures.broken == self._broken:
             return producer
         self._drop()
@@ -211,8 +211,10 @@ class Producers:
             produce(topic, value, key, partition=0)
         try:
             left = producer.flush(self._seconds())
-        except SystemError as error:  # how confluent_kafka 2.16 says that the producer was fenced meanwhile
-            raise CommitOutcomeUnknown("the producer has failed for good: another one of its name, probably") from error
+        except SystemError as error:  # how confluent_kafka 2.16 reports a fenced producer
+            raise CommitOutcomeUnknown(
+                "the producer was fenced, probably by another one with its transactional.id"
+            ) from error
         if self._too_large:
             raise SizeRefused(set(self._too_large))
         if self._errors:
@@ -231,7 +233,7 @@ class Producers:
             self._errors.append(error)
 
     def _again(self, call: Callable[[], None]) -> None:
-        """Make the same call again as long as librdkafka says so, a few times."""
+        """Make the call, and repeat it up to TRIES times as long as its error is retriable."""
         for left in range(TRIES - 1, -1, -1):
             try:
                 call()
@@ -244,7 +246,7 @@ class Producers:
                 return
 
     def _give_up(self, producer: Producer, error: Exception) -> None:
-        """Abort where librdkafka asks for that; anything else is an unknown outcome and ends this producer."""
+        """Abort if librdkafka requires that; after any other error the outcome is unknown: drop this producer."""
         cause: Any = error.args[0] if isinstance(error, KafkaException) else None
         abortable = cause is not None and cause.txn_requires_abort() and not cause.fatal()
         if abortable or isinstance(error, PartitionMigrated):
@@ -256,7 +258,7 @@ class Producers:
             self._drop()
 
     def _drop(self) -> None:
-        """Let go of the producer without waiting for what it still holds."""
+        """Drop the producer and its queue without waiting."""
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.purge()

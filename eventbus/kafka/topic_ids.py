@@ -1,4 +1,4 @@
-"""The ids of topics, by which one that was deleted and created again is told from the old one."""
+"""The ids of topics, which distinguish a topic that was deleted and recreated from the old one."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from confluent_kafka import TopicCollection
 
 
 class TopicIds:
-    """Asks the admin client, ahead of the moment when the answer is needed: the broker answers while we decode."""
+    """Requests topic ids before they are needed: the broker answers while records are decoded."""
 
     def __init__(self, admin: Callable[[], Any], seconds: float) -> None:
         self._admin, self._seconds = admin, seconds
         self._asked: Mapping[str, Any] = {}
 
     def ask(self, topics: Collection[str]) -> None:
-        """Send the question; whoever asks again meanwhile gets the answer to the newest one. Raises KafkaException."""
+        """Send the request; a later request replaces it. Raises KafkaException."""
         self._asked = self._admin().describe_topics(TopicCollection(sorted(topics)), request_timeout=self._seconds)
 
     def answers(self, topics: Collection[str]) -> dict[str, Any]:
-        """Return the answers to what was asked, or is asked now, each to be waited for; none is returned twice."""
+        """Return the futures of the last request, or of a new one if that lacks a topic; each is returned once."""
         if not set(topics) <= set(self._asked):
             self.ask(topics)
         asked, self._asked = self._asked, {}

@@ -1,4 +1,4 @@
-"""What must be true of the topics before a worker starts."""
+"""The checks of the topics before a worker starts."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from eventbus.deadletters.letter import ROOM_BYTES
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka.diagnosis import diagnose
-from eventbus.log import Limit, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue
+from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import MAX_VALUE_BYTES
 
 SECONDS = 5.0
 LIMIT, OWN_LIMIT = "max.message.bytes", "message.max.bytes"
-"""Kafka's names: of the topic's setting, and of the client's."""
+"""Kafka's names of the topic's setting and the client's."""
 
 
 def check_topics(
@@ -29,22 +29,23 @@ def check_topics(
     letters: Collection[str],
     warn: Callable[[str], None],
 ) -> dict[str, int]:
-    """Return all topics that are there, and how many partitions they have.
+    """Return all existing topics and their numbers of partitions.
 
-    `letters` are the topics of dead letters and of their resolutions; `warn` hears of topics that may not take what is
-    written. Raises TopicMissing, UnsafeToContinue when a dead letter could be too large, NotLetIn, or LogUnavailable.
+    `letters` are the topics of dead letters and of operator actions; `warn` is called for topics whose size limit is
+    below that of an event. Raises TopicMissing, UnsafeToContinue if a dead letter could be too large,
+    AuthenticationFailed, or LogUnavailable.
     """
     inputs, outputs = list(inputs), list(outputs)
     wanted = {*inputs, *outputs, *letters}
     with asking(connection) as (admin, complaints):
-        there = metadata(admin, complaints, SECONDS).topics
-        missing = sorted(wanted - set(there))
+        existing = metadata(admin, complaints, SECONDS).topics
+        missing = sorted(wanted - set(existing))
         if denied := hidden(admin, missing, SECONDS):
             raise LogUnavailable(f"the topics {', '.join(denied)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}")
         if missing:
             raise TopicMissing(
                 f"topics that do not exist: {', '.join(missing)}."
-                f" Make them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
+                f" Create them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
             )
         topic_limits = _topic_limits(admin, wanted)
     largest = max((topic_limits[topic] for topic in inputs if topic in topic_limits), default=0)
@@ -52,21 +53,21 @@ def check_topics(
     for topic in letters:
         if topic in limits and limits[topic].bytes < largest + ROOM_BYTES:
             raise UnsafeToContinue(
-                f"{topic} takes at most {limits[topic].bytes} bytes, an input topic takes {largest}: a"
-                f" dead letter needs {ROOM_BYTES} more, or one too large would stop everything. Set"
+                f"{topic} accepts at most {limits[topic].bytes} bytes, an input topic {largest}: a dead letter needs"
+                f" {ROOM_BYTES} bytes more than its record, and one that is too large would stop the worker. Set"
                 f" {limits[topic].setting} to {largest + ROOM_BYTES}"
             )
     for topic in outputs:
         if topic in limits and limits[topic].bytes < MAX_VALUE_BYTES:
             warn(
-                f"the topic {topic} takes at most {limits[topic].bytes} bytes ({limits[topic].setting}), and an event"
-                f" may have {MAX_VALUE_BYTES}: one that is larger will be parked with its order until that is raised"
+                f"the topic {topic} accepts at most {limits[topic].bytes} bytes ({limits[topic].setting}), an event may"
+                f" have {MAX_VALUE_BYTES}: the key of a larger one is blocked until that limit is raised"
             )
-    return {name: len(topic.partitions) for name, topic in there.items()}
+    return {name: len(topic.partitions) for name, topic in existing.items()}
 
 
 def uneven(partitions: Mapping[str, int]) -> str | None:
-    """Return what to say where topics have different numbers of partitions; None where all have the same."""
+    """Return a text about topics with different numbers of partitions; None if all have the same."""
     most, _ = max(Counter(partitions.values()).items(), key=lambda each: (each[1], each[0]), default=(0, 0))
     others = [f"{topic} has {count}" for topic, count in sorted(partitions.items()) if count != most]
     return f"{', '.join(others)}, the other topics have {most} partitions" if others else None
@@ -74,7 +75,7 @@ def uneven(partitions: Mapping[str, int]) -> str | None:
 
 @contextmanager
 def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
-    """Yield an admin client; where its questions fail, say why. Raises NotLetIn where a setting has to be mended."""
+    """Yield an admin client; diagnose its errors. Raises AuthenticationFailed if a setting is wrong, LogUnavailable."""
     complaints = Complaints()
     config = connection.common() | {"error_cb": complaints}
     admin = client(AdminClient, config, connection.logger)
@@ -84,15 +85,15 @@ def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
         admin.poll(0)
         found = diagnose(config, complaints.errors)
         if found is not None and found.ours:
-            raise NotLetIn(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
+            raise AuthenticationFailed(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
         why = explained(error.args[0]) if found is None else found.why
         raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {why}") from error
 
 
 def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:
-    """Return what the cluster says of itself, or raise KafkaException: as soon as brokers refuse us, not only then.
+    """Return the cluster's metadata, or raise KafkaException after `seconds`, or as soon as a broker rejected us.
 
-    One question could not be given up; so there are several, each longer than the one before.
+    A single request could not be cancelled; so there are several, each with a longer timeout than the one before.
     """
     wait = min(1.0, seconds)
     while True:
@@ -107,7 +108,7 @@ def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:
 
 
 def hidden(admin: AdminClient, topics: Iterable[str], seconds: float) -> list[str]:
-    """Return which of these topics that are not in the cluster's list may be there: this user may not see them."""
+    """Return which of these unlisted topics may exist: this user is not authorized to describe them."""
     missing = sorted(topics)
     if not missing:
         return []
@@ -121,7 +122,7 @@ def _code(error: BaseException | None) -> int | None:
 
 
 def limits_of(admin: AdminClient, topics: Iterable[str], connection: Connection) -> dict[str, Limit]:
-    """Return the largest record that this worker can write to each topic; nothing where the broker does not say.
+    """Return the largest record that this worker can write to each topic; none if the broker does not tell.
 
     Raises KafkaException.
     """
@@ -134,7 +135,7 @@ def _with_own(topic_limits: Mapping[str, int], connection: Connection) -> dict[s
 
 
 def _topic_limits(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
-    """Return the largest record batch each topic takes; nothing where the broker does not say (the embedded one)."""
+    """Return the largest record batch each topic accepts; none if the broker does not tell (the embedded one)."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, topic) for topic in topics]
     limits = {}
     for resource, future in admin.describe_configs(resources, request_timeout=SECONDS).items():

@@ -1,7 +1,7 @@
-"""Avro in Confluent framing, and the guards on what comes in.
+"""Avro in Confluent framing, and the checks of incoming records.
 
-Decoding Avro is not validation, so everything that may be wrong is looked at here: size, frame, an allow-list of
-schemas, that the body is used up, ranges, and that the key is the event's.
+Decoding Avro does not validate, so everything that may be wrong is checked here: size, frame, an allow-list of
+schemas, that no bytes follow the event, ranges, and that the key is the event's.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from eventbus.serde.registry import Registry, UnknownSchema, UnsupportedSchema, 
 from eventbus.serde.strict import MAX_VALUES, Strict
 
 MAX_VALUE_BYTES = 1_048_576
-"""Longer values are refused unread (Kafka's own default for a record batch)."""
+"""Longer values are rejected without decoding (Kafka's default limit of a record batch)."""
 _Reader = tuple[Strict, dict[str, Any] | None]
-"""For the schema it was written with, and the one it is read as if that is another one."""
+"""The check of the writer's schema, and the reader's schema if it differs."""
 
 
 class PoisonRecord(ValueError):
@@ -38,12 +38,12 @@ class PoisonRecord(ValueError):
 
 
 class Codec:
-    """Turns events into record values and back. Only the events it was given exist for it."""
+    """Encodes events as record values and decodes them. It knows only the events that it was given."""
 
     def __init__(self, registry: Registry, events: Iterable[type[Event]]) -> None:
         self._registry = registry
         self.source = source_of(registry)
-        """Whose ids it writes with."""
+        """The source of the ids that it writes."""
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
         self._readers: dict[tuple[type[Event], SchemaId], _Reader] = {}
@@ -54,13 +54,13 @@ class Codec:
         return int(FRAME.unpack(self._frames[event])[1])
 
     def encode(self, event: Event) -> bytes:
-        """Return the framed value. Raises for values that the schema does not take: a bug of the caller."""
+        """Return the framed value. Raises for values that the schema does not allow: a bug of the caller."""
         frame = self._frames[type(event)]
         made = self._compiled.get(type(event))
         if made is not None:
             try:
                 return made.write(frame, event)
-            except Exception:  # noqa: BLE001, S110 - whatever it was, fastavro judges it
+            except Exception:  # noqa: BLE001, S110 - fastavro decides, and raises
                 pass
         body = BytesIO()
         body.write(frame)
@@ -68,7 +68,7 @@ class Codec:
         return body.getvalue()
 
     def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
-        """Return the event, or raise PoisonRecord; RegistryUnavailable when the registry must be asked and is away."""
+        """Return the event, or raise PoisonRecord; RegistryUnavailable if a registry is needed and unavailable."""
         cls = self._events.get(topic)
         if cls is None:
             raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
@@ -78,13 +78,13 @@ class Codec:
         raise _wrong_key(event, key)
 
     def _quickly(self, cls: type[Event], value: bytes | None) -> Event | None:
-        """Return the event of a record that is plain in every way; None about all others, whatever they are."""
+        """Return the event of a record that the compiled reader accepts; None for all others."""
         made = self._compiled.get(cls)
         if made is None or value is None or len(value) > MAX_VALUES or not value.startswith(self._frames[cls]):
             return None
         try:
             return made.read(value)
-        except Exception:  # noqa: BLE001 - whatever it was, it is judged as all others are
+        except Exception:  # noqa: BLE001 - the strict path decides, and says why
             return None
 
     def _body(self, cls: type[Event], value: bytes | None, headers: Headers) -> Event:
@@ -133,7 +133,7 @@ def _wrong_key(event: Event, key: bytes | None) -> PoisonRecord:
     if found := framed_key(key, event.key):
         return PoisonRecord(
             "key_framed",
-            f"the key is {found}; it must be the {event.key_field} alone, as UTF-8: have its producer write keys with"
-            " StringSerializer, or the order's events lie in several partitions",
+            f"the key is {found}; it must be the {event.key_field} alone, as UTF-8: configure its producer to write"
+            " keys with StringSerializer, or the events of one key are in several partitions",
         )
     return PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {event.key_field} is {event.key[:80]!r}")

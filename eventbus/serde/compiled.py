@@ -1,9 +1,9 @@
-"""Readers and writers made for one event each, for what nearly every record is: twice as fast as fastavro and a dict.
+"""Readers and writers generated for one event each, for the common case: twice as fast as fastavro and a dict.
 
-They know one schema, the event's own, and take only what is plain: anything else (a number too long, a text cut off, a
-value out of its range) they leave, by an exception, to fastavro and the strict walk, which judge it and say why. So
-they never decide that a record is bad, and what they take is what fastavro takes: a test compares the two on drawn and
-damaged bodies. Why: docs/decisions/0014-compiled-readers.md.
+They know one schema, the event's own, and accept only regular values: anything else (a number too long, a truncated
+text, a value out of its range) they leave, by an exception, to fastavro and the strict walk, which decide and say why.
+So they never decide that a record is bad, and they accept only what fastavro accepts: a test compares the two on
+generated and damaged bodies. Why: docs/decisions/0014-compiled-readers.md.
 Source: Avro 1.12, Binary Encoding.
 """
 
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from eventbus.event import Event
 
 LONGEST_TEXT = 1_023
-"""Bytes; a text that is longer is written by fastavro."""
+"""Bytes; fastavro writes longer texts."""
 
 BITS = {"int": 32, "long": 64}
 FRAME_BYTES = 5
@@ -25,22 +25,22 @@ _Namespace = dict[str, Any]
 
 
 class Compiled(NamedTuple):
-    """Both raise when they would rather not say. Any exception means "ask fastavro", of bad records and events, too."""
+    """Both raise for anything irregular. Any exception means "use fastavro", for bad records and events too."""
 
     read: Callable[[bytes], Event]
-    """From a framed value to the event; of at most as many bytes as an event may have values."""
+    """From a framed value to the event; the value has at most MAX_VALUES bytes."""
     write: Callable[[bytes, Event], bytes]
     """From a frame and an event to the framed value."""
 
 
 class Unusual(ValueError):
-    """Left to fastavro. Never seen by callers of the codec."""
+    """Left to fastavro. Callers of the codec never see it."""
 
 
 def compiled(cls: type[Event]) -> Compiled | None:
-    """Return a reader and a writer of an event's own schema, or None for types that are left to fastavro altogether.
+    """Return a reader and a writer of an event's own schema, or None for types that are left to fastavro entirely.
 
-    Known are string, int, long, enum, and arrays of these or of records of these.
+    Supported are string, int, long, enum, and arrays of these or of records of these.
     """
     names = count()
     try:
@@ -58,9 +58,9 @@ def compiled(cls: type[Event]) -> Compiled | None:
 
 
 def _more(value: bytes, at: int, first: int) -> tuple[int, int]:
-    """Return a number of several bytes, not yet unfolded, and where it ends."""
+    """Return a number of several bytes, still zigzag-encoded, and where it ends."""
     number, shift = first & 127, 7
-    while first > 127:  # noqa: PLR2004 - it goes on
+    while first > 127:  # noqa: PLR2004 - another byte follows
         first = value[at]
         at += 1
         number |= (first & 127) << shift
@@ -71,7 +71,7 @@ def _more(value: bytes, at: int, first: int) -> tuple[int, int]:
 
 
 def _length(value: bytes, at: int, first: int) -> tuple[int, int]:
-    """Return the same for what cannot be negative."""
+    """Return the same for a length, which cannot be negative."""
     number, at = _more(value, at, first)
     if number & 1:
         raise Unusual
@@ -79,15 +79,15 @@ def _length(value: bytes, at: int, first: int) -> tuple[int, int]:
 
 
 def _number(number: int, bits: int = 64) -> bytes:
-    """Return a number as Avro writes it: folded, so that small negative ones are short, too; low 7 bits first."""
-    folded = (number << 1) ^ (number >> 63)
-    if folded >> bits:
+    """Return a number as Avro writes it: zigzag-encoded, so small negative ones are short too; low 7 bits first."""
+    zigzag = (number << 1) ^ (number >> 63)
+    if zigzag >> bits:
         raise Unusual
     written = bytearray()
-    while folded > 127:  # noqa: PLR2004 - it goes on
-        written.append(folded & 127 | 128)
-        folded >>= 7
-    written.append(folded)
+    while zigzag > 127:  # noqa: PLR2004 - another byte follows
+        written.append(zigzag & 127 | 128)
+        zigzag >>= 7
+    written.append(zigzag)
     return bytes(written)
 
 
@@ -104,42 +104,42 @@ LENGTH = ("n = v[p]", "p += 1", "if n & 129:", "    n, p = length(v, p, n)")
 
 
 class _Lines:
-    """Lines of a function, and what they name that is no builtin."""
+    """Lines of a function, and the names in them that are not builtins."""
 
     def __init__(self, names: count[int]) -> None:
         self._names = names
         self.lines: list[str] = []
         self.known: _Namespace = {}
 
-    def _knows(self, thing: Any) -> str:
+    def _name(self, thing: Any) -> str:
         name = f"k{next(self._names)}"
         self.known[name] = thing
         return name
 
 
 class _Reading(_Lines):
-    """Lines that read `v` from `p` on. `n & 129`: a byte that another one follows, or that makes a length negative."""
+    """Lines that read `v` from `p` on. `n & 129`: another byte follows this one, or it makes a length negative."""
 
     def record(self, cls: type, schema: Mapping[str, Any], indent: str) -> str:
         """Read the fields of a record; return the expression that makes it."""
         hints = typing.get_type_hints(cls)
-        if not schema["fields"]:  # takes no bytes: a few could ask for any number of them
+        if not schema["fields"]:  # takes no bytes: a few bytes could claim any number of them
             raise Unusual
         values = [self._value(field["type"], hints[field["name"]], indent) for field in schema["fields"]]
-        return f"{self._knows(cls)}({', '.join(values)})"
+        return f"{self._name(cls)}({', '.join(values)})"
 
     def _value(self, schema: Any, hint: Any, indent: str) -> str:
         """Read one value into a variable of its own; return the expression for it."""
         variable = f"x{next(self._names)}"
         if schema == "string":
-            self._says(indent, *LENGTH, "e = p + (n >> 1)", f"{variable} = v[p:e].decode()", "p = e")
+            self._add(indent, *LENGTH, "e = p + (n >> 1)", f"{variable} = v[p:e].decode()", "p = e")
         elif isinstance(schema, str) and schema in BITS:
             long = ["if n > 127:", "    n, p = more(v, p, n)", f"    if n >> {BITS[schema]}:", "        raise Unusual"]
-            self._says(indent, "n = v[p]", "p += 1", *long, f"{variable} = n >> 1 ^ -(n & 1)")
+            self._add(indent, "n = v[p]", "p += 1", *long, f"{variable} = n >> 1 ^ -(n & 1)")
         elif isinstance(schema, dict) and schema["type"] == "enum":
-            symbols = self._knows(tuple(schema["symbols"]))
-            self._says(indent, "n = v[p]", "p += 1", "if n & 129:", "    raise Unusual")
-            self._says(indent, f"{variable} = {symbols}[n >> 1]")
+            symbols = self._name(tuple(schema["symbols"]))
+            self._add(indent, "n = v[p]", "p += 1", "if n & 129:", "    raise Unusual")
+            self._add(indent, f"{variable} = {symbols}[n >> 1]")
         elif isinstance(schema, dict) and schema["type"] == "array":
             self._array(variable, schema["items"], typing.get_args(hint)[0], indent)
             return f"tuple({variable})"
@@ -149,12 +149,12 @@ class _Reading(_Lines):
 
     def _array(self, variable: str, items: Any, hint: Any, indent: str) -> None:
         inner = indent + " " * 8
-        self._says(indent, f"{variable} = []", "while True:")
-        self._says(indent + " " * 4, *LENGTH, "if not n:", "    break", "for _ in range(n >> 1):")
+        self._add(indent, f"{variable} = []", "while True:")
+        self._add(indent + " " * 4, *LENGTH, "if not n:", "    break", "for _ in range(n >> 1):")
         made = self.record(hint, items, inner) if _is_record(items) else self._value(items, hint, inner)
-        self._says(inner, f"{variable}.append({made})")
+        self._add(inner, f"{variable}.append({made})")
 
-    def _says(self, indent: str, *lines: str) -> None:
+    def _add(self, indent: str, *lines: str) -> None:
         self.lines += [indent + line for line in lines]
 
 
@@ -173,7 +173,7 @@ class _Writing(_Lines):
         elif isinstance(schema, str) and schema in BITS:
             self.lines.append(f"{indent}b.append(number({value}, {BITS[schema]}))")
         elif schema["type"] == "enum":
-            symbols = self._knows({symbol: _number(index) for index, symbol in enumerate(schema["symbols"])})
+            symbols = self._name({symbol: _number(index) for index, symbol in enumerate(schema["symbols"])})
             self.lines.append(f"{indent}b.append({symbols}[{value}])")
         else:
             self._array(schema["items"], typing.get_args(hint)[0], value, indent)

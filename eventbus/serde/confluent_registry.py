@@ -15,7 +15,7 @@ from httpx2 import URL, HTTPError, InvalidURL, RemoteProtocolError
 from eventbus.event import Event
 from eventbus.serde.framing import VALUE_HEADER, SchemaId
 from eventbus.serde.registered_schema import referenced, refuse_unreadable, usable
-from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, UnsupportedSchema
+from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable, UnknownSchema, UnsupportedSchema
 from eventbus.serde.registry_config import BASIC, FILES, BadRegistryConfig, RegistryConfig, tls_hint
 from eventbus.serde.subjects import Subjects
 from eventbus.text.redaction import redact
@@ -24,23 +24,23 @@ NOTHING_SET = RegistryConfig()
 NOT_FOUND = 404
 NO_SCHEMA = 40403
 NOT_THERE = frozenset((40401, 40402, NO_SCHEMA))
-"""The registry's own words for: no such subject, no such version, no such schema. Anybody may say 404: an ingress
-without a backend does, while the registry restarts."""
+"""The registry's error codes for: no such subject, no such version, no such schema. A bare 404 may come from a proxy:
+an ingress without a backend sends it while the registry restarts."""
 UNAUTHORIZED, FORBIDDEN = 401, 403
 REDIRECTS = range(300, 400)
 HINTS = {
     UNAUTHORIZED: "user, password or token are wrong or missing",
-    FORBIDDEN: "what is set lacks the right, or something in between forbids it",
-    NOT_FOUND: "that is not the registry's own answer: is the path of its URL right, or does it start?",
-    **dict.fromkeys(REDIRECTS, "it sends us elsewhere, as a login page in front of it does"),
+    FORBIDDEN: "the credentials are not authorized, or a proxy in between forbids it",
+    NOT_FOUND: "that is not the registry's own answer: check the path of its URL, or it is still starting",
+    **dict.fromkeys(REDIRECTS, "it redirects, as a login page in front of it does"),
 }
 NO_ANSWER = (ValueError, TypeError, AttributeError, KeyError)
-"""What the client raises about an answer that is none of its kind: no JSON, or JSON of something else."""
+"""What the client raises for an answer that is not a registry's: no JSON, or other JSON."""
 BODY_CHARACTERS = 120
 UNKNOWN_SECONDS = 10.0
-"""For so long it is not asked again about an id that it does not know, or whose schema cannot be read."""
+"""How long the registry is not asked again about an id that it does not know, or whose schema cannot be read."""
 MOST_UNKNOWN = 10_000
-"""So many such ids are remembered; anybody can write any number of them."""
+"""How many such ids are remembered; a producer can write any number of them."""
 
 
 class ConfluentRegistry:
@@ -55,7 +55,7 @@ class ConfluentRegistry:
         self._refused: dict[SchemaId, tuple[float, type[LookupError], str]] = {}
 
     def id_of(self, event: type[Event]) -> int:
-        """Look the event's own schema up under its subject."""
+        """Look up the event's own schema under its subject."""
         subject = self._subjects.of(event.topic, event.schema["name"])
         with self._asking(f"the schema of {event.topic} under {subject}", "run `saga schemas register`"):
             found = self._client.lookup_schema(subject, Schema(event.schema_text, "AVRO")).schema_id
@@ -64,7 +64,7 @@ class ConfluentRegistry:
         return found
 
     def schema_of(self, schema_id: SchemaId) -> dict[str, Any]:
-        """Fetch the writer's schema, and what it refers to. Where there is none, ask again after UNKNOWN_SECONDS."""
+        """Fetch the writer's schema and its references. If there is none, ask again only after UNKNOWN_SECONDS."""
         until, kind, why = self._refused.get(schema_id, (0.0, UnknownSchema, ""))
         if self._clock() < until:
             raise kind(why)
@@ -88,10 +88,10 @@ class ConfluentRegistry:
         except SchemaRegistryError as error:
             if error.http_status_code != NOT_FOUND or error.error_code == NO_SCHEMA:
                 raise
-            self._client.get_schema_types()  # who answers this is a registry, and not what stands in for one
+            self._client.get_schema_types()  # raises unless a registry answers, not a proxy
             raise UnsupportedSchema(
                 f"the header {VALUE_HEADER} names the schema by the GUID {schema_id}, and this registry is too old to"
-                " look up GUIDs: have the producer write schema ids, or upgrade the registry"
+                " look up GUIDs: configure the producer to write schema ids, or upgrade the registry"
             ) from error
 
     def _version_of(self, subject: str, version: int) -> Schema:
@@ -100,12 +100,12 @@ class ConfluentRegistry:
 
     @contextmanager
     def _asking(self, what: str, do: str = "") -> Iterator[None]:
-        """Do as `asking`. The client remembers answers, nonsense too, and credentials: take a new one after either."""
+        """Do as `asking`. The client caches answers, even invalid ones, and credentials: then replace it."""
         try:
             with asking(what, do):
                 yield
         except RegistryUnavailable as error:
-            if isinstance(error, RegistryLetsNobodyIn) or isinstance(error.__cause__, NO_ANSWER):
+            if isinstance(error, RegistryAuthenticationFailed) or isinstance(error.__cause__, NO_ANSWER):
                 self._renew()
             raise
 
@@ -130,9 +130,9 @@ def _whole(schema: Schema) -> Schema:
 def registry_client(
     url: str, config: RegistryConfig = NOTHING_SET, *, seconds: float = 5, retries: int = 1
 ) -> SchemaRegistryClient:
-    """Return the client for a registry; it connects when it is asked. Raises BadRegistryConfig.
+    """Return the client for a registry; it connects on the first request. Raises BadRegistryConfig.
 
-    A worker asks with little patience and asks again later.
+    A worker uses short timeouts and retries later.
     """
     address = Subjects.behind(url)[0]
     given = {**config.read(), "url": address, "timeout": seconds, "max.retries": retries}
@@ -142,41 +142,39 @@ def registry_client(
         return SchemaRegistryClient(given)
     except (ValueError, InvalidURL) as error:
         twice = BASIC in given and "@" in address
-        why = f"has a user, and {BASIC} is set, too" if twice else "is none"
+        why = f"has a user, and {BASIC} is set too: use one of them" if twice else "is not a valid URL"
         raise BadRegistryConfig(f"the schema registry's URL {redact(address)!r} {why}") from error
-    except OSError as error:  # ssl's, too
+    except OSError as error:  # including ssl's
         raise BadRegistryConfig(
-            f"the schema registry's certificates and keys do not go together: {error.strerror or error}"
+            f"the schema registry's certificates and keys do not match: {error.strerror or error}"
             f" (look at {', '.join(name for name in FILES if name in given)})"
         ) from error
 
 
 @contextmanager
 def asking(what: str, do: str = "") -> Iterator[None]:
-    """Turn the client's errors while asking for `what` into UnknownSchema (it is not there) and RegistryUnavailable.
+    """Translate the client's errors while asking for `what` into UnknownSchema (none exists) or RegistryUnavailable.
 
     Only the registry's own error codes mean that something does not exist. Any other response, from a proxy for
-    example, says nothing about a schema. `do`: what to do where it does not exist.
+    example, proves nothing about a schema. `do`: what to do if it does not exist.
     """
     try:
         yield
     except SchemaRegistryError as error:
         if error.http_status_code == NOT_FOUND and error.error_code in NOT_THERE:
-            raise UnknownSchema(f"the registry does not know {what}{do and f': {do}'}") from error
+            raise UnknownSchema(f"the registry does not have {what}{do and f': {do}'}") from error
         raise _refused(what, error) from error
     except (OSError, HTTPError) as error:
         hint = "it does not speak HTTP: is its URL https://?" if isinstance(error, RemoteProtocolError) else ""
         hint = tls_hint(error) or hint
         raise RegistryUnavailable(f"the schema registry does not answer{hint and f' ({hint})'}: {error}") from error
     except NO_ANSWER as error:
-        said = f"{type(error).__name__}: {error}"[:BODY_CHARACTERS]
-        raise RegistryUnavailable(
-            f"asked about {what}, the schema registry gave no answer of its kind: {said}"
-        ) from error
+        found = f"{type(error).__name__}: {error}"[:BODY_CHARACTERS]
+        raise RegistryUnavailable(f"invalid answer of the schema registry to a request for {what}: {found}") from error
 
 
 def _refused(what: str, error: SchemaRegistryError) -> RegistryUnavailable:
     status, hint = error.http_status_code, HINTS.get(error.http_status_code)
-    said = f"HTTP {status}{(hint and f' ({hint})') or ''}: {str(error.error_message)[:BODY_CHARACTERS]!r}"
-    kind = RegistryLetsNobodyIn if status == UNAUTHORIZED else RegistryUnavailable
-    return kind(f"asked about {what}, the schema registry answers {said}")
+    answer = f"HTTP {status}{(hint and f' ({hint})') or ''}: {str(error.error_message)[:BODY_CHARACTERS]!r}"
+    kind = RegistryAuthenticationFailed if status == UNAUTHORIZED else RegistryUnavailable
+    return kind(f"the schema registry answered the request for {what} with {answer}")

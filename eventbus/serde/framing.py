@@ -1,8 +1,8 @@
-"""Where a record says which schema it was written with: in front of its value, or in a header.
+"""Where a record names the schema it was written with: in a prefix of its value, or in a header.
 
-In front stand a zero byte and the schema's id as 4 bytes, big-endian (Confluent's wire format). A header, which newer
-serializers of Confluent's write, holds a magic byte and what it announces: 0 such an id, 1 the schema's GUID as 16
-bytes; then all of the value is the Avro body.
+The prefix is a zero byte and the schema's id as 4 bytes, big-endian (Confluent's wire format). A header, which newer
+serializers of Confluent's write, holds a magic byte and an id: after 0 such an id, after 1 the schema's GUID as 16
+bytes; then the whole value is the Avro body.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ FRAME = Struct(">BI")
 VALUE_HEADER, KEY_HEADER = "__value_schema_id", "__key_schema_id"
 GUID_BYTES = 16
 NO_ID = b"\0\0\0\0\0"
-"""An id that no registry gives."""
+"""An id that no registry assigns."""
 OTHERS = {
-    NO_ID: "an id of 8 bytes, as Apicurio's serializers write until they are told to write Confluent's",
+    NO_ID: "an id of 8 bytes, as Apicurio's serializers write by default: configure them for Confluent's format",
     b"\xc3\x01": "Avro's single-object encoding",
     b"Obj\x01": "an Avro file",
     b"\x03\0": "AWS Glue's framing",
@@ -26,25 +26,25 @@ OTHERS = {
     b"{": "JSON",
     b"[": "JSON",
 }
-"""What other serializers write, by how it begins."""
+"""What other serializers write, by its first bytes."""
 Headers = Iterable[tuple[str, bytes]]
 SchemaId = int | UUID
-"""A number that is one registry's, or a GUID, which is the same in all of Confluent's."""
+"""A number, which is unique in one registry, or a GUID, which is the same in all of Confluent's."""
 
 
 class NotFramed(ValueError):
-    """The record does not say, in a way that is known here, which schema it was written with."""
+    """The record does not name, in a supported way, the schema it was written with."""
 
 
 class Framed(NamedTuple):
-    """What a value was written with, and where in it the Avro body begins."""
+    """The schema of a value, and where its Avro body begins."""
 
     schema_id: SchemaId
     start: int
 
 
 def framed(value: bytes, headers: Headers) -> Framed:
-    """Return what a value was written with; a header goes before what stands in front. Raises NotFramed."""
+    """Return the schema of a value; a header takes precedence over a prefix. Raises NotFramed."""
     for name, content in headers:
         if name == VALUE_HEADER:
             return Framed(_in_header(content), 0)
@@ -58,7 +58,7 @@ def framed(value: bytes, headers: Headers) -> Framed:
 
 
 def schema_id_of(value: bytes | None, headers: Headers) -> SchemaId | None:
-    """Return what a value says that it was written with; None if it does not say."""
+    """Return the id of the schema that a value names; None if it names none."""
     try:
         return framed(value or b"", headers).schema_id
     except NotFramed:
@@ -66,7 +66,7 @@ def schema_id_of(value: bytes | None, headers: Headers) -> SchemaId | None:
 
 
 def framed_key(key: bytes, text: str) -> str | None:
-    """Return how a key holds this text as an Avro string, where it does: what a serializer for Avro keys writes."""
+    """Return how a key encodes this text as an Avro string, as a serializer for Avro keys does; None if it does not."""
     encoded = text.encode()
     body = _length(len(encoded)) + encoded
     if key == body:
@@ -90,7 +90,7 @@ def _in_header(content: bytes | None) -> SchemaId:
 def _length(count: int) -> bytes:
     """Return a length as Avro writes it."""
     left, written = count << 1, bytearray()
-    while left > 127:  # noqa: PLR2004 - it goes on
+    while left > 127:  # noqa: PLR2004 - another byte follows
         written.append(left & 127 | 128)
         left >>= 7
     return bytes([*written, left])

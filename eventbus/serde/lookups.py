@@ -1,7 +1,7 @@
-"""A registry that is asked beside the loop: however slow it is, the loop waits for it only a part of its time.
+"""Lookups in a registry on threads beside the loop: however slow it is, the loop spends only a share of its time on it.
 
-A registry is somebody else's: it may take seconds for an answer, or a name server may. The loop polls Kafka, so the
-questions have threads of their own, and who is not answered soon comes back later.
+A registry is an external service: it may take seconds for an answer, or a name server may. The loop must poll Kafka, so
+each lookup has a thread of its own, and a caller that gets no answer soon retries later.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from eventbus.serde.framing import SchemaId
 from eventbus.serde.registry import Registry, RegistryUnavailable
 
 START_SECONDS = 2.0
-"""How long a worker that starts waits at once for an answer."""
+"""How long a starting worker waits for an answer before it retries."""
 WAIT_SECONDS = 0.5
-"""How long the loop waits for answers at once, at most..."""
+"""How long the loop waits for answers without a break, at most..."""
 WAIT_SHARE = 0.25
-"""...and this part of its time in the long run. A new version of an event is answered within it, and nobody notices."""
+"""...and its share of the loop's time in the long run. The lookup of an event's new version fits into it."""
 STALE_SECONDS = 10.0
-"""An answer that nobody has fetched for so long is asked for again."""
+"""An answer that was not fetched for so long is requested again."""
 A = TypeVar("A")
 
 
@@ -31,20 +31,20 @@ class StillAsking(RegistryUnavailable):
     """The registry has been asked and has not answered yet."""
 
 
-class _Question(NamedTuple):
+class _Lookup(NamedTuple):
     asked_at: float
     answer: Future[Any]
 
 
 class Lookups:
-    """See Registry. Raises StillAsking about what is not answered soon: ask again, each question is under way once."""
+    """See Registry. Raises StillAsking if there is no answer soon: call again, a lookup in progress is not repeated."""
 
     def __init__(self, registry: Registry, clock: Callable[[], float] = time.monotonic) -> None:
         self._registry, self._clock = registry, clock
-        self._questions: dict[str, _Question] = {}
+        self._lookups: dict[str, _Lookup] = {}
         self._may_wait, self._since = WAIT_SECONDS, clock()
         self._failed: dict[str, str] = {}
-        """What it could not be asked about the last time, and why: nobody waits for that."""
+        """The lookups that failed the last time, and why: they are not waited for."""
 
     def id_of(self, event: type[Event]) -> int:
         """See Registry."""
@@ -62,26 +62,26 @@ class Lookups:
             self._may_wait -= self._clock() - began
 
     def _answer(self, what: str, ask: Callable[[], A], seconds: float) -> A:
-        """Return the answer; wait so long for it when it is asked for the first time, and never again."""
-        question = self._questions.get(what)
-        if question is None or self._clock() - question.asked_at > STALE_SECONDS:
-            question = self._questions[what] = _Question(self._clock(), _begin(ask))
-            wait([question.answer], 0 if what in self._failed else seconds)
-        if not question.answer.done():
+        """Return the answer; wait `seconds` for it at the first request only."""
+        lookup = self._lookups.get(what)
+        if lookup is None or self._clock() - lookup.asked_at > STALE_SECONDS:
+            lookup = self._lookups[what] = _Lookup(self._clock(), _begin(ask))
+            wait([lookup.answer], 0 if what in self._failed else seconds)
+        if not lookup.answer.done():
             raise StillAsking(
-                self._failed.get(what) or f"asked about {what}, the schema registry does not answer for now"
+                self._failed.get(what) or f"the schema registry has not answered the request for {what} yet"
             )
-        del self._questions[what]
+        del self._lookups[what]
         self._failed.pop(what, None)
         try:
-            return cast("A", question.answer.result())
+            return cast("A", lookup.answer.result())
         except RegistryUnavailable as error:
             self._failed[what] = str(error)
             raise
 
 
 def _begin(ask: Callable[[], Any]) -> Future[Any]:
-    """Ask on a thread that keeps no process from ending."""
+    """Ask on a daemon thread, which does not keep the process alive."""
     answer: Future[Any] = Future()
 
     def run() -> None:

@@ -1,6 +1,6 @@
-"""What goes with a schema's text in a registry: its type, its rules, and the schemas that it refers to.
+"""What a registry keeps with a schema's text: its type, its rules, and its references to other schemas.
 
-Metadata, validation rules and migration rules are for whoever writes or evolves it; they are not looked at.
+Metadata, validation rules and migration rules are for writers and for schema evolution; they are ignored.
 Source: Confluent's Schema Registry API, schemas and subjects; Confluent's data contracts, rules.
 """
 
@@ -19,14 +19,14 @@ from eventbus.serde.registry import RegistryUnavailable, UnknownSchema, Unsuppor
 
 AVRO = "AVRO"
 ENCRYPT = "ENCRYPT"
-"""How the types of rules begin that encrypt fields, or the whole value."""
+"""The prefix of the types of rules that encrypt fields, or the whole value."""
 MAX_REFERENCES = 100
 REFERENCES_SECONDS = 3.0
-"""So long its references are asked for in one go; what was read by then is not asked for again."""
+"""How long one call fetches references; those that it fetched are not fetched again."""
 
 
 def usable(schema_id: SchemaId, text: str | None, references: Iterable[str | None] = ()) -> dict[str, Any]:
-    """Return a schema that anybody may have registered. Raises UnsupportedSchema unless it is a harmless record."""
+    """Return the parsed schema of an untrusted source. Raises UnsupportedSchema unless it is a harmless record."""
     try:
         return written_with(json.loads(text or "null"), [json.loads(each or "null") for each in references])
     except Exception as error:
@@ -34,7 +34,7 @@ def usable(schema_id: SchemaId, text: str | None, references: Iterable[str | Non
 
 
 def refuse_unreadable(schema_id: SchemaId, schema: Schema) -> None:
-    """Raise UnsupportedSchema for what is no Avro, or is encrypted."""
+    """Raise UnsupportedSchema for a schema that is not Avro, or that encrypts."""
     if (kind := schema.schema_type or AVRO) != AVRO:
         raise UnsupportedSchema(
             f"schema id {schema_id} is of the type {kind}; only Avro is read: its producer needs an Avro serializer"
@@ -42,15 +42,15 @@ def refuse_unreadable(schema_id: SchemaId, schema: Schema) -> None:
     for rule in _rules(schema):
         if (rule.type or "").startswith(ENCRYPT) and not rule.disabled:
             raise UnsupportedSchema(
-                f"schema id {schema_id} has the rule {rule.name!r} of the type {rule.type}: its producer encrypts what"
-                " it writes, and nothing here can decrypt that"
+                f"schema id {schema_id} has the rule {rule.name!r} of the type {rule.type}: its producer encrypts"
+                " its records, and decryption is not supported"
             )
 
 
 def referenced(schema_id: SchemaId, schema: Schema, version_of: Callable[[str, int], Schema]) -> list[str | None]:
     """Return the texts of the schemas that a schema refers to, and of those that they refer to, each once.
 
-    Raises UnsupportedSchema for one that is not there, and RegistryUnavailable.
+    Raises UnsupportedSchema for one that does not exist, and RegistryUnavailable.
     """
     found: dict[tuple[str, int], str | None] = {}
     waiting = list(schema.references or ())
@@ -63,7 +63,9 @@ def referenced(schema_id: SchemaId, schema: Schema, version_of: Callable[[str, i
         if len(found) >= MAX_REFERENCES:
             raise UnsupportedSchema(f"schema id {schema_id} refers to more than {MAX_REFERENCES} other schemas")
         if time.monotonic() > until:
-            raise RegistryUnavailable(f"what schema id {schema_id} refers to takes long: {len(found)} schemas are read")
+            raise RegistryUnavailable(
+                f"fetching the references of schema id {schema_id} takes long: {len(found)} schemas were read"
+            )
         try:
             other = version_of(*at)
         except UnknownSchema as error:

@@ -1,4 +1,4 @@
-"""Schema ids: which number stands for which released schema, from a file or from a registry."""
+"""Schema ids: the number of each released schema, from a file or from a registry."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventbus.serde.framing import VALUE_HEADER, SchemaId
 from eventbus.serde.registry_config import RegistryConfig
 
 REGISTRY, RELEASED = "registry", "released"
-"""Whose ids: a schema registry's, or those of the files that ship with the code."""
+"""The source of the ids: a schema registry, or the files that ship with the code."""
 
 
 class UnknownSchema(LookupError):
@@ -22,19 +22,19 @@ class UnknownSchema(LookupError):
 
 
 class UnsupportedSchema(LookupError):
-    """The schema is known, or could be, and is nothing that is read here: the message says what it is instead."""
+    """The schema exists, or may exist, but cannot be read here: the message says what it is."""
 
 
 class RegistryUnavailable(ConnectionError):
-    """The registry did not answer. Nothing is wrong with the record: ask again later."""
+    """The registry did not answer. The record may be valid: retry later."""
 
 
-class RegistryLetsNobodyIn(RegistryUnavailable):
-    """The registry wants another user, password or token. A worker that starts ends, one that has worked waits."""
+class RegistryAuthenticationFailed(RegistryUnavailable):
+    """The registry rejected the user, password or token. A starting worker exits, a running one waits and retries."""
 
 
 class Registry(Protocol):
-    """What the codec asks for; answers are cached by the codec."""
+    """What the codec needs of a registry; the codec caches the answers."""
 
     def id_of(self, event: type[Event]) -> int:
         """Return the id under which this event's schema was released. Raises UnknownSchema or RegistryUnavailable."""
@@ -56,7 +56,7 @@ class FileRegistry:
         for path in paths:
             for number, name in json.loads(path.read_text(encoding="utf-8")).items():
                 if int(number) in self._schemas:
-                    raise SchemaMismatch(f"{path}: the id {number} is taken by another file's schema")
+                    raise SchemaMismatch(f"{path}: the id {number} is also in another file: give the schema another id")
                 self._schemas[int(number)] = json.loads((path.parent / name).read_text(encoding="utf-8"))
 
     def id_of(self, event: type[Event]) -> int:

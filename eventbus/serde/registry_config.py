@@ -1,4 +1,4 @@
-"""How a schema registry is reached: credentials and certificates, by the names that Confluent's clients give them."""
+"""How to connect to a schema registry: credentials and certificates, named as Confluent's clients name them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROPERTIES = {
     "ssl.key.location": "the file with its private key, in PEM",
     "ssl.key.password": "of that key",
 }
-"""What can be set."""
+"""The settings."""
 SECRETS = {"basic.auth.user.info", "bearer.auth.token", "ssl.key.password"}
 _LOCATIONS = ("ssl.ca.location", "ssl.certificate.location", "ssl.key.location")
 FILES = (*_LOCATIONS, "ssl.key.password")
@@ -32,19 +32,19 @@ NO_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE", "PACKE
 
 
 class BadRegistryConfig(ValueError):
-    """A setting of the schema registry that does not exist, or that cannot be used. A worker ends with exit code 2."""
+    """A setting of the schema registry that does not exist, or that cannot be used. A worker exits with code 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryConfig:
-    """What the options say. The files are read again when the registry wants other credentials: tokens are renewed."""
+    """The options. Files are read again when the registry rejects the credentials: tokens are renewed."""
 
     file: Path | None = None
     given: Mapping[str, str] = field(default_factory=dict)
-    """Goes before what the file says."""
+    """Takes precedence over the file."""
 
     def read(self) -> dict[str, str]:
-        """Return what Confluent's client takes. Raises BadRegistryConfig."""
+        """Return the configuration of Confluent's client. Raises BadRegistryConfig."""
         try:
             found = read_properties(self.file) if self.file is not None else {}
             found |= {name: resolved(value) for name, value in self.given.items()}
@@ -54,23 +54,25 @@ class RegistryConfig:
 
 
 def client_config(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return what Confluent's client takes. Raises BadRegistryConfig for what goes with nothing."""
+    """Return the configuration of Confluent's client. Raises BadRegistryConfig for settings that conflict."""
     for name in properties:
         if name not in PROPERTIES:
-            raise BadRegistryConfig(f"{name} is no setting of the schema registry: there are {', '.join(PROPERTIES)}")
+            raise BadRegistryConfig(
+                f"{name} is not a setting of the schema registry: use one of {', '.join(PROPERTIES)}"
+            )
     if BASIC in properties and TOKEN in properties:
-        raise BadRegistryConfig(f"the schema registry: {BASIC} or {TOKEN}, not both")
+        raise BadRegistryConfig(f"the schema registry: set {BASIC} or {TOKEN}, not both")
     if BASIC in properties and ":" not in properties[BASIC]:
         raise BadRegistryConfig(f"the schema registry: {BASIC} is not USER:PASSWORD")
     for name in KEYS:
         if name in properties and CERTIFICATE not in properties:
-            raise BadRegistryConfig(f"the schema registry: {name} without {CERTIFICATE}")
+            raise BadRegistryConfig(f"the schema registry: {name} requires {CERTIFICATE}")
     _check_files(properties)
     ours = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
-    nobody_is_asked = {"ssl.key.password": ""}  # OpenSSL would ask at the terminal
+    no_prompt = {"ssl.key.password": ""}  # OpenSSL would ask at the terminal
     return {
         **(ours if TOKEN in properties else {}),
-        **(nobody_is_asked if CERTIFICATE in properties else {}),
+        **(no_prompt if CERTIFICATE in properties else {}),
         **properties,
     }
 
@@ -86,7 +88,7 @@ def _check_files(properties: Mapping[str, str]) -> None:
 
 
 def tls_hint(error: BaseException) -> str:
-    """Return what to do about a connection that failed for its TLS; empty where that is not the reason."""
+    """Return what to do about a connection that failed in TLS; empty if TLS is not the reason."""
     for each in _causes(error):
         if isinstance(each, ssl.SSLCertVerificationError):
             return _certificate_hint(each.verify_code)
@@ -97,19 +99,21 @@ def tls_hint(error: BaseException) -> str:
 
 def _certificate_hint(code: int) -> str:
     if code in UNKNOWN_AUTHORITY:
-        return "its certificate is of a CA that is not trusted here: set ssl.ca.location to that CA's"
+        return (
+            "its certificate is signed by a CA that is not trusted here: set ssl.ca.location to that CA's certificate"
+        )
     if code in {EXPIRED, NOT_YET_VALID}:
-        return "its certificate has expired, or is not valid yet: it is to be renewed, or a clock to be set right"
+        return "its certificate has expired, or is not valid yet: renew it, or correct the clock"
     if code in OTHER_NAME:
-        return "its certificate is of another host: use a name in the URL that it has"
+        return "its certificate is for another host: use a name in the URL that is in it"
     return "its certificate is not accepted"
 
 
 def _alert_hint(reason: str) -> str:
     if reason in WANTS_CERTIFICATE:
-        return f"it wants a certificate of ours: set {CERTIFICATE} and ssl.key.location"
+        return f"it requires a client certificate: set {CERTIFICATE} and ssl.key.location"
     if reason in REFUSES_CERTIFICATE:
-        return f"it does not accept our certificate: look at {CERTIFICATE}"
+        return f"it rejected the client certificate: check {CERTIFICATE}"
     if reason in NO_TLS:
         return "it does not speak TLS on this port: is its URL http://?"
     return "TLS failed"

@@ -1,9 +1,9 @@
-"""Walking an Avro body strictly, for what the compiled reader takes although no writer of the schema writes it.
+"""Strict check of an Avro body, for bytes that fastavro's compiled reader accepts although no writer writes them.
 
-fastavro (1.13) cuts a number of more than 64 bits and goes on with what is left, takes -1 for the last branch of a
-union and the last symbol of an enum, and a fixed that ends too early. It also reads as many values as are claimed:
-where they take no bytes, a few bytes are enough to keep it busy for ever. The walk costs more than the reading, so it
-is made only where such a thing can be. Source: Avro 1.12, Binary Encoding.
+fastavro (1.13) truncates a number of more than 64 bits and continues with the rest, takes -1 for the last branch of a
+union and the last symbol of an enum, and accepts a fixed that ends too early. It also reads as many values as are
+claimed: if they take no bytes, a few bytes can keep it busy indefinitely. The walk costs more than the reading, so it
+is made only where such bytes are possible. Source: Avro 1.12, Binary Encoding.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from typing import Any
 from fastavro import schemaless_reader
 
 LONG_NUMBER = re.compile(rb"[\x80-\xff]{9}")
-"""What a number of more than 64 bits begins with, as some texts do."""
+"""The start of a number of more than 64 bits; some texts have it too."""
 INT_BITS, LONG_BITS = 32, 64
 UNCHECKED = ("enum", "fixed")
 COMPOSITE = ("record", "enum", "fixed", "array", "map")
 GOES_ON = b"\x80"
-"""From here on, a byte of a number has another one behind it."""
+"""A byte of a number that is at least this is followed by another one."""
 SIZES = {"null": 0, "float": 4, "double": 8}
 TAKE_BYTES = frozenset(("boolean", "int", "long", "float", "double", "string", "bytes"))
 MAX_VALUES = 10_000
-"""So many values an event has at most: as objects they take a hundred times the memory of their bytes."""
+"""The most values in an event: as objects they take a hundred times the memory of their bytes."""
 
 
 class NotAvro(ValueError):
-    """The bytes are no value of the schema; the message says where and why."""
+    """The bytes are not a value of the schema; the message says where and why."""
 
 
 class Strict:
-    """Checks bodies of one parsed, not recursive schema."""
+    """Checks bodies of one parsed, non-recursive schema."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema
@@ -43,9 +43,9 @@ class Strict:
             self._always = Strict(schema | {"fields": schema["fields"][:-1]}).is_needed(b"", 0)
 
     def read(self, body: bytes, start: int, reader: Any = None) -> tuple[Any, int]:
-        """Return the value that begins at `start`, as `reader` has it if that is another schema, and where it ends.
+        """Return the value that begins at `start`, resolved to `reader` if that is given, and where it ends.
 
-        Raises NotAvro, and whatever fastavro raises on bytes that are none of its schema.
+        Raises NotAvro, and whatever fastavro raises on bytes that do not match its schema.
         """
         if self.is_needed(body, start):
             self.check(body, start)
@@ -55,10 +55,10 @@ class Strict:
         return value, stream.tell()
 
     def is_needed(self, body: bytes, start: int) -> bool:
-        """Return whether the compiled reader may take something for what it is not.
+        """Return whether the compiled reader may accept invalid bytes.
 
-        An enum that ends the record is looked at without a walk: its number is the last byte alone where the one before
-        does not go on. That is so as long as nothing follows the event, which the caller must look at too.
+        An enum that ends the record is checked without a walk: its number is the last byte alone if the byte before it
+        is the last one of its value. That holds only if nothing follows the event, which the caller must check too.
         """
         if self._always or len(body) - start > MAX_VALUES or LONG_NUMBER.search(body, start) is not None:
             return True
@@ -71,8 +71,8 @@ class Strict:
     def _look(self, schema: Any) -> bool:
         """Remember the named types; return whether there is anything that the compiled reader never checks.
 
-        That is also what may take no bytes, and a type named again: 40 records of two fields that name each other are
-        2^40 values.
+        That includes values that may take no bytes, and a type that is referred to by name: 40 records of two fields
+        that name each other are 2^40 values.
         """
         if isinstance(schema, list):
             for branch in schema:
@@ -86,12 +86,12 @@ class Strict:
         inner += [schema[name] for name in ("items", "values") if name in schema]
         if schema["type"] not in COMPOSITE:
             inner.append(schema["type"])
-        found = [self._look(each) for each in inner]  # all of them: each may have names
+        found = [self._look(each) for each in inner]  # all of them: each may define named types
         return any(found) or schema["type"] in UNCHECKED or schema.get("fields") == []
 
 
 def _ends(schema: Any) -> frozenset[bytes]:
-    """Return the bytes that the enum may have which ends a record; none where something else ends it."""
+    """Return the valid bytes of the enum that ends a record; none if its last field is not an enum."""
     fields = schema.get("fields") if isinstance(schema, dict) else None
     last = fields[-1]["type"] if fields else None
     if not isinstance(last, dict) or last["type"] != "enum":

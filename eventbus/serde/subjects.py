@@ -1,6 +1,6 @@
-"""Under which subjects of a registry the events' schemas are: by topic, by record, with a prefix, in a context.
+"""The subjects of the events' schemas in a registry: by topic, by record, with a prefix, in a context.
 
-Which it is stands behind the registry's URL, as its fragment, so that one setting says where the schemas are.
+The template is the fragment of the registry's URL, so that one setting says where the schemas are.
 Source: Confluent's Schema Registry, subject name strategies and schema contexts.
 """
 
@@ -30,18 +30,18 @@ class Subjects:
         rest = self.template.replace(TOPIC, "").replace(RECORD, "")
         if rest == self.template or re.search(r"[{}#\s]", rest):
             raise BadSubject(
-                f"{self.template!r} is no subject: it must have {TOPIC} or {RECORD} in it, as in {TOPIC_NAME},"
+                f"{self.template!r} is not a subject: it must contain {TOPIC} or {RECORD}, as in {TOPIC_NAME},"
                 f" {RECORD}, {TOPIC}-{RECORD}, shop-{TOPIC_NAME} or :.shop:{TOPIC_NAME}"
             )
 
     @classmethod
     def behind(cls, url: str) -> tuple[str, Self]:
-        """Return a URL without its fragment, and what that says. Raises BadSubject."""
+        """Return a URL without its fragment, and the subjects that it names. Raises BadSubject."""
         url, _, template = url.partition("#")
         return url, cls(template or TOPIC_NAME)
 
     def put_behind(self, url: str) -> str:
-        """Return a URL that says so."""
+        """Return the URL with this template as its fragment."""
         return url if self.template == TOPIC_NAME else f"{url}#{self.template}"
 
     def of(self, topic: str, record: str) -> str:
@@ -50,10 +50,10 @@ class Subjects:
 
     @property
     def context(self) -> str:
-        """The context in which all of them are, as a prefix of subjects; empty for the default one."""
+        """The context of all subjects, as a prefix; empty for the default one."""
         found = _CONTEXT.match(self.template)
         return found[0] if found else ""
 
     def in_context(self, subject: str) -> str:
-        """Return a subject that a schema in the context refers to, which need not name its own context."""
+        """Return the full name of a subject that a schema in the context refers to, which may omit the context."""
         return subject if subject.startswith(":") else self.context + subject

@@ -1,1 +1,1 @@
-"""What may be shown of settings, files and records, and how."""
+"""How settings, files and records are read and shown."""

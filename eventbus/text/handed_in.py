@@ -1,4 +1,4 @@
-"""The lines of a file that a person hands in, whatever an editor or a spreadsheet wrote it with.
+"""The lines of a file from a user, as editors and spreadsheets write it.
 
 UTF-8 with or without a byte order mark; lines that end in LF, CRLF or CR. Line numbers are those that an editor shows.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 MARK = "\ufeff"
-"""The byte order mark. Also in the middle of a file: where files were joined."""
+"""The byte order mark. It also occurs inside a file, if files were concatenated."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 SEPARATORS = ",;\t"
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
@@ -23,7 +23,7 @@ class NotUtf8(ValueError):
 
 
 class FileLine(NamedTuple):
-    """One line, not yet decoded: one that cannot be shall not be to the others' harm."""
+    """One line, not yet decoded: a line that cannot be decoded does not affect the others."""
 
     number: int
     content: bytes
@@ -52,7 +52,7 @@ def decoded(content: bytes) -> str:
 
 
 def check_encoding(content: bytes) -> None:
-    """Raise NotUtf8 where a file that begins so is UTF-16, with or without a byte order mark."""
+    """Raise NotUtf8 if a file with this beginning is UTF-16, with or without a byte order mark."""
     if content.startswith(UTF_16) or b"\0" in content:
         raise NotUtf8(
             "line 1: the file is UTF-16, not UTF-8: save it as `CSV UTF-8` or as plain UTF-8, or convert it with"

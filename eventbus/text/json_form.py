@@ -1,4 +1,4 @@
-"""JSON of whatever a record, a row or a report holds: what people's tools print never ends in a traceback."""
+"""JSON of any value of a record, a row or a report: printing it never raises."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Mapping, lambda value: {_key(key): item for key, item in value.items()}),
     (Collection, list),
 )
-"""The first that fits counts; a datetime is a date."""
+"""The first match is used; a datetime is a date."""
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
     """Return a JSON document (RFC 8259) of any value; on one line, unless `indent` is given."""
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=json_form, indent=indent)
-    except (TypeError, ValueError):  # a key that is no text, or a number that is none
+    except (TypeError, ValueError):  # a key that is not a string, or a number that is NaN or infinite
         text = json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, indent=indent)
     return text if _is_unicode(text) else json.dumps(json.loads(text), indent=indent)
 
 
 def json_form(value: Any) -> Any:
-    """Return what stands in JSON for a value that JSON has not; for `default=` of json and orjson.
+    """Return the JSON form of a value of a type that JSON lacks; for `default=` of json and orjson.
 
     Bytes as in Avro's own JSON encoding (Avro 1.12, JSON Encoding): each byte the character of its number. Times in
-    ISO 8601, Decimal and UUID as text, an Enum as its value; what is none of these as Python shows it.
+    ISO 8601, Decimal and UUID as text, an Enum as its value; anything else as str() shows it.
     """
     for kind, form in FORMS:
         if isinstance(value, kind):
@@ -62,7 +62,7 @@ def _key(key: Any) -> str:
 
 
 def _is_unicode(text: str) -> bool:
-    """Return whether the text can be written at all: half of a pair of surrogates cannot."""
+    """Return whether the text can be encoded: a lone surrogate cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

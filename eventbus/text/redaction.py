@@ -1,7 +1,7 @@
-"""What may be said of URLs and settings that can hold a secret: in messages, logs, reports and metrics.
+"""Redaction of URLs and settings that can hold a secret: in messages, logs, reports and metrics.
 
-A URL is shown only as far as it can be read in one way. Where it cannot, because of a raw `@`, `/`, `?` or `#` in the
-password for example, nobody knows where the password ends, and no more than the scheme is shown.
+A URL is shown only as far as it is unambiguous. If it is not, because of a raw `@`, `/`, `?` or `#` in the password for
+example, the end of the password is unknown, and only the scheme is shown.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any
 
 HIDDEN = "…"
 FORM = "postgresql://USER@HOST/NAME"
-"""How a URL is to be written, as messages say it."""
+"""The form of a URL in messages."""
 _FORMS = {FORM, "simulated:///FILE?parameter=value"}
 _PUBLIC = "https://github.com/confluentinc/"
-"""Where librdkafka sends people on."""
+"""Links in librdkafka's messages."""
 ENCODE = (
-    "can be read in more than one way: in a user name and a password, write every character but letters, digits and"
-    " -._~ percent-encoded (@ is %40, / is %2F, # is %23, % is %25)"
+    "is ambiguous: in a user name and a password, percent-encode every character except letters, digits and -._~"
+    " (@ is %40, / is %2F, # is %23, % is %25)"
 )
-"""What is to be done about a URL that is not `is_plain`."""
+"""What to do about a URL that is not `is_plain`."""
 _HOST = r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[\w.%-]+)"
 _HOSTS = rf"{_HOST}(?::\d+)?(?:,{_HOST}(?::\d+)?)*"
 _SERVER = re.compile(
@@ -45,10 +45,10 @@ _SECRET = re.compile(r"pass|pasw|pwd|secret|jaas|private|key\.pem|oauthbearer\.(
 
 
 def redact(url: str) -> str:
-    """Return a URL, or a broker's address, as it may be said: without user, password and parameters.
+    """Return a URL, or a broker's address, without user, password and parameters.
 
-    Whatever cannot be read as one, a key=value connection string too, is hidden as a whole but for a known scheme. What
-    this returned before is returned unchanged.
+    Anything else, including a key=value connection string, is hidden except for a known scheme. What this
+    function returned before is returned unchanged.
     """
     if match := _FILE.fullmatch(url):
         return match["file"] + (f"?{HIDDEN}" if match["query"] else "")
@@ -65,15 +65,15 @@ def redact(url: str) -> str:
 
 
 def is_plain(url: str) -> bool:
-    """Return whether the URL of a server can be read in one way: everything special in it is percent-encoded."""
+    """Return whether the URL of a server is unambiguous: everything special in it is percent-encoded."""
     match = _SERVER.fullmatch(url)
     return match is not None and "@" not in (match["user"] or "")[:-1]
 
 
 def scrub(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a message of anybody's as it may be said: URLs redacted, `password=…` and these secrets hidden.
+    """Return any message with URLs redacted, and `password=…` and these secrets hidden.
 
-    For what libpq, librdkafka, HTTP clients or click say, who may quote what they were given.
+    For messages of libpq, librdkafka, HTTP clients or click, which may quote their input.
     """
     for secret in sorted(secrets, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
@@ -88,7 +88,7 @@ def _redacted(match: re.Match[str]) -> str:
 
 
 def holds_secret(url: str) -> bool:
-    """Return whether a URL says a password, or a parameter like one."""
+    """Return whether a URL contains a password, or a parameter like one."""
     match = _SERVER.fullmatch(url) or _FILE.fullmatch(url)
     if match is None:
         return "@" in url or is_secret(url)
@@ -97,14 +97,14 @@ def holds_secret(url: str) -> bool:
 
 
 def is_secret(name: str) -> bool:
-    """Return whether a property of librdkafka's of this name, or one like it, holds a secret."""
+    """Return whether a librdkafka property of this name, or one like it, holds a secret."""
     return _SECRET.search(name.lower()) is not None
 
 
 def secrets_in(properties: Mapping[str, Any]) -> frozenset[str]:
-    """Return what must not be said of librdkafka's properties: the secret values, and the words that they consist of.
+    """Return the secret values among librdkafka's properties, and the words in them.
 
-    It quotes a part of some: of `sasl.oauthbearer.config` whatever it does not understand.
+    librdkafka quotes parts of some: of `sasl.oauthbearer.config` whatever it cannot parse.
     """
     values = [value for name, value in properties.items() if is_secret(name) and isinstance(value, str)]
     words = [word for value in values for word in re.split(r"[\s,;=]+", value)]
@@ -112,4 +112,4 @@ def secrets_in(properties: Mapping[str, Any]) -> frozenset[str]:
 
 
 _SHORTEST = 4
-"""Characters. Whoever hides less hides nothing, and tears other words apart."""
+"""Characters. Hiding shorter words protects nothing, and breaks other words."""

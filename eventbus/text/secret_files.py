@@ -1,6 +1,6 @@
-"""Settings from files: what stands on a command line can be read by every user of the machine, and so can secrets.
+"""Settings from files: every user of the machine can read a command line, and the secrets in it.
 
-One way for all of them: the value `file:PATH` stands for what is in that file, without the end of the line.
+One form for all settings: the value `file:PATH` means the content of that file, without the end of the line.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ _PROPERTY = re.compile(r"\s*(?P<name>[a-z][a-z0-9._]*)\s*=\s*(?P<value>.*?)\s*")
 
 
 class BadFile(ValueError):
-    """A file of settings that cannot be read, or is none. The message says no content: it may be a secret."""
+    """A settings file that cannot be read, or is invalid. The message quotes no content: it may be a secret."""
 
 
 def resolved(value: str) -> str:
-    """Return the value, or what is in the file that it refers to. Raises BadFile."""
+    """Return the value, or the content of the file that it refers to. Raises BadFile."""
     if not value.startswith(FILE):
         return value
     path = Path(value.removeprefix(FILE))
@@ -30,9 +30,9 @@ def resolved(value: str) -> str:
 
 
 def read_properties(path: Path) -> dict[str, str]:
-    """Return what a file says, one `name=value` a line, as librdkafka names them; `#` begins a comment line.
+    """Return the settings in a file, one `name=value` per line, with librdkafka's names; `#` begins a comment line.
 
-    Spaces around name and value are left out. Raises BadFile.
+    Spaces around name and value are ignored. Raises BadFile.
     """
     found: dict[str, str] = {}
     for number, line in enumerate(_text(path).splitlines(), 1):
@@ -40,9 +40,9 @@ def read_properties(path: Path) -> dict[str, str]:
             continue
         match = _PROPERTY.fullmatch(line)
         if match is None:
-            raise BadFile(f"{path}, line {number}: it is not NAME=VALUE, as in security.protocol=SASL_SSL")
+            raise BadFile(f"{path}, line {number}: expected NAME=VALUE, as in security.protocol=SASL_SSL")
         if match["name"] in found:
-            raise BadFile(f"{path}, line {number}: {match['name']} stands there a second time")
+            raise BadFile(f"{path}, line {number}: {match['name']} is set twice")
         try:
             found[match["name"]] = resolved(match["value"])
         except BadFile as error:
@@ -51,9 +51,9 @@ def read_properties(path: Path) -> dict[str, str]:
 
 
 def write_properties(folder: Path, properties: Mapping[str, str]) -> list[str]:
-    """Write the file that says this, for processes that we start, and return the options that name it.
+    """Write these settings to a file for child processes, and return the options that name it.
 
-    `folder` is for this user alone. What does not fit into a line (a key in PEM) gets a file of its own.
+    Only this user can read `folder`. A value that does not fit on a line (a key in PEM) gets a file of its own.
     """
     lines = []
     for name, value in properties.items():
@@ -63,7 +63,7 @@ def write_properties(folder: Path, properties: Mapping[str, str]) -> list[str]:
         lines.append(f"{name}={value}" if fits else f"{name}={FILE}{folder / name}")
     written = folder / f"{CONFIG}.new"
     written.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    written.replace(folder / CONFIG)  # a process that was started before may be reading it
+    written.replace(folder / CONFIG)  # a running process may be reading it
     return ["--kafka-config-file", str(folder / CONFIG)]
 
 

@@ -1,4 +1,4 @@
-"""What a terminal is shown: without the control characters that it might obey; what is on the log may be anybody's."""
+"""Output for terminals, without the control characters that they would execute: records may come from anyone."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, TextIO
 
 
 def visible(text: str) -> str:
-    """Return the text with a replacement character for each one that is not printable; line ends and tabs stay."""
+    """Return the text with each non-printable character replaced; line ends and tabs stay."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -27,13 +27,13 @@ class Terminal:
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
-        """Everything else is the stream's."""
+        """Delegate everything else to the stream."""
         return getattr(self.raw, name)
 
 
 @contextmanager
 def safe_stdout() -> Iterator[None]:
-    """Show only what is visible on stdout as long as that is a terminal; a file or a pipe gets every byte."""
+    """Write only printable text to stdout if it is a terminal; a file or a pipe gets every byte."""
     before = sys.stdout
     if before.isatty() and not isinstance(before, Terminal):
         sys.stdout = Terminal(before)
@@ -44,5 +44,5 @@ def safe_stdout() -> Iterator[None]:
 
 
 def raw_stdout() -> TextIO:
-    """Return stdout for what draws on a terminal, and writes nothing but its own."""
+    """Return the unfiltered stdout, for code that draws on a terminal and writes no foreign text."""
     return sys.stdout.raw if isinstance(sys.stdout, Terminal) else sys.stdout

@@ -34,10 +34,10 @@ from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog
 from eventbus.kafka.topics import check_topics, uneven
-from eventbus.log import InstanceTaken, LogUnavailable, NotLetIn, TopicMissing, UnsafeToContinue
+from eventbus.log import AuthenticationFailed, InstanceTaken, LogUnavailable, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.lookups import Lookups
-from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable, UnknownSchema, registry_at
+from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.serde.registry_config import BadRegistryConfig
 from eventbus.service import Service
 from eventbus.store import quarantine, schema_source
@@ -63,8 +63,8 @@ EXIT_CODES: dict[type[Exception], int] = {
     WrongDatabase: 1,
     WrongVersion: 1,
     UnknownSchema: 1,
-    RegistryLetsNobodyIn: 1,
-    NotLetIn: 1,
+    RegistryAuthenticationFailed: 1,
+    AuthenticationFailed: 1,
     PortTaken: 1,
     BadKafkaConfig: 2,
     BadFailpoint: 2,
@@ -272,14 +272,14 @@ class Worker:
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first.
 
-        And RegistryLetsNobodyIn: who starts with a wrong password does not wait.
+        And RegistryAuthenticationFailed: who starts with a wrong password does not wait.
         """
         while not self._stop.is_set():
             self._telemetry.alive()
             self._steps.reach("starting")
             try:
                 return call()
-            except RegistryLetsNobodyIn:
+            except RegistryAuthenticationFailed:
                 raise
             except AWAY as error:
                 self._telemetry.warn(str(error))

@@ -1,4 +1,4 @@
-"""What Confluent's own serializers and registry make of an event, both ways; over real HTTP, without a broker."""
+"""Events written and read by Confluent's own serializers and registry; over real HTTP, without a broker."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def with_fields(*fields: Any) -> str:
 
 @pytest.mark.parametrize("named", STRATEGIES)
 def test_what_their_serializer_writes_is_read(registry, codec, named):
-    """With the schema's id in front, or its GUID in a header."""
+    """With the schema's id as a prefix, or its GUID in a header."""
     serialize = AvroSerializer(SchemaRegistryClient({"url": registry.url}), TEXT, conf=STRATEGIES[named])
     headers: list[tuple[str, bytes]] = []
     value = serialize(CHARGED.to_avro(), context(headers))
@@ -80,7 +80,7 @@ def test_what_we_write_their_deserializer_reads(registry, codec):
 
 @pytest.mark.parametrize("named", STRATEGIES)
 def test_a_schema_with_references_is_read(registry, codec, named):
-    """Also where a reference refers to others."""
+    """Also if a reference has references."""
     reference = {"name": "shop.common.Who", "subject": "shop.common.Who", "version": 1}
     registry.register("shop.common.Who", json.dumps(WHO))
     registry.register("shop.common.Audit", json.dumps(AUDIT), references=[reference])
@@ -96,7 +96,7 @@ def test_a_schema_with_references_is_read(registry, codec, named):
 
 
 def test_what_goes_along_with_a_schema_and_concerns_only_its_writers_is_no_matter(registry, codec):
-    """Metadata, rules that validate, rules that migrate, and an encryption that is switched off."""
+    """Metadata, validation rules, migration rules, and encryption that is disabled."""
     rules = [
         {"name": "positive", "kind": "CONDITION", "type": "CEL", "mode": "WRITE", "expr": "message.amount > 0"},
         {"name": "off", "kind": "TRANSFORM", "type": "ENCRYPT", "mode": "WRITEREAD", "tags": ["PII"], "disabled": True},
@@ -121,7 +121,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
 
 @pytest.mark.parametrize("name", UNSUPPORTED)
 def test_what_cannot_be_read_is_named_for_what_it_is(registry, codec, name):
-    """Never an unknown id, and never read by chance."""
+    """It is not reported as an unknown id, and never read by chance."""
     more, why = UNSUPPORTED[name]
     schema_id = registry.publish(TEXT, **more)
     with pytest.raises(PoisonRecord, match=why) as refused:
@@ -130,7 +130,7 @@ def test_what_cannot_be_read_is_named_for_what_it_is(registry, codec, name):
 
 
 def test_a_registry_that_looks_up_no_guids_is_named_as_the_reason():
-    """Confluent's own older ones, and others with its API: nobody will ever answer."""
+    """Confluent's own older ones, and others with its API: they never answer."""
     old = SmallRegistry(guids=False).start()
     for event in EVENTS:
         old.register(f"{event.topic}-value", event.schema_text)
@@ -146,7 +146,7 @@ def test_a_registry_that_looks_up_no_guids_is_named_as_the_reason():
 
 @pytest.mark.parametrize("guids", [True, False])
 def test_what_cannot_be_read_is_asked_for_once_in_a_while(guids):
-    """A topic full of it does not make others wait for the registry."""
+    """Many such records do not make other partitions wait for the registry."""
     registry = SmallRegistry(guids=guids).start()
     for event in EVENTS:
         registry.register(f"{event.topic}-value", event.schema_text)
@@ -161,7 +161,7 @@ def test_what_cannot_be_read_is_asked_for_once_in_a_while(guids):
 
 
 def test_a_guid_that_the_registry_does_not_know_is_unknown_by_that_name(codec):
-    """The message names the GUID, for whoever goes and looks."""
+    """The message names the GUID, so that it can be looked up."""
     guid = guid_of(4_000_000)
     with pytest.raises(PoisonRecord, match=str(guid)) as refused:
         read(codec, b"\0", [(VALUE_HEADER, b"\1" + guid.bytes)])

@@ -1,4 +1,4 @@
-"""The laws of the database port, on SQLite and on PostgreSQL."""
+"""The contract of the database port, on SQLite and on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def db(connect: Open) -> Database:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections that are opened from now on wait 0.2 s for a lock."""
+    """Connections opened from now on wait 0.2 s for a lock."""
     for adapter in (sqlite, postgresql):
         monkeypatch.setattr(adapter, "LOCK_WAIT_MS", 200)
 
@@ -116,7 +116,7 @@ def test_a_mistake_in_a_statement_is_not_taken_for_an_outage(db: Database) -> No
 def test_a_table_or_column_that_is_not_there_is_the_databases_version_and_no_records_fault(
     db: Database, unknown: str
 ) -> None:
-    """A migration step took it away, or never made it."""
+    """A migration step removed it, or never created it."""
     with pytest.raises(WrongVersion, match=r"no_(table|column)") as refused, db.transaction() as tx:
         tx.rows(unknown)
     assert isinstance(refused.value, NO_RECORDS_FAULT)
@@ -233,7 +233,7 @@ def test_of_two_that_insert_the_same_key_at_once_one_loses_the_race(db: Database
 
 @pytest.mark.parametrize(("lost", "wins"), [(RACES - 1, True), (RACES, False)])
 def test_who_loses_a_race_does_it_again_and_gives_up_in_the_end(db: Database, lost: int, wins: bool) -> None:
-    """Nothing stays of what was lost."""
+    """Nothing of a lost transaction stays."""
     put(db, ("b", "there before", 0))
     tries = []
 
@@ -279,7 +279,7 @@ def test_a_url_of_neither_kind_is_refused(url: str) -> None:
 
 
 def test_a_password_is_not_shown_when_the_url_is_wrong() -> None:
-    """What is refused is named, without what must not stand in a log."""
+    """A rejected URL is named, without its secrets."""
     with pytest.raises(WrongDatabase, match="neither sqlite") as refused:
         things("mysql://saga:secret@db.example/saga")
     assert "secret" not in str(refused.value)

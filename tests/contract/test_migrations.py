@@ -1,4 +1,4 @@
-"""Versions of the tables: what is refused, what an upgrade does, and that it does all of it or nothing."""
+"""Versions of the tables: what is refused, what an upgrade does, and that it is atomic."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def versions(url: str, schema: Schema) -> dict[str, Version]:
 
 @contextmanager
 def raw(url: str, service: str = NAME) -> Iterator[sqlite3.Connection | psycopg.Connection]:
-    """The database as it is, without what the port does."""
+    """The database itself, without the port."""
     if url.startswith("sqlite"):
         with closing(sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)) as file:
             yield file
@@ -86,7 +86,7 @@ def test_a_new_database_has_the_newest_versions(database_url: str) -> None:
 
 
 def test_an_older_database_is_refused_and_left_as_it_is(database_url: str) -> None:
-    """One sentence: both versions, and what to do. Nothing is made in silence."""
+    """One sentence: both versions, and what to do. Nothing is created silently."""
     made(database_url)
     with pytest.raises(WrongVersion, match=r"service's tables have version 1.*needs 2.*some-service database upgrade"):
         use(database_url, EXPANDED)
@@ -97,7 +97,7 @@ def test_an_older_database_is_refused_and_left_as_it_is(database_url: str) -> No
 
 
 def test_a_database_that_lost_the_table_of_versions_is_of_the_first_release(database_url: str) -> None:
-    """Release a2f560b made none. What that release's tables lack is not made while connecting."""
+    """Release a2f560b created none. Tables that it lacks are not created while connecting."""
     made(database_url)
     with raw(database_url) as database:
         database.execute(f"drop table {TABLE}")
@@ -133,7 +133,7 @@ def test_older_programs_go_on_after_steps_that_expand_and_not_after_one_that_con
 
 
 def test_a_step_that_fails_leaves_nothing_behind(database_url: str) -> None:
-    """All or nothing: not the steps before it, and not half of it."""
+    """Atomically: neither the steps before it nor half of it are applied."""
     made(database_url)
     before = structure(database_url, NAME)
     with pytest.raises(Exception, match="nix"):
@@ -207,7 +207,7 @@ def forget(url: str, service: str) -> None:
 
 
 def contents(url: str, service: str, tables: set[str]) -> dict[str, list[Row]]:
-    """Return the rows of these tables where they are there, and not the versions."""
+    """Return the rows of those of these tables that exist, without the versions."""
     with raw(url, service) as database:
         there = {table for table, *_ in structure(url, service)["columns"]}
         return {
@@ -232,7 +232,7 @@ upgrade(url, "some-service", Schema(ddl, steps))
 
 
 def test_an_upgrade_that_is_killed_in_the_middle_leaves_nothing_behind(database_url: str) -> None:
-    """kill -9 between its steps; the next one does it."""
+    """kill -9 between its steps; the next one completes it."""
     made(database_url)
     before = structure(database_url, NAME)
     arguments = (database_url, EXPANDED.ddl, STEP.sql, SLOW[frozen.kind_of(database_url)])
@@ -249,7 +249,7 @@ def test_an_upgrade_that_is_killed_in_the_middle_leaves_nothing_behind(database_
 
 
 def locked(url: str) -> bool:
-    """Return whether an upgrade is under way, past its first step."""
+    """Return whether an upgrade is in progress, past its first step."""
     with raw(url) as database:
         try:
             if isinstance(database, sqlite3.Connection):

@@ -1,4 +1,4 @@
-"""The same promises through PgBouncer, whatever its pool_mode is."""
+"""The same guarantees through PgBouncer, whatever its pool_mode is."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def database_url(postgres_url: str) -> str:
 def test_a_database_that_takes_another_ones_place_behind_the_pooler_is_noticed(
     postgres: servers.Server, postgres_url: str
 ) -> None:
-    """A failover, a restored copy: the client's own connection may never break. So each transaction looks."""
+    """A failover, a restored copy: the client's own connection may never break. So each transaction checks."""
     copy = servers.create_database(postgres.port)
     with closing(connect_to(servers.url(postgres.port, copy), service="some-service", schema=SCHEMA)) as direct:
         put(direct, ("a", "an old apple", 1))
@@ -66,7 +66,7 @@ def test_a_database_that_takes_another_ones_place_behind_the_pooler_is_noticed(
         put(db, ("a", "apple", 1))
         before = db.losses
         pooler.lead("service", f"port={postgres.port} dbname={copy}")
-        with pytest.raises(Unavailable, match="another server answers now, or another copy"):
+        with pytest.raises(Unavailable, match="leads to another server, or to another copy"):
             for _ in range(1_000):
                 everything(db)
         assert db.losses == before + 1
@@ -75,7 +75,7 @@ def test_a_database_that_takes_another_ones_place_behind_the_pooler_is_noticed(
 
 
 def test_nothing_of_a_transaction_stays_on_the_servers_connection(postgres_url: str) -> None:
-    """The next client of the pool gets it, which may be somebody else's."""
+    """The next client of the pool gets the connection, and may belong to another application."""
     with closing(things(postgres_url)) as db:
         put(db, ("a", "apple", 1))
     with psycopg.connect(postgres_url) as other:
@@ -86,7 +86,7 @@ def test_nothing_of_a_transaction_stays_on_the_servers_connection(postgres_url: 
 
 
 def test_a_statement_that_was_used_often_works_on_any_connection_of_the_pool(postgres_url: str) -> None:
-    """What the driver prepares after five uses would be there on one of them only."""
+    """What the driver prepares after five uses would exist on one connection only."""
     with closing(things(postgres_url)) as db, closing(things(postgres_url)) as other:
         for number in range(10):
             put(db, (f"a{number}", "apple", 1))
@@ -99,11 +99,11 @@ def test_a_statement_that_was_used_often_works_on_any_connection_of_the_pool(pos
 
 
 def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgres: servers.Server) -> None:
-    """Nothing can be done by halves there. An outage looks alike once, and is waited for."""
+    """Transactions are impossible there. A single such error may be an outage, and is retried."""
     with pooler_before(postgres, "statement") as pooler, closing(things(pooler.url("postgres"))) as db:
         with pytest.raises(Unavailable):
             everything(db)
-        with pytest.raises(WrongDatabase, match=r"takes no transaction: .* pool_mode must be transaction or session"):
+        with pytest.raises(WrongDatabase, match=r"rejects transactions: .* pool_mode to transaction or session"):
             for _ in range(5):
                 try:
                     everything(db)
@@ -112,8 +112,8 @@ def test_a_pooler_that_gives_each_statement_another_connection_is_refused(postgr
 
 
 def test_options_that_the_pooler_does_not_take_are_named(postgres_url: str) -> None:
-    """Nobody need give any; who gives them in the URL learns why nobody is let in."""
-    with pytest.raises(WrongDatabase, match=r"lets nobody in: .*options"):
+    """They are not needed; if the URL has them, the message says why the connection is refused."""
+    with pytest.raises(WrongDatabase, match=r"refused the connection: .*options"):
         everything(things(f"{postgres_url}?options=-c%20work_mem%3D64MB"))
 
 
@@ -131,7 +131,7 @@ def test_a_pooler_that_was_killed_is_used_again_when_it_is_back(pooler: PgBounce
 def test_a_connection_lost_while_nothing_is_done_is_the_poolers_matter(
     postgres: servers.Server, postgres_url: str
 ) -> None:
-    """In session mode the client loses its own with it; in transaction mode the next transaction has another one."""
+    """In session mode the client loses its own too; in transaction mode the next transaction uses another one."""
     with closing(things(postgres_url)) as db:
         with db.transaction() as tx:
             ((pid,),) = tx.rows("select pg_backend_pid()")
@@ -146,7 +146,7 @@ def test_a_connection_lost_while_nothing_is_done_is_the_poolers_matter(
 def test_a_server_that_starts_again_behind_the_pooler_is_another_one(
     pooler: PgBouncer, postgres: servers.Server, postgres_url: str
 ) -> None:
-    """What its workers remember may be more than it knows."""
+    """Its workers may remember more than it contains."""
     with closing(things(postgres_url)) as db:
         put(db, ("a", "apple", 1))
         before = db.losses

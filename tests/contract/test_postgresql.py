@@ -1,4 +1,4 @@
-"""What the database port promises on PostgreSQL alone: lost connections, waiting, deadlocks, rights."""
+"""The database port's guarantees that are specific to PostgreSQL: lost connections, waiting, deadlocks, privileges."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_malformed_postgresql_url_is_refused() -> None:
 
 def test_a_wrong_password_is_named_and_the_password_is_not(postgres_url: str) -> None:
     url = postgres_url.replace(PASSWORD, "not-the-password")
-    with pytest.raises(WrongDatabase, match=r"lets nobody in: .*check user, password") as error:
+    with pytest.raises(WrongDatabase, match=r"refused the connection: .*check user, password") as error:
         everything(things(url))
     assert "not-the-password" not in str(error.value)
 
@@ -52,7 +52,7 @@ def test_a_user_that_may_not_create_the_schema_is_told_so(postgres_url: str) -> 
 
 
 def test_a_read_only_database_is_unwritable_and_works_again_when_it_is_not(postgres_url: str) -> None:
-    """Neither an outage to be waited for nor somebody's mistake: a person has to see to it."""
+    """Neither a transient outage nor a wrong setting: an operator has to act."""
     db = things(postgres_url)
     put(db, ("a", "apple", 1))
     with psycopg.connect(postgres_url, autocommit=True) as admin:
@@ -62,7 +62,9 @@ def test_a_read_only_database_is_unwritable_and_works_again_when_it_is_not(postg
             db.close()
             if read_only == "on":
                 assert everything(db) == [("a", "apple", 1)]
-                with pytest.raises(ReadOnlyOrFull, match=r"cannot be written: .*: let it be written, and start again"):
+                with pytest.raises(
+                    ReadOnlyOrFull, match=r"cannot write to PostgreSQL: .*: make it writable, and restart"
+                ):
                     put(db, ("b", "bean", 1))
     put(db, ("b", "bean", 1))
     assert everything(db) == [("a", "apple", 1), ("b", "bean", 1)]

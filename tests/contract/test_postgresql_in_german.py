@@ -1,4 +1,4 @@
-"""The same promises on a server whose messages are German: conditions are recognised by their SQLSTATE."""
+"""The same guarantees on a server whose messages are German: conditions are recognised by SQLSTATE."""
 
 from __future__ import annotations
 
@@ -45,10 +45,10 @@ def german() -> Iterator[servers.Server]:
     ids=["password", "user", "no password", "database"],
 )
 def test_who_is_not_let_in_is_told_so_at_once(postgres_url: str, right: str, wrong: str) -> None:
-    """A setting is wrong: waiting would not mend it."""
+    """A setting is wrong: waiting would not help."""
     url = postgres_url.replace(right, wrong, 1)
     with pytest.raises(
-        WrongDatabase, match=r"lets nobody in: .*: check user, password and name of the database"
+        WrongDatabase, match=r"refused the connection: .*: check user, password and database name"
     ) as error:
         everything(things(url))
     assert PASSWORD not in str(error.value)
@@ -59,12 +59,12 @@ def test_who_may_not_connect_to_the_database_is_told_so(postgres_url: str) -> No
         name = admin.info.dbname
         admin.execute(f"create role stranger_to_{name} login password 'guest'".encode())
         admin.execute(f"revoke connect on database {name} from public".encode())
-    with pytest.raises(WrongDatabase, match="lets nobody in: "):
+    with pytest.raises(WrongDatabase, match="refused the connection: "):
         everything(things(postgres_url.replace(f"saga:{PASSWORD}", f"stranger_to_{name}:guest")))
 
 
 def test_too_many_connections_pass(postgres_url: str) -> None:
-    """The server says so in German; the next attempt may find room."""
+    """The server reports it in German; the next attempt may succeed."""
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         name = admin.info.dbname
         role = f"crowd_of_{name}"

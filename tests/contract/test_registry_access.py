@@ -1,4 +1,4 @@
-"""Who is let in by a registry, and who is not: passwords, tokens, certificates, over real HTTP and TLS."""
+"""Authentication with a registry: passwords, tokens, certificates, over real HTTP and TLS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from confluent_kafka.schema_registry import Schema
 
 from eventbus.serde.confluent_registry import ConfluentRegistry, registry_client
-from eventbus.serde.registry import RegistryLetsNobodyIn, RegistryUnavailable
+from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable
 from eventbus.serde.registry_config import BadRegistryConfig, RegistryConfig
 from saga.__main__ import main
 from tests.support.brokers.certificates import Authority
@@ -31,7 +31,7 @@ def upstream(small: SmallRegistry) -> str:
 
 @pytest.fixture
 def small() -> Iterator[SmallRegistry]:
-    """A registry that knows Ping and nothing of passwords."""
+    """A registry that has Ping, without authentication."""
     small = SmallRegistry().start()
     registry_client(small.url).register_schema("ping-value", Schema(Ping.schema_text, "AVRO"))
     yield small
@@ -62,13 +62,15 @@ def test_a_password_lets_in_and_a_wrong_one_does_not(upstream: str) -> None:
         ingress.instead = only(BASIC)
         assert id_of_ping(ingress, basic_auth_user_info=f"ada:{SECRET}") > 0
         for wrong in ({"basic_auth_user_info": "ada:other"}, {"bearer_auth_token": SECRET}, {}):
-            with pytest.raises(RegistryLetsNobodyIn, match="user, password or token are wrong or missing") as refused:
+            with pytest.raises(
+                RegistryAuthenticationFailed, match="user, password or token are wrong or missing"
+            ) as refused:
                 id_of_ping(ingress, **wrong)
             assert "other" not in str(refused.value)
 
 
 def test_a_token_lets_in_and_is_read_again_when_it_has_expired(upstream: str, tmp_path: Path) -> None:
-    """Out of a file that somebody renews, under a running worker; there may be none for a moment."""
+    """From a file that is replaced under a running worker; it may be missing for a moment."""
     file, token = tmp_path / "registry.properties", tmp_path / "token"
     file.write_text(f"# of the registry\nbearer.auth.token = file:{token}\n")
     token.write_text("first\n")
@@ -81,14 +83,14 @@ def test_a_token_lets_in_and_is_read_again_when_it_has_expired(upstream: str, tm
         with pytest.raises(RegistryUnavailable, match="cannot be read"):
             registry.schema_of(number)
         token.write_text("second\n")
-        with pytest.raises(RegistryLetsNobodyIn):
+        with pytest.raises(RegistryAuthenticationFailed):
             registry.schema_of(number)
         assert registry.schema_of(number)["name"] == Ping.schema["name"]
 
 
 def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: Authority) -> None:
     with Ingress(upstream, tls(ca)) as ingress:
-        with pytest.raises(RegistryUnavailable, match=r"of a CA that is not trusted here: set ssl\.ca\.location"):
+        with pytest.raises(RegistryUnavailable, match=r"by a CA that is not trusted here: set ssl\.ca\.location"):
             id_of_ping(ingress)
         assert id_of_ping(ingress, ssl_ca_location=ca.file) > 0
 
@@ -97,7 +99,7 @@ def test_a_private_ca_is_trusted_when_it_is_set(upstream: str, ca: Authority) ->
     ("certificate", "hint"),
     [
         ({"days": -1}, r"\(its certificate has expired"),
-        ({"host": "192.0.2.1"}, r"\(its certificate is of another host"),
+        ({"host": "192.0.2.1"}, r"\(its certificate is for another host"),
     ],
 )
 def test_a_certificate_that_does_not_fit_is_named(
@@ -108,7 +110,7 @@ def test_a_certificate_that_does_not_fit_is_named(
 
 
 def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: Authority, tmp_path: Path) -> None:
-    """Of the right CA; none, and one of another CA, do not. A key may have a password."""
+    """With one of the right CA; without one, or with one of another CA, it is rejected. A key may have a password."""
     mine = ca.issue("client", password=b"key")
     folder = tmp_path / "other"
     folder.mkdir()
@@ -116,10 +118,10 @@ def test_with_mutual_tls_a_certificate_lets_in(upstream: str, ca: Authority, tmp
     with Ingress(upstream, tls(ca, wants=True)) as ingress:
         given = {"ssl_ca_location": ca.file, "ssl_certificate_location": mine[0], "ssl_key_location": mine[1]}
         assert id_of_ping(ingress, **given, ssl_key_password="key") > 0
-        with pytest.raises(RegistryUnavailable, match="it wants a certificate of ours"):
+        with pytest.raises(RegistryUnavailable, match="it requires a client certificate"):
             id_of_ping(ingress, ssl_ca_location=ca.file)
         given |= {"ssl_certificate_location": theirs[0], "ssl_key_location": theirs[1]}
-        with pytest.raises(RegistryUnavailable, match="it does not accept our certificate"):
+        with pytest.raises(RegistryUnavailable, match="it rejected the client certificate"):
             id_of_ping(ingress, **given)
 
 
@@ -135,9 +137,9 @@ def test_tls_where_there_is_none_and_none_where_there_is_are_named(upstream: str
 
 
 BAD = {
-    "no_such.property": ("x", "no_such.property is no setting of the schema registry"),
+    "no_such.property": ("x", "no_such.property is not a setting of the schema registry"),
     "basic.auth.user.info": (SECRET.replace(":", ""), "basic.auth.user.info is not USER:PASSWORD"),
-    "ssl.key.location": ("x", "ssl.key.location without ssl.certificate.location"),
+    "ssl.key.location": ("x", "ssl.key.location requires ssl.certificate.location"),
     "ssl.ca.location": ("/nowhere", "ssl.ca.location: the file /nowhere cannot be read: No such file"),
     "bearer.auth.token": ("file:/nowhere", "the file /nowhere cannot be read: No such file"),
 }
@@ -145,7 +147,7 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_cannot_be_used_is_refused_at_once(name: str) -> None:
-    """Exit code 2, in one sentence that names it, and no secret in it."""
+    """Exit code 2, and one sentence that names it without a secret."""
     value, why = BAD[name]
     arguments = ["tail", "t", "--schema-registry-url", "http://127.0.0.1:1", "--schema-registry-config"]
     done = CliRunner().invoke(main, [*arguments, f"{name}={value}"])
@@ -159,12 +161,12 @@ def test_files_that_do_not_go_together_are_named(ca: Authority) -> None:
     one, other = ca.issue("one"), ca.issue("other", password=b"key")
     both = {"ssl.certificate.location": str(one[0]), "ssl.key.location": str(other[1])}
     for given in (both | {"ssl.key.password": "key"}, both, {"ssl.ca.location": str(one[1])}):
-        with pytest.raises(BadRegistryConfig, match="do not go together"):
+        with pytest.raises(BadRegistryConfig, match="do not match"):
             registry_client("https://127.0.0.1:1", RegistryConfig(None, given))
 
 
 def test_a_password_on_the_command_line_is_warned_of() -> None:
-    """Not one in a file, not one of the environment."""
+    """Not one in a file or in the environment."""
     arguments = ["decode", "--schema-registry-config"]
     done = CliRunner().invoke(main, [*arguments, f"basic.auth.user.info=ada:{SECRET}"], input="")
     assert "every user of this machine sees --schema-registry-config basic.auth.user.info" in done.stderr

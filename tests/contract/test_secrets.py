@@ -1,4 +1,4 @@
-"""A marked secret goes in wherever a secret can: no command says it, whatever is wrong with the rest."""
+"""A marked secret is passed wherever one can be: no command prints it, whatever else is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.contract.test_choreography import COMMANDS
 MARK = "S3cretPass"
 PROGRAMS = {"saga": saga, "order-service": orders, "payment-service": payments, "inventory-service": inventory}
 ENDLESS = {"run", "ui", "broker", "track", "demo", "simulate", "tail"}
-"""Commands that would go on for long where nothing is wrong with what they are given."""
+"""Commands that would run for long if their arguments are right."""
 
 DATABASES = [
     "host=127.0.0.1 user=saga password=S3cretPass dbname=saga",
@@ -69,7 +69,7 @@ LINES = ["S3cretPass", "sasl.password S3cretPass", "sasl.pasword=S3cretPass", "=
 
 
 def values(option: click.Option) -> list[str]:
-    """Return what is wrong in as many ways, each with the secret in it; nothing for who takes none."""
+    """Return wrong values of many kinds, each with the secret in it; nothing for a command that takes none."""
     if option.name is None or isinstance(option.type, click.Choice) or option.is_flag:
         return []
     if option.name == "database" or option.name.endswith("_database"):
@@ -86,7 +86,7 @@ def values(option: click.Option) -> list[str]:
 
 
 def needed(command: click.Command, folder: Path) -> list[str]:
-    """Return arguments and options without which it would do nothing; of no meaning."""
+    """Return placeholder arguments and options that the command requires."""
     words: list[str] = []
     file = folder / "file.jsonl"
     file.touch()
@@ -116,7 +116,7 @@ def of(kind: str) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def servers() -> Iterator[str]:
-    """A broker that answers at once, and knows no topic."""
+    """A broker that answers at once, and has no topic."""
     with EmbeddedBroker({}) as broker:
         yield broker.bootstrap_servers
 
@@ -135,7 +135,7 @@ def run(name: str, servers: str, folder: Path, *words: str, **env: str) -> Resul
 def test_what_is_refused_at_once_is_not_quoted(
     name: str, option: str, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By any command, as an option and from the environment: it ends, and says what was wrong without it."""
+    """By any command, as an option and from the environment: it exits, and names the error without the secret."""
     monkeypatch.chdir(tmp_path)
     parameter = next(each for each in COMMANDS[name].params if option in each.opts)
     assert isinstance(parameter, click.Option)
@@ -157,7 +157,7 @@ def test_what_is_refused_at_once_is_not_quoted(
 def test_what_cannot_be_a_database_or_a_gateway_is_not_quoted(
     name: str, option: str, servers: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor one that is away, or whose URL libpq would quote in pieces."""
+    """Nor for one that is unavailable, or whose URL libpq would quote in pieces."""
     if name.rsplit(maxsplit=1)[-1] in ENDLESS:
         pytest.skip("what is away is waited for: tests/e2e/test_secrets.py has it")
     monkeypatch.chdir(tmp_path)
@@ -184,7 +184,7 @@ def test_a_file_of_properties_is_not_quoted(name: str, servers: str, tmp_path: P
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_argument_too_many_is_not_quoted(name: str, servers: str, tmp_path: Path) -> None:
-    """An option's name that was forgotten makes a URL an argument; click would say it."""
+    """If an option's name is forgotten, its URL becomes an argument; click would quote it."""
     extra = ["postgresql://u:S3cretPass@h/x", "password=S3cretPass", "--nonsense=http://u:S3cretPass@h"]
     for word in extra:
         if any(isinstance(each, click.Argument) and each.nargs < 0 for each in COMMANDS[name].params):
@@ -204,7 +204,7 @@ def test_an_argument_too_many_is_not_quoted(name: str, servers: str, tmp_path: P
 def test_a_secret_on_the_command_line_is_warned_of(
     option: str, value: str, told: str, servers: str, tmp_path: Path
 ) -> None:
-    """The list of processes shows it; where a file says it, it does not."""
+    """The process list shows it; a secret from a file does not appear there."""
     name, _, secret = value.rpartition("=")
     (tmp_path / "secret").write_text(f"{secret}\n")
     warned = run("saga tail", servers, tmp_path, option, value)

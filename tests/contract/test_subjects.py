@@ -1,4 +1,4 @@
-"""Under whichever subjects a registry has the events' schemas: they are registered, checked, written and read there."""
+"""Whatever the subjects of the events' schemas in a registry: they are registered, checked, written and read there."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(registry: SmallRegistry) -> Callable[..., Result]:
 
 @pytest.mark.parametrize("template", TEMPLATES)
 def test_schemas_are_registered_checked_written_and_read_there(registry, run, template):
-    """With what another team adds in the same context: a version of its own, and what that refers to."""
+    """With another team's additions in the same context: a version of its own, and its references."""
     subject = TEMPLATES[template]
     option = ("--schema-subject", template)
     assert run("schemas", "register", *option).exit_code == 0
@@ -67,7 +67,7 @@ def test_schemas_are_registered_checked_written_and_read_there(registry, run, te
 
 
 def test_schemas_that_are_elsewhere_are_missed_under_the_subject_that_was_looked_at(registry, run):
-    """Who set the wrong one sees it."""
+    """The message shows the wrong one."""
     assert run("schemas", "register", "--schema-subject", "{record}").exit_code == 0
     with pytest.raises(UnknownSchema, match=r"payment\.charged under payment\.charged-value"):
         registry_at(registry.url, [PaymentCharged]).id_of(PaymentCharged)
@@ -78,7 +78,7 @@ def test_schemas_that_are_elsewhere_are_missed_under_the_subject_that_was_looked
 
 @pytest.mark.parametrize("template", ["", "value", "{topics}", "{topic}{", "{topic} value", "{topic}#x", "{0}"])
 def test_a_template_that_cannot_be_right_is_refused(run, template):
-    """Every event needs a subject of its own; the sentence shows some."""
+    """Every event needs a subject of its own; the message shows examples."""
     with pytest.raises(BadSubject):
         Subjects(template)
     refused = run("schemas", "check", "--schema-subject", template)
@@ -87,7 +87,7 @@ def test_a_template_that_cannot_be_right_is_refused(run, template):
 
 
 def test_a_url_with_a_fragment_is_refused_where_it_is_given(run):
-    """It is how the subjects travel with the URL, and nothing for people."""
+    """It is how subjects are passed with the URL internally, and not for users."""
     refused = run("schemas", "check", "--schema-registry-url", "http://localhost:8081#{record}")
     assert refused.exit_code == 2
     assert "--schema-subject" in refused.stderr
@@ -102,7 +102,7 @@ def test_a_url_with_a_fragment_is_refused_where_it_is_given(run):
     ],
 )
 def test_a_version_that_is_none_of_ours_is_a_problem_and_no_traceback(registry, run, more, text, why):
-    """Whatever else somebody has registered under a subject of ours."""
+    """Other schemas that were registered under a subject of ours."""
     assert run("schemas", "register").exit_code == 0
     registry.register("payment.charged-value", text.replace("amount", "sum"), **more)
     checked = run("schemas", "check", "--json")

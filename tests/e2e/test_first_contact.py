@@ -224,11 +224,11 @@ WRONG = {
     "password": ({"sasl_password": "other"}, ["authentication failed", "sasl.username and sasl.password"]),
     "user": ({"sasl_username": "nobody"}, ["authentication failed", "sasl.username and sasl.password"]),
     "mechanism": ({"sasl_mechanism": "SCRAM-SHA-512"}, ["authentication failed", "look at sasl.mechanism"]),
-    "authority": ({"ssl_ca_location": ""}, ["TLS to 127.0.0.1", "authority that is not known", "ssl.ca.location"]),
-    "no TLS": ({"security_protocol": "SASL_PLAINTEXT"}, ["wants TLS", "set security.protocol to SSL or SASL_SSL"]),
+    "authority": ({"ssl_ca_location": ""}, ["TLS to 127.0.0.1", "by a CA that is not trusted", "ssl.ca.location"]),
+    "no TLS": ({"security_protocol": "SASL_PLAINTEXT"}, ["requires TLS", "set security.protocol to SSL or SASL_SSL"]),
     "no login": (
         {"security_protocol": "SSL", "sasl_mechanism": ""},
-        ["wants a login", "set security.protocol to SASL_SSL"],
+        ["requires a login", "set security.protocol to SASL_SSL"],
     ),
 }
 
@@ -281,16 +281,16 @@ def test_an_address_that_the_cluster_advertises_and_nobody_reaches_is_named(
     for command in (["tail", "order.created", "--no-follow"], ["topics", "list"]):
         done = saga.run("saga", *command, "--bootstrap-servers", servers)
         assert (done.code, len(done.stderr.splitlines())) == (1, 1), done
-        for word in (f"is at {advertised}, which cannot be reached", "advertised.listeners"):
+        for word in (f" at {advertised}, which cannot be reached", "advertised.listeners"):
             assert word in done.stderr
-    assert_waits(worker, f"is at {advertised}, which cannot be reached", "advertised.listeners")
+    assert_waits(worker, f" at {advertised}, which cannot be reached", "advertised.listeners")
 
 
 READING = [right(ResourceType.TOPIC, operation=each) for each in (AclOperation.READ, AclOperation.DESCRIBE)]
 MISSING = {
-    "topics": ([GROUPS, IDS], ["order.created", "this user has not the right to do that with the topic", "saga acls"]),
-    "group": ([TOPICS, IDS], ["not the right to use the consumer group", "saga acls"]),
-    "transactional id": ([TOPICS, GROUPS], ["not the right to use the transactional id", "saga acls"]),
+    "topics": ([GROUPS, IDS], ["order.created", "this user is not authorized to access the topic", "saga acls"]),
+    "group": ([TOPICS, IDS], ["not authorized to use the consumer group", "saga acls"]),
+    "transactional id": ([TOPICS, GROUPS], ["not authorized to use the transactional id", "saga acls"]),
 }
 
 
@@ -312,7 +312,7 @@ def test_a_tool_says_which_topic_it_may_not_see(cluster: Secured, saga: Saga) ->
     cluster.allow(GROUPS)
     done = saga.run("saga", "tail", "order.created", "--no-follow", "--kafka-config-file", cluster.properties())
     assert done.code == 1
-    assert "order.created: this user has not the right" in done.stderr
+    assert "order.created: this user is not authorized" in done.stderr
 
 
 def test_who_has_worked_waits_when_its_password_is_no_longer_right(open_to_us: Secured, saga: Saga) -> None:

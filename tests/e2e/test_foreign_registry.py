@@ -51,7 +51,9 @@ def test_whatever_its_address_answers_a_worker_that_starts_waits_for_the_registr
     for what in STARTS:
         reply = NOT_THE_REGISTRYS[what]
         ingress.answers(reply)
-        until_said(own_saga, worker, f"HTTP {reply.status}" if reply.status >= 300 else "no answer of its kind")
+        until_said(
+            own_saga, worker, f"HTTP {reply.status}" if reply.status >= 300 else "invalid answer of the schema registry"
+        )
     assert worker.running
     ingress.answers(None)
     worker.wait_ready()

@@ -26,7 +26,7 @@ def assert_ended(worker: Worker, *words: str) -> None:
     assert worker.wait() == UNWRITABLE
     last = worker.log.splitlines()[-1]
     assert last.startswith("error: ")
-    assert [word for word in (*words, "cannot be written: ", "start again: nothing is lost") if word not in last] == []
+    assert [word for word in (*words, "cannot write to ", "restart: nothing is lost") if word not in last] == []
     assert "Traceback" not in worker.log
 
 

@@ -215,7 +215,7 @@ def test_an_empty_postgresql_is_named_and_left_as_it_is(places, postgres_url):
     environment = {**places.environment, "PAYMENT_SERVICE_DATABASE": postgres_url}
     result = CliRunner().invoke(check_command, env=environment)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "the database is empty, there is nothing of payment-service in it" in result.stderr
+    assert "the database is empty, it has no tables of payment-service" in result.stderr
     assert PASSWORD not in result.stderr
     with psycopg.connect(postgres_url) as server:
         assert server.execute("select nspname from pg_namespace where nspname like '%service%'").fetchall() == []

@@ -158,7 +158,7 @@ def test_a_file_that_is_deleted_is_waited_for_and_not_made_anew(sqlite_playgroun
     path_of(playground).rename(away)
     playground.turn_until(lambda: noticed(one, other))
     send(playground, 50)
-    playground.turn_until(lambda: any("is gone: put it back" in doubt for doubt in other.watch.doubts))
+    playground.turn_until(lambda: any("was deleted: restore it" in doubt for doubt in other.watch.doubts))
     assert not path_of(playground).exists()
     assert len(playground.pongs()) == 50
     away.rename(path_of(playground))

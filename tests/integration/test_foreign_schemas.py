@@ -109,7 +109,7 @@ class Slow:
             return self._own.schema_of(schema_id)
         self.asked[schema_id] += 1
         time.sleep(self._seconds)
-        raise UnknownSchema(f"the registry does not know schema id {schema_id}")
+        raise UnknownSchema(f"the registry does not have schema id {schema_id}")
 
 
 def test_very_many_ids_that_nobody_knows_keep_no_other_partition_waiting(sqlite_playground: Playground) -> None:

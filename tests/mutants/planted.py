@@ -205,7 +205,7 @@ MUTANTS = (
     Mutant(
         "do not hear of a connection that broke under an end of transaction",
         "eventbus/kafka/producer.py",
-        "            if self._failures.heard != heard:\n                self._drop()\n",
+        "            if self._failures.failures != failures:\n                self._drop()\n",
         "",
         faults="late copy,takeover",
     ),
@@ -460,8 +460,8 @@ MUTANTS = (
     Mutant(
         "write no witness",
         "eventbus/kafka/log.py",
-        "for p, cursor in cursors.items() if cursor.database]",
-        "for p, cursor in cursors.items() if False]",
+        "for p, committed in cursors.items() if committed.database]",
+        "for p, committed in cursors.items() if False]",
         faults="lost cursors",
     ),
     Mutant(

@@ -252,7 +252,7 @@ def test_bad_usage_is_named(run: Run, arguments: tuple[str, ...], said: str) -> 
         ),
         (
             b"",
-            "error: sqlite:///wrong.db: the database is empty, there is nothing of inventory-service in it",
+            "error: sqlite:///wrong.db: the database is empty, it has no tables of inventory-service",
         ),
         (b"no database" * 100, "error: sqlite:///wrong.db: wrong.db is not a SQLite file"),
     ],

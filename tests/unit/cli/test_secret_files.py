@@ -1,4 +1,4 @@
-"""Settings from files: read as they stand, or refused by file and line without their content."""
+"""Settings from files: read as written, or rejected by file and line without their content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from eventbus.text.secret_files import BadFile, read_properties, resolved, write
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where the properties stand."""
+    """The file of the properties."""
     return tmp_path / "kafka.properties"
 
 
@@ -28,13 +28,13 @@ def command(kafka_config: dict[str, str], database: str) -> None:
 
 
 def test_a_file_has_one_property_a_line(file: Path) -> None:
-    """Comments and blank lines are none; a value may have `=` and `#` in it; a byte order mark and CRLF are no part."""
+    """Comments, blank lines, a byte order mark and CRLF are ignored; a value may contain `=` and `#`."""
     file.write_bytes(b"\xef\xbb\xbf# ours\r\n\r\n  security.protocol = SASL_SSL \r\nsasl.password=a=b#c d\r\nacks=\n")
     assert read_properties(file) == {"security.protocol": "SASL_SSL", "sasl.password": "a=b#c d", "acks": ""}
 
 
 def test_a_value_may_refer_to_a_file(file: Path, tmp_path: Path) -> None:
-    """Only the end of the line is no part of it: a password may end with a blank."""
+    """Only the end of the line is removed: a password may end with a blank."""
     (tmp_path / "password").write_text(" S3cret \n")
     file.write_text(f"sasl.password=file:{tmp_path}/password\n")
     assert read_properties(file) == {"sasl.password": " S3cret "}
@@ -45,10 +45,10 @@ def test_a_value_may_refer_to_a_file(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (b"a=1\nS3cret\n", "line 2: it is not NAME=VALUE"),
-        (b"sasl.password S3cret", "line 1: it is not NAME=VALUE"),
-        (b"S3cret=\n", "line 1: it is not NAME=VALUE"),
-        (b"sasl.password=S3cret\n\nsasl.password=S3cret", "line 3: sasl.password stands there a second time"),
+        (b"a=1\nS3cret\n", "line 2: expected NAME=VALUE"),
+        (b"sasl.password S3cret", "line 1: expected NAME=VALUE"),
+        (b"S3cret=\n", "line 1: expected NAME=VALUE"),
+        (b"sasl.password=S3cret\n\nsasl.password=S3cret", "line 3: sasl.password is set twice"),
         (b"sasl.password=file:/no/such\n", "line 1: sasl.password: the file /no/such cannot be read: No such file"),
         (b"sasl.password=S3cret\xff\n", "is not text in UTF-8"),
     ],
@@ -64,7 +64,7 @@ def test_a_bad_file_is_named_with_its_line_and_not_quoted(content: bytes, wrong:
 
 
 def test_an_empty_secret_is_none(tmp_path: Path) -> None:
-    """A mount that is not there yet is not taken for an empty password."""
+    """A mount that does not exist yet is not taken for an empty password."""
     (tmp_path / "empty").write_text("\n")
     with pytest.raises(BadFile, match="is empty"):
         resolved(f"file:{tmp_path}/empty")
@@ -79,7 +79,7 @@ def test_what_is_written_for_our_own_processes_is_read_as_it_was(tmp_path: Path)
 
 
 def test_the_options_of_every_command_read_them(file: Path, tmp_path: Path) -> None:
-    """The file from the option or the environment, --kafka-config before it, a URL from a file."""
+    """The file from the option or the environment, --kafka-config takes precedence over it, a URL from a file."""
     file.write_text("client.rack=a\nacks=all\n")
     (tmp_path / "url").write_text("sqlite:///x.db\n")
     (tmp_path / "rack").write_text("b\n")
@@ -93,7 +93,7 @@ def test_the_options_of_every_command_read_them(file: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", ["bootstrap.servers", "metadata.broker.list"])
 def test_brokers_are_named_in_one_way(name: str, file: Path) -> None:
-    """As with --kafka-config: they would be others than those that every message names."""
+    """As with --kafka-config: they would differ from those that every message names."""
     file.write_text(f"{name}=h:9092\n")
     result = CliRunner().invoke(command, ["--kafka-config-file", str(file)])
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""So many of a partition's last 10,000 records may be bad, whether in a row or spread; no more."""
+"""The number of a partition's last 10,000 records that may be bad, consecutive or not, is limited."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def allowed(limit: DeadLetterLimit, batch: list[bool], partition: Partition = HE
 
 @pytest.mark.parametrize("batches", [[101], [100, 1], [1] * 101, [40, 40, 40]])
 def test_a_hundred_in_a_row_are_allowed_however_they_are_cut_into_batches(batches: list[int]) -> None:
-    """The next one is not, and stays so; another partition counts for itself."""
+    """The next one stops the partition, and so does its retry; other partitions are counted separately."""
     limit = DeadLetterLimit(100)
     handled = [allowed(limit, [True] * size) for size in batches]
     assert handled[:-1] == [None] * (len(batches) - 1)
@@ -36,7 +36,7 @@ def test_a_hundred_in_a_row_are_allowed_however_they_are_cut_into_batches(batche
 
 
 def test_one_in_a_hundred_is_allowed_for_ever_and_not_more_often() -> None:
-    """As many as go into the last 10,000."""
+    """Up to the limit in the last 10,000."""
     limit = DeadLetterLimit(100)
     assert [allowed(limit, [True] + [False] * 99) for _ in range(500)] == [None] * 500
     stopped = [allowed(limit, [True] + [False] * 98) for _ in range(110)]
@@ -45,7 +45,7 @@ def test_one_in_a_hundred_is_allowed_for_ever_and_not_more_often() -> None:
 
 @given(st.lists(st.lists(st.booleans(), max_size=40), max_size=20), st.integers(1, 10))
 def test_it_stops_where_a_count_of_the_window_says(batches: list[list[bool]], most: int) -> None:
-    """As one count over everything that was handled, which is what the rule says."""
+    """As a count over all handled records does, which is the rule."""
     limit, handled = DeadLetterLimit(most), list[bool]()
     for batch in batches:
         stopped = allowed(limit, batch)

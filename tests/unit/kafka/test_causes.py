@@ -1,4 +1,4 @@
-"""What librdkafka's codes are told as, and who is to mend it."""
+"""The messages for librdkafka's error codes, and whose setting is the cause."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ TOLD = {
         f"{AT}SASL PLAIN mechanism handshake failed: unsupported (look at sasl.mechanism)"
     ),
     (KafkaError._AUTHENTICATION, "Failed to acquire SASL OAUTHBEARER token: timed out"): (
-        "Failed to acquire SASL OAUTHBEARER token: timed out (look at the properties sasl.oauthbearer..., and at who"
-        " issues the tokens)"
+        "Failed to acquire SASL OAUTHBEARER token: timed out (look at the properties sasl.oauthbearer..., and at the"
+        " token endpoint)"
     ),
     (KafkaError._TRANSPORT, f"{AT}Connect failed (after 0ms in state CONNECT, 12 identical error(s) suppressed)"): (
         f"{AT}Connect failed"
     ),
     (KafkaError.GROUP_AUTHORIZATION_FAILED, "denied"): (
-        "denied (this user has not the right to use the consumer group: `saga acls` prints the rights that each service"
+        "denied (this user is not authorized to use the consumer group: `saga acls` prints the ACLs that each service"
         " needs)"
     ),
 }
@@ -33,7 +33,7 @@ TOLD = {
 
 @pytest.mark.parametrize(("code", "said"), TOLD)
 def test_the_code_says_which_setting_to_look_at(code: int, said: str) -> None:
-    """Without how long it took, which would make every sentence another one."""
+    """Without durations, which would make every message different."""
     assert explained(KafkaError(code, said)) == TOLD[code, said]
 
 
@@ -51,14 +51,14 @@ def test_a_token_that_is_not_to_be_had_is_waited_for_and_a_refusal_is_not() -> N
 
 
 def test_an_address_of_the_cluster_is_told_from_one_of_the_user() -> None:
-    """A number instead of `bootstrap`."""
+    """It has a broker id instead of `bootstrap`."""
     error = KafkaError(KafkaError._TRANSPORT, "127.0.0.1:1/3: Connect to ipv4#127.0.0.1:1 failed")
     place = place_of(error)
     assert place is not None
     assert (str(place), place.advertised) == ("127.0.0.1:1", True)
     found = diagnose(CLOSED, [error])
     assert found is not None
-    assert "its broker 3 is at 127.0.0.1:1, which cannot be reached from here" in found.why
+    assert "its broker 3 at 127.0.0.1:1, which cannot be reached from here" in found.why
     assert not found.ours
 
 
@@ -71,7 +71,7 @@ def test_an_address_of_the_cluster_is_told_from_one_of_the_user() -> None:
     ],
 )
 def test_the_first_broker_is_asked_where_none_complains(servers: str, place: tuple[str, int]) -> None:
-    """One that only hangs up."""
+    """It only closes the connection."""
     found = first_of(servers)
     assert found is not None
     assert found[:2] == place

@@ -1,4 +1,4 @@
-"""Settings that something rests on which no single test on a broker would show."""
+"""Settings whose effect no single test on a broker would show."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ STRATEGY = "metadata.recovery.strategy"
 
 
 def test_only_producers_forget_where_to_begin() -> None:
-    """With `none` a producer's send_offsets returns, but a consumer that heard of no live broker never comes back."""
+    """With `none` a producer's send_offsets returns, but a consumer that saw no live broker never recovers."""
     assert producer_config(CONNECTION)[STRATEGY] == "none"
     assert STRATEGY not in consumer_config(CONNECTION)
     assert STRATEGY not in CONNECTION.common(), "the admin client's"
 
 
 def test_who_does_not_poll_for_a_minute_is_put_out_of_the_group() -> None:
-    """Or for a session, where that is longer: librdkafka refuses less."""
+    """Or for a session, if that is longer: librdkafka rejects less."""
     assert consumer_config(CONNECTION)["max.poll.interval.ms"] == 60_000
     longer = replace(CONNECTION, extra={"session.timeout.ms": "300000"})
     assert consumer_config(longer)["max.poll.interval.ms"] == 300_000
@@ -44,7 +44,7 @@ def test_each_protocol_has_its_own_settings_and_one_assignor() -> None:
 
 @pytest.mark.parametrize("key", ["partition.assignment.strategy", "group.remote.assignor"])
 def test_no_other_assignor_can_be_chosen(key: str) -> None:
-    """The refusal names the setting, its value, and what to do."""
+    """The message names the setting, its value, and what to do."""
     with pytest.raises(BadKafkaConfig, match=rf"--kafka-config {key}=cooperative-sticky: .* 'range'.*leave it out"):
         check({key: "cooperative-sticky"})
 

@@ -1,4 +1,4 @@
-"""What the compiled readers and writers take is what fastavro takes; all else they leave to it."""
+"""The compiled readers and writers accept what fastavro accepts, and leave all else to it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from schemas.events import Item
 from tests.support.models.mutations import COUNT, MUTATIONS, damaged
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
-"""With what is compiled..."""
+"""With the compiled functions..."""
 SLOW = Codec(registry_at(None, EVENTS), EVENTS)
 """...and without."""
 SLOW._compiled = {}
@@ -48,7 +48,7 @@ ORDER = OrderCreated("order-1", "42", 2_933, "USD", (Item("CD-é", 2), Item("CD-
 
 
 def judged(codec, cls, key, value):
-    """Return the event, or why it is none."""
+    """Return the event, or why it is not one."""
     try:
         return codec.decode(cls.topic, key, value)
     except PoisonRecord as poison:
@@ -66,7 +66,7 @@ def test_events_are_written_byte_for_byte_as_fastavro_writes_them(drawn):
 @settings(max_examples=COUNT, database=None)
 @given(DRAWN, st.lists(DAMAGES, min_size=1, max_size=4))
 def test_a_damaged_record_is_judged_as_without_compiled_readers(drawn, damages):
-    """Taken with the same values, or refused with the same words."""
+    """Accepted with the same values, or rejected with the same message."""
     value = damaged(CODEC.encode(drawn), damages)
     key = drawn.key.encode()
     assert judged(CODEC, type(drawn), key, value) == judged(SLOW, type(drawn), key, value)
@@ -74,7 +74,7 @@ def test_a_damaged_record_is_judged_as_without_compiled_readers(drawn, damages):
 
 @pytest.mark.parametrize("topic", [event.topic for event in EVENTS])
 def test_every_event_of_ours_is_read_and_written_without_fastavro(topic):
-    """Or the speed would be gone, and nobody would notice."""
+    """Otherwise the speed would be lost unnoticed."""
     [cls] = [event for event in EVENTS if event.topic == topic]
     made = compiled(cls)
     assert made is not None
@@ -85,7 +85,7 @@ def test_every_event_of_ours_is_read_and_written_without_fastavro(topic):
 
 
 def made_of(cls: type[Event], size: int) -> Event:
-    """Return an event whose texts are so long."""
+    """Return an event whose texts have this length."""
     values = {"str": "x" * size, "int": 10**size % 10**15, "tuple[Item, ...]": (Item("x" * size, 7),) * size}
     fields = {f.name: values.get(str(f.type)) for f in dataclasses.fields(cls)}
     special = {"currency": "USD", "code": "DECLINED"}
@@ -107,7 +107,7 @@ ONE_ITEM = b"\x02s\x02"
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_odd_but_allowed_is_taken(rest, taken):
-    """Avro lets a writer choose blocks, and nothing says that numbers must be short."""
+    """Avro allows a writer to choose blocks, and does not require numbers to be short."""
     assert judged(CODEC, OrderCreated, b"o", SHORT + rest) == judged(SLOW, OrderCreated, b"o", SHORT + rest)
     made = compiled(OrderCreated)
     assert made is not None
@@ -131,7 +131,7 @@ def test_what_is_odd_but_allowed_is_taken(rest, taken):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_not_plain_is_left_to_fastavro(rest, why):
-    """It judges, and says why; the compiled reader only raises."""
+    """It decides, and says why; the compiled reader only raises."""
     made = compiled(OrderCreated)
     assert made is not None
     with pytest.raises((Unusual, ValueError, IndexError)):
@@ -169,7 +169,7 @@ def test_what_the_schema_does_not_take_is_refused_by_fastavro(field, value):
 @example(-(2**31), 2**63 - 1, [0] * 64)
 @given(st.integers(-(2**31), 2**31 - 1), st.integers(-(2**63), 2**63 - 1), st.lists(st.integers(-(2**63), 2**63 - 1)))
 def test_numbers_are_those_of_avro(numbers_event, small, large, many):
-    """Over all of their ranges, in arrays, too."""
+    """Over their whole ranges, in arrays too."""
     made = compiled(numbers_event)
     assert made is not None
     plain = numbers_event("k", small, large, tuple(many))
@@ -190,7 +190,7 @@ def test_numbers_are_those_of_avro(numbers_event, small, large, many):
     ids=["an int of 33 bits", "a long of 65 bits", "a long of 65 bits in an array"],
 )
 def test_numbers_beyond_their_ranges_are_left_to_fastavro(numbers_event, body):
-    """It would cut them; the strict walk refuses them."""
+    """It would truncate them; the strict walk rejects them."""
     made = compiled(numbers_event)
     assert made is not None
     with pytest.raises(Unusual):
@@ -199,7 +199,7 @@ def test_numbers_beyond_their_ranges_are_left_to_fastavro(numbers_event, body):
 
 @pytest.mark.parametrize("number", [*range(6, 128), *range(1, 6, 2)])
 def test_a_number_that_no_symbol_has_is_left_to_fastavro(number):
-    """Negative ones, too: -1 would be the last symbol for Python, and none for Avro."""
+    """Negative ones too: -1 would be the last symbol in Python, and is invalid in Avro."""
     made = compiled(PaymentFailed)
     assert made is not None
     value = CODEC.encode(PaymentFailed("o-1", "no", "DECLINED"))[:-1] + bytes([number])
@@ -233,7 +233,7 @@ def numbers_event(tmp_path_factory):
     ids=["boolean", "bytes", "union"],
 )
 def test_other_types_are_left_to_fastavro_altogether(tmp_path, of, hint):
-    """An event with one of them is nothing special to its users."""
+    """Users of an event with one of them see no difference."""
     avsc = tmp_path / "other.avsc"
     fields = [{"name": "name", "type": "string"}, {"name": "other", "type": of}]
     avsc.write_text(json.dumps({"type": "record", "name": "Other", "fields": fields}))
@@ -244,7 +244,7 @@ def test_other_types_are_left_to_fastavro_altogether(tmp_path, of, hint):
 
 
 def test_an_event_of_every_corner_of_our_schemas_is_judged_alike():
-    """Numbers at the ends of their ranges, empty and long texts: taken or refused, with the same words."""
+    """Numbers at the ends of their ranges, empty and long texts: accepted or rejected, with the same message."""
     for cls in EVENTS:
         for sample in samples(resolved(cls.schema)):
             body = BytesIO(CODEC.encode(made_of(cls, 1))[: FRAME.size])

@@ -1,4 +1,4 @@
-"""Where a record says which schema it was written with, and how its key may hold what it should be."""
+"""Where a record names the schema it was written with, and how its key may be framed."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ OTHER: Headers = [("ce_type", b"order.created"), (KEY_HEADER, b"\1" + bytes(16))
 
 @pytest.mark.parametrize("named", IN_HEADER)
 def test_a_schema_that_a_header_names_is_read(named):
-    """All of the value is the body then; by workers, people's tools and from a redrive alike."""
+    """Then the whole value is the body; for workers, tools and redrives alike."""
     headers = [*OTHER, (VALUE_HEADER, IN_HEADER[named])]
     assert CODEC.decode("order.created", b"order-1", BODY, headers) == ORDER
     record = Record(Partition("order.created", 3), 17, b"order-1", BODY, 0, headers)
@@ -59,7 +59,7 @@ def test_a_schema_that_a_header_names_is_read(named):
 
 
 def test_a_header_goes_before_what_stands_in_front():
-    """As Confluent's own deserializer has it: the value begins with the body."""
+    """As in Confluent's own deserializer: the value begins with the body."""
     headers = [(VALUE_HEADER, FRAME.pack(0, 4_000_000))]
     assert CODEC.decode("order.created", b"order-1", VALUE) == ORDER
     with pytest.raises(PoisonRecord, match="4000000"):
@@ -105,14 +105,14 @@ def test_a_header_that_names_no_schema_is_a_dead_letter_that_says_so(content):
     ],
 )
 def test_what_other_serializers_write_is_named_for_what_it_is(value, name):
-    """An id of 8 bytes is not the unknown id 0, and nobody asks a registry about it."""
+    """An id of 8 bytes is not the unknown id 0, and is not looked up in a registry."""
     with pytest.raises(PoisonRecord, match=re.escape(name)) as refused:
         CODEC.decode("order.created", b"order-1", value)
     assert refused.value.reason == "not_framed"
 
 
 def test_a_guid_without_a_registry_is_named_as_one():
-    """The files that ship with the code give numbers only."""
+    """The files that ship with the code have numbers only."""
     with pytest.raises(PoisonRecord, match=f"GUID {GUID}.*--schema-registry-url") as refused:
         FILE.decode("order.created", b"order-1", BODY, [(VALUE_HEADER, IN_HEADER["guid"])])
     assert refused.value.reason == "unsupported_schema"
@@ -134,7 +134,7 @@ def test_a_key_that_is_an_avro_string_is_named_as_one(order_id, length, frame, s
     "key", [b"\x0eorder-2", b"\x0corder-1", b"\0\0\0\0\x07order-1", b"\0\0\0\0\x07\x0eorder-11", b""]
 )
 def test_any_other_key_is_another_key(key):
-    """What only resembles an Avro string is not called one."""
+    """What only resembles an Avro string is not reported as one."""
     with pytest.raises(PoisonRecord) as refused:
         CODEC.decode("order.created", key, VALUE)
     assert refused.value.reason == "key_mismatch"

@@ -1,4 +1,4 @@
-"""Asking a registry beside the loop: the loop is kept waiting only a part of its time, each question is asked once."""
+"""Lookups in a registry beside the loop: the loop waits only for a share of its time, each lookup is made once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEMA = {"type": "record", "name": "Known"}
 
 
 class Asked:
-    """A registry that does whatever a test says, and counts."""
+    """A registry that a test controls, and that counts."""
 
     def __init__(self, answer: Callable[[int], dict[str, Any]]) -> None:
         self._answer = answer
@@ -36,7 +36,7 @@ class Asked:
 
 
 def until_answered(ask: Callable[[], Any]) -> Any:
-    """Ask again until it answers."""
+    """Retry until it answers."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:
@@ -47,7 +47,7 @@ def until_answered(ask: Callable[[], Any]) -> Any:
 
 
 def test_a_quick_answer_is_returned_at_once():
-    """A fact, too: nobody has to come back for it."""
+    """An error as well: no retry is needed."""
 
     def answer(schema_id: int) -> dict[str, Any]:
         if schema_id == 2:
@@ -62,7 +62,7 @@ def test_a_quick_answer_is_returned_at_once():
 
 
 def test_a_slow_answer_is_fetched_later_and_asked_for_once():
-    """The loop waits for a moment, then again and again for nothing."""
+    """The loop waits for a moment at first, and not at all at each retry."""
     answered = threading.Event()
 
     def answer(_schema_id: int) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def test_very_many_slow_answers_take_a_part_of_the_loops_time():
 
 
 def test_nobody_waits_again_for_what_failed():
-    """It may hang, every time: the loop comes back for it, and waits again only after it has answered."""
+    """It may hang, every time: the loop retries, and waits again only after it has answered."""
 
     def answer(_schema_id: int) -> dict[str, Any]:
         time.sleep(0.1)
@@ -130,7 +130,7 @@ def test_nobody_waits_again_for_what_failed():
 
 
 def test_an_answer_that_nobody_has_fetched_for_long_is_asked_for_again():
-    """It may have been registered since: a partition went elsewhere, say, and came back."""
+    """It may have been registered since, for example if a partition moved away and came back."""
     now, known = 0.0, threading.Event()
 
     def answer(_schema_id: int) -> dict[str, Any]:

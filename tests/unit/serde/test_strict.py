@@ -1,4 +1,4 @@
-"""What a writer of Avro writes passes, and nothing that is cut off or out of range does."""
+"""What an Avro writer writes passes; nothing that is truncated or out of range does."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def written(value: object, schema: object = SCHEMA) -> bytes:
 
 @given(VALUES, st.data())
 def test_what_is_written_passes_and_what_is_cut_off_does_not(value, data):
-    """Wherever it is cut."""
+    """At any length."""
     body = written(value)
     strict = Strict(SCHEMA)
     strict.check(b"frame" + body, 5)
@@ -80,14 +80,14 @@ def test_every_corner_of_our_own_events_passes(event):
 
 
 def ending_with_enums(count):
-    """Return a schema of a string and so many enums of three symbols each."""
+    """Return a schema of a string and this number of enums of three symbols each."""
     kinds = [{"type": "enum", "name": f"E{n}", "symbols": ["A", "B", "C"]} for n in range(count)]
     fields = [{"name": f"f{n}", "type": kind} for n, kind in enumerate(["string", *kinds])]
     return fastavro.parse_schema({"type": "record", "name": "R", "fields": fields})
 
 
 def test_an_enum_at_the_end_is_looked_at_without_a_walk():
-    """All endings of one and two bytes: what needs no walk, and is read to its end, is what the walk lets pass."""
+    """All endings of one and two bytes: what needs no walk, and is read to its end, is accepted by the walk."""
     schema = ending_with_enums(1)
     strict, unwalked = Strict(schema), 0
     for ending in [bytes([a]) for a in range(256)] + [bytes([a, b]) for a in range(256) for b in range(256)]:
@@ -105,7 +105,7 @@ def test_an_enum_at_the_end_is_looked_at_without_a_walk():
 
 
 def test_of_two_enums_both_are_walked():
-    """Only the last number can be seen from the end."""
+    """Only the last number can be checked from the end."""
     strict = Strict(ending_with_enums(2))
     assert strict.is_needed(b"\x02a\x01\x02", 0)
     assert strict.is_needed(b"\x02a\x00\x02", 0)
@@ -130,7 +130,7 @@ def test_of_two_enums_both_are_walked():
     ids=str,
 )
 def test_what_no_writer_writes_does_not_pass(schema, body):
-    """Too long, below or above what there is, or more than there are bytes."""
+    """Too long, out of range, or more than there are bytes."""
     with pytest.raises(NotAvro):
         Strict(schema).check(body, 0)
 
@@ -150,7 +150,7 @@ def test_what_no_writer_writes_does_not_pass(schema, body):
     ids=str,
 )
 def test_what_may_take_no_bytes_is_always_walked(schema):
-    """A few bytes can claim any number of it."""
+    """A few bytes can claim any number of values."""
     assert Strict(fastavro.parse_schema(schema)).is_needed(b"", 0)
 
 

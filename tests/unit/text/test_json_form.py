@@ -1,4 +1,4 @@
-"""Whatever a record, a row or a report holds has a JSON form, and every parser takes it."""
+"""Any value of a record, a row or a report has a JSON form, which every parser accepts."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ ATOMS = st.none() | st.booleans() | st.integers() | st.text()
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_every_value_has_a_json_form(name):
-    """Alone, and wherever a value can stand."""
+    """Alone, and at any place for a value."""
     value, form = KNOWN[name]
     for around, expected in [(value, form), ([value], [form]), ({"a": {"b": (value,)}}, {"a": {"b": [form]}})]:
         line = to_json(around)
@@ -86,7 +86,7 @@ def test_every_value_has_a_json_form(name):
 
 @pytest.mark.parametrize("name", KEYS)
 def test_every_key_of_a_map_has_a_json_form(name):
-    """Also beside a value that JSON has not."""
+    """Also beside a value of a type that JSON lacks."""
     key, text = KEYS[name]
     assert json.loads(to_json({key: 1}), parse_constant=no_constant) == {text: 1}
     assert json.loads(to_json({key: float("nan")})) == {text: "NaN"}
@@ -99,7 +99,7 @@ def test_what_json_has_is_what_json_makes_of_it(value):
 
 
 def test_what_nobody_has_heard_of_is_shown_as_python_shows_it():
-    """Rather that than a traceback."""
+    """Instead of raising."""
     assert "object at" in json.loads(to_json({"a": object()}))["a"]
 
 

@@ -1,4 +1,4 @@
-"""What is said of a URL, a setting or somebody's message: never the secret in it, but enough to know which it is."""
+"""What is shown of a URL, a setting or a message: never the secret in it, but enough to identify it."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ SHOWN = {
 
 @pytest.mark.parametrize("url", SHOWN)
 def test_a_url_is_shown_as_far_as_it_can_be_read_in_one_way(url: str) -> None:
-    """And what was redacted may be redacted again: a message goes through several hands."""
+    """Redacting twice changes nothing: a message passes through several functions."""
     assert redact(url) == redact(redact(url)) == SHOWN[url]
 
 
 @given(st.text(max_size=8), st.text(max_size=8))
 def test_whatever_stands_around_it_a_password_is_not_shown(before: str, after: str) -> None:
-    """Raw `@`, `/`, `?`, `#`, `%` and spaces too, wherever a password can stand in a URL, and in a key=value string."""
+    """Raw `@`, `/`, `?`, `#`, `%` and spaces too, wherever a password can be in a URL, and in a key=value string."""
     password = f"{before}{MARK}{after}"
     for url in (
         f"postgresql://u:{password}@127.0.0.1:5432/saga",
@@ -66,7 +66,7 @@ def test_whatever_stands_around_it_a_password_is_not_shown(before: str, after: s
 
 @given(st.text(st.characters(exclude_categories=["Z", "C"], exclude_characters="'\"<>"), max_size=8))
 def test_a_message_that_quotes_one_is_scrubbed(around: str) -> None:
-    """Whoever wrote it: libpq, librdkafka, an HTTP client, click."""
+    """From any source: libpq, librdkafka, an HTTP client, click."""
     password = f"{around}{MARK}{around}"
     for message in (
         f"connection to postgresql://u:{password}@h:5432/x failed: no route",
@@ -82,14 +82,14 @@ def test_key_value_strings_are_scrubbed_and_other_words_stay() -> None:
     """A quoted value with spaces is hidden as a whole; a sentence about passwords is left alone."""
     said = scrub("host=h password='S3cret Pass' user=u; sasl.jaas.config=\"x S3cretPass\" --token=S3cretPass, x=1")
     assert said == "host=h password=… user=u; sasl.jaas.config=… --token=…, x=1"
-    words = 'password authentication failed for user "saga": check user, password and name of the database'
+    words = 'password authentication failed for user "saga": check user, password and database name'
     assert scrub(words) == words
     for form in ("postgresql://USER@HOST/NAME", "simulated:///FILE?parameter=value"):
         assert scrub(f"it is not {form}") == f"it is not {form}"
 
 
 def test_what_librdkafka_quotes_of_a_secret_is_scrubbed_too() -> None:
-    """It shows where it stopped reading a value; a mechanism that is misspelt stays to be seen."""
+    """It shows where parsing a value failed; a misspelt mechanism stays visible."""
     given_properties = {"sasl.oauthbearer.config": "principal=a S3cretPass=x", "sasl.mechanism": "PLIAN"}
     secrets = secrets_in(given_properties)
     assert (
@@ -115,7 +115,7 @@ def test_what_librdkafka_quotes_of_a_secret_is_scrubbed_too() -> None:
     ],
 )
 def test_which_properties_are_secret(name: str, secret: bool) -> None:
-    """Misspelt ones too: the value was meant for the other one."""
+    """Misspelt names too: the value was meant for the right one."""
     assert is_secret(name) is secret
 
 
@@ -135,5 +135,5 @@ def test_which_properties_are_secret(name: str, secret: bool) -> None:
     ],
 )
 def test_which_urls_hold_a_secret_and_which_are_clear(url: str, plain: bool, secret: bool) -> None:
-    """A password on the command line is warned of; a user name or a parameter alone is none."""
+    """A password on the command line causes a warning; a user name or a parameter alone does not."""
     assert (is_plain(url), holds_secret(url)) == (plain, secret)

@@ -1,4 +1,4 @@
-"""What is on the log may be anybody's: no terminal is told to do what stands there; files and pipes get every byte."""
+"""Records may come from anyone: no terminal executes control characters in them; files and pipes get every byte."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMMANDS = [
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tracker's database with an order, a service and a cause that are called like a terminal's commands."""
+    """A tracker's database with an order, a service and a cause whose names are terminal escape sequences."""
     path = tmp_path_factory.mktemp("terminal") / "tracker.db"
     events = of_order(tracked_events(12), CREATED, CHARGED, RESERVED, CONFIRMED)
     stored(path, [event._replace(order_id=EVIL, service=EVIL, cause=EVIL) for event in events]).close()
@@ -46,7 +46,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_a_terminal(*arguments: str, **env: str) -> str:
-    """Run a command with a terminal for stdout and stderr; return what that is sent."""
+    """Run a command with a terminal for stdout and stderr; return its output."""
     ours, theirs = pty.openpty()
     run = [sys.executable, "-m", "saga", *arguments]
     with subprocess.Popen(
@@ -69,7 +69,7 @@ def on_a_terminal(*arguments: str, **env: str) -> str:
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=lambda arguments: " ".join(arguments).replace(EVIL, "EVIL"))
 def test_a_terminal_gets_no_control_characters(file, arguments):
-    """Whichever command shows it, and however."""
+    """For every command and format."""
     sent = on_a_terminal(*arguments, SAGA_TRACKER=str(file)).replace("\r\n", "\n")
     assert sent
     assert [c for c in sent if not c.isprintable() and c not in "\n\t"] == []
@@ -85,7 +85,7 @@ def test_a_pipe_gets_every_byte(file, tmp_path):
 
 
 def test_line_ends_and_tabs_stay():
-    """Everything else that is not printable is replaced, one character for one."""
+    """Every other non-printable character is replaced by one character."""
     assert visible("a\tb\nc") == "a\tb\nc"
     assert visible("\x1b[2J\x07é\r") == "\ufffd[2J\ufffdé\ufffd"
 
