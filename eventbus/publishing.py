@@ -1,4 +1,4 @@
-"""What becomes of an event that is to be published: its headers, its id, and its way into the outbox."""
+"""Prepares events for publishing: headers, id, and insertion into the outbox."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ CONTENT_TYPE = b"application/avro"
 
 
 def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes | None = None) -> Output:
-    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it answers.
+    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it results from.
 
-    The id is made, not drawn: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary mode).
+    The id is derived, not random: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary
+    mode).
     """
     headers = _headers(f"{event.topic}<{cause}", event.topic, source, trace)
     headers.append(("ce_causationid", cause.encode()))
@@ -26,16 +27,16 @@ def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes |
 
 
 def uncaused(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:
-    """Return the output for the first event of a saga; its id is `topic/key`."""
+    """Return the output for a root event, the first of a saga; its id is `topic/key`."""
     headers = _headers(f"{event.topic}/{event.key}", event.topic, source, trace)
     return Output(event.topic, event.key.encode(), codec.encode(event), headers)
 
 
 def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
-    """Leave events without a cause in the log for the service's workers to publish, in this transaction.
+    """Insert root events in this transaction, for the service's workers to publish.
 
-    Raises Quarantined where the database was found to be older than the log, and OtherSchemaIds where the service
-    writes with the schema ids of another source.
+    Raises Quarantined if the database was found to be older than the log, and OtherSchemaIds if the service writes with
+    the schema ids of another source.
     """
     quarantine.check(tx)
     events = list(events)
@@ -46,12 +47,12 @@ def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event],
 
 
 def check_size(codec: Codec, source: str, event: Event, limits: Mapping[str, int]) -> None:
-    """Raise ValueError where an event without a cause is larger than its topic takes (see progress.output_limits)."""
+    """Raise ValueError if a root event exceeds the size limit of its topic (see progress.output_limits)."""
     most = limits.get(event.topic, MAX_VALUE_BYTES)
     if most < MAX_VALUE_BYTES and (size := uncaused(codec, source.encode(), event).size) > most:
         raise ValueError(
             f"the event {event.topic} would have {size} bytes, and its topic takes at most {most}: split it, or have"
-            " max.message.bytes of the topic raised (a worker notices within a minute)"
+            " max.message.bytes of the topic increased (a worker notices within a minute)"
         )
 
 

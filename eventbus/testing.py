@@ -1,7 +1,7 @@
-"""For the tests of services: a handler (`given … when … then`), or a whole choreography under drawn faults (`seeded`).
+"""Tests for services: one handler (`given … when … then`), or a whole choreography under random faults (`seeded`).
 
 pytest finds both as fixtures of these names wherever eventbus is installed. Nothing here needs a broker: handlers and
-SQL are the real ones, on SQLite in memory; what a real broker does is tried in the simulator's model of one.
+SQL are the real ones, on SQLite in memory; the broker is the simulator's model of one.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from eventbus.simulation import KINDS, NEEDS_PEOPLE, Setup, Simulation, plan
 Given = Callable[..., "Scenario"]
 Seeded = Callable[..., Simulation]
 UNATTENDED = tuple(kind for kind in KINDS if kind not in NEEDS_PEOPLE)
-"""What goes wrong where nobody redrives what was refused, or goes past what cannot be read."""
+"""The faults that need no operator to redrive dead letters or to skip unreadable batches."""
 
 
 class Scenario:
-    """One service that has heard some events. `when` lets it hear one more; `then` says what it must answer."""
+    """One service that has handled some events. `when` has it handle one more; `then` asserts its answer."""
 
     def __init__(self, service: Service[Any], *events: Event) -> None:
         self._service = service
@@ -33,35 +33,35 @@ class Scenario:
         self._answer: Event | None = None
         self._refusal: PoisonRecord | ConcurrentUpdate | None = None
         for event in events:
-            self._hear(event)
+            self._handle(event)
 
     def when(self, event: Event) -> Self:
-        """Let the service handle this event: the remote call, if there is one, then the decision."""
+        """Have the service handle this event: the remote call, if there is one, then the decision."""
         try:
-            self._answer, self._refusal = self._hear(event), None
+            self._answer, self._refusal = self._handle(event), None
         except (PoisonRecord, ConcurrentUpdate) as refusal:
             self._answer, self._refusal = None, refusal
         return self
 
     def then(self, *answers: Event) -> Self:
         """Assert that the service answered with exactly this; without arguments, with nothing."""
-        assert self._refusal is None, f"it was refused: {self._refusal}"
+        assert self._refusal is None, f"the event was rejected: {self._refusal}"
         given = () if self._answer is None else (self._answer,)
-        assert given == answers, f"it answered {given or 'nothing'}, not {answers or 'nothing'}"
+        assert given == answers, f"the service answered {given or 'nothing'}, not {answers or 'nothing'}"
         return self
 
     def then_poison(self, reason: str) -> Self:
         """Assert that the event is dead-lettered for this reason."""
-        assert isinstance(self._refusal, PoisonRecord), f"it answered {self._answer}, and was not refused"
-        assert self._refusal.reason == reason, f"it was refused for {self._refusal.reason}, not {reason}"
+        assert isinstance(self._refusal, PoisonRecord), f"not dead-lettered: the service answered {self._answer}"
+        assert self._refusal.reason == reason, f"dead-lettered for {self._refusal.reason}, not {reason}"
         return self
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Return what a select finds in the service's database."""
+        """Return the rows of a select in the service's database."""
         with self._database.snapshot() as tx:
             return tx.rows(sql, *parameters)
 
-    def _hear(self, event: Event) -> Event | None:
+    def _handle(self, event: Event) -> Event | None:
         service = self._service
         reaction = service.reactions[type(event)]
         outcome: tuple[Any, ...] = ()
@@ -86,12 +86,12 @@ def run_seeded(
     workers: int = 2,
     faults: Sequence[str] = UNATTENDED,
 ) -> Simulation:
-    """Run services under faults drawn from `seed`, and publish these events to them from outside.
+    """Run services under random faults derived from `seed`, and publish these events to them.
 
-    Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the same
-    run. Raises Stuck when something waits for ever, WorkerStopped when a worker ends by itself. `faults` are kinds of
-    eventbus.simulation.KINDS; those that need people (`poison`, `unreadable`) are not among them by themselves: here
-    nobody decides anything.
+    Returns when all work is done; `published(EventClass)` returns the events on the log. The same seed gives the same
+    run. Raises NoProgress if something waits indefinitely, WorkerStopped if a worker ends by itself. `faults` are kinds
+    of eventbus.simulation.KINDS; those that need an operator (`poison`, `unreadable`) are not in the default, because
+    there is none here.
     """
     coming = list(events)
     known = [event for make in services for event in make().events()]
