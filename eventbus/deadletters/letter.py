@@ -16,7 +16,7 @@ MAX_ERROR_CHARACTERS = 1_000
 MAX_RECORD_BYTES = 1_048_588
 """Kafka's default `max.message.bytes`. Of a larger record the beginnings of key and value are kept, and no headers."""
 KEPT_BYTES = 16_384
-MAX_SAID_BYTES = 4_000
+MAX_ADDED_BYTES = 4_000
 NUMBERS = ("dlq_attempts", "dlq_first_timestamp")
 
 
@@ -50,8 +50,8 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
 
 def _before(record: Record) -> dict[str, str]:
     """Return the `dlq_*` headers of the dead letter that was redriven; no value longer than we write."""
-    _, said = split_headers(record.headers)
-    before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
+    _, added = split_headers(record.headers)
+    before = {name: content[:MAX_ADDED_BYTES].decode("utf-8", "replace") for name, content in added.items()}
     return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}
 
 

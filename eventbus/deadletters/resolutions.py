@@ -41,9 +41,9 @@ def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
 
 def resolution(topic: str, letter: Record, action: str, statement: AuditNote) -> Output:
     """Return the resolution of a dead letter: the letter itself for a redrive, otherwise all of it but its value."""
-    own, said = split_headers(letter.headers)
-    said |= _said(action, statement) | {"dlq_letter": letter.address.encode()}
-    return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *said.items()])
+    own, added = split_headers(letter.headers)
+    added |= _audit_headers(action, statement) | {"dlq_letter": letter.address.encode()}
+    return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *added.items()])
 
 
 def skipping(group: str, partition: Partition, offsets: tuple[int, int], statement: AuditNote) -> Output:
@@ -56,13 +56,13 @@ def skipping(group: str, partition: Partition, offsets: tuple[int, int], stateme
         "dlq_skipped_to": b"%d" % next_offset,
         "dlq_group": group.encode(),
     }
-    return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_said(SKIP, statement).items()])
+    return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_audit_headers(SKIP, statement).items()])
 
 
-def _said(action: str, statement: AuditNote) -> dict[str, bytes]:
+def _audit_headers(action: str, statement: AuditNote) -> dict[str, bytes]:
     by, why, at_ms = statement
-    said = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
-    return {name: text.encode("utf-8", "replace") for name, text in said.items()}
+    added = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
+    return {name: text.encode("utf-8", "replace") for name, text in added.items()}
 
 
 def original_record(record: Record, topics: Collection[str] | None = None) -> Record | None:
@@ -70,13 +70,13 @@ def original_record(record: Record, topics: Collection[str] | None = None) -> Re
 
     Raises PoisonRecord if the record is not a valid resolution, and if the original's topic is not one of `topics`.
     """
-    own, said = split_headers(record.headers)
-    action = said.get("dlq_action", b"")
+    own, added = split_headers(record.headers)
+    action = added.get("dlq_action", b"")
     if action in WITHOUT_RECORD:
         return None
     try:
-        partition = Partition(said[FIRST_HEADER].decode(), int(said["dlq_partition"]))
-        offset, timestamp_ms = int(said["dlq_offset"]), int(said["dlq_timestamp"])
+        partition = Partition(added[FIRST_HEADER].decode(), int(added["dlq_partition"]))
+        offset, timestamp_ms = int(added["dlq_offset"]), int(added["dlq_timestamp"])
     except (KeyError, ValueError) as error:
         raise PoisonRecord("not_a_resolution", f"a header is missing or wrong: {error}") from error
     if action != REDRIVE.encode():

@@ -85,7 +85,7 @@ class SchemaWait(NamedTuple):
     """When the partition is resumed to ask again; None while it is being read."""
     leader_epoch: int | None = None
     """The leader epoch of the record."""
-    told: str = ""
+    reported: str = ""
     """The reason that was last reported."""
 
 

@@ -143,7 +143,7 @@ class Engine:
             self._deps.failpoint("closing and published")
             self._prune_outbox(note_end=False)
         except (*TRANSIENT, ReadOnlyOrFull, TopicMissing, UnsafeToContinue) as error:
-            self._deps.observer.recovery_scheduled(Partition("*", -1), f"on closing: {error}", retry_in=0)
+            self._deps.observer.recovery_scheduled(Partition("*", -1), f"while closing: {error}", retry_in=0)
         self._deps.failpoint("leaving")
         self._deps.log.close()
         self._deps.failpoint("left")

@@ -22,7 +22,7 @@ class Retrying:
 
     def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
         self._service, self._deps, self._config = service, deps, config
-        self._told = (0, 0)
+        self._reported = (0, 0)
         self._after = self._count_at = 0.0
         self._limits: dict[str, Limit] = {}
         self.more = False
@@ -35,7 +35,7 @@ class Retrying:
         """
         self.more = False
         if retries_ms is None:
-            self._tell((0, 0))
+            self._report((0, 0))
             return []
         ours = {partition: each for partition, each in owned.items() if each.consuming}
         self._count(ours)
@@ -86,9 +86,9 @@ class Retrying:
             return
         self._count_at = self._deps.clock() + self._config.idle_check_after
         with self._deps.database.snapshot() as tx:
-            self._tell(blocked_keys.counted(tx, ours))
+            self._report(blocked_keys.counted(tx, ours))
 
-    def _tell(self, counted: tuple[int, int]) -> None:
-        if counted != self._told:
-            self._told = counted
+    def _report(self, counted: tuple[int, int]) -> None:
+        if counted != self._reported:
+            self._reported = counted
             self._deps.observer.parked(*counted)

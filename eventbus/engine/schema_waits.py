@@ -54,23 +54,23 @@ class SchemaWaits:
         most = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._config.backoff_most
         pause = min(FIRST_WAIT_SECONDS * 2 ** min(wait.times, 10), most)
         self._deps.log.pause([owned.partition])
-        told = wait.told
-        if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not told):
+        reported = wait.reported
+        if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not reported):
             self._deps.observer.recovery_scheduled(owned.partition, str(error), retry_in=pause)
-            told = self._told(owned, wait, f"{owned.partition} waits at offset {reached} for a schema: {error}")
-        owned.schema_wait = SchemaWait(wait.since, wait.times + 1, now + pause, leader_epoch_at(run, reached), told)
+            reported = self._report(owned, wait, f"{owned.partition} waits at offset {reached} for a schema: {error}")
+        owned.schema_wait = SchemaWait(wait.since, wait.times + 1, now + pause, leader_epoch_at(run, reached), reported)
 
-    def _told(self, owned: Owned, wait: SchemaWait, why: str) -> str:
+    def _report(self, owned: Owned, wait: SchemaWait, why: str) -> str:
         """Report the partition if it waits long, and again if the reason has changed; return what was reported."""
         if self._deps.clock() - wait.since < TOLD_AFTER_SECONDS:
             return ""
-        if why != wait.told:
+        if why != wait.reported:
             self._deps.observer.paused(owned.partition, REASON, why)
         return why
 
     def _over(self, owned: Owned) -> None:
         assert owned.schema_wait is not None
-        if owned.schema_wait.told:
+        if owned.schema_wait.reported:
             self._deps.observer.resumed(owned.partition)
         owned.schema_wait = None
 

@@ -106,7 +106,7 @@ class Simulation:
         self.schedule = 0
         self._tracing = tracing
         self._planned = Planned(plan)
-        self._brought: Counter[str] = Counter()
+        self._reached: Counter[str] = Counter()
         """How often a service whose group is hasty reached each step."""
         self._jump = FIRST_JUMP
         self._moved = True
@@ -339,8 +339,8 @@ class Simulation:
         if service not in self._hasty:
             return None
         where = f"{step} of {service}"
-        self._brought[where] += 1
-        fault = self._planned.due(where, self._brought[where])
+        self._reached[where] += 1
+        fault = self._planned.due(where, self._reached[where])
         return fault and self._happens(fault)
 
     def _happens(self, fault: faults.Fault) -> faults.Fault:
@@ -350,17 +350,17 @@ class Simulation:
         self._moved = True
         return fault
 
-    def _bring(self, kind: str, step: str, service: str, after: int, **how: Any) -> None:
+    def _cause(self, kind: str, step: str, service: str, after: int, **how: Any) -> None:
         """Have a fault cause another one, when this service reaches this step for the `after`-th time from now on."""
         where = f"{step} of {service}"
-        self._planned.add(faults.Fault(kind, where, self._brought[where] + after, brought=True, **how))
+        self._planned.add(faults.Fault(kind, where, self._reached[where] + after, brought=True, **how))
 
     def _is_hasty(self, service: str) -> bool:
         """Return whether the group is hasty; once it is, it remains so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
             self._hasty.add(service)
             after, how = self.chance.randint(1, 3), faults.ITS_HEARTBEATS_GO_ON
-            self._bring("stall", fault.detail, service, after, detail=how, seconds=fault.seconds)
+            self._cause("stall", fault.detail, service, after, detail=how, seconds=fault.seconds)
         return service in self._hasty
 
     def _marker_delay(self) -> float:
@@ -378,7 +378,7 @@ class Simulation:
         elif fault.kind == "takeover":
             self._take_over(process, fault)
         elif fault.kind == "recovery":
-            self._bring("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
+            self._cause("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
         elif fault.kind == "stall" and fault.detail == faults.ITS_HEARTBEATS_GO_ON:
             self.live_on(fault.seconds)
             self.note(f"{process} continues")
@@ -491,7 +491,7 @@ class Simulation:
     def _take_over(self, process: SimulatedProcess, fault: faults.Fault) -> None:
         service = process.service.name
         self._hasty.add(service)
-        self._bring("recovery", "recovered", service, 1, detail=fault.detail)
+        self._cause("recovery", "recovered", service, 1, detail=fault.detail)
         self.stand_still(process, fault.seconds)
 
     def stand_still(self, process: SimulatedProcess, seconds: float) -> None:

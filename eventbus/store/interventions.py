@@ -62,7 +62,7 @@ def retry(tx: Transaction, key: str, who: Actor) -> list[Intervention]:
     if not known:
         return []
     blocked_keys.change(tx, known, {key: known[key]._replace(retry_at_ms=blocked_keys.NOW_MS)})
-    return _noted(tx, "retry", known[key], 1, who)
+    return _record_each(tx, "retry", known[key], 1, who)
 
 
 def discard(tx: Transaction, key: str, who: Actor, *, everything: bool) -> list[Intervention]:
@@ -72,7 +72,7 @@ def discard(tx: Transaction, key: str, who: Actor, *, everything: bool) -> list[
         return []
     before = known[key]
     count = before.records if everything else 1
-    done = _noted(tx, "discard", before, count, who)
+    done = _record_each(tx, "discard", before, count, who)
     blocked_keys.remove(tx, key, before.first, before.first + count - 1)
     left = before._replace(first=before.first + count, attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")
     blocked_keys.change(tx, known, {key: left})
@@ -85,7 +85,7 @@ def history(tx: Transaction) -> list[Intervention]:
     return [Intervention(*row) for row in tx.rows(sql)]
 
 
-def _noted(tx: Transaction, action: str, known: BlockedKey, count: int, who: Actor) -> list[Intervention]:
+def _record_each(tx: Transaction, action: str, known: BlockedKey, count: int, who: Actor) -> list[Intervention]:
     """Write one row about each of the first `count` parked records of a key."""
     notes = []
     for _, position, record in blocked_keys.records(tx, known, count):
