@@ -1,9 +1,9 @@
-"""Avro schemas, ours and other people's, cut down to what our readers and writers go by.
+"""Avro schemas, our own and foreign ones, reduced to what our readers and writers use.
 
-The reader's schema decides what a value is (Avro 1.12, Schema Resolution). So of a schema that somebody else wrote
-with, only what says how the bytes lie is kept: fastavro makes a UUID of a string that its writer calls one
-(`logicalType`), and refuses a whole schema for a default that no reader of ours asks for. Logical types are dropped
-from our own schemas, too: they say what a plain value means, and an event's fields are plain.
+The reader's schema determines the value (Avro 1.12, Schema Resolution). So of a foreign writer's schema only what
+determines the encoding is kept: fastavro turns a string into a UUID if its writer's schema has that `logicalType`, and
+rejects a whole schema for a default that none of our readers needs. Logical types are dropped from our own schemas,
+too: they describe the meaning of a plain value, and an event's fields are plain.
 """
 
 from __future__ import annotations
@@ -17,47 +17,47 @@ import fastavro
 PRIMITIVE = frozenset(("null", "boolean", "int", "long", "float", "double", "bytes", "string"))
 NAMED = ("record", "error", "enum", "fixed")
 SHAPE = ("symbols", "size", "aliases")
-"""What is kept of a named type and of a field beside types and names..."""
+"""The attributes that are kept of named types and fields beside types and names..."""
 READ = (*SHAPE, "default", "doc")
-"""...and of a schema that is read with."""
+"""...and those kept of a reader's schema."""
 TEXTS = ("symbols", "aliases")
-"""What of it are lists of names. Anything else there would be met when records are read, where nobody expects it."""
+"""Those that must be lists of names. Anything else would only fail later, when records are decoded."""
 MAX_DEPTH = 64
-"""Of types inside each other: what Python can just read here may be too deep for it elsewhere."""
+"""The most levels of nested types: deeper ones could exceed Python's recursion limit elsewhere."""
 _Definitions = Mapping[str, tuple[str, Mapping[str, Any]]]
 
 
 class SchemaMismatch(TypeError):
-    """A dataclass and its .avsc disagree, or a schema is not usable. Raised at import where it is our own."""
+    """A dataclass does not match its .avsc, or a schema is not usable. For our own schemas it is raised at import."""
 
 
 def parse(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """Parse a schema that is read with, and refuse what could harm a reader: recursion, and arrays of nothing."""
+    """Parse a reader's schema, and reject what could harm a reader: recursion, and arrays of zero-byte elements."""
     return _parsed(plain(raw))
 
 
 def written_with(raw: Any, references: Iterable[Any] = ()) -> dict[str, Any]:
-    """Parse a schema that somebody else wrote with; `references` are schemas whose types it may name.
+    """Parse a foreign writer's schema; `references` are schemas whose types it may name.
 
-    Raises SchemaMismatch for what is no record or could harm a reader; what is no schema at all raises anything.
+    Raises SchemaMismatch if it is not a record or could harm a reader; an invalid schema may raise any exception.
     """
     definitions = {name: found for each in references for name, found in _definitions(each, "", 0)}
     kept = _Plain(SHAPE, definitions).of(raw, "", 0)
     if not isinstance(kept, dict) or kept["type"] != "record":
-        raise SchemaMismatch(f"it is no record but {kept!s:.80}")
+        raise SchemaMismatch(f"it is not a record but {kept!s:.80}")
     return _parsed(kept)
 
 
 def plain(raw: Any) -> Any:
-    """Return a schema that is read with, without logical types and whatever else readers do not go by."""
+    """Return a reader's schema without logical types and other attributes that readers do not use."""
     return _Plain(READ, {}).of(raw, "", 0)
 
 
 def read_as(writer: Mapping[str, Any], reader: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the schema that reads what `writer` wrote as `reader` says; None if they are not the same record.
+    """Return the schema with which `reader` can read what `writer` wrote; None if they are not the same record.
 
-    They are if their names are the same without the namespaces, or by an alias: the reader's, as Avro says, or the
-    writer's, which tells as clearly what it was called before. The same goes for the record's fields.
+    They are the same if their names are equal without namespaces, or by an alias: of the reader, as Avro specifies, or
+    of the writer, which also gives a former name. The same applies to the record's fields.
     """
     known_as = {_unqualified(reader["name"]), reader["name"], *reader.get("aliases", ())}
     if not known_as & {_unqualified(writer["name"]), writer["name"], *writer.get("aliases", ())}:
@@ -85,7 +85,7 @@ def _full_name(schema: Mapping[str, Any], namespace: str) -> str:
 
 
 def _definitions(schema: Any, namespace: str, depth: int) -> Iterator[tuple[str, tuple[str, Mapping[str, Any]]]]:
-    """Yield every named type in a schema by its full name, each with the namespace that it stands in."""
+    """Yield every named type in a schema by its full name, each with its enclosing namespace."""
     _check_depth(depth)
     if isinstance(schema, list):
         inner: list[Any] = schema
@@ -109,11 +109,11 @@ def _check_depth(depth: int) -> None:
 
 def _check_texts(named: Mapping[str, Any], texts: Any) -> None:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise SchemaMismatch(f"{texts!s:.80} are no names, in {named!s:.80}")
+        raise SchemaMismatch(f"{texts!s:.80} must be a list of names, in {named!s:.80}")
 
 
 class _Plain:
-    """Copies a schema with full names; a type that a reference defines is put in where it is first named."""
+    """Copies a schema with full names; a type that a reference defines is inserted where it is first named."""
 
     def __init__(self, keep: tuple[str, ...], definitions: _Definitions) -> None:
         self._keep, self._definitions = keep, definitions
@@ -126,7 +126,7 @@ class _Plain:
         if isinstance(schema, str):
             return self._name(schema, namespace, depth)
         if not isinstance(schema, Mapping) or "type" not in schema:
-            raise SchemaMismatch(f"{schema!s:.80} is no Avro schema")
+            raise SchemaMismatch(f"{schema!s:.80} is not an Avro schema")
         kind = schema["type"]
         if kind in ("array", "map"):
             inside = "items" if kind == "array" else "values"
@@ -168,7 +168,7 @@ class _Plain:
             if each in self._definitions:
                 around, schema = self._definitions[each]
                 return self.of(schema, around, depth + 1)
-        raise SchemaMismatch(f"the type {name!r:.200} is defined nowhere: neither there nor in a reference")
+        raise SchemaMismatch(f"the type {name!r:.200} is not defined, neither in the schema nor in its references")
 
 
 def _parsed(schema: Any) -> dict[str, Any]:
@@ -178,7 +178,7 @@ def _parsed(schema: Any) -> dict[str, Any]:
 
 
 def _refuse_dangerous(schema: Any, enclosing: tuple[str, ...], at: str) -> int:
-    """Return the least number of bytes that a value of this schema takes."""
+    """Return the minimum number of bytes of a value of this schema."""
     if isinstance(schema, list):
         return 1 + min(_refuse_dangerous(branch, enclosing, at) for branch in schema)
     if isinstance(schema, str):

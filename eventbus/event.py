@@ -17,14 +17,14 @@ INT_RANGES: Mapping[str, tuple[int, int]] = {"int": (-(2**31), 2**31 - 1), "long
 PRIMITIVES: Mapping[str, type] = {"string": str, "int": int, "long": int, "boolean": bool, "bytes": bytes}
 
 E = TypeVar("E", bound="Event")
-BOUND = "`@event` makes it"
+BOUND = "`@event` provides it"
 
 
 class Event:
     """What happened: past tense, immutable, published once. Subclasses are bound with `@event`.
 
-    A subclass may check its values in `__post_init__` and raise ValueError: on the way in that makes the record
-    poison, on the way out it is a bug of the handler.
+    A subclass may check its values in `__post_init__` and raise ValueError: a consumed record is poison then, and in a
+    handler it is a bug.
     """
 
     __slots__ = ()
@@ -34,18 +34,18 @@ class Event:
     schema: ClassVar[dict[str, Any]]
     """The parsed Avro schema (fastavro's form), without logical types."""
     schema_text: ClassVar[str]
-    """The .avsc as it stands in its file."""
+    """The text of the .avsc file."""
     ids: ClassVar[Path]
-    """`ids.json` beside the .avsc: the ids of its released versions, where there is no registry."""
+    """`ids.json` beside the .avsc: the ids of its released versions, for use without a registry."""
     key_field: ClassVar[str]
     """The field whose UTF-8 bytes are the record's key."""
 
     summary: ClassVar[str] = ""
-    """What happened, for people: a sentence with fields in braces, as in `{amount} was charged`."""
+    """What happened, as a sentence for users with fields in braces, as in `{amount} was charged`."""
 
     @property
     def key(self) -> str:
-        """What the record is keyed by, so that events of one key stay in order."""
+        """The key of the record; events of one key stay in order."""
         raise NotImplementedError(BOUND)
 
     def to_avro(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         _check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
-        # Not looked up by class at every call: these are asked for several times an event.
+        # Bound once, not looked up by class at every call: these are called several times per event.
         bound = {
             "key": property(attrgetter(key)),
             "to_avro": _make_writer(cls, raw),
@@ -114,7 +114,7 @@ def _check_type(avro: Any, hint: Any, where: str) -> None:
         if hint is not str and set(typing.get_args(hint)) != set(avro["symbols"]):
             raise SchemaMismatch(f"{where}: the enum needs str or a Literal of its symbols, not {hint}")
     elif PRIMITIVES.get(avro if isinstance(avro, str) else avro["type"]) is not hint:
-        raise SchemaMismatch(f"{where}: Avro {avro} does not go with {hint}")
+        raise SchemaMismatch(f"{where}: Avro {avro} does not match {hint}")
 
 
 def _check_union(avro: list[Any], hint: Any, where: str) -> None:
@@ -126,7 +126,7 @@ def _check_union(avro: list[Any], hint: Any, where: str) -> None:
 
 
 def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, Any]]:
-    """Return what turns an instance into the plain dict that Avro encodes."""
+    """Return a function that turns an instance into the plain dict that Avro encodes."""
     hints = typing.get_type_hints(cls)
     names = [f["name"] for f in raw["fields"]]
     nested = [
@@ -137,7 +137,7 @@ def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, An
     values = attrgetter(*names) if len(names) > 1 else lambda instance: (getattr(instance, names[0]),)
 
     def write(instance: Any) -> dict[str, Any]:
-        plain = dict(zip(names, values(instance)))  # noqa: B905 - as many values as names, and this is a hot path
+        plain = dict(zip(names, values(instance)))  # noqa: B905 - equal lengths, on a hot path
         for name, write_item in nested:
             plain[name] = [write_item(item) for item in plain[name]]
         return plain
@@ -146,7 +146,7 @@ def _make_writer(cls: type, raw: dict[str, Any]) -> Callable[[Any], dict[str, An
 
 
 def _make_builder(cls: type, raw: dict[str, Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return what turns a decoded record into `cls`: ints within their Avro ranges, arrays to tuples."""
+    """Return a function that turns a decoded record into `cls`: checks int ranges, turns arrays into tuples."""
     hints = typing.get_type_hints(cls)
     names = [f["name"] for f in raw["fields"]]
     ints = [(f["name"], *INT_RANGES[f["type"]]) for f in raw["fields"] if f["type"] in ("int", "long")]

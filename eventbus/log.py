@@ -8,19 +8,19 @@ from typing import NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
 MAX_BUFFERED_BYTES = 4_194_304
-"""Whatever their number, records of so many bytes are a crowd: enough to be held, decided on or published at once."""
+"""The most bytes of records that are buffered, decided on or published at once, whatever their number."""
 PROGRESS = ".progress"
-"""What the name of the topic ends with, after the service's."""
+"""The suffix of the progress topic, after the service's name."""
 RESOLUTIONS = ".dead-letters.resolutions"
-"""What comes after the group in the name of its topic of resolutions."""
+"""The suffix of the resolutions topic, after the group's name."""
 HEADER_BYTES = 10
-"""What a header takes beside its name and content, at most."""
+"""The most bytes of a header beside its name and content."""
 BATCH_BYTES = 61 + 36
-"""What a batch of one record takes beside key, value and headers, at most (Kafka's record batch, version 2)."""
+"""The most bytes of a batch of one record beside key, value and headers (Kafka's record batch, version 2)."""
 
 
 class Partition(NamedTuple):
-    """One partition of one topic; sorts by topic, then number: the order in which everything is locked."""
+    """One partition of one topic; sorts by topic, then number: the order in which rows are locked."""
 
     topic: str
     number: int
@@ -30,7 +30,7 @@ class Partition(NamedTuple):
 
 
 class Record(NamedTuple):
-    """One record as it lies in the log."""
+    """One record as stored in the log."""
 
     partition: Partition
     offset: int
@@ -39,24 +39,24 @@ class Record(NamedTuple):
     timestamp_ms: int
     headers: Headers
     leader_epoch: int | None = None
-    """Of the leader that wrote it; None where the broker does not say."""
+    """The epoch of the leader that wrote it; None if the broker does not report it."""
 
     @property
     def address(self) -> str:
-        """Where anybody can go and look: `topic/partition/offset`."""
+        """The record's place in the log: `topic/partition/offset`."""
         return f"{self.partition.topic}/{self.partition.number}/{self.offset}"
 
     @property
     def size(self) -> int:
-        """Bytes of key, value and headers, as they lie in the log."""
+        """Bytes of key, value and headers, as stored in the log."""
         headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in self.headers)
         return len(self.key or b"") + len(self.value or b"") + headers
 
 
 def to_iso(timestamp_ms: int) -> str:
-    """Return milliseconds since 1970 as RFC 3339, in UTC; the number itself where no calendar reaches.
+    """Return milliseconds since 1970 as RFC 3339, in UTC; the number itself if it is out of range.
 
-    Anybody may write anything into a record's timestamp.
+    A producer may write any number as a record's timestamp.
     """
     try:
         at = datetime.fromtimestamp(timestamp_ms / 1000, UTC)
@@ -68,9 +68,9 @@ def to_iso(timestamp_ms: int) -> str:
 class FetchedRecords(NamedTuple):
     """Consecutive records of one partition.
 
-    `start` is the log position before the first record (not its offset: markers and aborted records take offsets too),
-    `end` the one after the last. A run may be empty: the end of the partition was reached, past markers. A `start`
-    that does not connect to what was read before says that something was lost on the way.
+    `start` is the position before the first record (not its offset: markers and aborted records take offsets too),
+    `end` the one after the last. It may have no records if the end of the partition was reached, past markers. If
+    `start` is not the `end` of the records before, there is an offset gap.
     """
 
     partition: Partition
@@ -80,7 +80,7 @@ class FetchedRecords(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A record to be published. Which partition it goes to follows from its key."""
+    """A record to be published. Its key determines the partition."""
 
     topic: str
     key: bytes | None
@@ -89,12 +89,12 @@ class Output(NamedTuple):
 
     @property
     def key_text(self) -> str:
-        """The key as a database can keep it."""
+        """The key as text that a database can store."""
         return (self.key or b"").decode("utf-8", "replace").replace("\0", "\ufffd")
 
     @property
     def size(self) -> int:
-        """Bytes that it takes in the log at most, in a batch of its own, before it is compressed."""
+        """The most bytes that it takes in the log, in a batch of its own, before compression."""
         headers = sum(len(name) + len(content or b"") + HEADER_BYTES for name, content in self.headers)
         return BATCH_BYTES + len(self.key or b"") + len(self.value or b"") + headers
 
@@ -102,8 +102,8 @@ class Output(NamedTuple):
 class CommittedOffset(NamedTuple):
     """The group's committed offset; `outbox_seq` is the number of the last outbox entry that was published with it.
 
-    None where the metadata is not ours: the offset was set by hand. With the id of the database that it was made from,
-    and of the input topic, it is a witness of progress, too (see eventbus.kafka.witness).
+    None if the metadata is not ours: the offset was set by hand. With the ids of the database that it was read from and
+    of the input topic, it is also a witness of progress (see eventbus.kafka.witness).
     """
 
     offset: int
@@ -121,26 +121,26 @@ class OffsetRange(NamedTuple):
 
 
 class Identity(NamedTuple):
-    """Which cluster and which incarnation of a topic this is; empty where the broker does not say."""
+    """The ids of the cluster and of a topic; empty if the broker does not report them."""
 
     cluster: str
     topic: str
 
 
 class Rebalanced(Protocol):
-    """What the log tells the engine, from inside `poll` or `keep_alive`. Must not raise."""
+    """The rebalance listener, called inside `poll` or `keep_alive`. Must not raise."""
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
-        """These are ours now, paused; they want recovery."""
+        """These partitions were assigned, paused; they must be recovered."""
 
     def revoked(self, partitions: Iterable[Partition]) -> None:
-        """These go to somebody else when this returns: publish what is pending, forget them."""
+        """These partitions go to another worker when this returns: publish what is pending, forget them."""
 
     def lost(self, partitions: Iterable[Partition]) -> None:
-        """These may be somebody else's already: forget them, publish nothing."""
+        """Another worker may own these partitions already: forget them, publish nothing."""
 
     def unreadable(self, partition: Partition, offset: int, why: str) -> None:
-        """What lies at this offset cannot be read, and nothing after it: the partition is paused until `seek`."""
+        """The record at this offset cannot be read, nor any after it: the partition is paused until `seek`."""
 
 
 class AuthenticationFailed(Exception):
@@ -148,30 +148,30 @@ class AuthenticationFailed(Exception):
 
 
 class LogUnavailable(ConnectionError):
-    """The broker did not answer in time. Ask again later."""
+    """The broker did not respond in time. Retry later."""
 
 
 class CommitOutcomeUnknown(Exception):
-    """What was being published may or may not have been: recover. The log is ready to publish again."""
+    """The transaction may or may not have been committed: recover. The log is ready to publish again."""
 
 
 class PartitionMigrated(CommitOutcomeUnknown):
-    """Somebody else has recovered what was about to be published: it was not."""
+    """Another worker has recovered a partition of the transaction: nothing was published."""
 
 
 class Limit(NamedTuple):
-    """The largest record that can be written to a topic, and which setting says so, for people."""
+    """The largest record that can be written to a topic, and the name of the setting, for messages."""
 
     bytes: int
     setting: str
 
     def takes(self, output: Output) -> bool:
-        """Return whether it is certainly taken: compressed it may be smaller than this says."""
+        """Return whether the output certainly fits; compressed, a larger one may fit, too."""
         return output.size <= self.bytes
 
 
 class Oversized(NamedTuple):
-    """An output that was refused for its size; `limit` is None where nobody says how much its topic takes."""
+    """An output that was rejected for its size; `limit` is None if its topic's limit is not known."""
 
     output: Output
     limit: Limit | None
@@ -191,11 +191,11 @@ class TooLarge(CommitOutcomeUnknown):
 
 
 class UnsafeToContinue(Exception):
-    """Going on would lose or repeat something; a person has to look. The worker stops with exit code 3."""
+    """Continuing would lose or repeat something; an operator must intervene. The worker stops with exit code 3."""
 
 
 class TopicMissing(Exception):
-    """A topic is not there; `topic` is its name, where only one is missing. The worker stops with exit code 5."""
+    """A topic does not exist; `topic` is its name, if only one is missing. The worker stops with exit code 5."""
 
     def __init__(self, why: str, topic: str = "") -> None:
         super().__init__(why)
@@ -213,74 +213,74 @@ class Log(Protocol):
         """Join the group for these topics; the listener is called from inside `poll` and `keep_alive`."""
 
     def poll(self, limit: int, timeout: float) -> list[FetchedRecords]:
-        """Return what is there, at most `limit` records; wait up to `timeout` seconds for the first one.
+        """Return the next records, at most `limit`; wait up to `timeout` seconds for the first one.
 
-        Raises TopicMissing, and UnsafeToContinue where the log no longer reaches as far as it was read.
+        Raises TopicMissing, and UnsafeToContinue if the end of the log is before what was read already.
         """
 
     def keep_alive(self) -> None:
-        """Stay in the group without reading anything: partitions that are not paused are afterwards as before."""
+        """Poll without consuming any record, to stay in the group; paused partitions stay paused, others do not."""
 
     def pause(self, partitions: Iterable[Partition]) -> None:
-        """Read nothing of these until `seek`."""
+        """Stop consuming these partitions until `seek`."""
 
     def seek(self, partition: Partition, offset: int, leader_epoch: int | None = None) -> bool:
-        """Read on from `offset`, and unpause. False when that is not possible yet: try again after a poll.
+        """Continue at `offset`, and resume. False if that is not possible yet: retry after a poll.
 
-        `leader_epoch`: one in which the log reached `offset`. Where it no longer does, `poll` raises UnsafeToContinue
+        `leader_epoch`: one in which the log reached `offset`. If it no longer does, `poll` raises UnsafeToContinue
         (KIP-320).
         """
 
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, CommittedOffset | None]:
-        """Return the group's cursors; waits for undecided transactions. Raises LogUnavailable."""
+        """Return the group's committed offsets; waits for open transactions. Raises LogUnavailable."""
 
     def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
-        """Return the group's cursors of all partitions of these topics, and of others; of other workers', too.
+        """Return the committed offsets of all partitions of these topics, and of `others`, whichever worker owns them.
 
-        Waits for no transaction. Raises LogUnavailable.
+        Does not wait for transactions. Raises LogUnavailable.
         """
 
     @property
     def witness_topic(self) -> str | None:
-        """The topic of progress, whose id `identities` tells; None where this log keeps none."""
+        """The progress topic, whose id `identities` returns; None if this log has none."""
 
     def witnesses(self, *, undecided: bool) -> dict[Partition, CommittedOffset] | None:
-        """Return what the topic of progress says; None where this log keeps none.
+        """Return the latest records of the progress topic; None if this log has none.
 
-        `undecided`: wait for the transactions that are under way. Raises LogUnavailable, TopicMissing.
+        `undecided`: wait for open transactions. Raises LogUnavailable, TopicMissing.
         """
 
     def offset_range(self, partitions: Sequence[Partition]) -> dict[Partition, OffsetRange]:
-        """Return where each partition begins and ends. Raises LogUnavailable."""
+        """Return the beginning and end offsets of each partition. Raises LogUnavailable."""
 
     def ask_identities(self, topics: Collection[str]) -> None:
-        """Send the question that the next `identities` of these topics waits for. Never waits, never raises."""
+        """Send the request whose response the next `identities` of these topics waits for. Never blocks or raises."""
 
     def identities(self, topics: Collection[str]) -> dict[str, Identity]:
-        """Return who the cluster and these topics are now. Raises LogUnavailable, TopicMissing."""
+        """Return the present ids of the cluster and these topics. Raises LogUnavailable, TopicMissing."""
 
     def partitions(self, topic: str) -> int:
-        """Return how many partitions a topic has, by what a broker says now. Raises LogUnavailable, TopicMissing."""
+        """Return the present number of a topic's partitions, from a broker. Raises LogUnavailable, TopicMissing."""
 
     def largest(self, topics: Collection[str]) -> dict[str, Limit]:
-        """Return the largest record that each of these topics takes; nothing where the broker does not say.
+        """Return the size limits of these topics, without those that the broker does not report.
 
         Raises LogUnavailable, TopicMissing.
         """
 
     def place(self, key: bytes, partitions: int) -> int:
-        """Return in which of so many partitions, one or more, `publish` writes a record of this key."""
+        """Return the partition, out of this number (one or more), that `publish` writes a record with this key to."""
 
     def publish(
         self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
-        """Write the outputs and move the cursors, both or neither (where the delivery is exactly-once).
+        """Write the outputs and commit the offsets `cursors`, both or neither (if the delivery is exactly-once).
 
-        A cursor that names its database is written to the topic of progress, too.
-        `still_ours` is asked when the cursors are part of the transaction and it can still be aborted; a no aborts it.
-        Raises CommitOutcomeUnknown when it is not known to have happened, TooLarge when it was refused for the size of
-        some outputs; LogUnavailable when nothing was begun; TopicMissing.
+        An offset with the id of its database is also written to the progress topic.
+        `still_ours` is called when the offsets are part of the transaction and it can still be aborted; False aborts.
+        Raises CommitOutcomeUnknown if the outcome is unknown, TooLarge if the broker rejected outputs for their size,
+        LogUnavailable if no transaction was begun, TopicMissing.
         """
 
     def close(self) -> None:
-        """Leave the group (a static member does not: it is expected back)."""
+        """Leave the group (a static member does not: it is expected to return)."""

@@ -1,4 +1,4 @@
-"""What a service declares, as a document: read from its code, and told as JSON to who looks at the whole."""
+"""What a service declares, as a document: read from its code, and written as JSON for tools that read all services."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from eventbus.service import Reaction, Service
 FORMAT = 1
 """The version of the document; a reader refuses others."""
 INSTALLED = "saga.services"
-"""The group of entry points by which a distribution says which services it brings."""
+"""The entry point group in which a distribution lists its services."""
 UNRELEASED = "unreleased"
-"""The version of a service that no installed distribution brings."""
+"""The version of a service that is not part of an installed distribution."""
 
 NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
-"""What Kafka takes for the name of a topic."""
+"""The topic names that Kafka accepts."""
 
 
 class BadDeclaration(ValueError):
-    """The document is not a declaration; the message says where and why."""
+    """The document is not a valid declaration; the message says where and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class Declaration:
 
     @property
     def publishes(self) -> tuple[str, ...]:
-        """Every event it may publish, first mentioned first."""
+        """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in self.reactions for event in reaction.publishes)
         return tuple(dict.fromkeys((*self.initiates, *caused)))
 
@@ -88,7 +88,7 @@ class Declaration:
 
     @property
     def resolutions(self) -> str:
-        """The topic of what people decided about its dead letters."""
+        """The topic of operators' decisions about its dead letters."""
         return f"{self.service}{RESOLUTIONS}"
 
     @property
@@ -126,33 +126,35 @@ def read_declaration(document: str | bytes, where: str) -> Declaration:
     except (ValueError, RecursionError) as error:
         raise BadDeclaration(f"{where}: it is not JSON: {error}") from error
     if not isinstance(content, dict) or "format" not in content:
-        raise BadDeclaration(f"{where}: it is no declaration; write one with: <service> declaration")
+        raise BadDeclaration(f"{where}: it is not a declaration; write one with: <service> declaration")
     if content.pop("format") != FORMAT:
-        raise BadDeclaration(f"{where}: its format is another one than {FORMAT}: write it with this version")
+        raise BadDeclaration(f"{where}: its format is not {FORMAT}; write the declaration again with this version")
     declaration: Declaration = _record(Declaration, content, where)
     _check_names(declaration, where)
     return declaration
 
 
 def _check_names(declaration: Declaration, where: str) -> None:
-    """What others draw, print and turn into rights is what Kafka and Python take for names, and nothing else."""
+    """Accept only names that are valid in Kafka and Python: tools print them, and generate diagrams and ACLs."""
     events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
     events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
     for name in sorted(events | {declaration.service, declaration.dead_letters, *declaration.events}):
         if not NAME.fullmatch(name):
-            raise BadDeclaration(f"{where}: {name!r:.80} is no name of a topic or group: letters, digits, . _ and -")
+            raise BadDeclaration(
+                f"{where}: {name!r:.80} is not a valid name of a topic or group: use letters, digits, . _ and -"
+            )
     for does in declaration.reactions:
         if not does.handler.isidentifier():
-            raise BadDeclaration(f"{where}: {does.handler!r:.80} is no name of a handler")
+            raise BadDeclaration(f"{where}: {does.handler!r:.80} is not a valid name of a handler")
     for event in sorted(set(declaration.publishes) - set(declaration.events)):
         raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
     for event, declared in declaration.events.items():
         try:
             record = parse(dict(declared.schema))["type"] == "record"
         except Exception as error:
-            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is none: {error!r:.200}") from error
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not valid: {error!r:.200}") from error
         if not record:
-            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is no record")
+            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not a record")
 
 
 def _declared(reaction: Reaction) -> DeclaredReaction:
@@ -181,7 +183,7 @@ def _topics(events: tuple[type[Event], ...]) -> tuple[str, ...]:
 
 
 def _file_of(module: str, path: str) -> str:
-    """Return the path of a module's file below its package's parent; of a program, its file's name."""
+    """Return the path of a module's file below its package's parent; for a script, the name of its file."""
     return Path(path).name if module == "__main__" else f"{module.replace('.', '/')}.py"
 
 
@@ -191,8 +193,8 @@ def _version(service: type[Service[Any]]) -> str:
 
 @cache
 def _versions() -> Mapping[str, str]:
-    """Return the versions of the installed services by where their classes are; of several the first found."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 - commands that declare nothing do without it
+    """Return the versions of the installed services by the location of their classes; the first one found counts."""
+    from importlib.metadata import entry_points  # noqa: PLC0415 - slow, and not needed by most commands
 
     found: dict[str, str] = {}
     for point in entry_points(group=INSTALLED):

@@ -1,4 +1,4 @@
-"""What becomes of an event that is to be published: its headers, its id, and its way into the outbox."""
+"""Prepares events for publishing: headers, id, and insertion into the outbox."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ CONTENT_TYPE = b"application/avro"
 
 
 def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes | None = None) -> Output:
-    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it answers.
+    """Return the output for an event with a cause: the address `topic/partition/offset` of the record it results from.
 
-    The id is made, not drawn: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary mode).
+    The id is derived, not random: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary
+    mode).
     """
     headers = _headers(f"{event.topic}<{cause}", event.topic, source, trace)
     headers.append(("ce_causationid", cause.encode()))
@@ -32,10 +33,10 @@ def root_event(codec: Codec, source: bytes, event: Event, trace: bytes | None = 
 
 
 def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event], trace: bytes | None = None) -> None:
-    """Leave events without a cause in the log for the service's workers to publish, in this transaction.
+    """Insert root events in this transaction, for the service's workers to publish.
 
-    Raises Quarantined where the database was found to be older than the log, and OtherSchemaIds where the service
-    writes with the schema ids of another source.
+    Raises Quarantined if the database was found to be older than the log, and OtherSchemaIds if the service writes with
+    the schema ids of another source.
     """
     quarantine.check(tx)
     events = list(events)

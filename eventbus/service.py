@@ -21,20 +21,20 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 class TryAgain(Exception):
-    """A remote call's outcome is not known: it is asked for again, with the same key, for as long as it takes."""
+    """The outcome of a remote call is unknown: it is retried indefinitely, with the same idempotency key."""
 
 
 class Unasked(NamedTuple):
-    """What a remote function returns when it knew the answer without asking anybody.
+    """The result of a remote function that knew the answer without a remote call.
 
-    It says nothing about whether the other side answers; the handler is given the `answer`.
+    It does not show whether the remote side is available; the handler receives the `answer`.
     """
 
     answer: Any
 
 
 def answer_of(outcome: Any) -> Any:
-    """Return what the handler is given: the answer, whether somebody was asked or not."""
+    """Return the answer that the handler receives, with or without a remote call."""
     return outcome.answer if isinstance(outcome, Unasked) else outcome
 
 
@@ -45,18 +45,18 @@ class Repository(Protocol[W]):
     def schema(self) -> Schema | str:
         """The service's tables: plain `create table`, run once on an empty database.
 
-        `schema_in(folder)` where they change from release to release: it has the migration steps too.
+        `schema_in(folder)` if they change from release to release: it includes the migration steps.
         """
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> W:
-        """Load, and lock in a fixed order, what deciding on these events takes."""
+        """Load, and lock in a fixed order, the rows that deciding on these events requires."""
 
     def save(self, tx: Transaction, work: W) -> None:
-        """Write back what the handlers changed: insert what was not found, update what was."""
+        """Write back what the handlers changed: insert new rows, update existing ones."""
 
 
 class NoState:
-    """The repository of a service that keeps nothing."""
+    """The repository of a service without state."""
 
     schema = ""
 
@@ -94,7 +94,7 @@ class Reaction:
 
 
 class _Mark(NamedTuple):
-    """What `@reacts_to` was given."""
+    """The arguments of `@reacts_to`."""
 
     event: type[Event]
     remote: Callable[..., Any] | None
@@ -104,7 +104,7 @@ class _Mark(NamedTuple):
     repeats: bool
 
 
-def reacts_to(  # noqa: PLR0913 - a declaration, everything by its name
+def reacts_to(  # noqa: PLR0913 - a declaration, all keyword-only
     event: type[Event],
     *,
     remote: Callable[..., Any] | None = None,
@@ -116,20 +116,20 @@ def reacts_to(  # noqa: PLR0913 - a declaration, everything by its name
     """Declare that a method handles `event`.
 
     The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
-    given: `remote(self, event)`, or `remote(self, event, work)` with what the repository knows, runs before the
-    transaction, many at once, and must be idempotent; where it need not ask anybody it returns `Unasked(outcome)`. The
+    given: `remote(self, event)`, or `remote(self, event, work)` with what the repository loaded, runs before the
+    transaction, many at once, and must be idempotent; if it needs no remote call it returns `Unasked(outcome)`. The
     return annotation names every event that may be published.
 
-    What no type can say is said here, for `saga flow` and `saga verify`; it changes nothing about what is done:
-    `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events without which it
-    decides nothing yet; `read_only`, it changes nothing that would ever have to be undone; `repeats`, it is meant to
-    close a cycle.
+    The other arguments declare what types cannot express, for `saga flow` and `saga verify`; they do not change how
+    events are handled: `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events
+    without which it decides nothing yet; `read_only`, it changes nothing that would ever have to be undone; `repeats`,
+    it closes a cycle on purpose.
     """
-    said = _Mark(event, remote, tuple(compensates), tuple(awaits), read_only, repeats)
+    declared = _Mark(event, remote, tuple(compensates), tuple(awaits), read_only, repeats)
 
     def mark(method: F) -> F:
         marks = getattr(method, "_reacts_to", ())
-        method._reacts_to = (*marks, said)  # type: ignore[attr-defined]  # noqa: SLF001
+        method._reacts_to = (*marks, declared)  # type: ignore[attr-defined]  # noqa: SLF001
         return method
 
     return mark
@@ -139,13 +139,13 @@ class Service(Generic[W]):
     """A participant. Subclass it, name it, give it handlers; `W` is the repository's working set."""
 
     name: ClassVar[str]
-    """The consumer group, the event source, the start of the dead-letter topic's name."""
+    """The consumer group, the event source, and the prefix of the dead-letter topic's name."""
     initiates: ClassVar[tuple[type[Event], ...]] = ()
-    """Events that it publishes without a cause in the log (they start a saga)."""
+    """Its root events: published without a cause in the log (they start a saga)."""
     completes: ClassVar[tuple[type[Event], ...]] = ()
-    """Its events that are final: the saga has ended well."""
+    """Its final events that complete the saga successfully."""
     aborts: ClassVar[tuple[type[Event], ...]] = ()
-    """Its events that are final: the saga has ended without its purpose, and everybody undoes their part."""
+    """Its final events that abort the saga: every service compensates its part."""
     owns: ClassVar[tuple[type[Event], ...]] = ()
     """Its events that are not named after it, as payment.charged is after payment-service."""
     reactions: ClassVar[dict[type[Event], Reaction]]
@@ -156,17 +156,17 @@ class Service(Generic[W]):
         super().__init_subclass__()
         own: dict[type[Event], Reaction] = {}
         for method in vars(cls).values():
-            for said in getattr(method, "_reacts_to", ()):
-                if said.event in own:
-                    raise TypeError(f"{cls.__name__} reacts to {said.event.topic} twice")
-                own[said.event] = _reaction(method, said)
+            for declared in getattr(method, "_reacts_to", ()):
+                if declared.event in own:
+                    raise TypeError(f"{cls.__name__} reacts to {declared.event.topic} twice")
+                own[declared.event] = _reaction(method, declared)
         cls.reactions = {**getattr(cls, "reactions", {}), **own}
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, W]]:
-        """Return an example of every state that `key` can be in: a service, and a working set in which it is in it.
+        """Return an example of every state that `key` can be in, by name: a service, and a working set in that state.
 
-        `saga verify` tries every handler in every one of them; the states are what the names say. Nothing is run.
+        `saga verify` runs every handler in every one of them, without a database or a broker.
         """
         del key
         return {}
@@ -178,12 +178,12 @@ class Service(Generic[W]):
 
     @classmethod
     def subscriptions(cls) -> list[str]:
-        """What its workers subscribe to: its topics, and the resolutions of its dead letters."""
+        """The topics that its workers subscribe to: its input topics, and the resolutions of its dead letters."""
         return [*cls.topics(), cls.resolutions()]
 
     @classmethod
     def publishes(cls) -> list[type[Event]]:
-        """Every event it may publish, first mentioned first."""
+        """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in cls.reactions.values() for event in reaction.publishes)
         return list(dict.fromkeys((*cls.initiates, *caused)))
 
@@ -199,28 +199,28 @@ class Service(Generic[W]):
 
     @classmethod
     def resolutions(cls) -> str:
-        """The topic for what people decided about dead letters; the service reads it."""
+        """The topic of operators' decisions about dead letters; the service consumes it."""
         return f"{cls.name}{RESOLUTIONS}"
 
     @classmethod
     def progress(cls) -> str:
-        """The topic of how far it has published, the second witness of its database's age (eventbus.kafka.witness)."""
+        """The progress topic: how far it has published, as a second witness of its database's age (see witness.py)."""
         return f"{cls.name}{PROGRESS}"
 
 
-def _reaction(method: Callable[..., Any], said: _Mark) -> Reaction:
-    knows = said.remote is not None and len(inspect.signature(said.remote).parameters) > 2  # noqa: PLR2004
+def _reaction(method: Callable[..., Any], declared: _Mark) -> Reaction:
+    takes_state = declared.remote is not None and len(inspect.signature(declared.remote).parameters) > 2  # noqa: PLR2004
     publishes = _returned_events(method)
     return Reaction(
-        said.event,
+        declared.event,
         method,
-        said.remote,
-        knows,
+        declared.remote,
+        takes_state,
         publishes,
-        said.compensates,
-        said.awaits,
-        said.read_only,
-        said.repeats,
+        declared.compensates,
+        declared.awaits,
+        declared.read_only,
+        declared.repeats,
     )
 
 

@@ -1,7 +1,7 @@
 """For the tests of services: one handler (`scenario(…).when(…).then(…)`), or a saga under drawn faults (`seeded`).
 
 pytest finds both as fixtures of these names wherever eventbus is installed. Nothing here needs a broker: handlers and
-SQL are the real ones, on SQLite in memory; what a real broker does is tried in the simulator's model of one.
+SQL are the real ones, on SQLite in memory; the broker is the simulator's model of one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Seeded = Callable[..., "Simulation"]
 
 
 class Scenario:
-    """One service that has heard some events. `when` lets it hear one more; `then` says what it must answer."""
+    """One service that has handled some events. `when` has it handle one more; `then` asserts its answer."""
 
     def __init__(self, service: Service[Any], *events: Event) -> None:
         self._service = service
@@ -33,35 +33,35 @@ class Scenario:
         self._answer: Event | None = None
         self._refusal: PoisonRecord | ConcurrentUpdate | None = None
         for event in events:
-            self._hear(event)
+            self._handle(event)
 
     def when(self, event: Event) -> Self:
-        """Let the service handle this event: the remote call, if there is one, then the decision."""
+        """Have the service handle this event: the remote call, if there is one, then the decision."""
         try:
-            self._answer, self._refusal = self._hear(event), None
+            self._answer, self._refusal = self._handle(event), None
         except (PoisonRecord, ConcurrentUpdate) as refusal:
             self._answer, self._refusal = None, refusal
         return self
 
     def then(self, *answers: Event) -> Self:
         """Assert that the service answered with exactly this; without arguments, with nothing."""
-        assert self._refusal is None, f"it was refused: {self._refusal}"
+        assert self._refusal is None, f"the event was rejected: {self._refusal}"
         given = () if self._answer is None else (self._answer,)
-        assert given == answers, f"it answered {given or 'nothing'}, not {answers or 'nothing'}"
+        assert given == answers, f"the service answered {given or 'nothing'}, not {answers or 'nothing'}"
         return self
 
     def then_poison(self, reason: str) -> Self:
         """Assert that the event is dead-lettered for this reason."""
-        assert isinstance(self._refusal, PoisonRecord), f"it answered {self._answer}, and was not refused"
-        assert self._refusal.reason == reason, f"it was refused for {self._refusal.reason}, not {reason}"
+        assert isinstance(self._refusal, PoisonRecord), f"not dead-lettered: the service answered {self._answer}"
+        assert self._refusal.reason == reason, f"dead-lettered for {self._refusal.reason}, not {reason}"
         return self
 
     def rows(self, sql: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Return what a select finds in the service's database."""
+        """Return the rows of a select in the service's database."""
         with self._database.snapshot() as tx:
             return tx.rows(sql, *parameters)
 
-    def _hear(self, event: Event) -> Event | None:
+    def _handle(self, event: Event) -> Event | None:
         service = self._service
         reaction = service.reactions[type(event)]
         outcome: tuple[Any, ...] = ()
@@ -86,7 +86,7 @@ def run_seeded(
     workers: int = 2,
     faults: Sequence[str] | None = None,
 ) -> Simulation:
-    """Run services under faults drawn from `seed`, and publish these events to them from outside.
+    """Run services under random faults derived from `seed`, and publish these events to them.
 
     Returns when nothing moves any more; what is on the log then is `published(EventClass)`. The same seed is the
     same run. Raises NoProgress when something waits indefinitely, WorkerStopped when a worker ends by itself.

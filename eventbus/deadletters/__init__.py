@@ -1,1 +1,1 @@
-"""Records that nobody can handle: kept byte for byte, and what people decided about them."""
+"""Records that cannot be handled: kept byte for byte, and what operators decided about them."""

@@ -1,7 +1,7 @@
-"""Dead letters: the record as it was, byte for byte, with where it came from, why it is here, and when.
+"""Dead letters: the original record, byte for byte, with its topic, partition and offset, the reason, and the time.
 
-Only what is larger than Kafka's default for a record is cut: a small compressed batch can hold a record of any size,
-and a dead letter that no topic takes would keep everything behind it waiting for ever.
+Only a record that is larger than Kafka's default limit is truncated: a small compressed batch can hold a record of any
+size, and a dead letter that exceeds its topic's limit would block every later record indefinitely.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from eventbus.log import Output, Record
 from eventbus.serde.codec import PoisonRecord
 
 ROOM_BYTES = 65_536
-"""A dead letter may be so much larger than the record in it: headers that say where, why and when."""
+"""How much larger than its record a dead letter may be: headers with the place, the reason and the time."""
 MAX_ERROR_CHARACTERS = 1_000
 MAX_RECORD_BYTES = 1_048_588
 """Kafka's default `max.message.bytes`. Of a larger record the beginnings of key and value are kept, and no headers."""
 KEPT_BYTES = 16_384
-MAX_SAID_BYTES = 4_000
+MAX_ADDED_BYTES = 4_000
 NUMBERS = ("dlq_attempts", "dlq_first_timestamp")
 
 
 def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, now_ms: int) -> Output:
     """Return the dead letter of a record: its own key, value and headers, and `dlq_*` headers after them.
 
-    That of a redrive is the original's again, with one attempt more, and says who had it redriven last.
+    The dead letter of a redriven record is that of the original with one more attempt, and names its last redriver.
     """
     original = origin(record)
     before = {} if original is record else _before(record)
@@ -49,9 +49,9 @@ def dead_letter(topic: str, group: str, record: Record, poison: PoisonRecord, no
 
 
 def _before(record: Record) -> dict[str, str]:
-    """Return what the dead letter said of which this is the redrive; nothing longer than we write."""
-    _, said = split_headers(record.headers)
-    before = {name: content[:MAX_SAID_BYTES].decode("utf-8", "replace") for name, content in said.items()}
+    """Return the `dlq_*` headers of the dead letter that was redriven; no value longer than we write."""
+    _, added = split_headers(record.headers)
+    before = {name: content[:MAX_ADDED_BYTES].decode("utf-8", "replace") for name, content in added.items()}
     return {name: text for name, text in before.items() if name not in NUMBERS or text.isdecimal()}
 
 

@@ -1,4 +1,4 @@
-"""When bad records are too many to be the records' fault: a bad deploy must not drain a topic."""
+"""A limit for bad records: a bad deployment must not move a whole topic to the dead letters."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 from eventbus.log import Partition
 
 WINDOW = 10_000
-"""Records of a partition that are looked back on."""
+"""The number of last records of a partition that count."""
 
 
 class DeadLetterLimit:
-    """Allows `limit` bad ones among the last 10,000 records of a partition; in a row is the shortest way to get there.
+    """Allows `limit` bad records among the last 10,000 of a partition, consecutive or not.
 
-    Remembered since the worker started, not stored.
+    Counted in memory since the worker started, not stored.
     """
 
     def __init__(self, limit: int) -> None:
@@ -23,13 +23,13 @@ class DeadLetterLimit:
         self._bad: defaultdict[Partition, deque[int]] = defaultdict(deque)
 
     def allows(self, partition: Partition, index: int, earlier: int) -> bool:
-        """Return whether a batch's record at `index` may be bad too, after so many `earlier` bad ones of the batch."""
+        """Return whether a batch's record at `index` may also be bad, after `earlier` bad ones of the same batch."""
         bad = self._bad[partition]
         while bad and bad[0] <= self._seen[partition] + index - WINDOW:
             bad.popleft()
         return len(bad) + earlier < self.limit
 
     def note(self, partition: Partition, count: int, bad: Iterable[int]) -> None:
-        """Remember a batch that was committed: so many records, and which of them were bad."""
+        """Record a committed batch: its number of records, and the indexes of the bad ones."""
         self._bad[partition].extend(self._seen[partition] + index for index in bad)
         self._seen[partition] += count

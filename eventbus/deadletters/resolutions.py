@@ -1,8 +1,8 @@
-"""Resolutions: what people decided about dead letters, one record each, on a topic of the group that refused them.
+"""Resolutions: what operators decided about dead letters, one record each, on a topic of the group that wrote them.
 
-The record is both the instruction and its trace, so that neither is ever there without the other. The service reads
-the topic like its other inputs: a `redrive` carries the original, byte for byte, which goes through the same guards and
-handlers as when it first came; the other actions say what was given up, and nothing happens.
+The record is both the instruction and its audit record, so that neither exists without the other. The service consumes
+the topic like its other inputs: a `redrive` contains the original, byte for byte, which passes the same checks and
+handlers as the first time; the other actions record what was discarded or skipped, and have no effect.
 See docs/decisions/0010-resolutions-of-dead-letters.md.
 """
 
@@ -17,13 +17,13 @@ from eventbus.serde.codec import PoisonRecord
 REDRIVE, DISCARD, SKIP = "redrive", "discard", "skip"
 WITHOUT_RECORD = {DISCARD.encode(), SKIP.encode()}
 FIRST_HEADER = "dlq_topic"
-"""The headers that are added to a record begin with it."""
+"""The first of the headers that are added to a record."""
 BY_CHARACTERS, WHY_CHARACTERS = 200, 1_000
-"""At most; a dead letter has room for them."""
+"""The maximum lengths; a dead letter has room for them."""
 
 
 class AuditNote(NamedTuple):
-    """Who decided, why, and when (milliseconds since 1970)."""
+    """The operator who decided, why, and when (milliseconds since 1970)."""
 
     by: str
     why: str
@@ -31,7 +31,7 @@ class AuditNote(NamedTuple):
 
 
 def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
-    """Return a record's own headers, and what was added to them when it was dead-lettered and resolved."""
+    """Return a record's own headers, and those that were added when it was dead-lettered and resolved."""
     names = [name for name, _ in headers]
     if FIRST_HEADER not in names:
         return headers, {}
@@ -40,14 +40,14 @@ def split_headers(headers: Headers) -> tuple[Headers, dict[str, bytes]]:
 
 
 def resolution(topic: str, letter: Record, action: str, statement: AuditNote) -> Output:
-    """Return what is written about a dead letter: the letter itself for a redrive, else all of it but its value."""
-    own, said = split_headers(letter.headers)
-    said |= _said(action, statement) | {"dlq_letter": letter.address.encode()}
-    return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *said.items()])
+    """Return the resolution of a dead letter: the letter itself for a redrive, otherwise all of it but its value."""
+    own, added = split_headers(letter.headers)
+    added |= _audit_headers(action, statement) | {"dlq_letter": letter.address.encode()}
+    return Output(topic, letter.key, letter.value if action == REDRIVE else None, [*own, *added.items()])
 
 
 def skipping(group: str, partition: Partition, offsets: tuple[int, int], statement: AuditNote) -> Output:
-    """Return what is written where a partition goes past offsets that cannot be read: the first, and the next read."""
+    """Return the resolution that skips offsets that cannot be read: the first one, and the next one to read."""
     first, next_offset = offsets
     place = {
         FIRST_HEADER: partition.topic.encode(),
@@ -56,38 +56,38 @@ def skipping(group: str, partition: Partition, offsets: tuple[int, int], stateme
         "dlq_skipped_to": b"%d" % next_offset,
         "dlq_group": group.encode(),
     }
-    return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_said(SKIP, statement).items()])
+    return Output(f"{group}{RESOLUTIONS}", None, None, [*place.items(), *_audit_headers(SKIP, statement).items()])
 
 
-def _said(action: str, statement: AuditNote) -> dict[str, bytes]:
+def _audit_headers(action: str, statement: AuditNote) -> dict[str, bytes]:
     by, why, at_ms = statement
-    said = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
-    return {name: text.encode("utf-8", "replace") for name, text in said.items()}
+    added = {"dlq_action": action, "dlq_by": by, "dlq_why": why, "dlq_resolved_timestamp": str(at_ms)}
+    return {name: text.encode("utf-8", "replace") for name, text in added.items()}
 
 
 def original_record(record: Record, topics: Collection[str] | None = None) -> Record | None:
-    """Return the original that a resolution brings back, as it lay in its topic; None where it brings back nothing.
+    """Return the original record that a resolution redrives, as it was in its topic; None if it redrives nothing.
 
-    Raises PoisonRecord for what no resolution looks like, and for an original of another topic than `topics`.
+    Raises PoisonRecord if the record is not a valid resolution, and if the original's topic is not one of `topics`.
     """
-    own, said = split_headers(record.headers)
-    action = said.get("dlq_action", b"")
+    own, added = split_headers(record.headers)
+    action = added.get("dlq_action", b"")
     if action in WITHOUT_RECORD:
         return None
     try:
-        partition = Partition(said[FIRST_HEADER].decode(), int(said["dlq_partition"]))
-        offset, timestamp_ms = int(said["dlq_offset"]), int(said["dlq_timestamp"])
+        partition = Partition(added[FIRST_HEADER].decode(), int(added["dlq_partition"]))
+        offset, timestamp_ms = int(added["dlq_offset"]), int(added["dlq_timestamp"])
     except (KeyError, ValueError) as error:
         raise PoisonRecord("not_a_resolution", f"a header is missing or wrong: {error}") from error
     if action != REDRIVE.encode():
         raise PoisonRecord("not_a_resolution", f"dlq_action is {action[:80]!r}")
     if topics is not None and partition.topic not in topics:
-        raise PoisonRecord("unknown_topic", f"{partition.topic[:80]!r} is no topic of this service")
+        raise PoisonRecord("unknown_topic", f"{partition.topic[:80]!r} is not an input topic of this service")
     return Record(partition, offset, record.key, record.value, timestamp_ms, own)
 
 
 def origin(record: Record) -> Record:
-    """Return the record as it first came: of a redrive what it brings back, of everything else the record itself."""
+    """Return the original record of a redrive, and every other record itself."""
     if not record.partition.topic.endswith(RESOLUTIONS):
         return record
     try:

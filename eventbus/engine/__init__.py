@@ -1,1 +1,1 @@
-"""One event's life: taken in, decided, published, recovered."""
+"""The life of one event: polled, decided, published, recovered."""

@@ -1,4 +1,4 @@
-"""What a turn of the engine handles: decoded records, cut so that remote calls stay few and orders stay in order."""
+"""The batch of one engine iteration: decoded records, cut so that remote calls stay few and each key stays in order."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ NOBODY = Identity("", "")
 
 
 class Delivery(NamedTuple):
-    """A record with what it means: an event, or why it is none."""
+    """A record with its decoded event, or with the reason why it could not be decoded."""
 
     record: Record
     event: Event | PoisonRecord
 
 
 UNPUBLISHED = -1
-"""The partition of a parked record that is an output: it is not published yet, and lies nowhere."""
+"""The partition number of a parked output: it is not published yet, so it has no partition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unpublished(Event):
-    """An output that its topic did not take: no handler is asked about it, it is published as it is."""
+    """An output that was too large for its topic: it is published as it is, without calling a handler."""
 
     output: Output
     limit: Limit | None = None
-    """Of its topic, as far as that is known."""
+    """The limit of its topic; None if it is not known."""
 
     @property
     def key(self) -> str:
@@ -43,7 +43,7 @@ class Unpublished(Event):
         return self.output.key_text
 
     def unless_too_large(self) -> Output:
-        """Return the output. Raises TooLarge where its topic certainly does not take it yet."""
+        """Return the output. Raises TooLarge if it still exceeds the limit of its topic."""
         if self.limit is not None and not self.limit.takes(self.output):
             raise TooLarge([Oversized(self.output, self.limit)])
         return self.output
@@ -52,8 +52,8 @@ class Unpublished(Event):
 def decode(codec: Codec, record: Record, topics: Collection[str]) -> Delivery | None:
     """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
 
-    A redrive is decoded as what it brings back, which must be of these `topics`; None for a resolution without one.
-    Poison is kept as a copy: what was raised leads, through its tracebacks, to everything that was decoded by then.
+    A redrive is decoded as its original record, whose topic must be one of `topics`; a resolution without an original
+    gives None. Poison is copied: the traceback of the raised exception would keep every record decoded so far alive.
     """
     topic = record.partition.topic
     if record.partition.number == UNPUBLISHED:
@@ -71,60 +71,60 @@ def decode(codec: Codec, record: Record, topics: Collection[str]) -> Delivery | 
 
 
 UNKNOWN = -1
-"""An offset that no cursor has: the group's is not known, or is to be written again."""
+"""Never a committed offset: the group's offset is not known, or must be committed again."""
 
 
 class SchemaWait(NamedTuple):
-    """Why a partition is not read on: the schema of its next record is not known, because the registry is away."""
+    """A partition is paused because the registry is unavailable and the schema of its next record is not known."""
 
     since: float
     """By the engine's clock."""
     times: int = 0
-    """So often the registry was asked about it."""
+    """How often the registry was asked for the schema."""
     until: float | None = None
-    """When it is read on, to ask again; None while it is."""
+    """When the partition is resumed to ask again; None while it is being read."""
     leader_epoch: int | None = None
-    """Of the record."""
-    told: str = ""
-    """What was said about it."""
+    """The leader epoch of the record."""
+    reported: str = ""
+    """The reason that was last reported."""
 
 
 @dataclass(slots=True)
 class Owned:
-    """What memory holds of a partition that is ours; all of it can be forgotten and read again (recovery)."""
+    """The in-memory state of an assigned partition; recovery can discard and rebuild all of it."""
 
     partition: Partition
     due: float
     """When to recover, by the engine's clock."""
     recovered: bool = False
-    """Recovered: its entries may be published."""
+    """Recovered: its outbox entries may be published."""
     consuming: bool = False
-    """Read from its checkpoint on: its records may be handled."""
+    """Consumed from its checkpoint: its records may be handled."""
     failures: int = 0
-    """Recoveries in a row without anything handled since."""
+    """Consecutive recoveries without a handled batch in between."""
     checkpoint: Checkpoint = NOTHING_YET
     identity: Identity = NOBODY
-    """Of the cluster and the topic that its checkpoint belongs to."""
+    """The cluster and the topic that its checkpoint belongs to."""
     leader_epoch: int | None = None
-    """Of the partition when it was recovered, before the seek: what was read since was there in it or later."""
+    """The partition's leader epoch at recovery, before the seek: everything read since existed in it or a later one."""
     reached: int = 0
-    """The log position up to which records were taken in; the checkpoint follows."""
+    """The position up to which records were accepted into the buffer; the checkpoint follows it."""
     schema_wait: SchemaWait | None = None
-    """Set where what comes next, at `reached`, cannot be decoded yet; what is buffered goes on."""
+    """Set while the record at `reached` cannot be decoded yet; buffered records are still handled."""
     buffer: list[Delivery] = field(default_factory=list)
     pending: list[OutboxEntry] = field(default_factory=list)
     """Committed in the database, not yet published."""
     committed: int = UNKNOWN
-    """The offset of the group's cursor, as far as we know it to be ours."""
+    """The group's committed offset; UNKNOWN unless it is known to have been committed from this state."""
     published: int = 0
-    """Entries up to here are published..."""
+    """Outbox entries up to this outbox_seq are published..."""
     deleted: int = 0
-    """...and up to here deleted."""
+    """...and up to this one deleted."""
     database: str = ""
-    """The id of the database that it was recovered from, for the topic of progress."""
+    """The id of the database that it was recovered from, for the progress topic."""
 
     def forget(self, due: float) -> None:
-        """Drop everything and ask for recovery."""
+        """Discard everything and schedule a recovery."""
         self.recovered = self.consuming = False
         self.schema_wait = None
         self.buffer.clear()
@@ -134,16 +134,16 @@ class Owned:
 
 @dataclass(slots=True)
 class PartitionBatch:
-    """The share of one partition in a batch; or, of a key in trouble, the parked records that are tried again."""
+    """The records of one partition in a batch; or the parked records of a blocked key that are retried."""
 
     owned: Owned
     items: list[Delivery]
     end: int
-    """The log position after the last item; of parked records, where the partition stands anyway."""
+    """The position after the last item; for parked records, the partition's present checkpoint."""
     leader_epoch: int | None = None
-    """One in which the log reached `end`."""
+    """A leader epoch in which the log reached `end`."""
     blocked: BlockedKey | None = None
-    """What the items are parked behind."""
+    """The blocked key that the items are parked behind."""
 
     def cut(self, at: int) -> None:
         """Keep only the items before index `at`."""
@@ -152,12 +152,12 @@ class PartitionBatch:
         del self.items[at:]
 
     def stay(self) -> None:
-        """End where the partition stands now: what is parked moves no checkpoint."""
+        """End at the partition's present checkpoint: parked records do not move it."""
         checkpoint = self.owned.checkpoint
         self.end, self.leader_epoch = checkpoint.next_offset, checkpoint.leader_epoch
 
     def give_back(self, at: int) -> None:
-        """Keep only the items before index `at`; the others come in a later batch."""
+        """Keep only the items before index `at`; return the others to the buffer for a later batch."""
         if at < len(self.items):
             if self.blocked is None:
                 self.owned.buffer[:0] = self.items[at:]
@@ -165,9 +165,9 @@ class PartitionBatch:
 
 
 def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: int) -> list[PartitionBatch]:
-    """Take what is buffered, in order; at most one remote call for one key, whose later events wait.
+    """Take buffered records in order; at most one remote call per key, whose later events wait.
 
-    A part ends right behind its last record, whose leader epoch is known; of markers behind it that is not said.
+    A part ends right after its last record, whose leader epoch is known; that of the markers after it is not.
     """
     parts: list[PartitionBatch] = []
     called: set[bytes | None] = set()
@@ -186,7 +186,7 @@ def take(owned: Iterable[Owned], reactions: dict[type[Event], Reaction], limit: 
 def retry(
     owned: Owned, block: BlockedKey, items: list[Delivery], reactions: dict[type[Event], Reaction]
 ) -> PartitionBatch:
-    """Take parked records of one key, up to the first remote call."""
+    """Take the parked records of one key, up to and including its first remote call."""
     count = _allowed(items, reactions, set(), len(items))
     return PartitionBatch(owned, items[:count], owned.checkpoint.next_offset, owned.checkpoint.leader_epoch, block)
 
@@ -198,14 +198,14 @@ def _allowed(
     for record, event in buffer[:limit]:
         if record.key in called:
             break
-        if _asks(reactions, event):
+        if _needs_remote_call(reactions, event):
             called.add(record.key)
         count += 1
     return count
 
 
-def _asks(reactions: dict[type[Event], Reaction], event: Event | PoisonRecord) -> bool:
-    """Return whether somebody is to be asked about it."""
+def _needs_remote_call(reactions: dict[type[Event], Reaction], event: Event | PoisonRecord) -> bool:
+    """Return whether the event's handler needs a remote call."""
     return not isinstance(event, PoisonRecord | Unpublished) and reactions[type(event)].remote is not None
 
 

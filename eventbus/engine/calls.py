@@ -1,4 +1,4 @@
-"""Remote calls of a batch: many at once, on threads that know nothing of the engine."""
+"""Remote calls of a batch: many at once, on threads that are independent of the engine."""
 
 from __future__ import annotations
 
@@ -15,60 +15,60 @@ from eventbus.service import TryAgain, Unasked
 
 Call = Callable[[], Any]
 UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
-"""Asked for again, with the same key, for as long as it takes."""
+"""Exceptions that mean an unknown outcome: the call is retried indefinitely with the same idempotency key."""
 ATTEMPTS = 4
-"""So often at once; after that the engine holds the partition back and asks later."""
+"""Immediate attempts; after that the engine pauses the partition and retries later."""
 CIRCUIT_BREAKER_THRESHOLD = 8
-"""So many unknown outcomes in a row, and at least as many as calls are under way at once: the rest is not asked for."""
+"""After this many consecutive unknown outcomes (or `concurrency`, if more) the remaining calls are not made."""
 QUICK_SECONDS = 1.0
 FIRST_WAIT_SECONDS = 0.02
 OVERDUE_SECONDS, OVERDUE_FACTOR = 1.0, 3.0
-"""A call is overdue when it takes longer than this, and so many times as long as the slowest that was answered."""
+"""A call is overdue if it takes longer than OVERDUE_SECONDS, and than OVERDUE_FACTOR times the slowest answered one."""
 
 
 class NotMade(TryAgain):
-    """The call was not made, because too many others had no outcome: it says nothing about this one."""
+    """The call was not made because too many others had an unknown outcome; its own outcome is open."""
 
 
 class NoAnswerYet(TryAgain):
-    """The call takes much longer than all others of its batch, which do not wait for it."""
+    """The call takes much longer than the others of its batch, which do not wait for it."""
 
 
 class Calls(Protocol):
     """The port through which the engine makes remote calls."""
 
     concurrency: int
-    """How many calls may be under way at once."""
+    """The maximum number of calls in progress at once."""
 
     def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
-        """Begin all calls, no more than `at_most` of them at once; returns at once."""
+        """Start all calls, at most `at_most` of them at once; returns immediately."""
 
 
 class Pending(Protocol):
-    """Calls under way."""
+    """Calls in progress."""
 
     def wait(self, timeout: float) -> bool:
-        """Wait up to so many seconds; say whether all have ended."""
+        """Wait up to `timeout` seconds; return whether all calls have ended."""
 
     def overdue(self) -> bool:
-        """Return whether all that were answered were, and what is left takes much longer than any of them did."""
+        """Return whether all calls have started and every one still in progress takes much longer than the others."""
 
     def outcomes(self) -> list[Any]:
-        """Return one result for each call, in their order; an exception stands for itself."""
+        """Return one result per call, in the order of the calls; a call that raised has its exception as the result."""
 
     def abandon(self) -> None:
-        """Start no further call; the ones under way end by themselves, unheard."""
+        """Start no further calls; those in progress run to their end and their results are ignored."""
 
 
 class _CallBatch:
     def __init__(self, calls: Sequence[Call], concurrency: int, call_for_help: Callable[[_CallBatch], None]) -> None:
-        self._patience = max(CIRCUIT_BREAKER_THRESHOLD, concurrency)
+        self._threshold = max(CIRCUIT_BREAKER_THRESHOLD, concurrency)
         self._call_for_help, self._helpers = call_for_help, min(concurrency, len(calls)) - 1
         self._unknown_in_a_row = 0
         self._given_up: Exception | None = None
         self._results: list[Any] = [NoAnswerYet("there is no answer yet")] * len(calls)
         in_any_order = list(enumerate(calls))
-        random.shuffle(in_any_order)  # several that are refused lie side by side: that is no outage
+        random.shuffle(in_any_order)  # a few neighbouring calls that fail must not look like an outage
         self._queue = deque(in_any_order)
         self._under_way: dict[int, float] = {}
         self._slowest: float | None = None
@@ -77,7 +77,7 @@ class _CallBatch:
         self._done = threading.Event()
 
     def work(self) -> None:
-        """Make calls until none is left; each thread wakes the next, so that quick calls wake few for nothing."""
+        """Make calls until none is left; each thread wakes the next, so that quick calls do not wake idle threads."""
         made = 0
         while True:
             try:
@@ -95,13 +95,15 @@ class _CallBatch:
                 self._done.set()
 
     def _made(self, number: int, call: Call) -> Any:
-        """Make the call; when too many had no outcome in a row, the provider is away, and nobody waits for the rest."""
+        """Make the call; after too many consecutive unknown outcomes the provider is down, and the rest is not made."""
         self._under_way[number] = began = time.monotonic()
         outcome = _outcome(call)
         if isinstance(outcome, UNKNOWN_OUTCOME):
             self._unknown_in_a_row += 1
-            if self._unknown_in_a_row >= self._patience:
-                self._given_up = NotMade(f"not asked, because {self._patience} others had no outcome: {outcome}")
+            if self._unknown_in_a_row >= self._threshold:
+                self._given_up = NotMade(
+                    f"the call was not made because {self._threshold} others had an unknown outcome: {outcome}"
+                )
         elif not isinstance(outcome, Unasked):
             self._unknown_in_a_row = 0
             self._slowest = max(self._slowest or 0.0, time.monotonic() - began)
@@ -126,7 +128,7 @@ class _CallBatch:
 
 
 def _outcome(call: Call) -> Any:
-    """Make the call, a few times while its outcome is unknown and asking is quick: one lost answer holds nobody up."""
+    """Make the call, a few times while its outcome is unknown and it fails quickly: a lost response costs no delay."""
     started = time.monotonic()
     for attempt in itertools.count(1):
         try:
@@ -135,7 +137,7 @@ def _outcome(call: Call) -> Any:
             if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
                 return error
             time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
-        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
             return error
     raise AssertionError
 
@@ -143,8 +145,8 @@ def _outcome(call: Call) -> Any:
 class RemoteCalls:
     """A pool of threads; `concurrency` is the most that one batch uses.
 
-    The threads are daemons: a call that hangs must not keep a worker from exiting. It is asked for again, with the same
-    key, by whoever handles the event next.
+    The threads are daemons: a call that hangs must not keep a worker from exiting. The worker that handles the event
+    next repeats the call with the same idempotency key.
     """
 
     def __init__(self, concurrency: int) -> None:

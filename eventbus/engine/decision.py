@@ -31,15 +31,15 @@ MAX_ROOT_EVENTS = 5_000
 
 
 class RepositoryFailed(Exception):
-    """Loading or saving raised (a CHECK, say). One record of the batch is to blame, and it is not said which."""
+    """Loading or saving raised (a CHECK, say). One record of the batch causes it; the exception does not say which."""
 
 
-class _EnoughTried(Exception):
-    """A transaction that was only to be tried is rolled back."""
+class _DryRunEnded(Exception):
+    """Rolls the transaction of a dry run back."""
 
 
 class _DecisionBatch(NamedTuple):
-    """What is decided on in one transaction."""
+    """The input of one transaction."""
 
     parts: Sequence[PartitionBatch]
     root_partition: Owned | None
@@ -53,7 +53,7 @@ class _DecisionBatch(NamedTuple):
         return owned
 
     def first(self, count: int) -> _DecisionBatch:
-        """Return a copy with only so many items, the first."""
+        """Return a copy with only the first `count` items."""
         copies = []
         for part in self.parts:
             if count:
@@ -62,7 +62,7 @@ class _DecisionBatch(NamedTuple):
         return self._replace(parts=copies, root_partition=None)
 
     def give_back(self, count: int) -> None:
-        """Keep only so many items, the first."""
+        """Keep only the first `count` items; return the others to their buffers."""
         for part in self.parts:
             kept = min(count, len(part.items))
             part.give_back(kept)
@@ -78,7 +78,7 @@ class Decided:
     deleted: dict[Partition, int]
     dead: Dead = field(default_factory=dict)
     paused: dict[Partition, str] = field(default_factory=dict)
-    """Partitions of which too much is bad, and why; what came before that is decided."""
+    """Partitions with too many bad records, and why; the records before the one too many are decided."""
     parking: Parking = field(default_factory=Parking)
 
 
@@ -97,12 +97,12 @@ class Decision:
         outcomes: Mapping[Address, Any],
         failpoint: Callable[[str], None],
     ) -> Decided:
-        """Decide and commit; `root_partition` takes root events, too. A record on which a handler raises is parked.
+        """Decide and commit; `root_partition` also takes root events. A record on which a handler raises is parked.
 
-        When loading or saving fails, only the records up to the one to blame are decided on; the others are given back.
-        A part is cut where too many of its records are bad. Raises ConcurrentUpdate (every partition of the batch is to
-        be recovered then), Unavailable, ReadOnlyOrFull, TooManyParked, HandlerFailed (parking did not help),
-        Quarantined; nothing is committed then, or, with Unavailable, that is not known.
+        When loading or saving fails, only the records up to the one that causes it are decided; the others return to
+        their buffers. A part is cut where too many of its records are bad. Raises ConcurrentUpdate (every partition of
+        the batch must be recovered), Unavailable, ReadOnlyOrFull, TooManyParked, HandlerFailed (parking did not help),
+        Quarantined; nothing was committed then, except that with Unavailable the outcome is unknown.
         """
         batch = _DecisionBatch(parts, root_partition, outcomes)
         try:
@@ -128,9 +128,9 @@ class Decision:
     ) -> Decided:
         """Decide, and commit.
 
-        Without `failpoint` it is only to be seen whether that is possible: raises _EnoughTried.
+        Without `failpoint` this is a dry run, which raises _DryRunEnded on success.
         """
-        only_tried, failpoint = failpoint is None, failpoint or _nowhere
+        dry_run, failpoint = failpoint is None, failpoint or _no_failpoint
         owned = batch.owned()
         try:
             with database.transaction() as tx:
@@ -139,11 +139,11 @@ class Decision:
                 answers, parking = self._answers(tx, batch, troubles, failpoint)
                 decided = _advance(tx, batch, owned, answers)
                 decided.parking = parking
-                if only_tried:
-                    raise _EnoughTried  # noqa: TRY301 - this is how a transaction is rolled back
+                if dry_run:
+                    raise _DryRunEnded  # noqa: TRY301 - this is how a transaction is rolled back
                 failpoint("before database commit")
                 failpoint("during database commit")
-        except (*NO_RECORDS_FAULT, TooManyParked, UnsafeToContinue, _EnoughTried):
+        except (*NO_RECORDS_FAULT, TooManyParked, UnsafeToContinue, _DryRunEnded):
             raise
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
@@ -152,7 +152,7 @@ class Decision:
     def _without_one(
         self, database: Database, batch: _DecisionBatch, failed: RepositoryFailed, failpoint: Callable[[str], None]
     ) -> Decided:
-        """Bisect for the first record with which the repository fails, give back what follows, and park that one."""
+        """Bisect for the first record on which the repository fails, and park it; later ones return to the buffer."""
         good, bad = 0, sum(len(part.items) for part in batch.parts)
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -160,7 +160,7 @@ class Decision:
                 self._try(database, batch.first(middle), {}, None)
             except RepositoryFailed as sooner:
                 bad, failed = middle, sooner
-            except _EnoughTried:
+            except _DryRunEnded:
                 good = middle
         blamed = batch.first(bad).parts[-1].items[-1]
         batch.give_back(bad)
@@ -176,7 +176,7 @@ class Decision:
         troubles: dict[Address, str],
         failpoint: Callable[[str], None],
     ) -> tuple[Answers, Parking]:
-        """Let the handlers decide, and again without those records on which they raised."""
+        """Call the handlers, and call them again without the records on which they raised."""
         parts, _, outcomes = batch
         blocks = blocked_keys.blocking(tx, (event.key for event in events(parts)))
         check_unmoved(parts, blocks)
@@ -201,26 +201,26 @@ class Decision:
 
 
 def _events(parts: Sequence[PartitionBatch], skipped: Skipped) -> list[Event]:
-    """Return what is handled, without the poison."""
+    """Return the events to be handled, without the poison."""
     if not skipped.records:
         return [event for event in events(parts) if not isinstance(event, Unpublished)]
     items = (item for part in parts for item in part.items if address(item) not in skipped.records)
     return [item.event for item in items if not isinstance(item.event, PoisonRecord | Unpublished)]
 
 
-def _nowhere(_step: str) -> None:
-    """No step of a transaction that is only tried is one."""
+def _no_failpoint(_step: str) -> None:
+    """A dry run has no failpoints."""
 
 
 def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
-    """Lock the checkpoints of these partitions; ConcurrentUpdate unless every one is as it was last read.
+    """Lock the checkpoints of these partitions; raise ConcurrentUpdate unless all are unchanged since they were read.
 
     Raises Quarantined.
     """
     stored = progress.checkpoints(tx, owned)
     moved = [str(p) for p, each in owned.items() if stored.get(p) != each.checkpoint]
     if moved:
-        raise ConcurrentUpdate(f"somebody else has moved the checkpoint of {', '.join(moved)}")
+        raise ConcurrentUpdate(f"another worker has moved the checkpoint of {', '.join(moved)}")
 
 
 def _advance(tx: Transaction, batch: _DecisionBatch, owned: dict[Partition, Owned], answers: Answers) -> Decided:

@@ -1,6 +1,6 @@
-"""The engine: exactly once, one step at a time, in one thread, with everything it touches handed in.
+"""The engine: exactly-once processing, one step at a time, in one thread, with all dependencies passed in.
 
-The database transaction is the truth. The group's committed offset, moved in the same Kafka transaction as the outputs,
+The database transaction decides. The group's committed offset, committed in the same Kafka transaction as the outputs,
 carries in its metadata how far the outbox has been published. See docs/guarantees.md.
 """
 
@@ -45,12 +45,12 @@ from eventbus.store.progress import NOTHING_SEEN, Checkpoint
 from eventbus.store.quarantine import Quarantined
 
 LOOK_FURTHER = 8
-"""With some calls unanswered and too few others to compare with, a batch grows up to so many times the concurrency."""
+"""With some calls unanswered and too few others to compare with, a batch grows up to this multiple of concurrency."""
 TRANSIENT = (Unavailable, LogUnavailable, RegistryUnavailable, ConcurrentUpdate, RecoveryConflict, TooManyParked)
 
 
 class Engine:
-    """Handles what the log says and publishes what follows. Call `run_once` for ever; `stop` may come from a signal."""
+    """Consumes events and publishes the outputs. Call `run_once` in a loop; a signal handler may call `stop`."""
 
     def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig | None = None) -> None:
         self._service, self._deps = service, deps
@@ -69,7 +69,7 @@ class Engine:
         self._unanswered = Unanswered()
         self._undelivered = Undelivered(deps.database, self._retries)
         self._asking: Asking | None = None
-        """What is being asked about parked records; nobody waits for it."""
+        """The remote calls in progress for parked records; the loop does not wait for them."""
         self._pending_since = self._worked_at = self._looked_at = self._judged_at = deps.clock()
         self._stopping = False
         self._turns = 0
@@ -80,7 +80,7 @@ class Engine:
         self._losses = deps.database.losses
 
     def judge(self) -> None:
-        """Refuse a database that is not the newest before anything is taken from other workers; see `run_once`."""
+        """Refuse a database that is not the newest before any partition moves from another worker; see `run_once`."""
         with self._quarantine():
             judge(self._deps.log, self._deps.database, self._service.subscriptions())
 
@@ -89,14 +89,14 @@ class Engine:
         self._deps.log.subscribe(self._service.subscriptions(), self)
 
     def stop(self) -> None:
-        """Abandon remote calls that are being waited for; safe to call from a signal handler."""
+        """Stop waiting for remote calls; safe to call from a signal handler."""
         self._stopping = True
 
     def run_once(self) -> None:
-        """Take in, recover, handle, publish.
+        """Poll, recover, handle, publish.
 
-        Raises UnsafeToContinue, TopicMissing, HandlerFailed, ReadOnlyOrFull: all final, nothing lost. What is
-        transient is kept and tried again in a later turn. Who refuses publishes nothing more, on closing neither.
+        Raises UnsafeToContinue, TopicMissing, HandlerFailed, ReadOnlyOrFull: all final, nothing is lost. Transient
+        failures are retried in a later call. After UnsafeToContinue nothing more is published, not even by `close`.
         """
         try:
             self._run_once()
@@ -114,7 +114,7 @@ class Engine:
             owned.forget(self._deps.clock())
 
     def _run_once(self) -> None:
-        runs = self._deps.log.poll(self._wanted(), self._patience())
+        runs = self._deps.log.poll(self._wanted(), self._poll_timeout())
         self._deps.failpoint("polled")
         self._accept(runs)
         self._recover_due()
@@ -130,11 +130,11 @@ class Engine:
         if drained or self._deps.clock() - self._looked_at > self._config.idle_check_after:
             self._idle_check()
         self._seek_published()
-        self._schemas.read_on(self._owned.values())
-        self._tell()
+        self._schemas.resume_due(self._owned.values())
+        self._report()
 
     def close(self) -> None:
-        """Publish what is pending, delete what was published, leave. A failure here loses nothing: it is recovered."""
+        """Publish what is pending, prune the outbox, leave the group. A failure here loses nothing: it is recovered."""
         self._deps.failpoint("closing")
         if self._asking is not None:
             self._asking.pending.abandon()
@@ -143,15 +143,15 @@ class Engine:
             self._deps.failpoint("closing and published")
             self._prune_outbox(note_end=False)
         except (*TRANSIENT, ReadOnlyOrFull, TopicMissing, UnsafeToContinue) as error:
-            self._deps.observer.recovery_scheduled(Partition("*", -1), f"on closing: {error}", retry_in=0)
+            self._deps.observer.recovery_scheduled(Partition("*", -1), f"while closing: {error}", retry_in=0)
         self._deps.failpoint("leaving")
         self._deps.log.close()
         self._deps.failpoint("left")
 
-    # What the log tells, from inside poll and keep_alive.
+    # Rebalance callbacks, called from inside poll and keep_alive.
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
-        """Note them: the loop recovers."""
+        """Record the partitions: the loop recovers them."""
         partitions = list(partitions)
         self._deps.failpoint("assigned")
         for partition in partitions:
@@ -159,7 +159,7 @@ class Engine:
         self._deps.observer.assigned(partitions)
 
     def revoked(self, partitions: Iterable[Partition]) -> None:
-        """Publish what is pending, then forget: the next owner gets them only after this returns."""
+        """Publish what is pending, then forget them: the next owner gets them only after this returns."""
         partitions = list(partitions)
         self._deps.failpoint("revoked")
         try:
@@ -169,39 +169,39 @@ class Engine:
             self._forget(partitions, lost=False)
 
     def lost(self, partitions: Iterable[Partition]) -> None:
-        """Forget, publish nothing: somebody else may own them already."""
+        """Forget them, publish nothing: another worker may own them already."""
         self._forget(list(partitions), lost=True)
 
     def unreadable(self, partition: Partition, offset: int, why: str) -> None:
-        """Say so: what was read before it is handled, and a person decides about the rest."""
+        """Report it: the records before it are handled, and an operator decides about the rest."""
         skip = f"saga deadletters skip {partition.topic} {partition.number} {offset} --group {self._service.name}"
-        said = f"{partition} cannot be read at offset {offset}: {why}. To go past it on record: {skip}"
-        self._deps.observer.paused(partition, "unreadable", said)
+        message = f"{partition} cannot be read at offset {offset}: {why}. To skip it, with an audit record: {skip}"
+        self._deps.observer.paused(partition, "unreadable", message)
 
     def _forget(self, partitions: list[Partition], *, lost: bool) -> None:
-        """Those of a first assignment that nothing was taken of (see KafkaLog) were never ours, and nobody is told."""
+        """Partitions of a first assignment that was not accepted (see KafkaLog) were never owned: not reported."""
         ours = [partition for partition in partitions if self._owned.pop(partition, None)]
         self._unanswered.forget(ours)
         if ours:
             self._deps.observer.released(ours, lost=lost)
 
-    # Taking in.
+    # Polling.
 
     def _wanted(self) -> int:
-        """Return how many records may be read now: at least one, because who reads nothing is put out of the group."""
+        """Return how many records to poll: at least one, because a consumer that does not poll is evicted."""
         buffered = [item.record for owned in self._owned.values() for item in owned.buffer]
         if sum(record.size for record in buffered) >= self._config.max_buffered_bytes:
             return 1
         return max(1, self._limit - len(buffered))
 
     def _ready(self) -> list[Owned]:
-        """Return the partitions to take from, each time another one first, so that none starves the others."""
+        """Return the partitions to take from, each time another one first, so that none starves."""
         ready = [owned for owned in self._owned.values() if owned.consuming]
         self._turns += 1
         first = self._turns % len(ready) if ready else 0
         return ready[first:] + ready[:first]
 
-    def _patience(self) -> float:
+    def _poll_timeout(self) -> float:
         if any(owned.pending or owned.buffer for owned in self._owned.values()):
             return 0
         tick = self._config.poll_timeout_root_events if self._root_partition in self._owned else self._config.patience
@@ -212,7 +212,7 @@ class Engine:
         return max(0.0, min([tick, *dues]))
 
     def _accept(self, runs: list[FetchedRecords]) -> None:
-        """Take in what connects to what is there; records that were dropped on the way are a doubt."""
+        """Buffer what follows the last accepted record without a gap; after a gap the partition is recovered."""
         self._intake.polled()
         if any(run.records for run in runs):
             self._topics.ask({run.partition.topic for run in runs if run.records})
@@ -221,7 +221,7 @@ class Engine:
             if owned is None or not owned.consuming:
                 continue
             if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
-                self._recover_later([owned], f"the log went on at {run.start}, not at {owned.reached}")
+                self._recover_later([owned], f"offset gap: expected {owned.reached}, got {run.start}")
                 continue
             items, reached, error = self._intake.decoded(run)
             if isinstance(error, LogUnavailable) and (reached == owned.reached or not self._seek_back(run, reached)):
@@ -249,8 +249,8 @@ class Engine:
             self._recovery_conflicts = self._recovery_conflicts + 1 if isinstance(error, RecoveryConflict) else 0
             if self._recovery_conflicts > self._config.attempts * 5:
                 raise UnsafeToContinue(
-                    f"{error}, and it stays so: rows of the table outbox are missing, or two workers"
-                    " take turns at the same partitions"
+                    f"{error}, after {self._recovery_conflicts} attempts: rows are missing from the table outbox, or"
+                    " two workers keep recovering the same partitions"
                 ) from error
             return
         self._recovery_conflicts = 0
@@ -271,7 +271,7 @@ class Engine:
         self._seek_published()
 
     def _set_aside(self, recovered: list[Owned]) -> None:
-        """Park what no topic takes with its order, before what else was found is published."""
+        """Park outputs that are too large for their topics, and their keys, before the others are published."""
         try:
             parking = self._undelivered.set_aside(recovered)
         except TRANSIENT as error:
@@ -299,7 +299,7 @@ class Engine:
             raise
 
     def _seek_published(self) -> None:
-        """Read on where everything that was decided before is published."""
+        """Start consuming the recovered partitions whose pending outputs are all published."""
         for owned in self._owned.values():
             if owned.recovered and not owned.consuming and not owned.pending:
                 self._deps.failpoint("before seek")
@@ -309,20 +309,20 @@ class Engine:
     # Handling.
 
     def _handle(self, parts: list[PartitionBatch], root_partition: Owned | None) -> None:
-        """Make the remote calls, decide and commit. What fails is forgotten and read again, by partition."""
+        """Make the remote calls, decide and commit. A partition that fails is forgotten and read again."""
         started, deps = self._deps.clock(), self._deps
         everyone = [part.owned for part in parts] + ([root_partition] if root_partition else [])
         around = (deps.log, deps.database, deps.calls, self._unanswered)
         try:
             reached = call_remotes(self._service, parts, around, self._waiting, deps.failpoint)
         except ShuttingDown:
-            self._recover_later(everyone, "stopping")
+            self._recover_later(everyone, "the worker is shutting down")
         except TRANSIENT as error:
             self._recover_later(everyone, str(error))
         else:
-            self._adapt(reached.calls, deps.clock() - started)
+            self._adapt_limit(reached.calls, deps.clock() - started)
             if self._decide(parts, root_partition, reached.outcomes, started):
-                self._hold_back(reached.failures)
+                self._recover_failed(reached.failures)
 
     def _decide(
         self,
@@ -331,7 +331,7 @@ class Engine:
         outcomes: Mapping[Address, Any],
         started: float,
     ) -> bool:
-        """Decide and commit; say whether that was possible."""
+        """Decide and commit; return whether that succeeded."""
         deps = self._deps
         everyone = [part.owned for part in parts] + ([root_partition] if root_partition else [])
         try:
@@ -352,7 +352,7 @@ class Engine:
         return False
 
     def _retry(self, parts: list[PartitionBatch]) -> None:
-        """Try parked records again. Where somebody must be asked, that goes on beside everything else."""
+        """Retry parked records. Their remote calls, if any, run in the background."""
         self._deps.failpoint("retrying")
         half = max(1, self._deps.calls.concurrency // 2)
         around = (self._deps.database, self._deps.calls)
@@ -361,13 +361,13 @@ class Engine:
             self._decide(parts, None, {}, self._deps.clock())
 
     def _retry_answered(self) -> None:
-        """Decide on parked records about which somebody was asked, when all has come back that will soon."""
+        """Decide on parked records whose remote calls have ended; overdue calls are not waited for."""
         if self._asking is None or not self._asking.ended(0):
             return
         asking, self._asking = self._asking, None
         reached = asking.reached(self._unanswered)
         for part in asking.parts:
-            part.stay()  # the checkpoint has moved on meanwhile
+            part.stay()  # the checkpoint has moved in the meantime
         self._decide(asking.parts, None, reached.outcomes, self._deps.clock())
         if self._retrying.more:
             self._looked_at = 0.0
@@ -380,7 +380,7 @@ class Engine:
         return self._owned.get(owned.partition) is owned and owned.consuming
 
     def _applied(self, decided: Decided, parts: list[PartitionBatch], started: float) -> None:
-        """The database has it: from here on it will be published, by us or by the next owner."""
+        """The database has committed: the outputs will be published, by this worker or by the next owner."""
         now = self._deps.clock()
         if not any(owned.pending for owned in self._owned.values()):
             self._pending_since = now
@@ -394,17 +394,17 @@ class Engine:
         self._worked_at = now
         self._deps.observer.batch_handled(handled(parts, decided, now - started))
         for partition, why in decided.paused.items():
-            self._hold(self._owned[partition], why)
+            self._pause(self._owned[partition], why)
 
-    def _hold(self, owned: Owned, why: str) -> None:
-        """Read nothing more of a partition of which too much is bad; it is tried again when it is recovered."""
+    def _pause(self, owned: Owned, why: str) -> None:
+        """Pause a partition with too many bad records; it is retried when it is next recovered."""
         owned.buffer.clear()
         owned.reached, owned.schema_wait = owned.checkpoint.next_offset, None
         self._deps.log.pause([owned.partition])
         self._deps.observer.paused(owned.partition, "dead_letter_limit", why)
 
-    def _adapt(self, calls: int, seconds: float) -> None:
-        """Let one slow provider not make every order wait for a thousand others; look for some that are answered."""
+    def _adapt_limit(self, calls: int, seconds: float) -> None:
+        """Make batches smaller if the provider is slow, larger if too few calls were answered to compare with."""
         if calls and self._unanswered.is_unclear():
             most = min(self._config.batch, LOOK_FURTHER * self._deps.calls.concurrency)
             self._limit = max(self._limit, min(2 * self._limit, most))
@@ -412,24 +412,24 @@ class Engine:
             can_do = int(self._config.remote_seconds * calls / max(seconds, 1e-6))
             self._limit = min(max(can_do, self._deps.calls.concurrency), self._config.batch)
 
-    def _hold_back(self, failures: list[tuple[PartitionBatch, Exception]]) -> None:
-        """Ask again later, for these partitions only; what was decided before the failures goes out first."""
+    def _recover_failed(self, failures: list[tuple[PartitionBatch, Exception]]) -> None:
+        """Retry these partitions later; publish what was decided before the failures first."""
         if failures:
             self._publish()
         for part, error in failures:
             self._recover_later([part.owned], f"{type(error).__name__}: {error}")
 
     def _count_failure(self, failed: HandlerFailed) -> None:
-        """Count by partition: it cannot get past the record, not even by parking it."""
+        """Count by partition: the record cannot be handled, and parking it did not help."""
         partition = failed.record.partition
         self._consecutive_failures[partition] += 1
         if self._consecutive_failures[partition] >= self._config.attempts:
             raise failed
 
     def _recover_later(self, recovery_scheduled: Iterable[Owned], why: str) -> None:
-        """Forget what memory holds of these partitions and recover them, later each time.
+        """Forget the in-memory state of these partitions and recover them, with exponential backoff.
 
-        Of all partitions, where the database's connection was lost: the next may lead to an older copy of it.
+        After a lost database connection, of all partitions: the next connection may lead to an older copy.
         """
         if self._losses != self._deps.database.losses:
             self._losses, recovery_scheduled = self._deps.database.losses, list(self._owned.values())
@@ -446,10 +446,10 @@ class Engine:
     # Publishing.
 
     def _publish_if_due(self, *, drained: bool) -> None:
-        if drained or self._enough_waits():
+        if drained or self._enough_pending():
             self._publish()
 
-    def _enough_waits(self) -> bool:
+    def _enough_pending(self) -> bool:
         pending = [entry for owned in self._owned.values() for entry in owned.pending]
         if not pending:
             return False
@@ -461,7 +461,7 @@ class Engine:
         return sum(len(entry.outputs) for owned in self._owned.values() for entry in owned.pending)
 
     def _publish(self) -> None:
-        """Write every pending entry of the partitions owned now, and their cursors, in one Kafka transaction."""
+        """Write the pending entries and the offsets of all recovered partitions in one Kafka transaction."""
         mine = [
             o for o in self._owned.values() if o.recovered and (o.pending or o.committed != o.checkpoint.next_offset)
         ]
@@ -491,7 +491,7 @@ class Engine:
         self._deps.observer.transaction("committed", len(outputs), self._deps.clock() - started)
 
     def _still_ours(self, mine: list[Owned]) -> bool:
-        """Return whether nobody has recovered these since we did; no when that cannot be asked."""
+        """Return whether no other worker has recovered these partitions; False if the database cannot be read."""
         try:
             with self._deps.database.snapshot() as tx:
                 compare(tx, {owned.partition: owned for owned in mine})
@@ -502,7 +502,7 @@ class Engine:
     # Idle.
 
     def _idle_check(self) -> None:
-        """See whether uncaused events wait, a zombie has moved a checkpoint, or a topic was created again."""
+        """Check whether root events wait, a zombie has moved a checkpoint, or a topic was recreated."""
         known = [owned for owned in self._owned.values() if owned.recovered]
         if not known and self._deps.clock() - self._looked_at <= self._config.idle_check_after:
             return
@@ -513,14 +513,14 @@ class Engine:
                 self._topics.check_stored(self._service.subscriptions())
             with self._deps.database.snapshot() as tx:
                 seen = progress.poll_database(tx)
-            with suppress(LogUnavailable):  # nothing depends on it: it is asked again later
+            with suppress(LogUnavailable):  # nothing depends on it, and it is retried later
                 self._topics.note_limits()
             self._judge_copies()
             if seen.went_back(self._seen):
-                self._recover_later(known, "checkpoints went back: another copy of the database took its place")
+                self._recover_later(known, "a checkpoint moved backwards: the database was replaced by another copy")
             self._seen = seen
             moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]
-            self._recover_later(moved, "somebody else has moved the checkpoint")
+            self._recover_later(moved, "another worker has moved the checkpoint")
             due = [] if self._asking else self._retrying.due(seen.retries_ms, self._owned)
             root_partition = self._owned_root_partition()
             if due:
@@ -535,11 +535,11 @@ class Engine:
             self._recover_later(known, str(error))
 
     def _judge_copies(self) -> None:
-        """Find out every now and then whether another worker publishes from another copy of the database."""
+        """Check every `judge_after` seconds whether another worker publishes from another copy of the database."""
         if self._deps.clock() - self._judged_at < self._config.judge_after:
             return
         self._judged_at = self._deps.clock()
-        with self._quarantine(), suppress(LogUnavailable):  # whom nobody answers asks again later
+        with self._quarantine(), suppress(LogUnavailable):  # retried later
             judge_copies(self._deps.log, self._deps.database, self._service.subscriptions())
 
     def _owned_root_partition(self) -> Owned | None:
@@ -547,7 +547,7 @@ class Engine:
         return owned if owned is not None and owned.consuming else None
 
     def _prune_outbox(self, *, note_end: bool) -> None:
-        """Delete published entries; move checkpoints past what ends the log without being an event (markers)."""
+        """Delete published entries; move checkpoints past transaction markers at the end of the log."""
         ends, stale = dict[Partition, Checkpoint](), dict[Partition, int]()
         for owned in self._owned.values():
             if not owned.recovered or owned.pending:
@@ -571,17 +571,18 @@ class Engine:
             self._owned[partition].deleted = outbox_seq
 
     def _in_leader_epochs(self, ends: dict[Partition, Checkpoint]) -> dict[Partition, Checkpoint]:
-        """Add in which leader epoch the log reaches so far: no record says it of the markers behind the last one.
+        """Add the leader epoch in which the log reaches these ends: the markers after the last record do not carry it.
 
-        If the leader is another one than when they were read, recover: it may not have what was read. The seek finds
-        that out, and what is read again was there in its epoch.
+        If the leader has changed since they were read, recover: the new one may not have what was read. The seek
+        detects that, and what is read again existed in its epoch.
         """
-        bounds = self._deps.log.offset_range(list(ends)) if ends else {}
-        now = {partition: bounds[partition].leader_epoch for partition in ends}
+        ranges = self._deps.log.offset_range(list(ends)) if ends else {}
+        now = {partition: ranges[partition].leader_epoch for partition in ends}
         same = {p for p, c in ends.items() if now[p] in (c.leader_epoch, self._owned[p].leader_epoch)}
-        self._recover_later([self._owned[p] for p in ends.keys() - same], "its leader has changed since it was read")
+        moved = [self._owned[p] for p in ends.keys() - same]
+        self._recover_later(moved, "the partition's leader has changed since it was read")
         return {p: c._replace(leader_epoch=now[p]) for p, c in ends.items() if p in same}
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
         owned = self._owned.values()
         self._deps.observer.turned(ready=sum(o.consuming for o in owned), owned=len(owned), pending=self._pending())

@@ -1,4 +1,4 @@
-"""Lets the handlers of a service decide on a batch: what they answer, refuse, or raise on."""
+"""Calls the handlers of a service for a batch, and collects what they return, reject, or raise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MISSING = object()
 
 
 class HandlerFailed(Exception):
-    """A handler raised on a record: its key is in trouble. Out of `commit` it means that parking did not help."""
+    """A handler raised on a record, and its key is blocked. Raised by `commit` it means that parking did not help."""
 
     def __init__(self, record: Record, handler: str, cause: BaseException) -> None:
         super().__init__(f"{handler} raised on {record.address} (key {record.key!r}): {type(cause).__name__}: {cause}")
@@ -33,22 +33,22 @@ class HandlerFailed(Exception):
 
 
 Dead = dict[Partition, list[tuple[int, Record, PoisonRecord]]]
-"""What is dead-lettered, by partition: its index in the batch, and why."""
+"""The dead-lettered records by partition: the index in the batch, the record, and why."""
 
 
 @dataclass(slots=True)
 class Answers:
-    """What the handlers of a batch said."""
+    """The results of the handlers of a batch."""
 
     outputs: dict[Partition, list[Output]] = field(default_factory=dict)
     dead: Dead = field(default_factory=dict)
     paused: dict[Partition, str] = field(default_factory=dict)
     troubles: dict[Address, str] = field(default_factory=dict)
-    """The records on which a handler raised, and what it said."""
+    """The records on which a handler raised, and the error message."""
 
 
 class Handlers:
-    """Calls them, event by event; remembers only how many bad records came lately."""
+    """Calls the handlers, event by event; its only state is the number of recent bad records."""
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, now_ms: Callable[[], int]) -> None:
         self._service, self._codec, self._now_ms = service, codec, now_ms
@@ -57,7 +57,7 @@ class Handlers:
         self._source = service.name.encode()
 
     def note(self, parts: Sequence[PartitionBatch], dead: Dead) -> None:
-        """Remember what was committed, for the limit."""
+        """Record what was committed, for the dead-letter limit."""
         for part in parts:
             if part.blocked is None:
                 bad = [index for index, _, _ in dead.get(part.owned.partition, [])]
@@ -66,7 +66,7 @@ class Handlers:
     def decide(
         self, parts: Sequence[PartitionBatch], skipped: Skipped, outcomes: Mapping[Address, Any], work: Any
     ) -> Answers:
-        """Return what follows from a batch, but for what is held back; a part is cut where too much of it is bad."""
+        """Handle a batch except for its skipped records; a part is cut where too many of its records are bad."""
         answers = Answers()
         stopped: set[bytes | None] = set()
         for part in parts:
@@ -89,21 +89,21 @@ class Handlers:
         return answers
 
     def _dead_letter(self, part: PartitionBatch, index: int, poison: PoisonRecord, answers: Answers) -> Output | None:
-        """Return the dead letter; or cut the part there, because too much of its partition is bad."""
+        """Return the dead letter; or cut the part there if its partition has too many bad records."""
         partition, record = part.owned.partition, part.items[index].record
         bad = answers.dead.setdefault(partition, [])
         if part.blocked is None and not self._limit.allows(partition, index, len(bad)):
             answers.paused[partition] = self._too_many(record, poison)
             part.cut(index)
             return None
-        # Its traceback leads back to the record: a cycle, and those are looked for rarely (worker.GARBAGE).
+        # Its traceback refers to the record: a reference cycle, and those are collected rarely (worker.GARBAGE).
         bad.append((index, record, poison.with_traceback(None)))
         service = self._service
         return dead_letter(service.dead_letters(), service.name, record, poison, self._now_ms())
 
     @staticmethod
     def _unpublished(item: Delivery) -> Output | None:
-        """Return an output that was set aside. Raises TooLarge where its topic does not take it yet."""
+        """Return an output that was set aside. Raises TooLarge if it still exceeds the limit of its topic."""
         return item.event.unless_too_large() if isinstance(item.event, Unpublished) else None
 
     def _answer(self, item: Delivery, outcomes: Mapping[Address, Any], work: Any) -> Output | None:
@@ -117,9 +117,9 @@ class Handlers:
             else:
                 outcome = outcomes.get(address(item), MISSING)
                 if outcome is MISSING:
-                    raise ConcurrentUpdate(f"the key {event.key} was unblocked meanwhile")  # noqa: TRY301
+                    raise ConcurrentUpdate(f"the key {event.key} was unblocked in the meantime")  # noqa: TRY301
                 if isinstance(outcome, PoisonRecord):
-                    raise outcome  # noqa: TRY301 - judged like a handler's own
+                    raise outcome  # noqa: TRY301 - treated like one that a handler raised
                 if isinstance(outcome, Exception):
                     raise HandlerFailed(record, f"the remote call of {reaction.name}", outcome)  # noqa: TRY301
                 answer = reaction.handler(self._service, event, outcome, work)
@@ -136,13 +136,13 @@ class Handlers:
     def _too_many(self, record: Record, poison: PoisonRecord) -> str:
         return (
             f"{self._limit.limit} of its last {WINDOW:,} records are dead letters, and {record.address} would be one"
-            f" more: {poison.reason}: {poison}. The partition waits: roll the deployment back or, if the records are"
-            " really bad, start this worker again with a higher --dead-letter-limit"
+            f" more: {poison.reason}: {poison}. The partition is paused: roll the deployment back or, if the records"
+            " are really bad, restart this worker with a higher --dead-letter-limit"
         )
 
 
 def _trace(record: Record) -> bytes | None:
-    """Return what the output is to carry on; never more than an output has room for, whoever wrote the input."""
+    """Return the traceparent to propagate to the output; None if it is longer than MAX_TRACE_BYTES."""
     for name, value in record.headers:
         if name == "traceparent":
             return value if value and len(value) <= MAX_TRACE_BYTES else None

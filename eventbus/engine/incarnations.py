@@ -1,9 +1,9 @@
-"""Whether topics are still the ones that checkpoints belong to and that were published to, or were created again.
+"""Detects topics that were deleted and recreated since their checkpoints were written or since they were published to.
 
-What recovery saw can change under a running worker. So it is looked at again: the topics of a batch before it is
-decided on (the question is sent when the records come, and answered while they are decoded), and all topics about every
-second, idle or busy, and before a publish that comes later than that. A topic of progress that was created again has
-lost what it knew; each worker writes the cursors of its partitions once more.
+A topic can be recreated while a worker runs. So topic ids are checked again: those of a batch before it is decided on
+(the request is sent when the records arrive, and answered while they are decoded), and all of them about every second,
+idle or busy, and before a publish that comes later than that. A recreated progress topic is empty: each worker commits
+the offsets of its partitions again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ NEVER = float("-inf")
 
 
 class Incarnations:
-    """Raises UnsafeToContinue where a topic is another one than it was.
+    """Raises UnsafeToContinue if a topic was recreated.
 
-    LogUnavailable and TopicMissing as the log does.
+    Raises LogUnavailable and TopicMissing as the log does.
     """
 
     def __init__(self, log: Log, database: Database, outputs: Collection[str], clock: Callable[[], float]) -> None:
@@ -36,7 +36,7 @@ class Incarnations:
         self._limits_at = NEVER
 
     def recall(self) -> None:
-        """Read to which topics this service has published, and note those to which it will for the first time."""
+        """Load the ids of the topics that this service has published to, and store those of its new output topics."""
         actual = self._log.identities(self._watched)
         with self._database.transaction() as tx:
             known = progress.output_topics(tx)
@@ -47,7 +47,7 @@ class Incarnations:
         self._witness_id = self._witness_id or self._witness_in(actual)
 
     def note_limits(self) -> None:
-        """Tell those who place events how much the topics take, every now and then. Raises Unavailable, too."""
+        """Store the topics' size limits for commands that publish events, every 30 s. Raises Unavailable, too."""
         if self._clock() - self._limits_at < LIMITS_SECONDS:
             return
         limits = self._log.largest(self._outputs)
@@ -56,11 +56,11 @@ class Incarnations:
         self._limits_at = self._clock()
 
     def limits_changed(self) -> None:
-        """Let the next `note_limits` ask."""
+        """Make the next `note_limits` ask the broker again."""
         self._limits_at = NEVER
 
     def ask(self, topics: Collection[str]) -> None:
-        """Send the question that the next `check` of partitions of these topics waits for."""
+        """Send the request whose response the next `check` of partitions of these topics waits for."""
         self._log.ask_identities(topics)
 
     def check(self, owned: Collection[Owned]) -> None:
@@ -69,7 +69,7 @@ class Incarnations:
             self._check_inputs(owned, self._log.identities({each.partition.topic for each in owned}))
 
     def check_all(self, owned: Iterable[Owned], every: float) -> None:
-        """Check the topics of all recovered partitions, and those published to, unless that was done just now."""
+        """Check the topics of all recovered partitions and the output topics, unless checked in the last `every` s."""
         known = [each for each in owned if each.recovered]
         if not known or self._clock() - self._looked_at < every:
             return
@@ -80,10 +80,10 @@ class Incarnations:
         self._looked_at = self._clock()
 
     def check_stored(self, inputs: Collection[str]) -> None:
-        """Check these topics, and those published to, by what the database says: for who has no partition.
+        """Check these topics and the output topics against the database, for a worker without partitions.
 
-        When a topic is deleted the group rebalances, and who refuses first is a member until its session is over: so
-        long the others have no partition to find out by.
+        When a topic is deleted the group rebalances, and the first worker that stops remains a member until its session
+        expires: until then the other workers have no partition of the topic to check.
         """
         with self._database.snapshot() as tx:
             stored, self._published_to = progress.identities(tx), progress.output_topics(tx)
@@ -97,7 +97,7 @@ class Incarnations:
         return actual[self._log.witness_topic].topic if self._log.witness_topic else ""
 
     def _check_witness(self, known: Iterable[Owned], actual: dict[str, Identity]) -> None:
-        """Have the cursors of these published again where the topic of progress is another one, and empty."""
+        """Have the offsets of these partitions committed again if the progress topic was recreated and is empty."""
         found = self._witness_in(actual)
         if found != self._witness_id:
             self._witness_id = found
@@ -115,26 +115,26 @@ class Incarnations:
             if known != actual[topic].topic:
                 raise UnsafeToContinue(
                     f"the topic {topic}, to which this service publishes, was deleted and created again (its id was"
-                    f" {known}, now it is {actual[topic].topic}): what was published to it is gone, and who read it"
-                    " stands at an offset of the old one. Restore what is missing, or see to it that every reader"
-                    " starts anew; then stop all workers of the service and delete the topic's row from its table"
-                    " output_topic"
+                    f" {known}, now it is {actual[topic].topic}): the records published to it are gone, and the"
+                    " committed offsets of its consumers belong to the old topic. Restore the missing records, or"
+                    " make every consumer read the topic from its start; then stop all workers of the service and"
+                    " delete the topic's row from its table output_topic"
                 )
 
 
 def deleted(topic: str) -> UnsafeToContinue:
-    """Return why nobody goes on with an input topic that was deleted under a running worker."""
+    """Return the error for an input topic that was deleted while the worker ran."""
     return UnsafeToContinue(
-        f"{topic} was deleted while this worker ran. What is created under its name is another topic: its offsets mean"
-        " something else. If every old event was handled, create it (`saga topics create`) and start a worker: it"
-        " refuses too, and says how the topic is read from its start"
+        f"{topic} was deleted while this worker ran. A new topic of the same name has other offsets. If every old"
+        " event was handled, create it (`saga topics create`) and start a worker: it also stops, and its message says"
+        " how to read the topic from its start"
     )
 
 
 def check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:
     """Refuse checkpoints of another cluster, or of another incarnation of those topics whose identity is known.
 
-    Every checkpoint counts: a partition that a new topic has more has none to tell by.
+    Checks all checkpoints: a partition that only the recreated topic has, has no checkpoint to compare with.
     """
     cluster = next((identity.cluster for identity in actual.values()), "")
     for partition, identity in sorted(stored.items()):
@@ -145,14 +145,14 @@ def check_identity(partition: Partition, stored: Identity, actual: Identity) -> 
     """Refuse a checkpoint of another cluster or of another incarnation of the topic."""
     if stored.cluster != actual.cluster:
         raise UnsafeToContinue(
-            f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, this one is"
-            f" {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
+            f"{partition}: the database's checkpoint belongs to the Kafka cluster {stored.cluster!r}, but this cluster"
+            f" is {actual.cluster!r}. Check --bootstrap-servers and --database; a new cluster needs a new database"
         )
     if stored.topic != actual.topic:
         raise UnsafeToContinue(
             f"{partition}: the topic was deleted and created again (its id was {stored.topic}, now it is"
-            f" {actual.topic}); offsets mean something else now. If every old event was handled, stop all workers of"
-            f" the service and let the topic be read from its start: update checkpoint set topic_id = '{actual.topic}',"
-            f" next_offset = 0, leader_epoch = null where topic = '{partition.topic}'. What was decided before is"
-            " published then; leave the table outbox as it is"
+            f" {actual.topic}), so the stored offsets are not valid. If every old event was handled, stop all workers"
+            " of the service and have the topic read from its start: update checkpoint set topic_id ="
+            f" '{actual.topic}', next_offset = 0, leader_epoch = null where topic = '{partition.topic}'. Outputs that"
+            " were decided before are published then; leave the table outbox as it is"
         )

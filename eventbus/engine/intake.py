@@ -1,4 +1,4 @@
-"""From records to items: decoded, and judged by where they lie."""
+"""Turns records into deliveries: decodes them, and checks their placement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventbus.service import Service
 
 
 class Intake:
-    """Makes items of what the log says."""
+    """Turns fetched records into deliveries."""
 
     def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
         self._codec, self._topics = deps.codec, service.topics()
@@ -21,12 +21,12 @@ class Intake:
         self._placement = Placement(deps.log, placed_over) if placed_over else None
 
     def polled(self) -> None:
-        """A poll has ended; what it brought comes now."""
+        """A poll has returned; its records follow."""
         if self._placement:
             self._placement.polled()
 
     def decoded(self, run: FetchedRecords) -> tuple[list[Delivery], int, RegistryUnavailable | LogUnavailable | None]:
-        """Return what is known of a run, where that ends, and why it does; what comes before the unknown goes on."""
+        """Return the decoded records of a run, the offset they end at, and why; those before an error are returned."""
         items: list[Delivery] = []
         for record in run.records:
             try:

@@ -1,4 +1,4 @@
-"""What the engine tells the outside about itself; logs and metrics are made of it elsewhere."""
+"""What the engine reports about itself; other modules turn it into logs and metrics."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ class Handled(NamedTuple):
     """One batch, committed in the database."""
 
     consumed: dict[str, int]
-    """Records by topic, poison and what is parked included."""
+    """Records by topic, including poison and parked records."""
     published: dict[str, int]
-    """Outputs by topic, dead letters included."""
+    """Outputs by topic, including dead letters."""
     dead: list[tuple[Record, PoisonRecord]]
-    """What was dead-lettered, and why."""
+    """The dead-lettered records, and why."""
     oldest_ms: int | None
     """The earliest timestamp of a record in it."""
     seconds: float
     parking: Parking
-    """What became of keys in trouble."""
+    """The changes to blocked keys."""
 
 
 def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -> Handled:
-    """Sum a batch up: work a batch, not an event, because a log line an event costs more than the database."""
+    """Summarize a batch: per batch, not per event, because a log line per event costs more than the database."""
     consumed: Counter[str] = Counter()
     published: Counter[str] = Counter()
     fresh = [part for part in parts if part.items and part.blocked is None]
@@ -44,40 +44,40 @@ def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -
 
 
 class Observer:
-    """Hears everything and does nothing; subclasses log and count."""
+    """Receives every report and does nothing; subclasses log and count."""
 
     def batch_handled(self, batch: Handled) -> None:
         """A batch was committed in the database."""
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
-        """Outputs and cursors were written: `committed` or `unknown`."""
+        """Outputs and offsets were written: `outcome` is `committed` or `unknown`."""
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
-        """Partitions became ours."""
+        """Partitions were assigned to this worker."""
 
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
-        """Partitions are no longer ours."""
+        """Partitions were revoked from this worker, or lost."""
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
-        """A partition was recovered; so many entries had still to be published."""
+        """A partition was recovered; `entries` outbox entries are still to be published."""
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
-        """Nothing more of a partition is read until it is recovered; `reason` is a word for counting."""
+        """A partition is paused until it is recovered; `reason` is a label for metrics."""
 
     def resumed(self, partition: Partition) -> None:
-        """A partition that was paused is read on, without a recovery."""
+        """A paused partition is resumed without a recovery."""
 
     def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:
-        """A partition will be recovered, after so many seconds."""
+        """A partition will be recovered in `retry_in` seconds."""
 
     def parked(self, keys: int, records: int) -> None:
-        """So many keys are in trouble that this worker tries again, and so many records of theirs are parked."""
+        """The number of blocked keys that this worker retries, and of the records parked behind them."""
 
     def set_aside(self, parking: Parking) -> None:
-        """Outputs that are too large for their topics were parked with their orders."""
+        """Outputs that are too large for their topics were parked."""
 
     def alive(self) -> None:
-        """The loop waits for remote calls, and lives."""
+        """The loop is alive and waits for remote calls."""
 
     def turned(self, *, ready: int, owned: int, pending: int) -> None:
-        """The loop has turned once; so many partitions are read, owned, and outputs pending."""
+        """One iteration of the loop has ended, with these numbers of consumed and owned partitions, pending outputs."""

@@ -1,4 +1,4 @@
-"""What one transaction does about keys in trouble: who is held back, and what becomes of the blocked keys."""
+"""What one transaction does about blocked keys: which records are skipped, and how the blocked keys change."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey, Parked
 
 MAX_BLOCKED_KEYS = 10_000
-"""So many keys of a service may be in trouble at once: then the code is more likely wrong than they are."""
+"""The most blocked keys of a service at once: with more, the code is more likely wrong than the records are."""
 
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
 
 
 class TooManyParked(Exception):
-    """Nothing more is parked: what a handler raises on waits in the log, with everything behind it, and is retried."""
+    """Nothing more is parked: a record on which a handler raises blocks its partition, and is retried from the log."""
 
 
 class Retries(NamedTuple):
-    """When a record that a handler raised on is tried again: later each time."""
+    """When a record that a handler raised on is retried: with exponential backoff."""
 
     now_ms: Callable[[], int]
-    """Milliseconds since 1970: what one worker writes, another one reads."""
+    """Milliseconds since 1970, because other workers read what one worker writes."""
     random: Callable[[], float]
     """0 to 1, for jitter."""
     first: float
@@ -36,52 +36,52 @@ class Retries(NamedTuple):
     most: float
 
     def at_ms(self, attempts: int) -> int:
-        """Return when to try again after so many attempts."""
+        """Return when to retry after this number of attempts."""
         wait = min(self.first * 2.0 ** min(attempts - 1, 30), self.most)
         return self.now_ms() + round(1_000 * wait * (0.5 + self.random() / 2))
 
 
 @dataclass(slots=True)
 class Skipped:
-    """What a transaction does not handle."""
+    """The records that a transaction does not handle."""
 
     records: set[Address] = field(default_factory=set)
     errors: dict[str, str] = field(default_factory=dict)
-    """The keys among them on which a handler raised just now, and what it said."""
+    """The keys among them on which a handler raised in this transaction, and the error message."""
 
 
 @dataclass(slots=True)
 class Parking:
-    """What became of blocked keys in one transaction."""
+    """The changes of one transaction to blocked keys."""
 
     blocked: list[BlockedKey] = field(default_factory=list)
     retried: list[BlockedKey] = field(default_factory=list)
-    """Tried again, and a handler raised again."""
+    """Retried, and a handler raised again."""
     unblocked: list[BlockedKey] = field(default_factory=list)
     parked: int = 0
-    """Records that were put behind blocked keys..."""
+    """Records that were parked behind blocked keys..."""
     unparked: int = 0
-    """...and that were taken away."""
+    """...and that were removed from there."""
 
 
 def address(item: Delivery) -> Address:
-    """Return where the record of an item lies."""
+    """Return the partition and offset of an item's record."""
     return item.record.partition, item.record.offset
 
 
 def check_unmoved(parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey]) -> None:
-    """Raise ConcurrentUpdate when somebody has taken parked records of a key since they were read."""
+    """Raise ConcurrentUpdate if parked records of a key were removed since they were read."""
     for part in parts:
         if part.blocked is not None and part.items:
             now = blocked.get(part.blocked.key)
             if now is None or now.moved_since(part.blocked):
-                raise ConcurrentUpdate(f"somebody else was at the parked records of {part.blocked.key}")
+                raise ConcurrentUpdate(f"concurrent update of the parked records of {part.blocked.key}")
 
 
 def skip_blocked(
     parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey], troubles: Mapping[Address, str]
 ) -> Skipped:
-    """Return what is not to be handled: what a handler raised on, and for the same key whatever follows."""
+    """Return what must not be handled: records on which a handler raised, and all later ones of the same key."""
     skipped = Skipped()
     for part in parts:
         for item in part.items:
@@ -103,7 +103,7 @@ def update_blocks(
     skipped: Skipped,
     retries: Retries,
 ) -> Parking:
-    """Put what is held back behind blocked keys, and take away from behind them what was handled."""
+    """Park the skipped records behind blocked keys, and remove the ones that were handled."""
     done = Parking()
     after = dict(blocks)
     appended: list[Parked] = []
@@ -125,7 +125,7 @@ def update_blocks(
     done.blocked = [new for key, new in after.items() if key not in blocks]
     if done.blocked and (blocked := blocked_keys.count(tx)) > MAX_BLOCKED_KEYS:
         raise TooManyParked(
-            f"{done.blocked[0].error}; it is not parked, because {blocked - len(done.blocked)} orders already are"
+            f"{done.blocked[0].error}; it is not parked, because {blocked - len(done.blocked)} keys are blocked already"
         )
     done.parked = len(appended)
     return done
@@ -150,7 +150,7 @@ def _blocked(key: str, part: PartitionBatch, error: str, retries: Retries) -> Bl
 
 
 def _retried(part: PartitionBatch, known: BlockedKey, skipped: Skipped, retries: Retries) -> BlockedKey:
-    """Return what is left of a blocked key: nothing, what waits for its turn, or what a handler raised on again."""
+    """Return what is left of a blocked key: nothing, later records, or the record on which a handler raised again."""
     handled = sum(address(item) not in skipped.records for item in part.items)
     left = known._replace(first=known.first + handled)
     error = skipped.errors.get(known.key)

@@ -1,4 +1,4 @@
-"""Records that do not lie where their key belongs, for whom wants them as dead letters: --keys-placed-over.
+"""Dead-letters records that are in another partition than their key belongs to: --keys-placed-over.
 
 See docs/decisions/0013-a-key-in-any-partition.md.
 """
@@ -12,26 +12,26 @@ from eventbus.serde.codec import PoisonRecord
 
 
 class Placement:
-    """Judges where records lie, on topics whose writers all place keys as ours do, over `fewest` partitions or more.
+    """Checks the partition of records, on topics whose producers all use our partitioner, over `fewest` or more.
 
-    Partitions are only ever added. So a record lies right where any number of them, from `fewest` to the present one,
-    would have put it; and what there are by now is asked after the record was read, before it is refused.
+    Partitions are only ever added. So a record is in the right partition if any number of partitions from `fewest` to
+    the present one leads there; the present number is read after the record was, before the record is rejected.
     """
 
     def __init__(self, log: Log, fewest: int) -> None:
         self._log, self._fewest = log, fewest
         self._counts: dict[str, int] = {}
         self._asked: set[str] = set()
-        """Topics whose number is younger than whatever is judged."""
+        """Topics whose number of partitions was read after all records of the last poll."""
 
     def polled(self) -> None:
-        """Note that what is judged from now on may have been written after the brokers were last asked."""
+        """A poll has returned: its records may be newer than the known numbers of partitions."""
         self._asked.clear()
 
     def judge(self, item: Delivery) -> Delivery:
-        """Return the item; as poison where its key belongs elsewhere. What is redriven lies where it was first read.
+        """Return the item; as poison if its key belongs elsewhere. A redriven record counts where it was first read.
 
-        Raises LogUnavailable and TopicMissing when the brokers must be asked; once for a topic and poll at most.
+        May ask the brokers, at most once per topic and poll; raises LogUnavailable and TopicMissing then.
         """
         record, event = item
         key = record.key
@@ -40,23 +40,23 @@ class Placement:
         topic, number = origin(record).partition
         known = self._counts.get(topic, 0)
         if known and self._log.place(key, known) == number:
-            return item  # as nearly all do
+            return item  # nearly all records are
         if topic not in self._asked and not self._fits(key, number, known):
             known = self._counts[topic] = max(known, self._log.partitions(topic))
             self._asked.add(topic)
         return item if self._fits(key, number, known) else Delivery(record, self._misplaced(key, number, known))
 
     def _fits(self, key: bytes, number: int, present: int) -> bool:
-        """Return whether some number of partitions up to the present one puts the key here."""
+        """Return whether any number of partitions up to the present one places the key here."""
         least = max(1, min(self._fewest, present), number + 1)
         return any(self._log.place(key, count) == number for count in range(least, present + 1))
 
     def _misplaced(self, key: bytes, number: int, present: int) -> PoisonRecord:
         home = self._log.place(key, present)
-        fewer = f", and no number down to {self._fewest} puts it there" if self._fewest < present else ""
+        fewer = f", and no number of partitions down to {self._fewest} leads there" if self._fewest < present else ""
         return PoisonRecord(
             "wrong_partition",
-            f"the key {key[:80]!r} lies in partition {number} and belongs in {home} of {present}{fewer}. Its writer"
-            " does not place keys by murmur2: mend that. To have it handled where it lies, start the workers without"
-            " --keys-placed-over and redrive it",
+            f"the key {key[:80]!r} is in partition {number}, but belongs in {home} of {present}{fewer}. Its producer"
+            " does not use the murmur2 partitioner: correct that. To have the record handled where it is, start the"
+            " workers without --keys-placed-over and redrive it",
         )

@@ -1,15 +1,15 @@
-"""Recovery: the one routine for assignment, for a lost race, and for any doubt.
+"""Recovery: the one routine after an assignment, a concurrent update, or an unknown outcome.
 
-Raise the checkpoint's epoch, read the cursor, then in one snapshot the checkpoint and the entries above the cursor;
-what is above it is published before anything else. Whatever does not fit together is refused, because going on would
-lose or repeat something.
+Increment the checkpoint's epoch, read the committed offset, then in one snapshot the checkpoint and the outbox entries
+above the committed outbox_seq; these are published before anything else. Inconsistent state is refused, because
+continuing would lose or repeat something.
 
-The order is what makes two owners harmless. A publisher sends its cursor into its Kafka transaction first and looks at
-the epoch then; a recovery raises the epoch first and reads the cursor then, which waits for undecided transactions. So
-either the publisher sees the new epoch and aborts, or the recovery sees what the publisher committed.
+This sequence makes two owners harmless. A publisher first sends its offsets to its Kafka transaction and then checks
+the epoch; a recovery first increments the epoch and then reads the committed offset, which waits for open transactions.
+So either the publisher sees the new epoch and aborts, or the recovery sees what the publisher committed.
 
-Whether the database is old is judged for all of it, also for what other workers own (see eventbus.store.age). The topic
-of progress says the same as the cursors, and stands in for those that are lost.
+The age of the database is checked for all partitions, including those of other workers (see eventbus.store.age). The
+progress topic contains the same as the committed offsets, and replaces those that are lost.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from eventbus.store.progress import Checkpoint, OutboxEntry
 
 
 class RecoveredState(NamedTuple):
-    """What is stored of one partition."""
+    """The stored state of one partition."""
 
-    cursor: CommittedOffset | None
-    """What is known to be published, by the group's offset or by the topic of progress."""
+    published: CommittedOffset | None
+    """What is known to be published, from the group's committed offset or the progress topic."""
     checkpoint: Checkpoint
     unpublished: list[OutboxEntry]
     identity: Identity
     noted: int
-    """The offset that both of them have; -1 where they have not the same one, and are to be written again."""
+    """The offset that both of them have; -1 if they differ and must be written again."""
     database: str
-    """The id of the database, for what is written to the topic of progress."""
+    """The id of the database, for records of the progress topic."""
     leader_epoch: int | None
 
 
 class RecoveryConflict(Exception):
-    """What was read does not fit together because somebody else is still moving: read again."""
+    """The values read are inconsistent because another worker is still changing them: read again."""
 
 
 def judge(log: Log, database: Database, topics: Collection[str]) -> None:
-    """Refuse a database before the group gives its worker partitions, which it would take from those who work.
+    """Refuse a database before its worker joins the group and takes partitions from healthy workers.
 
-    Recovery judges it again. Raises UnsafeToContinue (DatabaseTooOld and Quarantined among it), TopicMissing, and what
-    the log and the database raise when they are away.
+    Recovery checks it again. Raises UnsafeToContinue (including DatabaseTooOld and Quarantined), TopicMissing, and what
+    the log and the database raise when they are unavailable.
     """
     actual = log.identities(topics)
     with database.snapshot() as tx:
@@ -60,11 +60,11 @@ def judge(log: Log, database: Database, topics: Collection[str]) -> None:
 
 
 def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
-    """Refuse to go on in one copy of a database while another worker publishes from another copy.
+    """Refuse to continue on one copy of a database while another worker publishes from another copy.
 
-    For a worker under way: the topic of progress tells it what the others have published, and its own database has that
-    too, or is not theirs. Raises DatabaseTooOld, TopicMissing, and what the log and the database raise when they are
-    away.
+    For a running worker: the progress topic contains what the others have published, and its own database must contain
+    that too, or it is another copy. Raises DatabaseTooOld, TopicMissing, and what the log and the database raise when
+    they are unavailable.
     """
     witnesses = log.witnesses(undecided=False)
     if witnesses:
@@ -72,13 +72,13 @@ def judge_copies(log: Log, database: Database, topics: Collection[str]) -> None:
 
 
 def _judge_age(database: Database, evidence: Evidence, topics: Collection[str], topic_id: Callable[[str], str]) -> None:
-    """Check the age of the database by evidence that was read before."""
+    """Check the age of the database against evidence that was read before it."""
     with database.snapshot() as tx:
         rows, this = progress.every_row(tx), quarantine.incarnation(tx)
     check_age(rows, this, evidence, topics, topic_id)
 
 
-def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
+def recover(  # noqa: PLR0913 - the last two are keyword-only
     log: Log,
     database: Database,
     partitions: Iterable[Partition],
@@ -87,14 +87,14 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     topics: Collection[str],
     now_ms: int,
 ) -> dict[Partition, RecoveredState]:
-    """Return where to go on for each partition, making the first checkpoint of those that have none.
+    """Return the state of each partition to resume from; create the first checkpoint of those that have none.
 
-    `topics` are all that the service reads, `now_ms` is the time of day. Raises UnsafeToContinue (DatabaseTooOld and
-    Quarantined among it), RecoveryConflict, and what the log and the database raise when they are away.
+    `topics` are all that the service reads, `now_ms` is the time of day. Raises UnsafeToContinue (including
+    DatabaseTooOld and Quarantined), RecoveryConflict, and what log and database raise when they are unavailable.
     """
     wanted = sorted(partitions)
     actual = log.identities({partition.topic for partition in wanted})
-    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody
+    log.committed(wanted)  # a worker that cannot read the offsets must not fence another one
     failpoint("claiming")
     epochs, known = _claim(database, wanted, actual, now_ms)
     failpoint("claimed")
@@ -102,35 +102,36 @@ def recover(  # noqa: PLR0913 - what is asked, and of whom; the rest by its name
     evidence, noted = _evidence(log, committed, topics, known)
     with database.snapshot() as tx:
         stored = progress.checkpoints(tx, wanted)
-        cursors = {p: _known(committed[p], evidence.witnesses.get(p), stored.get(p), actual[p.topic]) for p in wanted}
-        above = {p: cursor.outbox_seq or 0 if (cursor := cursors[p]) else 0 for p in wanted}
+        known_by = {p: (committed[p], evidence.witnesses.get(p)) for p in wanted}
+        published = {p: _published(*known_by[p], stored.get(p), actual[p.topic]) for p in wanted}
+        above = {p: (last.outbox_seq or 0) if (last := published[p]) else 0 for p in wanted}
         entries = progress.entries_above(tx, above)
         rows, this = progress.every_row(tx), quarantine.incarnation(tx)
     if epochs != {partition: checkpoint.epoch for partition, checkpoint in stored.items()}:
         raise RecoveryConflict("another worker is recovering the same partitions")
     check_age(rows, this, evidence, topics, lambda topic: (actual.get(topic) or log.identities({topic})[topic]).topic)
     missing = [partition for partition in wanted if partition not in stored]
-    bounds = log.offset_range(wanted)
-    stored |= _first_checkpoints(database, {p: bounds[p] for p in missing}, actual)
+    ranges = log.offset_range(wanted)
+    stored |= _first_checkpoints(database, {p: ranges[p] for p in missing}, actual)
     for partition in wanted:
-        _check(partition, stored[partition], bounds[partition])
-        _check_entries(partition, committed[partition], cursors[partition], stored[partition], entries[partition])
-    stored |= _with_leader_epochs(database, stored, bounds)
-    rest = {p: (noted.get(p, -1), this, bounds[p].leader_epoch) for p in wanted}
-    return {p: RecoveredState(cursors[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
+        _check(partition, stored[partition], ranges[partition])
+        _check_entries(partition, committed[partition], published[partition], stored[partition], entries[partition])
+    stored |= _with_leader_epochs(database, stored, ranges)
+    rest = {p: (noted.get(p, -1), this, ranges[p].leader_epoch) for p in wanted}
+    return {p: RecoveredState(published[p], stored[p], entries[p], actual[p.topic], *rest[p]) for p in wanted}
 
 
-def _known(
-    cursor: CommittedOffset | None, witness: CommittedOffset | None, stored: Checkpoint | None, actual: Identity
+def _published(
+    committed: CommittedOffset | None, witness: CommittedOffset | None, stored: Checkpoint | None, actual: Identity
 ) -> CommittedOffset | None:
     """Return what is known to be published.
 
-    Where the checkpoint of a new topic begins its numbers anew, a witness of the old topic says nothing about them.
+    If outbox_seq restarts with the checkpoint of a recreated topic, a witness of the old topic does not apply.
     """
     if witness is not None and witness.topic_id != actual.topic:
-        numbered_anew = stored is None or (witness.outbox_seq or 0) > stored.outbox_seq
-        witness = None if numbered_anew else witness
-    return latest(cursor, witness)
+        restarted = stored is None or (witness.outbox_seq or 0) > stored.outbox_seq
+        witness = None if restarted else witness
+    return latest(committed, witness)
 
 
 def _evidence(
@@ -139,21 +140,21 @@ def _evidence(
     topics: Collection[str],
     known: Collection[Partition],
 ) -> tuple[Evidence, dict[Partition, int]]:
-    """Return what Kafka knows of the whole group, and the offsets of these partitions that nothing is to be told about.
+    """Return what Kafka knows of the whole group, and the offsets of these partitions that need not be written again.
 
     `known` have a checkpoint; a worker of a newer or an older release may read other topics.
 
-    Where a cursor is lost the topic of progress decides, so what is undecided there is waited for. Else not: it would
-    hold up every recovery of the service for one worker that was killed in a transaction.
+    If a committed offset is lost the progress topic decides, so its open transactions are waited for. Otherwise not:
+    one worker that was killed in a transaction would delay every recovery of the service.
     """
-    ours = {p: cursor for p, cursor in committed.items() if cursor is not None}
-    lost = len(ours) < len(committed) or any(cursor.outbox_seq is None for cursor in ours.values())
-    cursors = log.group_cursors(topics, known) | ours
+    ours = {p: offset for p, offset in committed.items() if offset is not None}
+    lost = len(ours) < len(committed) or any(offset.outbox_seq is None for offset in ours.values())
+    offsets = log.group_cursors(topics, known) | ours
     witnesses = log.witnesses(undecided=lost)
-    noted = {p: cursor for p, cursor in ours.items() if cursor.outbox_seq is not None}
+    noted = {p: offset for p, offset in ours.items() if offset.outbox_seq is not None}
     if witnesses is not None:
         noted = {p: c for p, c in noted.items() if p in witnesses and witnesses[p][:2] == c[:2]}
-    return Evidence(cursors, witnesses or {}), {p: cursor.offset for p, cursor in noted.items()}
+    return Evidence(offsets, witnesses or {}), {p: each.offset for p, each in noted.items()}
 
 
 def _claim(
@@ -170,29 +171,29 @@ def _claim(
 
 
 def _first_checkpoints(
-    database: Database, bounds: Mapping[Partition, OffsetRange], actual: Mapping[str, Identity]
+    database: Database, ranges: Mapping[Partition, OffsetRange], actual: Mapping[str, Identity]
 ) -> dict[Partition, Checkpoint]:
-    if not bounds:
+    if not ranges:
         return {}
-    first = {partition: Checkpoint(at.start, 0, 1, at.leader_epoch) for partition, at in bounds.items()}
+    first = {partition: Checkpoint(at.start, 0, 1, at.leader_epoch) for partition, at in ranges.items()}
     try:
         with database.transaction() as tx:
             for partition, checkpoint in first.items():
                 progress.create(tx, partition, checkpoint, actual[partition.topic])
     except ConcurrentUpdate as race:
-        raise RecoveryConflict("another worker made the first checkpoint") from race
+        raise RecoveryConflict("another worker created the first checkpoint") from race
     return first
 
 
 def _with_leader_epochs(
-    database: Database, stored: Mapping[Partition, Checkpoint], bounds: Mapping[Partition, OffsetRange]
+    database: Database, stored: Mapping[Partition, Checkpoint], ranges: Mapping[Partition, OffsetRange]
 ) -> dict[Partition, Checkpoint]:
-    """Note the present leader epoch where none is known: of an older release's checkpoint, or one moved by hand.
+    """Store the present leader epoch where none is known: of an older release's checkpoint, or one moved by hand.
 
-    The log reaches that far in it, whoever wrote the record before: `_check` has seen that.
+    The log reaches the checkpoint in this epoch, whichever leader wrote the record before it: `_check` has verified it.
     """
     unknown = [p for p, checkpoint in stored.items() if checkpoint.leader_epoch is None]
-    after = {p: stored[p]._replace(leader_epoch=bounds[p].leader_epoch) for p in unknown}
+    after = {p: stored[p]._replace(leader_epoch=ranges[p].leader_epoch) for p in unknown}
     after = {p: checkpoint for p, checkpoint in after.items() if checkpoint.leader_epoch is not None}
     if after:
         with database.transaction() as tx:
@@ -202,13 +203,13 @@ def _with_leader_epochs(
     return after
 
 
-def _check(partition: Partition, checkpoint: Checkpoint, bounds: OffsetRange) -> None:
-    start, end, _ = bounds
+def _check(partition: Partition, checkpoint: Checkpoint, offsets: OffsetRange) -> None:
+    start, end, _ = offsets
     if not start <= checkpoint.next_offset <= end:
         raise UnsafeToContinue(
             f"{partition}: the next offset to handle is {checkpoint.next_offset}, but the log has {start} to {end}:"
-            " it was truncated or recreated, and events would be lost. Restore the topic, or, if nothing of it is"
-            " needed, set next_offset in the table checkpoint by hand"
+            " it was truncated or recreated, and events would be lost. Restore the topic, or, if its lost records are"
+            " not needed, set next_offset in the table checkpoint by hand"
         )
 
 
@@ -219,14 +220,14 @@ def _check_entries(
     checkpoint: Checkpoint,
     entries: list[OutboxEntry],
 ) -> None:
-    """The entries end at the checkpoint's position and have no hole; after a cursor of ours they begin right there.
+    """The entries end at the checkpoint's outbox_seq without a gap, and follow a committed outbox_seq directly.
 
-    Where the cursor is lost and the witness stands in for it, they may begin later: a worker without witnesses (an
-    older release, or at least once) may have published since, and deleted what it published.
+    If the committed offset is lost and the witness replaces it, they may begin later: a worker without witnesses (an
+    older release, or at-least-once) may have published since, and deleted what it published.
     """
     last = checkpoint.outbox_seq
     first = last - len(entries) + 1
     whole = [entry.outbox_seq for entry in entries] == list(range(first, last + 1))
     ours = committed is not None and committed.outbox_seq is not None
     if not whole or (ours and known is not None and first != (known.outbox_seq or 0) + 1):
-        raise RecoveryConflict(f"{partition}: the outbox and the cursor do not fit together yet")
+        raise RecoveryConflict(f"{partition}: the outbox does not match the committed offset yet")

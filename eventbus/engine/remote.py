@@ -1,4 +1,4 @@
-"""The remote calls of a batch: before its transaction, many at once, the group kept alive meanwhile."""
+"""The remote calls of a batch: before its transaction, many at once, while the consumer keeps polling."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ KEEP_ALIVE_SECONDS = 1.0
 
 
 class ShuttingDown(Exception):
-    """The worker is to stop: the outcomes are not waited for. They are asked for again, with the same keys."""
+    """The worker is shutting down and does not wait for outcomes; the calls are repeated later with the same keys."""
 
 
 class RemoteResults(NamedTuple):
-    """What came back; the parts were cut before the first record of each partition that is to be asked about again.
+    """The outcomes; each part is cut before the first record of its partition whose call must be repeated.
 
-    An unknown outcome that is the order's own (see Unanswered), or of parked records that are tried again, is a failure
-    like any other: the record is parked.
+    An unknown outcome that is particular to the record (see Unanswered), or of a parked record that is retried, is a
+    failure like any other: the record is parked.
     """
 
     outcomes: dict[Address, Any]
@@ -39,18 +39,18 @@ class RemoteResults(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """Remote calls that are under way for some parts."""
+    """Remote calls in progress for some parts."""
 
     parts: Sequence[PartitionBatch]
     wanted: Sequence[tuple[Delivery, Reaction]]
     pending: Pending
 
     def ended(self, seconds: float) -> bool:
-        """Wait up to so long; say whether nothing is left to wait for: what is overdue has an unknown outcome."""
+        """Wait up to `seconds`; return whether all calls have ended or are overdue (an unknown outcome)."""
         return self.pending.wait(seconds) or self.pending.overdue()
 
     def reached(self, unanswered: Unanswered) -> RemoteResults:
-        """Return what came back."""
+        """Return the results."""
         results = zip(self.wanted, self.pending.outcomes(), strict=True)
         outcomes = {address(item): outcome for (item, _), outcome in results}
         unanswered.note(self.parts, outcomes)
@@ -66,7 +66,7 @@ def begin(
     failpoint: Callable[[str], None],
     at_most: int | None = None,
 ) -> Asking | None:
-    """Begin the remote calls of these parts, `at_most` so many at once; None where there are none to make."""
+    """Start the remote calls of these parts, at most `at_most` at once; None if there are none to make."""
     database, calls = deps
     if not any(_remote(service, item) for part in parts for item in part.items):
         return None
@@ -89,7 +89,7 @@ def call_remotes(
     waiting: Callable[[], bool],
     failpoint: Callable[[str], None],
 ) -> RemoteResults:
-    """Make the remote calls of these parts. Raises ShuttingDown as soon as `waiting`, asked each second, says no."""
+    """Make the remote calls of these parts. Raises ShuttingDown once `waiting`, called every second, returns False."""
     log, database, calls, unanswered = deps
     asking = begin(service, parts, (database, calls), failpoint)
     if asking is None:
@@ -105,7 +105,7 @@ def call_remotes(
 def _wanted(
     service: Service[Any], parts: Sequence[PartitionBatch], blocks: Mapping[str, blocked_keys.BlockedKey]
 ) -> list[tuple[Delivery, Reaction]]:
-    """Return what is to be asked; nothing for what will be parked: its turn has not come."""
+    """Return the records that need a call now, without those that will be parked behind a blocked key."""
     return [
         (item, reaction)
         for part in parts
@@ -127,15 +127,15 @@ def _remote(service: Service[Any], item: Delivery) -> Reaction | None:
 
 
 def _calls(service: Service[Any], wanted: Sequence[tuple[Delivery, Reaction]], database: Database) -> list[Call]:
-    """Return the calls to make, with what the repository knows where they ask for it."""
+    """Return the calls to make, with the loaded state for those that take it."""
     known: Any = None
     if any(reaction.remote_takes_state for _, reaction in wanted):
         try:
             known = _known(service, [_event(item) for item, _ in wanted], database)
         except NO_RECORDS_FAULT:
             raise
-        except Exception:  # noqa: BLE001 - one order's data is to blame: it is not to keep the others from being asked
-            return [_alone(service, item, reaction, database) for item, reaction in wanted]
+        except Exception:  # noqa: BLE001 - caused by one key's data, which must not prevent the calls of the others
+            return [_single(service, item, reaction, database) for item, reaction in wanted]
     return [_call(service, item, reaction, known) for item, reaction in wanted]
 
 
@@ -144,13 +144,13 @@ def _known(service: Service[Any], asking: list[Event], database: Database) -> An
         return service.repository.load(tx, asking)
 
 
-def _alone(service: Service[Any], item: Delivery, reaction: Reaction, database: Database) -> Call:
-    """Return the call of one record; where nothing can be loaded for it, one that raises just that."""
+def _single(service: Service[Any], item: Delivery, reaction: Reaction, database: Database) -> Call:
+    """Return the call of one record; if loading its state fails, a call that raises that error."""
     try:
         return _call(service, item, reaction, _known(service, [_event(item)], database))
     except NO_RECORDS_FAULT:
         raise
-    except Exception as error:  # noqa: BLE001 - judged like an outcome
+    except Exception as error:  # noqa: BLE001 - handled like an outcome
         return partial(_raise, error)
 
 

@@ -1,4 +1,4 @@
-"""The parked records of keys in trouble that are to be tried again now, and how many wait."""
+"""The parked records of blocked keys that are due for a retry, and how many wait."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 
 
 class Retrying:
-    """Looks behind the blocked keys of the partitions that are ours, and tells how much waits there."""
+    """Finds the parked records to retry in the assigned partitions, and reports how many wait."""
 
     def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
         self._service, self._deps, self._config = service, deps, config
-        self._told = (0, 0)
+        self._reported = (0, 0)
         self._after = self._count_at = 0.0
         self._limits: dict[str, Limit] = {}
         self.more = False
-        """Whether there was more than is tried at once: look again soon."""
+        """Whether more was due than is retried at once: check again soon."""
 
     def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[PartitionBatch]:
-        """Return what is to be tried again now, by us: the blocked key's partition is ours, and read.
+        """Return what this worker must retry now: due blocked keys whose partition it owns and consumes.
 
-        `retries_ms` is when the first and the last parked records are due, whoever's they are; None where none is
-        parked.
+        `retries_ms` is when the first and the last parked records of all workers are due; None if none is parked.
         """
         self.more = False
         if retries_ms is None:
-            self._tell((0, 0))
+            self._report((0, 0))
             return []
         ours = {partition: each for partition, each in owned.items() if each.consuming}
         self._count(ours)
@@ -56,7 +55,7 @@ class Retrying:
         return [part for part in parts if part is not None]
 
     def _part_if_known(self, owned: Owned, before: BlockedKey, parked: list[Parked]) -> PartitionBatch | None:
-        """Return None where the registry does not tell a schema now: the others are tried again all the same."""
+        """Return None if the registry is unavailable: the other blocked keys are retried regardless."""
         try:
             return self._part(owned, before, parked)
         except RegistryUnavailable as error:
@@ -71,7 +70,7 @@ class Retrying:
         return retry(owned, before, known, self._service.reactions)
 
     def _ask_limits(self, parked: Iterable[list[Parked]]) -> None:
-        """Ask how much the topics take now of those outputs that they did not take. Raises LogUnavailable."""
+        """Ask for the present limits of the topics that parked outputs were too large for. Raises LogUnavailable."""
         places = {each.record.partition for some in parked for each in some}
         topics = {place.topic for place in places if place.number == UNPUBLISHED}
         self._limits = self._deps.log.largest(topics) if topics else {}
@@ -82,14 +81,14 @@ class Retrying:
         return item._replace(event=replace(item.event, limit=self._limits.get(item.event.output.topic)))
 
     def _count(self, ours: Collection[Partition]) -> None:
-        """Tell how much waits for us, every second."""
+        """Report how many parked records wait for this worker, every second."""
         if self._deps.clock() < self._count_at:
             return
         self._count_at = self._deps.clock() + self._config.idle_check_after
         with self._deps.database.snapshot() as tx:
-            self._tell(blocked_keys.counted(tx, ours))
+            self._report(blocked_keys.counted(tx, ours))
 
-    def _tell(self, counted: tuple[int, int]) -> None:
-        if counted != self._told:
-            self._told = counted
+    def _report(self, counted: tuple[int, int]) -> None:
+        if counted != self._reported:
+            self._reported = counted
             self._deps.observer.parked(*counted)

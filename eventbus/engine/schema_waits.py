@@ -1,4 +1,4 @@
-"""A partition whose next record has a schema that the registry does not tell now: it waits, and no other one does."""
+"""Pauses a partition while the registry cannot return the schema of its next record; other partitions continue."""
 
 from __future__ import annotations
 
@@ -14,33 +14,33 @@ REASON = "schema_registry"
 FIRST_WAIT_SECONDS = 0.02
 """It doubles up to `EngineConfig.backoff_most`."""
 ANSWER_WAIT_SECONDS = 0.25
-"""The longest pause while the registry is being asked."""
+"""The longest pause while a request to the registry is in progress."""
 TOLD_AFTER_SECONDS = 1.0
-"""A partition that waits for longer is no longer ready, and named."""
+"""A partition that waits longer than this is reported as paused."""
 
 
 class SchemaWaits:
-    """Pauses such partitions and reads them on later, a little later each time.
+    """Pauses such partitions and resumes them later, with exponential backoff.
 
-    They are not recovered: what was read before is handled, and nothing is in doubt.
+    They are not recovered: the records read before are handled, and no outcome is unknown.
     """
 
     def __init__(self, deps: Dependencies, config: EngineConfig) -> None:
         self._deps, self._config = deps, config
 
     def until(self, owned: Owned) -> float | None:
-        """Return when a partition is to be read on; None where it is not held."""
+        """Return when a partition is to be resumed; None if it is not paused for a schema."""
         return owned.schema_wait and owned.schema_wait.until
 
     def decoded(self, owned: Owned, run: FetchedRecords, reached: int, error: Exception | None) -> None:
-        """A run was decoded up to `reached`, and no further where the registry was away."""
+        """A run was decoded up to `reached`; RegistryUnavailable as the error pauses the partition there."""
         if owned.schema_wait is not None and reached > owned.reached:
             self._over(owned)
         if isinstance(error, RegistryUnavailable):
             self._hold(owned, run, reached, error)
 
-    def read_on(self, owned: Iterable[Owned]) -> None:
-        """Read those on whose time has come: the registry is asked again."""
+    def resume_due(self, owned: Iterable[Owned]) -> None:
+        """Resume the partitions whose pause is over: the registry is asked again."""
         for each in owned:
             wait = each.schema_wait
             if wait is None or wait.until is None or wait.until > self._deps.clock() or not each.consuming:
@@ -54,23 +54,23 @@ class SchemaWaits:
         most = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._config.backoff_most
         pause = min(FIRST_WAIT_SECONDS * 2 ** min(wait.times, 10), most)
         self._deps.log.pause([owned.partition])
-        told = wait.told
-        if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not told):
+        reported = wait.reported
+        if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not reported):
             self._deps.observer.recovery_scheduled(owned.partition, str(error), retry_in=pause)
-            told = self._told(owned, wait, f"{owned.partition} waits at offset {reached} for a schema: {error}")
-        owned.schema_wait = SchemaWait(wait.since, wait.times + 1, now + pause, leader_epoch_at(run, reached), told)
+            reported = self._report(owned, wait, f"{owned.partition} waits at offset {reached} for a schema: {error}")
+        owned.schema_wait = SchemaWait(wait.since, wait.times + 1, now + pause, leader_epoch_at(run, reached), reported)
 
-    def _told(self, owned: Owned, wait: SchemaWait, why: str) -> str:
-        """Name the partition where that lasts, and again where the reason is another one; return what was said."""
+    def _report(self, owned: Owned, wait: SchemaWait, why: str) -> str:
+        """Report the partition if it waits long, and again if the reason has changed; return what was reported."""
         if self._deps.clock() - wait.since < TOLD_AFTER_SECONDS:
             return ""
-        if why != wait.told:
+        if why != wait.reported:
             self._deps.observer.paused(owned.partition, REASON, why)
         return why
 
     def _over(self, owned: Owned) -> None:
         assert owned.schema_wait is not None
-        if owned.schema_wait.told:
+        if owned.schema_wait.reported:
             self._deps.observer.resumed(owned.partition)
         owned.schema_wait = None
 

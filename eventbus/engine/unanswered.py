@@ -1,6 +1,6 @@
-"""Whose fault an unknown outcome is: the order's, when others are answered meanwhile, or the provider's.
+"""Decides what causes an unknown outcome: the record, if calls for others are answered meanwhile, or the provider.
 
-Only what one worker has seen since it owns the partition counts, and only in the order of its batches: no clock.
+It uses only what this worker has observed since it owns the partition, in the sequence of its batches, without a clock.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from eventbus.log import Partition
 from eventbus.service import Unasked
 
 ATTEMPTS_AT_LEAST = 3
-"""An order is refused after so many attempts in a row without an outcome, each while others were answered, ..."""
+"""A record is refused after this many consecutive attempts without an outcome, each while others were answered, ..."""
 CHANCE = 0.02
-"""...when that is no chance any more: of orders that all fail alike, so many would come to it (rate limits).
+"""...and if chance is an unlikely cause: this share of records would be refused if all failed alike (rate limits).
 
-Where one order in two has no outcome it takes six attempts, where nine in ten have none, 38. Each attempt is one batch,
-in which the call is made up to `remote.ATTEMPTS` times.
+If one call in two has no outcome it takes six attempts, if nine in ten have none, 38. Each attempt is one batch, in
+which the call is made up to `calls.ATTEMPTS` times.
 """
 FEW = 0.25
-"""Above this share of unanswered calls it is worth looking further for some that are answered."""
+"""Above this share of unanswered calls, batches grow to find some that are answered."""
 BATCHES = 1_000
 
 
 class _Suspect(NamedTuple):
     attempts: int
-    """Without an outcome, in a row, while others were answered."""
+    """Consecutive attempts without an outcome while others were answered."""
     chance: float
-    """That an order has none at all of these attempts, if all orders fail alike."""
+    """The probability that a record has no outcome in any of these attempts, if all records fail alike."""
     share: float
-    """How many of the others were not answered at the last attempt, 0 to 1; with nobody to compare with 1."""
+    """The share of other calls without an answer at the last attempt, 0 to 1; 1 if there is none to compare with."""
     batch: int
     """The number of the batch with the last attempt."""
 
@@ -51,7 +51,7 @@ def is_unknown(outcome: Any) -> TypeGuard[Exception]:
 
 
 class Unanswered:
-    """Remembers the records whose calls had no outcome, and how others fared between one attempt and the next."""
+    """Tracks the records whose calls had no outcome, and the outcomes of other calls between two attempts."""
 
     def __init__(self) -> None:
         self._suspects: dict[Address, _Suspect] = {}
@@ -59,7 +59,7 @@ class Unanswered:
         self._number = 0
 
     def note(self, parts: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
-        """Take in what came of the calls of one batch, or of parked records that were tried again."""
+        """Record the outcomes of one batch of calls, or of retried parked records."""
         self._number += 1
         fresh = [part for part in parts if part.blocked is None and part.items]
         unanswered = frozenset(
@@ -76,18 +76,18 @@ class Unanswered:
         self._forget_answered(fresh, outcomes)
 
     def is_refused(self, where: Address) -> bool:
-        """Return whether others are answered and this one is not, often enough: it is parked."""
+        """Return whether the record must be parked: others were answered and it was not, often enough."""
         suspect = self._suspects.get(where)
         if suspect is None or suspect.share == 1:
             return False
         return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE
 
     def is_unclear(self) -> bool:
-        """Return whether some had no outcome in the last batch, and too few others had one to compare with."""
+        """Return whether calls of the last batch had no outcome, and too few others had one to compare with."""
         return any(each.batch == self._number and each.share > FEW for each in self._suspects.values())
 
     def forget(self, partitions: Iterable[Partition]) -> None:
-        """Forget what was asked about these partitions' records: others own them."""
+        """Forget the attempts for records of these partitions: other workers own them now."""
         gone = set(partitions)
         self._suspects = {where: suspect for where, suspect in self._suspects.items() if where[0] not in gone}
 
@@ -98,11 +98,11 @@ class Unanswered:
         answered = sum(batch.answered for batch in since)
         if not answered:
             return before._replace(share=1.0, batch=self._number)
-        share = (len(others) + 1) / (len(others) + answered + 2)  # Laplace's estimate: one answer is not much to go by
+        share = (len(others) + 1) / (len(others) + answered + 2)  # Laplace's estimate, for few answers
         return _Suspect(before.attempts + 1, before.chance * share, share, self._number)
 
     def _forget_answered(self, fresh: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
-        """Forget who was answered, who was parked or dealt with otherwise, and batches that nobody compares with."""
+        """Forget records that were answered, parked or handled otherwise, and batches that are no longer compared."""
         first = {part.owned.partition: part.items[0].record.offset for part in fresh}
         self._suspects = {
             where: suspect

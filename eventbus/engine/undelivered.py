@@ -1,11 +1,11 @@
-"""Outputs that are too large for their topics: set aside with their orders, so that all others are published.
+"""Outputs that are too large for their topics: parked with their keys, so that all others are published.
 
-What was decided stands in the outbox, and the entries of a partition are published without a hole. So an output that
-the broker refuses for its size is moved from its entry behind a blocked key of its key, in one transaction: in front of
-what is parked there already, and with what was decided for the same key after it. It is in one place at any moment, and
-goes out once. From there it is tried again like everything parked, and published as it is when its topic takes so much.
+Decided outputs are in the outbox, and the entries of a partition are published without gaps. So an output that the
+broker rejects for its size is moved, in one transaction, from its entry to the parked records of its key: before those
+parked already, and together with later outputs of the same key. It is in one place at any time, and is published once.
+It is retried like every parked record, and published unchanged when the limit of its topic allows it.
 
-It is done in recovery only: what is above the cursor then was certainly not published.
+This is done in recovery only: entries above the committed outbox_seq were certainly not published then.
 """
 
 from __future__ import annotations
@@ -23,37 +23,37 @@ from eventbus.store.blocked_keys import BlockedKey, Parked
 from eventbus.store.progress import OutboxEntry
 
 LONGEST = 31
-"""Attempts after which the longest wait is over: where nobody says how much a topic takes, it is tried by publishing,
-and that costs everybody an aborted transaction."""
+"""The number of attempts whose backoff is the longest: if a topic's limit is not known, the retry is a publish, and
+each failure aborts the transaction of all outputs."""
 
 
 _Plain = tuple[str, bytes | None, bytes | None]
-"""What an output is recognised by when it is read again: topic, key and value."""
+"""What identifies an output when it is read again: topic, key and value."""
 
 
 class _Moved(NamedTuple):
-    """What is left of an entry, and what is taken out of it."""
+    """What is left of an entry, and the outputs that are moved out of it."""
 
     left: OutboxEntry
     taken: list[Output]
 
 
 class Undelivered:
-    """Remembers what the broker refused since it was last recovered."""
+    """Tracks the outputs that the broker rejected, until their partitions are recovered."""
 
     def __init__(self, database: Database, retries: Retries) -> None:
         self._database, self._retries = database, retries
         self._refused: dict[_Plain, Oversized] = {}
 
     def note(self, refusal: TooLarge) -> None:
-        """Remember it until its partition is recovered."""
+        """Record rejected outputs until their partitions are recovered."""
         self._refused |= {each.output[:3]: each for each in refusal.oversized}
 
     def set_aside(self, recovered: Sequence[Owned]) -> Parking:
-        """Take what was refused, and what follows it of the same key, out of what is pending.
+        """Move rejected outputs, and later ones of the same key, from the pending entries to the parked records.
 
-        Raises ConcurrentUpdate, Unavailable, ReadOnlyOrFull, Quarantined, TooManyParked; nothing is changed then, or,
-        with Unavailable, that is not known.
+        Raises ConcurrentUpdate, Unavailable, ReadOnlyOrFull, Quarantined, TooManyParked; nothing was changed then,
+        except that with Unavailable the outcome is unknown.
         """
         moved = {owned.partition: self._divided(owned.pending) for owned in recovered} if self._refused else {}
         moved = {partition: entries for partition, entries in moved.items() if any(each.taken for each in entries)}
@@ -69,7 +69,8 @@ class Undelivered:
             blocked_keys.change(tx, before, after)
             blocked_keys.append(tx, parked)
             if blocked_keys.count(tx) > MAX_BLOCKED_KEYS:
-                raise TooManyParked(f"{parked[0].key} is not parked, because {MAX_BLOCKED_KEYS} orders already are")
+                key = parked[0].key
+                raise TooManyParked(f"{key} is not parked, because {MAX_BLOCKED_KEYS} keys are blocked already")
         for partition, entries in moved.items():
             mine[partition].pending = [each.left for each in entries]
             for each in entries:
@@ -97,14 +98,14 @@ class Undelivered:
         for partition, entries in sorted(moved.items()):
             for key, outputs in _by_key(output for each in entries for output in each.taken).items():
                 oversized = next(found for output in outputs if (found := self._refused.get(output[:3])))
-                known = after.get(key) or self._raised(key, partition, oversized)
+                known = after.get(key) or self._newly_blocked(key, partition, oversized)
                 first = known.first - len(outputs)
                 parked += (Parked(key, at, self._record(output, at)) for at, output in enumerate(outputs, first))
                 after[key] = known._replace(first=first, error=blocked_keys.storable(str(oversized)))
         return after, parked
 
-    def _raised(self, key: str, partition: Partition, oversized: Oversized) -> BlockedKey:
-        """Return a blocked key with nothing behind it yet."""
+    def _newly_blocked(self, key: str, partition: Partition, oversized: Oversized) -> BlockedKey:
+        """Return a blocked key without parked records yet."""
         at_ms = self._retries.at_ms(LONGEST if oversized.limit is None else 1)
         return BlockedKey(key, *partition, 1, 0, 1, self._retries.now_ms(), at_ms, "")
 

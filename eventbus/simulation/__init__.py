@@ -1,4 +1,4 @@
-"""Simulated brokers, databases, clocks and processes, to try services and the engine under every kind of fault."""
+"""Simulated brokers, databases, clocks and processes, to test services and the engine under every kind of fault."""
 
 from eventbus.simulation.faults import DAMAGES, KINDS, NEEDS_PEOPLE, Fault, plan
 from eventbus.simulation.simulation import NoProgress, Setup, Simulation, WorkerStopped

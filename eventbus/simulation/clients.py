@@ -1,6 +1,6 @@
-"""Simulated Kafka clients with the face that eventbus.kafka.log knows of confluent_kafka, on a Cluster.
+"""Simulated Kafka clients with the part of confluent_kafka's interface that eventbus.kafka.log uses, on a Cluster.
 
-The adapter above them is the real one: its transactions, its suspect producers and its callbacks are what is tried.
+The adapter above them is the real one: its transactions, its suspect producers and its callbacks are tested.
 """
 
 from __future__ import annotations
@@ -30,29 +30,29 @@ class ClientFault(Enum):
 
     NONE = "nothing"
     LOSE_REQUEST = "the request is lost"
-    LOSE_ANSWER = "the answer is lost"
-    LATE_COPY = "the client repeats it by itself, and the first copy arrives later"
+    LOSE_ANSWER = "the response is lost"
+    LATE_COPY = "the client retries it, and the first copy arrives later"
 
 
 class ClientHost(group.GroupHost):
-    """The process of a client. A simulation overrides what happens on the way to the brokers."""
+    """The process of a client. A simulation overrides what happens between it and the brokers."""
 
     something_to_read: Callable[[], bool] = bool
     """Whether a poll of its consumer would return at once."""
 
     def reach(self, step: str) -> None:
-        """Note that the client is at this step; may raise or take long."""
+        """The client has reached this step; may raise or take long."""
 
     def fault(self, request: str) -> ClientFault:
         """Return what happens to a request of this name."""
         return ClientFault.NONE
 
     def lateness(self) -> float:
-        """Return the seconds after which a late copy arrives."""
+        """Return after how many seconds a late copy arrives."""
         return 0.0
 
     def slow(self, partition: Partition) -> bool:
-        """Return whether a fetch brings nothing of this partition although something is there."""
+        """Return whether a fetch returns nothing of this partition although it has records."""
         return False
 
     def busy(self) -> None:
@@ -60,7 +60,7 @@ class ClientHost(group.GroupHost):
 
 
 def clients(cluster: SimulatedCluster, host: ClientHost) -> Clients:
-    """Return what makes clients of this cluster instead of real ones."""
+    """Return the constructors of clients for this cluster, to be used instead of real ones."""
     return Clients(
         partial(SimulatedConsumer, cluster, host),
         partial(SimulatedProducer, cluster, host),
@@ -69,7 +69,7 @@ def clients(cluster: SimulatedCluster, host: ClientHost) -> Clients:
 
 
 class Message:
-    """What a consumer returns: a record, the end of a partition, or that something cannot be read."""
+    """What a consumer returns: a record, the end of a partition, or an error."""
 
     __slots__ = ("_entry", "_error", "_offset", "_partition")
 
@@ -106,14 +106,14 @@ class Message:
         return (1, self._entry.timestamp_ms if self._entry else -1)
 
 
-END = KafkaError(KafkaError._PARTITION_EOF)  # noqa: SLF001 - the client spells it so
+END = KafkaError(KafkaError._PARTITION_EOF)  # noqa: SLF001 - the client's own name
 GONE = KafkaError(KafkaError._AUTO_OFFSET_RESET, "simulated: the offset is out of range")  # noqa: SLF001
 TRUNCATED = KafkaError(KafkaError._AUTO_OFFSET_RESET, "simulated: log truncation detected")  # noqa: SLF001
-CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: it cannot be decompressed")  # noqa: SLF001
+CORRUPT = KafkaError(KafkaError._BAD_COMPRESSION, "simulated: the batch cannot be decompressed")  # noqa: SLF001
 
 
 class SimulatedConsumer:
-    """A consumer that reads at most what it is asked for, and only what is committed."""
+    """A consumer that fetches no more than `limit` records, and only committed ones."""
 
     def __init__(
         self, cluster: SimulatedCluster, host: ClientHost, config: dict[str, Any], *, logger: Any = None
@@ -126,10 +126,10 @@ class SimulatedConsumer:
         self._callbacks: dict[str, Callback] = {}
         self._positions: dict[Partition, int] = {}
         self._epochs: dict[Partition, int] = {}
-        """In which leader epoch the log reached our position; none where that is not known."""
+        """The leader epoch in which the log reached our position, where it is known."""
         self._leaders: dict[Partition, int] = {}
         self._stopped: set[Partition] = set()
-        """Where our position is gone: nothing is read until a seek."""
+        """Partitions whose position no longer exists: they are not read until a seek."""
         self._paused: set[Partition] = set()
         self._at_end: set[Partition] = set()
         self._turn = 0
@@ -145,7 +145,7 @@ class SimulatedConsumer:
         return any(p not in self._paused and not self._is_read(p) for p in self._positions)
 
     def _is_read(self, partition: Partition) -> bool:
-        """Return whether nothing is there to be read, and who reads was told so."""
+        """Return whether there is nothing to read, and the end of the partition was reported."""
         if partition in self._stopped:
             return True
         if self._leaders.get(partition) != self._cluster.leader_epoch(partition):
@@ -178,13 +178,13 @@ class SimulatedConsumer:
         return messages
 
     def poll(self, timeout: float) -> Message | None:
-        """Return one message; none where nothing was there just now: waiting is the scheduler's, not ours."""
+        """Return one message; None if there was none at this time, because only the scheduler waits."""
         if self._nothing_at == self._cluster.clock():
             return None
         return next(iter(self.consume(1, timeout)), None)
 
     def _lost(self, partition: Partition) -> KafkaError | None:
-        """Return what is wrong with our position; asked after a seek and when the leader changes (KIP-320)."""
+        """Return the error of our position; checked after a seek and when the leader changes (KIP-320)."""
         leader, position = self._cluster.leader_epoch(partition), self._positions[partition]
         if self._leaders.get(partition) != leader:
             self._leaders[partition] = leader
@@ -216,7 +216,7 @@ class SimulatedConsumer:
         return messages
 
     def _serve(self) -> None:
-        """Make the callbacks that are due."""
+        """Call the callbacks that are due."""
         self._cluster.tick()
         self._group.tick()
         member = self._member
@@ -235,7 +235,7 @@ class SimulatedConsumer:
             self._call("on_assign", assigned)
 
     def _return(self, member: group.Member) -> group.Member:
-        """Join again after the session has expired: as one who has lost everything, or, in haste, claiming it still."""
+        """Join again after the session has expired: with all partitions lost, or, in haste, still claiming them."""
         if self._group.hasty():
             return self._group.join_claiming(member)
         lost, member.owned = list(member.owned), {}
@@ -250,24 +250,24 @@ class SimulatedConsumer:
         self._called = []
 
     def assign(self, partitions: Sequence[TopicPartition]) -> None:
-        """Read these; in haste a callback is about some of the partitions, and the others stay."""
+        """Read these partitions; in haste a callback concerns some of them, and the others remain assigned."""
         if not self._called:
             self._positions.clear()
             self._at_end.clear()
-        self._positions |= {_lane(partition): partition.offset for partition in partitions}
+        self._positions |= {_as_partition(partition): partition.offset for partition in partitions}
 
     def unassign(self) -> None:
         for partition in self._called or list(self._positions):
             self._positions.pop(partition, None)
 
     def pause(self, partitions: Sequence[TopicPartition]) -> None:
-        self._paused |= {self._held(partition) for partition in partitions}
+        self._paused |= {self._assigned(partition) for partition in partitions}
 
     def resume(self, partitions: Sequence[TopicPartition]) -> None:
-        self._paused -= {self._held(partition) for partition in partitions}
+        self._paused -= {self._assigned(partition) for partition in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        lane = self._held(partition)
+        lane = self._assigned(partition)
         self._positions[lane] = partition.offset
         self._epochs.pop(lane, None)
         if partition.leader_epoch is not None and partition.leader_epoch >= 0:
@@ -276,8 +276,8 @@ class SimulatedConsumer:
         self._stopped.discard(lane)
         self._at_end.discard(lane)
 
-    def _held(self, partition: TopicPartition) -> Partition:
-        lane = _lane(partition)
+    def _assigned(self, partition: TopicPartition) -> Partition:
+        lane = _as_partition(partition)
         if lane not in self._positions:
             raise error(KafkaError._STATE, f"{lane} is not assigned")  # noqa: SLF001
         return lane
@@ -287,9 +287,9 @@ class SimulatedConsumer:
             self._host.reach("asking for cursors")
             if self._host.fault("OffsetFetch") is not ClientFault.NONE:
                 raise _timed_out("committed")
-        known = self._cluster.committed(self._name, map(_lane, partitions), stable=self._stable)
+        known = self._cluster.committed(self._name, map(_as_partition, partitions), stable=self._stable)
         none = (-1001, "")
-        return [TopicPartition(p.topic, p.partition, *(known[_lane(p)] or none)) for p in partitions]
+        return [TopicPartition(p.topic, p.partition, *(known[_as_partition(p)] or none)) for p in partitions]
 
     def consumer_group_metadata(self) -> bytes:
         generation = self._member.generation if self._member else -1
@@ -300,10 +300,10 @@ class SimulatedConsumer:
         assert self._member is not None
         self._cluster.tick()
         self._group.check(self._member.id, self._member.generation)
-        self._group.offsets.update({_lane(p): (p.offset, p.metadata or "") for p in offsets})
+        self._group.offsets.update({_as_partition(p): (p.offset, p.metadata or "") for p in offsets})
 
     def get_watermark_offsets(self, partition: TopicPartition, *, cached: bool) -> tuple[int, int]:
-        return 0, self._cluster.end(_lane(partition))
+        return 0, self._cluster.end(_as_partition(partition))
 
     def close(self) -> None:
         if self._member is not None:
@@ -311,7 +311,7 @@ class SimulatedConsumer:
 
 
 class SimulatedProducer:
-    """A producer, transactional where it has a transactional.id."""
+    """A producer, transactional if it has a transactional.id."""
 
     def __init__(
         self, cluster: SimulatedCluster, host: ClientHost, config: dict[str, Any], *, logger: Any = None
@@ -362,7 +362,7 @@ class SimulatedProducer:
             raise _timed_out("send_offsets_to_transaction")
         generation = int.from_bytes(metadata[7:11], sys.byteorder, signed=True)
         name, _, member = metadata[11:].decode().partition("\0")
-        cursors = {_lane(p): (p.offset, p.metadata or "") for p in offsets}
+        cursors = {_as_partition(p): (p.offset, p.metadata or "") for p in offsets}
         self._cluster.write_offsets(self._name, self._epoch, name, (member, generation), cursors)
         self._host.busy()
         if fault is ClientFault.LOSE_ANSWER:
@@ -425,7 +425,7 @@ class _Metadata:
 
 
 class SimulatedAdmin:
-    """What the adapter asks an admin client for."""
+    """The part of an admin client that the adapter uses."""
 
     def __init__(self, cluster: SimulatedCluster, _config: dict[str, Any], *, logger: Any = None) -> None:
         self._cluster = cluster
@@ -437,7 +437,7 @@ class SimulatedAdmin:
         return {
             partition: _Answer(_Offset(0 if which is EARLIEST else end(lane), self._cluster.leader_epoch(lane)))
             for partition, which in asked.items()
-            for lane in (_lane(partition),)
+            for lane in (_as_partition(partition),)
         }
 
     def list_topics(self, *, timeout: float) -> _Metadata:
@@ -455,7 +455,7 @@ class SimulatedAdmin:
         return {name: _Answer(_topic(ids(name), counts[name])) for name in topics.topic_names}
 
 
-def _lane(partition: TopicPartition) -> Partition:
+def _as_partition(partition: TopicPartition) -> Partition:
     return Partition(partition.topic, partition.partition)
 
 

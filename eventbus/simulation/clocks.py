@@ -1,7 +1,7 @@
-"""Wall clocks that somebody sets while a worker runs; the monotonic clock goes on as before.
+"""Wall clocks that jump while a worker runs; the monotonic clock does not.
 
-A host's clock is set wrong, and right again later (NTP after an outage, a virtual machine that was moved). So a moment
-that a worker kept in its database may lie an hour in the future.
+A host's clock is set wrong, and corrected later (NTP after an outage, a virtual machine that was migrated). So a time
+that a worker stored in its database may be an hour in the future.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ JUMPS = {"an hour ahead": 3_600.0, "an hour behind": -3_600.0}
 
 
 class Time(Protocol):
-    """Who knows the true time: the simulation."""
+    """The source of the true time: the simulation."""
 
     now: float
 
 
 class Clocks:
-    """The wall clock of each worker's host, by the worker's name; a worker that is started again finds it as it was."""
+    """The wall clock of each worker's host, by the worker's name; a restart of the worker does not change it."""
 
     def __init__(self, time: Time) -> None:
         self._time = time
         self._off: dict[str, float] = {}
 
     def now_ms(self, worker: str) -> int:
-        """Return what the worker takes for the time, in milliseconds."""
+        """Return the time by the worker's wall clock, in milliseconds."""
         return round((self._time.now + self._off.get(worker, 0.0)) * 1000)
 
     def jump(self, worker: str, seconds: float) -> None:
-        """Set a worker's clock, so many seconds off; 0 is right."""
+        """Set a worker's clock this number of seconds off; 0 is correct."""
         self._off[worker] = seconds

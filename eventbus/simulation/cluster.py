@@ -1,9 +1,9 @@
 """A model of the Kafka brokers: partitions, transactions and their coordinator. Groups are in group.py.
 
-It does what the engine rests on and what hurts it, as measured on Apache Kafka 4.3.1 (transactions v1, as librdkafka
-speaks them): a last stable offset, aborted records, markers that are written later than the transaction ends, epochs
-and fencing, offsets that are pending until their transaction is marked, an end of transaction that arrives late.
-One suite holds it to the real broker (tests/contract/test_log.py and test_transactions.py).
+It models what the engine relies on and what can break it, as measured on Apache Kafka 4.3.1 (transactions v1, as
+librdkafka uses them): a last stable offset, aborted records, markers that are written after the transaction has ended,
+epochs and fencing, offsets that are pending until their transaction is marked, an end of transaction that arrives late.
+One suite compares it with the real broker (tests/contract/test_log.py and test_transactions.py).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class SimulatedTransaction:
 
 @dataclass(slots=True)
 class _Producer:
-    """What the coordinator knows under one transactional.id."""
+    """The coordinator's state of one transactional.id."""
 
     epoch: int = 0
     current: SimulatedTransaction | None = None
@@ -62,42 +62,42 @@ class LogEntry:
     timestamp_ms: int
     transaction: SimulatedTransaction | None
     no_record: bool = False
-    """It is a marker, or lies in a batch that cannot be read."""
+    """It is a marker, or part of a batch that cannot be read."""
     leader_epoch: int = 0
-    """Of the leader that wrote it."""
+    """The epoch of the leader that wrote it."""
 
 
 @dataclass(slots=True)
-class _Lane:
+class _PartitionLog:
     entries: list[LogEntry] = field(default_factory=list)
     leader_epoch: int = 0
     undecided: dict[SimulatedTransaction, int] = field(default_factory=dict, compare=False)
-    """Transactions without a marker here, and their first offset."""
+    """Transactions without a marker in this partition yet, and their first offsets."""
     unreadable: list[range] = field(default_factory=list)
-    """Batches that nobody can decompress."""
+    """Batches that cannot be decompressed."""
 
     @property
     def stable(self) -> int:
-        """The last stable offset: what a read_committed consumer may read up to."""
+        """The last stable offset: a read_committed consumer reads up to it."""
         return min(self.undecided.values()) if self.undecided else len(self.entries)
 
 
 def error(code: int, why: str, *, fatal: bool = False, retriable: bool = False, abort: bool = False) -> KafkaException:
-    """Return what confluent_kafka would raise."""
+    """Return the exception that confluent_kafka would raise."""
     return KafkaException(KafkaError(code, why, fatal, retriable, abort))
 
 
 AMONG_THE_RECORDS = math.inf
-"""When a late copy arrives that does not come after some time."""
+"""The time of a late copy that arrives among the records of the next transaction, instead of after some time."""
 
 
 def nothing_late() -> float:
-    """Every marker is written at once."""
+    """Every marker is written immediately."""
     return 0.0
 
 
 class SimulatedCluster:
-    """One cluster. `clock` in seconds; `marker_delay` draws how long after its end a transaction is marked."""
+    """One cluster. `clock` in seconds; `marker_delay` returns how long after its end a transaction is marked."""
 
     def __init__(
         self, clock: Callable[[], float], *, transaction_seconds: float = 4.0, session_seconds: float = 10.0
@@ -106,7 +106,7 @@ class SimulatedCluster:
         self.id = "simulated"
         self.marker_delay: Callable[[], float] = nothing_late
         self._transaction_seconds, self._session_seconds = transaction_seconds, session_seconds
-        self._lanes: dict[Partition, _Lane] = {}
+        self._lanes: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
         self._incarnations: Counter[str] = Counter()
         self._producers: dict[str, _Producer] = {}
@@ -122,11 +122,11 @@ class SimulatedCluster:
         for name in names:
             self._counts[name] = partitions
             self._incarnations[name] += 1
-            self._lanes |= {Partition(name, number): _Lane() for number in range(partitions)}
+            self._lanes |= {Partition(name, number): _PartitionLog() for number in range(partitions)}
 
     def grow(self, name: str, partitions: int) -> None:
-        """Give a topic more partitions, so many in all. Groups hear of it at their next rebalance."""
-        self._lanes |= {Partition(name, number): _Lane() for number in range(self._counts[name], partitions)}
+        """Increase the number of a topic's partitions. Groups assign the new ones at their next rebalance."""
+        self._lanes |= {Partition(name, number): _PartitionLog() for number in range(self._counts[name], partitions)}
         self._counts[name] = partitions
 
     def topic_id(self, name: str) -> str:
@@ -134,7 +134,7 @@ class SimulatedCluster:
         return f"{name}-{self._incarnations[name]}"
 
     def recreate(self, name: str) -> None:
-        """Delete a topic and create it again, with as many partitions and nothing in them. Groups lose its offsets."""
+        """Delete a topic and create it again, with the same number of empty partitions. Groups lose its offsets."""
         lanes = [Partition(name, number) for number in range(self._counts[name])]
         for lane in lanes:
             self._forget(lane, 0)
@@ -144,14 +144,14 @@ class SimulatedCluster:
         self.create_topics([name], self._counts[name])
 
     def lose_end(self, partition: Partition, at: int) -> None:
-        """Lose what lies at this offset and behind it, under a new leader; no transaction may lie on both sides."""
+        """Lose the records from this offset on, under a new leader; no transaction may have records on both sides."""
         lane = self._lanes[partition]
         self._forget(partition, at)
         del lane.entries[at:]
         lane.leader_epoch += 1
 
     def between_transactions(self, partition: Partition) -> list[int]:
-        """Return the offsets that have whole transactions before them, and none that is undecided."""
+        """Return the offsets that are not inside a transaction, up to the last stable offset."""
         lane, found = self._lanes[partition], []
         open_: set[SimulatedTransaction] = set()
         for offset, entry in enumerate(lane.entries[: lane.stable]):
@@ -172,7 +172,7 @@ class SimulatedCluster:
         return self._counts
 
     def partition_of(self, topic: str, key: bytes | None) -> Partition:
-        """Return where a key's records go, as clients place them; what has no key goes to any, here always the same."""
+        """Return the partition of a key, as clients choose it; records without a key all go to the same one here."""
         return Partition(topic, murmur2(key or b"", self._counts[topic]))
 
     def end(self, partition: Partition) -> int:
@@ -180,13 +180,13 @@ class SimulatedCluster:
         return len(self._lanes[partition].entries)
 
     def stable(self, partition: Partition) -> int:
-        """Return the last stable offset: what lies at it or behind it cannot be read yet."""
+        """Return the last stable offset: records from it on cannot be read yet."""
         return self._lanes[partition].stable
 
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, LogEntry]], int]:
-        """Return committed records from a position on, and the position after them: past markers, past the aborted.
+        """Return committed records from a position on, and the position after them, markers and aborted records.
 
-        And past what cannot be read, as only the laws may read on: a consumer stops there (`unreadable`).
+        It also skips unreadable batches, which only the checks of a run may do: a consumer stops there (`unreadable`).
         """
         lane = self._lanes[partition]
         found: list[tuple[int, LogEntry]] = []
@@ -200,17 +200,17 @@ class SimulatedCluster:
         return found, position
 
     def leader_epoch(self, partition: Partition) -> int:
-        """Return which leader this partition has: the first is number 0."""
+        """Return the leader epoch of this partition; the first is 0."""
         return self._lanes[partition].leader_epoch
 
     def reaches(self, partition: Partition, leader_epoch: int) -> int:
-        """Return where the log ends in this leader epoch or the last one before it (OffsetForLeaderEpoch)."""
+        """Return the end offset of this leader epoch or of the last one before it (OffsetForLeaderEpoch)."""
         lane = self._lanes[partition]
         later = (offset for offset, entry in enumerate(lane.entries) if entry.leader_epoch > leader_epoch)
         return next(later, len(lane.entries)) if leader_epoch <= lane.leader_epoch else -1
 
     def epoch_before(self, partition: Partition, offset: int) -> int:
-        """Return the leader epoch of what lies before an offset."""
+        """Return the leader epoch of the record before an offset."""
         return self._lanes[partition].entries[offset - 1].leader_epoch
 
     def unreadable(self, partition: Partition, position: int, until: int) -> range | None:
@@ -219,7 +219,7 @@ class SimulatedCluster:
         return next((batch for batch in batches if batch.start < until and position < batch.stop), None)
 
     def corrupt(self, partition: Partition, records: int) -> range:
-        """Write a batch of so many records that nobody can decompress, and return their offsets."""
+        """Write a batch of `records` records that cannot be decompressed, and return their offsets."""
         lane = self._lanes[partition]
         batch = range(len(lane.entries), len(lane.entries) + records)
         now, epoch = round(self.clock() * 1000), lane.leader_epoch
@@ -228,7 +228,7 @@ class SimulatedCluster:
         return batch
 
     def undecided(self) -> bool:
-        """Return whether a transaction is under way in any partition."""
+        """Return whether any partition has an open transaction."""
         return any(lane.undecided for lane in self._lanes.values())
 
     def append(self, partition: Partition, record: Written, transaction: SimulatedTransaction | None = None) -> int:
@@ -246,7 +246,7 @@ class SimulatedCluster:
     # Transactions.
 
     def start_producer(self, name: str) -> int:
-        """Settle what an earlier producer of this name left; return the new epoch: who has an older one is fenced."""
+        """Abort the open transaction of an earlier producer; return the new epoch, which fences older producers."""
         producer = self._producers.setdefault(name, _Producer())
         if producer.current is not None:
             self._end(producer, commit=False)
@@ -255,7 +255,7 @@ class SimulatedCluster:
         return producer.epoch
 
     def write(self, name: str, epoch: int, records: Sequence[Written]) -> None:
-        """Append records in the producer's transaction, which begins with its first one."""
+        """Append records in the producer's transaction, which begins with the first one."""
         producer = self._authentic(name, epoch)
         for number, record in enumerate(records):
             if number == (len(records) + 1) // 2:
@@ -275,18 +275,18 @@ class SimulatedCluster:
         transaction.offsets.update(offsets)
 
     def end_transaction(self, name: str, epoch: int, *, commit: bool) -> None:
-        """End the producer's transaction. The same end again is answered alike; another one is refused."""
+        """End the producer's transaction. A repeated request gets the same response; the opposite one is rejected."""
         producer = self._authentic(name, epoch)
         if producer.current is not None:
             self._end(producer, commit=commit)
         elif producer.last is not None and (producer.last.state == "committed") != commit:
-            raise error(KafkaError.INVALID_TXN_STATE, "the transaction has ended otherwise", fatal=True)
+            raise error(KafkaError.INVALID_TXN_STATE, "the transaction has already ended differently", fatal=True)
 
     def arrive_late(self, seconds: float, name: str, epoch: int, *, commit: bool) -> None:
-        """Let a copy of an end of transaction arrive after so long, and end whatever is under way then.
+        """Have a copy of an end of transaction arrive after `seconds`, and end the transaction that is open then.
 
-        AMONG_THE_RECORDS: when half of the records of the next transaction are written, whenever that is; of a single
-        one, before the offsets.
+        AMONG_THE_RECORDS: when half of the records of the next transaction are written, whenever that is; if it has
+        only one record, before the offsets.
         """
         self._late.append((self.clock() + seconds, name, epoch, commit))
 
@@ -344,7 +344,7 @@ class SimulatedCluster:
     # Groups.
 
     def group(self, name: str) -> Group:
-        """Return a group, made when it is first asked for."""
+        """Return a group; create it on first use."""
         if name not in self._groups:
             self._groups[name] = Group(self.clock, self._counts, self._session_seconds)
         return self._groups[name]
@@ -363,7 +363,7 @@ class SimulatedCluster:
         return {partition: offsets.get(partition) for partition in wanted}
 
     def tick(self) -> None:
-        """Do what is due: late requests, markers, transactions and members whose time is up."""
+        """Do what is due: late requests, markers, and timeouts of transactions and members."""
         now = self.clock()
         if now == self._ticked_at:
             return

@@ -1,4 +1,4 @@
-"""Logs that are not what they were: a topic that is created again, a partition that loses its end."""
+"""Damaged logs: a topic that is recreated, a partition that loses its end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eventbus.simulation.cluster import LogEntry, SimulatedCluster, Written
 
 
 class Damage(NamedTuple):
-    """What was done to a topic, and where it had ended; `cut` is where each of its partitions that was hit ends now."""
+    """What was done to a topic, its former end offsets, and in `cut` the new end offsets of the damaged partitions."""
 
     topic: str
     recreated: bool
@@ -21,13 +21,13 @@ class Damage(NamedTuple):
     lost: dict[Partition, list[LogEntry]]
 
     def readers(self, next_offsets: dict[Partition, int]) -> bool:
-        """Return whether who has these checkpoints has handled something that is gone."""
+        """Return whether a service with these checkpoints has handled records that are lost."""
         if self.recreated:
             return any(lane in next_offsets for lane in self.ends)
         return any(next_offsets.get(lane, 0) > offset for lane, offset in self.cut.items())
 
     def passed_over(self, next_offsets: dict[Partition, int]) -> list[Partition]:
-        """Return where these checkpoints are beyond everything that had been there before."""
+        """Return the partitions whose checkpoints are beyond the end of the log before the damage."""
         return [lane for lane, end in self.ends.items() if next_offsets.get(lane, 0) > end]
 
 
@@ -38,7 +38,7 @@ def damaged(
     kind: str,
     chance: random.Random,
 ) -> Damage | None:
-    """Do it to a topic of which something was handled; None where there is none."""
+    """Damage a topic of which records were handled; None if there is none."""
     topics = {topic for service in services for topic in service.topics()}
     lanes = sorted(lane for lane, offset in handled.items() if lane.topic in topics and offset)
     cuts = {lane: [at for at in cluster.between_transactions(lane) if at < handled[lane]] for lane in lanes}
@@ -60,7 +60,7 @@ def damaged(
 
 
 def filled(cluster: SimulatedCluster, damage: Damage) -> None:
-    """Write more than there was, in every partition that was hit: whatever was there once, again and again."""
+    """Write more records than before to every damaged partition: copies of the lost ones, repeatedly."""
     copies = [entry for entries in damage.lost.values() for entry in entries]
     for lane, end in damage.ends.items():
         for number in range(end + 3 - cluster.end(lane)):

@@ -1,4 +1,4 @@
-"""What can go wrong in a simulation, and the plan of one run: drawn before it starts, so that it can be shortened."""
+"""The faults of a simulation, and the plan of one run: drawn before it starts, so that it can be shortened."""
 
 from __future__ import annotations
 
@@ -31,17 +31,18 @@ _ABOUT_SO_OFTEN = {
     1: ("closing", "closing and published", "leaving", "left", "quarantined"),
 }
 STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in steps}
-"""Where a process can crash, stand still, or see the group change: the failpoints of the engine, and on the way out.
+"""Where a process can crash, stall, or see the group change: the failpoints of the engine, and of its shutdown.
 
-With each, about how often a run of three orders and two workers a service comes by (measured).
+The number is about how often a run of three sagas and two workers per service reaches the failpoint (measured).
 """
 PARKING = ("parking", "parked", "retrying", "unparking", "unparked")
-"""Where somebody comes by only when a key is in trouble."""
+"""The failpoints that are reached only if a key is blocked."""
 HANDLINGS = 30
-"""About so often an event is handled or saved in such a run (measured)."""
+"""About how often an event is handled or saved in such a run (measured)."""
 REQUESTS = {"InitProducerId": 8, "Produce": 8, "TxnOffsetCommit": 24, "EndTxn": 24, "OffsetFetch": 15}
 AMONG_THE_NEXT_RECORDS = "among the records of the next transaction"
-ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "but for its heartbeats", "add a worker"
+WHOLE_PROCESS = "the whole process"
+ITS_HEARTBEATS_GO_ON, ADD_A_WORKER = "except its heartbeats", "add a worker"
 RUNNING, KILLED = "under running workers", "while they are killed"
 GROUP_DELETED, OFFSETS_RESET = "the group is deleted", "the offsets are reset"
 DATABASE = {"transaction": 33, "snapshot": 105}
@@ -50,11 +51,11 @@ BETWEEN_OWNERS = (
     *("before seek", "after database commit", "begun", "produced", "offsets sent", "before commit", "ending"),
     *("revoked", "polled"),
 )
-"""Where it matters most that somebody else goes on meanwhile."""
+"""The failpoints where it matters most that another worker continues meanwhile."""
 
 
 class Fault(NamedTuple):
-    """One fault: it happens when `where` is reached for the `nth` time by anybody.
+    """One fault: it happens when `where` is reached for the `nth` time by any worker.
 
     `seconds` is how long it lasts: a stall, or the time until a killed worker is started again.
     """
@@ -65,7 +66,7 @@ class Fault(NamedTuple):
     detail: str = ""
     seconds: float = 0
     brought: bool = False
-    """Another fault brings it with it: it is not one to leave out."""
+    """Another fault causes it: it cannot be left out separately."""
 
     def __str__(self) -> str:
         parts = [self.kind, self.detail, f"at {self.where} #{self.nth}"]
@@ -82,8 +83,8 @@ def _crash(draw: random.Random) -> Fault:
 
 
 def _stall(draw: random.Random) -> Fault:
-    """The process stands still: all of it, or all but the client's own threads, which go on sending heartbeats."""
-    detail = draw.choice(("all of it", ITS_HEARTBEATS_GO_ON))
+    """The process stalls: all of it, or all but the client's own threads, which continue to send heartbeats."""
+    detail = draw.choice((WHOLE_PROCESS, ITS_HEARTBEATS_GO_ON))
     return Fault("stall", *_somewhere(draw, STEPS), detail, draw.choice((0.5, 5, 11, 25)))
 
 
@@ -92,15 +93,15 @@ def _rebalance(draw: random.Random) -> Fault:
 
 
 def _haste(draw: random.Random) -> Fault:
-    """The group gives partitions away before their owners have let go of them (measured, ADR 8).
+    """The group reassigns partitions before their owners have revoked them (measured, ADR 8).
 
-    Soon after the first, somebody stands still at `detail`, so that two owners are at work in turns.
+    Soon after the first one, a worker stalls at `detail`, so that two owners run alternately.
     """
     return Fault("haste", "assignment", 1, draw.choice(BETWEEN_OWNERS), draw.choice((0.2, 1, 5)))
 
 
 def _takeover(draw: random.Random) -> Fault:
-    """A worker stands still past its session; who takes over dies at `detail`; the first claims its own again."""
+    """A worker stalls past its session; the one that takes over dies at `detail`; the first claims its partitions."""
     step = draw.choice(("after database commit", "before begin", "offsets sent"))
     return Fault("takeover", *_somewhere(draw, STEPS), step, draw.choice((25, 40)))
 
@@ -111,7 +112,7 @@ def _network(draw: random.Random) -> Fault:
 
 
 def _late_copy(draw: random.Random) -> Fault:
-    """The client repeats an end of transaction by itself, and the first copy arrives after all."""
+    """The client retries an end of transaction, and the first copy arrives later."""
     nth = draw.randint(1, REQUESTS["EndTxn"])
     if draw.random() < 0.5:  # noqa: PLR2004 - one in two
         return Fault("late copy", "EndTxn", nth, AMONG_THE_NEXT_RECORDS)
@@ -131,7 +132,7 @@ def _provider(draw: random.Random) -> Fault:
 
 
 def _refusal(draw: random.Random) -> Fault:
-    """The provider refuses one order, or all of them, for a while."""
+    """The provider refuses one key, or all of them, for a while."""
     detail = draw.choice((ONE_ORDER, ONE_ORDER, ALL_ORDERS))
     return Fault("refusal", "asking", draw.randint(1, 4), detail, draw.choice((5, 90)))
 
@@ -141,25 +142,25 @@ def _slow_provider(draw: random.Random) -> Fault:
 
 
 def _registry(draw: random.Random) -> Fault:
-    """The schema registry does not answer: a process that has not read an event of some schema must wait for it.
+    """The schema registry does not respond: a process that has not read an event of some schema yet must wait for it.
 
-    Early, because later only those that are started anew have not.
+    It happens early, because later only restarted processes still need a schema.
     """
     where = draw.choice(list(STEPS))
     return Fault("registry", where, draw.randint(1, min(5, STEPS[where])), seconds=draw.choice((0.5, 3, 12)))
 
 
 def _trouble(draw: random.Random) -> Fault:
-    """One event of one order that one service cannot handle, for a while; what follows for the order it could."""
+    """For a while one service cannot handle one event of one key; it could handle the later events of the key."""
     detail = draw.choice((HANDLER_RAISES, TABLE_REFUSES))
     return Fault("trouble", "handling", draw.randint(1, HANDLINGS), detail, draw.choice((0.5, 3, 12)))
 
 
 def _poison(draw: random.Random) -> Fault:
-    """Somebody writes a record that nobody can handle; or a service refuses a good one, for a while, as if it were bad.
+    """A record is written that cannot be handled; or a service rejects a good one, for a while, as if it were bad.
 
-    After `seconds` the first of those come who redrive or discard dead letters. By then what follows for the key of
-    the good one may be in trouble, too, so that it comes back before a blocked key.
+    After `seconds` the first operator redrives or discards dead letters. By then the key of the good one may be blocked
+    by a later event, so that it is redriven to a blocked key.
     """
     seconds = draw.choice((0.1, 1, 5, 15))
     detail = draw.choice((REFUSED, REFUSED, *BAD, MISPLACED))
@@ -169,17 +170,17 @@ def _poison(draw: random.Random) -> Fault:
 
 
 def _unreadable(draw: random.Random) -> Fault:
-    """A batch that nobody can decompress; after `seconds` the first of those come who go past it on record."""
+    """A batch that cannot be decompressed; after `seconds` the first operator skips it, with an audit record."""
     return Fault("unreadable", *_somewhere(draw, STEPS), seconds=draw.choice((0.1, 1, 5, 15)))
 
 
 def _clock(draw: random.Random) -> Fault:
-    """The wall clock of a worker's host jumps an hour; after `seconds` it is set right."""
+    """The wall clock of a worker's host jumps an hour; after `seconds` it is corrected."""
     return Fault("clock", *_somewhere(draw, STEPS), draw.choice(list(JUMPS)), draw.choice((0.5, 3, 12)))
 
 
 def _lost_cursors(draw: random.Random) -> Fault:
-    """All workers of a service are killed, and its group is deleted or its offsets are reset before they come back."""
+    """All workers of a service are killed, and its group is deleted or its offsets are reset before they restart."""
     detail = draw.choice((GROUP_DELETED, OFFSETS_RESET))
     return Fault("lost cursors", *_somewhere(draw, STEPS), detail, draw.choice((0.5, 12)))
 
@@ -203,29 +204,29 @@ KINDS = {
     "clock": _clock,
     "lost cursors": _lost_cursors,
 }
-"""Every kind of fault, and what draws one."""
+"""Every kind of fault, and the function that draws one."""
 
 
 def _recreated(draw: random.Random) -> Fault:
-    """Somebody deletes a topic and creates it again; it soon has more records than before."""
+    """A topic is deleted and created again; it soon has more records than before."""
     return Fault("recreated", *_somewhere(draw, STEPS), seconds=draw.choice((0, 0, 3)))
 
 
 def _truncated(draw: random.Random) -> Fault:
-    """A partition loses its end, below what was handled; it soon has more records than before."""
+    """A partition loses its end, including handled records; it soon has more records than before."""
     return Fault("truncated", *_somewhere(draw, STEPS), seconds=draw.choice((0, 0, 3)))
 
 
 def _old_database(draw: random.Random) -> Fault:
-    """A copy of a service's database is made; `seconds` later it takes the database's place."""
+    """A copy of a service's database is made; `seconds` later it replaces the database."""
     detail = draw.choice((RUNNING, KILLED))
     return Fault("old database", *_somewhere(draw, STEPS), detail, draw.choice((0.05, 0.2, 1)))
 
 
 DAMAGES = {"recreated": _recreated, "truncated": _truncated, "old database": _old_database}
-"""After these no order can be expected to end: who finds it, must refuse, and go on refusing."""
+"""After these a saga need not end: a worker that detects the damage must stop, and stop again when restarted."""
 NEEDS_PEOPLE = frozenset({"poison", "unreadable"})
-"""Those that stay until somebody decides what is to be done."""
+"""Those that last until an operator decides what to do."""
 
 
 def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Fault, ...]:
@@ -234,7 +235,7 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
         return ()
     drawn = [(KINDS | DAMAGES)[draw.choice(kinds)](draw) for _ in range(draw.choice((0, 1, 2, 2, 3, 3, 4, 5)))]
     if any(fault.kind == "haste" for fault in drawn):
-        # Nothing is given away unless somebody comes while there is work.
+        # Partitions move only if a worker joins while there is work.
         drawn.append(Fault("rebalance", "polled", draw.randint(6, 65), ADD_A_WORKER))
     if any(fault.kind == "trouble" for fault in drawn):
         drawn += _beside_trouble(draw, kinds)
@@ -244,16 +245,16 @@ def plan(draw: random.Random, kinds: Sequence[str] = tuple(KINDS)) -> tuple[Faul
 
 
 def _beside_trouble(draw: random.Random, kinds: Sequence[str]) -> list[Fault]:
-    """Return what else happens where somebody comes by only in trouble: a crash, or more records come meanwhile."""
+    """Return another fault at a failpoint of blocked keys: a crash, or a stall during which more records arrive."""
     where, nth = draw.choice((*PARKING, "retrying", "retrying")), draw.randint(1, 2)
     crash = Fault("crash", where, nth, seconds=draw.choice((0.5, 12)))
-    stall = Fault("stall", where, nth, draw.choice(("all of it", ITS_HEARTBEATS_GO_ON)), draw.choice((0.5, 5)))
+    stall = Fault("stall", where, nth, draw.choice((WHOLE_PROCESS, ITS_HEARTBEATS_GO_ON)), draw.choice((0.5, 5)))
     possible = [fault for fault in (crash, stall) if fault.kind in kinds]
     return [draw.choice(possible)] if possible else []
 
 
 def _clock_beside_trouble(draw: random.Random) -> Fault:
-    """Return a clock that is off while somebody decides when a parked order is tried again."""
+    """Return a wrong clock while a worker decides when a parked record is retried."""
     return Fault("clock", draw.choice(PARKING), 1, draw.choice(list(JUMPS)), draw.choice((0.5, 3, 12)))
 
 

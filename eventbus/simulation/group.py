@@ -1,8 +1,8 @@
 """A model of Kafka's group coordinator: classic protocol, eager rebalancing, the assignor `range`, static members.
 
-A process that is alive sends heartbeats from the client's own threads; callbacks wait for its next poll. In a rebalance
-each member revokes everything and joins again, and the group waits for all of them. A process that stands still does
-none of that until its session has expired (KIP-345).
+A running process sends heartbeats from the client's own threads; callbacks wait for its next poll. In a rebalance each
+member revokes everything and joins again, and the group waits for all of them. A stalled process does none of that
+until its session has expired (KIP-345).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eventbus.log import Partition
 
 @dataclass(slots=True)
 class GroupHost:
-    """The process that a client lives in; it sends no heartbeat from `silent_since` on."""
+    """The process of a client; it has sent no heartbeats since `silent_since`."""
 
     silent_since: float | None = None
 
@@ -32,7 +32,7 @@ class Member:
     topics: tuple[str, ...]
     generation: int = -1
     owned: dict[Partition, None] = field(default_factory=dict)
-    """What the client holds, whatever the group thinks."""
+    """The partitions that the client considers its own, whatever the group's assignment is."""
     joined: bool = False
     """It has revoked everything and waits for the end of the rebalance."""
     to_revoke: list[Partition] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Member:
 
 
 def never() -> bool:
-    """Nothing of the kind happens."""
+    """Never."""
     return False
 
 
@@ -53,9 +53,9 @@ class Group:
         self.generation = 0
         self.offsets: dict[Partition, tuple[int, str]] = {}
         self.hasty: Callable[[], bool] = never
-        """Draws whether a partition is given away before its owner has revoked it.
+        """Returns, at random, whether a partition is reassigned before its owner has revoked it.
 
-        Cooperative rebalances did that (measured, ADR 8); the promises do not rest on eager ones.
+        Cooperative rebalances did that (measured, ADR 8); the guarantees do not depend on eager ones.
         """
         self._clock, self._topics, self._session_seconds = clock, topics, session_seconds
         self._members: dict[str, Member] = {}
@@ -66,7 +66,7 @@ class Group:
         self._joined = 0
 
     def join(self, instance: str | None, host: GroupHost, topics: Iterable[str]) -> Member:
-        """Take a member in. One of the same instance is fenced, and its partitions go to the new one at once."""
+        """Add a member. One of the same instance is fenced, and its partitions go to the new one at once."""
         self._joined += 1
         member = Member(f"{instance or 'member'}-{self._joined}", instance, host, tuple(topics))
         old = next((m for m in self._members.values() if instance is not None and m.instance == instance), None)
@@ -85,7 +85,7 @@ class Group:
         return member
 
     def join_again(self, member: Member) -> None:
-        """Take in that a member that has nothing joins once more: only of the leader it makes the group rebalance."""
+        """A member without partitions joins again: only for the leader does the group rebalance."""
         if self._rebalancing or member.id == self._leader:
             member.owned, member.to_revoke, member.joined = {}, [], True
             self.rebalance()
@@ -93,30 +93,30 @@ class Group:
             member.to_assign, member.owned = list(member.owned), {}
 
     def join_claiming(self, member: Member) -> Member:
-        """Take in who was thrown out, under a new id, with all that it held."""
+        """Add an evicted member again, under a new id, with all partitions that it owned."""
         self._in_haste = True
         again = self.join(member.instance, member.host, member.topics)
         again.owned = member.owned
         return again
 
     def leave(self, member: Member) -> None:
-        """Take a dynamic member away; a static one is expected back until its session expires."""
+        """Remove a dynamic member; a static one remains until its session expires."""
         if member.instance is None and self._members.pop(member.id, None) is not None:
             self.rebalance()
 
     def rebalance(self) -> None:
-        """Ask everybody to join again."""
+        """Have all members join again."""
         self._rebalancing = True
 
     def check(self, member_id: str, generation: int) -> None:
-        """Raise what the coordinator answers to offsets of a member that it does not know like this."""
+        """Raise the coordinator's error for offsets of an unknown member or of another generation."""
         if member_id not in self._members:
             raise _refused(KafkaError.UNKNOWN_MEMBER_ID, "the member is unknown")
         if generation != self.generation:
             raise _refused(KafkaError.ILLEGAL_GENERATION, f"the generation is {self.generation}, not {generation}")
 
     def tick(self) -> None:
-        """Throw out whose session has expired, and finish a rebalance when everybody has joined."""
+        """Evict members whose session has expired, and finish a rebalance when all members have joined."""
         now = self._clock()
         if now == self._ticked_at and not self._rebalancing:
             return
@@ -134,10 +134,10 @@ class Group:
             if self._in_haste:
                 self._assign_in_haste(target)
             else:
-                self._go_on(target)
+                self._continue_rebalance(target)
 
-    def _go_on(self, target: dict[Partition, Member]) -> None:
-        """Ask everybody to revoke what it has, and end the rebalance when all have."""
+    def _continue_rebalance(self, target: dict[Partition, Member]) -> None:
+        """Have all members revoke their partitions, and end the rebalance when they have."""
         for member in self._members.values():
             if not member.joined and not _has_to_poll(member):
                 member.to_revoke = list(member.owned)
@@ -148,7 +148,7 @@ class Group:
                 member.to_assign = [partition for partition, owner in target.items() if owner is member]
 
     def _assign_in_haste(self, target: dict[Partition, Member]) -> None:
-        """Give partitions away before their owners have revoked them, and leave members what they are to keep."""
+        """Reassign partitions before their owners have revoked them; members keep the partitions that do not move."""
         if any(member.host.silent_since is not None or _has_to_poll(member) for member in self._members.values()):
             return
         self._next_generation()
@@ -166,7 +166,7 @@ class Group:
             member.joined = False
 
     def _target(self) -> dict[Partition, Member]:
-        """Return who is to have which partition: of each topic an even share, and consecutive numbers."""
+        """Return the member for each partition: of each topic an even share of consecutive numbers."""
         members = sorted(self._members.values(), key=lambda member: (member.instance or "", member.id))
         target = {}
         for topic, count in self._topics.items():
@@ -176,7 +176,7 @@ class Group:
         return target
 
     def revoked(self, member: Member) -> None:
-        """Take in that a member has revoked what it was asked to."""
+        """A member has revoked the partitions in `to_revoke`."""
         member.owned = {p: None for p in member.owned if p not in member.to_revoke}
         member.to_revoke = []
         member.joined = self._rebalancing and not member.owned and member.to_assign is None
@@ -187,7 +187,7 @@ def _has_to_poll(member: Member) -> bool:
 
 
 def _share(number: int, partitions: int, members: int) -> int:
-    """Return which of the members gets a partition: consecutive ones, the first members one more where it must be."""
+    """Return the number of a partition's member: consecutive partitions, and the remainder to the first members."""
     each, more = divmod(partitions, members)
     first = more * (each + 1)
     return number // (each + 1) if number < first else more + (number - first) // each

@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     from eventbus.simulation.simulation import Simulation
 
 BUSY = 0.01
-"""Seconds until it is tried again, where somebody is in a transaction."""
+"""Seconds until the next attempt, while a transaction is open."""
 Rows = dict[Partition, tuple[int, int, int]]
 
 
 class OldDatabases:
-    """Makes copies, puts them in their databases' places, and judges what came of it."""
+    """Copies databases, replaces them by their copies, and checks how the workers react."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         self.exchanged: set[str] = set()
         """The services whose database was replaced."""
         self.refused: set[str] = set()
-        """The workers that have refused to go on."""
+        """The workers that have stopped."""
         self._must_refuse: set[str] = set()
         self._broken: list[str] = []
         self._at_quarantine: dict[str, Rows] = {}
 
     def copy(self, service: str, fault: faults.Fault) -> None:
-        """Make a copy, which takes the database's place later."""
+        """Make a copy, which replaces the database later."""
         simulation = self._simulation
         shared = simulation.databases[service]
         if shared.busy:
@@ -50,7 +50,7 @@ class OldDatabases:
             return
         if fault.detail == faults.KILLED:
             simulation.kill_all(service, 1.0)
-        if shared.busy:  # a worker that is inside a transaction stands still in it
+        if shared.busy:  # a stalled worker has an open transaction
             simulation.after(BUSY, lambda: self._exchange(service, copy, fault))
             return
         assert isinstance(shared.database, InMemory)
@@ -63,17 +63,17 @@ class OldDatabases:
         simulation.ends_soon()
 
     def in_quarantine(self, service: str) -> None:
-        """Note what was decided when a worker put the database in quarantine, and whether it was right to do so."""
+        """Record the checkpoints when a worker puts the database in quarantine, and whether that is justified."""
         if service in self._at_quarantine:
             return
         self._at_quarantine[service] = self._rows(service)
         if self._is_behind(service):
             self._must_refuse.add(service)
         else:
-            self._broken.append(f"the database of {service} is in quarantine, but nothing is ahead of it")
+            self._broken.append(f"the database of {service} is in quarantine, but no committed offset is ahead of it")
 
     def _is_behind(self, service: str) -> bool:
-        """Return whether the group has committed more, in any partition, than the database knows of."""
+        """Return whether the group's committed offset is ahead of the database in any partition."""
         rows = self._rows(service)
         for lane, (offset, position) in self._simulation.cluster.group(service).offsets.items():
             next_offset, last, _ = rows.get(lane, (-1, -1, 0))
@@ -82,10 +82,10 @@ class OldDatabases:
         return False
 
     def gone_on(self) -> list[str]:
-        """Return who did not refuse, whose database went on in quarantine, and what is on the log twice."""
+        """Return workers that did not stop, databases that were used in quarantine, and events on the log twice."""
         simulation = self._simulation
         workers = [p for p in simulation.processes if p.service.name in self._must_refuse]
-        broken = self._broken + [f"{worker} did not refuse" for worker in workers if str(worker) not in self.refused]
+        broken = self._broken + [f"{worker} did not stop" for worker in workers if str(worker) not in self.refused]
         for service, before in self._at_quarantine.items():
             now = self._rows(service)
             if any(now.get(lane) != row for lane, row in before.items()):

@@ -1,4 +1,4 @@
-"""Records that nobody can handle, made out of good ones, and batches that nobody can read, written among them."""
+"""Records that cannot be handled, made from good ones, and batches that cannot be read, written among them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from eventbus.simulation.cluster import SimulatedCluster, Written
 
 STRANGER = b"nobody"
 MISPLACED = "in the wrong partition"
-"""What is bad by that alone, where workers are told over how many partitions keys are placed."""
+"""A record that is bad only by its partition, because the workers run with --keys-placed-over."""
 
 BAD: Mapping[str, Callable[[Written], Written]] = {
     "a tombstone": lambda good: good._replace(value=None),
@@ -23,13 +23,13 @@ BAD: Mapping[str, Callable[[Written], Written]] = {
     "a stranger's key": lambda good: good._replace(key=STRANGER),
     "no key": lambda good: good._replace(key=None),
 }
-"""What makes a good record bad for ever: by now its key may be that of an order which is under way."""
+"""How good records are made permanently bad; their keys may be in use by unfinished sagas."""
 
 
 def written(cluster: SimulatedCluster, services: Iterable[Service[Any]], how: str, chance: random.Random) -> str:
-    """Write a record that is bad in this way to a topic that somebody reads; return where it lies.
+    """Write a record that is bad in this way to an input topic; return its topic/partition/offset.
 
-    In any partition: who writes such a thing does not care. What is only MISPLACED: in any but its own.
+    The partition is random, because a producer of bad records may use any; for MISPLACED it is any but the right one.
     """
     partition = _somewhere(cluster, services, chance)
     record = chance.choice(_good(cluster, partition.topic) or [Written(partition.topic, STRANGER, b"\0", [])])
@@ -44,7 +44,7 @@ def written(cluster: SimulatedCluster, services: Iterable[Service[Any]], how: st
 def corrupted(
     cluster: SimulatedCluster, services: Iterable[Service[Any]], chance: random.Random
 ) -> tuple[Partition, range]:
-    """Write a batch that nobody can decompress to a topic that somebody reads; return where it lies."""
+    """Write a batch that cannot be decompressed to an input topic; return its partition and offsets."""
     partition = _somewhere(cluster, services, chance)
     return partition, cluster.corrupt(partition, chance.choice((1, 3)))
 

@@ -1,7 +1,7 @@
 """One simulated run: services, workers, time and faults, all drawn from a seed; the same seed is the same run.
 
 The engine, the handlers, the SQL and the Kafka adapter are the real ones; the brokers, the network, the clock, and the
-processes are models. One process runs at a time; where it stands still, the others go on.
+processes are models. One process runs at a time; while it is stalled, the others continue.
 """
 
 from __future__ import annotations
@@ -56,35 +56,35 @@ from eventbus.store.blocked_keys import BlockedKey
 E = TypeVar("E", bound=Event)
 AWAY = (Unavailable, LogUnavailable, ConcurrentUpdate)
 DOZES, SLEEPS = 0.5, 0.85
-"""How often a process that had nothing to do in its last turn goes on waiting: although something came; nothing did."""
+"""The probability that a process that was idle in its last turn keeps waiting: with new records; without any."""
 PATIENCE = 0.1
-"""Seconds that a poll waits for something to read, at most, as a worker's does."""
+"""The longest time in seconds that a poll waits for records, as in a worker."""
 DEEPEST = 3
-"""So many processes may stand still in the middle of a step at once."""
+"""The most processes that are stalled in the middle of a step at once."""
 MOST_TURNS = 6_000
 MOST_SECONDS = 1_800.0
-"""A run is over by then, whatever happens in it: what waits for longer waits for a wrong clock (they jump an hour)."""
+"""Every run is over by then, whatever happens: a longer wait is one for a wrong clock (they jump an hour)."""
 DAMAGED_SECONDS = 60.0
-"""So long a run goes on after a log was damaged: workers that stood still, or were gone, are back by then."""
+"""How long a run continues after a log was damaged: stalled and killed workers are running again by then."""
 FIRST_JUMP, LONGEST_JUMP = 0.05, 3.0
-"""Seconds by which time goes on when nothing moves: three times as far each time."""
+"""Seconds by which time advances when there is no progress: three times as far each time."""
 
 
 class Crashed(BaseException):
-    """The process is gone, at this step: nothing is tidied up."""
+    """The process is killed at this step, without any cleanup."""
 
 
 class NoProgress(Exception):
-    """The run does not come to an end: something waits for ever."""
+    """The run does not end: something waits indefinitely."""
 
 
 class WorkerStopped(Exception):
-    """A worker ended by itself although nothing was wrong that a person must mend."""
+    """A worker ended by itself although no fault required an operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What is simulated. `services` makes each service anew for a run, given its clock and a source of chance."""
+    """What is simulated. `services` creates each service for a run, given its clock and a source of randomness."""
 
     services: Sequence[Callable[[Simulation], Service[Any]]]
     events: Sequence[type[Event]]
@@ -94,7 +94,7 @@ class Setup:
 
 
 class Simulation:
-    """One run. `after` acts for the outside (place an order); `run` turns everything until nothing moves any more."""
+    """One run. `after` schedules an action from outside (publish an event); `run` runs until all work is done."""
 
     def __init__(self, setup: Setup, seed: object, plan: Iterable[faults.Fault] = (), *, tracing: bool = False) -> None:
         self.setup, self.now = setup, 1_000.0
@@ -106,8 +106,8 @@ class Simulation:
         self.schedule = 0
         self._tracing = tracing
         self._planned = Planned(plan)
-        self._brought: Counter[str] = Counter()
-        """How often a hasty group's service came by each step."""
+        self._reached: Counter[str] = Counter()
+        """How often a service whose group is hasty reached each step."""
         self._jump = FIRST_JUMP
         self._moved = True
         self._depth = 0
@@ -119,25 +119,25 @@ class Simulation:
         self.services = [make(self) for make in setup.services]
         self.broken: list[str] = []
         self.poison: set[str] = set()
-        """Where records lie that nobody can handle: `topic/partition/offset`."""
+        """The places of records that cannot be handled: `topic/partition/offset`."""
         self.unreadable: list[tuple[Partition, range]] = []
-        """Batches that nobody can decompress."""
+        """Batches that cannot be decompressed."""
         self.on_call: Callable[[faults.Fault], None] = lambda _fault: None
-        """Called when something is dead-lettered, or pauses a partition, sooner or later: who puts it right."""
+        """Called when a fault will cause a dead letter or a paused partition: the operator on call."""
         self.damage: Damage | None = None
-        """What happened to a log that nobody may go on with."""
+        """The damage to a log that its readers must detect."""
         self.refused: set[str] = set()
-        """The services of which a worker has refused to go on."""
+        """The services of which a worker has stopped with UnsafeToContinue."""
         self._must_refuse: set[str] = set()
         self._ends_at = math.inf
         self._handled_before: dict[str, dict[Partition, int]] = {}
-        """Every service's checkpoints when a log was damaged; a partition without one has nothing to be passed over."""
+        """Every service's checkpoints when a log was damaged; a partition without one cannot skip records."""
         self.registry_back_at = 0.0
         self.refusals = Refusals(lambda: self.now)
         self.clocks = Clocks(self)
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
-        """Until when the next event of a key is in trouble in a service that has refused the one before."""
+        """Until when a service that has rejected an event fails on the next event of the same key."""
         for service in self.services:
             WatchedService(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
@@ -150,7 +150,7 @@ class Simulation:
                 self._start(service, str(number))
 
     def database(self, service: Service[Any]) -> SimulatedDatabase:
-        """Return a service's database as the outside uses it: without faults of its own."""
+        """Return a service's database for use from outside, without faults."""
         return SimulatedDatabase(self.databases[service.name], TroubledHost())
 
     def connection(self, group: str, instance: str, host: clients.ClientHost) -> Connection:
@@ -159,7 +159,7 @@ class Simulation:
         return Connection("simulated", group, instance, logger=_Logger("rdkafka"), clients=made)
 
     def after(self, seconds: float, act: Callable[[], None]) -> None:
-        """Do something from outside, so many seconds from now."""
+        """Schedule an action from outside, in this number of seconds."""
         self._later.append((self.now + seconds, act))
         self._later.sort(key=lambda entry: entry[0])
 
@@ -171,7 +171,7 @@ class Simulation:
         self.cluster.append(self.cluster.partition_of(event.topic, key), record)
 
     def published(self, kind: type[E]) -> list[E]:
-        """Return the events of a kind that a read_committed reader sees, partition by partition; no poison."""
+        """Return the events of a kind that a read_committed consumer sees, partition by partition; no poison."""
         codec = _codec(kind)
         partitions = [Partition(kind.topic, number) for number in range(self.cluster.topics()[kind.topic])]
         found = [(lane, *each) for lane in partitions for each in self.cluster.read(lane, 0, self.cluster.end(lane))[0]]
@@ -180,7 +180,7 @@ class Simulation:
         return cast("list[E]", events)
 
     def run(self) -> None:
-        """Turn until nothing moves any more, or until everybody had time to refuse.
+        """Run until all work is done, or, after damage, until every worker had time to stop.
 
         Raises NoProgress, WorkerStopped.
         """
@@ -192,8 +192,8 @@ class Simulation:
                 return
 
     def restart_all(self) -> None:
-        """Kill every process and start all again under their names: what was left behind must harm nobody."""
-        self.note("every worker is killed and started again")
+        """Kill every process and restart all of them under their names: what they left behind must do no harm."""
+        self.note("every worker is killed and restarted")
         for process in self.processes:
             process.die()
         names = list(dict.fromkeys((p.service.name, p.instance) for p in self.processes))
@@ -203,17 +203,17 @@ class Simulation:
             self._start(services[name], instance)
 
     def note(self, what: str) -> None:
-        """Put a line into the trace."""
+        """Add a line to the trace."""
         if self._tracing:
             self.trace.append(f"{self.now - 1_000:9.3f} {what}")
 
     # One step after another.
 
     def _step(self) -> None:
-        """Let some time pass, and every process turn that can, in a drawn order."""
+        """Advance time, and run every process that is able to, in random order."""
         self.turns += 1
         if self.turns > MOST_TURNS or self.now > 1_000 + MOST_SECONDS:
-            raise NoProgress(f"after {self.turns} turns and {self.now - 1_000:.0f} s something still waits")
+            raise NoProgress(f"after {self.turns} turns and {self.now - 1_000:.0f} s some work is not done")
         while self._later and self._later[0][0] <= self.now:
             self._moved = True
             self._later.pop(0)[1]()
@@ -237,7 +237,7 @@ class Simulation:
             self._jump = FIRST_JUMP
 
     def _quiet(self) -> bool:
-        """Return whether everything was read, decided and published."""
+        """Return whether everything was consumed, decided and published."""
         if any(not process.able for process in self.processes):
             return False
         if self.cluster.undecided():
@@ -247,32 +247,32 @@ class Simulation:
             with shared.database.snapshot() as tx:
                 if any(tx.rows(f"select 1 from {table} limit 1") for table in ("outbox", "uncaused", "parked")):
                     return False
-            cursors = self.cluster.group(service.name).offsets
+            committed = self.cluster.group(service.name).offsets
             for topic in service.subscriptions():
                 for number in range(self.cluster.topics()[topic]):
                     partition = Partition(topic, number)
-                    reached = cursors.get(partition, (0, ""))[0]
+                    reached = committed.get(partition, (0, ""))[0]
                     unread, _ = self.cluster.read(partition, reached, 1)
                     if unread and not self._waits_for_people(service, partition):
                         return False
         return True
 
     def _waits_for_people(self, service: Service[Any], partition: Partition) -> bool:
-        """Return whether its owner reads no more here by itself: something cannot be read, or too much is bad."""
+        """Return whether its owner has paused the partition: a batch is unreadable, or too many records are bad."""
         return any(partition in process.paused for process in self.processes if process.service is service)
 
     @property
     def held(self) -> bool:
-        """Whether a worker reads nothing more of a partition, because too much of it is bad."""
+        """Whether a worker has paused a partition because too many of its records are bad."""
         return any("dead_letter_limit" in process.paused.values() for process in self.processes)
 
     def turned(self, process: SimulatedProcess, consumed: dict[str, int]) -> None:
-        """A batch was handled: part of the schedule."""
+        """A batch was handled: add it to the checksum of the schedule."""
         did = f"{self.schedule} {process} {consumed} {self.turns}"
         self.schedule = zlib.crc32(did.encode())
 
     def moved(self) -> None:
-        """Something happened: time need not be hurried on."""
+        """There was progress: time need not jump ahead."""
         self._moved = True
 
     # Faults.
@@ -284,7 +284,7 @@ class Simulation:
         return fault and self._happens(fault)
 
     def trouble_of(self, service: str, event: Event) -> str:
-        """Return what goes wrong with an event in a service; see FaultInjector. What follows for its key goes well."""
+        """Return what goes wrong with an event in a service; see FaultInjector. Later events of its key succeed."""
         if (fault := self.due("handling")) is not None:
             self._troubles[service, event] = (self.now + fault.seconds, fault.detail)
             if fault.kind == "poison":
@@ -301,7 +301,7 @@ class Simulation:
         self.on_call(fault)
 
     def refuse(self, fault: faults.Fault, call: Call) -> None:
-        """Let the provider refuse one order, or all; at the end it is judged who has waited meanwhile."""
+        """Have the provider refuse one key, or all; shortly before the end, check which keys have waited meanwhile."""
         self.refusals.begin(fault.detail, call, fault.seconds)
         if fault.detail == ONE_ORDER:
             self.after(fault.seconds - 0.1, self._judge_refusal)
@@ -311,7 +311,7 @@ class Simulation:
             self.broken += self.refusals.kept_waiting(self._unread())
 
     def _unread(self) -> dict[Partition, list[str]]:
-        """Return the keys of the records that those have not handled who ask the provider."""
+        """Return the keys of the unhandled records of services that call the provider."""
         unread: dict[Partition, list[str]] = {}
         for service in self.services:
             if not any(reaction.remote for reaction in service.reactions.values()):
@@ -325,22 +325,22 @@ class Simulation:
         return unread
 
     def parked(self, block: BlockedKey) -> None:
-        """Judge whether an order may be parked now."""
+        """Check whether a key may be parked now."""
         only_refusals = all(fault.kind == "refusal" for fault in self.happened)
         if only_refusals and self.refusals.parked_in_vain(block.key) and "TryAgain" in block.error:
-            self.broken.append(f"{block.key} is parked while the provider is away for all: {block.error}")
+            self.broken.append(f"{block.key} is parked while the provider is down for all: {block.error}")
 
     def out_of_order(self, what: str) -> None:
         """See FaultInjector."""
         self.broken.append(what)
 
     def due_of(self, service: str, step: str) -> faults.Fault | None:
-        """Return the fault that another one has brought to this step of this service: only a hasty group has any."""
+        """Return the fault that another one causes at this step of this service: only with a hasty group."""
         if service not in self._hasty:
             return None
         where = f"{step} of {service}"
-        self._brought[where] += 1
-        fault = self._planned.due(where, self._brought[where])
+        self._reached[where] += 1
+        fault = self._planned.due(where, self._reached[where])
         return fault and self._happens(fault)
 
     def _happens(self, fault: faults.Fault) -> faults.Fault:
@@ -350,24 +350,24 @@ class Simulation:
         self._moved = True
         return fault
 
-    def _bring(self, kind: str, step: str, service: str, after: int, **how: Any) -> None:
-        """Let a fault bring another one, when this service comes by this step for the `after`-th time from now on."""
+    def _cause(self, kind: str, step: str, service: str, after: int, **how: Any) -> None:
+        """Have a fault cause another one, when this service reaches this step for the `after`-th time from now on."""
         where = f"{step} of {service}"
-        self._planned.add(faults.Fault(kind, where, self._brought[where] + after, brought=True, **how))
+        self._planned.add(faults.Fault(kind, where, self._reached[where] + after, brought=True, **how))
 
     def _is_hasty(self, service: str) -> bool:
-        """Once it is hasty, a group stays so."""
+        """Return whether the group is hasty; once it is, it remains so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
             self._hasty.add(service)
             after, how = self.chance.randint(1, 3), faults.ITS_HEARTBEATS_GO_ON
-            self._bring("stall", fault.detail, service, after, detail=how, seconds=fault.seconds)
+            self._cause("stall", fault.detail, service, after, detail=how, seconds=fault.seconds)
         return service in self._hasty
 
     def _marker_delay(self) -> float:
         return self.chance.choice((0, 0, 0.002, 0.02))
 
     def suffer(self, process: SimulatedProcess, fault: faults.Fault) -> None:  # noqa: C901 - one branch a kind
-        """Let a fault of the processes happen at this step of one of them."""
+        """Apply a fault of the processes at this step of one of them."""
         if fault.kind in ("crash", "lost cursors"):
             self._kill(process, fault)
             raise Crashed
@@ -378,10 +378,10 @@ class Simulation:
         elif fault.kind == "takeover":
             self._take_over(process, fault)
         elif fault.kind == "recovery":
-            self._bring("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
+            self._cause("crash", fault.detail, process.service.name, self.chance.randint(1, 2), seconds=60)
         elif fault.kind == "stall" and fault.detail == faults.ITS_HEARTBEATS_GO_ON:
             self.live_on(fault.seconds)
-            self.note(f"{process} goes on")
+            self.note(f"{process} continues")
         elif fault.kind == "stall":
             self.stand_still(process, fault.seconds)
         elif fault.kind in faults.NEEDS_PEOPLE:
@@ -392,7 +392,7 @@ class Simulation:
             self.clocks.jump(f"{process}", JUMPS[fault.detail])
             self.after(fault.seconds, lambda: self.clocks.jump(f"{process}", 0))
         elif fault.detail == faults.ADD_A_WORKER:
-            # 0 first: it sorts before the others, so that partitions move even where there are few.
+            # 0 first: it sorts before the others, so that partitions move even if there are few.
             names = {p.instance for p in self.processes if p.service is process.service}
             self._start(
                 process.service, next(name for number in itertools.count() if (name := str(number)) not in names)
@@ -408,7 +408,7 @@ class Simulation:
         self.on_call(fault)
 
     def _kill(self, process: SimulatedProcess, fault: faults.Fault) -> None:
-        """Kill one; or all of its service, and take away the group's offsets, which nobody can while it has members."""
+        """Kill one; or all of its service, and delete the group's offsets, which requires that it has no members."""
         service = process.service
         if fault.kind == "crash":
             process.die()
@@ -418,7 +418,7 @@ class Simulation:
             self._lose_cursors(service, fault)
 
     def kill_all(self, service: str, seconds: float) -> None:
-        """Kill all workers of a service, and start them again later."""
+        """Kill all workers of a service, and restart them later."""
         for each in [p for p in self.processes if p.service.name == service and not p.dead]:
             each.die()
             self._restart_later(each, seconds)
@@ -449,12 +449,12 @@ class Simulation:
         self.ends_soon()
 
     def ends_soon(self) -> None:
-        """Go on only so long that everybody who must refuse has had time to."""
+        """Continue only as long as the workers that must stop need to do so."""
         self._ends_at = self.now + DAMAGED_SECONDS
 
     @property
     def spoilt(self) -> bool:
-        """Whether a log or a database is not what it was: workers may refuse, and no order need end."""
+        """Whether a log or a database was damaged: workers may stop, and sagas need not end."""
         return self.damage is not None or bool(self.old_databases.exchanged)
 
     def _next_offsets(self, service: Service[Any]) -> dict[Partition, int]:
@@ -467,22 +467,22 @@ class Simulation:
             return {topic for (topic,) in tx.rows("select topic from output_topic")}
 
     def gone_on(self) -> list[str]:
-        """Return who has gone on with a log or a database that is not what it was, or did not say that it cannot."""
+        """Return the services that continued with a damaged log or database, or did not stop because of it."""
         broken = self.old_databases.gone_on()
         if self.damage is None:
             return broken
-        silent = broken + [f"{name} did not refuse" for name in sorted(self._must_refuse - self.refused)]
+        broken += [f"{name} did not stop" for name in sorted(self._must_refuse - self.refused)]
         for service in self.services:
             if service.name in self._must_refuse:
                 before = self._handled_before[service.name]
                 now = {lane: at for lane, at in self._next_offsets(service).items() if lane in before}
                 passed = self.damage.passed_over(now)
-                silent += [f"{service.name} has passed over what stands in {_listed(passed)} now"] if passed else []
-        return silent
+                broken += [f"{service.name} has skipped the new records of {_listed(passed)}"] if passed else []
+        return broken
 
     def refuses(self, process: SimulatedProcess, why: str) -> None:
-        """A worker ends with code 3; whoever watches over it starts it again."""
-        self.note(f"{process} refuses: {why}")
+        """A worker ends with code 3; its supervisor restarts it."""
+        self.note(f"{process} stops with code 3: {why}")
         self.refused.add(process.service.name)
         self.old_databases.refused.add(str(process))
         process.die()
@@ -491,11 +491,11 @@ class Simulation:
     def _take_over(self, process: SimulatedProcess, fault: faults.Fault) -> None:
         service = process.service.name
         self._hasty.add(service)
-        self._bring("recovery", "recovered", service, 1, detail=fault.detail)
+        self._cause("recovery", "recovered", service, 1, detail=fault.detail)
         self.stand_still(process, fault.seconds)
 
     def stand_still(self, process: SimulatedProcess, seconds: float) -> None:
-        """Stop a process in the middle of a step, and let the others go on meanwhile."""
+        """Stall a process in the middle of a step while the others continue."""
         if self._depth >= DEEPEST:
             return
         process.host.silent_since = self.now
@@ -503,11 +503,11 @@ class Simulation:
             self.live_on(seconds)
         finally:
             process.host.silent_since = None
-        self.note(f"{process} wakes")
+        self.note(f"{process} resumes")
         self._moved = True
 
     def live_on(self, seconds: float) -> None:
-        """Let time pass for everybody while one process waits."""
+        """Let time pass for all processes while one waits."""
         until = self.now + seconds
         if self._depth >= DEEPEST:
             self.now = until
@@ -520,7 +520,7 @@ class Simulation:
             self._depth -= 1
 
     def leave(self, call: Call) -> None:
-        """Let a remote call of a process that died arrive, or not."""
+        """Have a remote call of a process that died arrive later, or not."""
         if self.chance.random() < 0.5:  # noqa: PLR2004 - one in two
             self.after(self.chance.random() * 5, lambda: _ignored(call))
 
@@ -538,12 +538,12 @@ class Simulation:
         self.after(seconds, restart)
 
     def _stop_one(self) -> None:
-        """Stop a worker as SIGTERM does; it comes back if it was the last of its service."""
+        """Stop a worker as SIGTERM does; it is restarted if it was the last of its service."""
         able = [process for process in self.processes if process.able]
         if not able:
             return
         process = self.chance.choice(able)
-        self.note(f"{process} is told to stop")
+        self.note(f"{process} receives SIGTERM")
         process.stop()
         if any(p.able for p in self.processes if p.service is process.service):
             self.processes.remove(process)
@@ -558,9 +558,9 @@ class SimulatedProcess:
         self.service, self.instance = service, instance
         self.turning = self.dead = False
         self._idle_until = 0.0
-        """It polls, and nothing was there: so long it waits for something; 0 when it has work to do."""
+        """Until when it waits in a poll that found no records; 0 if it has work to do."""
         self.paused: dict[Partition, str] = {}
-        """What it reads nothing more of, and why."""
+        """The paused partitions, and why."""
         self._simulation = simulation
         self.host = _ProcessHost(simulation, self)
         connection = simulation.connection(service.name, instance, self.host)
@@ -568,7 +568,7 @@ class SimulatedProcess:
             connection, warn=lambda _what: None, failpoint=self.host.reach, clock=lambda: simulation.now
         )
         chance = simulation.chance
-        world = Dependencies(
+        dependencies = Dependencies(
             self._log,
             SimulatedDatabase(simulation.databases[service.name], self.host),
             SimulatedCalls(self.host, chance, simulation.leave),
@@ -580,8 +580,8 @@ class SimulatedProcess:
             self.host.reach,
             instance,
         )
-        placed = replace(simulation.setup.tuning, keys_placed_over=simulation.setup.partitions)
-        self._engine = Engine(service, world, placed)
+        config = replace(simulation.setup.tuning, keys_placed_over=simulation.setup.partitions)
+        self._engine = Engine(service, dependencies, config)
         self._engine.subscribe()
 
     def __str__(self) -> str:
@@ -589,11 +589,11 @@ class SimulatedProcess:
 
     @property
     def able(self) -> bool:
-        """It is alive and not standing still."""
+        """Whether it is running, and neither stalled nor inside a step."""
         return not self.dead and not self.turning and self.host.silent_since is None
 
     def sleeps(self) -> bool:
-        """Return whether it goes on waiting inside its poll."""
+        """Return whether it keeps waiting inside its poll."""
         if not self._idle_until:
             return False
         simulation = self._simulation
@@ -602,12 +602,12 @@ class SimulatedProcess:
         return simulation.now < self._idle_until or simulation.chance.random() < SLEEPS
 
     def rest(self, *, idle: bool) -> None:
-        """Note whether it had anything to do in this turn."""
+        """Record whether it had anything to do in this turn."""
         simulation = self._simulation
         self._idle_until = simulation.now + simulation.chance.random() * PATIENCE if idle else 0.0
 
     def run_once(self) -> None:
-        """Turn its engine once, as a worker's loop does. Raises WorkerStopped when it would end."""
+        """Run its engine once, as a worker's loop does. Raises WorkerStopped if the worker would end."""
         self._guarded(self._engine.run_once)
 
     def stop(self) -> None:
@@ -620,7 +620,7 @@ class SimulatedProcess:
         """End as after SIGKILL."""
         self.dead = True
         self.host.silent_since = self._simulation.now
-        self._simulation.note(f"{self} is gone")
+        self._simulation.note(f"{self} has ended")
 
     def _guarded(self, act: Callable[[], None]) -> None:
         self.turning = True
@@ -644,7 +644,7 @@ class SimulatedProcess:
 
 
 class _ProcessHost(TroubledHost):
-    """What happens to one process on its way through a step."""
+    """What happens to one process in the middle of a step."""
 
     def __init__(self, simulation: Simulation, process: SimulatedProcess) -> None:
         super().__init__()
@@ -704,7 +704,7 @@ class _ProcessHost(TroubledHost):
 
 
 class _Told(Observer):
-    """Writes what the engine tells into the trace."""
+    """Writes the engine's reports to the trace."""
 
     def __init__(self, simulation: Simulation, process: SimulatedProcess) -> None:
         self._simulation, self._process = simulation, process
@@ -729,29 +729,29 @@ class _Told(Observer):
         gone = list(partitions)
         for partition in gone:
             self._process.paused.pop(partition, None)
-        self._simulation.note(f"{self._process} {'loses' if lost else 'gives up'} {_listed(gone)}")
+        self._simulation.note(f"{self._process} {'has lost' if lost else 'has revoked'} {_listed(gone)}")
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         self._simulation.moved()
         self._process.paused.pop(partition, None)
-        self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, goes on at {next_offset}")
+        self._simulation.note(f"{self._process} recovered {partition}: {entries} entries, resumes at {next_offset}")
 
     def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
         self._simulation.moved()
-        self._simulation.note(f"{self._process} doubts {partition}: {why}")
+        self._simulation.note(f"{self._process} will recover {partition}: {why}")
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
-        if reason != schema_waits.REASON:  # that goes on by itself
+        if reason != schema_waits.REASON:  # that is resumed without an operator
             self._process.paused[partition] = reason
         self._simulation.note(f"{self._process} pauses {partition}: {why}")
 
     def resumed(self, partition: Partition) -> None:
         self._simulation.moved()
-        self._simulation.note(f"{self._process} reads on {partition}")
+        self._simulation.note(f"{self._process} resumes {partition}")
 
 
 class _Logger(logging.Logger):
-    """A logger outside logging's registry, which would keep one for every worker of every run."""
+    """A logger outside logging's registry, which would keep one for each worker of each run."""
 
     def getChild(self, suffix: str) -> _Logger:  # noqa: N802 - logging's name
         return _Logger(f"{self.name}.{suffix}")
@@ -770,7 +770,7 @@ _MADE: dict[tuple[str, Schema | str], sqlite3.Connection] = {}
 
 
 def _made(service: Service[Any]) -> sqlite3.Connection:
-    """Return a new database of a service, of which every run has a copy."""
+    """Return a new database of a service; every run uses a copy of it."""
     kind = (service.name, service.repository.schema)
     if kind not in _MADE:
         database = connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
@@ -780,7 +780,7 @@ def _made(service: Service[Any]) -> sqlite3.Connection:
 
 
 def _ignored(call: Call) -> None:
-    with suppress(Exception):  # nobody hears of it
+    with suppress(Exception):  # the process that made it is dead
         call()
 
 

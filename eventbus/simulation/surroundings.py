@@ -1,4 +1,4 @@
-"""Simulated databases and remote calls: real SQL, in memory, with the outages and races that real ones have."""
+"""Simulated databases and remote calls: real SQL, in memory, with the outages and races of real ones."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ class Trouble(Enum):
     """What happens to one database transaction or remote call."""
 
     NONE = "nothing"
-    REFUSED = "it is refused before anything happened"
+    REFUSED = "it is rejected before it has any effect"
     UNDONE = "it fails and is rolled back"
-    UNKNOWN = "it happens, and the answer is lost"
+    UNKNOWN = "it succeeds, and the response is lost"
 
 
 class TroubledHost(ClientHost):
-    """A host whose databases and remote calls have troubles too."""
+    """A host whose databases and remote calls may fail, too."""
 
-    def trouble(self, what: str) -> Trouble:  # noqa: ARG002 - for who overrides it
+    def trouble(self, what: str) -> Trouble:  # noqa: ARG002 - for subclasses
         """Return what happens to the next `transaction`, `snapshot` or `call`."""
         return Trouble.NONE
 
     def pause(self) -> None:
-        """Let a second pass, in which the process lives."""
+        """Let one second pass while the process is running."""
 
-    def refused(self, call: Call) -> Exception | None:  # noqa: ARG002 - for who overrides it
-        """Return the unknown outcome of a call that the provider refuses now, again and again."""
+    def refused(self, call: Call) -> Exception | None:  # noqa: ARG002 - for subclasses
+        """Return the unknown outcome of a call that the provider refuses at present; None if it does not."""
         return None
 
     def answered(self, call: Call, answer: object) -> None:
-        """Hear what a call returned."""
+        """Record what a call returned."""
 
     def clock(self) -> float:
         """Return the time, in seconds."""
@@ -57,24 +57,24 @@ class TroubledHost(ClientHost):
 
 
 class InMemory(SQLite):
-    """A service's tables in memory, on one connection for all of its workers: a copy of a database just made."""
+    """A service's tables in memory, on one connection for all of its workers: a copy of a newly created database."""
 
     def __init__(self, made: sqlite3.Connection) -> None:
         super().__init__(":memory:", Tables("", {}, create=False))
         self._made = made
 
     def copied(self) -> sqlite3.Connection:
-        """Return a copy of all that is committed; no transaction may be open."""
+        """Return a copy of all committed data; no transaction may be open."""
         copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self.connected().backup(copy)
         return copy
 
     def restore(self, copy: sqlite3.Connection) -> None:
-        """Put a copy in the place of what is there; no transaction may be open."""
+        """Replace the database by a copy; no transaction may be open."""
         copy.backup(self.connected())
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
-        """See Database. Nobody else comes in between its statements: no process stands still in a snapshot."""
+        """See Database. No other process runs between its statements, because none stalls inside a snapshot."""
         return nullcontext(self.unguarded())
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
@@ -83,17 +83,17 @@ class InMemory(SQLite):
 
 
 class Shared:
-    """One service's database, used by all its workers; a writer keeps everybody else out, as SQLite does."""
+    """One service's database, used by all its workers; a writer locks all others out, as in SQLite."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
         self.busy = False
         self.exchanges = 0
-        """How often another copy took its place."""
+        """How often it was replaced by another copy."""
 
 
 class SimulatedDatabase:
-    """The database as one worker sees it."""
+    """One worker's connection to the database."""
 
     def __init__(self, shared: Shared, place: TroubledHost) -> None:
         self._shared, self._place = shared, place
@@ -122,24 +122,24 @@ class SimulatedDatabase:
         return self._shared.database.snapshot()
 
     def close(self) -> None:
-        """See Database: the other workers go on using it."""
+        """See Database: the other workers continue to use it."""
 
     def _enter(self, what: str) -> Trouble:
         self._place.reach(f"before {what}")
         trouble = self._place.trouble(what)
         if trouble is Trouble.REFUSED:
-            raise Unavailable("simulated: the database is away")
+            raise Unavailable("simulated: the database is unavailable")
         if self._shared.busy:
             raise Unavailable("simulated: the database is locked")
         if self._exchanges != self._shared.exchanges:
             self._exchanges = self._shared.exchanges
             self.losses += 1
-            raise Unavailable("simulated: the database was exchanged")
+            raise Unavailable("simulated: the database was replaced")
         return trouble
 
 
 class SimulatedCalls:
-    """Remote calls, made in a drawn order; those of a process that dies meanwhile may still arrive (`leave`)."""
+    """Remote calls, made in random order; those of a process that dies meanwhile may still arrive (`leave`)."""
 
     def __init__(
         self, place: TroubledHost, chance: random.Random, leave: Callable[[Call], None], concurrency: int = 4
@@ -169,13 +169,13 @@ class SimulatedCalls:
             return refused
         trouble = self._place.trouble("call")
         if trouble in (Trouble.REFUSED, Trouble.UNDONE):
-            return TryAgain("simulated: the provider is away")
+            return TryAgain("simulated: the provider is unavailable")
         try:
             answer = call()
-        except Exception as error:  # noqa: BLE001 - an outcome like any other, judged by the engine
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
             return error
         if trouble is Trouble.UNKNOWN:
-            return TryAgain("simulated: the answer was lost")
+            return TryAgain("simulated: the response was lost")
         self._place.answered(call, answer)
         return answer
 
@@ -203,7 +203,7 @@ class _Started:
 
 
 class AskingCodec(Codec):
-    """The codec of one process: of a schema that it has not met before it asks the registry, which may be away."""
+    """The codec of one process: it asks the registry, which may be unavailable, for each schema that is new to it."""
 
     def __init__(self, codec: Codec, is_away: Callable[[], bool]) -> None:
         self._codec, self._is_away = codec, is_away
@@ -218,6 +218,6 @@ class AskingCodec(Codec):
         frame = (value or b"")[: FRAME.size]
         if frame not in self._met and len(frame) == FRAME.size and frame[0] == 0:
             if self._is_away():
-                raise RegistryUnavailable("simulated: the registry does not answer")
+                raise RegistryUnavailable("simulated: the registry does not respond")
             self._met.add(frame)
         return self._codec.decode(topic, key, value, headers)

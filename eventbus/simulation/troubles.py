@@ -1,4 +1,4 @@
-"""Keys in trouble: handlers and tables that refuse one event for a while, and the law that its key stays in order."""
+"""Blocked keys: handlers and tables that fail on one event for a while, and the law that its key stays in order."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from eventbus.service import Reaction, Service
 from eventbus.store import blocked_keys
 
 HANDLER_RAISES, TABLE_REFUSES = "its handlers raise", "its rows are refused"
-REFUSED = "it is refused as poison"
-"""As by a deployment that does not know the newest schema: a dead letter that becomes good."""
+REFUSED = "it is rejected as poison"
+"""As by a deployment that does not know the newest schema: the dead letter can be handled later."""
 
 MOST = 1_000
-"""Records of one key that are looked at; more are never parked in a simulation."""
+"""The most parked records of one key that are checked; there are never more in a simulation."""
 
 
 class Mistake(Exception):
-    """What code and tables raise that were made for other data."""
+    """The error of code and tables that do not support the data."""
 
 
 class FaultInjector(Protocol):
-    """Who decides which key is in trouble, and hears of a broken law."""
+    """Decides which events fail, and records violations of a law."""
 
     def trouble_of(self, service: str, event: Event) -> str:
-        """Return what goes wrong with this event now: one of the three above, or nothing."""
+        """Return what goes wrong with this event now: one of the three above, or an empty string."""
 
     def out_of_order(self, what: str) -> None:
-        """Take note that a record was handled before its turn."""
+        """Record that a record was handled out of order."""
 
 
 class WatchedService:
-    """A service's repository, and its handlers, watched: what is parked must be handled first, in its order."""
+    """Checks a service's repository and handlers: parked records must be handled first, in their order."""
 
-    def __init__(self, service: Service[Any], codec: Codec, fate: FaultInjector) -> None:
-        self._service, self._fate, self._inner = service.name, fate, service.repository
+    def __init__(self, service: Service[Any], codec: Codec, injector: FaultInjector) -> None:
+        self._service, self._injector, self._inner = service.name, injector, service.repository
         self._codec, self._reads = codec, service.topics()
         self.schema = service.repository.schema
         self._handled: list[Event] = []
@@ -50,7 +50,7 @@ class WatchedService:
         vars(service)["reactions"] = watched
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> Any:
-        """See Repository; a transaction begins anew with every load."""
+        """See Repository; every load begins a new transaction."""
         self._handled = []
         self._parked = {}
         for row in tx.rows(f"select {blocked_keys.COLUMNS} from fence"):
@@ -60,16 +60,16 @@ class WatchedService:
     def save(self, tx: Transaction, work: Any) -> None:
         """See Repository."""
         for event in self._handled:
-            if self._fate.trouble_of(self._service, event) == TABLE_REFUSES:
-                raise Mistake(f"the table does not take {event.key}")
+            if self._injector.trouble_of(self._service, event) == TABLE_REFUSES:
+                raise Mistake(f"the table does not accept {event.key}")
         self._inner.save(tx, work)
         for key, parked in self._parked.items():
             handled = [event.topic for event in self._handled if event.key == key]
             if handled != parked[: len(handled)]:
-                self._fate.out_of_order(f"{key}: {self._service} handled {handled} while {parked} are parked")
+                self._injector.out_of_order(f"{key}: {self._service} handled {handled} while {parked} are parked")
 
     def _topics(self, parked: Iterable[blocked_keys.Parked]) -> list[str]:
-        """Return where the events lay at first; what is poison or is to bring nothing back has no turn to wait for."""
+        """Return the original topics of the events; poison and resolutions without a record do not count."""
         items = (decode(self._codec, each.record, self._reads) for each in parked)
         return [item.event.topic for item in items if item is not None and isinstance(item.event, Event)]
 
@@ -78,12 +78,12 @@ class WatchedService:
 
         @wraps(handler)
         def handle(service: Any, event: Event, *rest: Any) -> Event | None:
-            trouble = self._fate.trouble_of(self._service, event)
+            trouble = self._injector.trouble_of(self._service, event)
             if trouble == HANDLER_RAISES:
-                raise Mistake(f"{event.key} is not what this was made for")
+                raise Mistake(f"the handler does not support {event.key}")
             if trouble == REFUSED:
-                self._handled.append(event)  # it has had its turn
-                raise PoisonRecord("refused", f"{event.key} is not known here yet")
+                self._handled.append(event)  # it counts as handled
+                raise PoisonRecord("refused", f"{event.key} is not known to this service yet")
             answer = handler(service, event, *rest)
             self._handled.append(event)
             return answer

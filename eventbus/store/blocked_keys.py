@@ -1,8 +1,8 @@
-"""Fences and parked records: every SQL statement about keys in trouble.
+"""Blocked keys and parked records: every SQL statement about them (the table of blocked keys is named `fence`).
 
-A blocked key stands before a key that a handler raised on: its records are parked behind it, in order, and retried from
-there. Whoever appends to it or takes from it holds its row; rows are locked in key order, after the checkpoints and
-before anything of the service's own.
+A key is blocked when a handler raises on one of its records: its records are parked, in order, and retried from there.
+A transaction that parks or removes records locks the key's row; rows are locked in key order, after the checkpoints and
+before the service's own rows.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from eventbus.text.redaction import scrub
 MAX_ERROR_CHARACTERS = 1_000
 ALL_BYTES = 2**62
 NOW_MS = 0
-"""When to retry what is to be retried at once: it has come by every clock."""
+"""The retry time of records that are due at once: it is in the past by every clock."""
 
 
 class BlockedKey(NamedTuple):
-    """One key in trouble."""
+    """One blocked key."""
 
     key: str
     topic: str
     partition: int
-    """Topic and number of the partition whose owner retries: that of the record on which it was raised."""
+    """Topic and number of the partition whose owner retries: that of the record on which a handler raised."""
     first: int
-    """The position of the first parked record, on which the handler raises..."""
+    """The number of the first parked record, on which the handler raises..."""
     last: int
-    """...and of the last one; there is none missing between them."""
+    """...and of the last one; there are no gaps between them."""
     attempts: int
-    """How often in a row the first record was tried."""
+    """How often the first record was tried in a row."""
     since_ms: int
     retry_at_ms: int
     """Milliseconds since 1970."""
@@ -42,7 +42,7 @@ class BlockedKey(NamedTuple):
 
     @property
     def records(self) -> int:
-        """How many records are parked behind it."""
+        """The number of its parked records."""
         return self.last - self.first + 1
 
     @property
@@ -51,7 +51,7 @@ class BlockedKey(NamedTuple):
         return Partition(self.topic, self.partition)
 
     def moved_since(self, read: BlockedKey) -> bool:
-        """Return whether records were taken from it, not only appended, since it was read."""
+        """Return whether records were removed from it, not only appended, since it was read."""
         return (self.since_ms, self.first) != (read.since_ms, read.first)
 
 
@@ -68,10 +68,10 @@ COLUMNS = ", ".join(BLOCKED_KEYS.columns)
 
 
 def blocking(tx: Transaction, keys: Iterable[str]) -> dict[str, BlockedKey]:
-    """Return the blocked keys before these keys, locked where the transaction writes.
+    """Return which of these keys are blocked, with their rows locked if the transaction writes.
 
-    Mostly none stands at all, and the keys are not even looked at. One that another worker raises from now on is
-    nothing to wait for: no order is promised between its record and ours, which lies on another topic.
+    Mostly no key is blocked at all, and the keys are not looked up. A key that another worker blocks later need not be
+    waited for: the order of its record and ours is not guaranteed, because they are on different topics.
     """
     if not tx.rows("select 1 from fence limit 1"):
         return {}
@@ -81,7 +81,7 @@ def blocking(tx: Transaction, keys: Iterable[str]) -> dict[str, BlockedKey]:
 def change(tx: Transaction, before: Mapping[str, BlockedKey], after: Mapping[str, BlockedKey]) -> None:
     """Write blocked keys.
 
-    Insert what was not there (ConcurrentUpdate when it is by now), delete what has nothing behind it.
+    Insert new ones (ConcurrentUpdate if another worker has inserted them), delete those without parked records.
     """
     changed = sorted(block for block in after.values() if before.get(block.key) != block)
     tx.insert(BLOCKED_KEYS, [block for block in changed if block.key not in before])
@@ -90,26 +90,26 @@ def change(tx: Transaction, before: Mapping[str, BlockedKey], after: Mapping[str
 
 
 def append(tx: Transaction, parked: Iterable[Parked]) -> None:
-    """Keep these records behind blocked keys that this transaction holds."""
+    """Park these records behind blocked keys that this transaction has locked."""
     sql = "insert into parked (key, position, topic, partition, log_offset, timestamp_ms, record)"
     sql += " values (?, ?, ?, ?, ?, ?, ?)"
     tx.executemany(sql, [(each.key, each.position, *_row(each.record)) for each in parked])
 
 
 def remove(tx: Transaction, key: str, first: int, last: int) -> None:
-    """Take the records at these positions away from a blocked key that this transaction holds."""
+    """Delete the parked records with these numbers of a blocked key that this transaction has locked."""
     tx.execute("delete from parked where key = ? and position between ? and ?", key, first, last)
 
 
 class Due(NamedTuple):
     """When a blocked key is due.
 
-    Its time has come, or is so far ahead that it was written by a clock that was wrong.
+    Its retry time has passed, or is so far in the future that a wrong clock wrote it.
     """
 
     now_ms: int
     most_ms: int
-    """No retry is ever put off for longer."""
+    """The longest backoff of a retry."""
 
     def is_now(self, retry_at_ms: int) -> bool:
         """Return whether a blocked key with this time is due."""
@@ -126,19 +126,19 @@ def due(tx: Transaction, owners: Collection[Partition], when: Due, limit: int) -
 
 
 def counted(tx: Transaction, owners: Collection[Partition]) -> tuple[int, int]:
-    """Return how many keys, and how many records, wait for these partitions' owner."""
+    """Return how many blocked keys, and how many parked records, the owner of these partitions retries."""
     sql = "select topic, partition, count(*), sum(last - first + 1) from fence group by topic, partition"
     ours = [(keys, int(records)) for topic, number, keys, records in tx.rows(sql) if (topic, number) in owners]
     return sum(keys for keys, _ in ours), sum(records for _, records in ours)
 
 
 def count(tx: Transaction) -> int:
-    """Return how many keys of the service are in trouble."""
+    """Return how many keys of the service are blocked."""
     return int(tx.rows("select count(*) from fence")[0][0])
 
 
 def records(tx: Transaction, block: BlockedKey, limit: int, limit_bytes: int = ALL_BYTES) -> list[Parked]:
-    """Return the first records behind a blocked key, in order; no further one once `limit_bytes` are reached."""
+    """Return the first parked records of a key, in order; no further one once `limit_bytes` are reached."""
     columns = "position, topic, partition, log_offset, timestamp_ms, record"
     summed = f"select {columns}, sum(length(record)) over (order by position) - length(record) as before_it from parked"
     sql = f"{summed} where key = ? and position >= ? and position < ?"
@@ -148,7 +148,7 @@ def records(tx: Transaction, block: BlockedKey, limit: int, limit_bytes: int = A
 
 
 def storable(error: str) -> str:
-    """Return a message as a database can keep it: not too long, without secrets, and nothing in it that is no text."""
+    """Return a message as a database can store it: not too long, without secrets, valid Unicode without NUL."""
     return scrub(error)[:MAX_ERROR_CHARACTERS].replace("\0", "\\0").encode("utf-8", "backslashreplace").decode()
 
 

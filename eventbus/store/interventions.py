@@ -1,4 +1,4 @@
-"""What people do about parked records, each in a transaction that leaves a row in the table `intervention`."""
+"""What operators do about parked records, each in a transaction that adds a row to the table `intervention`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from eventbus.store.blocked_keys import COLUMNS, BlockedKey
 
 
 class Intervention(NamedTuple):
-    """One row of the audit."""
+    """One row of the audit table."""
 
     at_ms: int
     action: str
     key: str
     address: str
-    """Of the record: topic/partition/offset."""
+    """The record's topic/partition/offset."""
     error: str
     by: str
     reason: str
@@ -38,7 +38,7 @@ def blocked(
 ) -> Iterator[BlockedKey]:
     """Return blocked keys in key order.
 
-    Of these keys if there are any, whose error contains, or whose column is, this.
+    Only of `keys` if there are any, and only those whose error contains, or whose other columns equal, `where`.
     """
     for row in tx.rows(f"select {COLUMNS} from fence order by key"):  # parking.MAX_BLOCKED_KEYS at most
         each = BlockedKey(*row)
@@ -47,7 +47,7 @@ def blocked(
 
 
 def last_touched(tx: Transaction) -> dict[str, int]:
-    """Return by key when somebody last intervened, in milliseconds since 1970."""
+    """Return the time of the last intervention by key, in milliseconds since 1970."""
     return {key: int(at_ms) for key, at_ms in tx.rows("select key, max(at_ms) from intervention group by key")}
 
 
@@ -57,22 +57,22 @@ def _is(each: BlockedKey, name: str, text: str) -> bool:
 
 
 def retry(tx: Transaction, key: str, who: Actor) -> list[Intervention]:
-    """Let a worker try the parked records of a key again at once. Nothing, when none is parked any more."""
+    """Have a worker retry the parked records of a key at once. Does nothing if none is parked any more."""
     known = blocked_keys.blocking(tx, [key])
     if not known:
         return []
     blocked_keys.change(tx, known, {key: known[key]._replace(retry_at_ms=blocked_keys.NOW_MS)})
-    return _noted(tx, "retry", known[key], 1, who)
+    return _record_each(tx, "retry", known[key], 1, who)
 
 
 def discard(tx: Transaction, key: str, who: Actor, *, everything: bool) -> list[Intervention]:
-    """Take the first parked record of a key away, or every one; what is left is tried again at once."""
+    """Delete the first parked record of a key, or every one; the rest is retried at once."""
     known = blocked_keys.blocking(tx, [key])
     if not known:
         return []
     before = known[key]
     count = before.records if everything else 1
-    done = _noted(tx, "discard", before, count, who)
+    done = _record_each(tx, "discard", before, count, who)
     blocked_keys.remove(tx, key, before.first, before.first + count - 1)
     left = before._replace(first=before.first + count, attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")
     blocked_keys.change(tx, known, {key: left})
@@ -85,8 +85,8 @@ def history(tx: Transaction) -> list[Intervention]:
     return [Intervention(*row) for row in tx.rows(sql)]
 
 
-def _noted(tx: Transaction, action: str, known: BlockedKey, count: int, who: Actor) -> list[Intervention]:
-    """Write one row about each of the first so many records behind a blocked key."""
+def _record_each(tx: Transaction, action: str, known: BlockedKey, count: int, who: Actor) -> list[Intervention]:
+    """Write one row about each of the first `count` parked records of a key."""
     notes = []
     for _, position, record in blocked_keys.records(tx, known, count):
         error = known.error if position == known.first else ""

@@ -1,4 +1,4 @@
-"""How outputs lie in the outbox: one blob a batch."""
+"""The storage format of outputs in the outbox: one blob per batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def pack(outputs: Sequence[Output]) -> bytes:
 
 
 def unpack(blob: bytes) -> list[Output]:
-    """Return what `pack` was given."""
+    """Return the outputs that `pack` was given."""
     return [
         Output(topic, key, value, [(name, content) for name, content in headers])
         for topic, key, value, headers in msgpack.unpackb(blob)

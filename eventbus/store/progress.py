@@ -1,4 +1,4 @@
-"""Checkpoint, outbox and uncaused events: every SQL statement of the runtime."""
+"""Checkpoint, outbox and root events (table `uncaused`): every SQL statement of the runtime."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ CHECKPOINT = f"next_offset, position, epoch, {EPOCH}"
 
 
 class Checkpoint(NamedTuple):
-    """How far a partition is applied, the number of the last outbox entry made for it, and by which recovery's owner.
+    """How far a partition is applied, the number of its last outbox entry, and the epoch of its last recovery.
 
-    Every recovery raises the epoch, so whoever recovered before can neither decide nor publish any more.
+    Every recovery increments the epoch, so a worker that recovered earlier can neither decide nor publish any more.
     """
 
     next_offset: int
@@ -29,18 +29,18 @@ class Checkpoint(NamedTuple):
 
 
 class OutboxEntry(NamedTuple):
-    """The outputs of one batch of one partition; numbered without holes."""
+    """The outputs of one batch of one partition; numbered without gaps."""
 
     outbox_seq: int
     outputs: list[Output]
     sequence: int = 0
-    """When it was decided, so that entries of several partitions are published in that order; not stored."""
+    """The order of decisions, so that entries of several partitions are published in it; not stored."""
     size: int = 0
-    """Bytes as stored, where it was made by `add`."""
+    """Bytes as stored, set by `add`."""
 
 
 def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, Checkpoint]:
-    """Return what is stored, locked by (topic, partition) where the transaction writes. Raises Quarantined."""
+    """Return the stored checkpoints; a transaction that writes locks them by (topic, partition). Raises Quarantined."""
     sql = f"select topic, partition, {CHECKPOINT}, ({quarantine.OPEN}) from checkpoint"
     rows = _of(tx, sql, partitions)
     if rows and rows[0][-1] is not None:
@@ -49,13 +49,13 @@ def checkpoints(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partit
 
 
 def every_row(tx: Transaction) -> dict[Partition, age.Row]:
-    """Return what every checkpoint of the service says about the database's age; no lock."""
+    """Return the columns of every checkpoint of the service that show the database's age; no lock."""
     rows = tx.rows("select topic, partition, next_offset, position, topic_id from checkpoint")
     return {Partition(t, n): age.Row(*row) for t, n, *row in rows}
 
 
 def claim(tx: Transaction, partitions: Iterable[Partition]) -> dict[Partition, int]:
-    """Raise the epochs of these partitions, where they have a checkpoint, and return the new ones."""
+    """Increment the epochs of these partitions that have a checkpoint, and return the new ones."""
     epochs = {partition: stored.epoch + 1 for partition, stored in checkpoints(tx, partitions).items()}
     sql = "update checkpoint set epoch = ? where topic = ? and partition = ?"
     tx.executemany(sql, [(epoch, *partition) for partition, epoch in epochs.items()])
@@ -83,24 +83,24 @@ def output_topics(tx: Transaction) -> dict[str, str]:
 
 
 def add_output_topics(tx: Transaction, ids: Mapping[str, str]) -> None:
-    """Remember the ids of more topics."""
+    """Store the ids of more topics."""
     tx.executemany("insert into output_topic (topic, topic_id) values (?, ?)", sorted(ids.items()))
 
 
 def output_limits(tx: Transaction) -> dict[str, int]:
-    """Return the largest record that each topic takes that this service publishes to, as far as a worker saw it."""
+    """Return the known size limits of the topics that this service publishes to, as a worker last read them."""
     return dict(tx.rows("select topic, max_bytes from output_topic where max_bytes is not null"))
 
 
 def note_output_limits(tx: Transaction, limits: Mapping[str, int]) -> None:
-    """Remember how much topics take now."""
+    """Store the present size limits of topics."""
     known = output_limits(tx)
     rows = [(most, topic) for topic, most in sorted(limits.items()) if known.get(topic) != most]
     tx.executemany("update output_topic set max_bytes = ? where topic = ?", rows)
 
 
 def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: Identity) -> None:
-    """Make the first checkpoint of a partition, before anything else of it is handled."""
+    """Create the first checkpoint of a partition, before any of its records is handled."""
     columns = "topic, partition, next_offset, position, epoch, leader_epoch, leader_epoch_offset, cluster_id, topic_id"
     sql = f"insert into checkpoint ({columns}) values (?, ?, ?, ?, ?, ?, ?, ?, ?)"
     tx.execute(sql, *partition, *first, first.next_offset, *identity)
@@ -123,7 +123,7 @@ def add(tx: Transaction, entries: Mapping[Partition, OutboxEntry]) -> dict[Parti
 
 
 def replace(tx: Transaction, entries: Mapping[Partition, Iterable[OutboxEntry]]) -> None:
-    """Write other outputs into entries that are certainly not published."""
+    """Replace the outputs of entries that are certainly not published."""
     sql = "update outbox set records = ? where topic = ? and partition = ? and position = ?"
     tx.executemany(
         sql, [(pack(each.outputs), *at, each.outbox_seq) for at, some in sorted(entries.items()) for each in some]
@@ -131,22 +131,22 @@ def replace(tx: Transaction, entries: Mapping[Partition, Iterable[OutboxEntry]])
 
 
 def delete(tx: Transaction, published: Mapping[Partition, int]) -> None:
-    """Delete the entries that are known to be published: up to this position, including it."""
+    """Delete the entries that are known to be published: up to and including this outbox_seq."""
     sql = "delete from outbox where topic = ? and partition = ? and position <= ?"
     tx.executemany(sql, [(*partition, outbox_seq) for partition, outbox_seq in sorted(published.items())])
 
 
-def entries_above(tx: Transaction, cursors: Mapping[Partition, int]) -> dict[Partition, list[OutboxEntry]]:
-    """Return the entries above a position for each partition, in order."""
+def entries_above(tx: Transaction, published: Mapping[Partition, int]) -> dict[Partition, list[OutboxEntry]]:
+    """Return the entries above an outbox_seq for each partition, in order."""
     sql = "select position, records from outbox where topic = ? and partition = ? and position > ? order by position"
     return {
         partition: [OutboxEntry(number, unpack(blob)) for number, blob in tx.rows(sql, *partition, outbox_seq)]
-        for partition, outbox_seq in cursors.items()
+        for partition, outbox_seq in published.items()
     }
 
 
 def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
-    """Remove the oldest uncaused events and return them, in the order of their ids.
+    """Remove the oldest root events and return them, in the order of their ids.
 
     At most `limit` of them, and no further one once `limit_bytes` are reached.
     """
@@ -158,17 +158,17 @@ def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Outp
 
 
 class DatabaseView(NamedTuple):
-    """What an idle worker sees."""
+    """What the idle check reads."""
 
     checkpoints: dict[tuple[str, int], tuple[int, int, int, int | None]]
-    """By partition; plain tuples, which are equal to a Partition and a Checkpoint: it is looked often."""
+    """By partition; plain tuples, which are equal to a Partition and a Checkpoint, because it is read often."""
     waiting: bool
-    """Uncaused events wait."""
+    """Whether root events wait to be published."""
     retries_ms: tuple[int, int] | None
-    """When the first and the last parked records are to be tried again, by whomever; None where none is parked."""
+    """When the first and the last parked records of all workers are due for a retry; None if none is parked."""
 
     def went_back(self, before: DatabaseView) -> bool:
-        """Return whether a checkpoint is behind what it was, or gone: another copy of the database took its place."""
+        """Return whether a checkpoint moved backwards or is gone: the database was replaced by another copy."""
         now = self.checkpoints
         return any(p not in now or any(map(lt, now[p][:3], then[:3])) for p, then in before.checkpoints.items())
 
@@ -177,7 +177,7 @@ NOTHING_SEEN = DatabaseView({}, waiting=False, retries_ms=None)
 
 
 def poll_database(tx: Transaction) -> DatabaseView:
-    """DatabaseView at every checkpoint of the service, and at what waits.
+    """Return every checkpoint of the service, whether root events wait, and when parked records are due.
 
     One statement, no lock. Raises Quarantined.
     """

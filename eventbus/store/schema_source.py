@@ -1,7 +1,7 @@
-"""Whose schema ids a service writes with: table `schema_id`. A record framed with another's ids is a dead letter.
+"""The source of the schema ids that a service writes with: table `schema_id`. A record with other ids is dead-lettered.
 
-A registry is known by the ids that it gave to the service's schemas. Its URL may change, and another registry that gave
-the same ids is as good. Why: docs/decisions/0023-a-registry-that-is-somebody-elses.md.
+A registry is identified by the ids that it assigned to the service's schemas. Its URL may change, and another registry
+that assigned the same ids is equivalent. Why: docs/decisions/0023-a-registry-that-is-somebody-elses.md.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from eventbus.log import UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import REGISTRY
 
-HOW_TO_CHANGE = 'To change it for good, see docs/operating.md, "Another source of schema ids"'
+HOW_TO_CHANGE = 'To change it permanently, see docs/operating.md, "Another source of schema ids"'
 
 
 class OtherSchemaIds(UnsafeToContinue):
-    """The service writes with the ids of another source."""
+    """The service writes with schema ids of another source."""
 
 
 class _Schema(NamedTuple):
@@ -35,10 +35,10 @@ class _Id(NamedTuple):
 
 
 def agree(tx: Transaction, codec: Codec, events: Iterable[type[Event]], service: str) -> None:
-    """Remember the ids that these events are written with. Raises OtherSchemaIds where the service has others.
+    """Store the schema ids that these events are written with. Raises OtherSchemaIds if the service has other ones.
 
-    Who comes first decides: a worker, or who places an order. Raises ConcurrentUpdate where another one does at the
-    moment.
+    The first process that publishes decides: a worker, or a command. Raises ConcurrentUpdate if another one stores them
+    at the same time.
     """
     rows = tx.rows("select topic, fingerprint, id, source from schema_id order by topic, fingerprint")
     known = {_Schema(topic, fingerprint): _Id(number, source) for topic, fingerprint, number, source in rows}
@@ -52,20 +52,20 @@ def agree(tx: Transaction, codec: Codec, events: Iterable[type[Event]], service:
 def _compare(known: Mapping[_Schema, _Id], ours: Mapping[_Schema, _Id], service: str, source: str) -> None:
     if any(each.source != source for each in known.values()):
         raise OtherSchemaIds(
-            f"{service} writes with the ids that ship with the code, and here is a schema registry: unset"
-            f" SCHEMA_REGISTRY_URL, leave --schema-registry-url out. {HOW_TO_CHANGE}"
+            f"{service} uses the schema ids that ship with the code, but a schema registry is configured: unset"
+            f" SCHEMA_REGISTRY_URL, omit --schema-registry-url. {HOW_TO_CHANGE}"
             if source == REGISTRY
-            else f"{service} writes with the ids of a schema registry, and here is none: set SCHEMA_REGISTRY_URL, or"
-            f" --schema-registry-url, as its workers have it. {HOW_TO_CHANGE}"
+            else f"{service} uses the ids of a schema registry, but none is configured: set SCHEMA_REGISTRY_URL, or"
+            f" --schema-registry-url, to the value that its workers use. {HOW_TO_CHANGE}"
         )
     if source != REGISTRY:
         return
     for schema in known.keys() & ours.keys():
         if known[schema] != ours[schema]:
             raise OtherSchemaIds(
-                f"this is another schema registry than the one that {service} writes with: it gave the schema of"
-                f" {schema.topic} the id {ours[schema].number}, and the other one {known[schema].number}. Set"
-                f" SCHEMA_REGISTRY_URL as its workers have it. {HOW_TO_CHANGE}"
+                f"this is not the schema registry that {service} uses: it assigned id {ours[schema].number} to the"
+                f" schema of {schema.topic}, not {known[schema].number}. Set SCHEMA_REGISTRY_URL to the value that its"
+                f" workers use. {HOW_TO_CHANGE}"
             )
 
 

@@ -139,8 +139,14 @@ def test_services_side_by_side_are_all_shown_and_a_join_follows_the_later_event(
         (lambda path: path.write_text("{"), "it is not JSON"),
         (lambda path: path.write_bytes(b"\xff\xfe\x00"), "it is not JSON"),
         (lambda path: path.write_text(declare(SERVICES[0]).to_json().replace("order.confirmed", 'x"y')), "JSON"),
-        (lambda path: path.write_text(declare(SERVICES[0]).to_json().replace("order.confirmed", "x y")), "'x y' is no"),
-        (lambda path: path.write_text(declare(SERVICES[0]).to_json().replace("confirm_order", "x y")), "no name of a"),
+        (
+            lambda path: path.write_text(declare(SERVICES[0]).to_json().replace("order.confirmed", "x y")),
+            "'x y' is not",
+        ),
+        (
+            lambda path: path.write_text(declare(SERVICES[0]).to_json().replace("confirm_order", "x y")),
+            "name of a handler",
+        ),
     ],
 )
 def test_a_bad_file_is_named_with_what_is_wrong(tmp_path: Path, write, why) -> None:  # type: ignore[no-untyped-def]

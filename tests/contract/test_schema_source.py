@@ -60,9 +60,9 @@ def test_who_has_the_same_ids_goes_on(database: Database, codec: Codec) -> None:
 @pytest.mark.parametrize(
     ("first", "then", "why"),
     [
-        (REGISTRY, RELEASED, "writes with the ids of a schema registry, and here is none: set SCHEMA_REGISTRY_URL"),
-        (RELEASED, REGISTRY, "writes with the ids that ship with the code, and here is a schema registry: unset"),
-        (REGISTRY, OTHER, "it gave the schema of ping the id 200, and the other one 100"),
+        (REGISTRY, RELEASED, "uses the ids of a schema registry, but none is configured: set SCHEMA_REGISTRY_URL"),
+        (RELEASED, REGISTRY, "uses the schema ids that ship with the code, but a schema registry is configured: unset"),
+        (REGISTRY, OTHER, "it assigned id 200 to the schema of ping, not 100"),
     ],
 )
 def test_who_has_others_is_refused_and_changes_nothing(database: Database, first: Codec, then: Codec, why: str) -> None:

@@ -107,18 +107,18 @@ def test_nobody_places_orders_with_the_ids_of_another_source(own_saga: Saga, ing
     url = own_saga.env.pop("SCHEMA_REGISTRY_URL")
     refused = own_saga.run("order_service", *PLACE)
     assert refused.code == 1
-    assert "order-service writes with the ids of a schema registry, and here is none" in refused.stderr
+    assert "order-service uses the ids of a schema registry, but none is configured" in refused.stderr
     assert refused.stderr.count("\n") == 1
     imported = own_saga.run("order_service", "import", "-", stdin=LINE)
     assert imported.code == 1
-    assert "writes with the ids of a schema registry" in imported.stderr
+    assert "uses the ids of a schema registry" in imported.stderr
     other = SmallRegistry().start()
     other.publish(OLDER)  # so that its ids are others
     own_saga.env["SCHEMA_REGISTRY_URL"] = other.url
     assert own_saga.run("saga", "schemas", "register").code == 0
     refused = own_saga.run("order_service", *PLACE)
     assert refused.code == 1
-    assert "this is another schema registry than the one that order-service writes with" in refused.stderr
+    assert "this is not the schema registry that order-service uses" in refused.stderr
     second = own_saga.start("order_service", *SESSION, instance="b")
     assert second.wait() == 3
     other.stop()
@@ -133,4 +133,4 @@ def test_a_registry_is_refused_where_orders_were_placed_without_one(own_saga: Sa
     assert own_saga.run("order_service", *PLACE).code == 0
     worker = own_saga.start("order_service", *SESSION, SCHEMA_REGISTRY_URL=url)
     assert worker.wait() == 3
-    assert "order-service writes with the ids that ship with the code, and here is a schema registry" in worker.log
+    assert "order-service uses the schema ids that ship with the code, but a schema registry" in worker.log

@@ -52,7 +52,7 @@ def test_a_backup_is_accepted_and_handled_on_from(playground: Playground) -> Non
     assert mark == ("ada", "disk lost")
     copy["checkpoint"] = playground.sql("select * from checkpoint")
     restore(playground, copy)
-    assert "another copy has gone on" in refusal(playground, DatabaseTooOld)
+    assert "another copy has been used" in refusal(playground, DatabaseTooOld)
     database = playground.database()
     with database.snapshot() as tx:
         assert len(quarantine.history(tx)) == 1

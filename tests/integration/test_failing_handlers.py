@@ -191,7 +191,8 @@ def test_a_service_that_fails_on_everything_parks_so_many_and_waits_with_the_res
     for number in range(5):
         send(playground, Ping(f"name-{number}", -1))
         playground.turn_until(lambda n=number: len(parked(playground)) == min(n + 1, 3))  # type: ignore[misc]
-    playground.turn_until(lambda: any("not parked, because 3 orders already are" in why for why in worker.watch.doubts))
+    refused = "not parked, because 3 keys are blocked already"
+    playground.turn_until(lambda: any(refused in why for why in worker.watch.doubts))
     assert len(parked(playground)) == 3
     service.mended = True
     playground.settle(5)

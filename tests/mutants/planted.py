@@ -68,7 +68,7 @@ MUTANTS = (
     Mutant(
         "read the cursors before the epoch is raised",
         "eventbus/engine/recovery.py",
-        "    log.committed(wanted)  # who cannot read the cursors shall not unseat anybody\n"
+        "    log.committed(wanted)  # a worker that cannot read the offsets must not fence another one\n"
         '    failpoint("claiming")\n    epochs, known = _claim(database, wanted, actual, now_ms)\n'
         '    failpoint("claimed")\n    committed = log.committed(wanted)\n'
         "    evidence, noted = _evidence(log, committed, topics, known)\n",
@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "ignore the position in the metadata",
         "eventbus/engine/recovery.py",
-        "above = {p: cursor.outbox_seq or 0 if (cursor := cursors[p]) else 0 for p in wanted}",
+        "above = {p: (last.outbox_seq or 0) if (last := published[p]) else 0 for p in wanted}",
         "above = dict.fromkeys(wanted, 0)",
     ),
     Mutant(
@@ -465,25 +465,25 @@ MUTANTS = (
         faults="lost cursors",
     ),
     Mutant(
-        "do not let the witness stand in for a lost cursor",
+        "do not let the witness replace a lost committed offset",
         "eventbus/store/age.py",
-        "    if witness is None:\n        return cursor\n",
-        "    return cursor\n",
+        "    if witness is None:\n        return committed\n",
+        "    return committed\n",
         faults="lost cursors",
     ),
     Mutant(
         "only own partitions compared",
         "eventbus/engine/recovery.py",
         "    if epochs != {",
-        "    rows = {p: row for p, row in rows.items() if p in cursors}\n"
-        "    evidence = Evidence(*({p: c for p, c in kind.items() if p in cursors} for kind in evidence))\n"
+        "    rows = {p: row for p, row in rows.items() if p in published}\n"
+        "    evidence = Evidence(*({p: c for p, c in kind.items() if p in published} for kind in evidence))\n"
         "    if epochs != {",
         faults="old database",
     ),
     Mutant(
         "quarantine not looked at",
         "eventbus/store/quarantine.py",
-        "    if standing:\n",
+        "    if unreleased:\n",
         "    if False:\n",
         faults="old database",
     ),

@@ -188,7 +188,7 @@ def test_what_is_discarded_while_it_is_tried_again_is_a_lost_race(bench: Bench) 
         with bench.database.transaction() as tx:
             interventions.discard(tx, "a", Actor("ada", "why not", NOW_MS), everything=False)
 
-    with pytest.raises(ConcurrentUpdate, match="somebody else was at the parked records of a"):
+    with pytest.raises(ConcurrentUpdate, match="concurrent update of the parked records of a"):
         bench.again(between=discard)
     assert bench.parked() == {"a": (1, 0)}
     assert outputs(bench.again()) == ["pong<pang/0/1"]

@@ -40,9 +40,9 @@ def test_it_says_what_the_handlers_signatures_and_marks_say():
     ("document", "why"),
     [
         ("{", "here: it is not JSON"),
-        ("[]", "here: it is no declaration"),
-        ('{"a": 1}', "here: it is no declaration"),
-        (changed(format=99), "here: its format is another one than 1"),
+        ("[]", "here: it is not a declaration"),
+        ('{"a": 1}', "here: it is not a declaration"),
+        (changed(format=99), "here: its format is not 1"),
         (changed(colour="red"), "here: it has the unknown key 'colour'"),
         (changed(service=3), "here: service must be a str, not 3"),
         (changed(initiates="order.created"), "here: initiates must be a list"),
