@@ -81,7 +81,7 @@ class Group:
         member.joined = self._rebalancing
         if not self._rebalancing:
             member.generation = self.generation
-            member.to_assign = [*old.owned, *(old.to_assign or ())]
+            member.to_assign = _given(old)
         return member
 
     def join_again(self, member: Member) -> None:
@@ -90,7 +90,7 @@ class Group:
             member.owned, member.to_revoke, member.joined = {}, [], True
             self.rebalance()
         else:
-            member.to_assign, member.owned = list(member.owned), {}
+            member.to_assign, member.owned, member.to_revoke = _given(member), {}, []
 
     def join_claiming(self, member: Member) -> Member:
         """Take in who was thrown out, under a new id, with all that it held."""
@@ -184,6 +184,11 @@ class Group:
 
 def _has_to_poll(member: Member) -> bool:
     return bool(member.to_revoke) or member.to_assign is not None
+
+
+def _given(member: Member) -> list[Partition]:
+    """Return what the group has given to a member in this generation, whether the member knows it yet or not."""
+    return [*(p for p in member.owned if p not in member.to_revoke), *(member.to_assign or ())]
 
 
 def _share(number: int, partitions: int, members: int) -> int:
