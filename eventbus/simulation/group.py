@@ -57,6 +57,8 @@ class Group:
 
         Cooperative rebalances did that (measured, ADR 8); the promises do not rest on eager ones.
         """
+        self.apart = False
+        """Equal numbers of two topics go to different members, as where one topic has more partitions (ADR 13)."""
         self._clock, self._topics, self._session_seconds = clock, topics, session_seconds
         self._members: dict[str, Member] = {}
         self._leader = ""
@@ -173,6 +175,8 @@ class Group:
             readers = [member for member in members if topic in member.topics]
             for number in range(count if readers else 0):
                 target[Partition(topic, number)] = readers[_share(number, count, len(readers))]
+            if self.apart and readers:
+                members = members[1:] + members[:1]
         return target
 
     def revoked(self, member: Member) -> None:

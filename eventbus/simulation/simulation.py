@@ -138,10 +138,12 @@ class Simulation:
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when the next event of a key is in trouble in a service that has refused the one before."""
+        apart = random.Random(f"shares of {seed}").random() < 0.5  # noqa: S311, PLR2004 - schedules; one run in two
         for service in self.services:
             Watched(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
+            self.cluster.group(service.name).apart = apart
         self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
         self.old_databases = OldDatabases(self)
         self.processes: list[Process] = []
