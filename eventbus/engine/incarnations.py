@@ -1,9 +1,10 @@
 """Whether topics are still the ones that checkpoints belong to and that were published to, or were created again.
 
 What recovery saw can change under a running worker. So it is looked at again: the topics of a batch before it is
-decided on (the question is sent when the records come, and answered while they are decoded), and all topics about every
-second, idle or busy, and before a publish that comes later than that. A topic of progress that was created again has
-lost what it knew; each worker writes the cursors of its partitions once more.
+decided on (the question is sent when the records come, and answered while they are decoded), those of checkpoints that
+go past markers, and all topics about every second, idle or busy, and before a publish that comes later than that. A
+topic of progress that was created again has lost what it knew; each worker writes the cursors of its partitions once
+more.
 """
 
 from __future__ import annotations
