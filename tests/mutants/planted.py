@@ -131,6 +131,13 @@ MUTANTS = (
         faults="recreated",
     ),
     Mutant(
+        "go past markers without asking whether the topic was created again",
+        "eventbus/engine/engine.py",
+        "        self._topics.check([self._owned[partition] for partition in ends])\n",
+        "",
+        faults="recreated",
+    ),
+    Mutant(
         "forget to which topics was published",
         "eventbus/engine/incarnations.py",
         "            if known != actual[topic].topic:\n",
