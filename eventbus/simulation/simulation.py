@@ -354,6 +354,11 @@ class Simulation:
         where = f"{step} of {service}"
         self._planned.add(faults.Fault(kind, where, self._brought[where] + after, brought=True, **how))
 
+    def stall_soon(self, step: str, seconds: float) -> None:
+        """Let whoever comes by this step next, or after that, stand still there."""
+        nth, how = self.steps[step] + self.chance.randint(1, 2), faults.ITS_HEARTBEATS_GO_ON
+        self._planned.add(faults.Fault("stall", step, nth, how, seconds, brought=True))
+
     def _is_hasty(self, service: str) -> bool:
         """Once it is hasty, a group stays so."""
         if service not in self._hasty and (fault := self.due("assignment")) is not None:
