@@ -556,6 +556,7 @@ class Engine:
                 ends[owned.partition] = owned.checkpoint._replace(next_offset=owned.reached)
             if owned.published > owned.deleted:
                 stale[owned.partition] = owned.published
+        self._topics.check([self._owned[partition] for partition in ends])
         ends = self._in_leader_epochs(ends)
         if not ends and not stale:
             return

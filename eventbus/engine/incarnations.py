@@ -1,9 +1,9 @@
 """Detects topics that were deleted and recreated since their checkpoints were written or since they were published to.
 
 A topic can be recreated while a worker runs. So topic ids are checked again: those of a batch before it is decided on
-(the request is sent when the records arrive, and answered while they are decoded), and all of them about every second,
-idle or busy, and before a publish that comes later than that. A recreated progress topic is empty: each worker commits
-the offsets of its partitions again.
+(the request is sent when the records arrive, and answered while they are decoded), those of checkpoints that move past
+markers, and all of them about every second, idle or busy, and before a publish that comes later than that. A recreated
+progress topic is empty: each worker commits the offsets of its partitions again.
 """
 
 from __future__ import annotations

@@ -57,6 +57,8 @@ class Group:
 
         Cooperative rebalances did that (measured, ADR 8); the guarantees do not depend on eager ones.
         """
+        self.apart = False
+        """Equal numbers of two topics go to different members, as where one topic has more partitions (ADR 13)."""
         self._clock, self._topics, self._session_seconds = clock, topics, session_seconds
         self._members: dict[str, Member] = {}
         self._leader = ""
@@ -81,7 +83,7 @@ class Group:
         member.joined = self._rebalancing
         if not self._rebalancing:
             member.generation = self.generation
-            member.to_assign = [*old.owned, *(old.to_assign or ())]
+            member.to_assign = _given(old)
         return member
 
     def join_again(self, member: Member) -> None:
@@ -90,7 +92,7 @@ class Group:
             member.owned, member.to_revoke, member.joined = {}, [], True
             self.rebalance()
         else:
-            member.to_assign, member.owned = list(member.owned), {}
+            member.to_assign, member.owned, member.to_revoke = _given(member), {}, []
 
     def join_claiming(self, member: Member) -> Member:
         """Add an evicted member again, under a new id, with all partitions that it owned."""
@@ -173,6 +175,8 @@ class Group:
             readers = [member for member in members if topic in member.topics]
             for number in range(count if readers else 0):
                 target[Partition(topic, number)] = readers[_share(number, count, len(readers))]
+            if self.apart and readers:
+                members = members[1:] + members[:1]
         return target
 
     def revoked(self, member: Member) -> None:
@@ -184,6 +188,11 @@ class Group:
 
 def _has_to_poll(member: Member) -> bool:
     return bool(member.to_revoke) or member.to_assign is not None
+
+
+def _given(member: Member) -> list[Partition]:
+    """Return what the group has given to a member in this generation, whether the member knows it yet or not."""
+    return [*(p for p in member.owned if p not in member.to_revoke), *(member.to_assign or ())]
 
 
 def _share(number: int, partitions: int, members: int) -> int:

@@ -138,10 +138,12 @@ class Simulation:
         self._troubles: dict[tuple[str, Event], tuple[float, str]] = {}
         self._followers: dict[tuple[str, str], float] = {}
         """Until when a service that has rejected an event fails on the next event of the same key."""
+        apart = random.Random(f"shares of {seed}").random() < 0.5  # noqa: S311, PLR2004 - schedules; one run in two
         for service in self.services:
             WatchedService(service, _codec(*service.events()), self)
             self.cluster.create_topics([service.dead_letters(), service.resolutions(), service.progress()], 1)
             self.cluster.group(service.name).hasty = partial(self._is_hasty, service.name)
+            self.cluster.group(service.name).apart = apart
         self.databases = {service.name: Shared(InMemory(_made(service))) for service in self.services}
         self.old_databases = OldDatabases(self)
         self.processes: list[SimulatedProcess] = []
@@ -354,6 +356,11 @@ class Simulation:
         """Have a fault cause another one, when this service reaches this step for the `after`-th time from now on."""
         where = f"{step} of {service}"
         self._planned.add(faults.Fault(kind, where, self._reached[where] + after, brought=True, **how))
+
+    def stall_soon(self, step: str, seconds: float) -> None:
+        """Let whoever comes by this step next, or after that, stand still there."""
+        nth, how = self.steps[step] + self.chance.randint(1, 2), faults.ITS_HEARTBEATS_GO_ON
+        self._planned.add(faults.Fault("stall", step, nth, how, seconds, brought=True))
 
     def _is_hasty(self, service: str) -> bool:
         """Return whether the group is hasty; once it is, it remains so."""

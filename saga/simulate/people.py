@@ -197,10 +197,19 @@ class People:
         try:
             next_offset = skip(where, simulation.database(service), service.name, place, statement)
             simulation.note(f"{service.name} is let past {place[0]}/{place[1]} to {next_offset}")
+            if simulation.chance.random() < 0.5:  # noqa: PLR2004 - one in two
+                self._published_slowly(service)
         except (NothingToSkip, ConcurrentUpdate) as error:
             simulation.note(f"skip: {error}")
         except _GivesUp:
             simulation.note("skip: whoever was at it is gone")
+
+    def _published_slowly(self, service: Service[Any]) -> None:
+        """Let others resolve dead letters while a worker is about to commit what was skipped, on the same topic."""
+        simulation = self._simulation
+        simulation.stall_soon("before commit", 1.0)
+        for _ in range(2):
+            simulation.after(simulation.chance.random() * 0.8, partial(self._visit, service))
 
     def _decided(self, letter: Letter) -> str:
         """What was only refused for a while is not given up; what is bad for ever sooner or later."""

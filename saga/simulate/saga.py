@@ -16,6 +16,7 @@ from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import Fault, NoProgress, Setup, Simulation, WorkerStopped, plan
 from eventbus.simulation.clients import Message
+from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
 from order_service.domain import OrderRequest
@@ -160,6 +161,10 @@ def _place(simulation: Simulation, service: Service[Any], request: OrderRequest)
         service.create_order(request, simulation.database(service), CODEC)
     except (Unavailable, ConcurrentUpdate):
         simulation.after(0.1, lambda: _place(simulation, service, request))
+    except Quarantined:
+        if not simulation.spoilt:
+            raise
+        simulation.note(f"turned away: {request}")
     else:
         simulation.note(f"placed: {request}")
 

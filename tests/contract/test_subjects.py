@@ -97,7 +97,7 @@ def test_a_url_with_a_fragment_is_refused_where_it_is_given(run):
     ("more", "text", "why"),
     [
         ({"schemaType": "JSON"}, "{}", "of the type JSON"),
-        ({}, '"string"', "no record"),
+        ({}, '"string"', "not a record"),
         ({"references": [{"name": "X", "subject": "X", "version": 1}]}, PaymentCharged.schema_text, "refers to X"),
     ],
 )

@@ -90,6 +90,8 @@ class Bench:
             for each, records in parked.items()
         ]
         between()
+        for part in parts:
+            part.stay()
         return self.decide(parts)
 
     def decide(self, parts: Sequence[PartitionBatch]) -> Decided:
@@ -192,6 +194,17 @@ def test_what_is_discarded_while_it_is_tried_again_is_a_lost_race(bench: Bench) 
         bench.again(between=discard)
     assert bench.parked() == {"a": (1, 0)}
     assert outputs(bench.again()) == ["pong<pang/0/1"]
+
+
+def test_what_is_parked_while_the_records_before_it_are_tried_again_keeps_its_place(bench: Bench) -> None:
+    """Behind those that are left; or alone, when all that was tried is handled."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.hear(Pang("a", 1))
+    bench.service.raises.clear()
+    assert outputs(bench.again(between=lambda: bench.hear(Pang("a", 2)))) == ["pong<pang/0/0"]
+    assert bench.parked() == {"a": (1, 0)}
+    assert outputs(bench.again()) == ["pong<pang/0/1"]
+    assert bench.parked() == {}
 
 
 def test_a_handler_that_changed_something_before_it_raised_leaves_nothing_of_it(bench: Bench) -> None:
