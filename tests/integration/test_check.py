@@ -172,7 +172,7 @@ def test_an_order_without_an_event_is_found_although_each_topic_has_lost_its_old
     assert report["violations"] == whole["violations"]
     assert {v["order_id"] for v in report["violations"]} == {"a-ghost", ""}, "and the stock is one reservation short"
     assert (whole["not_judged"], report["not_judged"] > 0) == (0, True)
-    assert f"Events may have expired of {report['not_judged']} orders" in written.check("--clock-skew", "0").stdout
+    assert f"Events of {report['not_judged']} orders may have expired" in written.check("--clock-skew", "0").stdout
 
 
 def copy_of(written: Written, order_id: str, name: str) -> None:
