@@ -96,7 +96,7 @@ def test_orders_are_found_by_each_filter(file):
 def test_a_list_that_stops_at_the_limit_says_so(file):
     """On stderr, so that what is printed stays data; not where there are no more."""
     for form in ((), ("--json",)):
-        assert "there are more: --limit" in saga(file, "orders", "--limit", "11", *form).stderr
+        assert "there are more: raise --limit" in saga(file, "orders", "--limit", "11", *form).stderr
         assert saga(file, "orders", "--limit", "12", *form).stderr == ""
     assert len(saga(file, "orders", "--limit", "11").stdout.splitlines()) == 1 + 11
     assert len(found(file, "--limit", "11")) == 11
@@ -235,7 +235,7 @@ def test_an_unknown_order_is_an_error_that_says_where_it_looked_and_how_far_that
         result = saga(file, command, "no-such-order")
         assert result.exit_code == 1
         assert f"no event of order 'no-such-order' in {file}" in result.stderr
-        assert "had then read all of the log" in result.stderr
+        assert "had read the whole log" in result.stderr
 
 
 def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path, file):

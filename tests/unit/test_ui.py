@@ -154,13 +154,13 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
     assert told["events"]["order.created"] == {"ever": ORDERS + 1, "recent": ORDERS + 1}
     assert "<style>" in flow("--format", "svg").stdout
     refused = flow("--format", "canvas")
-    assert (refused.exit_code, "--live is told as text, svg, json" in refused.output) == (2, True)
+    assert (refused.exit_code, "--live supports the formats text, svg, json" in refused.output) == (2, True)
 
 
 def test_a_window_without_live_is_wrong_usage(path):
     """It would do nothing."""
     refused = CliRunner().invoke(main, ["flow", "--window", "10m", "--tracker", str(path)])
-    assert (refused.exit_code, "give --live, too" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "requires --live" in refused.stderr) == (2, True)
     assert CliRunner().invoke(main, ["flow", "--tracker", str(path)]).exit_code == 0
 
 
@@ -348,9 +348,9 @@ def test_a_database_that_cannot_be_read_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by others: give --token"),
-        (["--host", "::"], "--host :: can be reached by others"),
-        (["--token", "short"], "--token has 5 characters: give at least 16"),
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by other machines: set --token"),
+        (["--host", "::"], "--host :: can be reached by other machines"),
+        (["--token", "short"], "--token has 5 characters: it must have at least 16"),
     ],
 )
 def test_the_page_is_not_opened_to_others_by_mistake(options, said):
