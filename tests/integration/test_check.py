@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_named_and_nothing_is_made(places):
     assert list(places.folder.iterdir()) == []
     write_stores(World(Random(0), 0), places)
     Admin(places.bootstrap_servers).remove([CREATED])
-    assert f"the topics {CREATED} do not exist: `saga topics create` makes them" in refusal()
+    assert f"the topics {CREATED} do not exist: create them with `saga topics create`" in refusal()
     (places.folder / "provider.db").unlink()
     assert "the provider's ledger is not at" in refusal()
 

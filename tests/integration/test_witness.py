@@ -45,14 +45,14 @@ def saga(log: WrittenLog, places: Places) -> Saga:
 
 def skips_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one partition the reader gives nothing but the end."""
-    heard = records._heard
+    messages = records._messages
 
     def some(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for message in heard(*arguments, **options):
+        for message in messages(*arguments, **options):
             if message.error() is not None or (message.topic(), message.partition()) != AT:
                 yield message
 
-    monkeypatch.setattr(records, "_heard", some)
+    monkeypatch.setattr(records, "_messages", some)
 
 
 def does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ PROGRESS_CONFIG = {
     "min.cleanable.dirty.ratio": 0.1,
     "segment.bytes": 1_048_576,
 }
-"""`segment.bytes`: the least that Kafka 4 takes. `delete.retention.ms`: else markers of transactions stay for a day."""
+"""`segment.bytes`: the minimum of Kafka 4. `delete.retention.ms`: by default transaction markers are kept for a day."""
 
 HEAD = """\
 # What `saga topics create` makes; written by `saga flow --format topics`. A topic is named after its event; the number
@@ -32,7 +32,7 @@ HEAD = """\
 
 
 def as_topics(flow: Flow) -> str:
-    """Return the file: a topic an event, causes first; three for each service; the declarations'."""
+    """Return the file: a topic per event, causes first; three per service; the declarations topic."""
     return HEAD + "\n".join(
         [
             *_list("events", flow.events),
