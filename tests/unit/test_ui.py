@@ -214,18 +214,18 @@ def test_without_a_database_it_says_what_makes_one(tmp_path):
     """And goes on answering."""
     page = client_of(tmp_path / "tracker.db")
     answer = page.get("/api/orders")
-    assert (answer.status_code, "`saga track` makes it" in answer.json()["error"]) == (503, True)
+    assert (answer.status_code, "`saga track` creates it" in answer.json()["error"]) == (503, True)
     assert page.get("/").status_code == 200
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"status": "lost"}, "status 'lost' is none of pending"),
-        ({"stuck": "soon"}, "stuck 'soon' is no span of time"),
-        ({"limit": "many"}, "limit 'many' is no number"),
+        ({"status": "lost"}, "status 'lost' is not one of pending"),
+        ({"stuck": "soon"}, "stuck 'soon' is not a time span"),
+        ({"limit": "many"}, "limit 'many' is not a number"),
         ({"limit": "1001"}, "limit 1001 is not between 1 and 1000"),
-        ({"after_at": "-1"}, "after_at '-1' is no number"),
+        ({"after_at": "-1"}, "after_at '-1' is not a number"),
     ],
 )
 def test_bad_questions_are_refused_by_name(page, asked, said):
