@@ -103,7 +103,7 @@ class PaymentCharged(_Payment):
 @event(HERE / "payment.refunded.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded(_Payment):
-    """The charge was given back: `amount` minor units, all of it."""
+    """The charge was refunded: `amount` minor units, all of it."""
 
     summary = "the charge of {amount} was given back"
 
@@ -166,7 +166,7 @@ class InventoryReservationFailed(_Failure):
 @event(HERE / "order.cancelled.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(Event):
-    """The saga ended without a sale. Final: each participant undoes its own part when it hears it.
+    """The saga ended without a sale. Final: each participant undoes its own part when it consumes it.
 
     `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
     """

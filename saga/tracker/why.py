@@ -45,7 +45,7 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
     if end is None:
         last = story.steps[-1]
         since = span(max(0, now - order.placed_at))
-        yield f"{PENDING} for {since}: its last event is that {told[last.event.address]}"
+        yield f"{PENDING} for {since}, last event: {told[last.event.address]}"
         yield from waiting
         return
     because = f", because {told[end.cause.address]}" if end.cause else ""

@@ -170,7 +170,7 @@ def test_a_topic_that_was_made_again_is_refused_until_the_tracker_is_rebuilt(gro
     ground.track()
     ground.admin.remove(TOPICS)
     missing = ground.track()
-    assert (missing.exit_code, "there is no topic 'order.created'" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "the topic 'order.created' does not exist" in missing.stderr) == (1, True)
     ground.admin.create(TOPICS, PARTITIONS)
     refused = ground.track()
     assert (refused.exit_code, "was deleted and recreated" in refused.stderr) == (3, True)

@@ -98,7 +98,7 @@ def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """When nothing is in flight, no order is parked; one that is parked, is not lost: other laws treat it as open."""
+    """When nothing is in flight, no order is parked; a parked one is not lost: the other laws treat it as open."""
     if rules.quiescent:
         for parked in saga.parked:
             look = f"{parked.service} parked show {saga.order_id}"
