@@ -1,7 +1,7 @@
-"""A reservation and the stock it draws on. Every event is decided in every state, late ones too.
+"""A reservation and the stock it draws on. Every event is handled in every state, late ones too.
 
-Of an order's items and of its money inventory hears on two topics, in either order; both lead to `reserved` or `failed`
-by the same rule. A decision returns the changed reservation, or the very same one when there is nothing to do.
+Inventory learns of an order's items and of its payment from two topics, in either order; both lead to `reserved` or
+`failed` by the same rule. A decision returns the changed reservation, or the same object when there is nothing to do.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ Status = Literal["awaiting_payment", "awaiting_items", "reserved", "failed", "ca
 STATUSES: tuple[Status, ...] = ("awaiting_payment", "awaiting_items", "reserved", "failed", "cancelled")
 
 Items = tuple[tuple[str, int], ...]
-"""Pairs of SKU and quantity, as they were ordered: one SKU may stand there twice."""
+"""Pairs of SKU and quantity, as they were ordered: one SKU may appear twice."""
 
 NAMED_SHORTAGES = 3
 
 
 class ReservationContradiction(Exception):
-    """An event that cannot be true beside what is known of the order."""
+    """The event contradicts what is already known of the order."""
 
 
 class BelowReserved(ValueError):
-    """So much is set aside for orders that the number on hand cannot be what was said."""
+    """The number on hand is below what is already reserved for orders."""
 
 
 class Reservation(NamedTuple):
-    """What inventory knows of an order. `items` is empty as long as they are not known."""
+    """What inventory knows of an order. `items` is empty until they are known."""
 
     order_id: str
     status: Status
@@ -36,7 +36,7 @@ class Reservation(NamedTuple):
 
 
 class Stock(NamedTuple):
-    """How many of an article there are, and how many of them are set aside for orders."""
+    """How many of an article there are, and how many of them are reserved for orders."""
 
     sku: str
     on_hand: int
@@ -46,13 +46,13 @@ class Stock(NamedTuple):
         """Return the stock after a count. Raises BelowReserved."""
         if on_hand < self.reserved:
             raise BelowReserved(
-                f"{self.reserved} of {self.sku} are set aside for orders: there cannot be only {on_hand} on hand"
+                f"{self.reserved} of {self.sku} are reserved for orders: the number on hand cannot be {on_hand}"
             )
         return self._replace(on_hand=on_hand)
 
 
 class Change(NamedTuple):
-    """A decision: the reservation, and the stock that changes with it."""
+    """The result of a decision: the reservation, and the stock that changes with it."""
 
     reservation: Reservation
     stock: tuple[Stock, ...] = ()
@@ -63,7 +63,7 @@ Shelf = Callable[[str], Stock | None]
 
 
 def hear_items(known: Reservation | None, order_id: str, items: Items, shelf: Shelf) -> Change:
-    """An order was placed: remember its items, or set them aside if it is paid already."""
+    """An order was placed: store its items, or reserve them if it is paid already."""
     if known is None:
         return Change(Reservation(order_id, "awaiting_payment", items))
     if known.status == "awaiting_items":
@@ -76,7 +76,7 @@ def hear_items(known: Reservation | None, order_id: str, items: Items, shelf: Sh
 
 
 def hear_payment(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
-    """An order was paid: set its items aside, or wait for them. What was paid is not inventory's business."""
+    """An order was paid: reserve its items, or wait for them. The amount is not checked here."""
     if known is None:
         return Change(Reservation(order_id, "awaiting_items", ()))
     if known.status == "awaiting_payment":
@@ -85,7 +85,7 @@ def hear_payment(known: Reservation | None, order_id: str, shelf: Shelf) -> Chan
 
 
 def hear_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
-    """An order was cancelled: release what is set aside, and set nothing aside later. What failed holds nothing."""
+    """An order was cancelled: release what is reserved, and reserve nothing later. A failed one holds nothing."""
     if known is None:
         return Change(Reservation(order_id, "cancelled", ()))
     if known.status in ("failed", "cancelled"):
@@ -95,7 +95,7 @@ def hear_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) ->
 
 
 def _set_aside(order_id: str, items: Items, shelf: Shelf) -> Change:
-    """All items, or none."""
+    """Reserve all items, or none."""
     taken: list[Stock] = []
     missing: list[str] = []
     for sku, quantity in wanted(items).items():
@@ -116,13 +116,13 @@ def _released(items: Items, shelf: Shelf) -> tuple[Stock, ...]:
     for sku, quantity in wanted(items).items():
         stock = shelf(sku)
         if stock is None or stock.reserved < quantity:
-            raise ReservationContradiction(f"it holds {quantity} of {sku}, but the stock does not: {stock}")
+            raise ReservationContradiction(f"it holds {quantity} of {sku}, but the stock has fewer reserved: {stock}")
         back.append(stock._replace(reserved=stock.reserved - quantity))
     return tuple(back)
 
 
 def wanted(items: Items) -> dict[str, int]:
-    """Return how many of each SKU the items come to."""
+    """Return the total quantity of each SKU in the items."""
     quantities: dict[str, int] = {}
     for sku, quantity in items:
         quantities[sku] = quantities.get(sku, 0) + quantity

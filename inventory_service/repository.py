@@ -19,32 +19,32 @@ PAGE = 1_000
 
 
 class Warehouse(NamedTuple):
-    """The reservations of a batch, and the stock of every article that may move with them."""
+    """The reservations of a batch, and the stock of every article that may change with them."""
 
     reservations: WorkingSet[Reservation]
     stock: WorkingSet[Stock]
 
 
 class InventoryRepository:
-    """What the engine loads and saves; reservations are locked before stock, always."""
+    """What the engine loads and saves; reservations are always locked before stock."""
 
     schema = SCHEMA
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> Warehouse:
-        """Load and lock the reservations of these orders, and the stock that deciding on them can move."""
+        """Load and lock the reservations of these orders, and the stock that handling them can change."""
         rows = tx.load(RESERVATION, (event.key for event in events))
         reservations = {row[0]: _reservation(row) for row in rows}
         stock = tx.load(STOCK, _moving(events, reservations))
         return Warehouse(WorkingSet(reservations), WorkingSet({row[0]: Stock(*row) for row in stock}))
 
     def save(self, tx: Transaction, work: Warehouse) -> None:
-        """Insert what is new, update what was known."""
+        """Insert new rows, update existing ones."""
         work.reservations.save(tx, RESERVATION, _row)
         work.stock.save(tx, STOCK, tuple)
 
 
 def set_on_hand(tx: Transaction, counts: Mapping[str, int]) -> None:
-    """Note how many there are of these articles, all or none. BelowReserved for less than what is set aside."""
+    """Store how many of these articles are on hand, all or none. Raises BelowReserved for less than is reserved."""
     known = {row[0]: Stock(*row) for row in tx.load(STOCK, counts)}
     stock = WorkingSet(known)
     for sku, on_hand in counts.items():
@@ -53,13 +53,13 @@ def set_on_hand(tx: Transaction, counts: Mapping[str, int]) -> None:
 
 
 def find_reservation(tx: Transaction, order_id: str) -> Reservation | None:
-    """Return what is known of one order."""
+    """Return the reservation of one order."""
     rows = tx.rows(f"select {', '.join(RESERVATION.columns)} from reservation where order_id = ?", order_id)
     return _reservation(rows[0]) if rows else None
 
 
 def all_reservations(tx: Transaction) -> Iterator[Reservation]:
-    """Return every reservation, in the order of the orders' ids."""
+    """Return every reservation, sorted by order id."""
     return map(_reservation, _all(tx, RESERVATION))
 
 
@@ -78,9 +78,9 @@ def _all(tx: Transaction, table: Table) -> Iterator[Row]:
 
 
 def _moving(events: Sequence[Event], known: Mapping[str, Reservation]) -> set[str]:
-    """Return the SKUs of the orders in these events that can be set aside or released now.
+    """Return the SKUs of the orders in these events that can be reserved or released now.
 
-    An order whose items are only remembered moves nothing: its stock is neither loaded nor locked.
+    An order whose items are only stored changes no stock: it is neither loaded nor locked.
     """
     paid_or_cancelled = {event.key for event in events if isinstance(event, (PaymentCharged, OrderCancelled))}
     skus = {sku for order_id in paid_or_cancelled if order_id in known for sku, _ in known[order_id].items}
@@ -99,6 +99,6 @@ def _row(reservation: Reservation) -> Row:
 
 
 def _reservation(row: Row) -> Reservation:
-    """Names are shared: many orders have the same articles, and a thousand may be loaded at once."""
+    """Share the SKU strings: many orders have the same articles, and a thousand may be loaded at once."""
     order_id, status, items, error = row
     return Reservation(order_id, status, tuple((intern(sku), quantity) for sku, quantity in json.loads(items)), error)

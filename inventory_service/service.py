@@ -1,4 +1,4 @@
-"""What the inventory service does about events."""
+"""How the inventory service handles events."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class InventoryService(Service[Warehouse]):
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Warehouse]]:
-        """Return an example of every state, of an order of one article that one is set aside of."""
+        """Return an example of every state, for an order of one article of which one is reserved."""
         sku = "ABC"
         items = {status: ((sku, 1),) if status != "awaiting_items" else () for status in STATUSES}
         known = {status: WorkingSet({key: Reservation(key, status, items[status])}) for status in STATUSES}
@@ -43,7 +43,7 @@ class InventoryService(Service[Warehouse]):
     def remember_items(
         self, order: OrderCreated, warehouse: Warehouse
     ) -> InventoryReserved | InventoryReservationFailed | None:
-        """Remember the items until the money is there; reserve them at once if it came first."""
+        """Store the items until the order is paid; reserve them at once if it is paid already."""
         items = tuple((item.sku, item.quantity) for item in order.items)
         return self._change(
             warehouse, order.order_id, lambda known, shelf: hear_items(known, order.order_id, items, shelf)

@@ -1,4 +1,4 @@
-"""Counts of stock as they come in: from the command line, or one article a line of a file."""
+"""Counts of stock as they are read: from the command line, or from a file, one article a line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from schemas import Item
 
 MAX_ON_HAND = 10**12
 BLANK = handed_in.SEPARATORS + " "
-"""All that stands in a spreadsheet's empty rows."""
+"""The only characters in a spreadsheet's empty rows."""
 QUANTITY = re.compile(r"[0-9]{1,18}")
 
 
 def checked(sku: str, on_hand: int) -> tuple[str, int]:
-    """Return the pair if it can be a count of stock; ValueError names what is wrong."""
+    """Return the pair if it is a valid count of stock; otherwise raise ValueError, naming what is wrong."""
     Item(sku, quantity=1)
     if not 0 <= on_hand <= MAX_ON_HAND:
         raise ValueError(f"{on_hand} of {sku} on hand must be 0 to {MAX_ON_HAND}")
@@ -27,7 +27,7 @@ def checked(sku: str, on_hand: int) -> tuple[str, int]:
 def read_counts(file: Iterable[bytes]) -> dict[str, int]:
     """Return how many there are on hand of each SKU: lines of CSV (`CD-04,100`) or JSON (`{"sku":…,"on_hand":…}`).
 
-    The first line of CSV says what separates the fields of all of them. ValueError names the first line that is
+    The first line of CSV determines the separator of all of them. Raises ValueError, naming the first line that is
     neither, or that counts an article a second time.
     """
     counts: dict[str, int] = {}
@@ -43,7 +43,7 @@ def read_counts(file: Iterable[bytes]) -> dict[str, int]:
                 separated_by = separated_by or handed_in.separator(text)
                 sku, on_hand = checked(*_from_csv(text, separated_by))
             if sku in counts:
-                raise ValueError(f"{sku} stands there twice")  # noqa: TRY301 - said with the line's number
+                raise ValueError(f"{sku} is listed twice")  # noqa: TRY301 - reported with the line's number
         except (ValueError, csv.Error, RecursionError) as error:
             raise ValueError(f"line {line.number}: {error}; nothing was changed") from None
         counts[sku] = on_hand

@@ -1,12 +1,12 @@
-"""The order service: takes orders, and knows how each one ended.
+"""The order service: accepts orders, and keeps the outcome of each.
 
-| hears                        | does                               | says                                  |
+| consumes                     | does                               | publishes                             |
 |------------------------------|------------------------------------|---------------------------------------|
 | `order-service place`        | creates the order, pending         | order.created                         |
 | inventory.reserved           | confirms the order                 | order.confirmed                       |
 | payment.failed               | cancels the order                  | order.cancelled                       |
 | inventory.reservation.failed | cancels the order                  | order.cancelled                       |
-| payment.refunded             | notes that the money is back       |                                       |
+| payment.refunded             | stores that the charge is refunded |                                       |
 
 States: pending, then confirmed or cancelled; both are final. It keeps one table, `orders`.
 """

@@ -1,6 +1,6 @@
-"""An order: pending, then confirmed or cancelled, both final. Every event is decided in every state, late ones too.
+"""An order: pending, then confirmed or cancelled, both final. Every event is handled in every state, late ones too.
 
-A decision returns the changed value, or the very same one when there is nothing to do.
+A decision returns the changed value, or the same object when there is nothing to do.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ Items = tuple[tuple[str, int], ...]
 
 
 MAX_REASON = 1_000
-"""Characters of a reason that are kept."""
+"""The number of characters of a reason that are stored."""
 
 
 class OrderContradiction(Exception):
-    """An event that cannot be true beside what is known of the order."""
+    """The event contradicts what is already known of the order."""
 
 
 class RequestConflict(ValueError):
@@ -37,7 +37,7 @@ class OrderRequest(NamedTuple):
 
 
 class Order(NamedTuple):
-    """An order, whole. Times in ms since 1970 UTC; `refunded` is what was given back, in minor units."""
+    """A whole order. Times in ms since 1970 UTC; `refunded` is what was refunded, in minor units."""
 
     order_id: str
     request_id: str | None
@@ -53,12 +53,12 @@ class Order(NamedTuple):
 
     @property
     def is_final(self) -> bool:
-        """Nothing but a refund can follow."""
+        """Whether only a refund can still follow."""
         return self.status != "pending"
 
 
 class Progress(NamedTuple):
-    """The part of an order that events are decided on, and that they change."""
+    """The part of an order that event handlers read and change."""
 
     order_id: str
     total: int
@@ -70,13 +70,13 @@ class Progress(NamedTuple):
 
 
 def new_order(order_id: str, request: OrderRequest, now: int) -> Order:
-    """Return the order that a request starts."""
+    """Return a new order for a request."""
     customer_id, total, currency, items, request_id = request
     return Order(order_id, request_id, customer_id, total, currency, items, "pending", None, 0, now, now)
 
 
 def check_repeated(order: Order, request: OrderRequest) -> None:
-    """Raise RequestConflict unless the request asks for exactly what this order, of the same request id, is."""
+    """Raise RequestConflict unless the request has exactly the content of this order, which has the same request id."""
     if (order.customer_id, order.total, order.currency, order.items) != request[:4]:
         raise RequestConflict(
             f"the request id {request.request_id!r} belongs to order {order.order_id}, which has other content:"
@@ -85,7 +85,7 @@ def check_repeated(order: Order, request: OrderRequest) -> None:
 
 
 def confirm(order: Progress | None, now: int) -> Progress:
-    """Every item is set aside. Of a cancelled order too: then inventory, which hears of that itself, releases them."""
+    """Every item is reserved. If the order is cancelled, inventory itself consumes that event and releases them."""
     order = _known(order)
     if order.status == "pending":
         return order._replace(status="confirmed", updated_at=now)
@@ -93,22 +93,22 @@ def confirm(order: Progress | None, now: int) -> Progress:
 
 
 def cancel(order: Progress | None, reason: str, now: int) -> Progress:
-    """The money or an item is missing. The first reason stays."""
+    """The payment or an item is missing. The first reason is kept."""
     order = _known(order)
     if order.status == "confirmed":
-        raise OrderContradiction(f"it is confirmed, but something it needs was refused: {reason}")
+        raise OrderContradiction(f"it is confirmed, but its payment or reservation was refused: {reason}")
     if order.status == "pending":
         return order._replace(status="cancelled", reason=_for_people(reason), updated_at=now)
     return order
 
 
 def note_refund(order: Progress | None, amount: int, currency: str, now: int) -> Progress:
-    """The money is back: all of it, and only of a cancelled order."""
+    """The charge was refunded: all of it, and only for a cancelled order."""
     order = _known(order)
     if order.status != "cancelled":
-        raise OrderContradiction(f"it is {order.status}, but its money was given back")
+        raise OrderContradiction(f"it is {order.status}, but its charge was refunded")
     if (amount, currency) != (order.total, order.currency):
-        raise OrderContradiction(f"its total is {order.total} {order.currency}, but {amount} {currency} was given back")
+        raise OrderContradiction(f"its total is {order.total} {order.currency}, but {amount} {currency} was refunded")
     if order.refunded == amount:
         return order
     return order._replace(refunded=amount, updated_at=now)
@@ -121,6 +121,6 @@ def _known(order: Progress | None) -> Progress:
 
 
 def _for_people(reason: str) -> str:
-    """Return a text that every database and terminal takes: PostgreSQL keeps no NUL."""
+    """Return a text that every database and terminal accepts: PostgreSQL stores no NUL."""
     shown = reason if reason.isprintable() else "".join(c if c.isprintable() else " " for c in reason)
     return shown[:MAX_REASON]

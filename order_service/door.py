@@ -1,7 +1,7 @@
-"""The door: what a request must be to become a new order. What was taken once is never judged by it again.
+"""Validation of new orders. An order that was accepted once is never validated again.
 
-So lists that change (ISO 4217 drops a currency) and rules of a later release end at the door: an order that was taken
-before them is shown, exported, cancelled and refunded, and its request, repeated, gives it back.
+So lists that change (ISO 4217 drops a currency) and rules of a later release apply only to new orders: an order that
+was accepted before them is shown, exported, cancelled and refunded, and its request, repeated, returns it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from schemas.events import MAX_ID_CHARACTERS
 
 
 def admit(request: OrderRequest) -> OrderRequest:
-    """Return the request if it can become an order; else ValueError, naming the value."""
+    """Return the request if it can become an order; otherwise raise ValueError, naming the value."""
     decimals(request.currency)
     check_request_id(request.request_id)
     texts = [("customer_id", request.customer_id), ("request_id", request.request_id or "")]
@@ -24,7 +24,7 @@ def admit(request: OrderRequest) -> OrderRequest:
 
 
 def _check_text(what: str, value: str) -> None:
-    """Blanks around it nobody sees, and `CD ` is another article than `CD`."""
+    """Refuse blanks around it: they are invisible, and `CD ` is another article than `CD`."""
     if value != value.strip():
         raise ValueError(f"{what} {value[:80]!r} begins or ends with a blank")
     if not value.isprintable():
@@ -32,13 +32,13 @@ def _check_text(what: str, value: str) -> None:
 
 
 def check_request_id(request_id: str | None) -> None:
-    """Raise ValueError for what is no request id; order.created would take an empty one for none."""
+    """Raise ValueError if it is not a valid request id; in order.created an empty one means none."""
     if request_id is not None and not (0 < len(request_id) <= MAX_ID_CHARACTERS and request_id.isprintable()):
         raise ValueError(f"request_id {request_id[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
 
 
 def created(order: Order) -> OrderCreated:
-    """Return the event that announces an order. ValueError for values outside the published language's ranges."""
+    """Return the order.created event. Raises ValueError for values outside the ranges of the event's schema."""
     items = tuple(Item(sku, quantity) for sku, quantity in order.items)
     return OrderCreated(
         order.order_id, order.customer_id, order.total, order.currency, items, request_id=order.request_id or ""

@@ -1,4 +1,4 @@
-"""From the lines of a file to requests. Their values are judged at the door, where their order is not known already."""
+"""From the lines of a file to requests. Their values are validated in door.py, unless the order exists already."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ITEM_FIELDS = {"sku": (str, "a text"), "quantity": (int, "a whole number")}
 
 
 class Rejection(NamedTuple):
-    """A line that was not taken, and why."""
+    """A line that was rejected, and why."""
 
     line: int
     error: str
@@ -34,7 +34,7 @@ class Rejection(NamedTuple):
 
 @dataclass(slots=True)
 class ImportReport:
-    """How an import went."""
+    """The result of an import."""
 
     placed: int = 0
     repeated: int = 0
@@ -42,7 +42,7 @@ class ImportReport:
 
 
 def read_request(text: str) -> OrderRequest:
-    """Return the request on one line of JSON; ValueError for what is none.
+    """Return the request on one line of JSON; raises ValueError if it is not a request.
 
     The request id is required: without it an import that is run again would place the order twice.
     """
@@ -62,10 +62,10 @@ def read_request(text: str) -> OrderRequest:
 def import_orders(
     service: OrderService, file: Iterable[bytes], database: Database, codec: Codec, seen: Callable[[int], None]
 ) -> Iterator[ImportReport]:
-    """Place one order a line, some hundreds a transaction; what was placed before is not placed again.
+    """Place one order per line, some hundreds per transaction; an order that was placed before is not placed again.
 
-    Yields the same report after every transaction, so that whoever is interrupted knows how far it came; `seen` is told
-    how many bytes were dealt with, about. Raises NotUtf8.
+    Yields the same report after every transaction, so that an interrupted caller knows how far the import got; `seen`
+    is called with about how many bytes were processed. Raises NotUtf8.
     """
     report = ImportReport()
     numbered = handed_in.lines(file)
@@ -95,14 +95,14 @@ def _requests(chunk: Iterable[handed_in.FileLine], report: ImportReport) -> Iter
 
 def _whole(digits: str) -> int:
     if len(digits) > MAX_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits is no amount and no quantity")
+        raise ValueError(f"a number of {len(digits)} digits is too large for an amount or a quantity")
     return int(digits)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
-        raise ValueError("a field stands there twice")
+        raise ValueError("a field appears twice")
     return values
 
 

@@ -1,4 +1,4 @@
-"""How orders are shown: keys of the JSON are stable."""
+"""How orders are printed; the keys of the JSON are stable."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def as_dict(order: Order) -> dict[str, Any]:
 
 
 def as_text(order: Order) -> str:
-    """Return an order for people."""
+    """Return an order as text."""
     lines = {
         "order": order.order_id,
         "request": order.request_id,

@@ -18,7 +18,7 @@ Orders = WorkingSet[Progress]
 
 
 class OrderRepository:
-    """What the engine loads and saves: how far the orders of a batch have come."""
+    """What the engine loads and saves: the progress of the orders of a batch."""
 
     schema = SCHEMA
 
@@ -28,19 +28,19 @@ class OrderRepository:
         return WorkingSet({row[0]: Progress(*row) for row in rows})
 
     def save(self, tx: Transaction, work: Orders) -> None:
-        """Write back what changed; events never make an order."""
+        """Write back what changed; events never create an order."""
         work.save(tx, PROGRESS, tuple)
 
 
 def insert_orders(tx: Transaction, orders: Sequence[Order]) -> None:
-    """Add new orders. ConcurrentUpdate when an order or request id is there already."""
+    """Insert new orders. Raises ConcurrentUpdate when an order id or request id exists already."""
     tx.insert(ORDERS, [_row(order) for order in sorted(orders)])
 
 
 def orders_by_request(tx: Transaction, request_ids: Sequence[str]) -> dict[str, Order]:
     """Return the orders that these requests have started before.
 
-    Read without locks: what is compared never changes, and a request that is placed twice at once ends in
+    Read without locks: what is compared never changes, and a request that is placed twice at once raises
     ConcurrentUpdate.
     """
     if not request_ids:
@@ -57,7 +57,7 @@ def find_order(tx: Transaction, order_id: str) -> Order | None:
 
 
 def all_orders(tx: Transaction, status: Status | None = None) -> Iterator[Order]:
-    """Return every order, or those with one status, in the order of their ids: oldest first."""
+    """Return every order, or those with one status, sorted by id: oldest first."""
     which = "order_id > ?" if status is None else "order_id > ? and status = ?"
     sql = f"select {', '.join(ORDERS.columns)} from orders where {which} order by order_id limit {PAGE}"
     last = ""

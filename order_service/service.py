@@ -1,4 +1,4 @@
-"""How the order service takes orders, and what it does about events."""
+"""How the order service accepts orders, and how it handles events."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from schemas import (
 
 
 class Placed(NamedTuple):
-    """The order of a request; `repeated` when the request had started it before."""
+    """The order of a request; `repeated` when the request had been placed before."""
 
     order: Order
     repeated: bool
 
 
 class OrderService(Service[Orders]):
-    """Takes orders, and knows how each one ended."""
+    """Accepts orders, and keeps the outcome of each."""
 
     name = "order-service"
     initiates = (OrderCreated,)
@@ -57,7 +57,7 @@ class OrderService(Service[Orders]):
     aborts = (OrderCancelled,)
 
     def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
-        """`now` tells the time in ms since 1970 UTC; `new_id` gives order ids that sort by time (UUIDv7)."""
+        """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7)."""
         self.repository = OrderRepository()
         self._now = now
         self._new_id = new_id
@@ -73,9 +73,9 @@ class OrderService(Service[Orders]):
     def create_order(
         self, request: OrderRequest, database: Database, codec: Codec, trace: bytes | None = None
     ) -> Placed:
-        """Start the saga: one transaction writes the order and leaves order.created in the outbox.
+        """Start the saga: one transaction writes the order and order.created, into the outbox.
 
-        Raises RequestConflict; ValueError for what is not let in (see order_service.door); Unavailable.
+        Raises RequestConflict; ValueError for an invalid request (see order_service.door); Unavailable.
         """
         [answer] = self.create_orders([request], database, codec, trace)
         if isinstance(answer, ValueError):
@@ -85,7 +85,7 @@ class OrderService(Service[Orders]):
     def create_orders(
         self, requests: Sequence[OrderRequest], database: Database, codec: Codec, trace: bytes | None = None
     ) -> list[Placed | ValueError]:
-        """Do the same for many requests in one transaction; the answers are in their order, refusals among them."""
+        """Do the same for many requests in one transaction; returns their results in order, errors included."""
 
         def place(tx: Transaction) -> list[Placed | ValueError]:
             check = root_event_check(tx, codec, self.name)
@@ -138,7 +138,7 @@ class OrderService(Service[Orders]):
 
     @reacts_to(PaymentRefunded)
     def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:
-        """Note that the money is back."""
+        """Store that the charge is refunded."""
         amount, currency = refunded.amount, refunded.currency
         self._change(orders, refunded.order_id, lambda order: note_refund(order, amount, currency, self._now()))
 

@@ -1,4 +1,4 @@
-"""The rules of the simulated provider's books: what each request's answer is, whatever the books are kept in."""
+"""The rules of the simulated provider's ledger: the response to each request, however the ledger is stored."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Answer = Charge | Declined | Refund | NothingTaken
 
 
 class IdempotencyConflict(Exception):
-    """The key was used before with other parameters, or the charge was given back under another key."""
+    """The key was used before with other parameters, or the charge was refunded under another key."""
 
 
 class Request(NamedTuple):
-    """One question to the provider; the amount in minor units."""
+    """One request to the provider; the amount in minor units."""
 
     kind: Kind
     key: str
@@ -26,7 +26,7 @@ class Request(NamedTuple):
 
 
 class LedgerEntry(NamedTuple):
-    """Money that moved. `order_id` is the key of the charge; the amount in minor units."""
+    """A charge or refund that was made. `order_id` is the key of the charge; the amount in minor units."""
 
     key: str
     order_id: str
@@ -36,7 +36,7 @@ class LedgerEntry(NamedTuple):
 
 
 class LedgerLine(NamedTuple):
-    """What is known of one key."""
+    """What the provider has stored for one key."""
 
     request: Request
     outcome: Literal["done", "declined", "above limit", "nothing", "void"]
@@ -45,12 +45,12 @@ class LedgerLine(NamedTuple):
 
 
 def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None) -> Answer | IdempotencyConflict:
-    """Answer one request from the lines about its keys, adding or changing what follows from it."""
+    """Answer one request from the lines of its keys, adding or changing the lines that follow from it."""
     line = lines.get(request.key)
     if line is None:
         line = _charged(request, decline_above) if request.kind == "charge" else _refunded(request, lines)
         if line is None:
-            return IdempotencyConflict(f"{request.key} does not fit what the provider knows of {request.charge_key}")
+            return IdempotencyConflict(f"{request.key} conflicts with what the provider has for {request.charge_key}")
         lines[request.key] = line
     elif line.request != request:
         known = line.request
@@ -81,7 +81,7 @@ def _refunded(request: Request, lines: dict[str, LedgerLine]) -> LedgerLine | No
 
 
 def _voided(refund: Request) -> LedgerLine:
-    why = "declined: the charge was given back before it was made"
+    why = "declined: the charge was refunded before it was made"
     charge = Request("charge", refund.charge_key, refund.charge_key, refund.amount, refund.currency)
     return LedgerLine(charge, "void", why)
 

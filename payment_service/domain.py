@@ -1,9 +1,9 @@
-"""A payment: charged or declined, perhaps refunded. Every event is decided in every state, late ones too.
+"""A payment: charged or declined, perhaps refunded. Every event is handled in every state, late ones too.
 
-The provider is asked before the decision, with what was known then, and the decision is made on what is known now. When
-the answer does not fit, somebody else was faster: `Outdated`, to be asked and decided again.
+The provider is called before the decision, with the state of that time; the decision is made on the current state.
+When the answer does not fit it, another worker changed it: `Outdated`, and the call and decision are repeated.
 
-A decision returns the changed payment, or the very same one when there is nothing to do.
+A decision returns the changed payment, or the same object when there is nothing to do.
 """
 
 from __future__ import annotations
@@ -12,26 +12,26 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 MAX_PAYMENT_ID = 200
-"""Characters that the published language takes."""
+"""The number of characters that the event's schema allows."""
 MAX_REASON = 1_000
-"""Characters of what a provider says that are kept."""
+"""The number of characters of a provider's message that are stored."""
 
 Status = Literal["charged", "declined", "refunded", "cancelled"]
 Refusal = Literal["DECLINED", "LIMIT_EXCEEDED"]
-"""`LIMIT_EXCEEDED`: a smaller amount might be taken. `DECLINED`: the provider says nothing that a program could use."""
+"""`LIMIT_EXCEEDED`: a smaller amount might be accepted. `DECLINED`: the provider gives no machine-readable reason."""
 STATUSES: tuple[Status, ...] = ("charged", "declined", "refunded", "cancelled")
 
 
 class PaymentContradiction(Exception):
-    """An event that cannot be true beside what is known of the payment."""
+    """The event contradicts what is already known of the payment."""
 
 
 class Outdated(Exception):
-    """The provider was asked for something else than what is needed now."""
+    """The provider was called with a request that no longer matches the payment's state."""
 
 
 class Payment(NamedTuple):
-    """What is known of an order's money, in minor units of `currency`.
+    """The payment of an order, in minor units of `currency`.
 
     `cancelled`: the order was cancelled before anything was charged; nothing will be.
     """
@@ -46,14 +46,14 @@ class Payment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """The provider took the money; `payment_id` is its name for that."""
+    """The provider charged the amount; `payment_id` is its id of the charge."""
 
     payment_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class Declined:
-    """The provider will not take the money; `reason` is for people, `code` for programs."""
+    """The provider declined the charge; `reason` is for people, `code` for programs."""
 
     reason: str
     code: Refusal = "DECLINED"
@@ -61,47 +61,47 @@ class Declined:
 
 @dataclass(frozen=True, slots=True)
 class Refund:
-    """The provider gave the money of this charge back."""
+    """The provider refunded this charge."""
 
     payment_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class NothingTaken:
-    """There was no charge to give back, and there will be none: the provider refuses a late one."""
+    """There was no charge to refund, and there will be none: the provider refuses a late one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """The provider knows the order's key with other parameters."""
+    """The provider has the order's key with other parameters."""
 
     detail: str
 
 
 @dataclass(frozen=True, slots=True)
 class NotAsked:
-    """From what was known, there was nothing to ask the provider for."""
+    """The provider was not called: the known state required nothing of it."""
 
 
 Question = Literal["charge", "refund", "void"] | None
-"""`void`: give back what may have been charged by a worker that did not live to note it, and take nothing later."""
+"""`void`: refund what a worker may have charged before it crashed without recording it, and charge nothing later."""
 Answer = Charge | Declined | Refund | NothingTaken | Conflict | NotAsked
 
 
 def to_ask_for_order(known: Payment | None) -> Question:
-    """Return what an order needs of the provider."""
+    """Return the provider request that an order needs."""
     if known is None:
         return "charge"
     return "void" if known.status == "cancelled" else None
 
 
 def to_ask_for_cancellation(known: Payment | None) -> Question:
-    """Return what a cancelled order needs of the provider. An order that comes later sees to its own charge."""
+    """Return the provider request that a cancelled order needs. An order.created that comes later voids its charge."""
     return "refund" if known is not None and known.status == "charged" else None
 
 
 def free_of_charge(order_id: str, question: Question) -> Answer:
-    """Return the answer about a total of 0, which no provider need be asked for."""
+    """Return the answer for a total of 0, for which no provider is called."""
     if question == "void":
         return NothingTaken()
     payment_id = f"free-{order_id}"[:MAX_PAYMENT_ID]
@@ -116,13 +116,13 @@ def charge(known: Payment | None, order_id: str, total: int, currency: str, answ
             return Payment(order_id, answer.payment_id, total, currency, "charged", None)
         if isinstance(answer, Declined):
             return Payment(order_id, None, total, currency, "declined", _for_people(answer.reason))
-        raise Outdated("no payment is known any more")
+        raise Outdated("the payment no longer exists")
     if known.status == "cancelled":
         if isinstance(answer, Refund):
             return Payment(order_id, answer.payment_id, total, currency, "refunded", None)
         if isinstance(answer, NothingTaken):
             return known
-        raise Outdated("the order was cancelled while its charge was asked for")
+        raise Outdated("the order was cancelled while its charge was requested")
     if (known.amount, known.currency) != (total, currency):
         raise PaymentContradiction(
             f"{known.status} with {known.amount} {known.currency}, but it was placed again with {total} {currency}"
@@ -140,10 +140,8 @@ def refund(known: Payment | None, order_id: str, answer: Answer) -> Payment:
     if isinstance(answer, Refund):
         return known._replace(status="refunded")
     if isinstance(answer, NothingTaken):
-        raise PaymentContradiction(
-            f"{known.amount} {known.currency} were charged, but the provider knows no such charge"
-        )
-    raise Outdated("the order was charged while its cancellation was looked at")
+        raise PaymentContradiction(f"{known.amount} {known.currency} were charged, but the provider has no such charge")
+    raise Outdated("the order was charged while its cancellation was handled")
 
 
 def _check_conflict(answer: Answer) -> None:
@@ -152,6 +150,6 @@ def _check_conflict(answer: Answer) -> None:
 
 
 def _for_people(reason: str) -> str:
-    """Return a text that every database and terminal takes: PostgreSQL keeps no NUL."""
+    """Return a text that every database and terminal accepts: PostgreSQL stores no NUL."""
     shown = reason if reason.isprintable() else "".join(c if c.isprintable() else " " for c in reason)
     return shown[:MAX_REASON]

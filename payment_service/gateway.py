@@ -1,7 +1,7 @@
-"""The payment provider: the port, and what a URL stands for.
+"""The payment provider: the port, and the implementation that a URL selects.
 
-Every question carries an idempotency key made from the order id. An unknown outcome is asked for again with the same
-key; the same key with the same parameters always has the same result.
+Every request carries an idempotency key made from the order id. A request with an unknown outcome is repeated with the
+same key; the same key with the same parameters always has the same result.
 """
 
 from __future__ import annotations
@@ -30,45 +30,45 @@ PARAMETERS: dict[str, Callable[[str], float]] = {
 
 
 class BadGateway(ValueError):
-    """The gateway's URL cannot be one, or the file that it names is no ledger."""
+    """The gateway's URL is invalid, or the file that it names is not a ledger."""
 
 
 class Gateway(Protocol):
-    """What the service asks of a payment provider. Called from many threads at once; amounts in minor units.
+    """What the service calls on a payment provider. Called from many threads at once; amounts in minor units.
 
     Both methods raise TryAgain when the outcome is not known, and IdempotencyConflict when the key was used before with
     other parameters.
     """
 
     def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
-        """Take the money, once."""
+        """Charge the amount, once."""
 
     def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Refund | NothingTaken:
-        """Give back, once, all that was taken under `charge_key`.
+        """Refund, once, everything that was charged under `charge_key`.
 
-        If that is nothing, any charge under that key is refused from then on: a request that is still on its way must
-        not take money that nobody would give back.
+        If nothing was charged, any charge under that key is refused from then on: a request that is still in flight
+        must not charge an amount that would never be refunded.
         """
 
 
 class Provider(Gateway, Protocol):
-    """A gateway whose books can be read."""
+    """A gateway whose ledger can be read."""
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Return every movement of money, by key. Not to be mixed with calls from other threads."""
+        """Return every charge and refund, by key. Do not call it while other threads use the gateway."""
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Return what was charged and what was refunded, in minor units, by currency."""
 
     def close(self) -> None:
-        """Close the books."""
+        """Close the ledger."""
 
 
 def open_gateway(url: str) -> Provider:
     """Return the provider at `simulated:///FILE?parameter=value&…`.
 
     The parameters are those of Behaviour, all optional. FILE is relative to the current folder; with a fourth slash it
-    is absolute. Without it (`simulated://`, or `simulated:///:memory:`) the books are this process's own memory. Raises
+    is absolute. Without it (`simulated://`, or `simulated:///:memory:`) the ledger is in this process's memory. Raises
     BadGateway.
     """
     place, _, query = url.partition("?")
@@ -84,7 +84,7 @@ def open_gateway(url: str) -> Provider:
 
 
 def check_ledger(url: str) -> None:
-    """Raise NotThere where the URL names a ledger that does not exist: who only looks must not make one."""
+    """Raise NotThere if the URL names a ledger that does not exist: a command that only reads must not create one."""
     check_file("the provider's ledger", url.partition("?")[0], SCHEME)
 
 
@@ -92,15 +92,15 @@ def _behaviour(query: str) -> Behaviour:
     values: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in PARAMETERS:
-            meant = name if get_close_matches(name, PARAMETERS) else HIDDEN  # far from all of them: a secret, perhaps
-            raise BadGateway(f"the gateway has no parameter {meant!r}; it knows {', '.join(PARAMETERS)}")
+            meant = name if get_close_matches(name, PARAMETERS) else HIDDEN  # resembles none of them: perhaps a secret
+            raise BadGateway(f"the gateway has no parameter {meant!r}; its parameters are {', '.join(PARAMETERS)}")
         field = name.replace("-", "_")
         if field in values:
             raise BadGateway(f"the gateway's parameter {name} is given twice")
         try:
             values[field] = PARAMETERS[name](value)
         except ValueError:
-            raise BadGateway(f"the gateway's parameter {name} is {value!r}, which is no number") from None
+            raise BadGateway(f"the gateway's parameter {name} is {value!r}, which is not a number") from None
     try:
         return Behaviour(**values)
     except BadBehaviour as error:

@@ -1,4 +1,4 @@
-"""The books of the simulated provider: a SQLite file of its own, outside the service's database, or just memory."""
+"""The ledger of the simulated provider: a SQLite file of its own, outside the service's database, or just memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ create table if not exists provider_ledger (
     currency text not null,
     outcome text not null,      -- done; declined, above limit; nothing: was not charged; void: refunded before it was
     detail text not null,       -- the provider's id of the charge, or why it was declined
-    refund_key text             -- of a charge that was given back: by which refund
+    refund_key text             -- of a refunded charge: the key of its refund
 ) without rowid
 """
 OUTAGE = """
@@ -36,22 +36,22 @@ COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
 
 
 class NotALedger(Exception):
-    """The file is something else, or cannot be opened at all."""
+    """The file is not a ledger, or cannot be opened."""
 
 
 class Outage(Exception):
-    """The provider looks at no request now; the message says how it answers."""
+    """The provider processes no requests now; the message says how it answers."""
 
 
 class Ledger:
-    """One connection to the books, used by one thread at a time; other processes may write in between.
+    """One connection to the ledger, used by one thread at a time; other processes may write in between.
 
-    synchronous=NORMAL: a killed process loses nothing; a power cut may lose the last moments, which a real provider's
-    books would survive, but which nobody tests against this one.
+    synchronous=NORMAL: a killed process loses nothing; a power failure may lose the last transactions, which a real
+    provider would not, but no test needs that of this one.
     """
 
     def __init__(self, path: str, decline_above: int | None) -> None:
-        """Open the books, or begin new ones. Raises NotALedger."""
+        """Open the ledger, or create it. Raises NotALedger."""
         self._decline_above = decline_above
         try:
             self._connection = sqlite3.connect(
@@ -62,9 +62,9 @@ class Ledger:
             raise NotALedger(f"{path}: {error}") from error
 
     def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict | Outage]:
-        """Answer all requests, in one transaction. sqlite3.OperationalError: nothing is known to have happened.
+        """Answer all requests, in one transaction. After sqlite3.OperationalError the outcome is unknown.
 
-        Raises Outage when none is looked at.
+        Raises Outage when no request is processed.
         """
         self._connection.execute("begin immediate")
         try:
@@ -84,9 +84,9 @@ class Ledger:
         return answers
 
     def outage(self, answer: str | None, charge_key: str | None = None) -> None:
-        """Begin an outage, for every process that uses these books; None: it is over.
+        """Begin an outage, for every process that uses this ledger; None ends it.
 
-        With a key it is only for requests about this charge; without one, the end is the end of every outage.
+        With a key it affects only requests about this charge; without one, None ends every outage.
         """
         self._connection.execute("begin immediate")
         if charge_key is None:
@@ -99,7 +99,7 @@ class Ledger:
         self._connection.execute("commit")
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Return every movement of money, by key."""
+        """Return every charge and refund, by key."""
         sql = (
             "select key, charge_key, kind, amount, currency from provider_ledger"
             f" where outcome = 'done' and key > ? order by key limit {PAGE}"
@@ -123,7 +123,7 @@ class Ledger:
         self._connection.close()
 
     def _refuse_in_an_outage(self) -> dict[str, Outage]:
-        """Return the charges that are not looked at. Raises Outage when none is."""
+        """Return the charges whose requests are not processed. Raises Outage when none is processed."""
         refused: dict[str, Outage] = {}
         for (row,) in self._connection.execute("select answer from provider_outage").fetchall():
             answer, _, charge_key = row.partition(" ")
@@ -135,7 +135,7 @@ class Ledger:
     def _prepare(self, path: str) -> None:
         tables = {row[0] for row in self._connection.execute("select name from sqlite_master where type = 'table'")}
         if tables - TABLES or (tables and "provider_ledger" not in tables):
-            raise NotALedger(f"{path} is a SQLite file of something else (tables {', '.join(sorted(tables)[:3])})")
+            raise NotALedger(f"{path} is a SQLite file of another application (tables {', '.join(sorted(tables)[:3])})")
         for attempt in range(OPENING_ATTEMPTS):
             try:
                 self._connection.execute("pragma journal_mode = wal")
@@ -157,7 +157,7 @@ class Ledger:
 
 
 class MemoryLedger:
-    """Books that last as long as their process; used by one thread at a time."""
+    """A ledger that lasts as long as its process; used by one thread at a time."""
 
     def __init__(self, decline_above: int | None) -> None:
         self._decline_above = decline_above
@@ -168,7 +168,7 @@ class MemoryLedger:
         return settled(request, self._lines, self._decline_above)
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Return every movement of money, by key."""
+        """Return every charge and refund, by key."""
         for key, line in sorted(self._lines.items()):
             if line.outcome == "done":
                 kind, _, charge_key, amount, currency = line.request
@@ -186,4 +186,4 @@ class MemoryLedger:
         return dict(sorted(sums.items()))
 
     def close(self) -> None:
-        """Forget nothing yet: the books go with the process."""
+        """Do nothing: the ledger ends with the process."""

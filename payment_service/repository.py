@@ -26,7 +26,7 @@ class PaymentRepository:
         return WorkingSet({row[0]: Payment(*row) for row in rows})
 
     def save(self, tx: Transaction, work: Payments) -> None:
-        """Insert what is new, update what was known."""
+        """Insert new rows, update existing ones."""
         work.save(tx, PAYMENT, tuple)
 
 
@@ -37,7 +37,7 @@ def find_payment(tx: Transaction, order_id: str) -> Payment | None:
 
 
 def all_payments(tx: Transaction) -> Iterator[Payment]:
-    """Return every payment, in the order of the orders' ids."""
+    """Return every payment, sorted by order id."""
     columns = ", ".join(PAYMENT.columns)
     sql = f"select {columns} from payment where order_id > ? order by order_id limit {PAGE}"
     last = ""

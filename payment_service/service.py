@@ -1,4 +1,4 @@
-"""What the payment service does about events."""
+"""How the payment service handles events."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from schemas import OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed,
 
 
 class PaymentService(Service[Payments]):
-    """Charges orders, and gives the money back when they are cancelled."""
+    """Charges orders, and refunds them when they are cancelled."""
 
     name = "payment-service"
 
@@ -39,19 +39,19 @@ class PaymentService(Service[Payments]):
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
-        """Return an example of every state; no gateway is asked."""
+        """Return an example of every state; no gateway is called."""
         service = cls(cast("Gateway", None))
         known = {status: Payment(key, "p-1", 1, "ABC", status, None) for status in STATUSES}
         states = {"unknown": Payments()} | {status: Payments({key: payment}) for status, payment in known.items()}
         return {state: (service, payments) for state, payments in states.items()}
 
     def request_charge(self, order: OrderCreated, payments: Payments) -> Answer | Unasked:
-        """Ask the provider for the money; of an order that is already cancelled, to give back what may be taken."""
+        """Ask the provider to charge the order; if it is already cancelled, to refund what may have been charged."""
         question = to_ask_for_order(payments.get(order.order_id))
         return self._ask(question, order.order_id, order.total, order.currency)
 
     def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Answer | Unasked:
-        """Ask the provider to give back what is known to be charged."""
+        """Ask the provider to refund what is known to be charged."""
         known = payments.get(cancelled.order_id)
         if known is None:
             return Unasked(NotAsked())
@@ -61,7 +61,7 @@ class PaymentService(Service[Payments]):
     def charge_payment(
         self, order: OrderCreated, answer: Answer, payments: Payments
     ) -> PaymentCharged | PaymentFailed | PaymentRefunded | None:
-        """Charge the customer once, or say why not; nothing if the order was cancelled before."""
+        """Charge the customer once, or publish why not; nothing if the order was cancelled before."""
         known = payments.get(order.order_id)
         try:
             payment = charge(known, order.order_id, order.total, order.currency, answer)
@@ -74,7 +74,7 @@ class PaymentService(Service[Payments]):
 
     @reacts_to(OrderCancelled, remote=request_refund, compensates=[PaymentCharged])
     def refund_payment(self, cancelled: OrderCancelled, answer: Answer, payments: Payments) -> PaymentRefunded | None:
-        """Give back what was charged; if nothing was, see to it that nothing will be."""
+        """Refund what was charged; if nothing was, make sure that nothing will be."""
         known = payments.get(cancelled.order_id)
         try:
             payment = refund(known, cancelled.order_id, answer)

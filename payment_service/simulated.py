@@ -1,4 +1,4 @@
-"""Simulated payment providers: how they behave, and the two places where they keep their books."""
+"""Simulated payment providers: how they behave, and the two kinds of storage for their ledger."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HOUR_MS = 3_600_000
 
 
 class BadBehaviour(ValueError):
-    """A provider cannot behave like this."""
+    """A parameter of the simulated provider is out of range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Behaviour:
 
     `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
     refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
-    `timeout_ms`: so long a caller waits for an answer while there is none (see SimulatedProvider.outage).
+    `timeout_ms`: how long a caller waits for an answer while there is none (see SimulatedProvider.outage).
     """
 
     decline_above: int | None = None
@@ -62,7 +62,7 @@ class _Call:
 
 
 class _Simulated(ABC):
-    """What simulated providers have in common: when they answer, and whether the answer arrives."""
+    """The common part of simulated providers: when they answer, and whether the answer arrives."""
 
     def __init__(self, books: Ledger | MemoryLedger, behaviour: Behaviour) -> None:
         self.behaviour, self._books = behaviour, books
@@ -72,7 +72,7 @@ class _Simulated(ABC):
 
     @abstractmethod
     def _settled(self, request: Request) -> Answer | Exception:
-        """Look the request up in the books, or write it there."""
+        """Look the request up in the ledger, or write it there."""
 
     def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
         """See Gateway."""
@@ -109,7 +109,7 @@ class _Simulated(ABC):
         if behaviour.latency_ms:
             time.sleep(behaviour.latency_ms / 1000)
         if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
-            return TryAgain(f"the provider is busy: the {request.kind} {request.key} was not looked at")
+            return TryAgain(f"the provider is busy: the {request.kind} {request.key} was not processed")
         answer = self._settled(request)
         if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
             return TryAgain(f"the answer to the {request.kind} {request.key} was lost")
@@ -119,7 +119,7 @@ class _Simulated(ABC):
 class SimulatedProvider(_Simulated):
     """A payment provider with its own ledger file; any number of threads and processes may use it at once.
 
-    Calls that wait for their turn are settled together: whoever has it writes everybody's in one transaction.
+    Calls that wait for the lock are settled together: the thread that holds it writes all of them in one transaction.
     """
 
     def __init__(self, path: str, behaviour: Behaviour = PERFECT) -> None:
@@ -139,9 +139,9 @@ class SimulatedProvider(_Simulated):
         return call.answer
 
     def outage(self, answer: str | None, charge_key: str | None = None) -> None:
-        """Answer requests of every process with `500` or `429`, or with `nothing`; None: as before again.
+        """Answer requests of every process with `500` or `429`, or not at all (`nothing`); None ends the outage.
 
-        Every request, or those about one charge.
+        It affects every request, or those about one charge.
         """
         self._ledger.outage(answer, charge_key)
 
@@ -159,16 +159,16 @@ class SimulatedProvider(_Simulated):
                 call.answer = outage
         except sqlite3.Error as error:
             for call in calls:
-                call.answer = TryAgain(f"the provider is away: {error}")
+                call.answer = TryAgain(f"the provider's ledger is unavailable: {error}")
         else:
             for call, answer in zip(calls, answers, strict=True):
                 call.answer = answer
 
 
 class MemoryProvider(_Simulated):
-    """A payment provider inside this process, which forgets everything when it ends: for measuring and trying out.
+    """A payment provider inside this process, which loses everything when it ends: for benchmarks and experiments.
 
-    A worker that is started again, and every other process, has other books: charges would be made twice. Any number of
+    A restarted worker, and every other process, has another ledger: charges would be made twice. Any number of
     threads may use it at once; a call takes microseconds.
     """
 

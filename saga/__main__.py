@@ -1,4 +1,4 @@
-"""`saga`: the whole, for people."""
+"""`saga`: the command line for the saga as a whole."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMANDS = (
     *("demo", "topics", "broker", "tail", "decode", "schemas", "flow", "verify", "acls", "check", "simulate"),
     *("deadletters", "track", "orders", "show", "why", "sql", "stats", "violations", "audit", "ui"),
 )
-"""In the order of a saga's life. Each is a file in `saga.commands`, imported only when it is called: it starts fast."""
+"""In the order of typical use. Each is a file in `saga.commands`, imported only when called: `saga` starts fast."""
 
 FACTS = {
     "saga.audit.export": ("CannotWrite",),
@@ -41,25 +41,25 @@ FACTS = {
     "eventbus.serde.registry": ("RegistryUnavailable", "UnknownSchema"),
     "eventbus.serde.registry_config": ("BadRegistryConfig",),
 }
-"""What is no mistake in the code, and is said in one line; what was not imported cannot have been raised."""
+"""Exceptions that are not bugs and are reported in one line; a module that was not imported cannot have raised one."""
 
 
 class Commands(click.Group):
-    """The group of COMMANDS, which says FACTS."""
+    """The group of COMMANDS, which reports FACTS in one line."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """Return all names."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Import a command; return None where there is none of this name."""
+        """Import a command; return None if there is none of this name."""
         if name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"saga.commands.{name}"), f"{name}_command")
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the command; exit code 1 where it raises one of FACTS, 3 where a topic is not the one it was."""
+        """Call the command; exit code 1 if it raises one of FACTS, 3 if a topic was deleted and recreated."""
         try:
             with safe_stdout(), cli.scrubbed_usage():
                 return super().invoke(ctx)

@@ -1,4 +1,4 @@
-"""Which services there are: those that installed distributions name as entry points, and the saga's own."""
+"""The services: those that installed distributions register as entry points, and the saga's own."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from order_service.service import OrderService
 from payment_service.service import PaymentService
 
 SERVICES = (OrderService, PaymentService, InventoryService)
-"""The services of the saga that these tools come with."""
+"""The saga's own services, which are installed with these tools."""
 
 
 class NoService(LookupError):
-    """There is nothing to read a choreography from, or it cannot be read."""
+    """No service is installed, or one cannot be loaded."""
 
 
 def installed_services() -> list[type[Service[Any]]]:
@@ -24,8 +24,8 @@ def installed_services() -> list[type[Service[Any]]]:
     points = sorted(entry_points(group=INSTALLED), key=lambda point: point.name)
     if not points:
         raise NoService(
-            f"no installed package brings a service (entry points of the group {INSTALLED});"
-            " name files that `<service> declaration` wrote, or use --announced"
+            f"no installed package has a service (entry points of the group {INSTALLED});"
+            " give files that `<service> declaration` wrote, or use --announced"
         )
     return [_load(point) for point in points]
 
@@ -36,5 +36,5 @@ def _load(point: EntryPoint) -> type[Service[Any]]:
     except (ImportError, AttributeError) as error:
         raise NoService(f"the entry point {point.name} = {point.value} cannot be loaded: {error}") from error
     if not (isinstance(service, type) and issubclass(service, Service)):
-        raise NoService(f"the entry point {point.name} = {point.value} is no eventbus.Service")
+        raise NoService(f"the entry point {point.name} = {point.value} is not an eventbus.Service")
     return service

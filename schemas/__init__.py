@@ -1,4 +1,4 @@
-"""The published language: every event of the choreography, and the ids of its released schemas."""
+"""Every event of the choreography (the published language), and the ids of its released schemas."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from schemas.events import (
 )
 
 IDS = Path(__file__).parent / "ids.json"
-"""Which id stands for which released schema, where there is no registry."""
+"""The id of each released schema, used without a registry."""
 
 EVENTS = (
     OrderCreated,

@@ -12,7 +12,7 @@ from eventbus import Event, event
 HERE = Path(__file__).parent
 
 MAX_AMOUNT = 10**15
-"""Minor units. Far above any order, far below what 64 bits hold, so that sums cannot overflow."""
+"""Minor units. Far above any order, far below the range of 64 bits, so that sums cannot overflow."""
 MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
 MAX_ID_CHARACTERS = 200
@@ -25,9 +25,9 @@ def _check_id(name: str, value: str) -> None:
 
 
 def _may_be_text(value: str) -> bool:
-    """Return whether all that is not printable is unassigned here: a letter, maybe, of the Unicode of a newer Python.
+    """Return whether every character that is not printable is unassigned in this Python's version of Unicode.
 
-    Who placed the order has judged it, by the list of its own day.
+    It may be a letter in a newer one, by which the process that placed the order has validated it.
     """
     return all(character.isprintable() or category(character) == "Cn" for character in value)
 
@@ -41,7 +41,7 @@ def _check_money(amount: int, currency: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """So many of one article; quantity 1 to 10,000."""
+    """A quantity of one article; 1 to 10,000."""
 
     sku: str
     quantity: int
@@ -103,7 +103,7 @@ class PaymentCharged(_Payment):
 @event(HERE / "payment.refunded.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class PaymentRefunded(_Payment):
-    """The charge was given back: `amount` minor units, all of it."""
+    """The charge was refunded: `amount` minor units, all of it."""
 
     summary = "the charge of {amount} was given back"
 
@@ -146,8 +146,8 @@ class _Failure(Event):
 class PaymentFailed(_Failure):
     """The charge was refused; `error` says why, for people.
 
-    `code` says it for programs (since version 2; LIMIT_EXCEEDED since version 3). UNSPECIFIED is what nobody noted, and
-    what a reader takes a symbol for that came after it.
+    `code` says it for programs (since version 2; LIMIT_EXCEEDED since version 3). UNSPECIFIED means that no code was
+    recorded, and is what a reader uses for a symbol newer than its schema.
     """
 
     summary = "the charge was refused: {error}"
@@ -166,7 +166,7 @@ class InventoryReservationFailed(_Failure):
 @event(HERE / "order.cancelled.avsc", key="order_id")
 @dataclass(frozen=True, slots=True)
 class OrderCancelled(Event):
-    """The saga ended without a sale. Final: each participant undoes its own part when it hears it.
+    """The saga ended without a sale. Final: each participant undoes its own part when it consumes it.
 
     `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
     """

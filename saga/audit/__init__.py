@@ -1,1 +1,1 @@
-"""The audit: the history taken out of the log as evidence, and held against the log later."""
+"""The audit: the history exported from the log as evidence, and compared with the log later."""

@@ -1,8 +1,8 @@
-"""The chain of an export, line by line: which lines were altered, taken out, put in or moved.
+"""The hash chain of an export, line by line: which lines were altered, removed, inserted or moved.
 
-Three things speak for a line: its own hash, the next line, which names that hash, and the counts in the last line. Who
-changes one thing leaves the others. Who computes everything anew from the changed line to the end leaves nothing:
-against that there is only the digest, noted elsewhere, and the log.
+Three things protect a line: its own hash, the next line, which contains that hash, and the counts in the last line. A
+change of one contradicts the others. Recomputing everything from the changed line to the end leaves no contradiction:
+only the digest, stored elsewhere, and the log reveal that.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from saga.audit.findings import ADDED, ALTERED, MISSING, REORDERED, Findings
 from saga.audit.lines import GENESIS, AuditLine
 
 MEMORY = 10_000
-"""So many lines back a link is looked for; lines put in or moved are told apart that far."""
+"""How many lines back a link is searched; inserted and moved lines are distinguished that far."""
 BEGINNING = "the beginning of the file"
 
 
 class ChainLink(NamedTuple):
-    """What is remembered of a line."""
+    """What is kept of a line."""
 
     name: str
     previous: str
@@ -26,7 +26,7 @@ class ChainLink(NamedTuple):
 
 
 class BrokenLink(NamedTuple):
-    """A line that does not follow on the one before it."""
+    """A line whose `previous` is not the hash of the line before it."""
 
     before: ChainLink
     after: ChainLink
@@ -44,7 +44,7 @@ class Chain:
         self._copies: list[ChainLink] = []
 
     def take(self, line: AuditLine) -> None:
-        """Look at the next line."""
+        """Check the next line."""
         link = ChainLink(line.name, line.previous, line.sound)
         if line.hash in self._recent or line.hash in self._strays:
             self._copies.append(link)
@@ -57,7 +57,7 @@ class Chain:
             del self._recent[next(iter(self._recent))]
 
     def _follow(self, own: str, link: ChainLink) -> None:
-        """Find the line that this one follows on, where that is not the one before it."""
+        """Find the line that this one follows, if that is not the one before it."""
         tip = next(reversed(self._recent))
         if link.previous == tip:
             return
@@ -69,32 +69,32 @@ class Chain:
             self._breaks[own] = BrokenLink(self._recent[tip], link)
 
     def _set_aside(self, until: str) -> None:
-        """What stands after `until` is not what this line follows on: it was put in, or stands elsewhere."""
+        """Set the lines after `until` aside: this line does not follow them, so they were inserted or moved."""
         while (last := next(reversed(self._recent))) != until:
             self._strays[last] = self._recent.pop(last)
             self._breaks.pop(last, None)
             self._altered.pop(last, None)
 
     def _put_back(self, own: str) -> None:
-        """Somebody follows on a line that stood too early: it was moved."""
+        """Mark a line as moved: another line follows it, and it appeared too early."""
         while own in self._strays:
             link = self._strays.pop(own)
             self._moved.append(link)
             own = link.previous
 
     def report(self, findings: Findings, *, too_few: bool) -> None:
-        """Say what was found; `too_few`: there are fewer lines than the last one says."""
+        """Report what was found; `too_few`: there are fewer lines than the last one states."""
         for link in self._altered.values():
-            findings.add(ALTERED, link.name, "its hash is not that of the line")
+            findings.add(ALTERED, link.name, "its hash does not match the line")
         for link in self._strays.values():
-            findings.add(ADDED, link.name, "no line follows on it")
+            findings.add(ADDED, link.name, "no line follows it")
         for link in self._copies:
-            findings.add(ADDED, link.name, "the line stands in the file before")
+            findings.add(ADDED, link.name, "the line appears earlier in the file")
         for link in reversed(self._moved):
-            findings.add(REORDERED, link.name, "it stands before lines that it follows on")
+            findings.add(REORDERED, link.name, "it appears before lines that it follows")
         for broken in self._breaks.values():
             before, after = broken.before.name, broken.after.name
             if too_few:
-                findings.add(MISSING, f"after {before}", f"{after} follows on another line, which is not there")
+                findings.add(MISSING, f"after {before}", f"{after} follows another line, which is missing")
             else:
-                findings.add(ALTERED, before, f"{after} follows on another line, in the place of this one")
+                findings.add(ALTERED, before, f"{after} follows another line, in the place of this one")

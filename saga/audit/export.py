@@ -19,10 +19,10 @@ class CannotWrite(OSError):
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[IO[str]]:
-    """Open a file that appears under its name when it is complete and on the disk. Raises CannotWrite."""
+    """Open a file that gets its name when it is complete and synced to disk. Raises CannotWrite."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}.incomplete")
     if path.exists():
-        raise CannotWrite(f"{path} exists: it may be somebody's evidence; name another file, or remove it first")
+        raise CannotWrite(f"{path} exists and may be needed as evidence; name another file, or remove it first")
     try:
         with scratch.open("x", encoding="utf-8", newline="\n") as file:
             yield file
@@ -38,7 +38,7 @@ def whole_file(path: Path) -> Iterator[IO[str]]:
 
 
 def write_lines(file: IO[str], entries: Iterable[AuditEntry], summary: Summary) -> tuple[Summary, str]:
-    """Write a line a record and the last line; return what that says, and its hash: the digest of the export."""
+    """Write a line per record and the last line; return its summary, and its hash: the digest of the export."""
     tally, previous = AuditTally(), GENESIS
     for address, body in entries:
         tally.add(address, body)

@@ -1,4 +1,4 @@
-"""The history that is exported, and compared with later: all committed records of some topics, in one order."""
+"""The history that is exported, and compared later: all committed records of some topics, in one order."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from saga.kafka.recount import Count, confirm
 
 @dataclass(frozen=True, slots=True)
 class AuditSelection:
-    """Which records are wanted; None takes all. Times are ms since 1970, `until` is not included."""
+    """Which records are selected; None selects all. Times are ms since 1970, `until` is not included."""
 
     since: int | None = None
     until: int | None = None
     order_id: str | None = None
 
     def takes(self, record: Record) -> bool:
-        """Return whether the record is wanted: by its timestamp, and by its key, which is the order's id."""
+        """Return whether the record is selected: by its timestamp, and by its key, which is the order's id."""
         return (
             (self.since is None or record.timestamp_ms >= self.since)
             and (self.until is None or record.timestamp_ms < self.until)
@@ -39,14 +39,14 @@ class AuditHistory:
     def __init__(
         self, bootstrap_servers: str, reverse_topological: Iterable[str], kafka_config: Mapping[str, str] | None = None
     ) -> None:
-        """Ask which partitions there are; `reverse_topological` names the topics. Raises TopicsMissing, Unreachable."""
+        """Fetch the list of partitions; `reverse_topological` names the topics. Raises TopicsMissing, Unreachable."""
         self._config = client_config(bootstrap_servers, kafka_config)
         cluster = Cluster(bootstrap_servers, kafka_config)
         self.cluster_id = cluster.id()
         self._topics = EventTopics(cluster, list(reverse_topological))
 
     def bounds(self) -> tuple[Ends, Ends]:
-        """Return where each partition begins and ends now; the ends effects first, so that no cause is left out."""
+        """Return where each partition begins and ends now; the ends effects first, so that no cause is missed."""
         ends = self._topics.ends()
         starts = self._topics.starts()
         return starts, {lane: max(end, starts[lane]) for lane, end in ends.items()}
@@ -54,7 +54,7 @@ class AuditHistory:
     def read(self, starts: Ends, ends: Ends, selection: AuditSelection, *, whole: bool) -> Iterator[Record]:
         """Return the records, in order within each partition.
 
-        They are read a second time and counted, see `witness`; `whole` as there. Raises ReadingsDiffer, LogMoved,
+        They are read a second time and counted, see `recount`; `whole` as there. Raises ReadingsDiffer, LogMoved,
         Unreachable.
         """
         count = Count()
@@ -75,7 +75,7 @@ without rowid
 def in_order(entries: Iterable[AuditEntry]) -> Iterator[AuditEntry]:
     """Return these sorted by address.
 
-    They wait in a temporary file of SQLite's: a broker gives the records of many partitions at once quickly, one
+    They are buffered in a temporary SQLite file: a broker returns the records of many partitions at once quickly, one
     partition after the other slowly (measured: half a second each), and memory must not grow with the history.
 
     Raises NoRoom.

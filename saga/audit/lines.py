@@ -1,7 +1,7 @@
-"""The lines of an export: a record each, chained by their hashes, and a last one that says what there must be.
+"""The lines of an export: a record each, chained by their hashes, and a last one with the expected counts.
 
 A line ends in `"previous"`, the hash of the line before (64 zeros in the first one), and `"hash"`: the SHA-256, in
-hexadecimal, of everything that stands before it in the line. The body of a line is the line without these two.
+hexadecimal, of everything before it in the line. The body of a line is the line without these two.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ LENGTH = Struct(">I")
 
 
 class NotAnExport(ValueError):
-    """The file is something else, or cannot be read."""
+    """The file is not an export, or cannot be read."""
 
 
 class AuditEntry(NamedTuple):
-    """A record of an export or of the log: where it lies, and the body of its line."""
+    """A record of an export or of the log: its address, and the body of its line."""
 
     address: Address
     body: str
 
 
 class AuditLine(NamedTuple):
-    """A line of an export, as it stands there."""
+    """A line of an export, verbatim."""
 
     number: int
     body: str
@@ -51,28 +51,28 @@ class AuditLine(NamedTuple):
     hash: str
     content: dict[str, Any]
     sound: bool
-    """Whether the hash is that of the line."""
+    """Whether the hash matches the line."""
 
     @property
     def address(self) -> Address | None:
-        """Where the record lies; None if the line does not say."""
+        """The record's address; None if the line has none."""
         place = tuple(self.content.get(name) for name in ("topic", "partition", "offset"))
         kinds = (str, int, int)
         return Address(*place) if all(map(isinstance, place, kinds)) else None  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:
-        """What it is called in a report."""
+        """Its name in a report."""
         return str(self.address or f"line {self.number}")
 
 
 def entry_of(record: Record, decoder: Decoder) -> AuditEntry:
-    """Return what an export says of a record."""
+    """Return the entry of a record in an export."""
     return AuditEntry(Address(*record.partition, record.offset), _body(record, decoder))
 
 
 def _body(record: Record, decoder: Decoder) -> str:
-    """Return a record as `saga tail` shows it, with its schema's id and the hashes of its bytes."""
+    """Return a record as `saga tail` prints it, with its schema's id and the hashes of its bytes."""
     described = describe(record, decoder)
     described["schema_id"] = schema_id_of(record.value, record.headers)
     described["sha256"] = {
@@ -84,14 +84,14 @@ def _body(record: Record, decoder: Decoder) -> str:
 
 
 def sealed(body: str, previous: str) -> tuple[str, str]:
-    """Return the line, without its end of line, and its hash."""
+    """Return the line, without the newline, and its hash."""
     head = f'{body[:-1]}, "previous": "{previous}"'
     own = sha256(head.encode()).hexdigest()
     return f'{head}, "hash": "{own}"}}', own
 
 
 def lines_of(path: Path) -> Iterator[AuditLine]:
-    """Return the lines of a file, also those that are no longer lines of an export. Raises NotAnExport."""
+    """Return the lines of a file, also those that are no longer valid lines of an export. Raises NotAnExport."""
     try:
         with path.open("rb") as file:
             for number, raw in enumerate(file, start=1):
@@ -119,6 +119,6 @@ def _sha256(content: bytes | None) -> str | None:
 
 
 def _headers(headers: Headers) -> bytes:
-    """Return names and contents in one piece, each after its length as 4 bytes, big-endian."""
+    """Return names and contents concatenated, each after its length as 4 bytes, big-endian."""
     pieces = (piece for name, content in headers for piece in (name.encode(), content))
     return b"".join(LENGTH.pack(len(piece)) + piece for piece in pieces)

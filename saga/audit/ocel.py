@@ -1,10 +1,10 @@
 """The history as an object-centric event log, OCEL 2.0 in JSON, for tools of process mining.
 
 Source: https://www.ocel-standard.org/specification/formats/json/ . Attribute values are strings, as the standard's own
-JSON schema wants them; what they stand for is declared with the event's type.
+JSON schema requires; their types are declared with the event's type.
 
-Objects are read from the names of fields: `customer_id` names an object of the type `customer`, and so does `sku` of
-its own. The object that keys an event is related to the others that the event names.
+Objects are derived from the names of fields: `customer_id` names an object of the type `customer`, `sku` one of the
+type `sku`. The object that keys an event is related to the others that the event names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ID = "_id"
 SKU = "sku"
 TYPES = {"int": "integer", "long": "integer", "float": "float", "double": "float", "boolean": "boolean"}
 OF_EVERY_EVENT = {"service": "ce_source", "caused_by": "ce_causationid"}
-"""Attributes of every event, and the headers that say them."""
+"""Attributes of every event, and the headers that they are read from."""
 SCHEMA = """
 create table object (id text primary key, type text not null) without rowid;
 create table relation (object text, other text, qualifier text, primary key (object, other)) without rowid;
@@ -48,13 +48,13 @@ class OcelWritten:
 
     @property
     def told(self) -> str:
-        """Say it."""
-        left_out = f"; {self.undecodable} records that are no events are left out" if self.undecodable else ""
+        """Return it as text."""
+        left_out = f"; {self.undecodable} records that are not events are omitted" if self.undecodable else ""
         return f"{self.events} events of {self.objects} objects{left_out}"
 
 
 def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: Flow) -> OcelWritten:
-    """Write the log. Objects wait aside, so that memory does not grow with the history. Raises NoRoom."""
+    """Write the log. Objects are buffered on disk, so that memory does not grow with the history. Raises NoRoom."""
     written = OcelWritten()
     with scratch_database(SCHEMA) as objects:
         types = {"eventTypes": _event_types(flow), "objectTypes": _object_types(flow)}

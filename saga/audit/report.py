@@ -1,4 +1,4 @@
-"""What `saga audit verify` says."""
+"""The report of `saga audit verify`."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def as_text(verdict: AuditVerdict, file: Path, *, live: bool) -> Iterator[str]:
         yield f"{finding.kind}: {finding.what}: {finding.detail}"
     if findings.count > SHOWN:
         yield f"... and {findings.count - SHOWN} more"
-    whole = "complete and unaltered: the log says the same" if live else "complete and unaltered in itself"
+    whole = "complete and unaltered: it matches the log" if live else "complete and unaltered in itself"
     state = f"findings: {findings.count}" if findings.count else whole
     yield f"{file}: {verdict.records} records, {state}"
     if verdict.expired:
-        yield f"{verdict.expired} of them the log no longer has: Kafka has expired them since"
+        yield f"{verdict.expired} of them have expired from the log since the export"
     if verdict.digest:
         yield f"digest {verdict.digest}"
 

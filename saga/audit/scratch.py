@@ -1,4 +1,4 @@
-"""A place beside memory for what does not fit into it."""
+"""Temporary storage for what does not fit into memory."""
 
 from __future__ import annotations
 
@@ -19,4 +19,4 @@ def scratch_database(schema: str) -> Iterator[sqlite3.Connection]:
             database.executescript(schema)
             yield database
     except sqlite3.OperationalError as error:
-        raise NoRoom(f"records wait in a temporary file (SQLITE_TMPDIR says where): {error}") from error
+        raise NoRoom(f"the temporary file for records cannot be written (see SQLITE_TMPDIR): {error}") from error

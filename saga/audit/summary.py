@@ -1,4 +1,4 @@
-"""The last line of an export: what was asked for, from where to where it reaches, and what there must be."""
+"""The last line of an export: the selection, the offsets it covers, and the expected counts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from saga.kafka.records import Ends, Lane
 
 
 class AuditTally:
-    """Counts the records of each partition, and takes the SHA-256 of their bodies, each with an end of line."""
+    """Counts the records of each partition, and computes the SHA-256 of their bodies, each with a newline."""
 
     def __init__(self) -> None:
         self._counts: dict[Lane, int] = {}
         self._digests: dict[Lane, Any] = {}
 
     def add(self, address: Address, body: str) -> None:
-        """Take note of one record."""
+        """Add one record."""
         lane = (address.topic, address.partition)
         self._counts[lane] = self._counts.get(lane, 0) + 1
         self._digests.setdefault(lane, sha256()).update(body.encode() + b"\n")
@@ -33,13 +33,13 @@ class AuditTally:
 
     @property
     def lanes(self) -> set[Lane]:
-        """The partitions of which there are records."""
+        """The partitions that have records."""
         return set(self._counts)
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What the last line says. `exported_at` is RFC 3339."""
+    """The content of the last line. `exported_at` is RFC 3339."""
 
     cluster: str
     exported_at: str
@@ -51,7 +51,7 @@ class Summary:
 
     @property
     def count(self) -> int:
-        """How many records there must be."""
+        """The expected number of records."""
         return sum(count for count, _ in self.records.values())
 
     def body(self) -> str:
@@ -78,12 +78,12 @@ class Summary:
 
     @classmethod
     def of(cls, content: Mapping[str, Any]) -> Summary:
-        """Read the content of the line. Raises NotAnExport when it is of another version or no such line."""
+        """Read the content of the line. Raises NotAnExport if it is of another version or not a last line."""
         told = content.get(SUMMARY)
         if not isinstance(told, dict):
             raise NotAnExport(f"its last line has no {SUMMARY!r}")
         if told.get("format") != FORMAT:
-            raise NotAnExport(f"it has the format {told.get('format')!r}; this program knows {FORMAT}")
+            raise NotAnExport(f"it has the format {told.get('format')!r}; this version reads format {FORMAT}")
         try:
             partitions = {(each["topic"], each["partition"]): each for each in told["partitions"]}
             return cls(

@@ -1,4 +1,4 @@
-"""Whether an export is what was written, and whether it is what the log says."""
+"""Whether an export is unaltered, and whether it matches the log."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ MOST_MISPLACED = 10_000
 
 @dataclass
 class AuditVerdict:
-    """What is known of an export when its file has been read."""
+    """The result of reading an export."""
 
     findings: Findings = field(default_factory=Findings)
     summary: Summary | None = None
     digest: str = ""
-    """The hash of the last line; it stands for the whole file."""
+    """The hash of the last line; it covers the whole file."""
     records: int = 0
     misplaced: dict[Address, str] = field(default_factory=dict)
-    """Bodies of records that stand behind one with a later address."""
+    """Bodies of records that come after one with a later address."""
     expired: int = 0
-    """Records that the log no longer has because its retention is over: those are not missing there."""
+    """Records that have expired from the log (retention): they do not count as missing there."""
 
 
 def verify_file(path: Path) -> AuditVerdict:
@@ -57,7 +57,7 @@ def verify_file(path: Path) -> AuditVerdict:
         elif line.sound:
             verdict.findings.add(ADDED, line.name, "it is neither a record nor the last line")
     if not ours:
-        raise NotAnExport(f"{path} is no file that `saga audit export --format jsonl` wrote")
+        raise NotAnExport(f"{path} was not written by `saga audit export --format jsonl`")
     _report(verdict, chain, tally, behind_the_end)
     return verdict
 
@@ -72,19 +72,19 @@ def _report(verdict: AuditVerdict, chain: Chain, tally: AuditTally, behind_the_e
     declared = summary.count if summary else 0
     chain.report(findings, too_few=verdict.records < declared)
     if behind_the_end:
-        findings.add(ADDED, f"{behind_the_end} lines", "they stand after the last line of the export")
+        findings.add(ADDED, f"{behind_the_end} lines", "they come after the last line of the export")
     if summary is None:
-        findings.add(MISSING, "the end of the file", "there is no last line with the counts: the file was cut off")
+        findings.add(MISSING, "the end of the file", "there is no last line with the counts: the file was truncated")
     elif not findings.count:
         for lane in sorted({*summary.records, *tally.lanes}):
             said, found = summary.records.get(lane, (0, "")), tally.of(lane)
             if said != found:
                 what = f"{lane[0]}/{lane[1]}"
-                findings.add(ALTERED, what, f"{found[0]} records that do not make the digest of the {said[0]} exported")
+                findings.add(ALTERED, what, f"its {found[0]} records do not have the digest of the {said[0]} exported")
 
 
 def entries_of(path: Path) -> Iterator[AuditEntry]:
-    """Return the records that stand in order; those that do not are in `AuditVerdict.misplaced`."""
+    """Return the records that are in order; the others are in `AuditVerdict.misplaced`."""
     latest = Address("", -1, -1)
     for line in lines_of(path):
         if line.address is not None and line.address > latest:
@@ -93,7 +93,7 @@ def entries_of(path: Path) -> Iterator[AuditEntry]:
 
 
 def compare(verdict: AuditVerdict, exported: Iterable[AuditEntry], logged: Iterable[AuditEntry], starts: Ends) -> None:
-    """Hold the records of the export against those of the log, both sorted; `starts`: where the log begins now."""
+    """Compare the records of the export with those of the log, both sorted; `starts`: where the log begins now."""
     waiting = iter(exported)
     ahead = next(waiting, None)
     for entry in logged:
@@ -106,7 +106,7 @@ def compare(verdict: AuditVerdict, exported: Iterable[AuditEntry], logged: Itera
         elif entry.address in verdict.misplaced:
             _same(verdict, verdict.misplaced.pop(entry.address), entry)
         else:
-            verdict.findings.add(MISSING, str(entry.address), "the log has it, the export has not")
+            verdict.findings.add(MISSING, str(entry.address), "it is in the log, but not in the export")
     for address in (*([] if ahead is None else [ahead.address]), *(entry.address for entry in waiting)):
         _not_there(verdict, address, starts)
     for address in verdict.misplaced:
@@ -117,7 +117,7 @@ def _not_there(verdict: AuditVerdict, address: Address, starts: Ends) -> None:
     if address.offset < starts.get((address.topic, address.partition), 0):
         verdict.expired += 1
     else:
-        verdict.findings.add(ADDED, str(address), "the export has it, the log has not")
+        verdict.findings.add(ADDED, str(address), "it is in the export, but not in the log")
 
 
 def _same(verdict: AuditVerdict, exported: str, logged: AuditEntry) -> None:
@@ -125,4 +125,4 @@ def _same(verdict: AuditVerdict, exported: str, logged: AuditEntry) -> None:
         return
     ours, theirs = orjson.loads(exported), orjson.loads(logged.body)
     fields = [name for name in (*theirs, *(ours.keys() - theirs)) if ours.get(name) != theirs.get(name)]
-    verdict.findings.add(ALTERED, str(logged.address), f"not what the log says: {', '.join(fields) or 'its spelling'}")
+    verdict.findings.add(ALTERED, str(logged.address), f"differs from the log: {', '.join(fields) or 'its spelling'}")

@@ -1,1 +1,1 @@
-"""`saga check`: the laws of the saga, and whether what is in the databases and on the log keeps them."""
+"""`saga check`: the laws of the saga, and whether the databases and the log obey them."""

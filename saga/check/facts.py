@@ -1,4 +1,4 @@
-"""What is known about the orders: small frozen facts, free of the services' classes, so that laws can be tested."""
+"""Facts about the orders: small, frozen, independent of the services' classes, so that laws can be tested."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Items = tuple[tuple[str, int], ...]
 
 @lru_cache(maxsize=65_536)
 def shared(value: T) -> T:
-    """Return one and the same value for equal ones: of what many facts say alike, memory holds one copy."""
+    """Return the same object for equal values, so that memory holds one copy of what many facts have in common."""
     return value
 
 
 class Address(NamedTuple):
-    """Where a record lies in the log."""
+    """The address of a record in the log."""
 
     topic: str
     partition: int
@@ -31,7 +31,7 @@ class Address(NamedTuple):
 
 
 class PlacedOrder(NamedTuple):
-    """What order.created says, beside the order's id."""
+    """The content of order.created, apart from the order's id."""
 
     customer_id: str
     total: int
@@ -40,7 +40,7 @@ class PlacedOrder(NamedTuple):
 
 
 class Money(NamedTuple):
-    """What payment.charged and payment.refunded say, beside the order's id; minor units."""
+    """The content of payment.charged and payment.refunded, apart from the order's id; minor units."""
 
     payment_id: str
     amount: int
@@ -48,7 +48,7 @@ class Money(NamedTuple):
 
 
 class EventFact(NamedTuple):
-    """One event on the log. There are many: nothing is kept that can be derived."""
+    """One event on the log. There are many: nothing is stored that can be derived."""
 
     topic: str
     partition: int
@@ -56,23 +56,23 @@ class EventFact(NamedTuple):
     order_id: str
     cause: Address | None
     event_id: str | None
-    """ce_id, or None where it is the one that `made_id` makes."""
+    """ce_id, or None if it equals the result of `made_id`."""
     early: bool
-    """It was visible before the databases were read."""
+    """Whether it was visible before the databases were read."""
     timestamp_ms: int
-    """0 where the record has none."""
+    """0 if the record has none."""
     digest: int
     """Equal for equal bytes."""
     body: PlacedOrder | Money | None
 
     @property
     def address(self) -> Address:
-        """Where to look."""
+        """The address of its record."""
         return Address(self.topic, self.partition, self.offset)
 
     @property
     def ce_id(self) -> str:
-        """The event's id, as its header says."""
+        """The event's id, as in its header."""
         return made_id(self.topic, self.order_id, self.cause) if self.event_id is None else self.event_id
 
 
@@ -83,9 +83,9 @@ def made_id(topic: str, order_id: str, cause: Address | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OrderFact:
-    """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: minor units that are back.
+    """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: refunded minor units.
 
-    `placed_ms`: ms since 1970, by the clock of the order service; 0 where that is not known.
+    `placed_ms`: ms since 1970, by the clock of the order service; 0 if unknown.
     """
 
     order_id: str
@@ -130,7 +130,7 @@ class LedgerFact:
 
 @dataclass(frozen=True, slots=True)
 class StockFact:
-    """A row of inventory: so many are there, so many of them are set aside."""
+    """A row of inventory: how many there are, and how many of them are reserved."""
 
     sku: str
     on_hand: int
@@ -139,7 +139,7 @@ class StockFact:
 
 @dataclass(frozen=True, slots=True)
 class ParkedFact:
-    """An order that a service cannot handle: it is parked there, and tried again."""
+    """An order that a service cannot handle now: it is parked there, and retried."""
 
     order_id: str
     service: str
@@ -148,11 +148,11 @@ class ParkedFact:
 
 
 class Oldest(NamedTuple):
-    """The first record that is left of a partition whose beginning is gone."""
+    """The first remaining record of a partition whose beginning has expired."""
 
     timestamp_ms: int
     order_id: str
-    """Empty where it is no event."""
+    """Empty if it is not an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,21 +160,21 @@ class LogFacts:
     """What was read from the topics."""
 
     events: Mapping[str, Sequence[EventFact]]
-    """By order id, as they were read."""
+    """By order id, in the order in which they were read."""
     partitions: Mapping[str, int]
     """The number of partitions of each topic."""
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
-    """The first offset of partitions whose beginning is gone."""
+    """The first offset of partitions whose beginning has expired."""
     oldest: Mapping[tuple[str, int], Oldest] = field(default_factory=dict)
-    """The first record of these that says when it was written; partitions of which nothing is left are not there."""
+    """The first record of these that has a timestamp; partitions without any remaining record are not included."""
     undecodable: int = 0
     unreadable: Sequence[str] = ()
-    """Where batches begin that cannot be decompressed."""
+    """Where batches that cannot be decompressed begin."""
 
 
 @dataclass(frozen=True, slots=True)
 class Saga:
-    """Everything that is known about one order."""
+    """All facts about one order."""
 
     order_id: str
     order: OrderFact | None
@@ -188,9 +188,9 @@ class Saga:
 
     @property
     def placed_ms(self) -> int | None:
-        """When the order was placed, by the clock of the order service; None where nothing tells.
+        """When the order was placed, by the clock of the order service; None if unknown.
 
-        Without a row it is the time in the id, where that is a UUIDv7 (RFC 9562), as the order service makes them.
+        Without a row it is the time in the id, if that is a UUIDv7 (RFC 9562), which the order service generates.
         """
         if self.order is not None:
             return self.order.placed_ms or None
@@ -207,12 +207,12 @@ class Saga:
 
     @property
     def charged(self) -> int:
-        """What the provider took, minor units."""
+        """What the provider charged, minor units."""
         return sum(entry.amount for entry in self.ledger if entry.kind == "charge")
 
     @property
     def net(self) -> int:
-        """What the provider took and did not give back, minor units."""
+        """What the provider charged and did not refund, minor units."""
         return 2 * self.charged - sum(entry.amount for entry in self.ledger)
 
 
@@ -229,7 +229,7 @@ class Facts:
     parked: Mapping[str, tuple[ParkedFact, ...]] = field(default_factory=dict)
 
     def sagas(self) -> Iterator[Saga]:
-        """Put the facts of each order together, one order at a time."""
+        """Collect the facts of each order, one order at a time."""
         stores = (self.orders, self.payments, self.reservations, self.ledger, self.log.events)
         for order_id in dict.fromkeys(key for store in stores for key in store):
             events = self.log.events.get(order_id, ())

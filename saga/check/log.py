@@ -1,4 +1,4 @@
-"""Reads the topics of all events and keeps what the laws need of each event."""
+"""Reads the topics of all events and keeps the facts of each event that the laws need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from saga.kafka.recount import Count, confirm
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
 
 Watch = Callable[[Iterator[Any], int], Iterator[Any]]
-"""Passes messages on, of which there will be at most so many, and shows how far that is."""
+"""Yields the given messages, of which there will be at most the given number, and shows the progress."""
 
 
 def read_events(  # noqa: PLR0913 - what, with what, from where to where
@@ -29,9 +29,9 @@ def read_events(  # noqa: PLR0913 - what, with what, from where to where
     until: Ends,
     watch: Watch = lambda messages, _most: messages,
 ) -> LogFacts:
-    """Read all events below `until`; those below `before` are early. `config` is what a client starts from.
+    """Read all events below `until`; those below `before` are early. `config` is the client's base configuration.
 
-    It is read a second time and counted, see `witness`. Raises ReadingsDiffer, LogMoved, Unreachable, and
+    The log is read a second time and counted, see `recount`. Raises ReadingsDiffer, LogMoved, Unreachable, and
     RegistryUnavailable when a schema must be fetched and cannot be.
     """
     starts = topics.starts()
@@ -65,7 +65,7 @@ def read_events(  # noqa: PLR0913 - what, with what, from where to where
 
 
 def fact_of(message: Any, event: Event, before: Ends) -> EventFact:
-    """Return what the laws need of an event and of the message that it came in."""
+    """Return the facts that the laws need of an event and of its message."""
     headers = dict(reversed(headers_of(message)))  # of headers with one name the first counts
     cause = _address(headers.get("ce_causationid"))
     event_id = _text(headers.get("ce_id"))
@@ -85,7 +85,7 @@ def fact_of(message: Any, event: Event, before: Ends) -> EventFact:
 
 
 def _address(cause: bytes | str | None) -> Address | None:
-    """Return the address that a cause names; one that is no address stands for itself, and no topic is called so."""
+    """Return the address that a cause names; a malformed one is kept whole, as a topic name that cannot exist."""
     if cause is None:
         return None
     text = _text(cause)

@@ -1,4 +1,4 @@
-"""What `saga check` says: for people, and for scripts."""
+"""The report of `saga check`: as text, and as JSON for scripts."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
 def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
     """Return the report line by line."""
     yield f"orders {verdict.orders}, of which {verdict.open} open"
-    yield f"events {_events(log)}, records that are no events {log.undecodable}"
+    yield f"events {_events(log)}, records that are not events {log.undecodable}"
     if log.unreadable:
-        yield f"batches that cannot be decompressed, what was in them is unknown: {', '.join(log.unreadable)}"
+        yield f"batches that cannot be decompressed, so their content is unknown: {', '.join(log.unreadable)}"
     yield from truncation(verdict, log)
     yield ""
     counts = Counter(violation.law for violation in verdict.violations)
@@ -54,14 +54,14 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
 
 
 def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
-    """Return what must be said of partitions whose first records are gone."""
+    """Return the warning about partitions whose first records have expired."""
     if log.truncated:
         cut = ", ".join(
             f"{topic}/{number} begins at {start}" for (topic, number), start in sorted(log.truncated.items())
         )
         yield (
-            f"INCOMPLETE HISTORY: {cut}. Events may have expired of {verdict.not_judged} orders: they are not called"
-            " broken for an event that they lack. The others are judged fully."
+            f"INCOMPLETE HISTORY: {cut}. Events of {verdict.not_judged} orders may have expired: a missing event"
+            " of theirs is not reported as a violation. The others are judged fully."
         )
 
 

@@ -1,4 +1,4 @@
-"""What every law is given beside one order's facts, and what it returns."""
+"""The input of every law besides one order's facts, and its result."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from saga.check.facts import Address, EventFact, Saga
 from saga.flow.model import Flow
 
 CLOCK_SKEW_MS = 1_000
-"""By so much the clocks of two hosts may differ before an effect seems to come before its cause."""
+"""How much the clocks of two hosts may differ before an effect is reported as earlier than its cause."""
 
 
 class LawFinding(NamedTuple):
-    """One thing that is broken, and the records to look at."""
+    """One breach of a law, and the records to look at."""
 
     detail: str
     where: tuple[Address, ...] = ()
@@ -27,7 +27,7 @@ def finding(detail: str, *events: EventFact) -> LawFinding:
 
 @dataclass(frozen=True, slots=True)
 class LawViolation:
-    """A broken law. `order_id` is empty where the law is about a SKU."""
+    """A broken law. `order_id` is empty if the law is about a SKU."""
 
     law: str
     order_id: str
@@ -37,7 +37,7 @@ class LawViolation:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How strictly to judge. `judge` fills in what stands after `clock_skew_ms` from the facts, see LogFacts."""
+    """How strictly to judge. `judge` sets the fields after `clock_skew_ms` from the facts, see LogFacts."""
 
     flow: Flow
     quiescent: bool = False
@@ -46,20 +46,20 @@ class Rules:
     partitions: Mapping[str, int] = field(default_factory=dict)
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
     whole_since: Mapping[tuple[str, int], float] = field(default_factory=dict)
-    """For each truncated partition when its first record that is left was written, ms since 1970: all later ones are
-    there. Infinite where nothing is left that tells."""
+    """For each truncated partition when its first remaining record was written, ms since 1970: all later ones exist.
+    Infinite if no remaining record has a time."""
     passed_over: set[str] = field(default_factory=set, compare=False)
-    """The orders of which an event may have expired that a law asked for: it could not judge them."""
+    """The orders that a law could not judge, because an event that it requires may have expired."""
 
     def settled(self, event: EventFact) -> bool:
-        """Return whether what the event tells must be found in the databases."""
+        """Return whether the effect of the event must be found in the databases."""
         return event.early or self.quiescent
 
     def lacks(self, saga: Saga, topic: str) -> bool:
         """Return whether this event of the order was never published: it is not on the log and cannot have expired.
 
-        It cannot where the order was placed after the first record was written that is left of each partition in which
-        the event can have been. False, and the order is noted as passed over, where it may have expired.
+        It cannot have expired if the order was placed after the first remaining record of each partition that may have
+        held the event was written. If it may have expired, return False, and note the order as not judged.
         """
         if topic in saga.topics:
             return False
@@ -71,7 +71,7 @@ class Rules:
         return True
 
     def expired(self, saga: Saga, cause: Address) -> bool:
-        """Return whether the record at an address has expired; then the order is noted as passed over."""
+        """Return whether the record at an address has expired; then the order is noted as not judged."""
         gone = cause.offset < self.truncated.get((cause.topic, cause.partition), 0)
         if gone:
             self.passed_over.add(saga.order_id)
@@ -79,9 +79,9 @@ class Rules:
 
     @staticmethod
     def _may_hold(saga: Saga, partition: int) -> bool:
-        """Return whether events of the order may be in partitions of this number: those of one order share one.
+        """Return whether events of the order may be in this partition number: those of one order share one.
 
-        Where they are in several (partitions were added meanwhile), or none is known, they may be in any.
+        If they are in several (partitions were added meanwhile), or none is known, they may be in any.
         """
         known = {event.partition for event in saga.events}
         known.update(event.cause.partition for event in saga.events if event.cause is not None)
@@ -89,9 +89,9 @@ class Rules:
 
 
 Law = Callable[[Saga, Rules], Iterable[LawFinding]]
-"""A law about one order. Its function's name is the law's, its docstring's first line says what must hold."""
+"""A law about one order. Its function's name is the law's name, its docstring's first line states what must hold."""
 
 
 def name_of(law: Callable[..., object]) -> str:
-    """Return the law's name, stable, as reports show it."""
+    """Return the law's stable name, as in reports."""
     return law.__name__.replace("_", "-")

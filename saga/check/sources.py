@@ -1,4 +1,4 @@
-"""Everything that `saga check` reads, and where it is."""
+"""The sources that `saga check` reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Everything that is read."""
+    """All sources that are read."""
 
     bootstrap_servers: str
     kafka_config: dict[str, str]
@@ -33,7 +33,7 @@ class Sources:
     stores: Stores
 
     def collect(self, flow: Flow, watch: Watch = lambda messages, _most: messages) -> Facts:
-        """Read everything, effects before their causes: why, see `laws`. The log is what takes long."""
+        """Read everything, effects before their causes (see `laws`). Reading the log takes longest."""
         self.stores.check()
         codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
         cluster = Cluster(self.bootstrap_servers, self.kafka_config)
@@ -57,15 +57,25 @@ SOURCES = (
     cli.bootstrap_servers,
     cli.kafka_config,
     cli.schema_registry_url,
-    _store("--order-database", "ORDER_SERVICE_DATABASE", "sqlite:///order_service.db", "Of the order service."),
-    _store("--payment-database", "PAYMENT_SERVICE_DATABASE", "sqlite:///payment_service.db", "Of the payment service."),
-    _store("--inventory-database", "INVENTORY_SERVICE_DATABASE", "sqlite:///inventory_service.db", "Of inventory."),
+    _store("--order-database", "ORDER_SERVICE_DATABASE", "sqlite:///order_service.db", "The order service's database."),
+    _store(
+        "--payment-database",
+        "PAYMENT_SERVICE_DATABASE",
+        "sqlite:///payment_service.db",
+        "The payment service's database.",
+    ),
+    _store(
+        "--inventory-database",
+        "INVENTORY_SERVICE_DATABASE",
+        "sqlite:///inventory_service.db",
+        "The inventory service's database.",
+    ),
     _store("--gateway", "PAYMENT_GATEWAY", "simulated:///provider.db", "The payment provider; its ledger is read."),
 )
 
 
 def sources_options(command: F) -> F:
-    """Decorate a click command with where everything is; it is called with `sources=Sources(...)`."""
+    """Add the options for all sources to a click command; it is called with `sources=Sources(...)`."""
 
     @wraps(command)
     def with_sources(**options: Any) -> Any:

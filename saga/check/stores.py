@@ -34,7 +34,7 @@ from saga.check.facts import (
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where the databases and the payment provider are: URLs as the services take them."""
+    """The URLs of the databases and of the payment provider, in the services' form."""
 
     orders: str
     payments: str
@@ -53,7 +53,7 @@ class Stores:
             return orders_in(tx)
 
     def read_inventory(self) -> tuple[dict[str, ReservationFact], list[StockFact]]:
-        """Return the reservations by order id, and the stock, as they were at one moment."""
+        """Return the reservations by order id, and the stock, in one snapshot."""
         with _snapshot(self.inventory, InventoryService, inventory_repository.SCHEMA) as tx:
             return inventory_in(tx)
 
@@ -76,7 +76,7 @@ class Stores:
         return found
 
     def read_ledger(self) -> dict[str, tuple[LedgerFact, ...]]:
-        """Return the provider's movements of money by order id."""
+        """Return the provider's charges and refunds by order id."""
         with closing(open_gateway(self.gateway)) as provider:
             return movements_of(provider)
 
@@ -107,7 +107,7 @@ def payments_in(tx: Transaction) -> dict[str, PaymentFact]:
 
 
 def movements_of(provider: Provider) -> dict[str, tuple[LedgerFact, ...]]:
-    """Return a payment provider's movements of money by order id."""
+    """Return a payment provider's charges and refunds by order id."""
     movements: dict[str, tuple[LedgerFact, ...]] = {}
     for entry in provider.entries():
         order_id = intern(entry.order_id)

@@ -27,7 +27,7 @@ from schemas import EVENTS
 
 @click.group("audit", context_settings=cli.CONTEXT)
 def audit_command() -> None:
-    """Take the history out of the log as evidence, and hold it against the log later.
+    """Export the history of the log as evidence, and compare it with the log later.
 
     Example: saga audit export history.jsonl
     """
@@ -53,8 +53,8 @@ def export_command(
 ) -> None:
     """Write all committed records of the choreography's topics to FILE: the whole file, or none.
 
-    They reach from the beginning of each topic to where it ends now. The digest that is told at the end stands for
-    the whole file: note it where nobody can change it.
+    They range from the beginning of each topic to its present end. The digest that is printed at the end covers the
+    whole file: store it where it cannot be changed.
 
     \b
     Examples:
@@ -76,23 +76,23 @@ def export_command(
             told = f"{summary.count} records; digest {digest}"
     for (topic, number), start in sorted(starts.items()):
         if start > 0:
-            click.echo(f"{topic}/{number} begins at {start}: what lay before has expired, and is not in it", err=True)
+            click.echo(f"{topic}/{number} begins at {start}: earlier records have expired; not exported", err=True)
     click.echo(f"{file}: {told}", err=True)
 
 
 @audit_command.command("verify")
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--digest", help="What `saga audit export` told as the digest when it wrote the file.")
-@click.option("--live", is_flag=True, help="Read the log, and compare record by record.")
+@click.option("--digest", help="The digest that `saga audit export` printed when it wrote the file.")
+@click.option("--live", is_flag=True, help="Read the log, and compare it record by record.")
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url
 @cli.as_json
 def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **where: Any) -> None:
-    """Say whether an export is complete and unaltered; name every record that is not. Exit code 1 if there is one.
+    """Check that an export is complete and unaltered; list every record that is not. Exit code 1 if there is one.
 
-    Without --live only the file is looked at: who alters a line and computes all hashes anew is found by --digest or
-    by --live. Records that Kafka has expired since the export are counted, and are no finding.
+    Without --live only the file is checked: a line that was altered and all hashes recomputed is detected only by
+    --digest or --live. Records that have expired from the log since the export are counted, and are not findings.
 
     \b
     Examples:
@@ -116,16 +116,16 @@ def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **
 def _compare(verdict: AuditVerdict, file: Path, decoder: Decoder, **where: Any) -> None:
     summary = verdict.summary
     if summary is None:
-        cli.fail(f"{file} has no last line that says where the export began and ended: it cannot be compared")
+        cli.fail(f"{file} has no last line with the offsets of the export: it cannot be compared")
     topics = sorted({topic for topic, _ in summary.ends} | set(Flow.of(installed_services()).events))
     history = AuditHistory(reverse_topological=topics, **where)
     if history.cluster_id != summary.cluster:
-        cli.fail(f"{file} was exported from the cluster {summary.cluster}, this one is {history.cluster_id}")
+        cli.fail(f"{file} was exported from the cluster {summary.cluster}, but this is {history.cluster_id}")
     starts, ends = history.bounds()
     for topic, number in sorted(ends.keys() - summary.ends.keys()):
         if ends[topic, number] > 0:
             verdict.findings.add(
-                MISSING, f"{topic}/{number}", "the partition is not in the export: it was made since, or left out"
+                MISSING, f"{topic}/{number}", "the partition is not in the export: it was added since, or removed"
             )
     lanes = summary.ends.keys() & ends.keys()
     read_from = {lane: max(summary.starts[lane], starts[lane]) for lane in lanes}

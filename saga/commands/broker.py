@@ -17,14 +17,14 @@ from saga.kafka.topics_file import counts, read_topics
     "--partitions",
     type=click.IntRange(1, 1000),
     default=4,
-    help="Of every topic that leaves it open.",
+    help="Partitions of every topic whose number is not fixed.",
 )
 def broker_command(partitions: int) -> None:
     """Run a Kafka broker inside this process until Ctrl-C, and print its address.
 
-    For trying things out: it has the topics of the saga, keeps everything in memory (the newest 5 MB a partition) and
-    has no transactions worth the name, so start workers on it with `--delivery at-least-once`. It listens on a port of
-    127.0.0.1 that the operating system picks: librdkafka's mock cluster takes no wish.
+    For experiments: it has the topics of the saga, keeps everything in memory (the newest 5 MB of a partition) and does
+    not implement transactions, so start its workers with `--delivery at-least-once`. It listens on a port of 127.0.0.1
+    that the operating system assigns: librdkafka's mock cluster cannot use a given port.
 
     Example: saga broker --partitions 4
     """

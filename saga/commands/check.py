@@ -38,22 +38,22 @@ CANNOT_CHECK = (
     "--delivery",
     type=click.Choice(["exactly-once", "at-least-once"]),
     default="exactly-once",
-    help="at-least-once: an event may be on the log again, with the same ce_id and bytes.",
+    help="at-least-once: an event may be on the log more than once, with the same ce_id and bytes.",
 )
-@click.option("--quiescent", is_flag=True, help="Nothing moves any more: an open order is a violation too.")
+@click.option("--quiescent", is_flag=True, help="Nothing is in flight any more: an open order is a violation, too.")
 @click.option(
     "--clock-skew",
     type=click.FloatRange(0),
     default=CLOCK_SKEW_MS / 1000,
-    help="Seconds by which the clocks of the hosts of workers and databases may differ.",
+    help="Seconds by which the clocks of workers' and databases' hosts may differ.",
 )
 @cli.as_json
 def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     """Check the laws of the saga over the databases, the payment provider's ledger and the topics.
 
-    Reads only, and may run while the saga runs: what is still in flight is counted as open, not called broken. Exit 0
-    when no law is broken, 1 when one is or the check could not be made. Orders of which events may have expired cannot
-    be called broken for what they lack: the report counts them.
+    It only reads, and may run while the saga runs: an order in flight is counted as open, and is not a violation. Exit
+    0 when no law is broken, 1 when one is or the check failed. An order whose events may have expired is not reported
+    as a violation for a missing event: such orders are counted.
 
     Example: saga check --quiescent
     """
@@ -74,7 +74,7 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
 
 
 def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
-    """Show on a terminal how much of the log is read: a million orders take minutes."""
+    """Show on a terminal how much of the log has been read: a million orders take minutes."""
     hidden = not sys.stderr.isatty()
     with click.progressbar(
         messages, length=most, label="reading the log", file=sys.stderr, hidden=hidden, update_min_steps=5_000

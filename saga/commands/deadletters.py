@@ -31,12 +31,12 @@ from schemas import EVENTS
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-limit_option = click.option("--limit", type=click.IntRange(1), help="At most so many.")
+limit_option = click.option("--limit", type=click.IntRange(1), help="The maximum number to print.")
 
 
 @click.group("deadletters", context_settings=cli.CONTEXT)
 def deadletters_command() -> None:
-    """Look at dead letters, and put them right; whatever is decided stays on record.
+    """List, show, redrive, discard and skip dead letters; every decision is kept on record.
 
     Example: saga deadletters list --group payment-service
     """
@@ -45,11 +45,11 @@ def deadletters_command() -> None:
 @deadletters_command.command("list")
 @where_options
 @selecting
-@click.option("--all", "every", is_flag=True, help="Also those that are redriven or discarded.")
+@click.option("--all", "every", is_flag=True, help="Include those that were redriven or discarded.")
 @limit_option
 @cli.as_json
 def list_command(where: KafkaTarget, selection: LetterSelection, every: bool, limit: int | None, as_json: bool) -> None:
-    """List dead letters: where each lies, which record it is, how often it was refused since when, and why.
+    """List dead letters: the address of each, its original record, its attempts, since when, and why.
 
     Example: saga deadletters list --where reason=contradiction --json
     """
@@ -76,7 +76,7 @@ def _rows(where: KafkaTarget, selection: LetterSelection, *, every: bool) -> Ite
 @where_options
 @cli.schema_registry_url
 def show_command(letter: str, where: KafkaTarget, schema_registry_url: str | None) -> None:
-    """Show one dead letter whole, as JSON: what `list` says, and its headers and value as `saga tail` shows them.
+    """Show one dead letter as JSON: the fields of `list`, and its headers and value as `saga tail` prints them.
 
     Example: saga deadletters show payment-service.dead-letters/3/17
     """
@@ -94,20 +94,20 @@ def show_command(letter: str, where: KafkaTarget, schema_registry_url: str | Non
 
 
 def _resolving(action: str) -> Callable[[F], F]:
-    """Return the decorator for what `redrive` and `discard` take; they are called with an Order."""
+    """Return the decorator with the options of `redrive` and `discard`; they are called with a ResolveRequest."""
 
     def decorate(command: F) -> F:
         @wraps(command)
         def with_order(*, everything: bool, dry_run: bool, as_json: bool, **what: Any) -> Any:
             order = ResolveRequest(action=action, **what)
             if not (order.selection.addresses or order.selection.tests or everything):
-                raise click.UsageError("say which: LETTERs, --where, or --all")
+                raise click.UsageError("no dead letters selected: give LETTERs, --where, or --all")
             return command(order, dry_run=dry_run, as_json=as_json)
 
         options = (
             where_options,
             selecting,
-            click.option("--all", "everything", is_flag=True, help="All that are open."),
+            click.option("--all", "everything", is_flag=True, help="All open dead letters."),
             limit_option,
             cli.dry_run,
             statement_options,
@@ -124,12 +124,12 @@ def _resolving(action: str) -> Callable[[F], F]:
 @deadletters_command.command("redrive")
 @_resolving(REDRIVE)
 def redrive_command(order: ResolveRequest, dry_run: bool, as_json: bool) -> None:
-    """Have dead letters handled again by the service that refused them, each once, through the same guards.
+    """Have dead letters handled again by the service that refused them, each once, with the same validation.
 
-    Mend the cause first: what is still bad becomes a new dead letter, with one attempt more. One line for each; when it
-    was interrupted, run it again: what was redriven is left alone.
+    Fix the cause first: a record that is still bad becomes a new dead letter, with one more attempt. Prints one line
+    for each. If it was interrupted, run it again: it skips dead letters that were redriven.
 
-    Example: saga deadletters redrive --where error=currency --limit 1000 --by ana --reason 'rates mended, INC-7'
+    Example: saga deadletters redrive --where error=currency --limit 1000 --by ana --reason 'rates fixed, INC-7'
     """
     _say(order, dry_run=dry_run, as_json=as_json)
 
@@ -137,7 +137,7 @@ def redrive_command(order: ResolveRequest, dry_run: bool, as_json: bool) -> None
 @deadletters_command.command("discard")
 @_resolving(DISCARD)
 def discard_command(order: ResolveRequest, dry_run: bool, as_json: bool) -> None:
-    """Give dead letters up: nothing happens, and they are no longer open. One line for each.
+    """Discard dead letters: they are not handled, and are no longer open. Prints one line for each.
 
     Example: saga deadletters discard payment-service.dead-letters/3/17 --by ana --reason 'a load test'
     """
@@ -160,9 +160,7 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(0))
 @click.argument("offset", type=click.IntRange(0))
-@click.option(
-    "--group", help="The service that is to go on  [default: the one of the saga's services that reads the topic]"
-)
+@click.option("--group", help="The service to resume  [default: the one of the saga's services that reads the topic]")
 @click.option(
     "--database",
     callback=secret,
@@ -173,10 +171,10 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
 def skip_command(
     where: KafkaTarget, group: str | None, database: str | None, by: str, why: str, **place: str | int
 ) -> None:
-    """Let a service go on behind a batch that cannot be decompressed. To this service, what is in it is lost.
+    """Skip a batch that a service cannot decompress. The records in it are lost to this service.
 
-    OFFSET is where its worker says that it cannot read (`partition.paused`). The whole batch is passed by, and nothing
-    else. The worker goes on within seconds, and writes who skipped what, and why, to GROUP.dead-letters.resolutions.
+    OFFSET is the one that its worker logs as unreadable (`partition.paused`). Exactly that batch is skipped. The worker
+    resumes within seconds, and writes who skipped what, and why, to GROUP.dead-letters.resolutions.
 
     Example: saga deadletters skip order.created 3 1234 --group payment-service --by ana --reason 'corrupt, INC-9'
     """
@@ -186,7 +184,7 @@ def skip_command(
     url = database or from_file(os.environ.get(variable) or default)
     check_file(f"the database of {group}", url)
     if partition.number not in where.cluster().partitions().get(partition.topic, {}):
-        raise NoSuchTopic(f"there is no partition {partition}; `saga topics list` shows the saga's topics")
+        raise NoSuchTopic(f"the partition {partition} does not exist; `saga topics list` lists the saga's topics")
     statement = AuditNote(by, why, where.now_ms())
     with closing(connect(url, service=group, schema=None)) as opened:
         next_offset = skip(where, opened, group, (partition, offset), statement)

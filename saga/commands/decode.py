@@ -1,4 +1,4 @@
-"""`saga decode`: what kcat cannot show."""
+"""`saga decode`: Avro values, which kcat cannot decode."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from schemas import EVENTS
 def decode_command(schema_registry_url: str | None) -> None:
     """Turn framed records on stdin into one JSON line each.
 
-    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end. Headers do not come
-    this way: records that name their schema in a header are for `saga tail`.
+    A record that cannot be decoded becomes {"error": "..."}; then the exit code is 1 at the end. kcat does not pass
+    headers on: use `saga tail` for records that name their schema in a header.
 
     \b
     Example:

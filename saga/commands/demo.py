@@ -36,18 +36,18 @@ CHECK_SECONDS = 60.0
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Leave it to the command, as everywhere else; rich itself would exit with 1."""
+        """Let the command handle it, like every other command; rich itself would exit with 1."""
         raise BrokenPipeError
 
 
 @click.command("demo")
-@click.option("--orders", type=click.IntRange(1, 100_000), default=50, help="How many are placed.")
+@click.option("--orders", type=click.IntRange(1, 100_000), default=50, help="How many orders are placed.")
 @click.option("--decline", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that the provider declines.")
 @click.option(
-    "--short", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that are paid, then lack stock."
+    "--short", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that are paid, but out of stock."
 )
 @click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
-@click.option("--ui", is_flag=True, help="Serve the page meanwhile, and until Ctrl-C.")
+@click.option("--ui", is_flag=True, help="Also serve the web page, until Ctrl-C.")
 @click.option(
     "--bootstrap-servers",
     callback=servers,
@@ -55,17 +55,17 @@ class _Console(Console):
 )
 @cli.kafka_config
 def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bool, **where: Any) -> None:
-    """Show the whole saga: a broker, the three workers as processes, and orders that move from event to event.
+    """Run the whole saga: a broker, the three workers as processes, and orders that progress from event to event.
 
-    Everything is in a temporary folder, and gone at the end. On a real broker the saga's topics must be missing or
-    empty; at the end they are as they were before. KAFKA_BOOTSTRAP_SERVERS is not looked at.
+    All data is in a temporary folder, which is removed at the end. On a real broker the saga's topics must be missing
+    or empty; at the end they are as they were before. KAFKA_BOOTSTRAP_SERVERS is ignored.
 
-    With --ui the page shows them live, at an address that is printed first and last; then Ctrl-C ends it.
+    With --ui a web page shows them live, at an address that is printed first and last, until Ctrl-C.
 
     Example: saga demo --orders 200 --decline 0.1 --short 0.3 --seed 7
     """
     if decline + short > 1:
-        raise click.UsageError(f"--decline {decline:g} and --short {short:g} are more than all orders together")
+        raise click.UsageError(f"--decline {decline:g} and --short {short:g} add up to more than 1")
     plan = make_plan(orders, decline, short, seed)
     console = _Console(highlight=False, file=raw_stdout())
     if not console.is_terminal:
@@ -104,7 +104,7 @@ def _demo(plan: DemoPlan, console: Console, servers: str | None, kafka_config: d
 
 
 def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[str]) -> None:
-    """Track the log to its end, as `saga track` does, and print what that knows about these orders."""
+    """Track the log to its end, as `saga track` does, and print the timelines of these orders."""
     track_once(TrackedLog(place.bootstrap_servers, dict(place.kafka_config), registry_at(None, EVENTS)), file)
     with Tracked.at(file, MODEL) as tracked:
         for order_id in order_ids:
@@ -112,7 +112,7 @@ def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[st
 
 
 def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bool:
-    """Run `saga check --quiescent`; for some seconds again, because the last effects follow the last event."""
+    """Run `saga check --quiescent`, repeatedly for some seconds, because the last effects follow the last event."""
     databases = [
         f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in ("order", "payment", "inventory")
     ]

@@ -1,4 +1,4 @@
-"""Ending without a word where the person, or the reader of the pipe, has had enough."""
+"""Exiting without a message on Ctrl-C, signals and closed pipes."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ AGAIN_SECONDS = 0.05
 
 @contextmanager
 def exit_cleanly() -> Iterator[None]:
-    """End the command with exit code 0 on Ctrl-C and when nobody reads stdout any more (`| head`)."""
+    """End the command with exit code 0 on Ctrl-C and when stdout is closed (`| head`)."""
     try:
         yield
     except KeyboardInterrupt:
         sys.exit(0)
     except BrokenPipeError:
-        # What is still buffered must go somewhere, or the interpreter complains when it flushes at exit.
+        # Redirect what is still buffered, or the interpreter reports an error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
 
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end the command as Ctrl-C does; while it cleans up, let nothing disturb it.
+    """Let SIGTERM and SIGHUP end the command as Ctrl-C does; ignore them while it cleans up.
 
-    A signal may come in the middle of a finalizer. Python drops what is raised there and tells only the unraisable
-    hook: it is raised again from there, a moment later.
+    A signal may arrive in the middle of a finalizer. Python drops an exception that is raised there and only calls the
+    unraisable hook: the hook raises it again a moment later.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     hook = sys.unraisablehook

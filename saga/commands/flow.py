@@ -42,15 +42,15 @@ LIVE_FORMATS = ("text", "svg", "json")
 
 @click.command("flow", context_settings=cli.CONTEXT)
 @flow_options
-@click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default="text", help="How it is told.")
-@click.option("--live", is_flag=True, help="With what `saga track` saw of it lately; as text, svg or json.")
-@click.option("--window", type=Duration(), default="5m", help="With --live: what counts as lately.")
+@click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default="text", help="The output format.")
+@click.option("--live", is_flag=True, help="Add the traffic that `saga track` saw lately; as text, svg or json.")
+@click.option("--window", type=Duration(), default="5m", help="With --live: the time span that counts as lately.")
 @tracker
 def flow_command(source: FlowSource, form: str, *, live: bool, window: int, tracker: Path) -> None:
-    """Show the whole flow, merged from what the services declare; there is no central file of it.
+    """Show the whole flow, merged from the declarations of the services; there is no central definition.
 
-    Of the services that are installed here; or of FILES that `<service> declaration` wrote; or, with --announced, of
-    what workers said on the topic choreography.declarations when they started, with the versions.
+    The declarations are those of the services installed here; or FILES that `<service> declaration` wrote; or, with
+    --announced, those that workers published to choreography.declarations when they started, with their versions.
 
     \b
     Examples:
@@ -64,7 +64,7 @@ def flow_command(source: FlowSource, form: str, *, live: bool, window: int, trac
         _show_live(source.flow, form, window, tracker)
         return
     if cli.is_given("window"):
-        raise click.UsageError("--window says what counts as lately: give --live, too")
+        raise click.UsageError("--window requires --live")
     if form == "json":
         cli.print_json(as_dict(source))
         return
@@ -75,7 +75,7 @@ def flow_command(source: FlowSource, form: str, *, live: bool, window: int, trac
 
 def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
     if form not in LIVE_FORMATS:
-        raise click.UsageError(f"--live is told as {', '.join(LIVE_FORMATS)}, not as {form}")
+        raise click.UsageError(f"--live supports the formats {', '.join(LIVE_FORMATS)}, not {form}")
     with LiveTracked.at(path, MODEL) as tracked:
         seen, behind = tracked.live(window, now()), tracked.behind()
     if form == "json":
@@ -84,7 +84,7 @@ def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
         click.echo((as_live_svg if form == "svg" else as_live_text)(flow, seen), nl=False)
         if behind.partitions:
             where = ", ".join(f"{partition} ({offsets})" for partition, offsets in behind.partitions.items())
-            click.echo(f"not all of it: the tracker was behind by {behind.offsets} records: {where}", err=True)
+            click.echo(f"incomplete: the tracker was {behind.offsets} records behind: {where}", err=True)
 
 
 def as_dict(source: FlowSource) -> dict[str, Any]:

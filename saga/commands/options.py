@@ -1,4 +1,4 @@
-"""Options that several of the commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def cluster_options(command: F) -> F:
-    """Decorate a click command with how to reach Kafka; it is called with `cluster=Cluster(...)`."""
+    """Add the options of the Kafka connection to a click command; it is called with `cluster=Cluster(...)`."""
 
     @wraps(command)
     def with_cluster(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
@@ -24,7 +24,7 @@ def cluster_options(command: F) -> F:
 
 
 def where_options(command: F) -> F:
-    """Decorate a click command with how to reach Kafka; it is called with `where=KafkaTarget(...)`."""
+    """Add the options of the Kafka connection to a click command; it is called with `where=KafkaTarget(...)`."""
 
     @wraps(command)
     def with_where(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
@@ -34,7 +34,7 @@ def where_options(command: F) -> F:
 
 
 def statement_options(command: F) -> F:
-    """Decorate a click command with who decides, and why: `by` and `why`."""
+    """Add the options for who decides, and why, to a click command: `by` and `why`."""
 
     @wraps(command)
     def with_why(reason: str, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the commands that ask the tracker share."""
+"""Output that the commands which query the tracker share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from saga.tracker.timeline import Timeline, timeline
 
 
 def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline:
-    """Return what the tracker knows of an order; exit 1 where it knows nothing of it."""
+    """Return an order's timeline from the tracker; exit 1 if it has no event of the order."""
     story = timeline(tracked, order_id, at)
     if story is None:
         _unknown(tracked, order_id, at)
@@ -25,16 +25,16 @@ def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Ti
 def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
     behind = tracked.behind()
     when = "" if at is None else f" at {to_iso(at)}"
-    ago = f"wrote last {span(now() - behind.written_at)} ago" if behind.written_at else "has not read anything yet"
-    lag = f" and was then {behind.offsets} records behind" if behind.offsets else " and had then read all of the log"
+    ago = f"last wrote {span(now() - behind.written_at)} ago" if behind.written_at else "has not written anything yet"
+    lag = f" and was {behind.offsets} records behind" if behind.offsets else " and had read the whole log"
     cli.fail(
         f"no event of order {order_id!r}{when} in {tracked.path}. The tracker {ago}"
-        f"{lag if behind.written_at else ''}. Is `saga track` running, and the id right?"
+        f"{lag if behind.written_at else ''}. Check the id, and that `saga track` is running"
     )
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows under their headings, in columns."""
+    """Print rows in columns, with headings."""
     cells = [list(columns), *map(list, rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for line in cells:

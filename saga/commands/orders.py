@@ -1,4 +1,4 @@
-"""`saga orders`: which orders there are."""
+"""`saga orders`: a list of orders."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 
 @click.command("orders", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders that stand so.")
-@click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, the longest waiting first.")
+@click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders with this status.")
+@click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, longest waiting first.")
 @click.option(
-    "--older-than", type=Duration(), help="With --stuck: without an event for so long, e.g. 30s.", default="0s"
+    "--older-than", type=Duration(), help="With --stuck: without an event for this long, e.g. 30s.", default="0s"
 )
-@click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders to which this service owes an answer.")
-@click.option("--customer", metavar="ID", help="Only this customer's.")
+@click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders that wait for an answer of this service.")
+@click.option("--customer", metavar="ID", help="Only orders of this customer.")
 @click.option(
     "--failed-at", type=click.Choice([*SERVICES, *sorted(MODEL.failures)]), help="Only orders that failed here."
 )
 @click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
-@click.option("--limit", type=click.IntRange(1), default=20, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1), default=20, help="The maximum number to print.")
 @cli.as_json
 def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, limit: int, **wanted: Any) -> None:
-    """List orders, newest first; says on stderr when there are more than --limit.
+    """List orders, newest first; a note on stderr tells when there are more than --limit.
 
     \b
     Examples:
@@ -48,12 +48,12 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, l
     else:
         wanted["failed_at"] = [failed_at] if failed_at else None
     if older_than and not stuck:
-        raise click.UsageError("--older-than says how long an order must have been stuck: give --stuck, too")
+        raise click.UsageError("--older-than requires --stuck")
     asked = Wanted(stuck_since=now() - older_than if stuck else None, limit=limit + 1, **wanted)
     with Tracked.at(tracker, MODEL) as tracked:
         found = tracked.orders(asked)
     if len(found) > limit:
-        click.echo(f"these are {limit}; there are more: --limit", err=True)
+        click.echo(f"only {limit} orders are listed, there are more: raise --limit", err=True)
         del found[limit:]
     if as_json:
         cli.print_json([render.order_json(order) for order in found])

@@ -18,7 +18,7 @@ FOLDER = IDS.parent
 
 @click.group("schemas", context_settings=cli.CONTEXT)
 def schemas_command() -> None:
-    """Look after the released schemas of the events.
+    """Register and check the released schemas of the events.
 
     Example: saga schemas check
     """
@@ -37,13 +37,14 @@ def schemas_command() -> None:
 @cli.registry_options
 @cli.as_json
 def register_command(schema_registry_url: str, as_json: bool) -> None:
-    """Put every released schema into a registry, oldest first, under its subject.
+    """Register every released schema under its subject, oldest first.
 
-    Every subject is made FULL_TRANSITIVE, so that services can be upgraded in any order. Again, it changes nothing.
+    Every subject is set to FULL_TRANSITIVE, so that services can be upgraded in any order. Running it again changes
+    nothing.
 
     Example: saga schemas register --schema-registry-url http://localhost:8081
     """
-    # Every other command would wait 0.1 s for the registry's client to be loaded (measured).
+    # Imported here: loading the registry's client takes 0.1 s (measured), which every other command would wait for.
     from eventbus.serde.confluent_registry import registry_client  # noqa: PLC0415
     from saga.evolution.registration import register  # noqa: PLC0415
 
@@ -63,10 +64,10 @@ def register_command(schema_registry_url: str, as_json: bool) -> None:
 @cli.schema_registry_url
 @cli.as_json
 def check_command(schema_registry_url: str | None, as_json: bool) -> None:
-    """Check that every released version of an event can read every other one, and that nothing unreleased is in use.
+    """Check that every released version of an event can read every other one, and that no unreleased one is in use.
 
-    With a registry also: that all of them are registered, and go with whatever else is registered there. Exit 1 when
-    something is wrong.
+    With a registry also: that all of them are registered, and compatible with all other versions registered there. Exit
+    1 when there is a problem.
 
     Example: saga schemas check --json
     """

@@ -23,11 +23,11 @@ LOOK_AGAIN_SECONDS = 0.2
 @click.command("show", context_settings=cli.CONTEXT)
 @click.argument("order_id")
 @tracker
-@click.option("--at", type=Moment(), help="As it stood then: RFC 3339, or 10m, 2h ago.")
-@click.option("--follow", is_flag=True, help="Print events as they come, until nothing more is due.")
+@click.option("--at", type=Moment(), help="The state at this time: RFC 3339, or 10m, 2h ago.")
+@click.option("--follow", is_flag=True, help="Print events as they arrive, until no more are due.")
 @cli.as_json
 def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_json: bool) -> None:
-    """Show an order: its events in time, what undid what, and what can still happen.
+    """Show an order: its events by time, which compensation undid which step, and what can still happen.
 
     \b
     Examples:
@@ -35,7 +35,7 @@ def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_
       saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --at 2026-01-31T12:00:00.250Z
     """  # noqa: D301 - \b is click's
     if follow and (at is not None or as_json):
-        raise click.UsageError("--follow goes neither with --at nor with --json")
+        raise click.UsageError("--follow cannot be combined with --at or --json")
     with exit_cleanly(), Tracked.at(tracker, MODEL) as tracked:
         if follow:
             _follow(tracked, order_id)

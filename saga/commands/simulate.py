@@ -23,12 +23,12 @@ from saga.check.rules import LawViolation
 from saga.simulate.saga import Case, Outcome, simulate
 
 AT_ONCE = 25
-"""Seeds that a process is given at a time."""
+"""The number of seeds that a process is given at a time."""
 
 
 @dataclass(slots=True)
 class SimulationTally:
-    """What many runs came to."""
+    """The result of many runs."""
 
     seeds: int = 0
     steps: int = 0
@@ -37,7 +37,7 @@ class SimulationTally:
     violating: list[tuple[int, list[LawViolation]]] = field(default_factory=list)
 
     def add(self, told: _RunSummary) -> None:
-        """Take in one run."""
+        """Add one run."""
         self.seeds += 1
         self.steps += told.steps
         self.faults.update(told.faults)
@@ -48,7 +48,7 @@ class SimulationTally:
 
 @dataclass(frozen=True, slots=True)
 class _RunSummary:
-    """What one process tells another about a run."""
+    """The summary of a run that a process sends to its parent."""
 
     seed: int
     steps: int
@@ -60,31 +60,31 @@ class _RunSummary:
 @click.command("simulate")
 @click.option("--seeds", type=click.IntRange(1), default=10_000, show_default=True, help="How many runs.")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="The first run's seed.")
-@click.option("--seed", type=click.IntRange(0), help="Only this run.")
+@click.option("--seed", type=click.IntRange(0), help="Run only this seed.")
 @click.option("--trace", is_flag=True, help="With --seed: print what happened, step by step.")
 @click.option("--orders", type=click.IntRange(1, 100), default=3, show_default=True, help="Orders in each run.")
 @click.option("--workers", type=click.IntRange(1, 9), default=2, show_default=True, help="Workers of each service.")
 @click.option(
     "--faults",
     default=",".join(KINDS),
-    help=f"What goes wrong, separated by commas: {', '.join(KINDS)}, or none; or {' or '.join(DAMAGES)}, after which"
-    " workers must refuse to go on.",
+    help=f"The faults, separated by commas: {', '.join(KINDS)}, or none; or {' or '.join(DAMAGES)}, after which"
+    " workers must refuse to continue.",
 )
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one a core.")
-@click.option("--stop-at-first", is_flag=True, help="End with the first violation.")
+@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, help="Processes; by default one per core.")
+@click.option("--stop-at-first", is_flag=True, help="Stop at the first violation.")
 @cli.as_json
 def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, as_json: bool, **how: Any) -> None:
-    """Try the saga under every kind of fault, each run drawn from its seed; the same seed is the same run.
+    """Simulate the saga under every kind of fault, each run determined by its seed; the same seed is the same run.
 
     The engine, the handlers, the SQL (SQLite in memory) and the Kafka adapter are the real ones; brokers, network,
-    clock, processes and the payment provider are models. Every run ends with the laws of `saga check`, and every order
-    must end. Exit 1 when a law is broken; then the shortest trace that was found is printed.
+    clock, processes and the payment provider are models. Every run ends with a check of the laws of `saga check`, and
+    every order must end. Exit 1 when a law is broken; then the shortest trace that was found is printed.
 
     Example: saga simulate --seeds 1000
     """
     case = Case(0, how["orders"], how["workers"], _kinds(how["faults"]))
     if trace and seed is None:
-        raise click.UsageError("--trace shows one run: say which with --seed")
+        raise click.UsageError("--trace shows one run: select it with --seed")
     if seed is not None:
         _show(replace(case, seed=seed), trace=trace)
         return
@@ -126,7 +126,7 @@ def _runs(case: Case, seeds: range, jobs: int) -> Iterator[_RunSummary]:
 
 
 def _prepare() -> None:
-    """Leave Ctrl-C to the parent, which ends its children; look for cycles rarely."""
+    """Leave Ctrl-C to the parent, which ends its children; collect cyclic garbage rarely."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.set_threshold(200_000, 20, 100)
 
@@ -153,7 +153,7 @@ def shortest(outcome: Outcome) -> Outcome:
 
 
 def _show(case: Case, *, trace: bool) -> None:
-    """Print one run: where it breaks a law the shortest one like it."""
+    """Print one run; if it breaks a law, the shortest run that breaks one."""
     outcome = simulate(case, tracing=True)
     if outcome.violations:
         outcome = shortest(outcome)

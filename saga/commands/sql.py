@@ -1,4 +1,4 @@
-"""`saga sql`: ask the tracker's tables."""
+"""`saga sql`: query the tracker's tables."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from saga.tracker.queries import Tracked
 @cli.as_json
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV with a header.")
 def sql_command(statement: str, tracker: Path, as_json: bool, as_csv: bool) -> None:
-    """Ask the tracker's tables: orders, events, steps, violations (docs/tracking.md). Only reading is possible.
+    """Query the tracker's tables: orders, events, steps, violations (docs/tracking.md). Read only.
 
     Example: saga sql "select status, count(*) from orders group by status"
     """
     if as_json and as_csv:
-        raise click.UsageError("--json and --csv are two ways to print: choose one")
+        raise click.UsageError("--json and --csv cannot be combined: choose one")
     with exit_cleanly(), Tracked.at(tracker, MODEL) as tracked:
         columns, rows = tracked.select(statement)
         if as_csv:

@@ -1,4 +1,4 @@
-"""`saga stats`: how all orders fare."""
+"""`saga stats`: statistics of all orders."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from saga.tracker.stats import branches, by_status, paces, waiting
 
 @click.command("stats", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--latest", type=click.IntRange(1), default=1_000, help="Ways and times of so many orders, the newest.")
+@click.option("--latest", type=click.IntRange(1), default=1_000, help="Branches and times of this many newest orders.")
 @cli.as_json
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
-    """Say how all orders fare, by status; and which way the latest ones went, and how long each step took.
+    """Print the number of orders by status; and, for the latest ones, the branches taken and the time of each step.
 
     Example: saga stats
     """

@@ -1,4 +1,4 @@
-"""`saga tail`: a topic as it grows."""
+"""`saga tail`: the records of a topic, as they are written."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ POLL_SECONDS = 0.5
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url
-@click.option("--from-beginning", is_flag=True, help="Start with the oldest record, not with the next one.")
-@click.option("--count", type=click.IntRange(1), help="Stop after so many records.")
-@click.option("--no-follow", is_flag=True, help="Stop at the end of the topic; starts at the beginning.")
+@click.option("--from-beginning", is_flag=True, help="Start at the oldest record, not at the next one.")
+@click.option("--count", type=click.IntRange(1), help="Stop after this many records.")
+@click.option("--no-follow", is_flag=True, help="Read from the beginning, and stop at the end of the topic.")
 def tail_command(topic: str, schema_registry_url: str | None, count: int | None, **where: Any) -> None:
     """Print the committed records of a topic, one JSON line each, until Ctrl-C.
 
-    Bytes that are no UTF-8 are shown as `base64:...`; a value that cannot be decoded as `value_base64`, with `error`
-    saying why. No consumer group is touched.
+    Bytes that are not UTF-8 are printed as `base64:...`; a value that cannot be decoded as `value_base64`, with the
+    reason in `error`. No consumer group is joined.
 
     \b
     Examples:

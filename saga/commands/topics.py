@@ -20,14 +20,14 @@ DAY_MS = 86_400_000
 file_option = click.option(
     "--file",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    show_default="the deploy/topics.yaml that ships",
-    help="Which topics there are to be.",
+    show_default="the deploy/topics.yaml that is installed",
+    help="The file that defines the topics.",
 )
 
 
 @click.group("topics", context_settings=cli.CONTEXT)
 def topics_command() -> None:
-    """Make the topics of the saga, or look at them.
+    """Create the topics of the saga, or list them.
 
     Example: saga topics create --bootstrap-servers localhost:9092
     """
@@ -39,7 +39,7 @@ def topics_command() -> None:
     "--partitions",
     type=click.IntRange(1, 10_000),
     default=12,
-    help="Of a topic, unless the file says: as many workers can share it.",
+    help="Partitions of a topic, unless the file sets it: the maximum number of workers that share it.",
 )
 @click.option(
     "--replication-factor", type=click.IntRange(1, 100), show_default="the broker's", help="Copies of every partition."
@@ -53,9 +53,9 @@ def create_command(
     file: Path | None,
     as_json: bool,
 ) -> None:
-    """Make the topics that are missing; say which are there, and which differ from what is wanted.
+    """Create the topics that are missing; report which exist, and which differ from the file.
 
-    Nothing that exists is changed. Exit 1 when a topic differs or could not be made.
+    Existing topics are not changed. Exit 1 when a topic differs or could not be created.
 
     Example: saga topics create --partitions 12 --replication-factor 3
     """
@@ -67,7 +67,7 @@ def create_command(
             click.echo(f"{finding.status:8} {finding.topic}: {finding.detail}")
     wrong = [finding.topic for finding in findings if finding.status in (DIFFERS, FAILED)]
     if wrong:
-        cli.fail(f"not as wanted: {', '.join(wrong)}")
+        cli.fail(f"these topics differ or could not be created: {', '.join(wrong)}")
 
 
 @topics_command.command("list")
@@ -75,10 +75,10 @@ def create_command(
 @file_option
 @cli.as_json
 def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
-    """List the topics of the saga: partitions, and how much lies in them.
+    """List the topics of the saga: partitions, and the number of offsets in them.
 
-    `offsets` counts what takes an offset: records, and the markers of transactions. A missing topic is marked so.
-    Topics that delete records earlier than the file says are named on stderr, with the command that changes it.
+    `offsets` counts what takes an offset: records, and the markers of transactions. A missing topic is marked as
+    missing. Topics that delete records earlier than the file sets are reported on stderr, with the command to fix it.
 
     Example: saga topics list --json
     """
@@ -105,11 +105,11 @@ def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
 
 
 def _warning(topic: Topic, shorter: Mapping[str, str], servers: str) -> str:
-    """Return which records are deleted, and the command of Kafka's own that ends that."""
+    """Return a warning that names the records being deleted, and the Kafka command that stops it."""
     said = ", ".join(f"{name} is {value}{_days(name, value)}" for name, value in shorter.items())
     wanted = ",".join(f"{name}={topic.config.get(name, '-1')}" for name in shorter)
     return (
-        f"warning: {topic.name} deletes records: {said}. No check, audit or rebuild sees them then. To change it:\n"
+        f"warning: {topic.name} deletes records: {said}. Checks, audits and rebuilds miss them. To change it:\n"
         f"  kafka-configs.sh --bootstrap-server {servers} --alter --entity-type topics --entity-name {topic.name}"
         f" --add-config {wanted}"
     )

@@ -27,19 +27,19 @@ from schemas import EVENTS
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url
-@click.option("--rebuild", is_flag=True, help="Read the whole log anew, then replace what the database holds.")
+@click.option("--rebuild", is_flag=True, help="Read the whole log again, then replace the content of the database.")
 @click.option(
-    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows are as on the log."
+    "--verify", is_flag=True, help="With --rebuild: exit 1, and replace nothing, unless the rows match the log."
 )
 @click.option("--no-follow", is_flag=True, help="Stop at the end of the log.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here.")
 def track_command(
     tracker: Path, schema_registry_url: str | None, rebuild: bool, verify: bool, no_follow: bool, **options: object
 ) -> None:
-    """Follow the log into a database that says where every order stands, until Ctrl-C.
+    """Follow the log and keep the state of every order in a database, until Ctrl-C.
 
-    Committed records only; no consumer group is joined and nothing is written to Kafka, so it may be stopped, deleted
-    and built again at any time. Started again it goes on where it was.
+    Committed records only; no consumer group is joined and nothing is written to Kafka, so the database may be deleted
+    and rebuilt at any time. After a restart it resumes where it stopped.
 
     \b
     Examples:
@@ -47,7 +47,7 @@ def track_command(
       saga track --rebuild --verify --no-follow
     """  # noqa: D301 - \b is click's
     if verify and not rebuild:
-        raise click.UsageError("--verify compares what --rebuild builds: give both")
+        raise click.UsageError("--verify requires --rebuild")
     configure_logging("auto", "info")
     port = options.pop("metrics_port")
     source = TrackedLog(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
@@ -60,7 +60,7 @@ def track_command(
         _serving(watch, port),
     ):
         if store.renewed:
-            click.echo(f"{tracker} is built anew: {store.renewed}; what it knew is kept in {store.kept}", err=True)
+            click.echo(f"{tracker} is rebuilt: {store.renewed}; the old content is kept in {store.kept}", err=True)
         if rebuild:
             build_anew(source, store, watch, cluster, verify=verify)
         with source.reader(source.resumable(store)) as reader:

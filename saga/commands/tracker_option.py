@@ -1,4 +1,4 @@
-"""Where the tracker's database is. Apart from the other options: asking the tracker loads no Kafka client."""
+"""The option for the tracker's database. A separate module, so that querying the tracker loads no Kafka client."""
 
 from __future__ import annotations
 

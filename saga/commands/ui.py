@@ -25,7 +25,7 @@ from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 LEAST_TOKEN = 16
-"""Characters: a shorter one can be guessed."""
+"""The least number of characters: a shorter token can be guessed."""
 
 
 def _database(service: str) -> Callable[[F], F]:
@@ -36,7 +36,7 @@ def _database(service: str) -> Callable[[F], F]:
         show_envvar=True,
         default=default,
         callback=secret,
-        help=f"Of {service}: its parked orders are shown.",
+        help=f"The database of {service}: its parked orders are shown.",
     )
 
 
@@ -48,24 +48,24 @@ def _database(service: str) -> Callable[[F], F]:
 @_database("order-service")
 @_database("payment-service")
 @_database("inventory-service")
-@click.option("--no-track", is_flag=True, help="Follow nothing: `saga track` runs elsewhere, and this only reads.")
-@click.option("--host", default="127.0.0.1", help="The address to listen on; others than this machine's need a token.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The port; 0 is any free one.")
+@click.option("--no-track", is_flag=True, help="Only read the database that `saga track` writes elsewhere.")
+@click.option("--host", default="127.0.0.1", help="The address to listen on; any but a loopback address needs a token.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The port; 0 means any free one.")
 @click.option(
     "--token",
     envvar="SAGA_UI_TOKEN",
     show_envvar=True,
-    help=f"Who wants to see the page must know it; {LEAST_TOKEN} characters or more.",
+    help=f"The secret that opens the page; {LEAST_TOKEN} characters or more.",
 )
 def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: str | None, **options: Any) -> None:
-    """Show orders, the flow and what went wrong as a page in a browser, live, until Ctrl-C.
+    """Serve a live web page of orders, the flow and problems, until Ctrl-C.
 
-    It follows the log as `saga track` does, in the same process, and only reads. The page is for this machine alone;
-    with --host for others, who must know the token (a form asks for it; scripts send `Authorization: Bearer TOKEN`).
+    It follows the log as `saga track` does, in the same process, and only reads. Only this machine can open the page;
+    with --host others can, with the token (a form asks for it; scripts send `Authorization: Bearer TOKEN`).
 
     Example: SAGA_UI_TOKEN=correct-horse-battery saga ui --host 0.0.0.0 --no-track
     """
-    # Every other command would wait for starlette and uvicorn to be loaded.
+    # Imported here, so that no other command waits for starlette and uvicorn to be loaded.
     from saga.ui.app import PageData  # noqa: PLC0415
     from saga.ui.serve import serve  # noqa: PLC0415
 
@@ -75,20 +75,18 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops at it, then raises it once more
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops on it, then raises it once more
     with exit_cleanly(), Following(source, None if no_track else tracker) as following:
         answers = PageData(tracker, FLOW, following, TroubleReport(where, databases).report)
         serve(answers, token, host, port)
 
 
 def check_token(host: str, token: str | None) -> None:
-    """Raise click.UsageError where others could reach the page without a token, or with one that can be guessed."""
+    """Raise click.UsageError if other machines can reach the page without a token, or with one that can be guessed."""
     if token is None and not is_loopback(host):
-        raise click.UsageError(
-            f"--host {host} can be reached by others: give --token or SAGA_UI_TOKEN, which they must know"
-        )
+        raise click.UsageError(f"--host {host} can be reached by other machines: set --token or SAGA_UI_TOKEN")
     if token is not None and len(token) < LEAST_TOKEN:
-        raise click.UsageError(f"--token has {len(token)} characters: give at least {LEAST_TOKEN}")
+        raise click.UsageError(f"--token has {len(token)} characters: it must have at least {LEAST_TOKEN}")
 
 
 def is_loopback(host: str) -> bool:

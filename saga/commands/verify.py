@@ -17,13 +17,13 @@ from saga.kafka.cluster import Cluster
 
 @click.command("verify", context_settings=cli.CONTEXT)
 @flow_options
-@click.option("--topics", is_flag=True, help="Also compare the topics of the cluster; --announced always does.")
+@click.option("--topics", is_flag=True, help="Also check the topics of the cluster; --announced always does.")
 @cli.as_json
 def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
-    """Find what is wrong with the choreography before it runs; exit 1 if something is.
+    """Verify the choreography before it runs; exit 1 if a rule is violated.
 
-    Of the services that are installed here (whose handlers are also tried in every state); or of FILES that `<service>
-    declaration` wrote; or, with --announced, of what workers said when they started.
+    It reads the services installed here (whose handlers are also tried in every state); or FILES that `<service>
+    declaration` wrote; or, with --announced, the declarations that workers published when they started.
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""`saga violations`: what no declaration allows."""
+"""`saga violations`: records that no declaration allows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from saga.tracker.queries import Tracked
 
 @click.command("violations", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--order", "order_id", metavar="ID", help="Only of this order.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only of this kind.")
-@click.option("--limit", type=click.IntRange(1), default=100, help="At most so many, the newest.")
+@click.option("--order", "order_id", metavar="ID", help="Only violations of this order.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only violations of this kind.")
+@click.option("--limit", type=click.IntRange(1), default=100, help="The maximum number to print, newest first.")
 @cli.as_json
 def violations_command(tracker: Path, order_id: str | None, kind: str | None, limit: int, as_json: bool) -> None:
-    """List what lies on the log and no declaration allows; exit 1 if there is anything.
+    """List the records on the log that no declaration allows; exit 1 if there are any.
 
     Example: saga violations --kind second-ending
     """

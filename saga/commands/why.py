@@ -1,4 +1,4 @@
-"""`saga why`: why an order stands where it stands."""
+"""`saga why`: the reason for an order's state."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from saga.tracker.why import explain
 @tracker
 @cli.as_json
 def why_command(order_id: str, tracker: Path, as_json: bool) -> None:
-    """Say why an order stands where it stands: the chain of causes, each with where to look in the log.
+    """Explain an order's state: the chain of causes, each with its address in the log.
 
     Example: saga why 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """

@@ -1,1 +1,1 @@
-"""Dead letters, for who is on call: look, redrive, discard, and go past what cannot be read; always on record."""
+"""Dead letters, for the engineer on call: list, redrive, discard, and skip unreadable batches; always on record."""

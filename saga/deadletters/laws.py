@@ -1,6 +1,6 @@
-"""The laws of dead letters: exactly what is bad becomes one, once; what is redriven is handled, or is one more.
+"""The laws of dead letters: exactly the bad records become dead letters, once; a redriven one is handled or bad again.
 
-And what cannot be read at all is passed by once, on record.
+An unreadable batch is skipped once, on record.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from eventbus.log import RESOLUTIONS, Partition
 from saga.deadletters.letters import KafkaTarget, Letter, letters_of
 
 Refusal = tuple[str, int]
-"""Where the record first lay, and how often it has been refused."""
+"""The record's original address, and its number of attempts."""
 
 
 def letter_laws(
     where: KafkaTarget, group: str, bad: Collection[str], passing: Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
-    """Return what is broken in a group that is at rest: the law, and how.
+    """Return the violations in a group that is idle: the law, and how it is broken.
 
-    `bad` says where the records lie that nobody can ever handle; records that are dead-lettered for one of the reasons
-    `passing` may be handled when they are redriven.
+    `bad` has the addresses of records that can never be handled; records that are dead-lettered for one of the reasons
+    in `passing` may be handled when they are redriven.
     """
     letters = list(letters_of(where, group))
     resolved = list(_resolved(where, group))
@@ -35,7 +35,7 @@ def letter_laws(
 def skip_laws(
     where: KafkaTarget, group: str, batches: Collection[tuple[Partition, range]]
 ) -> Iterator[tuple[str, str]]:
-    """Return past which of these batches, which cannot be read, a group was not let once, on record; or past what."""
+    """Return the violations: a group must skip each of these unreadable batches once, on record, and no other."""
     wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
     found = Counter(_skips(where, group)) if wanted else wanted
     for each in sorted(wanted.keys() | found.keys()):

@@ -1,4 +1,4 @@
-"""Dead letters and their resolutions as they lie on the topics of a group."""
+"""Dead letters and their resolutions on the topics of a group."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ from saga.kafka.records import records
 from saga.kafka.unreadable import KafkaProbe, Probe
 
 DEAD_LETTERS = ".dead-letters"
-"""What comes after the group in the name of its dead-letter topic."""
+"""The suffix after the group in the name of its dead-letter topic."""
 ADDRESS = re.compile(r"(?P<group>.+)\.dead-letters/(?P<partition>\d+)/(?P<offset>\d+)")
 OPEN = "open"
 UNDECIDED_SECONDS = 30.0
-"""So long a transaction may be undecided: the broker ends that of a dead worker within 14 s."""
+"""How long to wait for an open transaction: the broker ends that of a dead worker within 14 s."""
 AGAIN_SECONDS = 0.1
 STATUS = {REDRIVE: "redriven", DISCARD: "discarded"}
 
 
 class NotAnAddress(ValueError):
-    """A dead letter is named by where it lies: GROUP.dead-letters/PARTITION/OFFSET."""
+    """The text is not the address of a dead letter: GROUP.dead-letters/PARTITION/OFFSET."""
 
 
 @dataclass(frozen=True, slots=True)
 class KafkaTarget:
-    """Which cluster, and how to reach it."""
+    """A Kafka cluster, and how to connect to it."""
 
     bootstrap_servers: str
     kafka_config: dict[str, str]
 
     def cluster(self) -> Cluster:
-        """Return a connection for questions about topics."""
+        """Return a connection for queries about topics."""
         return Cluster(self.bootstrap_servers, self.kafka_config)
 
     def connection(self, group: str, name: str) -> Connection:
-        """Return how to write on behalf of a group, under this name."""
+        """Return a connection that writes on behalf of a group, under this name."""
         logger = logging.getLogger(f"rdkafka.{group}.{name}")
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
         return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
 
     def now_ms(self) -> int:
-        """Return the time of day there, in milliseconds since 1970."""
+        """Return the current time there, in milliseconds since 1970."""
         return time.time_ns() // 1_000_000
 
     def await_decisions(self, topic: str) -> None:
-        """Return when whatever has been written to a topic by now is committed or aborted, so that it can be read.
+        """Wait until everything written to a topic by now is committed or aborted, so that it can be read.
 
         Raises NoSuchTopic, Unreachable.
         """
@@ -64,15 +64,15 @@ class KafkaTarget:
         until = time.monotonic() + UNDECIDED_SECONDS
         while any(end < written[lane] for lane, end in lanes.ends().items()):
             if time.monotonic() > until:
-                raise Unreachable(f"a transaction on {topic} was still undecided after {UNDECIDED_SECONDS:.0f} s")
+                raise Unreachable(f"a transaction on {topic} was still open after {UNDECIDED_SECONDS:.0f} s")
             time.sleep(AGAIN_SECONDS)
 
     def probe(self, partition: Partition) -> Probe:
-        """Return what looks at single offsets of a partition; to be closed."""
+        """Return a probe for single offsets of a partition; the caller closes it."""
         return KafkaProbe(client_config(self.bootstrap_servers, self.kafka_config), partition)
 
     def records(self, topic: str) -> Iterator[Record]:
-        """Return the committed records of a topic up to its present end; the partitions in no order.
+        """Return the committed records of a topic up to its present end; the partitions in any order.
 
         Raises NoSuchTopic, Unreachable, LogMoved.
         """
@@ -83,14 +83,14 @@ class KafkaTarget:
     def _lanes(self, topic: str) -> EventTopics:
         cluster = self.cluster()
         if topic not in cluster.partitions():
-            makes = "`saga topics create` makes what is missing"
-            raise NoSuchTopic(cluster.denied([topic]) or f"there is no topic {topic!r}; {makes}")
+            makes = "`saga topics create` creates missing topics"
+            raise NoSuchTopic(cluster.denied([topic]) or f"the topic {topic!r} does not exist; {makes}")
         return EventTopics(cluster, [topic])
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What somebody decided about a dead letter. `at` is RFC 3339, in UTC."""
+    """An operator's decision about a dead letter. `at` is RFC 3339, in UTC."""
 
     status: str
     by: str
@@ -100,7 +100,7 @@ class Resolution:
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """One dead letter: the record as it lies, its own headers, and what was added to it."""
+    """One dead letter: the record on the dead-letter topic, its original headers, and the added ones."""
 
     record: Record
     own: Headers
@@ -108,21 +108,21 @@ class Letter:
 
     @property
     def address(self) -> str:
-        """Where it lies: what the commands call it."""
+        """Its address, by which the commands name it."""
         return self.record.address
 
     @property
     def original(self) -> str:
-        """Where the record first lay."""
+        """The record's original address."""
         return "/".join(self.said.get(name, "?") for name in ("dlq_topic", "dlq_partition", "dlq_offset"))
 
     @property
     def is_cut(self) -> bool:
-        """Whether the record was too large to be kept whole: nothing can bring it back."""
+        """Whether the record was too large and was truncated: it cannot be restored."""
         return "dlq_cut_from_bytes" in self.said
 
     def described(self, resolution: Resolution | None) -> dict[str, Any]:
-        """Return what people and scripts are told; always the same keys."""
+        """Return the fields for output; always the same keys."""
         key = self.record.key
         return {
             "letter": self.address,
@@ -145,7 +145,7 @@ def group_of(address: str) -> str:
     """Return the group of a dead letter. Raises NotAnAddress."""
     match = ADDRESS.fullmatch(address)
     if match is None:
-        raise NotAnAddress(f"{address!r} is no dead letter: give GROUP.dead-letters/PARTITION/OFFSET, as `list` does")
+        raise NotAnAddress(f"{address!r} is not a dead letter's address: give GROUP.dead-letters/PARTITION/OFFSET")
     return match["group"]
 
 
@@ -157,20 +157,20 @@ def groups(where: KafkaTarget) -> list[str]:
 
 
 def letters_of(where: KafkaTarget, group: str) -> Iterator[Letter]:
-    """Return the dead letters of a group; those of one key in their order."""
+    """Return the dead letters of a group; those of one key in order."""
     for record in where.records(group + DEAD_LETTERS):
         own, said = split_headers(record.headers)
         yield Letter(record, own, {name: content.decode("utf-8", "replace") for name, content in said.items()})
 
 
 def open_letters(where: KafkaTarget, group: str) -> Iterator[Letter]:
-    """Return the dead letters about which nobody has decided."""
+    """Return the dead letters without a resolution."""
     resolved = resolutions_of(where, group)
     return (letter for letter in letters_of(where, group) if letter.address not in resolved)
 
 
 def resolutions_of(where: KafkaTarget, group: str) -> dict[str, Resolution]:
-    """Return what was decided, by the dead letter's address."""
+    """Return the resolutions, by the dead letter's address."""
     found = {}
     for record in where.records(group + RESOLUTIONS):
         said = {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}

@@ -1,4 +1,4 @@
-"""Resolving dead letters: each at most once, whoever dies, and whoever else does the same at the same time."""
+"""Resolving dead letters: each at most once, despite crashes and concurrent runs of the same command."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from saga.deadletters.letters import KafkaTarget, Letter, Resolution, groups, le
 from saga.deadletters.selection import LetterSelection, NoSuchLetter
 
 AT_ONCE = 500
-"""Letters in one transaction, at most..."""
+"""The maximum number of letters in one transaction."""
 BYTES_AT_ONCE = 8_000_000
-"""...and so many bytes of them, and one letter more."""
+"""The maximum bytes of them; the last letter may exceed it."""
 NAME = "saga-deadletters"
-"""Of the producer. Its transactional.id is the group's and this, so that who comes later ends who came before."""
+"""The producer's name. Its transactional.id is the group and this name, so that a later producer fences the earlier."""
 
 
 class Unresolved(RuntimeError):
-    """Not everything was done; what was, stands. The message says what to do."""
+    """Not everything was resolved; what was, stays so. The message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ResolveRequest:
-    """What is to be done with which letters, by whom and why."""
+    """Which action to take on which letters, by whom and why."""
 
     where: KafkaTarget
     selection: LetterSelection
@@ -39,7 +39,7 @@ class ResolveRequest:
 
 
 def resolve(order: ResolveRequest, *, dry_run: bool, tell: Callable[[str], None]) -> Iterator[Letter]:
-    """Yield each letter as it is resolved; `tell` consumes what was left out. Raises NoSuchLetter, Unresolved."""
+    """Yield each letter as it is resolved; `tell` is called with what was left out. Raises NoSuchLetter, Unresolved."""
     left = order.limit
     for group in order.selection.groups(lambda: groups(order.where)):
         with _written(order.where, group, dry_run=dry_run) as producers:
@@ -53,10 +53,10 @@ def resolve(order: ResolveRequest, *, dry_run: bool, tell: Callable[[str], None]
 
 @contextmanager
 def _written(where: KafkaTarget, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
-    """Take over from whoever resolves this group's letters: from here on nobody else does so unnoticed.
+    """Fence every other producer that resolves this group's letters.
 
-    So the resolutions that are there are to be read afterwards, all of them: what lies behind a transaction that is not
-    decided yet (a worker writes there what was skipped) cannot be read before.
+    The existing resolutions must be read after that, all of them: those behind an open transaction (a worker writes
+    skips there) cannot be read before it ends.
     """
     if dry_run:
         yield None
@@ -90,14 +90,14 @@ def _chosen(order: ResolveRequest, group: str, tell: Callable[[str], None]) -> I
             continue
         yield letter
     if cut:
-        tell(f"{group}: {cut} left out: they were cut when they were dead-lettered, and can only be discarded")
+        tell(f"{group}: {cut} left out: they were truncated when they were dead-lettered, and can only be discarded")
 
 
 def _refuse(letter: Letter, resolved: Resolution | None, action: str) -> None:
     if resolved is not None:
         raise NoSuchLetter(f"{letter.address} was {resolved.status} by {resolved.by} at {resolved.at}: {resolved.why}")
     if action == REDRIVE and letter.is_cut:
-        raise NoSuchLetter(f"{letter.address} was cut when it was dead-lettered: it can only be discarded")
+        raise NoSuchLetter(f"{letter.address} was truncated when it was dead-lettered: it can only be discarded")
 
 
 def _resolved(producers: Producers, group: str, order: ResolveRequest, letters: Iterable[Letter]) -> Iterator[Letter]:
@@ -109,7 +109,7 @@ def _resolved(producers: Producers, group: str, order: ResolveRequest, letters: 
         except CommitOutcomeUnknown as error:
             raise Unresolved(
                 f"it is not known whether the last {len(batch)} were resolved ({error}). Run the same command again:"
-                " what is resolved is left alone. If it says so again, somebody else is doing the same right now"
+                " it skips what is resolved. If it fails like this again, another process is resolving the same letters"
             ) from error
         yield from batch
 

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about."""
+"""The dead letters that a command applies to."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ TESTS: dict[str, Callable[[Letter, str], bool]] = {
     "topic": lambda letter, text: text == letter.said.get("dlq_topic", ""),
     "key": lambda letter, text: text.encode() == letter.record.key,
 }
-"""What --where can ask: `error` contains the text, the others are equal to it."""
+"""The fields of --where: `error` must contain the text, the others must equal it."""
 
 
 class NoSuchLetter(LookupError):
-    """There is no such dead letter, or this cannot be done with it."""
+    """The dead letter does not exist, or this cannot be done with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class LetterSelection:
-    """The letters at these addresses, or all of a group, or of all groups; of them those that pass every test."""
+    """The letters at these addresses, or all of a group, or of all groups; filtered by the tests."""
 
     addresses: tuple[str, ...] = ()
     group: str | None = None
@@ -37,39 +37,37 @@ class LetterSelection:
 
     @classmethod
     def named(cls, *addresses: str) -> Self:
-        """Return the selection of these. Raises click.BadParameter for what is no address, or of several groups."""
+        """Return the selection of these addresses. Raises click.BadParameter for a bad one, or for several groups."""
         try:
             found = {group_of(address) for address in addresses}
         except ValueError as error:
             raise click.BadParameter(str(error)) from error
         if len(found) > 1:
-            raise click.BadParameter(
-                f"the letters of one group at a time, please: these are {', '.join(sorted(found))}"
-            )
+            raise click.BadParameter(f"the letters must be of one group, but these are of {', '.join(sorted(found))}")
         return cls(tuple(addresses), next(iter(found), None))
 
     def groups(self, everything: Callable[[], list[str]]) -> list[str]:
-        """Return the groups to look through."""
+        """Return the groups to search."""
         return [self.group] if self.group else everything()
 
     def of(self, letters: Iterable[Letter]) -> Iterator[Letter]:
-        """Return the letters that are meant."""
+        """Return the selected ones of these letters."""
         for letter in letters:
             named = not self.addresses or letter.address in self.addresses
             if named and all(TESTS[what](letter, text) for what, text in self.tests):
                 yield letter
 
     def found(self, letters: Iterable[Letter]) -> list[Letter]:
-        """Return the letters at the addresses, in their order. Raises NoSuchLetter where one is missing."""
+        """Return the letters at the addresses, in their order. Raises NoSuchLetter if one is missing."""
         there = {letter.address: letter for letter in self.of(letters)}
         for address in self.addresses:
             if address not in there:
-                raise NoSuchLetter(f"there is no such dead letter: {address}; `saga deadletters list` shows them")
+                raise NoSuchLetter(f"the dead letter {address} does not exist; `saga deadletters list` lists them")
         return [there[address] for address in dict.fromkeys(self.addresses)]
 
 
 def selecting(command: F) -> F:
-    """Decorate a click command with which letters it is about; it is called with `selection=LetterSelection(...)`."""
+    """Add the options that select letters to a click command; it is called with `selection=LetterSelection(...)`."""
 
     @wraps(command)
     def with_selection(letters: tuple[str, ...], group: str | None, tests: Any, **options: Any) -> Any:
@@ -80,14 +78,14 @@ def selecting(command: F) -> F:
 
     options = (
         click.argument("letters", nargs=-1, metavar="[LETTER]..."),
-        click.option("--group", help="Only this service's, e.g. payment-service  [default: all]"),
+        click.option("--group", help="Only dead letters of this service, e.g. payment-service  [default: all]"),
         click.option(
             "--where",
             "tests",
             metavar="WHAT=TEXT",
             multiple=True,
             callback=cli.tests_of(TESTS),
-            help="Only those of which this is so: error=TEXT (contains it), reason=WORD, topic=NAME, key=KEY.",
+            help="Only those that match: error=TEXT (contains it), reason=WORD, topic=NAME, key=KEY.",
         ),
     )
     decorated: Any = with_selection

@@ -1,1 +1,1 @@
-"""`saga demo`: the whole saga, once, before one's eyes."""
+"""`saga demo`: one visible run of the whole saga."""

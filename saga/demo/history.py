@@ -1,4 +1,4 @@
-"""What the log says happened, order by order."""
+"""The history of each order, from the log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged
 
 
 class DemoStep(NamedTuple):
-    """One event of an order: when it was published (ms since 1970), and by whom."""
+    """One event of an order: when it was published (ms since 1970), and by which service."""
 
     event: str
     at_ms: int
@@ -19,7 +19,7 @@ class DemoStep(NamedTuple):
 
 
 class DemoHistory:
-    """Every order's events, in the order in which they were read; an event that is on the log again counts once."""
+    """Every order's events, in the order in which they were read; an event that is on the log twice counts once."""
 
     def __init__(self) -> None:
         self._seen: set[str] = set()
@@ -27,7 +27,7 @@ class DemoHistory:
         self.orders: dict[str, list[DemoStep]] = {}
 
     def add(self, records: Iterable[Record]) -> list[tuple[str, DemoStep]]:
-        """Take records in; return what is new, as pairs of order id and step, by time."""
+        """Add records; return the new steps, as pairs of order id and step, by time."""
         new = []
         for record in sorted(records, key=lambda record: record.timestamp_ms):
             headers = {name: content.decode(errors="replace") for name, content in record.headers}
@@ -45,16 +45,16 @@ class DemoHistory:
         return new
 
     def state(self, order_id: str) -> str:
-        """Return the event that says most about how far an order has come."""
+        """Return the event that best describes an order's progress."""
         events = {step.event for step in self.orders.get(order_id, ())}
         return next((topic for topic in _FURTHEST_FIRST if topic in events), "")
 
     def states(self) -> Counter[str]:
-        """Return how many orders are how far."""
+        """Return the number of orders in each state."""
         return Counter(map(self.state, self.orders))
 
     def finished(self) -> int:
-        """Return of how many orders the saga has ended, with the money where it belongs."""
+        """Return the number of orders whose saga has ended, refunds included."""
         return len(self._finished)
 
 

@@ -1,4 +1,4 @@
-"""Where the demo takes place: a broker of its own, or a real one, which is left as it was found."""
+"""The broker of the demo: its own, or a real one, which is left as it was found."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from saga.kafka.topics_file import Topic, counts, read_topics
 
 PARTITIONS = 4
 MEMBERS_SECONDS = 20.0
-"""A worker that was stopped is still expected back, as a static member, for its session timeout of 10 s."""
+"""A stopped worker stays in its group, as a static member, for its session timeout of 10 s."""
 UNUSED = (ConsumerGroupState.EMPTY, ConsumerGroupState.DEAD)
 EAGER = {"fetch.wait.max.ms": "10"}
-"""The embedded broker answers a fetch that found nothing only when its time is over, so that time has to be short."""
+"""The embedded broker answers an empty fetch only after the fetch's maximum wait, so that has to be short."""
 
 
 class InUse(RuntimeError):
-    """The broker has orders or workers of its own; the demo would get mixed up with them."""
+    """The broker has orders or workers already; the demo would interfere with them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class DemoPlace:
     kafka_config: Mapping[str, str]
 
     def options(self, folder: Path) -> list[str]:
-        """Return how a command is told to use this broker; what is secret stands in a file in the folder."""
+        """Return the options that make a command use this broker; secrets are in a file in the folder."""
         config = write_properties(folder, self.kafka_config)
         return ["--bootstrap-servers", self.bootstrap_servers, "--delivery", self.delivery, *config]
 
@@ -54,10 +54,10 @@ def embedded() -> Iterator[DemoPlace]:
 
 @contextmanager
 def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[DemoPlace]:
-    """Use a broker that runs already; raises InUse unless the saga's topics are empty or missing and nobody reads them.
+    """Use a running broker; raises InUse unless the saga's topics are empty or missing and have no consumers.
 
-    At the end the topics are deleted, and made again if they were there: workers would refuse topics whose cursors
-    belong to databases that are gone. What other workers have declared about themselves stays.
+    At the end the topics are deleted, and created again if they existed: workers would refuse topics whose committed
+    offsets belong to databases that no longer exist. The declarations of other workers are kept.
     """
     cluster = Cluster(bootstrap_servers, kafka_config)
     used = _used(cluster)
@@ -68,7 +68,7 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[De
     found = described(cluster, [topic.name for topic in topics if topic.name in there])
     failed = [finding for finding in create(cluster, topics, PARTITIONS, BROKERS_DEFAULT) if finding.status == FAILED]
     if failed:
-        raise InUse(f"the topic {failed[0].topic} cannot be made: {failed[0].detail}")
+        raise InUse(f"the topic {failed[0].topic} cannot be created: {failed[0].detail}")
     try:
         yield DemoPlace(bootstrap_servers, "exactly-once", kafka_config)
     finally:
@@ -78,7 +78,7 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[De
 
 
 def _used(cluster: Cluster) -> dict[str, int]:
-    """Return how many offsets are taken in the topics that are not empty."""
+    """Return the number of offsets used in each topic that is not empty."""
     found = extents(cluster, [topic.name for topic in read_topics()])
     taken = {name: sum(part.end - part.start for part in parts) for name, parts in found.items()}
     return {name: offsets for name, offsets in taken.items() if offsets}
@@ -88,7 +88,7 @@ def _refuse_orders(topics: list[Topic], used: Mapping[str, int]) -> None:
     for topic in topics:
         if offsets := used.get(topic.name):
             raise InUse(
-                f"the topic {topic.name} is not empty ({offsets} offsets taken): the demo wants a broker without orders"
+                f"the topic {topic.name} is not empty ({offsets} offsets used): the demo needs a broker without orders"
             )
 
 
@@ -103,8 +103,8 @@ def _refuse_workers(cluster: Cluster) -> None:
 def _members(cluster: Cluster) -> list[str]:
     """Return the groups of the services that have members.
 
-    Not by describe_consumer_groups: where it times out before the request under it does, librdkafka 2.16 ends the
-    process later, when a broker goes away (an assertion, confluentinc/librdkafka#4605; seen in `make chaos`).
+    Not by describe_consumer_groups: if it times out before its underlying request does, librdkafka 2.16 aborts the
+    process later, when a broker disconnects (an assertion, confluentinc/librdkafka#4605; seen in `make chaos`).
     """
 
     def question() -> list[str]:
@@ -117,7 +117,7 @@ def _members(cluster: Cluster) -> list[str]:
 
 
 def described(cluster: Cluster, names: list[str]) -> list[NewTopic]:
-    """Return what it takes to make these topics once more, just as they are."""
+    """Return specifications to create these topics again exactly as they are."""
     there = cluster.partitions()
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     configs = cluster.admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}
@@ -130,6 +130,6 @@ def described(cluster: Cluster, names: list[str]) -> list[NewTopic]:
 
 
 def wait_for(futures: Mapping[str, Any]) -> None:
-    """Return when all of it is done. Raises KafkaException."""
+    """Wait until all of them are done. Raises KafkaException."""
     for future in futures.values():
         future.result()

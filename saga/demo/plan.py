@@ -1,4 +1,4 @@
-"""Which orders are placed, and how each of them has to end."""
+"""The orders that are placed, and the expected outcome of each."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from order_service.domain import Items, OrderRequest
 Ending = Literal["confirmed", "declined", "short"]
 
 DECLINE_ABOVE = 20_000
-"""Minor units: the demo's payment provider refuses every charge above."""
+"""Minor units: the demo's payment provider declines every charge above."""
 PRICES = {"MUG-BLUE": 1_250, "PEN-BLACK": 390, "NOTEBOOK-A5": 875, "LAMP-DESK": 3_495, "SOCKS-WOOL": 1_690}
 RARE, GONE = "PRINT-SIGNED", "POSTER-1977"
-"""The article of which one is left, and the one that inventory has never heard of."""
+"""The article of which one is left, and the one that inventory does not know."""
 RARE_PRICE = 2_500
 
 
 class DemoPlan(NamedTuple):
-    """The orders by their request ids, how each has to end, and what is in stock before."""
+    """The orders by their request ids, the expected outcome of each, and the initial stock."""
 
     requests: list[OrderRequest]
     endings: dict[str, Ending]

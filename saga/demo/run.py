@@ -1,4 +1,4 @@
-"""Placing the orders of a plan, and watching them until the last one has ended."""
+"""Placing the orders of a plan, and following them until the last one has ended."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from schemas import EVENTS
 
 START_SECONDS = 60.0
 STUCK_SECONDS = 60.0
-"""Without any new event for so long, something is wrong."""
+"""The demo fails after this long without a new event."""
 PLACING_SECONDS = 3.0
 STEP_SECONDS = 0.05
 
 
 class DemoStuck(RuntimeError):
-    """The saga does not go on; the message says where it stands."""
+    """The saga makes no progress; the message has its state."""
 
 
 class DemoRun:
-    """One performance of the demo."""
+    """One run of the demo."""
 
     def __init__(self, plan: DemoPlan, place: DemoPlace, orders: Database) -> None:
         self._plan, self._place, self._orders = plan, place, orders
@@ -63,7 +63,7 @@ class DemoRun:
             yield cls(plan, place, orders)
 
     def watch(self, workers: Workers, console: Console) -> DemoHistory:
-        """DemoPlace the orders and show their events until all have ended. Raises WorkerDied, DemoStuck."""
+        """Place the orders and show their events until all have ended. Raises WorkerDied, DemoStuck."""
         topics = [event.topic for event in EVENTS]
         config = dict(self._place.kafka_config)
         history = DemoHistory()
@@ -85,12 +85,12 @@ class DemoRun:
         return history
 
     def orders(self) -> list[Order]:
-        """Return the orders as the order service has them."""
+        """Return the orders from the order service's database."""
         with self._orders.snapshot() as tx:
             return list(all_orders(tx))
 
     def _due(self) -> Iterator[list[OrderRequest]]:
-        """Return, each time it is asked, the requests whose turn it is: spread over a few seconds at most."""
+        """Yield, on each iteration, the requests that are due: spread over a few seconds at most."""
         requests = self._plan.requests
         a_second = max(1 / STEP_SECONDS, len(requests) / PLACING_SECONDS)
         start, placed = time.monotonic(), 0
@@ -101,7 +101,7 @@ class DemoRun:
 
     @staticmethod
     def _wait_for(workers: Workers) -> None:
-        """Wait until every worker reads, so that what one sees is the saga and not its start."""
+        """Wait until every worker consumes, so that the output shows the saga and not its start."""
         until = time.monotonic() + START_SECONDS
         while not workers.said("partition.recovered") and time.monotonic() < until:
             workers.check()

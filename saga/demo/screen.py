@@ -1,4 +1,4 @@
-"""What one sees: a live picture on a terminal, one line an event elsewhere."""
+"""The output: a live picture on a terminal, otherwise one line per event."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ LAST_EVENTS = 10
 
 
 class Screen(Protocol):
-    """Shown the history as it grows."""
+    """Displays the history as it grows."""
 
     def show(self, history: DemoHistory, new: list[tuple[str, DemoStep]]) -> None:
-        """Show what is new."""
+        """Show the new steps."""
 
     def __enter__(self) -> Self: ...
 
@@ -41,12 +41,12 @@ class Screen(Protocol):
 
 
 def screen_for(console: Console, orders: int) -> Screen:
-    """Return the picture if this is a terminal that can draw it, else lines."""
+    """Return a picture if this is a terminal that can draw it, otherwise lines."""
     return Picture(console, orders) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
 
 
 class Lines:
-    """One line an event: milliseconds since the first, how many orders have ended, the order, the event."""
+    """One line per event: milliseconds since the first, how many orders have ended, the order, the event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -68,7 +68,7 @@ class Lines:
 
 
 class Picture:
-    """Every order as one sign, how many are how far, and the newest events."""
+    """Every order as one sign, the number of orders in each state, and the newest events."""
 
     def __init__(self, console: Console, orders: int) -> None:
         self._live = Live(console=console, refresh_per_second=15, transient=False)

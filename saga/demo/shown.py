@@ -1,4 +1,4 @@
-"""The page beside the demo, for those who want to look for themselves."""
+"""The web page of the demo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DATABASES = ("order", "payment", "inventory")
 
 @contextmanager
 def page(folder: Path, place: DemoPlace, *, wanted: bool) -> Iterator[Page | None]:
-    """Run `saga ui` over the demo, if it is wanted."""
+    """Run `saga ui` on the demo's data, if `wanted`."""
     if not wanted:
         yield None
         return
@@ -29,7 +29,7 @@ def page(folder: Path, place: DemoPlace, *, wanted: bool) -> Iterator[Page | Non
 
 
 class Page:
-    """`saga ui` as a process of its own, at an address that only it knows before it has said so."""
+    """`saga ui` as a process of its own, at an address that it prints when it has started."""
 
     def __init__(self, folder: Path, place: DemoPlace) -> None:
         """Start it and wait for its address. Raises WorkerDied."""
@@ -56,7 +56,7 @@ class Page:
             raise WorkerDied(f"the page did not start:\n{self._log.read_text(errors='replace')}")
 
     def wait(self) -> None:
-        """Return when it has ended, or somebody wants this to end: that is no failure any more."""
+        """Wait until it has ended; Ctrl-C ends the wait, and is not a failure."""
         with suppress(SystemExit):
             self._process.wait()
 

@@ -1,4 +1,4 @@
-"""What is told at the end: how the orders ended, and why."""
+"""The summary at the end: how the orders ended, and why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "
 
 
 def print_outcomes(console: Console, orders: list[Order], history: DemoHistory) -> None:
-    """Print how many orders ended how, and the reasons that the order service has."""
+    """Print the number of orders per outcome, and the reasons that the order service stored."""
     reasons: dict[tuple[str, str], list[str]] = {}
     for order in orders:
         reason = order.reason or ""
@@ -45,7 +45,7 @@ def print_outcomes(console: Console, orders: list[Order], history: DemoHistory) 
 
 
 def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
-    """Print what `saga show` and `saga why` say about one order."""
+    """Print the output of `saga show` and `saga why` for one order."""
     story = timeline(tracked, order_id)
     if story is None:
         return
@@ -56,16 +56,16 @@ def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
 
 
 def examples(history: DemoHistory) -> Iterator[str]:
-    """Return one confirmed and one refunded order, where there are any."""
+    """Return one confirmed and one refunded order, if there are any."""
     for state in ("order.confirmed", "payment.refunded"):
         yield from [order_id for order_id in sorted(history.orders) if history.state(order_id) == state][:1]
 
 
 def surprises(plan: DemoPlan, orders: list[Order], history: DemoHistory) -> list[str]:
-    """Return which orders ended otherwise than they had to."""
+    """Return the orders whose outcome is not the expected one."""
     endings = {str(order.request_id): ENDINGS.get(history.state(order.order_id)) for order in orders}
     return [
-        f"{request_id} had to be {NAMES[ending]}, and is {endings.get(request_id)}"
+        f"{request_id} should be {NAMES[ending]}, but is {endings.get(request_id)}"
         for request_id, ending in plan.endings.items()
         if endings.get(request_id) != ending
     ]

@@ -1,4 +1,4 @@
-"""The three workers as processes of their own, started as a user starts them, and stopped whatever happens."""
+"""The three workers as processes of their own, started as a user starts them, and always stopped at the end."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from types import TracebackType
 from typing import Self
 
 STOP_SECONDS = 12.0
-"""A worker that was asked to stop ends within 10 s; then it is killed."""
+"""A worker that is told to stop exits within 10 s; after this it is killed."""
 SHOWN_LINES = 15
 PR_SET_PDEATHSIG = 1
 PRCTL = getattr(ctypes.CDLL(None), "prctl", None)
-"""Looked up here: between fork and exec there is no loading of libraries."""
+"""Looked up here: no library may be loaded between fork and exec."""
 MODULES = {
     "order-service": "order_service",
     "payment-service": "payment_service",
@@ -27,13 +27,13 @@ MODULES = {
 
 
 class WorkerDied(RuntimeError):
-    """A worker ended by itself; the message has the last lines of its log."""
+    """A worker exited by itself; the message has the last lines of its log."""
 
 
 class Workers:
     """A context manager: inside, one worker of each service runs; logs go to `folder`.
 
-    `options` are given to all of them, `more` to one, by the service's name.
+    `options` are passed to all of them, `more` to one, by the service's name.
     """
 
     def __init__(self, folder: Path, options: list[str], more: dict[str, list[str]]) -> None:
@@ -53,12 +53,10 @@ class Workers:
         self.stop()
 
     def check(self) -> None:
-        """Raise WorkerDied if one of them is gone."""
+        """Raise WorkerDied if one of them has exited."""
         for service, process in self._running.items():
             if process.poll() is not None:
-                raise WorkerDied(
-                    f"the worker of {service} ended with exit code {process.returncode}:\n{self.log(service)}"
-                )
+                raise WorkerDied(f"the worker of {service} exited with code {process.returncode}:\n{self.log(service)}")
 
     def said(self, event: str) -> bool:
         """Whether every worker's log has this event."""
@@ -70,7 +68,7 @@ class Workers:
         return "\n".join(f"  {line}" for line in lines[-SHOWN_LINES:] or ["(its log is empty)"])
 
     def stop(self) -> None:
-        """Ask all to stop, and kill who does not."""
+        """Tell all to stop, and kill those that do not."""
         until = time.monotonic() + STOP_SECONDS
         try:
             for process in self._running.values():
@@ -111,12 +109,12 @@ class Workers:
 
 
 def end_with_the_demo() -> None:
-    """In a new process: be told to stop when the demo is gone, though it was killed. Linux only (prctl(2))."""
+    """In a new process: ask for a signal when the demo exits, even if it was killed. Linux only (prctl(2))."""
     if PRCTL is not None:
         PRCTL(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def without_settings() -> dict[str, str]:
-    """Return this process's environment without settings of the saga's, which could point somewhere real."""
+    """Return this process's environment without the saga's settings, which could point to a production system."""
     ours = ("KAFKA_", "SCHEMA_REGISTRY_", "ORDER_SERVICE_", "PAYMENT_", "INVENTORY_SERVICE_", "SAGA_")
     return {name: value for name, value in os.environ.items() if not name.startswith(ours)}

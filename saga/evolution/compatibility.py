@@ -1,7 +1,7 @@
-"""Whether what was written with one schema can be read with another (Avro 1.12, Schema Resolution).
+"""Whether values written with one schema can be read with another (Avro 1.12, Schema Resolution).
 
-Stricter than Avro in two points, because not every reader out there knows them: aliases do not count, and a logical
-type must not change.
+Stricter than Avro in two points that not every reader implements: aliases are ignored, and a logical type must not
+change.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ class Incompatibility(NamedTuple):
 def breaks(writer: Any, reader: Any) -> list[Incompatibility]:
     """Return every reason why a value of `writer` may be unreadable for `reader`.
 
-    Both are schemas as they stand in an .avsc (JSON), not recursive.
+    Both are schemas as in an .avsc file (JSON), not recursive.
     """
     return list(_breaks(resolved(writer), resolved(reader), ""))
 
 
 def resolved(schema: Any) -> Any:
-    """Return the schema with every name full, every reference replaced, every type a mapping or a list of them."""
+    """Return the schema with full names, references replaced, and every type as a mapping or a list of them."""
     return _resolved(schema, "", {})
 
 
@@ -74,7 +74,7 @@ def _breaks(writer: Any, reader: Any, at: str) -> Iterator[Incompatibility]:
             yield from _breaks(branch, reader, at)
     elif isinstance(reader, list):
         if all(any(_breaks(writer, branch, at)) for branch in reader):
-            yield Incompatibility(TYPE_CHANGED, at, f"{_name(writer)} is none of {', '.join(map(_name, reader))}")
+            yield Incompatibility(TYPE_CHANGED, at, f"{_name(writer)} is not in {', '.join(map(_name, reader))}")
     else:
         yield from _breaks_of_one(writer, reader, at)
 
@@ -108,9 +108,7 @@ def _breaks_of_record(writer: Mapping[str, Any], reader: Mapping[str, Any], at: 
         if field["name"] in written:
             yield from _breaks(written[field["name"]], field["type"], name)
         elif "default" not in field:
-            yield Incompatibility(
-                FIELD_WITHOUT_DEFAULT, name, "it is not written, and there is no default to read instead"
-            )
+            yield Incompatibility(FIELD_WITHOUT_DEFAULT, name, "it is not in the writer's schema, and has no default")
 
 
 def _name(schema: Mapping[str, Any]) -> str:

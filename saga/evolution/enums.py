@@ -1,7 +1,7 @@
-"""What may become of an enum: symbols are added, and who does not know one reads the default. Nothing else.
+"""The allowed change of an enum: symbols may be added, and readers without them read the default.
 
-Avro (1.12, Schema Resolution) also lets a symbol go, and a default change: then what was written is read as something
-else, and nobody hears of it.
+Avro (1.12, Schema Resolution) also allows removing a symbol and changing the default: then a written value is silently
+read as another one.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ DEFAULT_CHANGED = "enum default changed"
 DEFAULT_UNKNOWN = "enum default unknown"
 SYMBOL_REMOVED = "enum symbol removed"
 OF_FIELD = "default of the field"
-"""Not Avro's: under this key an enum is handed on with its field's default."""
+"""Not a key of Avro: it carries the default of the enum's field."""
 
 
 def changes(older: Any, newer: Any) -> Iterator[Incompatibility]:
-    """Return what a newer version of a schema does to the enums of an older one that keeps none from being read."""
+    """Return the forbidden changes of enums from an older to a newer schema that Avro itself would accept."""
     was = dict(_enums(resolved(older), ""))
     for at, enum in _enums(resolved(newer), ""):
         if at not in was:
@@ -27,7 +27,7 @@ def changes(older: Any, newer: Any) -> Iterator[Incompatibility]:
         for symbol in was[at]["symbols"]:
             if symbol not in enum["symbols"]:
                 yield Incompatibility(
-                    SYMBOL_REMOVED, at, f"{symbol}, which was written and would be read as something else"
+                    SYMBOL_REMOVED, at, f"{symbol}, which old records contain and which would be read as another value"
                 )
         before, after = was[at].get("default"), enum.get("default")
         if before not in (None, after):
@@ -35,15 +35,15 @@ def changes(older: Any, newer: Any) -> Iterator[Incompatibility]:
 
 
 def unknown_defaults(schema: Any) -> Iterator[Incompatibility]:
-    """Return the defaults that are no symbols: of enums, and of fields of their types."""
+    """Return the defaults that are not symbols: of enums, and of fields of their types."""
     for at, enum in _enums(resolved(schema), ""):
         for whose in ("default", OF_FIELD):
             if whose in enum and enum[whose] not in enum["symbols"]:
-                yield Incompatibility(DEFAULT_UNKNOWN, at, f"{enum[whose]!r} is none of {', '.join(enum['symbols'])}")
+                yield Incompatibility(DEFAULT_UNKNOWN, at, f"{enum[whose]!r} is not in {', '.join(enum['symbols'])}")
 
 
 def _enums(schema: Any, at: str) -> Iterator[tuple[str, Any]]:
-    """Return every enum of a resolved schema and where it stands, with the default of its field."""
+    """Return every enum of a resolved schema and its location, with the default of its field."""
     if isinstance(schema, list):
         for branch in schema:
             yield from _enums(branch, at)

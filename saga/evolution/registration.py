@@ -26,12 +26,12 @@ from saga.evolution.released import Problem, ReleasedSchema
 
 FULL_TRANSITIVE = "FULL_TRANSITIVE"
 NO_LEVEL = 40408
-"""The registry's own word for: the subject has no compatibility level of its own."""
+"""The registry's error code for a subject without a compatibility level of its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Registered:
-    """Where a released schema stands in the registry; `status` is `registered` now, or `exists`."""
+    """A released schema in the registry; `status` is `registered` if it is new there, or `exists`."""
 
     subject: str
     version: int
@@ -42,9 +42,9 @@ class Registered:
 def register(
     client: SchemaRegistryClient, versions: Iterable[ReleasedSchema], subjects: Subjects
 ) -> Iterator[Registered]:
-    """Put versions of one topic, oldest first, under their subject, and make the subject FULL_TRANSITIVE.
+    """Register versions of one topic, oldest first, under their subject, and set the subject to FULL_TRANSITIVE.
 
-    Doing it again changes nothing. Raises RegistryUnavailable, also when the registry refuses a version.
+    Idempotent. Raises RegistryUnavailable, also when the registry refuses a version.
     """
     for version in versions:
         subject, schema = subject_of(version, subjects), Schema(version.text, "AVRO")
@@ -60,7 +60,7 @@ def register(
 def check_registered(
     client: SchemaRegistryClient, versions: Iterable[ReleasedSchema], subjects: Subjects
 ) -> Iterator[Problem]:
-    """Compare versions of one topic with what the registry has: all are there, and all that is there goes with them."""
+    """Check that all versions of one topic are registered, and compatible with all versions in the registry."""
     versions = list(versions)
     for version in versions:
         subject = subject_of(version, subjects)
@@ -98,11 +98,11 @@ def _check_subject(
         for ours in versions:
             for writer, reader in ((theirs, ours.schema), (ours.schema, theirs)):
                 for rule, at, detail in breaks(writer, reader):
-                    yield Problem(topic, rule, f"version {number} of {subject} does not go with {ours}: {at}: {detail}")
+                    yield Problem(topic, rule, f"version {number} of {subject} conflicts with {ours}: {at}: {detail}")
 
 
 def _theirs(client: SchemaRegistryClient, registered: RegisteredSchema, subjects: Subjects) -> Any:
-    """Return a registered schema as its text says it. Raises UnsupportedSchema for what workers could not read."""
+    """Return a registered schema, parsed. Raises UnsupportedSchema for one that workers could not read."""
 
     def version_of(subject: str, version: int) -> Schema:
         with asking(f"version {version} of the subject {subject}"):
@@ -115,7 +115,7 @@ def _theirs(client: SchemaRegistryClient, registered: RegisteredSchema, subjects
 
 
 def _level(client: SchemaRegistryClient, subject: str) -> Any:
-    """Return a subject's compatibility level; the registry's own where the subject has none."""
+    """Return a subject's compatibility level, or the registry's global one if the subject has none."""
     with asking(f"the compatibility level of {subject}"):
         try:
             level: Any = client.get_config(subject).compatibility_level

@@ -21,7 +21,7 @@ FILE_NAME = re.compile(r"(?P<topic>.+)\.v(?P<number>[1-9][0-9]*)\.avsc")
 
 
 class Problem(NamedTuple):
-    """What is wrong with one topic's schemas: the rule that is broken, and how."""
+    """A problem with one topic's schemas: the rule that is broken, and how."""
 
     topic: str
     rule: str
@@ -38,12 +38,12 @@ class ReleasedSchema:
 
     @property
     def text(self) -> str:
-        """The file as it stands."""
+        """The file's text."""
         return self.path.read_text(encoding="utf-8")
 
     @property
     def schema(self) -> Any:
-        """What the file says."""
+        """The file's content, parsed."""
         return json.loads(self.text)
 
     def __str__(self) -> str:
@@ -61,7 +61,7 @@ def released(folder: Path) -> dict[str, list[ReleasedSchema]]:
 
 
 def check(folder: Path, keys: Mapping[str, str]) -> list[Problem]:
-    """Return everything that is wrong with the schemas in this folder; [] is the good answer.
+    """Return all problems of the schemas in this folder; [] if there are none.
 
     `keys`: the field of each topic that its records are keyed by.
     """
@@ -79,7 +79,7 @@ def check(folder: Path, keys: Mapping[str, str]) -> list[Problem]:
 
 
 def check_pairs(versions: Iterable[ReleasedSchema]) -> Iterator[Problem]:
-    """Compare every version with every other one, both ways (FULL_TRANSITIVE): by the rules, then by trying it."""
+    """Compare every version with every other one, both ways (FULL_TRANSITIVE): by the rules, then with samples."""
     for writer, reader in permutations(versions, 2):
         broken, newer = breaks(writer.schema, reader.schema), reader.number > writer.number
         for rule, at, detail in enums.changes(writer.schema, reader.schema) if newer else ():
@@ -95,7 +95,7 @@ def _unusable(paths: Iterable[Path]) -> Iterator[Problem]:
     for path in paths:
         released_name = path.parent.name != "released" or FILE_NAME.fullmatch(path.name)
         if not released_name:
-            yield Problem(path.name, "file name", "a released schema is called <topic>.v<number>.avsc")
+            yield Problem(path.name, "file name", "a released schema must be named <topic>.v<number>.avsc")
             continue
         try:
             found = _bad_defaults(json.loads(path.read_text(encoding="utf-8")))
@@ -106,9 +106,9 @@ def _unusable(paths: Iterable[Path]) -> Iterator[Problem]:
 
 
 def _bad_defaults(schema: Any) -> list[Incompatibility]:
-    """Parse a schema and return the defaults of enums that are no symbols, of which a parser finds some and names none.
+    """Parse a schema and return the defaults of enums that are not symbols; the parser's own error does not name them.
 
-    Raises what the parser raises about anything else.
+    Raises the parser's errors about anything else.
     """
     refused = None
     try:
@@ -125,24 +125,22 @@ def _check_names(current: dict[str, Path], versions: dict[str, list[ReleasedSche
     for topic in sorted({*current, *versions}):
         numbers = [version.number for version in versions.get(topic, [])]
         if topic not in current:
-            yield Problem(topic, "no schema", f"{topic}.avsc is gone, but {len(numbers)} versions were released")
+            yield Problem(topic, "no schema", f"{topic}.avsc is missing, but {len(numbers)} versions were released")
         elif not numbers:
             yield Problem(topic, "not released", f"copy {topic}.avsc to released/{topic}.v1.avsc, add it to ids.json")
         elif numbers != list(range(1, len(numbers) + 1)):
-            yield Problem(
-                topic, "version missing", f"released are {numbers}: versions count from 1, and none is removed"
-            )
+            yield Problem(topic, "version missing", f"the versions are {numbers}: they must start at 1, without gaps")
         elif json.loads(current[topic].read_text(encoding="utf-8")) not in [v.schema for v in versions[topic]]:
             newest = numbers[-1]
             yield Problem(
                 topic,
                 "not as released",
-                f"{topic}.avsc is none of the released {topic}.v1 to v{newest}: release it as v{newest + 1}",
+                f"{topic}.avsc equals none of the released {topic}.v1 to v{newest}: release it as v{newest + 1}",
             )
 
 
 def _check_key(versions: Iterable[ReleasedSchema], key: str | None) -> Iterator[Problem]:
-    """The key is in every version, and nobody can leave it out: events of one order would go different ways."""
+    """The key field is required in every version: without it, events of one order would go to different partitions."""
     for version in versions if key else ():
         fields = resolved(version.schema)["fields"]
         field = next((field for field in fields if field["name"] == key), None)

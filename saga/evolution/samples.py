@@ -1,4 +1,4 @@
-"""Values of an Avro schema: its corners, to be written with one version and read with another."""
+"""Sample values of an Avro schema: its edge cases, to be written with one version and read with another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORNERS: dict[str, list[Any]] = {
 
 
 def samples(schema: Any) -> list[Any]:
-    """Return values of a resolved schema: every corner of every field at least once, and its default."""
+    """Return values of a resolved schema: every edge case of every field at least once, and its default."""
     if isinstance(schema, list):
         return [value for branch in schema for value in samples(branch)]
     composite = COMPOSITES.get(schema["type"])
@@ -32,7 +32,7 @@ def samples(schema: Any) -> list[Any]:
 
 
 def unread(writer: Any, reader: Any) -> str | None:
-    """Write every sample with one schema and read it with the other; return what went wrong first, or None."""
+    """Write every sample with one schema and read it with the other; return the first failure, or None."""
     parsed = parse(writer), parse(reader)
     types = {field["name"]: field["type"] for field in reader["fields"]}
     kept = [field["name"] for field in writer["fields"] if types.get(field["name"]) == field["type"]]
@@ -42,7 +42,7 @@ def unread(writer: Any, reader: Any) -> str | None:
         body.seek(0)
         try:
             value: Any = fastavro.schemaless_reader(body, *parsed)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the sample cannot be read
+        except Exception as error:  # noqa: BLE001 - with any error, the sample cannot be read
             return f"{type(error).__name__}: {error}"
         if left := body.read():
             return f"{len(left)} bytes are left over"

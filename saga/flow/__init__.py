@@ -1,1 +1,1 @@
-"""The choreography, from what its services declare: shown, verified, and turned into topics and access rights."""
+"""The choreography, from its services' declarations: shown, verified, and turned into topics and access rights."""

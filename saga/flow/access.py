@@ -1,7 +1,7 @@
-"""Who may do what on the brokers: the least that each service needs, read from the flow, and reading for this tool.
+"""Access rights on the brokers: the least that each service needs, derived from the flow; for this tool, read access.
 
-Read and Write imply Describe, so that is stated only where it stands alone. An idempotent producer needs no right of
-its own since Kafka 2.8 (KIP-679): writing to a topic, or the transactional id, is enough.
+Read and Write imply Describe, so Describe is listed only where it is the only one. An idempotent producer needs no
+right of its own since Kafka 2.8 (KIP-679): Write on a topic, or on the transactional id, is enough.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ TOPIC_KIND, GROUP_KIND, TRANSACTIONS_KIND = "topic", "group", "transactional-id"
 STRIMZI_KINDS = {TOPIC_KIND: "topic", GROUP_KIND: "group", TRANSACTIONS_KIND: "transactionalId"}
 
 READERS = "saga-"
-"""So begin the groups that this tool's consumers are given: librdkafka asks for their coordinator, none is joined."""
+"""The prefix of the group ids of this tool's consumers: librdkafka looks up their coordinator, but none is joined."""
 
 
 class Right(NamedTuple):
-    """What may be done with one resource; `prefixed`: with all whose names begin so. `kind` as kafka-acls names it."""
+    """Operations on one resource; `prefixed`: on all whose names have this prefix. `kind` as in kafka-acls."""
 
     kind: str
     name: str
@@ -44,7 +44,7 @@ def rights(flow: Flow, tool: str) -> Mapping[str, list[Right]]:
 
 
 def _of_service(service: Declaration) -> list[Right]:
-    """A worker reads its inputs in its group, writes its answers in transactions, and looks at both at its start."""
+    """A worker reads its inputs in its group, writes its answers in transactions, and describes both at its start."""
     heard, said = list(dict.fromkeys(service.consumes)), list(service.publishes)
     both = [event for event in heard if event in said]
     return [
@@ -61,7 +61,7 @@ def _of_service(service: Declaration) -> list[Right]:
 
 
 def as_kafka_acls(who: Mapping[str, Iterable[Right]], bootstrap_servers: str) -> str:
-    """Return commands for Kafka's kafka-acls.sh, as few as there are different operations."""
+    """Return commands for Kafka's kafka-acls.sh, one for each distinct set of operations."""
     return "".join(
         f"{line}\n" for principal, given in who.items() for line in _commands(principal, given, bootstrap_servers)
     )
@@ -77,7 +77,7 @@ def _commands(principal: str, given: Iterable[Right], bootstrap_servers: str) ->
 
 
 def as_strimzi(who: Mapping[str, Iterable[Right]], cluster: str) -> str:
-    """Return a KafkaUser for each principal, for Strimzi's user operator; how they authenticate is for you to add."""
+    """Return a KafkaUser for each principal, for Strimzi's user operator; authentication must be added."""
     return yaml.safe_dump_all([_user(*entry, cluster) for entry in who.items()], sort_keys=False)
 
 

@@ -1,4 +1,4 @@
-"""What a rule of `saga verify` finds, and where."""
+"""A finding of a rule of `saga verify`, and its location."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from saga.flow.model import Flow, Handler
 
 
 class Finding(NamedTuple):
-    """One thing that is wrong: about which event, in which handler (empty where it is no handler's), in which file."""
+    """One problem: the event, the handler (empty if none is concerned), and the file."""
 
     event: str
     handler: str
@@ -19,17 +19,17 @@ class Finding(NamedTuple):
 
 
 Rule = Callable[[Flow], Iterable[Finding]]
-"""Its function's name is the rule's, its docstring says what must hold."""
+"""The function's name is the rule's name, its docstring states what must hold."""
 
 
 def at_publisher(flow: Flow, event: str, detail: str) -> Finding:
-    """Return a finding at who publishes the event."""
+    """Return a finding at the publisher of the event."""
     publisher = next((service for service in flow.services if event in service.publishes), None)
     return at_service(publisher, event, detail) if publisher else Finding(event, "", "", detail)
 
 
 def at_service(service: Declaration, event: str, detail: str) -> Finding:
-    """Return a finding at the service's handler that may publish the event; at the service where it starts sagas."""
+    """Return a finding at the service's handler that publishes the event, or at the service if it starts sagas."""
     does = next((does for does in service.reactions if event in does.publishes), None)
     if does is None:
         return Finding(event, "", service.file, detail)
@@ -42,5 +42,5 @@ def at_handler(handler: Handler, event: str, detail: str) -> Finding:
 
 
 def shown(run: Iterable[str]) -> str:
-    """Return events one after the other, for people."""
+    """Return a sequence of events as text."""
     return " > ".join(run)

@@ -1,11 +1,11 @@
-"""The flow: what the services declare, merged. Which event may cause which, who waits, who undoes, how it ends.
+"""The flow: the merged declarations of the services. Which event may cause which, who waits, who undoes, how it ends.
 
 Everything is about one saga (one key) and about kinds of events, which are named by their topics. A kind of event
-happens at most once in a saga. A handler that answers nothing has heard a repeated or a late event: that is no branch.
+happens at most once in a saga. A handler that answers nothing to a repeated or late event does not create a branch.
 
-What a handler may publish are *alternatives*: it answers with one. The exception is read from `compensates`: an event
-that a compensation publishes follows that compensation's own trigger, also where another handler of the service says it
-because the trigger came first (payment.refunded in answer to order.created, when order.cancelled was heard before).
+The events that a handler may publish are *alternatives*: it answers with one. The exception follows from `compensates`:
+an event that a compensation publishes follows that compensation's own trigger, even if another handler of the service
+publishes it because the trigger came first (payment.refunded in answer to order.created, after order.cancelled).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from eventbus.service import Service
 
 
 class Edge(NamedTuple):
-    """An event may be published in answer to another; `cause` is None where a saga starts."""
+    """An event may be published in answer to another; `cause` is None if it starts a saga."""
 
     cause: str | None
     event: str
@@ -29,32 +29,32 @@ class Edge(NamedTuple):
 
 
 class Handler(NamedTuple):
-    """A handler of a service; what it `does` is what the service declares of it."""
+    """A handler of a service; `does` is its declaration."""
 
     service: str
     does: DeclaredReaction
 
     @property
     def name(self) -> str:
-        """Service and handler, for people."""
+        """Service and handler, as text."""
         return f"{self.service} {self.does.handler}"
 
 
 class Flow:
-    """A choreography. Built of declarations, or with `Flow.of` of the classes of services."""
+    """A choreography. Built from declarations, or with `Flow.of` from classes of services."""
 
     def __init__(self, declarations: Iterable[Declaration]) -> None:
-        """Merge what services declare. The order of services is that of their first steps, whatever it is here."""
+        """Merge declarations. The order of services is that of their first steps, not that of the argument."""
         self._unordered = sorted(declarations, key=lambda declaration: declaration.service)
 
     @classmethod
     def of(cls, services: Iterable[type[Service[Any]]]) -> Flow:
-        """Read what these services declare."""
+        """Read the declarations of these services."""
         return cls(map(declare, services))
 
     @cached_property
     def services(self) -> tuple[Declaration, ...]:
-        """Every service, who starts the saga first, then whoever steps in next."""
+        """Every service, in the order of its first step in the saga."""
         unknown = len(self.levels)
 
         def first_step(declaration: Declaration) -> tuple[int, str]:
@@ -70,7 +70,7 @@ class Flow:
 
     @cached_property
     def events(self) -> Mapping[str, DeclaredEvent]:
-        """Every event that is published, each after its causes, with the contract as its publisher declares it."""
+        """Every published event, each after its causes, with the contract that its publisher declares."""
         published = {topic: service for service in reversed(self.services) for topic in service.publishes}
         declared = [topic for service in self.services for topic in service.publishes]
         in_order = sorted(dict.fromkeys(declared), key=lambda topic: self.levels[topic])
@@ -83,22 +83,22 @@ class Flow:
 
     @cached_property
     def completes(self) -> frozenset[str]:
-        """The events with which a saga ends well."""
+        """The events with which a saga succeeds."""
         return frozenset(event for service in self.services for event in service.completes)
 
     @cached_property
     def aborts(self) -> frozenset[str]:
-        """The events with which it ends without its purpose; what was done is undone then."""
+        """The events with which it fails; its steps are then compensated."""
         return frozenset(event for service in self.services for event in service.aborts)
 
     @property
     def endings(self) -> frozenset[str]:
-        """The events that are final. What follows one undoes, or builds on the end; the contrary end is impossible."""
+        """The final events. What follows one compensates, or builds on the outcome; the opposite end is impossible."""
         return self.completes | self.aborts
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
-        """Every arrow from an event to one that may answer it, and from nothing to those that start a saga."""
+        """Every edge from an event to one that may answer it, and from nothing to those that start a saga."""
         started = [Edge(None, event, service.service, None) for service in self.services for event in service.initiates]
         answered = [
             Edge(does.event, event, service, does.handler)
@@ -109,7 +109,7 @@ class Flow:
 
     @cached_property
     def causes(self) -> Mapping[str, frozenset[str]]:
-        """For every event that is published, the events that it may answer; empty where it starts a saga."""
+        """For every published event, the events that it may answer; empty if it starts a saga."""
         causes: dict[str, set[str]] = {}
         for edge in self.edges:
             causes.setdefault(edge.event, set()).update({edge.cause} - {None})  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ class Flow:
 
     @cached_property
     def answers(self) -> Mapping[str, tuple[frozenset[str], ...]]:
-        """For every event that is heard, the sets of events of which one service answers with at most one."""
+        """For every consumed event, the sets of events of which one service answers with at most one."""
         answers: dict[str, tuple[frozenset[str], ...]] = {}
         for _, does in self.handlers:
             answers[does.event] = (*answers.get(does.event, ()), frozenset(does.publishes))
@@ -125,7 +125,7 @@ class Flow:
 
     @cached_property
     def compensates(self) -> Mapping[str, tuple[Handler, ...]]:
-        """For every event whose effect can be undone, the handlers that do it."""
+        """For every event whose effect can be undone, the handlers that undo it."""
         undone: dict[str, tuple[Handler, ...]] = {}
         for handler in self.handlers:
             for event in handler.does.compensates:
@@ -134,11 +134,11 @@ class Flow:
 
     @cached_property
     def compensations(self) -> frozenset[str]:
-        """The events that tell of a compensation."""
+        """The events that compensations publish."""
         return frozenset(event for _, does in self.handlers if does.compensates for event in does.publishes)
 
     def publishers(self, event: str) -> tuple[str, ...]:
-        """Return the services that may publish an event; a sound choreography has one."""
+        """Return the services that may publish an event; a valid choreography has one."""
         return tuple(service.service for service in self.services if event in service.publishes)
 
     def hearers(self, event: str) -> tuple[Handler, ...]:
@@ -146,7 +146,7 @@ class Flow:
         return tuple(handler for handler in self.handlers if handler.does.event == event)
 
     def alternatives(self, handler: Handler) -> tuple[str, ...]:
-        """Return the events of which a handler answers with one, when nothing overtook its event."""
+        """Return the events of which a handler answers with one, if its event did not arrive out of order."""
         does = handler.does
         forward = tuple(event for event in does.publishes if event not in self.compensations)
         return does.publishes if does.compensates or not forward else forward
@@ -154,7 +154,7 @@ class Flow:
     def reverse_topological(self) -> list[str]:
         """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.
 
-        An arrow that is declared to close a cycle does not count.
+        An edge that is declared to close a cycle is ignored.
         """
         causes: dict[str, set[str]] = {event: set() for event in self.causes}
         for _, does in self.handlers:
@@ -164,7 +164,7 @@ class Flow:
 
     @cached_property
     def levels(self) -> Mapping[str, int]:
-        """How many steps lead to an event at most; what is awaited counts, cycles are cut off."""
+        """The length of the longest path to an event; awaited events count, cycles are cut."""
         levels = {event: 0 for service in self._unordered for event in service.publishes}
         reactions = [does for service in self._unordered for does in service.reactions]
         for _ in levels:

@@ -1,4 +1,4 @@
-"""Every way a saga can go: the flow, walked from its first event."""
+"""Every run that a saga can take: the flow, traversed from its first event."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from functools import lru_cache
 from saga.flow.model import Flow, Handler
 
 MOST_WAYS = 10_000
-"""More ways than this are not walked. A dozen services side by side that each answer in two ways have as many."""
+"""The maximum number of runs that are traversed. A dozen parallel services with two answers each have as many."""
 
 
 class TooManyWays(RuntimeError):
-    """The saga can go in more ways than can be walked one by one."""
+    """The saga has more possible runs than can be traversed one by one."""
 
 
 @lru_cache(maxsize=16)
 def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
-    """Return how a saga can go from its first event to where nothing more follows: one run a combination of answers.
+    """Return the runs of a saga from its first event until nothing more follows: one for each combination of answers.
 
-    What happens side by side is told one after the other, in one order. An event happens once in a run, so a cycle is
-    followed once. Raises TooManyWays. Not to be changed: rules and pictures ask for the same walk.
+    Parallel events are listed sequentially, in one order. An event happens once in a run, so a cycle is followed once.
+    Raises TooManyWays. The result is cached for rules and pictures: do not modify it.
     """
     found: list[tuple[str, ...]] = []
     seen: set[frozenset[str]] = set()
@@ -34,7 +34,7 @@ def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
         if next_step is None:
             found.append(run)
             if len(found) > MOST_WAYS:
-                raise TooManyWays(f"after {start} the saga can go in more than {MOST_WAYS} ways: too many to walk each")
+                raise TooManyWays(f"after {start} the saga has more than {MOST_WAYS} runs: too many to check each")
         else:
             answers = [answer for answer in flow.alternatives(next_step) if answer not in known]
             to_follow += [(*run, answer) for answer in reversed(answers)]
@@ -42,7 +42,7 @@ def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
 
 
 def _enabled(flow: Flow, handler: Handler, happened: frozenset[str]) -> bool:
-    """Return whether a handler has what it needs, and has not answered: none of its alternatives has happened.
+    """Return whether a handler has all events it needs, and has not answered: none of its alternatives has happened.
 
     One that closes a cycle can answer as long as one of them has not.
     """

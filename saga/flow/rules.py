@@ -1,4 +1,4 @@
-"""The rules about who says and hears what, and about contracts; and all rules that declarations alone can break."""
+"""The rules about publishers, consumers and contracts; and the list of all rules that need only declarations."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from saga.flow.model import Flow, Handler
 
 
 def heard_events_are_published(flow: Flow) -> Iterator[Finding]:
-    """What is heard, awaited or undone is published by somebody; else it is waited for in vain."""
+    """Every event that is consumed, awaited or undone is published by some service; otherwise it never arrives."""
     for handler in flow.handlers:
         does = handler.does
         for event in dict.fromkeys((does.event, *does.awaits, *does.compensates)):
             if event not in flow.events:
-                yield at_handler(handler, event, "nobody publishes it")
+                yield at_handler(handler, event, "no service publishes it")
 
 
 def published_events_are_heard(flow: Flow) -> Iterator[Finding]:
-    """What is published is heard by somebody, unless it is final."""
+    """Every published event is consumed by some service, unless it is final."""
     for event in flow.events:
         if not flow.hearers(event) and event not in flow.endings:
-            yield at_publisher(flow, event, "nobody hears it, and it neither completes nor aborts the saga")
+            yield at_publisher(flow, event, "no service consumes it, and it neither completes nor aborts the saga")
 
 
 def endings_are_published(flow: Flow) -> Iterator[Finding]:
-    """What a service declares to be final it publishes."""
+    """A service publishes every event that it declares to be final."""
     for service in flow.services:
         for event in (*service.completes, *service.aborts):
             if event not in service.publishes:
-                yield Finding(event, "", service.file, f"{service.service} declares it to be final, but never says it")
+                yield Finding(event, "", service.file, f"{service.service} declares it final, but never publishes it")
 
 
 def events_are_their_services_own(flow: Flow) -> Iterator[Finding]:
     """A service publishes events that are named after it, or that it declares to own."""
     for service in flow.services:
         prefix = service.service.removesuffix("-service") + "."
-        told = f"{service.service} does not own it: its events begin with {prefix} or stand in its `owns`"
+        told = f"{service.service} does not own it: its events must begin with {prefix} or be listed in its `owns`"
         for event in service.publishes:
             if not event.startswith(prefix) and event not in service.owns:
                 yield at_service(service, event, told)
@@ -55,27 +55,27 @@ def events_have_one_publisher(flow: Flow) -> Iterator[Finding]:
 
 
 def schemas_have_their_key(flow: Flow) -> Iterator[Finding]:
-    """The field that keys an event is a string field of its schema, and all who know the event agree on it."""
+    """The key field of an event is a string field of its schema, and all services declare the same one."""
     keys: dict[str, str] = {}
     for service in flow.services:
         for event, declared in service.events.items():
             fields = declared.schema.get("fields", ())
             if not any((field.get("name"), field.get("type")) == (declared.key, "string") for field in fields):
-                told = f"its key is the field {declared.key!r}, which is no string field of its schema"
-                yield Finding(event, "", service.file, f"{told} as {service.service} knows it")
+                told = f"its key is the field {declared.key!r}, which is not a string field of its schema"
+                yield Finding(event, "", service.file, f"{told} as {service.service} declares it")
             elif keys.setdefault(event, declared.key) != declared.key:
-                told = f"{service.service} takes {declared.key!r} for its key, others {keys[event]!r}"
+                told = f"{service.service} declares the key field {declared.key!r}, others {keys[event]!r}"
                 yield Finding(event, "", service.file, told)
 
 
 def hearers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
-    """What a service publishes can be read with the schema that each of its hearers knows."""
+    """The events that a service publishes can be read with the schema of each of its consumers."""
     for handler in flow.handlers:
         event = handler.does.event
         known = next(service for service in flow.services if service.service == handler.service).events.get(event)
         if event in flow.events and known is not None:
             for why in _unreadable(flow.events[event].schema, known.schema):
-                yield at_handler(handler, event, f"it is written with another schema: {why}")
+                yield at_handler(handler, event, f"it is written with an incompatible schema: {why}")
 
 
 RULES: tuple[Rule, ...] = (
@@ -93,13 +93,13 @@ RULES: tuple[Rule, ...] = (
     schemas_have_their_key,
     hearers_can_read_what_is_written,
 )
-"""Those about what is declared."""
+"""The rules that need only declarations."""
 
 
 def joined_topics_have_the_same_partitions(partitions: Mapping[str, int]) -> Rule:
     """Return the rule that the topics which one service reads have the same number of partitions.
 
-    One order then has the same number on each of them, and one worker has all of it.
+    One order is then in the same partition number of each of them, and one worker has all of it.
     """
 
     def rule(flow: Flow) -> Iterator[Finding]:
@@ -118,8 +118,8 @@ def joined_topics_have_the_same_partitions(partitions: Mapping[str, int]) -> Rul
 
 
 def _unreadable(writer: Mapping[str, Any], reader: Mapping[str, Any]) -> list[str]:
-    """Return why a reader may not understand a writer; schemas from outside need not even be sound."""
+    """Return why a reader may not understand a writer; schemas from files may even be invalid."""
     try:
         return [f"{broken.at}: {broken.detail}".removeprefix(": ") for broken in breaks(writer, reader)]
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        return [f"one of the two is no sound Avro ({type(error).__name__}: {error})"]
+        return [f"one of the two is not a valid Avro schema ({type(error).__name__}: {error})"]

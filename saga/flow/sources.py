@@ -1,4 +1,4 @@
-"""Where a flow is read from: what is installed here, files that services wrote, or what running workers announced."""
+"""The sources of a flow: installed services, declaration files, or the declarations that workers announced."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLL_SECONDS = 0.5
 
 
 class Announced(NamedTuple):
-    """A worker that said what it is when it started; `at` in ms since 1970 UTC. Whether it still runs, nobody knows."""
+    """A declaration that a worker published when it started; `at` in ms since 1970 UTC. The worker may have stopped."""
 
     service: str
     instance: str
@@ -34,7 +34,7 @@ class Announced(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FlowSource:
-    """The flow; the services' classes where they are installed, who announced it where it was announced."""
+    """The flow; with the services' classes if they are installed, with the workers if it was announced."""
 
     flow: Flow
     bootstrap_servers: str
@@ -44,7 +44,7 @@ class FlowSource:
 
 
 def from_files(paths: Iterable[Path]) -> Flow:
-    """Read what `<service> declaration` wrote. Raises BadDeclaration."""
+    """Read files that `<service> declaration` wrote. Raises BadDeclaration."""
     found: dict[str, Path] = {}
     declarations = []
     for path in paths:
@@ -54,7 +54,7 @@ def from_files(paths: Iterable[Path]) -> Flow:
             raise BadDeclaration(f"{path}: {error.strerror}") from error
         declaration = read_declaration(content, str(path))
         if declaration.service in found:
-            raise BadDeclaration(f"{path}: {declaration.service} is declared in {found[declaration.service]} already")
+            raise BadDeclaration(f"{path}: {declaration.service} is already declared in {found[declaration.service]}")
         found[declaration.service] = path
         declarations.append(declaration)
     return Flow(declarations)
@@ -63,7 +63,7 @@ def from_files(paths: Iterable[Path]) -> Flow:
 def from_announcements(
     bootstrap_servers: str, kafka_config: Mapping[str, str], warn: Callable[[str], None]
 ) -> tuple[Announced, ...]:
-    """Return the newest announcement of every worker; what is none is told to `warn` and passed over.
+    """Return the newest announcement of every worker; invalid records are reported to `warn` and skipped.
 
     Raises NoSuchTopic, ReadFailed, Unreachable.
     """
@@ -76,7 +76,7 @@ def from_announcements(
         try:
             workers += _announced(record)
         except BadDeclaration as why:
-            warn(f"passed over: {why}")
+            warn(f"skipped: {why}")
     return tuple(sorted(workers))
 
 
@@ -87,7 +87,7 @@ def merged(workers: Iterable[Announced]) -> Flow:
 
 
 def worker_lines(workers: Iterable[Announced]) -> list[str]:
-    """Return who announced which version and when, a line a worker."""
+    """Return the version that each worker announced, and when, one line per worker."""
     return [f"{w.service} {w.declaration.version}, worker {w.instance}, {to_iso(w.at)}" for w in workers]
 
 
@@ -102,19 +102,19 @@ def _announced(record: Record) -> list[Announced]:
 
 
 def flow_options(command: F) -> F:
-    """Decorate a click command with where the flow is read from; it is called with `source=FlowSource(...)`."""
+    """Add the options for the flow's source to a click command; it is called with `source=FlowSource(...)`."""
 
     @wraps(command)
     def with_source(
         files: tuple[Path, ...], announced: bool, bootstrap_servers: str, kafka_config: dict[str, str], **options: Any
     ) -> Any:
         if files and announced:
-            raise click.UsageError("either files or --announced, not both")
+            raise click.UsageError("files and --announced cannot be combined")
         where = bootstrap_servers, kafka_config
         if announced:
             workers = from_announcements(*where, lambda why: click.echo(why, err=True))
             if not workers:
-                cli.fail(f"nothing is announced on {TOPIC} at {bootstrap_servers}: workers do when they start")
+                cli.fail(f"{TOPIC} at {bootstrap_servers} has no declarations: workers publish them when they start")
             source = FlowSource(merged(workers), *where, workers=workers)
         elif files:
             source = FlowSource(from_files(files), *where)
@@ -127,7 +127,7 @@ def flow_options(command: F) -> F:
     for option in (
         cli.kafka_config,
         cli.bootstrap_servers,
-        click.option("--announced", is_flag=True, help=f"Read what workers said on {TOPIC} when they started."),
+        click.option("--announced", is_flag=True, help=f"Read the declarations that workers published to {TOPIC}."),
         click.argument("files", nargs=-1, type=click.Path(path_type=Path)),
     ):
         decorated = option(decorated)

@@ -1,9 +1,8 @@
-"""Whether every event finds a rule in every state: the handlers are tried, each on an example of every state.
+"""Whether every event is handled in every state: the handlers are tried, each on an example of every state.
 
-A handler decides in memory and does no I/O, so this is safe: no database, no broker, no provider is there. That an
-event cannot be true in a state is a rule as well (PoisonRecord), and so is that somebody else was faster
-(ConcurrentUpdate). What else a handler raises is an accident: in a worker, the order would be parked and tried again
-for ever.
+A handler decides in memory and does no I/O, so this is safe without a database, broker or provider. A handler may
+raise PoisonRecord (the event contradicts the state) and ConcurrentUpdate (another worker changed it). Any other
+exception is a bug: in a worker, the order would be parked and retried indefinitely.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from saga.flow.model import Flow, Handler
 
 RULES = (PoisonRecord, ConcurrentUpdate, TryAgain)
 TEXT, NUMBER = "ABC", 1
-"""Every text and number of what is tried: an id, an amount, a currency, a quantity."""
+"""The value of every text and number in the examples: an id, an amount, a currency, a quantity."""
 
 
 def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]]) -> Rule:
-    """Return the rule that no handler of these services fails in any state that a key can be in."""
+    """Return the rule that no handler of these services fails in any state of a key."""
     tried = list(services)
 
     def rule(_flow: Flow) -> Iterator[Finding]:
@@ -41,13 +40,13 @@ def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]
 
 
 def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
-    """Return for each state without a rule what happens in it: the first of what goes wrong."""
+    """Return, for each state in which the handler fails, its first failure."""
     event = example(reaction.event)
     for state in service.example_states(event.key):
         for outcome in _outcomes(reaction):
             told = _try(service, state, reaction, event, outcome)
             if told is not None:
-                yield f"in the state {state!r} there is no rule for it: {told}"
+                yield f"the handler fails in the state {state!r}: {told}"
                 break
 
 
@@ -57,14 +56,14 @@ def _try(service: type[Service[Any]], state: str, reaction: Reaction, event: Eve
         answer = reaction.handler(specimen, event, *outcome, work)
     except RULES:
         return None
-    except Exception as error:  # noqa: BLE001 - that is what is looked for
+    except Exception as error:  # noqa: BLE001 - that is what is tested for
         return f"{type(error).__name__}: {error}"
     allowed = answer is None or type(answer) in reaction.publishes
-    return None if allowed else f"it answers {type(answer).__name__}, which its signature does not name"
+    return None if allowed else f"it returns {type(answer).__name__}, which its signature does not name"
 
 
 def _outcomes(reaction: Reaction) -> list[list[Any]]:
-    """Return what can be handed to the handler between event and working set: nothing, or each outcome."""
+    """Return the possible arguments between event and working set: none, or each outcome."""
     if reaction.remote is None:
         return [[]]
     hint = typing.get_type_hints(reaction.remote)["return"]
@@ -77,7 +76,7 @@ def _branches(hint: Any) -> tuple[Any, ...]:
 
 
 def example(hint: Any) -> Any:
-    """Return a value of a type: of what events and outcomes are made of: dataclasses, named tuples, plain types."""
+    """Return an example of a type that events and outcomes consist of: dataclasses, named tuples, plain types."""
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:

@@ -19,7 +19,7 @@ class RuleViolation:
 
 
 def verify(flow: Flow, more: Iterable[Rule] = ()) -> list[RuleViolation]:
-    """Apply every rule about what is declared, and more: about what declarations do not tell."""
+    """Apply every rule about declarations, and `more`: rules that need more than declarations."""
     return [
         RuleViolation(rule.__name__.replace("_", "-"), finding) for rule in (*RULES, *more) for finding in rule(flow)
     ]

@@ -1,4 +1,4 @@
-"""The rules about the ways in which a saga can go: each ends, and what was done on it is undone if it ends badly."""
+"""The rules about the runs of a saga: each ends, and its steps are compensated if it fails."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from saga.flow.progress import runs
 
 
 def every_way_ends(flow: Flow) -> Iterator[Finding]:
-    """However the saga goes, it comes to an event that is final."""
+    """Every run of the saga reaches a final event."""
     if not flow.initiates:
-        yield Finding("", "", "", "no service initiates a saga, so nothing ever happens")
+        yield Finding("", "", "", "no service initiates a saga")
     stuck = {run[-1]: run for run in _all_runs(flow) if flow.endings.isdisjoint(run)}
     for event, run in stuck.items():
-        yield at_publisher(flow, event, f"nothing follows it, and the saga has not ended: {shown(run)}")
+        yield at_publisher(flow, event, f"no event follows it, and the saga has not ended: {shown(run)}")
 
 
 def endings_do_not_contradict(flow: Flow) -> Iterator[Finding]:
@@ -24,14 +24,14 @@ def endings_do_not_contradict(flow: Flow) -> Iterator[Finding]:
     for run in _all_runs(flow):
         endings = [event for event in run if event in flow.endings]
         if not (flow.completes.isdisjoint(run) or flow.aborts.isdisjoint(run)):
-            yield at_publisher(flow, endings[-1], f"it can happen besides {endings[0]}: {shown(run)}")
+            yield at_publisher(flow, endings[-1], f"it can happen in addition to {endings[0]}: {shown(run)}")
             return
 
 
 def steps_before_a_failure_are_compensated(flow: Flow) -> Iterator[Finding]:
-    """What was done before the saga is aborted is undone by who did it, unless it changed nothing.
+    """The steps before the saga is aborted are undone by their services, unless they changed nothing.
 
-    A step is an event after which the saga can still end well; one after which it cannot is itself the refusal.
+    A step is an event after which the saga can still succeed; one after which it cannot is itself the refusal.
     """
     every_run = _all_runs(flow)
     hopeful = {event for run in every_run if flow.aborts.isdisjoint(run) for event in run}
@@ -40,42 +40,42 @@ def steps_before_a_failure_are_compensated(flow: Flow) -> Iterator[Finding]:
         if not flow.aborts.isdisjoint(run):
             bad.update({event: run for event in run if event in hopeful and not _undone(flow, event, run)})
     for event, run in bad.items():
-        yield at_publisher(flow, event, f"the saga can be aborted after it, and nothing undoes it then: {shown(run)}")
+        yield at_publisher(flow, event, f"the saga can be aborted after it, and no handler undoes it: {shown(run)}")
 
 
 def compensations_are_triggered(flow: Flow) -> Iterator[Finding]:
-    """A compensation undoes what its own service did, and what triggers it can happen."""
+    """A compensation undoes a step of its own service, and its trigger can happen."""
     possible = {event for run in _all_runs(flow) for event in run}
     for handler in flow.handlers:
         does = handler.does
         for event in does.compensates:
             if handler.service not in flow.publishers(event):
-                yield at_handler(handler, event, f"it is to be undone, but {handler.service} does not publish it")
+                yield at_handler(handler, event, f"it is declared as undone, but {handler.service} does not publish it")
         if does.compensates and does.event not in possible:
             undone = " and ".join(does.compensates)
             yield at_handler(handler, does.event, f"it can never happen, so {undone} is never undone")
 
 
 def waits_end(flow: Flow) -> Iterator[Finding]:
-    """Who waits for an event that will not come hears of that: an ending, or what happened in its place."""
+    """A handler that awaits an event which will not come consumes an ending, or the event published in its place."""
     for handler in flow.handlers:
         for run in _all_runs(flow):
             missing = [event for event in handler.does.awaits if event not in run]
             if handler.does.event in run and missing and not _released(flow, handler, missing, run):
-                yield at_handler(handler, missing[0], f"it is waited for without end: {shown(run)}")
+                yield at_handler(handler, missing[0], f"it is awaited indefinitely: {shown(run)}")
                 break
 
 
 def cycles_are_declared(flow: Flow) -> Iterator[Finding]:
-    """Events do not cause each other in a circle, unless a handler declares that it repeats."""
+    """Events do not cause each other in a cycle, unless a handler declares that it repeats."""
     try:
         flow.reverse_topological()
     except CycleError as error:
         cycle = error.args[1][::-1]
         closing = [h for h in flow.handlers if (h.does.event in cycle and set(h.does.publishes) & set(cycle))]
         event = cycle[0]
-        said_by = next((h for h in closing if event in h.does.publishes), closing[0])
-        yield at_handler(said_by, event, f"it causes itself: {shown(cycle)}")
+        publisher = next((h for h in closing if event in h.does.publishes), closing[0])
+        yield at_handler(publisher, event, f"it causes itself: {shown(cycle)}")
 
 
 def _all_runs(flow: Flow) -> list[tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""What the brokers say there is, asked now and then beside a reader that follows the log, and compared with it."""
+"""Periodic comparison of a reader's positions with the end offsets that the brokers report."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ STUCK_SECONDS = 30.0
 
 
 class UnreadPartition(NamedTuple):
-    """A partition of which nothing has been read for some time although there is more."""
+    """A partition that has not been read for some time although it has more records."""
 
     partition: Partition
     position: int
     end: int
 
     def __str__(self) -> str:
-        return f"{self.partition} ends at {self.end}, and nothing is read of it behind {self.position}"
+        return f"{self.partition} ends at {self.end}, but is not read past {self.position}"
 
 
 class NotRead(RuntimeError):
-    """The reader leaves out a partition, or the end of one."""
+    """The reader does not read a partition, or its end."""
 
 
 def _behind(ends: Ends, positions: Mapping[Partition, int]) -> list[UnreadPartition]:
@@ -36,21 +36,21 @@ def _behind(ends: Ends, positions: Mapping[Partition, int]) -> list[UnreadPartit
 
 
 class Census:
-    """Asks where the partitions end, through another client than the reader's; says which ones are not read on."""
+    """Fetches the end offsets through another client than the reader's; reports partitions that are not read."""
 
     def __init__(self, cluster: Cluster, topics: Iterable[str]) -> None:
         self._cluster, self._topics = cluster, list(topics)
         self._asked = -ASK_SECONDS
         self._since: dict[Partition, tuple[int, float]] = {}
         self.ends: Ends = {}
-        """Where they ended when that was last asked."""
+        """The end offsets at the last query."""
         self.first: Ends = {}
-        """Where they ended when that was asked first."""
+        """The end offsets at the first query."""
         self.stuck: list[UnreadPartition] = []
-        """What has not been read on for STUCK_SECONDS, as of then."""
+        """The partitions not read for STUCK_SECONDS, as of the last query."""
 
     def look(self, positions: Mapping[Partition, int]) -> bool:
-        """Ask, if that is due, and compare with what has been read; return whether there was an answer."""
+        """Query, if it is due, and compare with the reader's positions; return whether there was an answer."""
         now = time.monotonic()
         if now - self._asked < ASK_SECONDS:
             return False
@@ -61,17 +61,17 @@ class Census:
         finally:
             self._asked = time.monotonic()
         self.first = self.first or self.ends
-        self.stuck = self._judged(positions, now)
+        self.stuck = self._stuck_partitions(positions, now)
         return True
 
     def all_read(self, positions: Mapping[Partition, int]) -> bool:
-        """Return whether everything has been read that was there when that was asked first. Raises NotRead."""
+        """Return whether everything up to the end offsets of the first query has been read. Raises NotRead."""
         behind = {each.partition for each in _behind(self.first, positions)}
         if stuck := [each for each in self.stuck if each.partition in behind]:
             raise NotRead("; ".join(map(str, stuck)))
         return bool(self.first) and not behind
 
-    def _judged(self, positions: Mapping[Partition, int], now: float) -> list[UnreadPartition]:
+    def _stuck_partitions(self, positions: Mapping[Partition, int], now: float) -> list[UnreadPartition]:
         behind = _behind(self.ends, positions)
         before, self._since = self._since, {}
         for at, position, _ in behind:

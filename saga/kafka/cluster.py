@@ -1,4 +1,4 @@
-"""Talking to a Kafka cluster from outside the saga: who answers, and which topics there are."""
+"""Admin queries to a Kafka cluster: whether a broker answers, and which topics exist."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
-"""How long a person waits before hearing that no broker answers."""
+"""How long a command waits before it reports that no broker answers."""
 
 QUESTION_SECONDS = 2.0
-"""So long one question may take, at least: half of the whole time, so that another client can ask again."""
+"""The minimum time for one query: half of the total, so that another client can retry."""
 ASK_AGAIN_SECONDS = 0.1
 NEEDED_BUT_UNUSED_GROUP = "saga-reader"
-"""librdkafka wants a group id of every consumer; with partitions assigned by hand it is never joined."""
+"""librdkafka requires a group id for every consumer; with manually assigned partitions it is never joined."""
 SETTLING = (
     KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION,
@@ -34,24 +34,24 @@ SETTLING = (
     KafkaError.REPLICA_NOT_AVAILABLE,
     KafkaError.OFFSET_NOT_AVAILABLE,
 )
-"""A partition that was just made or has just moved answers so; it will answer in a moment."""
+"""Errors of a partition that was just created or moved; they pass in a moment."""
 SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)  # noqa: SLF001
 
 
 class Unreachable(ConnectionError):
-    """No broker answered in time, or it will not answer us."""
+    """No broker answered in time, or the broker refused this client."""
 
 
 class BadConfiguration(ValueError):
-    """A librdkafka property that does not exist or does not take this value."""
+    """A librdkafka property that does not exist or does not accept this value."""
 
 
 class TopicRecreated(RuntimeError):
-    """A topic is not the one that was read before: it was deleted, and perhaps created again. Exit code 3."""
+    """A topic was deleted, and perhaps recreated, since it was read. Exit code 3."""
 
 
 class Cluster:
-    """One connection for questions about topics. Nothing is sent before the first question."""
+    """One connection for queries about topics. Nothing is sent before the first query."""
 
     def __init__(
         self,
@@ -69,30 +69,30 @@ class Cluster:
 
     @property
     def bootstrap_servers(self) -> str:
-        """The addresses that it was given."""
+        """The configured addresses."""
         return self._servers
 
     @property
     def answer_seconds(self) -> float:
-        """How long one question may take at most.
+        """The timeout of one query.
 
-        Those of list_offsets are given all of it: librdkafka 2.16 ends the process where one times out before the
-        request under it does (an assertion, confluentinc/librdkafka#4605).
+        list_offsets gets all of it: librdkafka 2.16 aborts the process if such a query times out before its underlying
+        request does (an assertion, confluentinc/librdkafka#4605).
         """
         return self._seconds
 
     @property
     def question_seconds(self) -> float:
-        """How long one question about topics may take: `ask` asks it again."""
+        """The timeout of one query about topics: `ask` retries it."""
         return min(self._seconds, max(QUESTION_SECONDS, self._seconds / 2))
 
     def partitions(self) -> dict[str, dict[int, Any]]:
-        """Return the metadata of every partition by topic, without making any. Raises Unreachable."""
+        """Return the metadata of every partition by topic, without creating topics. Raises Unreachable."""
         found = self.ask(self._metadata)
         return {name: topic.partitions for name, topic in found.topics.items() if topic.error is None}
 
     def denied(self, missing: Iterable[str]) -> str | None:
-        """Return what to say of topics that are not in the list because this user may not see them; None if all may.
+        """Return a message about topics that seem missing because this user may not describe them; None without any.
 
         Raises Unreachable.
         """
@@ -100,11 +100,11 @@ class Cluster:
         return f"{', '.join(found)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}" if found else None
 
     def id(self) -> str:
-        """Return which cluster this is; empty where it does not say. Raises Unreachable."""
+        """Return the cluster's id; empty if it reports none. Raises Unreachable."""
         return str(self.ask(self._metadata).cluster_id or "")
 
     def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
-        """Return the ids of topics that exist; one that is created again gets another. Raises Unreachable."""
+        """Return the ids of the topics that exist; a recreated topic has a new id. Raises Unreachable."""
         asked = TopicCollection(sorted(topics))
 
         def answered() -> dict[str, str]:
@@ -114,9 +114,9 @@ class Cluster:
         return self.ask(answered)
 
     def ask(self, question: Callable[[], T]) -> T:
-        """Return the answer to what is asked by `admin`. Raises Unreachable.
+        """Return the answer to a query by `admin`. Raises Unreachable.
 
-        It is asked again while a new topic is still finding its leaders, and, by a new client, while nobody answers.
+        It is retried while a new topic is still electing its leaders, and, by a new client, while no broker answers.
         """
         until = time.monotonic() + self._seconds
         while True:
@@ -136,15 +136,16 @@ class Cluster:
             time.sleep(ASK_AGAIN_SECONDS)
 
     def _connect_anew(self) -> None:
-        """Forget the client. One that asked a broker which was just starting learns of no controller.
+        """Drop the client. One that queried a broker which was just starting does not know the controller.
 
-        It waits for one in every call, and asks who it is only after topic.metadata.refresh.interval.ms, five minutes.
+        It waits for the controller in every call, and refreshes metadata only every topic.metadata.refresh.interval.ms
+        (5 min).
         """
         self.admin.poll(0)
         self.admin = AdminClient(self._config)
 
     def unreachable(self, error: KafkaException) -> Unreachable:
-        """Return the error for people: which servers, and what the client last complained about."""
+        """Return the error with the servers and the client's last error."""
         self.admin.poll(0)
         if error.args[0].code() not in SILENT:
             return Unreachable(f"Kafka at {self._servers} says: {self._scrubbed(explained(error.args[0]))}")
@@ -161,19 +162,20 @@ class Cluster:
 
 
 def check_same(known: Mapping[str, str], actual: Mapping[str, str]) -> None:
-    """Raise TopicRecreated where a topic has another id than was known."""
+    """Raise TopicRecreated if a topic's id has changed."""
     for topic, topic_id in sorted(known.items()):
         if topic in actual and actual[topic] != topic_id:
             raise TopicRecreated(
-                f"the topic {topic} was deleted and created again (its id was {topic_id}, now it is {actual[topic]}):"
+                f"the topic {topic} was deleted and recreated (its id was {topic_id}, now it is {actual[topic]}):"
                 " what was read before is another log"
             )
 
 
 def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], int]:
-    """Return the offsets that `list_offsets` was answered, by topic and number of the partition.
+    """Return the offsets in the result of `list_offsets`, by topic and partition number.
 
-    Raises KafkaException. Where the connection breaks librdkafka says -1001, and no error (2.16): that is one.
+    Raises KafkaException, also for the offset -1001, which librdkafka 2.16 returns, without an error, if the connection
+    breaks.
     """
     offsets = {(place.topic, place.partition): answer.result().offset for place, answer in answers.items()}
     if min(offsets.values(), default=0) < 0:
@@ -182,14 +184,14 @@ def offsets_of(answers: Mapping[TopicPartition, Any]) -> dict[tuple[str, int], i
 
 
 def client_config(bootstrap_servers: str, kafka_config: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return what every client here starts from; the client's own log is off: errors are reported by who asked."""
+    """Return the base configuration of every client here; the client's log is off: callers report errors."""
     return {**NO_CREATION, "bootstrap.servers": bootstrap_servers, "log_level": 0, **(kafka_config or {})}
 
 
 def reader_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a consumer is made with that only looks: committed records, no offset committed, no jumps.
+    """Return the configuration of a read-only consumer: committed records, no offset commits, no offset reset.
 
-    `config` is what the client starts from.
+    `config` is the client's base configuration.
     """
     return {
         **config,
@@ -204,8 +206,8 @@ def reader_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def refused_config(config: Mapping[str, Any]) -> Iterator[None]:
-    """Turn the client's complaint about a property into BadConfiguration."""
+    """Turn the client's error about a property into BadConfiguration."""
     try:
         yield
     except KafkaException as error:
-        raise BadConfiguration(f"Kafka's client refuses its settings: {refusal(config, error)}") from error
+        raise BadConfiguration(f"librdkafka refused its configuration: {refusal(config, error)}") from error

@@ -1,4 +1,4 @@
-"""`saga decode`: what kcat cannot show."""
+"""`saga decode`: Avro values, which kcat cannot decode."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENGTH = Struct(">i")
 NULL = -1
 """The length that kcat 1.7 writes for a value that is null."""
 MAX_BYTES = 64 * 1024 * 1024
-"""A longer record is not believed: the input is something else. (Far above any broker's message.max.bytes.)"""
+"""A longer record means that the input is something else. (Far above any broker's message.max.bytes.)"""
 
 
 class NotKcat(ValueError):
@@ -22,14 +22,14 @@ class NotKcat(ValueError):
 
 
 class Undecodable(ValueError):
-    """One value that is not a known event in Confluent's framing; the message says what it is instead."""
+    """One value that is not a known event in Confluent's framing; the message says why."""
 
 
 class Decoder:
     """Turns record values into plain dicts, by the schema they were written with.
 
-    Looser than the codec of the workers, so that a person can see what was written: newer fields are shown, and amounts
-    and ids are not judged. What is no Avro of its schema is refused as there: no symbol is shown that nobody wrote.
+    More lenient than the codec of the workers, so that everything written is shown: newer fields are included, and
+    amounts and ids are not validated. A value that is not valid Avro of its schema is refused as there.
     """
 
     def __init__(self, registry: Registry) -> None:
@@ -37,7 +37,7 @@ class Decoder:
         self._schemas: dict[SchemaId, tuple[dict[str, Any], Strict]] = {}
 
     def decode(self, value: bytes | None, headers: Headers = ()) -> dict[str, Any]:
-        """Return the fields. Raises Undecodable; RegistryUnavailable when the registry must be asked and is away."""
+        """Return the fields. Raises Undecodable; RegistryUnavailable when the registry is needed but unavailable."""
         if not value:
             raise Undecodable("the value is null" if value is None else "the value is empty")
         try:

@@ -1,4 +1,4 @@
-"""A record as people read it."""
+"""A record in readable form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from saga.kafka.decode import Decoder, Undecodable
 
 
 def describe(record: Record, decoder: Decoder) -> dict[str, Any]:
-    """Return a record as people read it; keys that are always there: topic, partition, offset, ..., value."""
+    """Return a record in readable form; the keys topic, partition, offset, ..., value are always present."""
     described = {
         "topic": record.partition.topic,
         "partition": record.partition.number,
@@ -30,7 +30,7 @@ def describe(record: Record, decoder: Decoder) -> dict[str, Any]:
 
 
 def _headers(headers: Headers) -> dict[str, str | list[str]]:
-    """Return the headers by name; one that stands more than once as a list, in order."""
+    """Return the headers by name; a repeated one as a list, in order."""
     named: dict[str, list[str]] = {}
     for name, content in headers:
         named.setdefault(name, []).append(_text(content))

@@ -1,4 +1,4 @@
-"""Where the topics of all events begin and end."""
+"""The beginning and end offsets of the topics of all events."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ class EventTopics:
     """The topics of the choreography on one cluster; `reverse_topological` names them, effects before their causes."""
 
     def __init__(self, cluster: Cluster, reverse_topological: Sequence[str]) -> None:
-        """Ask which partitions there are. Raises TopicsMissing, Unreachable."""
+        """Fetch the list of partitions. Raises TopicsMissing, Unreachable."""
         self._cluster = cluster
         found = cluster.partitions()
         missing = [topic for topic in reverse_topological if topic not in found]
         if missing:
             if denied := cluster.denied(missing):
                 raise TopicsMissing(denied)
-            raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: `saga topics create` makes them")
+            raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: create them with `saga topics create`")
         self._ids = cluster.topic_ids(reverse_topological)
         self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in reverse_topological}
 
     def starts(self) -> Ends:
-        """Return where each partition begins: what lay before has expired."""
+        """Return where each partition begins: earlier records have expired."""
         spec: Any = OffsetSpec
         return self._positions(spec.earliest())
 
@@ -42,7 +42,7 @@ class EventTopics:
         return self._positions(spec.latest())
 
     def written(self) -> Ends:
-        """Return where each partition ends, what is undecided included."""
+        """Return where each partition ends, open transactions included."""
         spec: Any = OffsetSpec
         return self._positions(spec.latest(), IsolationLevel.READ_UNCOMMITTED)
 
@@ -51,7 +51,7 @@ class EventTopics:
         return {topic: len(lanes) for topic, lanes in self._lanes.items()}
 
     def check_same(self) -> None:
-        """Raise TopicRecreated where a topic is not the one that it was at the start."""
+        """Raise TopicRecreated if a topic was recreated since the start."""
         check_same(self._ids, self._cluster.topic_ids(self._ids))
 
     def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:

@@ -26,30 +26,30 @@ from saga.kafka.unreadable import end_of_batch
 
 BATCH = 500
 LOOK_SECONDS = 5.0
-"""So often it looks for partitions that its topics did not have before."""
+"""The interval at which it looks for added partitions."""
 LOOK_PATIENCE_SECONDS = 1.0
 NEWS_SECONDS = 2.0
-"""Within it every broker knows of a new topic."""
+"""The time within which every broker knows of a new topic."""
 SAME_SECONDS = 1.0
-"""So often it makes sure that the topics are still the same."""
+"""The interval at which it checks that the topics were not recreated."""
 
 
 class NoSuchTopic(LookupError):
-    """A topic is not there."""
+    """A topic does not exist."""
 
 
 class ReadFailed(RuntimeError):
-    """The broker refuses to give the records, for a reason that waiting does not cure."""
+    """The broker refuses to return the records, with an error that is not retriable."""
 
 
 class Reader:
-    """All records of some topics, each partition in order, the partitions in no order. A context manager.
+    """All records of some topics, each partition in order, the partitions in any order. A context manager.
 
-    Partitions that are added meanwhile are read too, from their beginning. A topic that is deleted and created again is
-    not: TopicRecreated, within about a second.
+    Partitions that are added meanwhile are read too, from their beginning. If a topic is deleted and recreated, it
+    raises TopicRecreated within about a second.
     """
 
-    def __init__(  # noqa: PLR0913 - where, what and from where; each by its name
+    def __init__(  # noqa: PLR0913 - all are keyword arguments
         self,
         bootstrap_servers: str,
         topics: Iterable[str],
@@ -59,24 +59,27 @@ class Reader:
         kafka_config: Mapping[str, str] | None = None,
         look_seconds: float = LOOK_SECONDS,
     ) -> None:
-        """Start at `positions`; partitions that it does not name, at the beginning or at the end."""
+        """Start at `positions`; partitions that are not in it, at the beginning or at the end."""
         self._positions = dict(positions or {})
         self.complaint = ""
-        """What keeps it from reading at the moment, and will pass; empty when nothing does."""
+        """The transient error that keeps it from reading at the moment; empty if there is none."""
         self.unreadable: list[tuple[Partition, range]] = []
-        """Batches that cannot be decompressed: what they hold is not read, and the reading goes on behind them."""
+        """Batches that cannot be decompressed: their records are skipped, and reading continues after them."""
         self._servers, self._topics, self._extra = bootstrap_servers, list(topics), dict(kafka_config or {})
         self._config = client_config(self._servers, self._extra)
         self._start = OFFSET_BEGINNING if from_beginning else OFFSET_END
         self._unfinished: set[Partition] = set()
         self._known: set[Partition] = set()
-        self._look_seconds, self._looked = look_seconds, 0.0
-        self._ids, self._compared = dict[str, str](), 0.0
+        self._partitions_interval, self._checked_partitions = look_seconds, 0.0
+        self._ids, self._checked_topic_ids = dict[str, str](), 0.0
         self._cluster = Cluster(self._servers, self._extra, answer_seconds=LOOK_PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
-        there = self._there()
-        self._ids, self._compared = Cluster(self._servers, self._extra).topic_ids(self._topics), time.monotonic()
+        there = self._wait_for_topics()
+        self._ids, self._checked_topic_ids = (
+            Cluster(self._servers, self._extra).topic_ids(self._topics),
+            time.monotonic(),
+        )
         self._known = {Partition(topic, number) for topic in self._topics for number in there[topic]}
         self._unfinished = set(self._known)
         config = reader_config(self._config)
@@ -86,11 +89,11 @@ class Reader:
             TopicPartition(at.topic, at.number, self._positions.get(at, self._start)) for at in sorted(self._unfinished)
         ]
         self._consumer.assign(start)
-        self._looked = time.monotonic()
+        self._checked_partitions = time.monotonic()
         return self
 
-    def _there(self) -> dict[str, dict[int, Any]]:
-        """Return the partitions of all topics. A broker may not know yet of a topic that another one has just made."""
+    def _wait_for_topics(self) -> dict[str, dict[int, Any]]:
+        """Return the partitions of all topics. A broker may not know yet of a topic that was just created."""
         cluster, until = Cluster(self._servers, self._extra), time.monotonic() + NEWS_SECONDS
         while True:
             there = cluster.partitions()
@@ -99,7 +102,7 @@ class Reader:
                 return there
             if time.monotonic() > until:
                 denied = cluster.denied(missing)
-                raise NoSuchTopic(denied or f"there is no topic {missing[0]!r}; `saga topics list` shows the saga's")
+                raise NoSuchTopic(denied or f"the topic {missing[0]!r} does not exist; see `saga topics list`")
             time.sleep(ASK_AGAIN_SECONDS)
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
@@ -107,24 +110,24 @@ class Reader:
 
     @property
     def at_end(self) -> bool:
-        """Whether the end of every partition, as far as it is decided, has been reached since the start.
+        """Whether the end of every partition, up to its last stable offset, has been reached since the start.
 
-        False again when partitions have been added, until their end has been reached, too.
+        False again after partitions have been added, until their end has been reached, too.
         """
         return not self._unfinished
 
     def read(self, timeout: float) -> list[Record]:
-        """Return what is there, waiting at most `timeout` seconds for it. Raises Unreachable, ReadFailed."""
+        """Return available records, waiting at most `timeout` seconds for them. Raises Unreachable, ReadFailed."""
         return [record_of(message) for message in self.receive(timeout)]
 
     def receive(self, timeout: float, limit: int = BATCH) -> list[Message]:
-        """Do the same, with the client's own messages and at most about `limit` of them."""
-        if time.monotonic() - self._looked >= self._look_seconds:
-            self._look()
-            self._looked = time.monotonic()
+        """Do the same, but return the client's own messages, at most about `limit` of them."""
+        if time.monotonic() - self._checked_partitions >= self._partitions_interval:
+            self._add_new_partitions()
+            self._checked_partitions = time.monotonic()
         first = self._consumer.poll(timeout)
-        if time.monotonic() - self._compared >= SAME_SECONDS:
-            self._compare()
+        if time.monotonic() - self._checked_topic_ids >= SAME_SECONDS:
+            self._check_topic_ids()
         if first is None:
             return []
         received = [first, *self._consumer.consume(limit, 0)]
@@ -136,23 +139,23 @@ class Reader:
         for message in received:
             error = message.error()
             if error is not None:
-                self._heed(message, error)
+                self._handle_error(message, error)
         return messages
 
     @property
     def positions(self) -> dict[Partition, int]:
-        """Where the reading of each partition stands: after the last record, or at the end, past all markers."""
+        """The next offset to read of each partition: after the last record, or at the end, past all markers."""
         return dict(self._positions)
 
     def end(self, at: Partition) -> int:
-        """Return where the partition ended when the broker last spoke of it; 0 if it never did. Asks nobody."""
+        """Return the partition's end offset in the last fetch response; 0 if there was none. Sends no request."""
         _, end = self._consumer.get_watermark_offsets(TopicPartition(at.topic, at.number), cached=True)
         return max(0, end)
 
-    def _look(self) -> None:
-        """Read the partitions that are new; a broker that does not answer is asked again the next time.
+    def _add_new_partitions(self) -> None:
+        """Start to read new partitions; if no broker answers, the next call retries.
 
-        The consumer asks, not another client: that makes no connection, and tells it who leads them.
+        The consumer itself asks, not another client: that needs no new connection, and the consumer learns the leaders.
         """
         try:
             there = self._consumer.list_topics(timeout=LOOK_PATIENCE_SECONDS).topics
@@ -166,13 +169,13 @@ class Reader:
             self._known.update(new)
             self._unfinished.update(new)
 
-    def _compare(self) -> None:
-        """Raise TopicRecreated where a topic is another one now; who does not answer is asked the next time."""
+    def _check_topic_ids(self) -> None:
+        """Raise TopicRecreated if a topic was recreated; if no broker answers, the next call retries."""
         with suppress(Unreachable):
             check_same(self._ids, self._cluster.topic_ids(self._topics))
-        self._compared = time.monotonic()
+        self._checked_topic_ids = time.monotonic()
 
-    def _heed(self, message: Message, error: KafkaError) -> None:
+    def _handle_error(self, message: Message, error: KafkaError) -> None:
         at = Partition(message.topic() or "", message.partition() or 0)
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
             self._unfinished.discard(at)
@@ -181,13 +184,13 @@ class Reader:
         elif error.retriable() or error.code() in _PASSING:
             self.complaint = str(error.str())
         elif error.code() in UNREADABLE:
-            self._pass_by(at, message.offset() or 0)
+            self._skip_batch(at, message.offset() or 0)
         else:
-            self._compare()
+            self._check_topic_ids()
             raise ReadFailed(f"{at}: {error.str()}")
 
-    def _pass_by(self, at: Partition, first: int) -> None:
-        """Go on behind a batch that cannot be read; the client may say more than once that it cannot."""
+    def _skip_batch(self, at: Partition, first: int) -> None:
+        """Continue after an unreadable batch; the client may report the same batch more than once."""
         if any(partition == at and first in batch for partition, batch in self.unreadable):
             return
         end = end_of_batch(self._config, at, first)

@@ -1,4 +1,4 @@
-"""Reads records of many partitions, read_committed, each up to an end that was noted before."""
+"""Reads records of many partitions, read_committed, each up to a given end offset."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from saga.kafka.unreadable import end_of_batch
 Lane = tuple[str, int]
 """A topic and the number of one of its partitions."""
 Ends = dict[Lane, int]
-"""A log position for each partition."""
+"""An offset for each partition."""
 
 STALLED_SECONDS = 30.0
-"""So long without a record or the end of a partition, and the reading is given up."""
+"""Reading fails after this long without a record or the end of a partition."""
 READER = {
-    "group.id": "saga-check",  # the client wants one; it is neither joined nor written to
+    "group.id": "saga-check",  # the client requires one; it is neither joined nor written to
     "enable.auto.commit": False,
     "auto.offset.reset": "error",
     "isolation.level": "read_committed",
     "enable.partition.eof": True,
-    # Fetches come faster than they are judged, and what waits is memory: measured, 160 MB less and no slower.
+    # Fetches arrive faster than they are processed and are buffered in memory: measured, 160 MB less and no slower.
     "queued.max.messages.kbytes": 4_096,
     "fetch.queue.backoff.ms": 20,
     "fetch.max.bytes": 2_097_152,
@@ -38,7 +38,7 @@ PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIME
 
 
 class LogMoved(RuntimeError):
-    """Records expired, or a topic was recreated, while it was being read."""
+    """Records expired, or a topic was recreated, during the read."""
 
 
 def records(
@@ -46,7 +46,8 @@ def records(
 ) -> Iterator[Any]:
     """Return the client's messages, in order within each partition. Raises LogMoved, Unreachable.
 
-    `pass_by` hears of batches that cannot be decompressed, and the reading goes on behind them; else that is the end.
+    `pass_by` is called with batches that cannot be decompressed, and reading continues after them; without it, they
+    raise Unreachable.
     """
     left = {lane: end for lane, end in until.items() if end > starts[lane]}
     if not left:
@@ -57,7 +58,7 @@ def records(
     passed: dict[Lane, int] = {}
     with closing(consumer):
         consumer.assign([TopicPartition(*lane, starts[lane]) for lane in left])
-        for message in _heard(consumer, may_pass_by=pass_by is not None):
+        for message in _messages(consumer, may_pass_by=pass_by is not None):
             lane = (message.topic(), message.partition())
             if lane not in left or passed.get(lane, 0) > message.offset():
                 continue
@@ -75,27 +76,27 @@ def records(
                 return
 
 
-def _heard(consumer: Consumer, *, may_pass_by: bool) -> Iterator[Any]:
-    """Return records, ends of partitions, and what cannot be read if that may be passed by; for ever."""
-    heard = time.monotonic()
+def _messages(consumer: Consumer, *, may_pass_by: bool) -> Iterator[Any]:
+    """Yield records, ends of partitions and, if they may be skipped, unreadable batches; without end."""
+    progress = time.monotonic()
     while True:
         # consume(n, t) would wait all of t for n records.
         batch = consumer.consume(1_000, 0) or [message for message in [consumer.poll(0.5)] if message is not None]
         for message in batch:
-            if (may_pass_by and _is_unreadable(message)) or _is_news(message):
-                heard = time.monotonic()
+            if (may_pass_by and _is_unreadable(message)) or _is_progress(message):
+                progress = time.monotonic()
                 yield message
-        if time.monotonic() - heard > STALLED_SECONDS:
-            raise Unreachable(f"the brokers were heard of, but nothing could be read for {STALLED_SECONDS:.0f} s")
+        if time.monotonic() - progress > STALLED_SECONDS:
+            raise Unreachable(f"the brokers answer, but nothing could be read for {STALLED_SECONDS:.0f} s")
 
 
-def _is_news(message: Any) -> bool:
+def _is_progress(message: Any) -> bool:
     error = message.error()
     if error is None or error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client spells it so
         return True
     where = f"{message.topic()}/{message.partition()}"
     if error.code() in OFFSET_RESET:
-        raise LogMoved(f"{where} was cut while it was read: check again ({error.str()})")
+        raise LogMoved(f"{where} was truncated or recreated while it was read: try again ({error.str()})")
     if error.code() not in PASSING:
         raise Unreachable(f"{where} cannot be read at offset {message.offset()}: {error.str()}")
     return False
@@ -107,6 +108,6 @@ def _is_unreadable(message: Any) -> bool:
 
 
 def _position(message: Any) -> int:
-    """Return where the reading of this partition stands after this record, or at its end."""
+    """Return the next offset to read of this partition after this record, or at its end."""
     offset: int = message.offset()
     return offset + 1 if message.error() is None else offset

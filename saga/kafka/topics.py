@@ -1,4 +1,4 @@
-"""Making topics, and looking at them."""
+"""Creating topics, and inspecting them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from saga.kafka.topics_file import Topic, counts
 CREATED, EXISTS, DIFFERS, FAILED = "created", "exists", "differs", "failed"
 RETENTION_MS, RETENTION_BYTES, CLEANUP_POLICY = "retention.ms", "retention.bytes", "cleanup.policy"
 BROKERS_DEFAULT = -1
-"""The replication factor that means: as the broker is configured (KIP-464)."""
+"""The replication factor that selects the broker's default (KIP-464)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicOutcome:
-    """What became of one topic: `created`, `exists`, `differs` or `failed`, and the details."""
+    """The result for one topic: `created`, `exists`, `differs` or `failed`, and the details."""
 
     topic: str
     status: str
@@ -30,7 +30,7 @@ class TopicOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How much lies in one partition: the first offset and the one after the last. Markers take offsets too."""
+    """The offsets of one partition: the first one, and the one after the last. Markers take offsets, too."""
 
     partition: int
     start: int
@@ -38,7 +38,7 @@ class Extent:
 
 
 def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replication: int) -> list[TopicOutcome]:
-    """Make what is missing, compare what is there; nothing that is there is changed. Raises Unreachable."""
+    """Create missing topics, compare existing ones; no existing topic is changed. Raises Unreachable."""
     wanted = list(wanted)
     numbers = counts(wanted, partitions)
     there = cluster.partitions()
@@ -58,7 +58,7 @@ def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replicati
 
 
 def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
-    """Return what lies in these topics; those that are not there are left out. Raises Unreachable."""
+    """Return the extents of these topics; missing topics are omitted. Raises Unreachable."""
     there = cluster.partitions()
     places = [TopicPartition(name, number) for name in topics for number in there.get(name, ())]
     starts, ends = _offsets(cluster, places, OffsetSpec.earliest()), _offsets(cluster, places, OffsetSpec.latest())
@@ -70,9 +70,9 @@ def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
 
 
 def forgetful(cluster: Cluster, wanted: Iterable[Topic]) -> dict[str, dict[str, str]]:
-    """Return what makes topics delete records earlier than the file says: the properties that differ, by topic.
+    """Return the properties that make topics delete records earlier than the file sets, by topic.
 
-    Topics that are not there, and brokers that know no such question, have none. Raises Unreachable.
+    Missing topics, and brokers that do not support DescribeConfigs, have none. Raises Unreachable.
     """
     there = cluster.partitions()
     keeping = [topic for topic in wanted if topic.name in there and RETENTION_MS in topic.config]
@@ -111,7 +111,7 @@ def _make(
 
 def _why_not(error: KafkaError) -> str:
     if error.code() == KafkaError._UNSUPPORTED_FEATURE:  # noqa: SLF001 - that is how the client spells it
-        return "this broker makes no topics on request (`saga broker` brings its own)"
+        return "this broker does not support creating topics (`saga broker` has its own)"
     return explained(error)
 
 
@@ -134,7 +134,7 @@ def _partitions(count: int) -> str:
 
 
 def _configs(cluster: Cluster, names: list[str]) -> dict[str, dict[str, str] | None]:
-    """Return the properties of these topics; None on a broker that knows no such question."""
+    """Return the properties of these topics; None on a broker that does not support DescribeConfigs."""
     resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in names]
     configs: dict[str, dict[str, str] | None] = {}
     futures = cluster.admin.describe_configs(resources, request_timeout=ANSWER_SECONDS) if resources else {}

@@ -1,4 +1,4 @@
-"""The topics of the saga as deploy/topics.yaml names them."""
+"""The topics of the saga, as defined in deploy/topics.yaml."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ class BadTopicsFile(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """A topic as the file wants it; `kind` is one of KINDS."""
+    """A topic as defined in the file; `kind` is one of KINDS."""
 
     name: str
     kind: str
     config: Mapping[str, str]
     partitions: int | None = None
-    """How many it has, whatever the others have."""
+    """Its own number of partitions, if the file sets it."""
 
 
 def topics_file() -> Path:
-    """Return the file that ships with the code: in the package in a wheel, in deploy/ in a checkout."""
+    """Return the installed file: in the package in a wheel, in deploy/ in a checkout."""
     here = Path(__file__).parents[1]
     packaged = here / "topics.yaml"
     return packaged if packaged.exists() else here.parent / "deploy" / "topics.yaml"
 
 
 def read_topics(path: Path | None = None) -> list[Topic]:
-    """Return the topics of a file, events first; by default of the one that ships. Raises BadTopicsFile."""
+    """Return the topics of a file, events first; by default of the installed one. Raises BadTopicsFile."""
     path = path or topics_file()
     try:
         content = yaml.safe_load(decoded(path.read_bytes()))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
     if not isinstance(content, dict) or not set(content) <= {*KINDS, "config", "partitions"}:
-        raise BadTopicsFile(f"{path}: it may have the keys {', '.join(KINDS)}, config and partitions, nothing else")
+        raise BadTopicsFile(f"{path}: only the keys {', '.join(KINDS)}, config and partitions are allowed")
     topics = [
         Topic(name, kind, _config(path, content, kind), _partitions(path, content, kind))
         for kind in KINDS
@@ -52,12 +52,12 @@ def read_topics(path: Path | None = None) -> list[Topic]:
     ]
     names = [topic.name for topic in topics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise BadTopicsFile(f"{path}: named twice: {', '.join(twice)}")
+        raise BadTopicsFile(f"{path}: these topics are listed twice: {', '.join(twice)}")
     return topics
 
 
 def counts(topics: Iterable[Topic], partitions: int) -> dict[str, int]:
-    """Return how many partitions each of these topics is to have: so many where the file leaves it open."""
+    """Return the wanted number of partitions of each topic: `partitions` if the file does not set it."""
     return {topic.name: topic.partitions or partitions for topic in topics}
 
 

@@ -1,4 +1,4 @@
-"""Where the log cannot be read, and where it can be again; asked with a consumer that joins no group."""
+"""Finding unreadable batches, and where they end, with a consumer that joins no group."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ POLL_SECONDS = 0.5
 
 
 class Found(NamedTuple):
-    """What a consumer comes upon first: a record, or (`why`) what cannot be read, at this offset; or the end."""
+    """What a consumer reads first: a record, or (`why`) an unreadable batch, at this offset; or the end."""
 
     offset: int
     why: str | None = None
 
 
 class Probe:
-    """Looks at single offsets of a partition."""
+    """Reads single offsets of a partition."""
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
 
     def first(self, offset: int) -> Found:
-        """Return what comes first at or after an offset; what cannot be read as a whole is at its first offset."""
+        """Return what is first at or after an offset; an unreadable batch is at its first offset."""
         raise NotImplementedError
 
     def end(self) -> int:
@@ -39,7 +39,7 @@ class Probe:
         raise NotImplementedError
 
     def end_of(self, unreadable: int) -> int:
-        """Return the offset after the batch that begins at `unreadable`; within it, its beginning is found."""
+        """Return the offset after the batch that begins at `unreadable`; reads within it find its beginning."""
         inside, outside = unreadable, self.end()
         while outside - inside > 1:
             middle = (inside + outside) // 2
@@ -52,7 +52,7 @@ class Probe:
 
 
 class KafkaProbe(Probe):
-    """The same, of brokers; `config` is what the client starts from. Both questions raise Unreachable."""
+    """A probe of real brokers; `config` is the client's base configuration. `first` and `end` raise Unreachable."""
 
     def __init__(self, config: Mapping[str, Any], partition: Partition) -> None:
         self._config, self._partition = config, partition
@@ -78,7 +78,7 @@ class KafkaProbe(Probe):
             if error.code() in UNREADABLE:
                 return Found(message.offset() or 0, error.str())
         servers = self._config["bootstrap.servers"]
-        raise Unreachable(f"Kafka at {servers} does not say what is in {self._partition}/{offset}")
+        raise Unreachable(f"Kafka at {servers} does not return the record at {self._partition}/{offset}")
 
     def end(self) -> int:
         """See Probe."""
@@ -88,11 +88,11 @@ class KafkaProbe(Probe):
 
 
 def said(batch: range) -> str:
-    """Return what people are told of a batch."""
+    """Return the message about an unreadable batch."""
     return f"offsets {batch.start} to {batch[-1]} cannot be decompressed"
 
 
 def end_of_batch(config: Mapping[str, Any], partition: Partition, first: int) -> int:
-    """Return the offset after a batch that cannot be read and begins at `first`. Raises Unreachable."""
+    """Return the offset after an unreadable batch that begins at `first`. Raises Unreachable."""
     with closing(KafkaProbe(config, partition)) as probe:
         return probe.end_of(first)

@@ -1,4 +1,4 @@
-"""What must hold of the dead letters of a simulated run in which nothing moves any more."""
+"""The laws of the dead letters of a simulated run in which nothing is in flight any more."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saga.simulate.people import ModelledTarget, People
 
 
 def judged_letters(simulation: Simulation, people: People) -> Iterator[LawViolation]:
-    """Return the laws that are broken; in the end every dead letter is resolved, and nothing stands still."""
+    """Return the broken laws; at the end every dead letter is resolved, and no partition is paused."""
     where = ModelledTarget(simulation)
     for service in simulation.services:
         batches = [each for each in simulation.unreadable if each[0].topic in service.topics()]

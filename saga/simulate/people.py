@@ -1,6 +1,6 @@
-"""People who put things right, as `saga deadletters redrive`, `discard` and `skip` do: the same code, on a model.
+"""Simulated operators, who run `saga deadletters redrive`, `discard` and `skip`: the same code, on a model.
 
-They come in the middle of everything, two at a time, stand still while they write, lose their connection, or give up.
+They act at any time, two concurrently, are paused while they write, lose their connection, or are killed.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from saga.deadletters.skip import NothingToSkip, skip
 from saga.kafka.unreadable import Found, Probe
 
 MOST_ATTEMPTS = 3
-"""A record that is bad for ever is given up at the latest when it was refused so often."""
+"""A permanently bad record is discarded at the latest after this many attempts."""
 ROUNDS = 20
 IDLE, STALLS, LOSES, LEAVES = 0.80, 0.92, 0.97, 1.0
-"""What a request of theirs comes to, by chance: nothing special, they stand still, it is lost, they leave for good."""
+"""The random outcome of a request of theirs: it succeeds, the process is paused, it is lost, the process is killed."""
 
 
 class _GivesUp(BaseException):
-    """Whoever was at it is gone, in the middle."""
+    """The operator's process was killed in the middle."""
 
 
 class ModelledTarget(KafkaTarget):
-    """The simulated brokers, as the commands reach them."""
+    """The simulated brokers, as the commands see them."""
 
     def __init__(self, simulation: Simulation, host: ClientHost | None = None) -> None:
         super().__init__("simulated", {})
@@ -47,15 +47,15 @@ class ModelledTarget(KafkaTarget):
     _host: ClientHost
 
     def connection(self, group: str, name: str) -> Connection:
-        """See Where."""
+        """See KafkaTarget."""
         return self._simulation.connection(group, name, self._host)
 
     def now_ms(self) -> int:
-        """See Where."""
+        """See KafkaTarget."""
         return round(self._simulation.now * 1000)
 
     def await_decisions(self, topic: str) -> None:
-        """See Where."""
+        """See KafkaTarget."""
         cluster = self._simulation.cluster
         written = {lane: cluster.end(lane) for lane in self._partitions(topic)}
         while any(cluster.stable(lane) < end for lane, end in written.items()):
@@ -63,11 +63,11 @@ class ModelledTarget(KafkaTarget):
             cluster.tick()
 
     def probe(self, partition: Partition) -> Probe:
-        """See Where."""
+        """See KafkaTarget."""
         return _Probe(self._simulation, self._host, partition)
 
     def records(self, topic: str) -> Iterator[Record]:
-        """See Where."""
+        """See KafkaTarget."""
         cluster = self._simulation.cluster
         for lane in self._partitions(topic):
             for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
@@ -78,7 +78,7 @@ class ModelledTarget(KafkaTarget):
 
 
 class _Probe(Probe):
-    """Looks at the simulated log as a consumer would."""
+    """Reads the simulated log as a consumer would."""
 
     def __init__(self, simulation: Simulation, host: ClientHost, partition: Partition) -> None:
         self._cluster, self._host, self._partition = simulation.cluster, host, partition
@@ -98,7 +98,7 @@ class _Probe(Probe):
 
 
 class _Desk(ClientHost):
-    """What happens to the requests of one person."""
+    """The faults of the requests of one operator."""
 
     def __init__(self, simulation: Simulation) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class _Desk(ClientHost):
         simulation, fate = self._simulation, self._simulation.chance.random()
         if fate < IDLE:
             return Lost.NONE
-        simulation.note(f"who resolves dead letters, at {request}: {fate:.2f}")
+        simulation.note(f"operator, at {request}: {fate:.2f}")
         if fate < STALLS:
             simulation.live_on(simulation.chance.choice((0.1, 1, 6)))
             return Lost.NONE
@@ -121,14 +121,14 @@ class _Desk(ClientHost):
 
 
 class People:
-    """Everybody who is on call in one run. `left` says what is still open."""
+    """All operators of one run. `open` and `stopped_at` return what is still unresolved."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation
         simulation.on_call = self._called
 
     def settle(self) -> None:
-        """Resolve everything that is open, and whatever comes of it; deploy anew where too much was bad."""
+        """Resolve everything that is open, and its consequences; restart workers paused by the dead-letter limit."""
         simulation = self._simulation
         for _ in range(ROUNDS):
             if simulation.held:
@@ -142,7 +142,7 @@ class People:
             simulation.run()
 
     def stopped_at(self, service: Service[Any]) -> list[tuple[Partition, int]]:
-        """Return where a service comes upon what cannot be read, and the offset."""
+        """Return the partitions in which a service is stopped at an unreadable batch, and the offsets."""
         simulation = self._simulation
         stops = [partition for partition, _ in simulation.unreadable if partition.topic in service.topics()]
         if not stops:
@@ -157,7 +157,7 @@ class People:
         return sorted(found.items())
 
     def open(self, service: Service[Any]) -> list[Letter]:
-        """Return the dead letters of a service about which nobody has decided."""
+        """Return the dead letters of a service without a resolution."""
         simulation = self._simulation
         if not simulation.cluster.end(Partition(service.dead_letters(), 0)):
             return []
@@ -166,11 +166,11 @@ class People:
     def _called(self, fault: Fault) -> None:
         chance = self._simulation.chance
         for service in self._simulation.services:
-            for _ in range(chance.choice((0, 1, 2))):  # two of them do not know of each other
+            for _ in range(chance.choice((0, 1, 2))):  # two of them act independently
                 self._simulation.after(fault.seconds + chance.random() * 0.1, partial(self._visit, service))
 
     def _visit(self, service: Service[Any]) -> None:
-        """Look at what waits, decide about most of it, and have it done, as far as that is possible."""
+        """Look at what is open, decide about most of it, and try to resolve it."""
         for place in self.stopped_at(service):
             self._skip(service, place)
         chance, chosen = self._simulation.chance, dict[str, list[str]]()
@@ -181,28 +181,28 @@ class People:
             where = ModelledTarget(self._simulation, _Desk(self._simulation))
             selection = LetterSelection(tuple(addresses), service.name)
             order = ResolveRequest(where, selection, action, by="somebody", why="simulated", limit=None)
-            self._simulation.note(f"somebody wants to {action} {', '.join(addresses)}")
+            self._simulation.note(f"an operator wants to {action} {', '.join(addresses)}")
             try:
                 done = [letter.address for letter in resolve(order, dry_run=False, tell=self._simulation.note)]
                 self._simulation.note(f"{action}: {', '.join(done)}")
             except (Unresolved, NoSuchLetter) as error:
                 self._simulation.note(f"{action}: {error}")
             except _GivesUp:
-                self._simulation.note(f"{action}: whoever was at it is gone")
+                self._simulation.note(f"{action}: the operator's process was killed")
 
     def _skip(self, service: Service[Any], place: tuple[Partition, int]) -> None:
-        """Go past what cannot be read, if the service is there by now."""
+        """Skip an unreadable batch, if the service has reached it by now."""
         simulation = self._simulation
         where, statement = ModelledTarget(simulation, _Desk(simulation)), AuditNote("somebody", "simulated", 0)
         try:
             next_offset = skip(where, simulation.database(service), service.name, place, statement)
-            simulation.note(f"{service.name} is let past {place[0]}/{place[1]} to {next_offset}")
+            simulation.note(f"{service.name} skips {place[0]}/{place[1]} to {next_offset}")
             if simulation.chance.random() < 0.5:  # noqa: PLR2004 - one in two
                 self._published_slowly(service)
         except (NothingToSkip, ConcurrentUpdate) as error:
             simulation.note(f"skip: {error}")
         except _GivesUp:
-            simulation.note("skip: whoever was at it is gone")
+            simulation.note("skip: the operator's process was killed")
 
     def _published_slowly(self, service: Service[Any]) -> None:
         """Let others resolve dead letters while a worker is about to commit what was skipped, on the same topic."""
@@ -212,7 +212,7 @@ class People:
             simulation.after(simulation.chance.random() * 0.8, partial(self._visit, service))
 
     def _decided(self, letter: Letter) -> str:
-        """What was only refused for a while is not given up; what is bad for ever sooner or later."""
+        """Redrive a record that was refused temporarily; discard a permanently bad one sooner or later."""
         if letter.original not in self._simulation.poison:
             return REDRIVE
         spent = int(letter.said["dlq_attempts"]) >= MOST_ATTEMPTS

@@ -37,11 +37,11 @@ SERVICES = (OrderService, PaymentService, InventoryService)
 STOCK = {"CD-01": 4, "CD-02": 2}
 DECLINE_ABOVE = 5_000
 TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
-"""Minor units: one free of charge, one above what the provider takes."""
+"""Minor units: one is free of charge, one above the provider's limit."""
 DEAD_LETTERS = (1, 2, 100, 100)
-"""So many may be bad before a partition is paused: with few of them it happens."""
+"""The dead-letter limit before a partition is paused; a low one is reached in some runs."""
 SOON = (0.0, 0.0, 0.05, 2.0)
-"""Orders are placed within one of these, seconds."""
+"""The durations within which orders are placed, in seconds."""
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 RULES = Rules(Flow.of(SERVICES), quiescent=True)
@@ -49,7 +49,7 @@ RULES = Rules(Flow.of(SERVICES), quiescent=True)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is tried: a seed, how much, and what goes wrong (None: drawn from the seed)."""
+    """The input of a run: a seed, the sizes, and the faults (None: drawn from the seed)."""
 
     seed: int
     orders: int = 3
@@ -60,14 +60,14 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of a case. `happened` are the faults that came about; `planned` those that might have."""
+    """The result of a case. `happened` are the faults that occurred; `planned` those that might have."""
 
     case: Case
     planned: tuple[Fault, ...]
     happened: list[Fault]
     steps: int
     schedule: int
-    """Two runs in which the same steps came in the same order have the same one."""
+    """Equal for two runs with the same steps in the same order."""
     violations: list[LawViolation]
     trace: list[str] = field(default_factory=list)
 
@@ -119,7 +119,7 @@ class _Saga:
         return OrderService(lambda: round(simulation.now * 1000), new_id)
 
     def open(self, simulation: Simulation) -> None:
-        """Stock the shelves, and let customers come."""
+        """Set the stock, and schedule the orders."""
         orders, _, inventory = simulation.services
         with simulation.database(inventory).transaction() as tx:
             set_on_hand(tx, STOCK)
@@ -132,7 +132,7 @@ class _Saga:
             simulation.after(draw.random() * soon, partial(_place, simulation, orders, request))
 
     def judged(self, simulation: Simulation) -> list[LawViolation]:
-        """Return the laws that are broken."""
+        """Return the broken laws."""
         orders, payment, inventory = simulation.services
         with simulation.database(inventory).snapshot() as tx:
             reservations, stock = inventory_in(tx)
@@ -155,7 +155,7 @@ class _Saga:
 
 
 def _place(simulation: Simulation, service: Service[Any], request: OrderRequest) -> None:
-    """Place an order, or come back a moment later."""
+    """Place an order, or retry a moment later."""
     assert isinstance(service, OrderService)
     try:
         service.create_order(request, simulation.database(service), CODEC)

@@ -1,1 +1,1 @@
-"""The tracker: the state of every order, read from the log by somebody whom the saga does not need."""
+"""The tracker: the state of every order, read from the log; the saga does not depend on it."""

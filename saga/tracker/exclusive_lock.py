@@ -1,4 +1,4 @@
-"""One tracker at a time on one file: whoever came first goes on, whoever comes second hears of it before it writes."""
+"""One tracker at a time on one file: a second one fails before it writes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from saga.tracker.store import AnotherTracker, NotATracker
 
 @contextmanager
 def exclusive_lock(tracker: Path) -> Iterator[None]:
-    """Hold the lock beside the database; it goes with the process, however that ends. Raises AnotherTracker.
+    """Hold a lock file beside the database; it is released when the process ends, in any way. Raises AnotherTracker.
 
     Not on the database itself: closing any handle of it would drop the locks that SQLite holds (POSIX, fcntl).
     """
@@ -25,7 +25,7 @@ def exclusive_lock(tracker: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AnotherTracker(
-                f"another `saga track` or `saga ui` writes to {tracker}: give each its own --tracker, or read only"
+                f"another `saga track` or `saga ui` writes to {tracker}: give each its own --tracker, or only read it"
                 " with `saga ui --no-track`"
             ) from None
         yield

@@ -1,7 +1,7 @@
-"""From events to orders: what is known of an order follows from the set of its events, in whatever order they came.
+"""From events to orders: the state of an order is a function of the set of its events, in whatever order they arrived.
 
-The common case is a merge that is commutative. What no declaration allows is rare; then the order is folded again from
-all of its events, so that this too depends on nothing but the set.
+The common case is a commutative merge. An event that no declaration allows is rare; then the order is folded again from
+all of its events, so that the result still depends only on the set.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import orjson
 
 from saga.tracker.model import TrackerModel
 
-VERSION = 1
-"""Of the tracker's database: raised with every change of the tables, or of what is written into them."""
+VERSION = 2
+"""The version of the tracker's database: raised with every change of the tables, or of their content."""
 CLOCK_SKEW_MS = 1_000
-"""By so much the clocks of two hosts may differ before a step seems to come after the end."""
+"""How much the clocks of two hosts may differ before a step is reported as after the end."""
 MOST_KINDS = 10_000
-"""So many combinations of event, publisher and cause are remembered; texts from the log must not fill the memory."""
+"""The maximum number of combinations of event, publisher and cause in memory: texts from the log must not fill it."""
 
 
 class TrackedEvent(NamedTuple):
-    """One event as it lies on the log: a row of the table `events`. `at` in ms since 1970, `fields` as JSON."""
+    """One event on the log: a row of the table `events`. `at` in ms since 1970, `fields` as JSON."""
 
     order_id: str
     topic: str
@@ -37,7 +37,7 @@ class TrackedEvent(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Where to look: topic/partition/offset."""
+        """The record's address: topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
     @property
@@ -65,7 +65,7 @@ class OrderRow(NamedTuple):
     violations: int
     seen: int
     body_at: int | None
-    """The time of the last event that no ending may be followed by."""
+    """The time of the last event that must not follow an ending."""
 
 
 Wrong = Literal[
@@ -79,11 +79,11 @@ Wrong = Literal[
     "unreadable",
 ]
 KINDS: tuple[Wrong, ...] = get_args(Wrong)
-"""Every kind of violation; docs/tracking.md says what each is."""
+"""Every kind of violation; docs/tracking.md describes each."""
 
 
 class TrackedViolation(NamedTuple):
-    """Something on the log that no declaration allows: a row of the table `violations`."""
+    """A record on the log that no declaration allows: a row of the table `violations`."""
 
     kind: Wrong
     order_id: str
@@ -95,12 +95,12 @@ class TrackedViolation(NamedTuple):
 
     @property
     def address(self) -> str:
-        """Where to look: topic/partition/offset."""
+        """The record's address: topic/partition/offset."""
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
 class Fold:
-    """Merges events into orders, by what the choreography declares."""
+    """Merges events into orders, according to the declared choreography."""
 
     def __init__(self, model: TrackerModel) -> None:
         self._model = model
@@ -109,7 +109,7 @@ class Fold:
         self._declared: dict[tuple[str, str, str | None], bool] = {}
 
     def merge(self, order: OrderRow | None, event: TrackedEvent) -> tuple[OrderRow, bool]:
-        """Return the order with this event, and whether it must be judged: folded again from all of its events."""
+        """Return the order with this event, and whether it must be folded again from all of its events."""
         model, topic, at = self._model, event.topic, event.at
         bit = model.bits[topic]
         if order is None:
@@ -138,7 +138,7 @@ class Fold:
         """Return an order and its violations from all of its events, of which there is at least one."""
         in_order = sorted(events, key=lambda event: (event.at, event.topic, event.partition, event.offset))
         order: OrderRow | None = None
-        for event in reversed(in_order):  # of what stands there twice the first is the one that counts
+        for event in reversed(in_order):  # of a repeated event the first one counts
             order, _ = self.merge(order, event)
         assert order is not None
         violations = list(self._violations(in_order))
@@ -156,7 +156,7 @@ class Fold:
     def _undeclared(self, event: TrackedEvent) -> Iterator[tuple[Wrong, str]]:
         topic, cause = event.topic, event.cause
         if event.service != self._model.publisher[topic]:
-            said = f"published by {event.service or 'nobody knows whom'}"
+            said = f"published by {event.service or 'an unknown service'}"
             yield "undeclared-publisher", f"{said}; {self._model.publisher[topic]} declares it"
         causes = self._model.causes[topic]
         if cause is None:
@@ -178,12 +178,12 @@ class Fold:
                 if end is not event:
                     yield _violation("second-ending", event, f"the order had ended with {end.address}")
             elif rival := self._rival(event, first):
-                yield _violation("second-answer", event, f"the order has {rival.address} instead")
+                yield _violation("second-answer", event, f"the order already has the other answer, {rival.address}")
             elif before is not event:
-                yield _violation("repeated-step", event, f"the order has {before.address} already")
+                yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
             if end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS:
                 late = f"{event.at - end.at} ms after {end.address}"
-                yield _violation("step-after-end", event, f"{late}, which may be followed by {self._after(end)}")
+                yield _violation("step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}")
 
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""

@@ -1,4 +1,4 @@
-"""What the tracker follows: the choreography of the saga's own services, and what is said of each event."""
+"""The model of the tracker: the choreography of the saga's own services, and the sentence for each event."""
 
 from __future__ import annotations
 

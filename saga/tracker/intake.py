@@ -1,4 +1,4 @@
-"""From records to rows: what of a record the tracker keeps, and what it says about one that is no event."""
+"""From records to rows: what the tracker stores of a record, and the violation for one that is not an event."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from saga.kafka.unreadable import said
 from saga.tracker.fold import TrackedEvent, TrackedViolation
 
 MOST_TEXT = 500
-"""Characters of a key or of an error that are kept of what is no event."""
+"""The number of characters of a key or an error that are stored of a record that is not an event."""
 
 
 Row = TrackedEvent | TrackedViolation
-"""What is kept of one record: an event, or that it is none."""
+"""What is stored of one record: an event, or the violation that it is not one."""
 
 
 class Batch(NamedTuple):
-    """What was read at once."""
+    """The rows of one read."""
 
     events: list[TrackedEvent]
     undecodable: list[TrackedViolation]
 
 
 class TrackerIntake:
-    """Turns the client's messages into rows. What the services refuse to hear is no event for the tracker either."""
+    """Turns the client's messages into rows. Records that the services refuse are not events for the tracker either."""
 
     def __init__(self, codec: Codec) -> None:
         self._codec = codec
@@ -74,7 +74,7 @@ class TrackerIntake:
 
 
 def unreadable(at: Partition, batch: range) -> TrackedViolation:
-    """Return what is said of a batch that cannot be decompressed; nobody knows when it was written."""
+    """Return the violation for a batch that cannot be decompressed; the time at which it was written is unknown."""
     return TrackedViolation("unreadable", "", at.topic, at.number, batch.start, 0, said(batch))
 
 

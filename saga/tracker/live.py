@@ -1,4 +1,4 @@
-"""Design against reality: what the tracker saw in the last minutes, laid over what is declared."""
+"""The traffic that the tracker saw in the last minutes, compared with the declared flow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from saga.tracker.stats import percentile
 
 MOST_RECENT = 100_000
 LATEST = 5_000
-"""Of so many orders at most, the newest, the answers in the window are looked up."""
+"""The answers in the window are looked up for at most this many of the newest orders."""
 MOST_VIOLATIONS = 1_000
 
 
@@ -22,7 +22,7 @@ class Passed(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """How often one event answered another in the window, and how long that took in ms."""
+    """How often one event answered another in the window, and the time in ms."""
 
     times: int
     p50: int
@@ -30,7 +30,7 @@ class Taken(NamedTuple):
 
 
 class Rogue(NamedTuple):
-    """Events that no declaration allows: by whom, in answer to which event, and what is wrong with them."""
+    """Events that no declaration allows: the publisher, the cause, and the kinds of violation."""
 
     event: str
     service: str
@@ -40,7 +40,7 @@ class Rogue(NamedTuple):
 
 
 class Live(NamedTuple):
-    """What was seen; `window` in ms."""
+    """The observed traffic; `window` in ms."""
 
     window: int
     orders: int
@@ -49,15 +49,15 @@ class Live(NamedTuple):
     rogues: Sequence[Rogue]
 
     def violations_of(self, event: str) -> int:
-        """Return how many records of this event are not as declared."""
+        """Return how many records of this event violate the declarations."""
         return sum(rogue.times for rogue in self.rogues if rogue.event == event)
 
 
 class LiveTracked(Tracked):
-    """The tracker's database, asked about the traffic."""
+    """The tracker's database, with queries about the traffic."""
 
     def live(self, window: int, now: int) -> Live:
-        """Return what was seen; `window` and `now` in ms."""
+        """Return the observed traffic; `window` and `now` in ms."""
         ever, recent = self.kinds(), self._kinds_since(now - window)
         times = self.step_times(LATEST, now - window)
         events = {topic: Passed(_with(ever, bit), _with(recent, bit)) for topic, bit in self.model.bits.items()}

@@ -1,4 +1,4 @@
-"""The flow as a picture, with what was seen of it: counts, times, arrows that nobody took, and what is not declared."""
+"""The flow as a picture, with the observed traffic: counts, times, unused arrows, and undeclared events."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from saga.tracker.live import Live
 from saga.tracker.sentences import printable
 
 MOST_STRANGERS, MOST_NAME = 5, 40
-NOBODY = "nobody knows whom"
+NOBODY = "unknown publisher"
 
 
 def as_live_svg(flow: Flow, live: Live, style: str = STYLE) -> str:
-    """Return the picture: what was never seen is dotted, what no declaration allows is red."""
+    """Return the picture: arrows that were never seen are dotted, what no declaration allows is red."""
     lanes, boxes = layout(flow)
     strangers = _strangers(flow, live, lanes)
     parts = [*drawn_arrows(flow, boxes, live.edges), *_times(live, boxes), *drawn_boxes(flow, boxes)]
@@ -62,7 +62,7 @@ def _times(live: Live, boxes: Mapping[str, Box]) -> Iterator[str]:
 
 
 def _strangers(flow: Flow, live: Live, lanes: list[Lane]) -> dict[str, Box]:
-    """Return where publishers stand whom nobody declares: in a lane of their own at the bottom, which is added."""
+    """Return the boxes of undeclared publishers, in a lane of their own that is added at the bottom."""
     known = {service.service for service in flow.services}
     named = {rogue.service for rogue in live.rogues if rogue.kinds != ("undecodable",)}
     names = sorted(named - known)[:MOST_STRANGERS]

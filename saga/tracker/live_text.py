@@ -1,4 +1,4 @@
-"""What was seen of the flow, for a terminal and for scripts."""
+"""The observed traffic of the flow, for a terminal and for scripts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from saga.tracker.sentences import printable
 
 
 def as_live_text(flow: Flow, live: Live) -> str:
-    """Return how often each event and each declared answer was seen, and what is not declared."""
+    """Return how often each event and each declared answer was seen, and the undeclared events."""
     return "\n".join(_lines(flow, live)) + "\n"
 
 
@@ -41,7 +41,7 @@ def _lines(flow: Flow, live: Live) -> Iterator[str]:
         ever, recent = live.events.get(event, (0, 0))
         yield f"  {event:61}{ever:>12,}{recent:>12,}" if ever else f"  {event:61}{'never seen':>12}"
     yield ""
-    yield f"Answers of the last {span(live.window)}, in the latest {LATEST:,} orders at most."
+    yield f"Answers in the last {span(live.window)}, of at most the latest {LATEST:,} orders."
     yield f"{'answer':63}{'times':>12}{'p50':>12}{'p95':>12}"
     for cause, event, _ in _answers(flow):
         taken = live.edges.get((cause, event))
@@ -52,7 +52,7 @@ def _lines(flow: Flow, live: Live) -> Iterator[str]:
         yield "Not declared (see `saga violations`)"
         for rogue in live.rogues:
             cause = f" in answer to {rogue.cause}" if rogue.cause else ""
-            by = rogue.service or "nobody knows whom"
+            by = rogue.service or "an unknown service"
             yield printable(f"  {rogue.times:,} x {rogue.event} by {by}{cause}: {', '.join(rogue.kinds)}")
 
 

@@ -1,4 +1,4 @@
-"""What the declared flow says about one order: where it stands, who has to answer, what can still happen."""
+"""The declared flow, applied to one order: its state, the answers that are due, and what can still happen."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from saga.flow.model import Flow
 
 PENDING = "pending"
 NOBODY = "nobody"
-"""On whom an order waits that has not ended, where no declaration says who has to answer."""
+"""The value of waiting_on for an order that has not ended, if no declared answer is due."""
 
 
 class Arrow(NamedTuple):
-    """A service's reaction to an event. `answers` are alternatives; `publishes` has what it may say out of turn too."""
+    """A service's reaction to an event. `answers` are alternatives; `publishes` includes those to early events."""
 
     service: str
     event: str
@@ -27,7 +27,7 @@ class Arrow(NamedTuple):
 
 
 class Owed(NamedTuple):
-    """An answer that a service still has to give to an event of the order: one of `answers`."""
+    """An answer of a service that is due to an event of the order: one of `answers`."""
 
     service: str
     event: str
@@ -35,17 +35,17 @@ class Owed(NamedTuple):
 
     @property
     def any_of(self) -> str:
-        """The answers, of which one is due, for people."""
+        """The answers, of which one is due, as text."""
         return " or ".join(sorted(self.answers)) or "anything"
 
 
 class State(NamedTuple):
-    """Where an order stands."""
+    """The state of an order."""
 
     status: str
-    """`pending`, else the last word of the event that ended it, or of the last one that undid a step since."""
+    """`pending`, or the last word of the event that ended it, or of the last compensation since."""
     failed_at: str | None
-    """The event that made it fail."""
+    """The event that caused the failure."""
     owed: tuple[Owed, ...]
 
     @property
@@ -64,7 +64,7 @@ class TrackerModel:
     starts: frozenset[str]
     endings: frozenset[str]
     failures: frozenset[str]
-    """The events that lead to an ending without the saga's purpose."""
+    """The events that lead to the saga's failure."""
     arrows: tuple[Arrow, ...]
     _summaries: dict[tuple[int, str | None], tuple[str, str | None, str | None]] = field(
         default_factory=dict, repr=False, compare=False
@@ -72,7 +72,7 @@ class TrackerModel:
 
     @classmethod
     def of(cls, flow: Flow) -> TrackerModel:
-        """Take from the flow what is needed."""
+        """Build the model from the flow."""
         arrows = tuple(
             Arrow(
                 *(handler.service, handler.does.event, frozenset(flow.alternatives(handler))),
@@ -87,7 +87,7 @@ class TrackerModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Equal for equal declarations: what was tracked under another one means something else."""
+        """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
         return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
 
@@ -98,13 +98,13 @@ class TrackerModel:
 
     @cached_property
     def compensates(self) -> dict[str, frozenset[str]]:
-        """For every event that tells of a compensation, the events whose effect it undoes."""
+        """For every event that a compensation publishes, the events whose effect it undoes."""
         undoing = [arrow for arrow in self.arrows if arrow.compensates]
         return {topic: arrow.compensates for arrow in undoing for topic in arrow.answers}
 
     @cached_property
     def exclusive(self) -> dict[str, int]:
-        """For every event the bits of those of which an order has only one beside it: answers to the same."""
+        """For every event the bits of those that exclude it: alternative answers to the same event."""
         excluded = dict.fromkeys(self.topics, 0)
         for arrow in self.arrows:
             for topic in arrow.answers:
@@ -114,7 +114,7 @@ class TrackerModel:
 
     @cached_property
     def following(self) -> dict[str, frozenset[str]]:
-        """For every event all that may follow from it, however far."""
+        """For every event all events that may follow from it, directly or indirectly."""
         reached: dict[str, frozenset[str]] = {}
         for topic in self.topics:
             to_see, seen = [topic], set[str]()
@@ -127,7 +127,7 @@ class TrackerModel:
         return reached
 
     def state(self, seen: int, ending: str | None) -> State:
-        """Return where an order stands that has these events (see `bits`), and ended first with `ending`."""
+        """Return the state of an order that has these events (see `bits`), and ended first with `ending`."""
         there = frozenset(topic for topic, bit in self.bits.items() if seen & bit)
         undone = [topic for topic in self.topics if topic in there & self.compensates.keys()]
         last = undone[-1] if ending and undone else ending
@@ -158,6 +158,6 @@ class TrackerModel:
                 yield Owed(arrow.service, arrow.event, arrow.answers)
 
     def _answers_later(self, arrow: Arrow, there: frozenset[str]) -> bool:
-        """Return whether the service gives the same answers to a later event of the order: then that is to answer."""
+        """Return whether the service gives the same answers to a later event of the order: then that one is due."""
         later = there & self.following[arrow.event]
         return any(a.event in later and (a.service, a.answers) == (arrow.service, arrow.answers) for a in self.arrows)

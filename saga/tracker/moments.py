@@ -1,4 +1,4 @@
-"""Times as people write them: `30s`, `10m`, `2h`, `7d` ago, or RFC 3339; and as they read them."""
+"""Times as people write them (`30s`, `10m`, `2h`, `7d` ago, or RFC 3339) and read them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Duration(click.ParamType[int]):
         """See click.ParamType."""
         match = DURATION.fullmatch(str(value))
         if match is None:
-            self.fail(f"{value!r} is no span of time: write 250ms, 30s, 10m, 2h or 7d", param, ctx)
+            self.fail(f"{value!r} is not a time span: write 250ms, 30s, 10m, 2h or 7d", param, ctx)
         return round(float(match[1]) * UNITS[match[2]])
 
 
 class Moment(click.ParamType[int]):
-    """A moment in ms since 1970: so long ago as a Duration, or RFC 3339; without a zone it is UTC."""
+    """A time in ms since 1970: a Duration ago, or RFC 3339; without a zone it is UTC."""
 
     name = "time"
 
@@ -40,13 +40,13 @@ class Moment(click.ParamType[int]):
             at = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(
-                f"{value!r} is no time: write 2026-01-31T12:00:00Z, or how long ago: 30s, 10m, 2h, 7d", param, ctx
+                f"{value!r} is not a time: write 2026-01-31T12:00:00Z, or how long ago: 30s, 10m, 2h, 7d", param, ctx
             )
         return round((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def span(milliseconds: int) -> str:
-    """Return a span of time for people: `38 ms`, `1.2 s`, `4.0 min`, `2.5 h`, `3.1 days`."""
+    """Return a time span as text: `38 ms`, `1.2 s`, `4.0 min`, `2.5 h`, `3.1 days`."""
     size = abs(milliseconds)
     if size < SECOND:
         return f"{milliseconds} ms"

@@ -1,4 +1,4 @@
-"""Everything that is asked of the tracker's database. Read only; nothing here prints."""
+"""All queries of the tracker's database. Read only; nothing here prints."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from saga.tracker.model import PENDING, TrackerModel
 from saga.tracker.wanted import Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
-"""What a statement may do; above all not ATTACH, which would open and make other files."""
+"""The actions that a statement may use; in particular not ATTACH, which opens and creates other files."""
 
 
 class NotTracked(LookupError):
-    """There is no database of the tracker here, or none that this program can read."""
+    """The tracker's database does not exist, or this version cannot read it."""
 
 
 class BadStatement(ValueError):
-    """The SQL is wrong, or wants to do more than read."""
+    """The SQL is invalid, or does more than read."""
 
 
 class Behind(NamedTuple):
-    """How far the tracker is behind the log: as of `written_at` (ms since 1970), so many offsets."""
+    """How many offsets the tracker is behind the log, as of `written_at` (ms since 1970)."""
 
     written_at: int
     offsets: int
     partitions: dict[str, int]
-    """By partition, where it is behind; also those of which it has not read anything."""
+    """The offsets by partition, for those that are behind; also those that have not been read at all."""
 
 
 class Kind(NamedTuple):
@@ -53,7 +53,7 @@ class StepTime(NamedTuple):
 
 
 class Latest(NamedTuple):
-    """The newest orders: their events (a bit set an order, see Model.bits), and the steps that their services took."""
+    """The newest orders: their events (a bit set per order, see Model.bits), and the steps of their services."""
 
     seen: list[int]
     steps: list[StepTime]
@@ -66,7 +66,7 @@ class Tracked:
         """Raises NotTracked."""
         self.path, self.model = path, model
         if not path.is_file():
-            raise NotTracked(f"there is no tracker's database at {path}: `saga track` makes it (see --tracker)")
+            raise NotTracked(f"the tracker's database {path} does not exist: `saga track` creates it (see --tracker)")
         self._db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10, isolation_level=None)
         try:
             self._check()
@@ -80,7 +80,7 @@ class Tracked:
     @classmethod
     @contextmanager
     def at(cls, path: Path, model: TrackerModel) -> Iterator[Self]:
-        """Open it, and close it in the end."""
+        """Open it, and close it at the end."""
         with closing(cls(path, model)) as tracked:
             yield tracked
 
@@ -99,7 +99,7 @@ class Tracked:
         return Behind(int(written_at), sum(partitions.values()), partitions)
 
     def writes(self) -> str:
-        """Return what is another text after everything that the tracker writes, a rebuilt database included."""
+        """Return a text that changes with every write of the tracker, rebuilds included."""
         rows = self._db.execute("select value from meta where name in ('writes', 'written_at') order by name")
         return "/".join(value for (value,) in rows)
 
@@ -130,7 +130,7 @@ class Tracked:
     def last_before(self, topic: str, partition: int, at: int) -> int | None:
         """Return the time of a partition's last record that is earlier than `at`; times grow with the offsets."""
         place = "from events where topic = ? and partition = ?"
-        # Two selects: SQLite looks one end up in the index, but reads all of it for both at once.
+        # Two selects: SQLite looks one of them up in the index, but scans it for both in one select.
         [(low,)] = self._db.execute(f"select min(offset) {place}", (topic, partition))
         [(high,)] = self._db.execute(f"select max(offset) {place}", (topic, partition))
         found = None
@@ -157,16 +157,16 @@ class Tracked:
         return [TrackedViolation._make(row) for row in rows]
 
     def violation_counts(self) -> dict[str, int]:
-        """Return how many violations there are of each kind."""
+        """Return the number of violations of each kind."""
         return dict(self._db.execute("select kind, count(*) from violations group by kind order by kind"))
 
     def kinds(self) -> list[Kind]:
-        """Return how many orders there are of each kind."""
+        """Return the number of orders of each kind."""
         rows = self._db.execute("select seen, nullif(ending, ''), orders from kinds")
         return [Kind(*row) for row in rows]
 
     def latest(self, orders: int) -> Latest:
-        """Return the latest so many orders, and their steps as they were at the same moment."""
+        """Return the given number of latest orders, and their steps in the same snapshot."""
         self._db.execute("begin")
         try:
             rows = self._db.execute("select seen from orders order by placed_at desc, order_id desc limit ?", (orders,))
@@ -175,9 +175,9 @@ class Tracked:
             self._db.execute("rollback")
 
     def step_times(self, latest: int, since: int = 0) -> list[StepTime]:
-        """Return how long the answers took that the latest so many orders had since then (ms since 1970).
+        """Return the times of the answers of the given number of latest orders since then (ms since 1970).
 
-        Only those of the publisher that declares the event: what a stranger says is no answer.
+        Only answers of the publisher that declares the event count.
         """
         rows = self._db.execute(
             "select order_id, cause, event, service, milliseconds from"
@@ -189,12 +189,12 @@ class Tracked:
         return [step for step in steps if step.service == self.model.publisher[step.event]]
 
     def select(self, statement: str) -> tuple[list[str], sqlite3.Cursor]:
-        """Run a statement of the user's; return the columns' names, and the rows. Raises BadStatement."""
+        """Run a statement of the user; return the column names and the rows. Raises BadStatement."""
         self._db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in ALLOWED else sqlite3.SQLITE_DENY)
         try:
             cursor = self._db.execute(statement)
         except (sqlite3.Error, sqlite3.Warning) as error:
-            reading = "; only reading is allowed" if "not authorized" in str(error) else ""
+            reading = "; only read access is allowed" if "not authorized" in str(error) else ""
             raise BadStatement(f"{error}{reading}") from error
         return [column[0] for column in cursor.description or ()], cursor
 
@@ -206,11 +206,11 @@ class Tracked:
     def _check(self) -> None:
         version = self._db.execute("pragma user_version").fetchone()[0]
         if version != VERSION:
-            made = f"{self.path} was made by another version of this program, or is something else"
+            made = f"{self.path} was written by another version of this program, or is not a tracker's database"
             raise NotTracked(f"{made}: start `saga track`, which rebuilds it")
         [(flow,)] = self._db.execute("select value from meta where name = 'flow'")
         if flow != self.model.fingerprint:
-            changed = f"the declared choreography has changed since {self.path} was made"
+            changed = f"the declared choreography has changed since {self.path} was created"
             raise NotTracked(f"{changed}: start `saga track`, which rebuilds it")
 
 
@@ -220,6 +220,6 @@ def now() -> int:
 
 
 def statuses(model: TrackerModel) -> list[str]:
-    """Return every status that an order can have."""
+    """Return every possible status of an order."""
     ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
     return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]

@@ -1,4 +1,4 @@
-"""Building the tracker's database anew from the log; what the log does not have any more is never given up for it."""
+"""Rebuilding the tracker's database from the log; rows of records that have expired from the log are kept."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from saga.tracker.verify import Comparison, compare
 def build_anew(source: TrackedLog, store: Store, watch: Watch, cluster: str, *, verify: bool) -> None:
     """Build a second database from the beginning of the log, and replace the first with it.
 
-    Rows of records that have expired since are taken over. With `verify` both are compared with the log first. Exits,
-    and leaves the first as it is, where they differ from the log, or where the second would know less.
+    Rows of records that have expired since are copied. With `verify` both are compared with the log first. Exits, and
+    leaves the first unchanged, if they differ from the log, or if the second would have less.
     """
     path = aside(store.path)
     try:
@@ -47,40 +47,40 @@ def build_anew(source: TrackedLog, store: Store, watch: Watch, cluster: str, *, 
 def _check_partitions(store: Store, fresh: Store, ends: Ends) -> None:
     missing = sorted(f"{topic}/{number}" for topic, number in ends.keys() - fresh.positions().keys())
     if missing:
-        cli.fail(f"{', '.join(missing)} was added while {store.path} was built anew: nothing is replaced, run it again")
+        cli.fail(f"{', '.join(missing)} was added while {store.path} was rebuilt: nothing is replaced, run it again")
 
 
 def _verify(source: TrackedLog, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
     config = client_config(source.bootstrap_servers, source.kafka_config)
     old, new = compare(config, source.intake(), starts, ends, [store, fresh])
-    for comparison, what in ((old, str(store.path)), (new, "what was built anew")):
+    for comparison, what in ((old, str(store.path)), (new, "the rebuilt database")):
         if comparison.different:
             more = comparison.different - len(comparison.first)
             shown = "\n  ".join([*comparison.first, *([f"... and {more} more"] if more else [])])
-            cli.fail(f"the log says something else than {what}; {store.path} stays as it is:\n  {shown}")
+            cli.fail(f"{what} differs from the log; {store.path} is left unchanged:\n  {shown}")
     click.echo(_verified(old, store))
 
 
 def _verified(found: Comparison, store: Store) -> str:
-    said = f"verified: {found.records} records of the log are in {store.path} as they stand there"
+    said = f"verified: {found.records} records in {store.path} match the log"
     if found.unread:
-        said += f"; {found.unread} more had not been read"
+        said += f"; {found.unread} more had not been read yet"
     if found.expired:
-        said += f"; {found.expired} rows are of records that the log does not have any more, and are kept"
+        said += f"; {found.expired} rows of records that have expired from the log are kept"
     return said
 
 
 def _keep(store: Store, lost: list[Lost]) -> None:
-    """Keep the database under another name where the log is another one; exit where records were left out."""
+    """Keep the database under another name if the log was recreated; exit if records were left out."""
     named = ", ".join(f"{each.partition} ({each.rows} rows)" for each in lost)
     if not all(each.made_again for each in lost):
         cli.fail(
-            f"{store.path} has events of {named} that were not read from the log, and they have not expired: it stays"
-            " as it is. Run --rebuild again; to start anew without them, move the file away first"
+            f"{store.path} has events of {named} that were not read from the log, and have not expired: it is left"
+            " unchanged. Run --rebuild again; to start without them, move the file away first"
         )
     kept = store.keep()
     click.echo(
-        f"{named}: the log has other records in their place, the topic was deleted and made again."
-        f" What was known is kept in {kept}",
+        f"{named}: the log has other records in their place, because the topic was deleted and recreated."
+        f" The old rows are kept in {kept}",
         err=True,
     )

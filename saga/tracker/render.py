@@ -1,4 +1,4 @@
-"""What the tracker knows, as lines for people and as JSON with stable keys."""
+"""The tracker's data, as text and as JSON with stable keys."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from schemas import IDS
 
 
 def cell(value: object) -> str:
-    """Return a value as a table shows it."""
+    """Return a value as a table cell."""
     return "" if value is None else printable(str(value))
 
 
 def order_cells(order: OrderRow) -> list[str]:
-    """Return the cells of an order in a list."""
+    """Return the table cells of an order."""
     total = "" if order.total is None else money(order.total, order.currency)
     cells = (order.order_id, order.status, to_iso(order.placed_at), total, order.customer_id)
     return [cell(value) for value in (*cells, order.waiting_on, order.failed_at)]
@@ -77,7 +77,7 @@ def step_text(step: TimelineStep, sentences: Sentences) -> Iterator[str]:
         times = f"waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
         yield f"{'':26}answers {step.cause.address}: {times}"
     elif event.cause is not None:
-        yield f"{'':26}answers {printable(event.cause)}, which is no event of this order that is known"
+        yield f"{'':26}answers {printable(event.cause)}, which is not a known event of this order"
     if step.undoes is not None:
         yield f"{'':26}undoes {step.undoes.address}"
     if step.undone_by is not None:
@@ -148,10 +148,10 @@ def stats_text(report: dict[str, Any]) -> Iterator[str]:
         yield f"  {status:12} {count:>10}  {_share(count, report['orders'])}"
     for service, count in report["waiting_on"].items():
         yield f"  {count} wait for {service}"
-    yield f"which way the latest {report['steps_of_latest']} orders went, by what each event names as its cause"
+    yield f"branches of the latest {report['steps_of_latest']} orders, by the cause that each event names"
     for b in report["branches"]:
         yield f"  {b['cause']:29} -> {b['event']:29} {b['orders']:>10}  {_share(b['orders'], b['of'])}"
-    yield "how long the steps of the same orders took, ms (p50, p95, p99)"
+    yield "times of the steps of the same orders, ms (p50, p95, p99)"
     for s in report["steps_ms"]:
         yield f"  {s['cause']:29} -> {s['event']:29} {s['p50']:>8} {s['p95']:>8} {s['p99']:>8}"
     found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())
@@ -159,7 +159,7 @@ def stats_text(report: dict[str, Any]) -> Iterator[str]:
 
 
 def version(event: TrackedEvent) -> str:
-    """Return which version of its schema an event was written with, or the schema's id where it is a registry's."""
+    """Return the version of the schema that an event was written with, or the schema's id in a registry."""
     return _versions().get((event.topic, event.schema_id), f"schema {event.schema_id}")
 
 

@@ -1,4 +1,4 @@
-"""Following the log into the tracker's database, and building that anew."""
+"""Following the log into the tracker's database, and rebuilding it."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ALIVE_SECONDS = 60.0
 
 
 class Watch:
-    """What a running tracker says about itself: a log line every few seconds, and metrics."""
+    """The output of a running tracker: a log line every few seconds, and metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.log = structlog.get_logger()
-        self._events = Counter("saga_tracked_events", "Events taken in.", registry=self.registry)
+        self._events = Counter("saga_tracked_events", "Events stored.", registry=self.registry)
         self._violations = Gauge(
-            "saga_violations", "What no declaration allows, on the log.", ["kind"], registry=self.registry
+            "saga_violations", "Records on the log that no declaration allows.", ["kind"], registry=self.registry
         )
         self._behind = Gauge("saga_tracker_behind_records", "Offsets not yet read.", registry=self.registry)
         self._turned = self._said = time.monotonic()
@@ -41,23 +41,23 @@ class Watch:
         self._stuck: list[str] = []
 
     def not_alive(self) -> list[str]:
-        """Return why it is stuck; nothing when it is not."""
-        return [] if time.monotonic() - self._turned < ALIVE_SECONDS else ["the loop does not turn"]
+        """Return why it is stuck; empty if it is not."""
+        return [] if time.monotonic() - self._turned < ALIVE_SECONDS else ["the loop is stuck"]
 
     def not_ready(self) -> list[str]:
-        """Return why it is not ready: it has not read the whole log once, or does not read a partition on."""
-        return [*([] if self._at_end else ["it is still reading what lay on the log"]), *self._stuck]
+        """Return why it is not ready: it has not read the whole log once, or a partition is not read."""
+        return [*([] if self._at_end else ["it is still reading the existing log"]), *self._stuck]
 
     def stuck(self, partitions: Sequence[UnreadPartition]) -> None:
-        """Take note of which partitions are not read on; new ones are told."""
+        """Store which partitions are not read; new ones are logged."""
         said = [str(each) for each in partitions]
         for each in said:
             if each not in self._stuck:
-                self.log.warning("partition.not.read", why=each, do="start it again; saga track --rebuild --verify")
+                self.log.warning("partition.not.read", why=each, do="restart it; saga track --rebuild --verify")
         self._stuck = said
 
     def turned(self, events: int, behind: int | None, complaint: str, *, at_end: bool) -> None:
-        """Take note of one turn of the loop; `behind` is None where that was not asked."""
+        """Record one iteration of the loop; `behind` is None if it was not queried."""
         self._turned, self._at_end = time.monotonic(), at_end
         self._events.inc(events)
         if behind is not None:
@@ -72,7 +72,7 @@ class Watch:
             self._said, self._since_said = self._turned, 0
 
     def violations(self, counts: Mapping[str, int]) -> None:
-        """Take note of how many violations there are; new ones are told."""
+        """Store the number of violations; new ones are logged."""
         for kind, count in counts.items():
             self._violations.labels(kind).set(count)
             if count > self._known.get(kind, 0):
@@ -81,7 +81,7 @@ class Watch:
 
 
 class Tracking:
-    """One pass over the log into one store. Whatever the reader returns is written, with the position behind it."""
+    """One pass over the log into one store. Whatever the reader returns is written, with the next offset."""
 
     def __init__(self, reader: Reader, intake: TrackerIntake, store: Store, watch: Watch, census: Census) -> None:
         self._reader, self._intake, self._store, self._watch = reader, intake, store, watch
@@ -92,11 +92,11 @@ class Tracking:
 
     @property
     def done(self) -> bool:
-        """Whether everything that was there has been read, by what the reader and the brokers say. Raises NotRead."""
+        """Whether the whole existing log has been read, according to the reader and the brokers. Raises NotRead."""
         return self._census.all_read(self._reader.positions) and self._reader.at_end
 
     def run_once(self) -> int:
-        """Read what is there, write it, and return how many records it was."""
+        """Read available records, write them, and return their number."""
         messages = self._reader.receive(POLL_SECONDS, MOST_AT_ONCE)
         batch = self._batch(messages)
         batch.undecodable.extend(self._unreadable())
@@ -115,7 +115,7 @@ class Tracking:
         return len(messages)
 
     def _unreadable(self) -> Iterator[TrackedViolation]:
-        """Return what was passed by since the last time."""
+        """Return the violations for batches that were skipped since the last call."""
         for at, batch in self._reader.unreadable[self._passed_by :]:
             yield unreadable(at, batch)
         self._passed_by = len(self._reader.unreadable)
@@ -134,13 +134,13 @@ class Tracking:
 
 
 def aside(path: Path) -> Path:
-    """Return an unused file beside the database, for building it anew."""
+    """Return an unused file name beside the database, for rebuilding it."""
     fresh = path.with_name(f"{path.name}.rebuilding")
     remove(fresh)
     return fresh
 
 
 def remove(path: Path) -> None:
-    """Delete a database with everything that SQLite keeps beside it."""
+    """Delete a database with SQLite's files beside it."""
     for suffix in ("", "-wal", "-shm"):
         path.with_name(path.name + suffix).unlink(missing_ok=True)

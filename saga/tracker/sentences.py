@@ -1,4 +1,4 @@
-"""Events in sentences: by the one that an event declares, else by its name and its fields."""
+"""Events as sentences: with the summary that an event declares, otherwise with its name and its fields."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ MONEY = ("total", "amount")
 
 
 class Sentences:
-    """Tells events."""
+    """Formats events as sentences."""
 
     def __init__(self, events: Iterable[type[Event]]) -> None:
         self._templates = {event.topic: event.summary for event in events}
         self._keys = {event.topic: event.key_field for event in events}
 
     def tell(self, topic: str, fields: Mapping[str, Any]) -> str:
-        """Return what happened: one clause, without a full stop, safe for a terminal."""
+        """Return the event as one clause, without a full stop, safe for a terminal."""
         words = {name: _shown(name, fields) for name in fields}
         template = self._templates.get(topic, "")
         if template:
             try:
                 return printable(template.format_map(words))
             except (KeyError, IndexError, ValueError):
-                pass  # a field that an older version of the event had not yet
+                pass  # a field that an older version of the event did not have
         said = ", ".join(f"{name} {word}" for name, word in words.items() if name != self._keys.get(topic))
         return printable(f"{topic}: {said}" if said else topic)
 
 
 def printable(text: str) -> str:
-    """Return the text without what a terminal might obey: what stands on the log may be anybody's."""
+    """Return the text without control characters: the log's content is not trusted."""
     return text if text.isprintable() else "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def money(amount: object, currency: object) -> str:
-    """Return an amount of minor units for people; both as they are where the amount is no number."""
+    """Return an amount of minor units as text; both unchanged if the amount is not a number."""
     try:
         return to_text(int(str(amount)), str(currency))
     except ValueError:

@@ -28,11 +28,11 @@ BOUNDED = {
     "queued.min.messages": "20000",
     "fetch.max.bytes": "8388608",
 }
-"""What waits in the client is memory; so much is enough to be kept busy."""
+"""Records buffered in the client use memory; this much keeps the tracker busy."""
 
 
 CENSUS_SECONDS = 3.0
-"""A broker that does not answer must not keep a tracker from its work for long."""
+"""Short, so that a broker that does not answer does not delay the tracker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +44,27 @@ class TrackedLog:
     registry: Registry
 
     def cluster_id(self) -> str:
-        """Return which cluster this is; empty where it does not say. Raises Unreachable."""
+        """Return the cluster's id; empty if it reports none. Raises Unreachable."""
         return Cluster(self.bootstrap_servers, self.kafka_config).id()
 
     def topic_ids(self) -> dict[str, str]:
-        """Return which topics there are now. Raises NoSuchTopic, Unreachable."""
+        """Return the current ids of the topics. Raises NoSuchTopic, Unreachable."""
         cluster = Cluster(self.bootstrap_servers, self.kafka_config)
         there = cluster.partitions()
         return cluster.topic_ids(topic for topic in MODEL.topics if topic in there)
 
     def reader(self, positions: Mapping[Partition, int]) -> Reader:
-        """Return a reader that starts there, and elsewhere at the beginning."""
+        """Return a reader that starts at these positions, and in other partitions at the beginning."""
         config = {**BOUNDED, **self.kafka_config}
         return Reader(self.bootstrap_servers, MODEL.topics, positions=positions, kafka_config=config)
 
     def census(self) -> Census:
-        """Return what asks the brokers how far the topics go."""
+        """Return the census, which queries the brokers for the end offsets."""
         cluster = Cluster(self.bootstrap_servers, self.kafka_config, answer_seconds=CENSUS_SECONDS)
         return Census(cluster, MODEL.topics)
 
     def intake(self) -> TrackerIntake:
-        """Return what turns records into rows."""
+        """Return the intake, which turns records into rows."""
         return TrackerIntake(Codec(self.registry, EVENTS))
 
     def _compare(self, store: Store) -> None:
@@ -72,11 +72,11 @@ class TrackedLog:
         try:
             check_same(known, actual)
         except TopicRecreated as error:
-            raise TopicRecreated(f"{error}. `saga track --rebuild` starts anew with what is there") from error
+            raise TopicRecreated(f"{error}. Run `saga track --rebuild` to read the new topic") from error
         store.note_topic_ids(actual | known)
 
     def resumable(self, store: Store) -> dict[Partition, int]:
-        """Return where to go on. Exits where the log is not the one that was read; says what expired unread.
+        """Return the offsets to resume from. Exits if the log was recreated; warns about records that expired unread.
 
         Raises TopicRecreated.
         """
@@ -90,17 +90,17 @@ class TrackedLog:
             start, end = bounds[at].start, bounds[at].end
             if offset > end:
                 cli.fail(
-                    f"{at} ends at {end}, but was read up to {offset}: the topic was deleted and made again."
-                    " `saga track --rebuild` starts anew with what is there"
+                    f"{at} ends at {end}, but was read up to {offset}: the topic was deleted and recreated."
+                    " Run `saga track --rebuild` to read the new topic"
                 )
             if offset < start:
-                click.echo(f"warning: {at} begins at {start}: what lay from {offset} on has expired unread", err=True)
+                click.echo(f"warning: {at} begins at {start}: records from {offset} on expired unread", err=True)
                 positions[at] = start
         return {at: offset for at, offset in positions.items() if at in bounds}
 
 
 def track_once(source: TrackedLog, file: Path) -> None:
-    """Take in what is on the log now."""
+    """Read the log to its present end."""
     with closing(Store(file, MODEL)) as store, source.reader(source.resumable(store)) as reader:
         tracking = Tracking(reader, source.intake(), store, Watch(), source.census())
         while not tracking.done:

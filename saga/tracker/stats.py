@@ -1,4 +1,4 @@
-"""How all orders fare: how many stand where, which way they went, and how long the steps take."""
+"""Statistics of all orders: how many have which status, the branches they took, and the time of each step."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from saga.tracker.queries import Kind, Latest, StepTime
 
 
 class Branch(NamedTuple):
-    """Of so many orders that have the event `cause`, so many have `event` in answer to it."""
+    """Of `of` orders that have the event `cause`, `orders` have `event` in answer to it."""
 
     cause: str
     event: str
@@ -22,7 +22,7 @@ class Branch(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """How long one step takes, in ms, in so many orders."""
+    """The time of one step, in ms, over a number of orders."""
 
     cause: str
     event: str
@@ -34,7 +34,7 @@ class Pace(NamedTuple):
 
 
 def by_status(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
-    """Return how many orders have which status."""
+    """Return the number of orders by status."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         counts[model.summary(kind.seen, kind.ending)[0]] += kind.orders
@@ -42,7 +42,7 @@ def by_status(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
 
 
 def waiting(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
-    """Return how many orders wait for an answer of which service."""
+    """Return the number of orders that wait for an answer, by service."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         for service in (model.summary(kind.seen, kind.ending)[2] or "").split(","):
@@ -51,9 +51,9 @@ def waiting(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
 
 
 def branches(model: TrackerModel, latest: Latest) -> list[Branch]:
-    """Return for every declared answer how many orders went that way; those never seen too.
+    """Return for every declared answer how many orders have it; also answers that were never seen.
 
-    What counts is what an event names as its cause: that an order has both events says nothing of that.
+    The cause that an event names counts: that an order has both events does not imply it.
     """
     taken = Counter((cause, event) for _, cause, event in {step[:3] for step in latest.steps})
     having = Counter(latest.seen)
@@ -79,5 +79,5 @@ def _percentiles(ordered: Sequence[int]) -> tuple[int, int, int]:
 
 
 def percentile(ordered: Sequence[int], percent: int) -> int:
-    """Return the smallest value that so many percent do not exceed."""
+    """Return the smallest value that the given percentage of values does not exceed."""
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]

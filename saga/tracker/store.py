@@ -21,7 +21,7 @@ from saga.tracker.model import TrackerModel
 SCHEMA = (Path(__file__).parent / "schema.sql").read_text(encoding="utf-8")
 CACHE_KIB = 65_536
 PAGE_BYTES, CHECKPOINT_PAGES = 16_384, 4_000
-"""Measured: a quarter less time for a batch than with SQLite's defaults of 4,096 and 1,000."""
+"""Measured: a batch takes a quarter less time than with SQLite's defaults of 4,096 and 1,000."""
 BUSY_SECONDS = 30.0
 
 _COLUMNS = OrderRow._fields
@@ -29,39 +29,39 @@ INSERT = f"insert into orders values ({', '.join('?' * len(_COLUMNS))})"
 UPDATE = f"update orders set {', '.join(f'{name} = ?' for name in _COLUMNS[1:])} where order_id = ?"
 
 Position = tuple[int, int]
-"""How far a partition is read: the next offset, and the end of the log."""
+"""The progress in a partition: the next offset, and the end of the log."""
 Positions = Mapping[tuple[str, int], Position]
 NO_EVENT = "kind in ('undecodable', 'unreadable')"
-"""Violations that stand for a record which is no event; the others follow from the events."""
+"""Violations for records that are not events; the others follow from the events."""
 TAKEN_OVER_AT_ONCE = 10_000
 NO_END = 2**63 - 1
 
 
 class Lost(NamedTuple):
-    """Rows of a partition that another database has and this one has not, although they have not expired."""
+    """Rows of a partition that another database has and this one does not, although they have not expired."""
 
     partition: str
     rows: int
     made_again: bool
-    """The log has other records in their place."""
+    """Whether the log has other records in their place."""
 
 
 class NotATracker(RuntimeError):
-    """The file is no database of the tracker."""
+    """The file is not a tracker's database."""
 
 
 class AnotherTracker(RuntimeError):
-    """Somebody else writes to the same file."""
+    """Another process writes to the same file."""
 
 
 class Store:
-    """The database, open for writing. `renewed` says why what was in it was dropped, where it was."""
+    """The database, open for writing. `renewed` is the reason why its old content was dropped, if it was."""
 
     def __init__(self, path: Path, model: TrackerModel, *, cluster: str = "") -> None:
-        """Open or make it. Raises NotATracker for a file that is something else."""
+        """Open or create it. Raises NotATracker for another kind of file."""
         self.path, self.renewed = path, ""
         self.kept: Path | None = None
-        """Where what was in it is kept, when it was `renewed`."""
+        """The file that keeps the old content, if it was `renewed`."""
         self._model, self._fold = model, Fold(model)
         try:
             self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
@@ -71,28 +71,28 @@ class Store:
         self._writes = int(self._meta("writes"))
 
     def close(self) -> None:
-        """Leave everything in the one file."""
+        """Close it, with everything in the one file."""
         self._db.execute("pragma optimize")
         self._db.close()
 
     def positions(self) -> dict[tuple[str, int], Position]:
-        """Return how far every partition is read."""
+        """Return the progress of every partition."""
         rows = self._db.execute("select topic, partition, next_offset, log_end from progress")
         return {(topic, number): (offset, end) for topic, number, offset, end in rows}
 
     def topic_ids(self) -> dict[str, str]:
-        """Return which topics it was filled from, by name; nothing where an older release filled it."""
+        """Return the ids of the topics it was filled from, by name; empty if an older release filled it."""
         ids: dict[str, str] = json.loads(self._meta("topic_ids") or "{}")
         return ids
 
     def note_topic_ids(self, ids: Mapping[str, str]) -> None:
-        """Remember which topics it is filled from."""
+        """Store the ids of the topics it is filled from."""
         self._db.execute("insert or replace into meta values ('topic_ids', ?)", (json.dumps(dict(ids)),))
 
     def write(self, batch: Batch, positions: Positions) -> bool:
-        """Take a batch in and move the positions, both or neither. Raises AnotherTracker.
+        """Store a batch and the new positions in one transaction. Raises AnotherTracker.
 
-        Return whether it touched the violations.
+        Returns whether it changed the violations.
         """
         db = self._db
         with self._transaction():
@@ -104,12 +104,12 @@ class Store:
         return judged or bool(batch.undecodable)
 
     def replace_with(self, other: Store) -> None:
-        """Take over everything that another store holds, in one step; who reads meanwhile sees the old rows."""
+        """Replace everything with the content of another store, atomically; concurrent readers see the old rows."""
         other._db.backup(self._db)
         self._writes = int(self._meta("writes"))
 
     def keep(self) -> Path:
-        """Copy everything into a file of another name, and return that."""
+        """Copy everything into a file of another name, and return its path."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         kept, number = self.path.with_name(f"{self.path.name}.kept-{stamp}"), 1
         while kept.exists():
@@ -121,12 +121,12 @@ class Store:
         return unfinished.rename(kept)
 
     def lanes(self) -> set[tuple[str, int]]:
-        """Return the partitions of which there is a row."""
+        """Return the partitions that have a row."""
         sql = f"select topic, partition from events union select topic, partition from violations where {NO_EVENT}"
         return {(topic, number) for topic, number in self._db.execute(sql)}
 
     def note_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
-        """Take note of where the partitions end, also of those of which nothing has been read yet."""
+        """Store where the partitions end, also of those that have not been read yet."""
         known = self.positions()
         moved = [(*lane, end) for lane, end in ends.items() if lane not in known or end > known[lane][1]]
         if not moved:
@@ -139,7 +139,7 @@ class Store:
             )
 
     def rows(self, lane: tuple[str, int], start: int, end: int = NO_END) -> Iterator[Row]:
-        """Return what it has of a partition between two offsets, in order."""
+        """Return its rows of a partition between two offsets, in order."""
         place, values = "(topic, partition) = (?, ?) and offset >= ? and offset < ?", (*lane, start, end)
         events = self._db.execute(f"select * from events where {place} order by offset", values)
         others = self._db.execute(f"select * from violations where {place} and {NO_EVENT} order by offset", values)
@@ -147,7 +147,7 @@ class Store:
         return merge(*rows, key=attrgetter("offset"))
 
     def misjudged(self) -> Iterator[str]:
-        """Return the orders whose row or violations are not what their events make."""
+        """Return the orders whose row or violations do not follow from their events."""
         orders = map(OrderRow._make, self._db.execute("select * from orders order by order_id"))
         stored = next(orders, None)
         for order_id, rows in groupby(self._db.execute("select * from events order by order_id"), itemgetter(0)):
@@ -162,7 +162,7 @@ class Store:
         yield from (order.order_id for order in (stored, *orders) if order is not None)
 
     def take_over(self, other: Store, starts: Mapping[tuple[str, int], int]) -> list[Lost]:
-        """Take over what another store has of records that the log had before `starts`; return what else it has."""
+        """Copy another store's rows of records before `starts`, which expired from the log; return its other rows."""
         lost = [self._lost(other, lane, starts.get(lane, 0)) for lane in sorted(other.lanes())]
         for lane, start in starts.items():
             known = {row.offset for row in self.rows(lane, 0, start)}
@@ -196,7 +196,7 @@ class Store:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Write everything or nothing. Raises AnotherTracker."""
+        """Run a transaction. Raises AnotherTracker."""
         self._db.execute("begin immediate")
         try:
             self._still_alone()
@@ -226,7 +226,7 @@ class Store:
         self._db.executemany(UPDATE, ((*orders[order_id][1:], order_id) for order_id in known))
 
     def _count(self, known: Mapping[str, OrderRow], orders: Mapping[str, OrderRow]) -> None:
-        """Move the orders from the kind that they were of to the one that they are of now."""
+        """Move the orders from their old kind to their new one."""
         moved = Counter((row.seen, row.ending or "") for row in orders.values())
         moved.subtract((row.seen, row.ending or "") for row in known.values())
         self._db.executemany(
@@ -261,11 +261,11 @@ class Store:
         version = db.execute("pragma user_version").fetchone()[0]
         tables = {name for (name,) in db.execute("select name from sqlite_master where type = 'table'")}
         if tables and "progress" not in tables:
-            raise NotATracker(f"{self.path} is a database of something else: name another file with --tracker")
+            raise NotATracker(f"{self.path} is a database of another application: give another file with --tracker")
         db.execute(f"pragma page_size = {PAGE_BYTES}")
         db.execute("pragma journal_mode = wal")
         db.execute(f"pragma wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        # Everything can be read again from the log, so a power failure may cost the last transactions, never the file.
+        # Everything can be read again from the log: a power failure may lose the last transactions, but never the file.
         db.execute("pragma synchronous = normal")
         db.execute(f"pragma cache_size = -{CACHE_KIB}")
         found = (
@@ -293,7 +293,7 @@ class Store:
 
 
 _WHY = {
-    "version": "it was made by another version of this program",
+    "version": "it was written by another version of this program",
     "flow": "the declared choreography has changed since",
-    "cluster": "it was made from another Kafka cluster",
+    "cluster": "it was read from another Kafka cluster",
 }

@@ -1,4 +1,4 @@
-"""One order's story: its events in time, what each waited for, what undid what, and what can still happen."""
+"""One order's timeline: its events, the waiting times, the compensations, and what can still happen."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from saga.tracker.model import Owed, TrackerModel
 from saga.tracker.queries import Tracked
 
 MOST_IN_A_TRANSACTION = 5_000
-"""Records that a worker publishes at once, at most."""
+"""The maximum number of records that a worker publishes at once."""
 
 
 class TimelineStep(NamedTuple):
@@ -20,15 +20,15 @@ class TimelineStep(NamedTuple):
     since_placed: int
     cause: TrackedEvent | None
     waited: int | None
-    """From the cause's record until the service had published what came before: it was busy with others."""
+    """From the cause's record until the service had published the earlier ones: it was busy with others."""
     handled: int | None
-    """From then, or from the cause's record, until the event's: reading, deciding, asking outside, committing."""
+    """From then, or from the cause's record, until the event's: reading, deciding, remote calls, committing."""
     undoes: TrackedEvent | None
     undone_by: TrackedEvent | None
 
 
 class Timeline(NamedTuple):
-    """An order as it stands, or stood."""
+    """An order, now or at a past time."""
 
     order: OrderRow
     steps: list[TimelineStep]
@@ -39,12 +39,12 @@ class Timeline(NamedTuple):
     """Every event that can still come."""
 
     def asked(self, owed: Owed) -> TrackedEvent | None:
-        """Return the event that an answer is due to; None where nothing has happened yet that asks for it."""
+        """Return the event that an answer is due to; None if no event of the order requires it yet."""
         return next((step.event for step in self.steps if step.event.topic == owed.event), None)
 
 
 def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline | None:
-    """Return an order's timeline; with `at` (ms since 1970) as it stood then. None if nothing is known of it."""
+    """Return an order's timeline, or as it was `at` a time (ms since 1970). None if the order is unknown."""
     events = [event for event in tracked.events(order_id) if at is None or event.at <= at]
     if not events:
         return None
@@ -88,8 +88,8 @@ def _steps(tracked: Tracked, events: list[TrackedEvent]) -> list[TimelineStep]:
 def _times(tracked: Tracked, event: TrackedEvent, cause: TrackedEvent | None) -> tuple[int | None, int | None]:
     """Return how long the cause waited for the service, and how long the service took.
 
-    A service works a partition in order and publishes in transactions. The end of the transaction before this event's,
-    seen in the partitions of the same number, is when it was free for the next records.
+    A service processes a partition in order and publishes in transactions. The end of the transaction before this
+    event's, in the partitions of the same number, is when it was free for the next records.
     """
     if cause is None:
         return None, None
@@ -104,7 +104,7 @@ def _free_since(tracked: Tracked, event: TrackedEvent, since: int) -> int | None
     for offset, at in islice(tracked.backwards(event), MOST_IN_A_TRANSACTION):
         if at < since:
             break
-        if offset != began.offset - 1:  # the marker of another transaction lies between
+        if offset != began.offset - 1:  # the marker of another transaction is between them
             free.append(at)
             break
         began = began._replace(offset=offset, at=at)

@@ -1,8 +1,8 @@
-"""Whether a tracker's database says what the log says, record by record.
+"""Whether a tracker's database equals the log, record by record.
 
-The log is read by another reader than the one that filled the database (`check.records`, not `reader.Reader`), and
-every record below the position that the database claims is looked up. A copy that was made by the same rule proves
-nothing: it has the same gaps.
+The log is read by another reader than the one that filled the database (`records.records`, not `reader.Reader`), and
+every record below the position that the database claims is looked up. A copy made by the same reader proves nothing:
+it would have the same gaps.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ NAMED = 5
 
 @dataclass
 class Comparison:
-    """What came out for one database: how much was compared, and what differs."""
+    """The result for one database: how much was compared, and what differs."""
 
     records: int = 0
-    """Records of the log that are in the database as they stand there."""
+    """Records of the log that the database has unchanged."""
     unread: int = 0
     """Records that the database does not claim to have read."""
     expired: int = 0
-    """Rows of records that the log does not have any more."""
+    """Rows of records that have expired from the log."""
     different: int = 0
     first: list[str] = field(default_factory=list)
-    """What differs, with its address; the first few."""
+    """The first few differences, with their addresses."""
 
     def differs(self, address: str, what: str) -> None:
-        """Take note of a difference."""
+        """Add a difference."""
         self.different += 1
         if len(self.first) < NAMED:
             self.first.append(f"{address}: {what}")
 
 
 class _Compared:
-    """One database while the log is read: of each partition the rows that the log has not come to yet."""
+    """One database while the log is read: for each partition the rows that are ahead of the log's reader."""
 
     def __init__(self, store: Store, starts: Ends, ends: Ends) -> None:
         self.found = Comparison()
@@ -54,9 +54,7 @@ class _Compared:
             self._advance(lane)
             claimed = self._claimed.get(lane, 0)
             if claimed > ends.get(lane, 0):
-                said = (
-                    f"read up to {claimed}, but the log ends at {ends.get(lane, 0)}: the topic was made again, or cut"
-                )
+                said = f"read up to {claimed}, but the log ends at {ends.get(lane, 0)}: the topic was recreated or cut"
                 self.found.differs(f"{lane[0]}/{lane[1]}", said)
 
     def take(self, lane: Lane, row: Row) -> None:
@@ -67,23 +65,23 @@ class _Compared:
         self._pass(lane, row.offset)
         ahead = self._next[lane]
         if ahead is None or ahead.offset > row.offset:
-            self.found.differs(row.address, "the log has it, the database has not")
+            self.found.differs(row.address, "it is in the log, but not in the database")
             return
         if ahead == row:
             self.found.records += 1
         else:
-            self.found.differs(row.address, "the database has something else than the log")
+            self.found.differs(row.address, "the database differs from the log")
         self._advance(lane)
 
     def end(self) -> Comparison:
-        """Return what came out; whatever was not looked up is not on the log."""
+        """Return the result; rows that were not looked up are not on the log."""
         for lane in self._rows:
             self._pass(lane, None)
         return self.found
 
     def _pass(self, lane: Lane, offset: int | None) -> None:
         while (ahead := self._next[lane]) is not None and (offset is None or ahead.offset < offset):
-            self.found.differs(ahead.address, "the database has it, the log has not")
+            self.found.differs(ahead.address, "it is in the database, but not in the log")
             self._advance(lane)
 
     def _advance(self, lane: Lane) -> None:
@@ -93,9 +91,9 @@ class _Compared:
 def compare(
     config: Mapping[str, object], intake: TrackerIntake, starts: Ends, ends: Ends, stores: list[Store]
 ) -> list[Comparison]:
-    """Hold databases against the log between these offsets, in one reading. Raises LogMoved, Unreachable.
+    """Compare databases with the log between these offsets, in one reading. Raises LogMoved, Unreachable.
 
-    What an order's row says is compared with the events of the same database: it is made of nothing else.
+    The rows of orders are compared with the events of the same database, from which they are derived.
     """
     compared = [_Compared(store, starts, ends) for store in stores]
 
@@ -110,5 +108,5 @@ def compare(
     found = [one.end() for one in compared]
     for store, comparison in zip(stores, found, strict=True):
         for order_id in store.misjudged():
-            comparison.differs(f"order {order_id}", "its row or its violations are not what its events make")
+            comparison.differs(f"order {order_id}", "its row or its violations do not follow from its events")
     return found

@@ -1,4 +1,4 @@
-"""Which orders are asked for, as the SQL that finds them by an index, however far down the list they lie."""
+"""A filter of orders, as SQL that finds them with an index, on any page of the list."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 MOST_FOUND = 10_000
-"""So many orders are looked at for what was typed: one letter must not make the page wait for a million."""
+"""The maximum number of orders that a text search examines: one letter must not make the page wait for a million."""
 LAST = "\U0010ffff"
-"""Behind every text that begins the same way."""
+"""Sorts after every text with the same prefix."""
 
 _FOUND = """order_id in (
     select * from (select order_id from orders where order_id >= ? and order_id < ? limit ?)
@@ -18,20 +18,20 @@ _FOUND = """order_id in (
 
 
 class Wanted(NamedTuple):
-    """Which orders are asked for; None is all. Times in ms since 1970."""
+    """A filter of orders; None selects all. Times in ms since 1970."""
 
     status: str | None = None
     stuck_since: int | None = None
-    """Only orders that wait for an answer, and had no event since then; the longest waiting first."""
+    """Only orders that wait for an answer, and had no event since then; longest waiting first."""
     waiting_on: str | None = None
     customer: str | None = None
     failed_at: Sequence[str] | None = None
-    """Only orders that one of these events made fail."""
+    """Only orders whose failure one of these events caused."""
     since: int | None = None
     search: str = ""
-    """How the id of the order or of the customer begins."""
+    """The prefix of the order's or the customer's id."""
     after: tuple[int, str] | None = None
-    """The time and id of the last order of the page before: `placed_at`, of stuck ones `updated_at`."""
+    """The time and id of the last order of the previous page: `placed_at`, for stuck ones `updated_at`."""
     limit: int = 20
 
 

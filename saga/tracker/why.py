@@ -1,4 +1,4 @@
-"""Why an order stands where it stands: the chain of causes, in sentences, each with where to look."""
+"""The reason for an order's state: the chain of causes, in sentences, each with its address."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from saga.tracker.timeline import Timeline, TimelineStep
 
 
 class CauseLink(NamedTuple):
-    """One sentence of the chain. `depth`: how many causes lie before it."""
+    """One sentence of the chain. `depth`: the number of causes before it."""
 
     depth: int
     since_placed: int
@@ -29,7 +29,7 @@ class Why(NamedTuple):
 
 
 def explain(story: Timeline, sentences: Sentences, now: int) -> Why:
-    """Return why; `now` in ms since 1970 is what waiting is measured to."""
+    """Return the explanation; `now` in ms since 1970 is the end of waiting times."""
     told = {step.event.address: sentences.tell(step.event.topic, step.event.values) for step in story.steps}
     chain = [
         CauseLink(depth, step.since_placed, step.event, told[step.event.address])
@@ -45,7 +45,7 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
     if end is None:
         last = story.steps[-1]
         since = span(max(0, now - order.placed_at))
-        yield f"{PENDING} for {since}: the last that happened is that {told[last.event.address]}"
+        yield f"{PENDING} for {since}, last event: {told[last.event.address]}"
         yield from waiting
         return
     because = f", because {told[end.cause.address]}" if end.cause else ""
@@ -66,7 +66,7 @@ def _waiting(owed: Owed, story: Timeline, now: int) -> str:
 
 
 def _by_cause(steps: list[TimelineStep]) -> Iterator[tuple[int, TimelineStep]]:
-    """Return the events, effects below their causes; what has no cause that is known begins at the left."""
+    """Return the events, effects below their causes; those without a known cause have depth 0."""
     effects: dict[str | None, list[TimelineStep]] = {}
     for step in steps:
         effects.setdefault(step.cause.address if step.cause else None, []).append(step)

@@ -1,1 +1,1 @@
-"""The page: orders, the flow and what went wrong, live in a browser. It only reads."""
+"""The web page: orders, the flow and problems, live in a browser. It only reads."""

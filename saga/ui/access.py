@@ -1,4 +1,4 @@
-"""Who may see the page: whoever is on this machine, or who knows the token."""
+"""Access to the page: for clients on this machine, or with the token."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ LOGIN = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Order sag
 
 
 class Access:
-    """Lets requests through to the page, and puts on every answer what keeps a browser from more than the page."""
+    """Authenticates requests, and adds the headers to every response that restrict the browser to the page."""
 
     def __init__(self, app: ASGIApp, token: str | None, hosts: frozenset[str] = LOCAL) -> None:
-        """Without a token only requests for one of `hosts` pass: another site's name may lead here, too."""
+        """Without a token only requests for one of `hosts` are accepted, against DNS rebinding."""
         self._app, self._token, self._hosts = app, token, hosts
         self._cookie = sha256(f"saga ui cookie {token}".encode()).hexdigest()
 
@@ -61,7 +61,7 @@ class Access:
     async def _refusal(self, request: Request) -> Response | None:
         if self._token is None:
             name = _host(request.headers)
-            said = "the Host header names no host" if name is None else f"this is not {name}"
+            said = "the Host header is missing or invalid" if name is None else f"this server is not {name}"
             return None if name in self._hosts else JSONResponse({"error": said}, 421)
         path = request.url.path
         if path.startswith("/static/"):
@@ -76,7 +76,7 @@ class Access:
             return HTMLResponse(LOGIN.format(""), 401) if missing else JSONResponse({"error": "a token is needed"}, 401)
         if not self._is_token(given):
             await anyio.sleep(WRONG_SECONDS)
-            return HTMLResponse(LOGIN.format("That is not the token."), 401)
+            return HTMLResponse(LOGIN.format("The token is wrong."), 401)
         return self._admitted(request)
 
     def _is_known(self, request: Request) -> bool:
@@ -90,7 +90,7 @@ class Access:
         return hmac.compare_digest(given.encode(), (self._token or "").encode())
 
     def _admitted(self, request: Request) -> Response:
-        """Answer with the cookie, and lead to the page without the token in its address."""
+        """Set the cookie, and redirect to the page without the token in its address."""
         rest = urlencode([(name, value) for name, value in request.query_params.multi_items() if name != "token"])
         path = "/" if request.url.path == "/login" else request.url.path
         answer = RedirectResponse("/" + path.lstrip("/") + (f"?{rest}" if rest else ""), 303)
@@ -100,7 +100,7 @@ class Access:
 
 
 def _host(headers: Headers) -> str | None:
-    """Return the name that is asked for, without the port; None where there is no such header, or no sound one."""
+    """Return the requested host name, without the port; None if the header is missing or invalid."""
     given = headers.getlist("host")
     match = HOST.fullmatch(given[0]) if len(given) == 1 else None
     return (match[1] or match[2]).lower() if match else None

@@ -1,4 +1,4 @@
-"""The page's server: one page, what it asks as JSON, and a stream that says when to ask again."""
+"""The page's server: one page, its queries as JSON, and a stream that tells when to repeat them."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ MOST_ORDERS = 1_000
 MOST_VIOLATIONS = 500
 WINDOW_MS = 300_000
 UNREADABLE = (NotTracked, sqlite3.Error)
-"""No database, or one that is just being built anew."""
+"""Errors of a missing database, or of one that is being rebuilt."""
 
 
 class FollowingState(Protocol):
-    """What keeps the database up to date, if anything does; see following.Following."""
+    """The state of the thread that keeps the database up to date, if there is one; see following.Following."""
 
     broker: str
     tracker: str
@@ -57,7 +57,7 @@ class FollowingState(Protocol):
 
 @dataclass(frozen=True)
 class PageData:
-    """What the page is told."""
+    """The data of the page."""
 
     path: Path
     flow: Flow
@@ -65,14 +65,14 @@ class PageData:
     trouble: Callable[[], dict[str, Any]]
 
     def state(self, before: Mapping[str, Any]) -> dict[str, Any]:
-        """Return how far everything is; another one than `before` if something has changed since.
+        """Return the current state; it differs from `before` if something has changed since.
 
-        Where the tracker has written nothing since then, nothing is counted again: this is asked all the time.
+        If the tracker has written nothing since then, nothing is counted again: this is called all the time.
         """
         state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
         try:
             with Tracked.at(self.path, MODEL) as tracked:
-                writes = tracked.writes()  # first: what is written while the rest is asked for shows the next time
+                writes = tracked.writes()  # first, so that a concurrent write shows the next time
                 if writes == before.get("writes"):
                     return {**before, **state}
                 kinds = tracked.kinds()
@@ -103,12 +103,12 @@ class PageData:
         return Json({"orders": shown, "after": after})
 
     def order(self, request: Request) -> Response:
-        """Return an order's timeline, why it stands where it stands, and its picture."""
+        """Return an order's timeline, the reason for its state, and its picture."""
         order_id = request.query_params.get("id", "")
         with Tracked.at(self.path, MODEL) as tracked:
             story = timeline(tracked, order_id)
         if story is None:
-            raise HTTPException(404, f"nothing is known of the order {order_id!r}")
+            raise HTTPException(404, f"the order {order_id!r} is unknown")
         return Json(
             render.timeline_json(story, SENTENCES)
             | render.why_json(explain(story, SENTENCES, now()))
@@ -116,7 +116,7 @@ class PageData:
         )
 
     def drawn_flow(self, request: Request) -> Response:
-        """Return the flow as a picture, with what was seen of it."""
+        """Return the flow as a picture, with the observed traffic."""
         window = _span(request, "window", WINDOW_MS)
         with LiveTracked.at(self.path, MODEL) as tracked:
             live = tracked.live(window, now())
@@ -134,7 +134,7 @@ class PageData:
         return Json(self.trouble())
 
     async def changes(self, _request: Request) -> Response:
-        """Send the state whenever it is another one (server-sent events)."""
+        """Send the state whenever it changes (server-sent events)."""
 
         async def states() -> AsyncIterator[str]:
             told: dict[str, Any] = {}
@@ -153,7 +153,7 @@ class PageData:
 
 
 class Json(JSONResponse):
-    """JSON of whatever is known."""
+    """A JSON response."""
 
     def render(self, content: Any) -> bytes:
         """See Response."""
@@ -161,7 +161,7 @@ class Json(JSONResponse):
 
 
 def application(answers: PageData, token: str | None) -> Starlette:
-    """Return the ASGI application. Without a token it answers only who asks for this machine by its own name."""
+    """Return the ASGI application. Without a token it only accepts requests for a local host name."""
 
     def page(_request: Request) -> Response:
         return FileResponse(STATIC / "index.html")
@@ -196,7 +196,7 @@ def _wanted(request: Request) -> Wanted:
     asked = request.query_params
     status = asked.get("status") or None
     if status is not None and status not in statuses(MODEL):
-        raise HTTPException(400, f"status {status!r} is none of {', '.join(statuses(MODEL))}")
+        raise HTTPException(400, f"status {status!r} is not one of {', '.join(statuses(MODEL))}")
     stuck = now() - _span(request, "stuck", 0) if asked.get("stuck") else None
     limit = _number(request, "limit", 100)
     if not 0 < limit <= MOST_ORDERS:
@@ -208,7 +208,7 @@ def _wanted(request: Request) -> Wanted:
 def _number(request: Request, name: str, default: int) -> int:
     given = request.query_params.get(name, "")
     if given and not (given.isascii() and given.isdecimal() and len(given) < 19):  # noqa: PLR2004 - fits into 64 bits
-        raise HTTPException(400, f"{name} {given!r} is no number")
+        raise HTTPException(400, f"{name} {given!r} is not a number")
     return int(given) if given else default
 
 
@@ -216,5 +216,5 @@ def _span(request: Request, name: str, default: int) -> int:
     given = request.query_params.get(name, "")
     match = DURATION.fullmatch(given)
     if given and match is None:
-        raise HTTPException(400, f"{name} {given!r} is no span of time: write 30s, 10m or 2h")
+        raise HTTPException(400, f"{name} {given!r} is not a time span: write 30s, 10m or 2h")
     return round(float(match[1]) * UNITS[match[2]]) if match else default

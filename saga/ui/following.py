@@ -1,4 +1,4 @@
-"""The tracker beside the page, in a thread of its own, and whether the broker answers."""
+"""The page's tracker, in a thread of its own, and whether the broker answers."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker,
 
 
 class Following:
-    """A context manager: inside, the log is followed (with `path`) and the broker is asked whether it is there."""
+    """A context manager: inside, the log is followed (with `path`) and the broker is polled for availability."""
 
     def __init__(self, source: TrackedLog, path: Path | None) -> None:
         self._source, self._path = source, path
         self._stop = threading.Event()
         self._log = structlog.get_logger()
         self.broker = ""
-        """Why the broker does not answer; empty when it does."""
+        """Why the broker does not answer; empty if it does."""
         self.tracker = ""
-        """Why the log is not followed at the moment; empty when it is."""
+        """Why the log is not followed at the moment; empty if it is."""
 
     def __enter__(self) -> Self:
         loops = [self._pulse, *([self._track] if self._path else [])]
@@ -74,12 +74,12 @@ class Following:
                 self._complain(str(why))
                 return
             except SystemExit:
-                self._complain("the log is not the one that was tracked; see what stands on stderr")
+                self._complain("the log was recreated since it was tracked; see stderr")
                 return
             self._stop.wait(AGAIN_SECONDS)
 
     def _follow(self) -> None:
-        """Follow until it is time to stop, or something is in the way."""
+        """Follow until it is stopped, or an error occurs."""
         assert self._path is not None
         cluster = self._source.cluster_id()
         with exclusive_lock(self._path), closing(Store(self._path, MODEL, cluster=cluster)) as store:

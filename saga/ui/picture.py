@@ -1,4 +1,4 @@
-"""One order as a picture: a lane a service, a box an event, an arrow from cause to answer, time from left to right."""
+"""One order as a picture: a lane per service, a box per event, arrows from cause to answer, time from left to right."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class StepBox(NamedTuple):
 
 
 class DrawnArrow(NamedTuple):
-    """From a cause to its answer, or from what undoes to what it undid."""
+    """From a cause to its answer, or from a compensation to what it undid."""
 
     start: str
     end: str
@@ -41,7 +41,7 @@ class DrawnArrow(NamedTuple):
 
 
 def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
-    """Return the SVG; the page styles it. What comes from the log is escaped, and free of control characters."""
+    """Return the SVG; the page styles it. Text from the log is escaped, without control characters."""
     boxes = list(_boxes(story))
     lanes = [*services, *sorted({box.lane for box in boxes} - set(services))]
     left = MARGIN + max(len(lane) for lane in lanes) * CHARACTER + GAP
@@ -61,7 +61,7 @@ def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
 
 
 def _boxes(story: Timeline) -> Iterator[StepBox]:
-    """Place each event to the right of its cause and of what stands in its lane before it."""
+    """Place each event to the right of its cause and of the events before it in its lane."""
     ends: dict[str, float] = {}
     free: dict[str, float] = {}
     wrong = {violation.address for violation in story.violations}

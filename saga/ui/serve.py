@@ -1,4 +1,4 @@
-"""Serving the page: loaded by `saga ui` alone, so that no other command waits for a web server to be imported."""
+"""Serving the page: imported by `saga ui` only, so that no other command waits for the import of a web server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STOP_SECONDS = 1
 
 
 def serve(answers: PageData, token: str | None, host: str, port: int) -> None:
-    """Serve the page until Ctrl-C, and say where it is. Exits where it cannot be there."""
+    """Serve the page until Ctrl-C, and print its address. Exits if it cannot listen there."""
     app = application(answers, token)
     options: dict[str, Any] = {"log_level": "warning", "access_log": False, "server_header": False}
     with _listen(host, port) as listener:
@@ -28,7 +28,7 @@ def _listen(host: str, port: int) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
-        cli.fail(f"the page cannot be at {host}, port {port}: {error.strerror}; see --host and --port")
+        cli.fail(f"cannot listen on {host}, port {port}: {error.strerror}; see --host and --port")
 
 
 def _address(listener: socket.socket) -> str:

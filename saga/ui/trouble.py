@@ -1,4 +1,4 @@
-"""Orders in trouble: dead letters, from their topics, and parked orders, from the services' databases. Read only."""
+"""Orders with problems: dead letters, from their topics, and parked orders, from the services' databases. Read only."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ CANNOT_READ = (
 
 
 Found = tuple[list[dict[str, Any]], list[str]]
-"""What was found, and what could not be looked at."""
+"""What was found, and what could not be read."""
 
 
 class TroubleQuery:
-    """Something that may take long to find out. Whoever asks waits for a moment, and gets what is known by then."""
+    """A query that may take long. The caller waits for a moment, and gets the latest known result."""
 
     def __init__(self, read: Callable[[], Found], silent: str) -> None:
-        """`silent` says who does not answer where `read` takes longer than a moment."""
+        """`silent` is the message about what does not answer if `read` takes longer than a moment."""
         self._read, self._silent = read, silent
         self._found: Found = ([], [])
         self._at = -math.inf
@@ -57,20 +57,20 @@ class TroubleQuery:
         self._lock = threading.Lock()
 
     def begin(self) -> None:
-        """Have it read anew in a thread of its own, unless that is so already or what is known is fresh."""
+        """Start a read in a thread of its own, unless one is running or the last result is fresh."""
         with self._lock:
             if self._reading is None and time.monotonic() - self._at > FRESH_SECONDS:
                 self._reading = threading.Thread(target=self._run, daemon=True)
                 self._reading.start()
 
     def result(self, until: float) -> Found:
-        """Return what is known at `until` (monotonic), or as soon as it has been read."""
+        """Return the result as soon as it has been read, or the latest one at `until` (monotonic)."""
         reading = self._reading
         if reading is not None:
             reading.join(max(0.0, until - time.monotonic()))
             if reading.is_alive():
                 found, _ = self._found
-                known = "what is shown was read before" if found else "nothing is known yet"
+                known = "the data shown is from an earlier read" if found else "no data yet"
                 return found, [f"{self._silent} ({known})"]
         return self._found
 
@@ -84,7 +84,7 @@ class TroubleQuery:
 
 
 class TroubleReport:
-    """What is looked at: the cluster, and by service its database. What was found is kept for some seconds."""
+    """The sources: the cluster, and the database of each service. Results are kept for some seconds."""
 
     def __init__(self, where: KafkaTarget, databases: Mapping[str, str]) -> None:
         self.where = where
@@ -92,7 +92,7 @@ class TroubleReport:
         self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
 
     def report(self) -> dict[str, Any]:
-        """Return parked orders and dead letters, the newest at most, and what could not be looked at; within 2 s."""
+        """Return the newest parked orders and dead letters, and the sources that could not be read; within 2 s."""
         until = time.monotonic() + WAIT_SECONDS
         for look in (self._parked, self._letters):
             look.begin()
@@ -113,7 +113,7 @@ class TroubleReport:
 
 
 def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return what the services have parked, by where their databases are, and which could not be read, and why."""
+    """Return the parked orders in the services' databases, and which of these could not be read, and why."""
     parked: list[dict[str, Any]] = []
     errors: list[str] = []
     for service, url in databases.items():
@@ -126,7 +126,7 @@ def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], l
 
 
 def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
-    """Return the blocked keys of a database; none where this version of the service parks nothing."""
+    """Return the blocked keys of a database; none if its schema is older than parking."""
     sql = f"select {COLUMNS} from fence order by since_ms desc limit {MOST}"
     try:
         if url.startswith(SQLITE):

@@ -165,7 +165,7 @@ def test_a_service_that_is_declared_twice_is_refused(files: list[str], tmp_path:
     copy.write_bytes(Path(files[0]).read_bytes())
     result = CliRunner().invoke(main, ["flow", *files, str(copy)])
     assert result.exit_code == 1
-    assert f"error: {copy}: order-service is declared in {files[0]} already" in result.stderr
+    assert f"error: {copy}: order-service is already declared in {files[0]}" in result.stderr
 
 
 def test_files_and_announcements_are_not_mixed(files: list[str]) -> None:

@@ -154,7 +154,7 @@ def test_a_worker_that_dies_is_named_with_the_end_of_its_log(temporary):
     os.kill(next(pid for pid, args in started.items() if "payment_service" in args), signal.SIGKILL)
     _, stderr = demo.communicate(timeout=PATIENCE)
     assert demo.returncode == 1
-    assert "the worker of payment-service ended with exit code -9" in stderr
+    assert "the worker of payment-service exited with code -9" in stderr
     assert '"worker.started"' in stderr
     assert_nothing_is_left(temporary, started)
 

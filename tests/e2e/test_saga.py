@@ -42,7 +42,7 @@ def until_refunded(saga, order_id):
         shown = saga.ask("order_service", "show", order_id)
         return shown if shown["refunded"] else None
 
-    return saga.until(refunded, f"order {order_id} did not hear that its money is back")
+    return saga.until(refunded, f"order {order_id} has not stored its refund")
 
 
 def published(saga, topic, order_id):

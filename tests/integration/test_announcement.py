@@ -53,7 +53,7 @@ def test_it_is_the_declaration_under_service_and_instance() -> None:
 @pytest.mark.parametrize(
     ("there", "extra", "why"),
     [
-        ([], {}, "there is no topic choreography.declarations"),
+        ([], {}, "choreography.declarations' does not exist"),
         ([TOPIC], {"nonsense": "1"}, "nonsense"),
         ([TOPIC], {"message_timeout_ms": "500"}, "timed out"),
         ([TOPIC], {"message_max_bytes": "1000"}, "too large"),

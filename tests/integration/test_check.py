@@ -172,7 +172,7 @@ def test_an_order_without_an_event_is_found_although_each_topic_has_lost_its_old
     assert report["violations"] == whole["violations"]
     assert {v["order_id"] for v in report["violations"]} == {"a-ghost", ""}, "and the stock is one reservation short"
     assert (whole["not_judged"], report["not_judged"] > 0) == (0, True)
-    assert f"Events may have expired of {report['not_judged']} orders" in written.check("--clock-skew", "0").stdout
+    assert f"Events of {report['not_judged']} orders may have expired" in written.check("--clock-skew", "0").stdout
 
 
 def copy_of(written: Written, order_id: str, name: str) -> None:
@@ -204,7 +204,7 @@ def test_what_cannot_be_read_is_named_and_nothing_is_made(places):
     assert list(places.folder.iterdir()) == []
     write_stores(World(Random(0), 0), places)
     Admin(places.bootstrap_servers).remove([CREATED])
-    assert f"the topics {CREATED} do not exist: `saga topics create` makes them" in refusal()
+    assert f"the topics {CREATED} do not exist: create them with `saga topics create`" in refusal()
     (places.folder / "provider.db").unlink()
     assert "the provider's ledger is not at" in refusal()
 

@@ -122,7 +122,7 @@ def test_tail_of_a_topic_that_is_not_there_says_so_and_does_not_make_it(broker, 
     """Asking a broker for the metadata of one topic can make it."""
     done = saga("tail", "order.creatde", broker=broker, tmp_path=tmp_path)
     assert (done.code, done.stdout) == (1, "")
-    assert "there is no topic 'order.creatde'" in done.stderr
+    assert "the topic 'order.creatde' does not exist" in done.stderr
     assert "order.creatde" not in Cluster(broker).partitions()
 
 

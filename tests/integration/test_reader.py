@@ -78,6 +78,6 @@ def test_a_topic_that_is_created_again_while_it_is_read_is_another_log(broker, m
         for number in range(9):
             admin.produce(topic, b"a", b"%d" % number, partition=0)
         until = time.monotonic() + PATIENCE
-        with pytest.raises(TopicRecreated, match=f"the topic {topic} was deleted and created again"):
+        with pytest.raises(TopicRecreated, match=f"the topic {topic} was deleted and recreated"):
             while time.monotonic() < until:
                 reader.read(0.2)

@@ -164,7 +164,7 @@ def test_a_reader_that_skips_a_partition_is_found_by_a_verification(ground, file
     missing = sorted(on_the_log(ground) - before)
     assert missing
     assert refused.exit_code == 1
-    assert f"{missing[0]}: the log has it, the database has not" in refused.stderr
+    assert f"{missing[0]}: it is in the log, but not in the database" in refused.stderr
     assert known(file) == before
 
 
@@ -208,7 +208,7 @@ def test_a_rebuild_that_would_know_less_replaces_nothing(ground, file, skipping)
     refused = ground.track("--rebuild")
     assert refused.exit_code == 1
     assert f"has events of {CHARGED}/0" in refused.stderr
-    assert "were not read from the log, and they have not expired" in refused.stderr
+    assert "were not read from the log, and have not expired" in refused.stderr
     assert known(file) == on_the_log(ground)
 
 
@@ -237,9 +237,12 @@ def test_a_row_that_was_changed_is_found(ground, file):
     place = f"topic = '{at.topic}' and partition = {at.partition} and offset = {at.offset}"
     pristine = file.read_bytes()
     for change, said in [
-        (f"update events set fields = '{{}}' where {place}", f"{at}: the database has something else than the log"),
-        (f"delete from events where {place}", f"{at}: the log has it, the database has not"),
-        (f"update events set offset = offset + 1 where {place}", f"{at.offset + 1}: the database has it, the log has"),
+        (f"update events set fields = '{{}}' where {place}", f"{at}: the database differs from the log"),
+        (f"delete from events where {place}", f"{at}: it is in the log, but not in the database"),
+        (
+            f"update events set offset = offset + 1 where {place}",
+            f"{at.offset + 1}: it is in the database, but not in the log",
+        ),
         (f"update orders set total = 1 where order_id = '{story[0].order_id}'", f"order {story[0].order_id}: its row"),
     ]:
         file.write_bytes(pristine)

@@ -72,7 +72,7 @@ def test_what_is_before_it_is_handled_and_what_is_behind_it_once_it_is_skipped(
     assert playground.admin.read(f"{playground.group}.dead-letters") == []
     again = skip(playground, 3)
     assert again.exit_code == 1
-    assert "nothing is to be skipped at 3" in again.stderr
+    assert "there is nothing to skip at 3" in again.stderr
     playground.assert_exactly_once(8)
 
 
@@ -109,7 +109,7 @@ def test_only_what_cannot_be_read_is_skipped(stuck_on_sqlite: tuple[Playground, 
     refused = {
         "begins at 3, not 5": skip(playground, 5),
         "ping/1 can be read at 3": skip(playground, 3, partition=1),
-        "there is no partition ping/7": skip(playground, 3, partition=7),
+        "the partition ping/7 does not exist": skip(playground, 3, partition=7),
         "is not at sqlite:///nowhere.db": skip(playground, 3, "--database", "sqlite:///nowhere.db"),
         "the database is empty": skip(playground, 3, "--database", f"sqlite:///{empty}"),
         "is the database of": skip(playground, 3, "--group", "others"),

@@ -45,14 +45,14 @@ def saga(log: WrittenLog, places: Places) -> Saga:
 
 def skips_records(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of one partition the reader gives nothing but the end."""
-    heard = records._heard
+    messages = records._messages
 
     def some(*arguments: Any, **options: Any) -> Iterator[Any]:
-        for message in heard(*arguments, **options):
+        for message in messages(*arguments, **options):
             if message.error() is not None or (message.topic(), message.partition()) != AT:
                 yield message
 
-    monkeypatch.setattr(records, "_heard", some)
+    monkeypatch.setattr(records, "_messages", some)
 
 
 def does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,5 +109,5 @@ def test_an_export_of_a_topic_that_lost_its_beginning_says_so(saga, log, places)
     admin = AdminClient({"bootstrap.servers": places.bootstrap_servers})
     admin.delete_records([cut])[cut].result(PATIENCE)
     done = saga("audit", "export", str(places.folder / "history.jsonl"))
-    said = f"{CREATED}/{oldest.partition} begins at {oldest.offset + 1}: what lay before has expired, and is not in it"
+    said = f"{CREATED}/{oldest.partition} begins at {oldest.offset + 1}: earlier records have expired; not exported"
     assert (done.exit_code, said in done.stderr) == (0, True)

@@ -1,26 +1,26 @@
 """All laws, and how they are applied.
 
-**Why it may run while the saga runs.** Every effect is read before its cause, so what caused a fact that was read was
-there when the causes were read:
+**Why it may run while the saga runs.** Every effect is read before its cause, so the cause of every fact that was read
+existed when the causes were read:
 
 1. the ends of the topics are noted, topics of effects before those of their causes (what lies below is `early`);
 2. the orders, the inventory (one snapshot with its stock), the payments, each in a snapshot; the provider's ledger;
 3. the ends of the topics are noted again in the same order, and everything below them is read.
 
-An early event was published by a transaction that was over before step 2, so its state must be found (1 before 2). A
-state was reached by events that the service had read, so they must be found (2 before 3). Among the databases the order
-service, where a saga ends, is read first: inventory, payments and the provider are then at least as far as it was. What
-none of these orders decides (an event that is not published yet, a refund on its way) is not looked at while orders are
-open; with `quiescent` nothing moves, and everything must be there.
+An early event was published by a transaction that was committed before step 2, so its state must be found (1 before 2).
+A state was reached by events that the service had read, so they must be found (2 before 3). Among the databases the
+order service, where a saga ends, is read first: inventory, payments and the provider are then at least as far as it
+was. What this sequence does not decide (an event that is not published yet, a refund in flight) is not checked while
+orders are open; with `quiescent` nothing changes any more, and everything must be present.
 
-An order that is parked somewhere still moves: whatever else is quiet, it is judged as one in flight.
+An order that is parked somewhere is still in flight: it is judged as such, even with `quiescent`.
 
-Where the beginning of a partition has expired, an order proves nothing by an event that it lacks if it was placed
-before the first record that is left was written: laws that need the event to be there pass over the order, and it is
-counted. An order that was placed later is judged like any other. When that record was written is told by its timestamp
-and, as whoever wrote it sets that, by when its own order was placed: the later of the two. Its clock may differ from
-that of the order service by as much as `Rules.clock_skew_ms` says; beyond that, a clock that is behind makes a lost
-event look like one that never was (a false alarm), and a clock that is ahead makes more orders count as not judged.
+If the beginning of a partition has expired, a missing event proves nothing about an order that was placed before the
+first remaining record was written: laws that require the event skip the order, and it is counted as not judged. An
+order that was placed later is judged like any other. The time at which that record was written is the later of its
+timestamp, which its producer sets, and the time at which its own order was placed. Its clock may differ from that of
+the order service by at most `Rules.clock_skew_ms`; beyond that, a clock that is behind makes an expired event look like
+one that was never published (a false alarm), and a clock that is ahead makes more orders count as not judged.
 """
 
 from __future__ import annotations
@@ -62,22 +62,22 @@ DESCRIPTIONS: Mapping[str, str] = {
     **{name_of(law): getdoc(law) or "" for law in ORDER_LAWS},
     **{name_of(law): getdoc(law) or "" for law in STOCK_LAWS},
 }
-"""What each law says, in the order in which they are reported."""
+"""The text of each law, in the order in which they are reported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What came out: `open` counts orders whose saga has not ended."""
+    """The result: `open` counts orders whose saga has not ended."""
 
     violations: list[LawViolation]
     orders: int
     open: int
     not_judged: int = 0
-    """Orders of which events may have expired that laws ask for: of these less is known than of the others."""
+    """Orders that some law could not judge, because an event that it requires may have expired."""
 
 
 def judge(facts: Facts, rules: Rules) -> Verdict:
-    """Apply every law to everything that is known."""
+    """Apply every law to all facts."""
     rules = replace(
         rules,
         partitions=facts.log.partitions,

@@ -1,6 +1,6 @@
 """Laws about the events of one order among themselves.
 
-The log only grows, and the ends of the topics were noted effects first: whatever caused an event that was read was
+The log only grows, and the ends of the topics were noted effects first: the cause of an event that was read was
 published before it, and so was read too. These laws therefore hold at any moment, also while the saga runs.
 """
 
@@ -27,7 +27,7 @@ REQUIRES: Mapping[str, tuple[str, ...]] = {
     OrderConfirmed.topic: (OrderCreated.topic, PaymentCharged.topic, InventoryReserved.topic),
     PaymentRefunded.topic: (OrderCreated.topic, OrderCancelled.topic),
 }
-"""What must have happened before, beyond the one cause: inventory, for one, waits for two events."""
+"""What must have happened before, besides the one cause: inventory, for example, waits for two events."""
 
 EXCLUDES: tuple[tuple[str, str], ...] = (
     (OrderConfirmed.topic, OrderCancelled.topic),
@@ -55,15 +55,15 @@ def each_event_once(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
-    """The id of an event is made from its cause, or from its key where it has none."""
+    """The id of an event is derived from its cause, or from its key if it has none."""
     for event in saga.events:
         if event.event_id is not None:
             made = made_id(event.topic, event.order_id, event.cause)
-            yield finding(f"the ce_id is {event.event_id!r}, not {made!r}", event)
+            yield finding(f"the ce_id is {event.event_id!r}, expected {made!r}", event)
 
 
 def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """An event answers only what some service declares to answer with it."""
+    """An event answers only events that some service declares to answer with it."""
     for event in saga.events:
         legal = rules.flow.causes.get(event.topic, frozenset())
         if event.cause is None and legal:
@@ -89,7 +89,7 @@ def cause_is_on_the_log(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     own = {event.address for event in saga.events}
     for event in saga.events:
         if event.cause is not None and event.cause not in own and not rules.expired(saga, event.cause):
-            yield finding(f"the cause {event.cause} of {event.topic} is no event of this order", event)
+            yield finding(f"the cause {event.cause} of {event.topic} is not an event of this order", event)
 
 
 def cause_came_first(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -103,11 +103,11 @@ def cause_came_first(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
             yield finding(f"{event.topic} was on the log before its cause was", event, cause)
         elif _later(cause, event, rules.clock_skew_ms):
             ahead = cause.timestamp_ms - event.timestamp_ms
-            yield finding(f"{event.topic} is stamped {ahead} ms before its cause", event, cause)
+            yield finding(f"{event.topic} has a timestamp {ahead} ms before its cause", event, cause)
 
 
 def one_partition_per_order(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """All events of an order are in partitions of one number (among topics with equally many partitions)."""
+    """All events of an order are in the same partition number (among topics with equally many partitions)."""
     seen: dict[int, EventFact] = {}
     for event in saga.events:
         first = seen.setdefault(rules.partitions.get(event.topic, 0), event)

@@ -1,7 +1,7 @@
 """Laws about money and goods: how an order ended, in all three services and at the payment provider.
 
-The databases are read last effect first: orders, then inventory, then payments, then the provider. So what is known of
-an order that has ended is at least as new in the sources that are read later.
+The databases are read last effect first: orders, then inventory, then payments, then the provider. So for an order that
+has ended, the sources that are read later are at least as new.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ NOTHING_RESERVED_AFTER = (PaymentFailed.topic, InventoryReservationFailed.topic)
 
 
 def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
-    """A confirmed order is charged exactly its total, in its currency, and nothing was given back."""
+    """A confirmed order is charged exactly its total, in its currency, and nothing was refunded."""
     order, payment = saga.order, saga.payment
     if order is None or order.status != "confirmed":
         return
@@ -39,7 +39,7 @@ def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]
 
 
 def confirmed_is_reserved_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
-    """The items of a confirmed order, these and no others, are set aside."""
+    """Exactly the items of a confirmed order are reserved."""
     order, reservation = saga.order, saga.reservation
     if order is None or order.status != "confirmed":
         return
@@ -50,7 +50,7 @@ def confirmed_is_reserved_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding
 
 
 def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """A cancelled order costs nothing: what was charged was given back."""
+    """A cancelled order costs nothing: what was charged was refunded."""
     if saga.order is None or saga.order.status != "cancelled":
         return
     if saga.net != 0 and (rules.quiescent or _money_is_settled(saga)):
@@ -58,14 +58,14 @@ def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
         payment = _payment(saga)
         yield LawFinding(
-            f"{saga.order.refunded} of {saga.order.total} is known to be back, but the payment is {payment}"
+            f"the order has a refund of {saga.order.refunded} of {saga.order.total}, but the payment is {payment}"
         )
     if rules.quiescent and saga.order.refunded != saga.charged:
-        yield LawFinding(f"the order knows of {saga.order.refunded} given back, the provider took {saga.charged}")
+        yield LawFinding(f"the order has a refund of {saga.order.refunded}, but the provider charged {saga.charged}")
 
 
 def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """Nothing is set aside for a cancelled order."""
+    """Nothing is reserved for a cancelled order."""
     if saga.order is None or saga.order.status != "cancelled" or saga.status("reservation") != "reserved":
         return
     refusals = [event for event in saga.events if event.topic in NOTHING_RESERVED_AFTER]
@@ -80,7 +80,7 @@ def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawF
     if len(charges) > 1 or len(refunds) > 1:
         yield LawFinding(f"the provider has {_shown(saga.ledger)}")
     elif refunds and (not charges or _money(refunds) != _money(charges)):
-        yield LawFinding(f"the provider gave back something else than it took: {_shown(saga.ledger)}")
+        yield LawFinding(f"the provider refunded something else than it charged: {_shown(saga.ledger)}")
     if saga.ledger and rules.lacks(saga, OrderCreated.topic):
         yield LawFinding(f"the provider has {_shown(saga.ledger)}, but order.created is not on the log")
     status, possible = saga.status("payment"), _possible(saga, rules)
@@ -91,14 +91,14 @@ def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawF
 
 
 def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """When all is quiet, no order is open."""
+    """When nothing is in flight, no order is open."""
     why = open_because(saga, rules) if rules.quiescent else None
     if why is not None:
         yield finding(f"the order is open: {why}", *saga.events[-1:])
 
 
 def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """When all is quiet, no order is parked: one that is, is not lost, and is not missed by the other laws."""
+    """When nothing is in flight, no order is parked; a parked one is not lost: the other laws treat it as open."""
     if rules.quiescent:
         for parked in saga.parked:
             look = f"{parked.service} parked show {saga.order_id}"
@@ -106,9 +106,9 @@ def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def open_because(saga: Saga, rules: Rules) -> str | None:
-    """Return what an order still waits for; None when its saga has ended."""
+    """Return what an order still waits for; None if its saga has ended."""
     if saga.order is None:
-        return "its row is not there yet" if OrderCreated.topic in saga.topics else None
+        return "its row does not exist yet" if OrderCreated.topic in saga.topics else None
     if saga.order.status == "pending":
         return "it is pending"
     if rules.lacks(saga, LAST_EVENTS[saga.order.status]):
@@ -125,13 +125,13 @@ def _refund_is_outstanding(saga: Saga, rules: Rules) -> bool:
 
 
 def _money_is_settled(saga: Saga) -> bool:
-    """Nothing was ever charged, or it was given back before the provider was asked."""
+    """Whether nothing was ever charged, or it was refunded before the provider's ledger was read."""
     refunded = any(event.early for event in _of(saga, PaymentRefunded.topic))
     return refunded or saga.status("payment") == "refunded" or PaymentFailed.topic in saga.topics
 
 
 def _possible(saga: Saga, rules: Rules) -> list[tuple[list[tuple[int, str]], list[tuple[int, str]]]] | None:
-    """Return the (charges, refunds) that the provider may have; None where anything goes for the moment."""
+    """Return the (charges, refunds) that the provider may have; None if any are allowed for the moment."""
     payment = saga.payment
     if payment is None or payment.status == "cancelled":
         return [([], [])] if payment is None and rules.quiescent else None

@@ -1,8 +1,8 @@
 """Laws between the log and the databases, order by order.
 
 The ends of the topics were noted before the databases were read (`early` events are below them) and again after. So an
-early event finds the state that published it, and a state finds the events that led to it; each other difference may be
-in flight, and is looked at only when nothing moves any more.
+early event has the state that published it, and a state has the events that led to it; every other difference may be in
+flight, and is checked only with `quiescent`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from schemas import (
 
 
 class Trace(NamedTuple):
-    """The statuses that a row has had once an event was published, and those that it may have before."""
+    """The statuses that a row may have after an event was published, and those that it may have before."""
 
     store: str
     after: frozenset[str]
@@ -33,7 +33,7 @@ class Trace(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """How a row came to its status: the event that announces it, or, where none does, the events that were heard."""
+    """How a row got its status: the event that publishes it, or, if there is none, the events that were consumed."""
 
     announced_by: str | None
     heard: frozenset[str]
@@ -80,7 +80,7 @@ def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """An event that was published is true in the database of the service that published it."""
+    """A published event agrees with the database of the service that published it."""
     for event in saga.events:
         trace = TRACES.get(event.topic)
         status = saga.status(trace.store) if trace is not None else None
@@ -90,15 +90,15 @@ def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
-    """Customer, items, amounts and currencies of an event are those in the database."""
+    """Customer, items, amounts and currencies of an event equal those in the database."""
     for event in saga.events:
         known = _known(saga, event)
         if event.body is not None and known is not None and event.body != known:
-            yield finding(f"{event.topic} says {_shown(event.body)}, the database {_shown(known)}", event)
+            yield finding(f"{event.topic} has {_shown(event.body)}, the database has {_shown(known)}", event)
 
 
 def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """Nothing was decided that no event on the log led to."""
+    """Every state was caused by an event on the log."""
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
         origin = ORIGINS.get((store, status or ""))
@@ -108,11 +108,11 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         if causes and all(rules.lacks(saga, cause) for cause in causes):
             yield finding(f"the {store} is {status}, but there is no {' or '.join(sorted(causes))} on the log")
     if saga.order is not None and saga.order.refunded and rules.lacks(saga, PaymentRefunded.topic):
-        yield finding(f"the order knows of a refund, but there is no {PaymentRefunded.topic} on the log")
+        yield finding(f"the order has a refund, but there is no {PaymentRefunded.topic} on the log")
 
 
 def state_is_announced(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """When all is quiet, everything that was decided is on the log."""
+    """When nothing is in flight, every decision is on the log."""
     if not rules.quiescent:
         return
     for store in ("order", "payment", "reservation"):
@@ -124,7 +124,7 @@ def state_is_announced(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     for refund in refunds:
         of_a_charge = refund.cause is None or refund.cause.topic != OrderCreated.topic
         if of_a_charge and rules.lacks(saga, PaymentCharged.topic):
-            yield finding(f"{PaymentRefunded.topic} gives back a charge that was never announced", refund)
+            yield finding(f"{PaymentRefunded.topic} refunds a charge that was never published", refund)
 
 
 def _known(saga: Saga, event: EventFact) -> PlacedOrder | Money | None:

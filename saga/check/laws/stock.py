@@ -11,7 +11,7 @@ StockLaw = Callable[[Facts], Iterable[str]]
 
 
 def reserved_stock_adds_up(facts: Facts) -> Iterator[str]:
-    """For every SKU, what is reserved is the sum over the reservations that hold it."""
+    """For every SKU, the reserved stock is the sum over the reservations that hold it."""
     held: Counter[str] = Counter()
     for reservation in facts.reservations.values():
         if reservation.status == "reserved":
@@ -24,7 +24,7 @@ def reserved_stock_adds_up(facts: Facts) -> Iterator[str]:
 
 
 def stock_covers_reservations(facts: Facts) -> Iterator[str]:
-    """For every SKU, no more is reserved than there is, and neither is negative."""
+    """For every SKU, no more is reserved than is on hand, and neither is negative."""
     for stock in facts.stock:
         if not 0 <= stock.reserved <= stock.on_hand:
             yield f"{stock.sku}: {stock.reserved} reserved of {stock.on_hand} on hand"

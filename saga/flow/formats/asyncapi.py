@@ -1,6 +1,6 @@
-"""The flow as AsyncAPI 3.1: a channel a topic, a message an event, and for each service what it sends and receives.
+"""The flow as AsyncAPI 3.1: a channel per topic, a message per event, and the operations of each service.
 
-With the Kafka bindings 0.5.0. Payloads are the .avsc files, by their paths from the root of the repository.
+With the Kafka bindings 0.5.0. Payloads refer to the .avsc files, by their paths from the root of the repository.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from saga.flow.model import Flow, Handler
 VERSION, BINDING = "3.1.0", "0.5.0"
 AVRO = "application/vnd.apache.avro;version=1.9.0"
 HEADERS = {
-    "ce_id": "Made of its cause, so it is the same however often the cause is handled.",
-    "ce_causationid": "Where the record lies that it answers: topic/partition/offset. Not where a saga starts.",
+    "ce_id": "Derived from its cause, so it is the same however often the cause is handled.",
+    "ce_causationid": "The record that it answers: topic/partition/offset. Absent on an event that starts a saga.",
     "ce_source": "The service that published it.",
-    "ce_type": "The event, as the topic is named.",
+    "ce_type": "The event, which is also the name of the topic.",
 }
 
 
@@ -29,7 +29,7 @@ def as_asyncapi(flow: Flow) -> str:
         "info": {
             "title": "Order saga",
             "version": "; ".join(dict.fromkeys(versions.values())) or "0",
-            "description": "Services that react to each other's events; nobody conducts. "
+            "description": "Services that react to each other's events, without an orchestrator. "
             + " ".join(f"{service.service}: {service.purpose}" for service in flow.services),
             "tags": [{"name": name, "description": f"version {version}"} for name, version in versions.items()],
         },
@@ -72,7 +72,7 @@ def _message(flow: Flow, event: str) -> dict[str, Any]:
 
 def _operations(flow: Flow) -> dict[str, Any]:
     sent = {
-        f"{service.service}.send.{event}": _operation("send", event, f"{service.service} says it")
+        f"{service.service}.send.{event}": _operation("send", event, f"{service.service} publishes it")
         for service in flow.services
         for event in service.publishes
     }

@@ -1,4 +1,4 @@
-"""One page a service: the microservice canvas of Chris Richardson's *Microservices Patterns*, as Markdown.
+"""One page per service: the microservice canvas of Chris Richardson's *Microservices Patterns*, as Markdown.
 
 https://microservices.io/post/microservices/general/2019/02/27/microservice-canvas.html
 """
@@ -19,7 +19,7 @@ METRICS = (
 
 
 def as_canvas(flow: Flow) -> str:
-    """Return every service's page, a rule between two."""
+    """Return every service's page, separated by horizontal rules."""
     return PAGE.join("\n".join(_page(flow, service)) for service in flow.services)
 
 
@@ -29,12 +29,12 @@ def _page(flow: Flow, service: Declaration) -> Iterator[str]:
     yield service.purpose
     yield ""
     yield from _table(("", ""), _facts(service))
-    yield from _section("Subscribes to", ("event", "said by", "does", "answers with"), _heard(flow, service))
-    yield from _section("Publishes", ("event", "what it means", "heard by"), _said(flow, service))
+    yield from _section("Subscribes to", ("event", "published by", "does", "answers with"), _consumed(flow, service))
+    yield from _section("Publishes", ("event", "what it means", "consumed by"), _published(flow, service))
     yield from _section(
         "Saga participation", ("saga", "steps of this service", "its compensations"), _sagas(flow, service)
     )
-    yield from _section("Waits", ("having heard", "it waits for", "in"), _waits(service))
+    yield from _section("Waits", ("having consumed", "it waits for", "in"), _waits(service))
 
 
 def _facts(service: Declaration) -> Iterator[tuple[str, ...]]:
@@ -46,17 +46,17 @@ def _facts(service: Declaration) -> Iterator[tuple[str, ...]]:
     yield "completes them with", _list(service.completes)
     yield "aborts them with", _list(service.aborts)
     remote = [f"`{does.remote}` before `{does.handler}`" for does in service.reactions if does.remote]
-    yield "asks outside", ", ".join(remote) or "-"
+    yield "remote calls", ", ".join(remote) or "-"
     yield "observability", METRICS
 
 
-def _heard(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
+def _consumed(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
     for does in service.reactions:
-        said_by = _list(flow.publishers(does.event))
-        yield f"`{does.event}`", said_by, f"`{does.handler}`: {does.purpose}", _list(does.publishes)
+        publishers = _list(flow.publishers(does.event))
+        yield f"`{does.event}`", publishers, f"`{does.handler}`: {does.purpose}", _list(does.publishes)
 
 
-def _said(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
+def _published(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
     for event in service.publishes:
         hearers = dict.fromkeys(handler.service for handler in flow.hearers(event))
         yield f"`{event}`", service.events[event].purpose, _list(hearers)

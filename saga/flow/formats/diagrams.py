@@ -11,22 +11,22 @@ ANYBODY = "anybody"
 
 
 def as_mermaid(flow: Flow) -> str:
-    """Return a Mermaid flowchart: an arrow for every event from who says it to everyone who hears it."""
+    """Return a Mermaid flowchart: an arrow for every event from its publisher to each of its consumers."""
     lines = ["flowchart LR"]
     lines += [f"    {_node(service.service)}[{service.service}]" for service in flow.services]
-    unheard = False
+    unconsumed = False
     for publisher in flow.services:
         for event in publisher.publishes:
-            hearers = list(dict.fromkeys(_node(handler.service) for handler in flow.hearers(event)))
-            unheard |= not hearers
-            lines += [f"    {_node(publisher.service)} -->|{event}| {hearer}" for hearer in hearers or [ANYBODY]]
-    if unheard:
-        lines.append(f"    {ANYBODY}([whoever cares])")
+            consumers = list(dict.fromkeys(_node(handler.service) for handler in flow.hearers(event)))
+            unconsumed |= not consumers
+            lines += [f"    {_node(publisher.service)} -->|{event}| {consumer}" for consumer in consumers or [ANYBODY]]
+    if unconsumed:
+        lines.append(f"    {ANYBODY}([any consumer])")
     return "\n".join(lines) + "\n"
 
 
 def as_dot(flow: Flow) -> str:
-    """Return a digraph for `dot`: a frame a service with its events, an arrow a handler; compensations dashed."""
+    """Return a digraph for `dot`: a frame per service with its events, an arrow per handler; compensations dashed."""
     return "\n".join(["digraph saga {", "  rankdir=LR", "  node [shape=box style=rounded]", *_dot(flow), "}"]) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""The flow as a picture: a lane a service, a box an event, time from left to right, an arrow from cause to answer.
+"""The flow as a picture: a lane per service, a box per event, time from left to right, an arrow from cause to answer.
 
-No layout engine: a box stands in the lane of who says it and in the column of how many steps lead to it at most.
+No layout engine: a box is in the lane of its publisher, and in the column of the longest path that leads to it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ STYLE = """
 
 
 class Box(NamedTuple):
-    """Where an event stands."""
+    """The position of an event's box."""
 
     x: float
     y: float
@@ -41,12 +41,12 @@ class Box(NamedTuple):
 
     @property
     def middle(self) -> float:
-        """The height at which arrows come and go."""
+        """The height at which arrows begin and end."""
         return self.y + BOX_HEIGHT / 2
 
 
 class Lane(NamedTuple):
-    """Where a service's events stand."""
+    """The lane of a service's events."""
 
     service: str
     y: float
@@ -54,13 +54,13 @@ class Lane(NamedTuple):
 
 
 def as_svg(flow: Flow) -> str:
-    """Return a picture that stands alone, for light and dark; handlers are told by its tooltips."""
+    """Return a self-contained picture, for light and dark mode; its tooltips name the handlers."""
     lanes, boxes = layout(flow)
     return document(lanes, boxes, [*drawn_arrows(flow, boxes), *drawn_boxes(flow, boxes)])
 
 
 def document(lanes: list[Lane], boxes: Mapping[str, Box], parts: Iterable[str], style: str = STYLE) -> str:
-    """Return the picture with these parts; a page with rules of its own wants no `style`."""
+    """Return the picture with these parts; a page with a stylesheet of its own passes an empty `style`."""
     width = MARGIN + max((box.x + box.width for box in boxes.values()), default=0)
     height = lanes[-1].y + lanes[-1].height if lanes else 0
     head = (
@@ -77,7 +77,7 @@ def document(lanes: list[Lane], boxes: Mapping[str, Box], parts: Iterable[str], 
 
 
 def layout(flow: Flow) -> tuple[list[Lane], dict[str, Box]]:
-    """Return where services and events stand."""
+    """Return the lanes of the services and the boxes of the events."""
     columns = _columns(flow)
     lanes: list[Lane] = []
     boxes: dict[str, Box] = {}
@@ -95,7 +95,7 @@ def layout(flow: Flow) -> tuple[list[Lane], dict[str, Box]]:
 
 
 def _columns(flow: Flow) -> Mapping[int, float]:
-    """Return where each column begins: right of the longest name before it."""
+    """Return where each column begins: to the right of the longest name before it."""
     columns, x = {}, MARGIN + max((text_width(service.service) for service in flow.services), default=0.0)
     for level in range(1 + max(flow.levels.values(), default=0)):
         columns[level] = x
@@ -104,7 +104,7 @@ def _columns(flow: Flow) -> Mapping[int, float]:
 
 
 def text_width(name: str) -> float:
-    """Return how wide a box with this text is."""
+    """Return the width of a box with this text."""
     return len(name) * CHARACTER + PADDING * 2
 
 
@@ -128,7 +128,7 @@ def drawn_boxes(flow: Flow, boxes: Mapping[str, Box]) -> Iterator[str]:
 
 
 def drawn_arrows(flow: Flow, boxes: Mapping[str, Box], seen: Container[tuple[str, str]] | None = None) -> Iterator[str]:
-    """Return the arrows from cause to answer; those that are not `seen`, where that is given, look so."""
+    """Return the arrows from cause to answer; if `seen` is given, those not in it are styled as unseen."""
     for handler in flow.handlers:
         does = handler.does
         for event in does.publishes:
@@ -139,7 +139,7 @@ def drawn_arrows(flow: Flow, boxes: Mapping[str, Box], seen: Container[tuple[str
 
 
 def arrow(cause: Box, answer: Box, kind: str, told: str) -> str:
-    """Return one arrow, of a kind that the style knows, with a tooltip."""
+    """Return one arrow, of a kind that the style defines, with a tooltip."""
     start, end = cause.x + cause.width, answer.x
     bend = max(COLUMN_GAP / 2, (end - start) / 2)
     styled = f' class="{kind}"' if kind else ""

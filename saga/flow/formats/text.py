@@ -1,7 +1,7 @@
-"""The whole saga on one page of a terminal: its happy path, every branch, every ending, and who undoes what.
+"""The whole saga on one page of a terminal: its happy path, every branch, every ending, and the compensations.
 
-A tree of events. Each stands under the event that it answers, with who says it beside it; where several stand under one
-by the same handler, it is one of them. A line with a dot is somebody who hears the event above and says nothing.
+A tree of events. Each is below the event that it answers, with its handler beside it; several events of one handler
+below an event are alternatives. A line with a dot is a handler that consumes the event above but publishes nothing.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ COLUMNS, GAP = 80, 2
 
 
 class TextLine(NamedTuple):
-    """What is on the left, the tree, and on the right: who."""
+    """One line: the tree on the left, the handler on the right."""
 
     left: str
     right: str = ""
 
 
 def as_text(flow: Flow) -> str:
-    """Return the page; at most 80 columns where names are of a usual length."""
-    told_by = ", ".join(f"{service.service} {service.version}" for service in flow.services)
+    """Return the page; at most 80 columns with names of usual length."""
+    declared_by = ", ".join(f"{service.service} {service.version}" for service in flow.services)
     tree = [line for start in flow.initiates for line in _start(flow, start)]
     blocks = [
-        [TextLine(fill(f"Declared by {told_by}.", COLUMNS))],
+        [TextLine(fill(f"Declared by {declared_by}.", COLUMNS))],
         tree,
-        _titled("Who undoes what", _undoings(flow)),
-        _titled("When events overtake each other", _overtaken(flow)),
-        _titled("Heard by nobody here", _unheard(flow)),
+        _titled("Compensations", _compensations(flow)),
+        _titled("Events out of order", _out_of_order(flow)),
+        _titled("Without a consumer here", _unconsumed(flow)),
     ]
     width = GAP + max((len(line.left) for block in blocks for line in block if line.right), default=0)
     shown = ["\n".join(f"{line.left:{width}}{line.right}".rstrip() for line in block) for block in blocks if block]
@@ -50,7 +50,7 @@ def _start(flow: Flow, start: str) -> Iterator[TextLine]:
 
 
 class _Tree:
-    """What follows an event, given what has happened on the way to it."""
+    """The events that follow an event, given those that happened before it."""
 
     def __init__(self, flow: Flow) -> None:
         self._flow = flow
@@ -66,7 +66,7 @@ class _Tree:
         aside: frozenset[str] = frozenset()
         for number, (answer, handler) in enumerate(branches):
             last = number == len(branches) - 1
-            elsewhere = frozenset(said for said, other in branches[:number] if other != handler)
+            elsewhere = frozenset(reply for reply, other in branches[:number] if other != handler)
             aside |= elsewhere
             yield self._branch(answer, handler, indent + ("└─ " if last else "├─ "))
             deeper = indent + ("   " if last else "│  ")
@@ -81,7 +81,7 @@ class _Tree:
         return any(self._why_silent(handler, happened) is None for handler in self._flow.hearers(event))
 
     def _why_silent(self, handler: Handler, happened: frozenset[str]) -> str | None:
-        """Return what a handler does that says nothing now; None where it answers."""
+        """Return what a handler does that publishes nothing here; None if it answers."""
         does = handler.does
         undone = [event for event in does.compensates if event in happened]
         missing = [event for event in does.awaits if event not in happened]
@@ -91,27 +91,27 @@ class _Tree:
             return f"waits for {' and '.join(missing)}"
         alternatives = self._flow.alternatives(handler)
         if not alternatives:
-            return f"undoes {' and '.join(undone)}" if undone else "takes note"
-        return None if happened.isdisjoint(alternatives) else "has answered already"
+            return f"undoes {' and '.join(undone)}" if undone else "updates state"
+        return None if happened.isdisjoint(alternatives) else "already answered"
 
 
-def _undoings(flow: Flow) -> Iterator[TextLine]:
+def _compensations(flow: Flow) -> Iterator[TextLine]:
     for event in (event for event in flow.events if event in flow.compensates):
         for number, handler in enumerate(flow.compensates[event]):
             yield TextLine(f"  {'' if number else event}", handler.name)
             yield TextLine("", f"  on {handler.does.event}")
 
 
-def _overtaken(flow: Flow) -> Iterator[TextLine]:
+def _out_of_order(flow: Flow) -> Iterator[TextLine]:
     for handler in flow.handlers:
         early = [event for event in handler.does.publishes if event not in flow.alternatives(handler)]
         for event in early:
             triggers = [h.does.event for h in flow.handlers if h.does.compensates and event in h.does.publishes]
             yield TextLine(f"  {' or '.join(triggers)} before {handler.does.event}", handler.name)
-            yield TextLine("", f"  says {event}")
+            yield TextLine("", f"  publishes {event}")
 
 
-def _unheard(flow: Flow) -> Iterator[TextLine]:
+def _unconsumed(flow: Flow) -> Iterator[TextLine]:
     for event in flow.events:
         if not flow.hearers(event):
-            yield TextLine(f"  {event}", f"said by {' and '.join(flow.publishers(event))}")
+            yield TextLine(f"  {event}", f"published by {' and '.join(flow.publishers(event))}")

@@ -15,24 +15,24 @@ PROGRESS_CONFIG = {
     "min.cleanable.dirty.ratio": 0.1,
     "segment.bytes": 1_048_576,
 }
-"""`segment.bytes`: the least that Kafka 4 takes. `delete.retention.ms`: else markers of transactions stay for a day."""
+"""`segment.bytes`: the minimum of Kafka 4. `delete.retention.ms`: by default transaction markers are kept for a day."""
 
 HEAD = """\
-# What `saga topics create` makes; written by `saga flow --format topics`. A topic is named after its event; the number
-# of partitions and the replication factor are options of the command. All event topics have the same number of
-# partitions, so that an order has the same number on each. Dead-letter topics take the largest input record (1 MiB) and
-# 64 KiB more for where, why and when; so do those of their resolutions, which say what people decided about them; these
-# have one partition whatever the others have, so that workers share out the topics with work on them. The topics of
-# progress say how far each service has published, whatever becomes of its group's offsets: compacted, in small
-# segments, because a worker reads all of it when it starts. Workers say on the topic of declarations what they are;
-# nothing depends on it.
-# retention.ms -1 keeps records for good: Kafka's default of seven days would delete what `saga audit`, `saga check` and
-# a rebuilt `saga track` prove things from. Whoever must delete after a time exports first, then sets it to that time.
+# The topics that `saga topics create` creates; written by `saga flow --format topics`. A topic is named after its
+# event; the number of partitions and the replication factor are options of the command. All event topics have the same
+# number of partitions, so that an order is in the same partition number of each. Dead-letter topics accept the largest
+# input record (1 MiB) and 64 KiB more for where, why and when; so do the topics of their resolutions, which record
+# operators' decisions; these always have one partition, so that workers share the topics with work on them evenly. The
+# progress topics store how far each service has published, independently of its group's offsets: compacted, in small
+# segments, because a worker reads all of it when it starts. Workers publish their declarations to the declarations
+# topic; nothing depends on it.
+# retention.ms -1 keeps records indefinitely: Kafka's default of seven days would delete the evidence of `saga audit`,
+# `saga check` and `saga track --rebuild`. To delete records after a time, export them first, then set it to that time.
 """
 
 
 def as_topics(flow: Flow) -> str:
-    """Return the file: a topic an event, causes first; three for each service; the declarations'."""
+    """Return the file: a topic per event, causes first; three per service; the declarations topic."""
     return HEAD + "\n".join(
         [
             *_list("events", flow.events),

@@ -48,7 +48,7 @@ def test_the_tool_may_read_every_topic_and_write_none():
 def test_a_cluster_for_kafka_acls_is_wrong_usage():
     """It would do nothing: that is a name in Strimzi's resources."""
     refused = CliRunner().invoke(main, ["acls", "--cluster", "mine"])
-    assert (refused.exit_code, "give --format strimzi, too" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "add --format strimzi" in refused.stderr) == (2, True)
     assert CliRunner().invoke(main, ["acls"]).exit_code == 0
 
 

@@ -247,7 +247,10 @@ def test_a_file_that_is_something_else_is_refused(content, tmp_path):
     path = tmp_path / "x.json"
     path.write_text(content)
     refused = saga("verify", str(path))
-    assert (refused.exit_code, refused.stderr.startswith(f"error: {path} is no file that")) == (1, True)
+    assert (refused.exit_code, refused.stderr.startswith(f"error: {path} was not written by `saga audit export")) == (
+        1,
+        True,
+    )
 
 
 def test_a_file_of_another_version_is_refused(tmp_path):
@@ -276,7 +279,7 @@ def test_an_export_is_written_whole_or_not_at_all(tmp_path):
 
 def test_there_is_an_error_for_people_where_there_is_no_room_to_sort():
     """The disk of the temporary file is not that of the export."""
-    with pytest.raises(NoRoom, match="SQLITE_TMPDIR says where"), scratch_database("create table a (b)") as database:
+    with pytest.raises(NoRoom, match="see SQLITE_TMPDIR"), scratch_database("create table a (b)") as database:
         database.execute("pragma max_page_count = 2")
         database.executemany("insert into a values (?)", [("x" * 4096,)] * 10)
 

@@ -205,7 +205,7 @@ def test_an_enum_is_found_wherever_it_stands(tmp_path):
         newer = json.loads(json.dumps(older).replace('"DARK"', '"DEEP"'))
         problems = check_pairs([version(tmp_path, 1, older), version(tmp_path, 2, newer)])
         assert [p.detail for p in problems if p.rule == "enum symbol removed"] == [
-            f"from v1 to v2: {at}: DARK, which was written and would be read as something else"
+            f"from v1 to v2: {at}: DARK, which old records contain and which would be read as another value"
         ]
 
 

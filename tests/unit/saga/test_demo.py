@@ -138,7 +138,7 @@ def test_an_order_that_ends_otherwise_than_planned_is_named():
     plan = make_plan(1, 1.0, 0.0, 1)
     order = new_order("o", plan.requests[0], now=0)
     confirmed = history_of(CREATED, CHARGED, InventoryReserved("o"), OrderConfirmed("o"))
-    assert surprises(plan, [order], confirmed) == ["demo-1 had to be cancelled, and is confirmed"]
+    assert surprises(plan, [order], confirmed) == ["demo-1 should be cancelled, but is confirmed"]
     assert surprises(plan, [order], history_of(CREATED, PaymentFailed("o", "no"), CANCELLED)) == []
 
 

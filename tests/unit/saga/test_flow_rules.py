@@ -209,8 +209,8 @@ def test_a_state_that_an_event_can_meet_without_a_rule_is_found():
     found = [v.finding for v in violations if v.rule == "every-state-has-a-rule-for-every-event"]
     assert [(f.event, f.handler) for f in found] == [("order.created", "payment-service charge")] * 2
     assert all(f.file.split(":")[0].endswith("test_flow_rules.py") for f in found)
-    assert "in the state 'unknown' there is no rule for it: KeyError" in found[0].detail
-    assert "in the state 'known' there is no rule for it: it answers PaymentFailed" in found[1].detail
+    assert "the handler fails in the state 'unknown': KeyError" in found[0].detail
+    assert "the handler fails in the state 'known': it returns PaymentFailed" in found[1].detail
 
 
 @pytest.mark.parametrize("service", SERVICES)

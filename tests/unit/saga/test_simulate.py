@@ -112,7 +112,7 @@ def test_the_model_lets_a_late_copy_end_the_next_transaction() -> None:
     ("arguments", "said"),
     [
         (["--faults", "crash,hail"], "'hail' is none of crash, stall"),
-        (["--trace"], "say which with --seed"),
+        (["--trace"], "select it with --seed"),
         (["--seeds", "0"], "0 is not in the range x>=1"),
     ],
 )

@@ -28,8 +28,11 @@ def test_the_only_one_that_reads_the_topic_is_meant(topic: str, group: str) -> N
 @pytest.mark.parametrize(
     ("topic", "said"),
     [
-        ("order.created", "payment-service and inventory-service read order.created: say with --group which"),
-        ("shipment.sent", "none of order-service, payment-service, inventory-service reads shipment.sent: say with"),
+        ("order.created", "payment-service and inventory-service read order.created: select one of them with --group"),
+        (
+            "shipment.sent",
+            "none of order-service, payment-service, inventory-service reads shipment.sent: name the service with",
+        ),
     ],
 )
 def test_where_it_is_not_clear_who_is_meant_it_is_asked(topic: str, said: str) -> None:

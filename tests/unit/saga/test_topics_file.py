@@ -41,13 +41,13 @@ def test_a_topic_has_as_many_partitions_as_the_file_says_or_else_as_are_asked_fo
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("", "may have the keys"),
-        ("- a", "may have the keys"),
-        ("event: [a]", "may have the keys"),
+        ("", "only the keys"),
+        ("- a", "only the keys"),
+        ("event: [a]", "only the keys"),
         ("events: a", "events must be a list"),
         ("events: [1]", "events must be a list"),
-        ("events: [a, b, a]", "named twice: a"),
-        ("events: [a]\ndead_letters: [a]", "named twice: a"),
+        ("events: [a, b, a]", "listed twice: a"),
+        ("events: [a]\ndead_letters: [a]", "listed twice: a"),
         ("events: [a]\nconfig: 3", "config must hold"),
         ("events: [a]\nconfig: {events: 3}", "config must hold"),
         ("events: [a", "expected"),

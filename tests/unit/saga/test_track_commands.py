@@ -96,7 +96,7 @@ def test_orders_are_found_by_each_filter(file):
 def test_a_list_that_stops_at_the_limit_says_so(file):
     """On stderr, so that what is printed stays data; not where there are no more."""
     for form in ((), ("--json",)):
-        assert "there are more: --limit" in saga(file, "orders", "--limit", "11", *form).stderr
+        assert "there are more: raise --limit" in saga(file, "orders", "--limit", "11", *form).stderr
         assert saga(file, "orders", "--limit", "12", *form).stderr == ""
     assert len(saga(file, "orders", "--limit", "11").stdout.splitlines()) == 1 + 11
     assert len(found(file, "--limit", "11")) == 11
@@ -203,7 +203,7 @@ def test_ways_are_those_of_the_latest_orders_as_the_times_are(file):
     assert ways[CREATED, CHARGED] == (len(having(CHARGED) & newest), 5)
     assert times[CREATED, CHARGED] == len(having(CHARGED) & newest)
     assert (stats["orders"], stats["steps_of_latest"]) == (12, 5)
-    assert "which way the latest 5 orders went" in saga(file, "stats", "--latest", "5").stdout
+    assert "branches of the latest 5 orders" in saga(file, "stats", "--latest", "5").stdout
 
 
 def test_sql_reads_the_documented_tables_and_can_do_nothing_else(file, tmp_path):
@@ -235,18 +235,18 @@ def test_an_unknown_order_is_an_error_that_says_where_it_looked_and_how_far_that
         result = saga(file, command, "no-such-order")
         assert result.exit_code == 1
         assert f"no event of order 'no-such-order' in {file}" in result.stderr
-        assert "had then read all of the log" in result.stderr
+        assert "had read the whole log" in result.stderr
 
 
 def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path, file):
     """Missing, something else, of another version, of another choreography; nothing is made or changed."""
     missing = saga(tmp_path / "no.db", "orders")
-    assert (missing.exit_code, "`saga track` makes it" in missing.stderr) == (1, True)
+    assert (missing.exit_code, "`saga track` creates it" in missing.stderr) == (1, True)
     other = tmp_path / "other.db"
     with sqlite3.connect(other) as database:
         database.execute("create table mine (a)")
     assert saga(other, "orders").exit_code == 1
-    with pytest.raises(NotATracker, match="of something else"):
+    with pytest.raises(NotATracker, match="of another application"):
         Store(other, MODEL)
     (tmp_path / "text.db").write_text("no database, but quite a long text" * 100)
     assert "cannot be read" in saga(tmp_path / "text.db", "stats").stderr
@@ -260,7 +260,7 @@ def test_a_database_of_another_version_is_built_anew_and_says_so(file):
     with sqlite3.connect(file) as database:
         database.execute("pragma user_version = 99")
     store = Store(file, MODEL)
-    assert (store.renewed, store.positions()) == ("it was made by another version of this program", {})
+    assert (store.renewed, store.positions()) == ("it was written by another version of this program", {})
     store.close()
     assert found(file) == set()
 
@@ -277,7 +277,7 @@ def test_a_second_tracker_on_one_file_is_refused(file):
 
 def test_the_first_tracker_on_a_file_goes_on_when_a_second_one_is_started(file):
     """The second hears of it before it writes; when the first has ended, it may."""
-    with exclusive_lock(file), pytest.raises(AnotherTracker, match=r"writes to .* read only"), exclusive_lock(file):
+    with exclusive_lock(file), pytest.raises(AnotherTracker, match=r"writes to .* only read it"), exclusive_lock(file):
         pass
     with exclusive_lock(file):
         pass

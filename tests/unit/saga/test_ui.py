@@ -154,13 +154,13 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
     assert told["events"]["order.created"] == {"ever": ORDERS + 1, "recent": ORDERS + 1}
     assert "<style>" in flow("--format", "svg").stdout
     refused = flow("--format", "canvas")
-    assert (refused.exit_code, "--live is told as text, svg, json" in refused.output) == (2, True)
+    assert (refused.exit_code, "--live supports the formats text, svg, json" in refused.output) == (2, True)
 
 
 def test_a_window_without_live_is_wrong_usage(path):
     """It would do nothing."""
     refused = CliRunner().invoke(main, ["flow", "--window", "10m", "--tracker", str(path)])
-    assert (refused.exit_code, "give --live, too" in refused.stderr) == (2, True)
+    assert (refused.exit_code, "requires --live" in refused.stderr) == (2, True)
     assert CliRunner().invoke(main, ["flow", "--tracker", str(path)]).exit_code == 0
 
 
@@ -214,18 +214,18 @@ def test_without_a_database_it_says_what_makes_one(tmp_path):
     """And goes on answering."""
     page = client_of(tmp_path / "tracker.db")
     answer = page.get("/api/orders")
-    assert (answer.status_code, "`saga track` makes it" in answer.json()["error"]) == (503, True)
+    assert (answer.status_code, "`saga track` creates it" in answer.json()["error"]) == (503, True)
     assert page.get("/").status_code == 200
 
 
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"status": "lost"}, "status 'lost' is none of pending"),
-        ({"stuck": "soon"}, "stuck 'soon' is no span of time"),
-        ({"limit": "many"}, "limit 'many' is no number"),
+        ({"status": "lost"}, "status 'lost' is not one of pending"),
+        ({"stuck": "soon"}, "stuck 'soon' is not a time span"),
+        ({"limit": "many"}, "limit 'many' is not a number"),
         ({"limit": "1001"}, "limit 1001 is not between 1 and 1000"),
-        ({"after_at": "-1"}, "after_at '-1' is no number"),
+        ({"after_at": "-1"}, "after_at '-1' is not a number"),
     ],
 )
 def test_bad_questions_are_refused_by_name(page, asked, said):
@@ -348,9 +348,9 @@ def test_a_database_that_cannot_be_read_is_said(tmp_path):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by others: give --token"),
-        (["--host", "::"], "--host :: can be reached by others"),
-        (["--token", "short"], "--token has 5 characters: give at least 16"),
+        (["--host", "0.0.0.0"], "--host 0.0.0.0 can be reached by other machines: set --token"),
+        (["--host", "::"], "--host :: can be reached by other machines"),
+        (["--token", "short"], "--token has 5 characters: it must have at least 16"),
     ],
 )
 def test_the_page_is_not_opened_to_others_by_mistake(options, said):

@@ -74,7 +74,7 @@ def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_secon
             assert time.monotonic() - began < 2
             assert [order["order_id"] for order in told["parked"]] == ["o"]
             assert told["dead_letters"] == []
-            assert told["errors"] == ["dead letters: the broker does not answer (nothing is known yet)"]
+            assert told["errors"] == ["dead letters: the broker does not answer (no data yet)"]
 
 
 def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch):
@@ -93,7 +93,7 @@ def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch):
     assert look.result(time.monotonic() + PATIENCE) == ([{"letter": "first"}], [])
     gone.clear()
     look.begin()
-    shown = ([{"letter": "first"}], ["the broker does not answer (what is shown was read before)"])
+    shown = ([{"letter": "first"}], ["the broker does not answer (the data shown is from an earlier read)"])
     assert look.result(time.monotonic() + 0.1) == shown
     gone.set()
     assert look.result(time.monotonic() + PATIENCE) == ([{"letter": "second"}], [])

@@ -99,7 +99,7 @@ def test_no_charge_is_given_back_twice(provider):
 def test_a_charge_that_comes_after_its_refund_takes_nothing(provider):
     """A request that was still on its way when the order was cancelled must not take money nobody gives back."""
     assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
-    assert provider.charge("o", 2933, "USD") == Declined("declined: the charge was given back before it was made")
+    assert provider.charge("o", 2933, "USD") == Declined("declined: the charge was refunded before it was made")
     assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
     assert provider.totals() == {}
 
@@ -243,7 +243,7 @@ def test_a_ledger_that_fails_means_the_outcome_is_asked_for_again(tmp_path):
     provider = open_gateway(f"simulated:///{tmp_path}/provider.db")
     with sqlite3.connect(tmp_path / "provider.db") as other:
         other.execute("drop table provider_ledger")
-    with pytest.raises(TryAgain, match="the provider is away"):
+    with pytest.raises(TryAgain, match="the provider's ledger is unavailable"):
         provider.charge("o", 1, "USD")
 
 
@@ -264,7 +264,7 @@ BAD = {
     "sqlite:///p.db": "is not simulated:///FILE",
     "simulated:///": "is not simulated:///FILE",
     "simulated://host/p.db": "is not simulated:///FILE",
-    "simulated:///p.db?declineabove=1": "no parameter 'declineabove'; it knows decline-above, latency-ms",
+    "simulated:///p.db?declineabove=1": "no parameter 'declineabove'; its parameters are decline-above, latency-ms",
     "simulated:///p.db?decline-above=1.5": "decline-above is '1.5'",
     "simulated:///p.db?decline-above=": "decline-above is ''",
     "simulated:///p.db?decline-above=-1": "decline-above is -1",
@@ -294,7 +294,7 @@ def test_a_database_of_something_else_is_no_ledger(tmp_path):
     with sqlite3.connect(tmp_path / "other.db") as other:
         other.execute("create table payment (order_id text)")
     before = (tmp_path / "other.db").read_bytes()
-    with pytest.raises(BadGateway, match="something else"):
+    with pytest.raises(BadGateway, match="another application"):
         open_gateway(f"simulated:///{tmp_path}/other.db")
     (tmp_path / "text.db").write_text("no database at all, but long enough to be one " * 20)
     with pytest.raises(BadGateway, match="not a database"):

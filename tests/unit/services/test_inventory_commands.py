@@ -49,7 +49,7 @@ def test_stock_is_never_set_below_what_is_set_aside(run):
     reserve(("a", 3))
     result = run("stock", "set", "a", "2")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "error: 3 of a are set aside for orders: there cannot be only 2 on hand\n"
+    assert result.stderr == "error: 3 of a are reserved for orders: the number on hand cannot be 2\n"
     assert shown(run) == [{"sku": "a", "on_hand": 5, "reserved": 3}]
 
 
@@ -125,7 +125,7 @@ def test_lines_are_counted_as_an_editor_counts_them(run):
         (b"b,9999999999999", "must be 0 to 1000000000000"),
         (b",1", "sku '' must be"),
         (b'"b,1', "unexpected end of data"),
-        (b"a,2", "a stands there twice"),
+        (b"a,2", "a is listed twice"),
         (b'{"sku": "b"}', 'is not {"sku": "CD-04", "on_hand": 100}'),
         (b'{"sku": "b", "on_hand": "1"}', 'is not {"sku": "CD-04", "on_hand": 100}'),
         (b'{"sku": "b", "on_hand": -1}', "-1 of b on hand must be"),

@@ -70,7 +70,7 @@ def test_a_bad_gateway_is_one_line_and_nothing_is_started(run, two_orders, comma
     """What is wrong with the URL, exit code 1."""
     result = run(*command, "--gateway", "simulated:///provider.db?decline=5")
     assert result.exit_code == 1
-    assert result.stderr.startswith("error: the gateway has no parameter 'decline'; it knows decline-above")
+    assert result.stderr.startswith("error: the gateway has no parameter 'decline'; its parameters are decline-above")
 
 
 def test_another_services_database_is_refused(run, two_orders):
