@@ -33,7 +33,7 @@ from eventbus.database import (
 )
 from eventbus.database.schema_version import Tables
 from eventbus.database.sqlstate import lets_nobody_in
-from eventbus.text.redaction import ENCODE, FORM, redact
+from eventbus.text.redaction import ENCODE, EVERY_HOST, FORM, redact
 
 IDLE_IN_TRANSACTION_MS = 10_000
 """The server ends a transaction whose worker was stopped in the middle of it, so that others can go on."""
@@ -292,10 +292,7 @@ class PostgreSQL:
     def _read_only(self, error: psycopg.Error) -> Unwritable:
         mend = "let it be written"
         if self._is_standby:
-            mend = (
-                "it is a standby. Name the primary, or every host and who is wanted: postgresql://USER@HOST1,HOST2/NAME"
-                "?target_session_attrs=read-write"
-            )
+            mend = f"it is a standby. Name the primary, or every host and who is wanted: {EVERY_HOST}"
         said = str(error).strip()
         return Unwritable(f"PostgreSQL cannot be written: {said}: {mend}, and start again: nothing is lost")
 
