@@ -33,7 +33,7 @@ from eventbus.database import (
 )
 from eventbus.database.schema_version import Tables
 from eventbus.database.sqlstate import lets_nobody_in
-from eventbus.text.redaction import ENCODE, FORM, redact
+from eventbus.text.redaction import ENCODE, EVERY_HOST, FORM, redact
 
 IDLE_IN_TRANSACTION_MS = 10_000
 """The server ends the transaction of a worker that is suspended inside it, so that other workers can continue."""
@@ -293,13 +293,9 @@ class PostgreSQL:
     def _read_only(self, error: psycopg.Error) -> ReadOnlyOrFull:
         remedy = "make it writable"
         if self._is_standby:
-            remedy = (
-                "it is a standby. Name the primary, or all hosts with the wanted role: postgresql://USER@HOST1,HOST2/NAME"
-                "?target_session_attrs=read-write"
-            )
-        return ReadOnlyOrFull(
-            f"cannot write to PostgreSQL: {str(error).strip()}: {remedy}, and restart: nothing is lost"
-        )
+            remedy = f"it is a standby. Name the primary, or all hosts with the wanted role: {EVERY_HOST}"
+        said = str(error).strip()
+        return ReadOnlyOrFull(f"cannot write to PostgreSQL: {said}: {remedy}, and restart: nothing is lost")
 
 
 @lru_cache(maxsize=256)

@@ -110,6 +110,8 @@ class KafkaLog:
         self._admin: AdminClient | None = None
         self._topic_ids = TopicIds(self._administrator, ADMIN_SECONDS)
         self._cluster = ""
+        self.partition_counts: dict[str, int] = {}
+        """How many partitions each topic had when its identity was last asked for."""
         self._positions: dict[Partition, int] = {}
         self._topics: list[str] = []
         self._listener: Rebalanced | None = None
@@ -277,7 +279,9 @@ class KafkaLog:
         identities = {}
         for topic, asked in answers.items():
             try:
-                identities[topic] = Identity(self._cluster, str(self._result(asked).topic_id))
+                described = self._result(asked)
+                identities[topic] = Identity(self._cluster, str(described.topic_id))
+                self.partition_counts[topic] = len(described.partitions)
             except KafkaException as error:
                 raise self._admin_error(topic, error) from error
         return identities

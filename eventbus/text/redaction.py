@@ -13,7 +13,10 @@ from typing import Any
 HIDDEN = "…"
 FORM = "postgresql://USER@HOST/NAME"
 """The form of a URL in messages."""
-_FORMS = {FORM, "simulated:///FILE?parameter=value"}
+EVERY_HOST = "postgresql://USER@HOST1,HOST2/NAME?target_session_attrs=read-write"
+"""The same for a primary and its standbys."""
+_FORMS = {FORM, EVERY_HOST, "simulated:///FILE?parameter=value"}
+_FORMS |= {"http://HOST:PORT", "https://HOST:PORT", "http://?", "https://?"}
 _PUBLIC = "https://github.com/confluentinc/"
 """Links in librdkafka's messages."""
 ENCODE = (

@@ -33,7 +33,7 @@ from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog
-from eventbus.kafka.topics import check_topics, uneven
+from eventbus.kafka.topics import check_topics
 from eventbus.log import AuthenticationFailed, InstanceTaken, LogUnavailable, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.lookups import Lookups
@@ -44,6 +44,7 @@ from eventbus.store import quarantine, schema_source
 from eventbus.text.redaction import scrub, secrets_in
 from eventbus.worker import health
 from eventbus.worker.announcement import Announcement
+from eventbus.worker.evenness import Evenness
 from eventbus.worker.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.worker.instance import this_process
 from eventbus.worker.lease import WATCH_SECONDS, Contender, Lease
@@ -234,6 +235,7 @@ class Worker:
                 self._stop.wait(0.2)
             if time.monotonic() - lag_at > LAG_SECONDS:
                 self._telemetry.lag(deps.log.lag())
+                self._evenness.look(deps.log.partition_counts, time.monotonic())
                 announcement.poll()
                 lag_at = time.monotonic()
 
@@ -258,8 +260,7 @@ class Worker:
             lambda: check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
         )
         alike = {topic: there[topic] for topic in (*service.topics(), *(event.topic for event in service.publishes()))}
-        if (told := uneven(alike)) is not None:
-            telemetry.log.warning("topics.uneven", why=f"{told}: was one created by itself? See `saga topics create`")
+        self._evenness = Evenness(alike, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, there, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
         calls = RemoteCalls(config.remote_concurrency)

@@ -183,7 +183,9 @@ class Fold:
                 yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
             if end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS:
                 late = f"{event.at - end.at} ms after {end.address}"
-                yield _violation("step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}")
+                yield _violation(
+                    "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
+                )
 
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,9 @@ from saga.kafka.cluster import client_config, reader_config
 from tests.conftest import do_without
 from tests.support import brokers
 from tests.support.brokers.kafka_node import NoBroker
+from tests.support.saga import Saga
 
+MISSING, REFUSED = 5, 3
 SECONDS = 3.0
 """librdkafka asks for a topic that it does not know several times a second."""
 QUIET = logging.getLogger("tests.nobody")
@@ -86,6 +89,23 @@ def test_no_client_of_ours_makes_a_topic(client: str, generous: str) -> None:
     config, use = CLIENTS[client]
     use(config(generous), f"missing-{client}")
     assert f"missing-{client}" not in topics(generous)
+
+
+def test_a_topic_that_is_deleted_under_workers_does_not_come_back(generous: str, tmp_path: Path) -> None:
+    """Whoever reads it refuses, whoever writes it says what is missing; meanwhile all of them ask for it."""
+    saga = Saga(tmp_path, generous)
+    saga.make_topics(2)
+    try:
+        workers = saga.start_all()
+        saga.admin.remove(["order.created"])
+        assert [worker.wait() for worker in workers] == [MISSING, REFUSED, REFUSED]
+        assert "order.created" not in topics(generous)
+        again = saga.start("payment_service")
+        assert again.wait() == MISSING
+        assert "order.created" in again.log.splitlines()[-1]
+        assert "order.created" not in topics(generous)
+    finally:
+        saga.close()
 
 
 def test_the_broker_does_make_topics_for_who_asks(generous: str) -> None:

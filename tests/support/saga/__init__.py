@@ -119,7 +119,7 @@ class Saga:
         schema = service.replace("-", "_")
         url = self.env[f"{schema.upper()}_DATABASE"]
         if url.startswith("postgresql:"):
-            with psycopg.connect(url, options=f"-c search_path={schema}") as server:
+            with psycopg.connect(url, autocommit=True, options=f"-c search_path={schema}") as server:
                 return server.execute(sql.encode()).fetchall()
         file = url.removeprefix("sqlite:///")
         with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=PATIENCE)) as database:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +13,10 @@ from hypothesis import strategies as st
 from eventbus.text.redaction import holds_secret, is_plain, is_secret, redact, scrub, secrets_in
 
 MARK = "S3cretPass"
+PROGRAMS = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
+FORM_OF_URL = re.compile(r"[a-z]+:/{2,3}(?:USER@HOST|FILE|HOST|(?<=http://|ttps://)\?)[^\s&'\"`]*(?<![:,.;)])(?!\S*&)")
+"""An option's help is not scrubbed: it may list parameters."""
+ROOT = Path(__file__).parents[3]
 
 SHOWN = {
     "sqlite:///relative.db": "sqlite:///relative.db",
@@ -84,8 +92,16 @@ def test_key_value_strings_are_scrubbed_and_other_words_stay() -> None:
     assert said == "host=h password=… user=u; sasl.jaas.config=… --token=…, x=1"
     words = 'password authentication failed for user "saga": check user, password and database name'
     assert scrub(words) == words
-    for form in ("postgresql://USER@HOST/NAME", "simulated:///FILE?parameter=value"):
-        assert scrub(f"it is not {form}") == f"it is not {form}"
+
+
+def test_what_a_message_says_how_to_write_a_url_stays_to_be_read() -> None:
+    """Or the mend would be hidden with the secret: every form that some message of ours has."""
+    sources = [path.read_text(encoding="utf-8") for room in PROGRAMS for path in (ROOT / room).rglob("*.py")]
+    texts = [node.value for source in sources for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant)]
+    forms = {form for text in texts if isinstance(text, str) for form in FORM_OF_URL.findall(text)}
+    assert {"postgresql://USER@HOST/NAME", "simulated:///FILE?parameter=value", "https://HOST:PORT", "http://?"} < forms
+    for sentence in (f"write {form}, and start again" for form in forms):
+        assert scrub(sentence) == sentence
 
 
 def test_what_librdkafka_quotes_of_a_secret_is_scrubbed_too() -> None:
