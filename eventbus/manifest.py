@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
-import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
 from functools import cache
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct, ValidationError, convert, to_builtins
 
 from eventbus.avro_schema import parse
 from eventbus.event import Event
@@ -33,8 +33,7 @@ class BadDeclaration(ValueError):
     """The document is not a valid declaration; the message says where and why."""
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredReaction:
+class DeclaredReaction(Struct, frozen=True, forbid_unknown_fields=True):
     """One handler: see `eventbus.reacts_to`. Events are named by their topics, `file` is path:line."""
 
     event: str
@@ -49,18 +48,16 @@ class DeclaredReaction:
     repeats: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DeclaredEvent:
+class DeclaredEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """The contract of an event: the field that keys it, and its Avro schema, which is in `file`."""
 
     key: str
     purpose: str
     file: str
-    schema: Mapping[str, Any]
+    schema: dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     """One service's part in the choreography: see `eventbus.Service`. Events are named by their topics."""
 
     service: str
@@ -72,7 +69,7 @@ class Declaration:
     aborts: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
     reactions: tuple[DeclaredReaction, ...] = ()
-    events: Mapping[str, DeclaredEvent] = field(default_factory=dict)
+    events: dict[str, DeclaredEvent] = {}
     dead_letters: str = ""
 
     @property
@@ -98,7 +95,7 @@ class Declaration:
 
     def to_json(self) -> str:
         """Return the document."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=False, indent=2) + "\n"
+        return json.dumps({"format": FORMAT, **to_builtins(self)}, ensure_ascii=False, indent=2) + "\n"
 
 
 def declare(service: type[Service[Any]]) -> Declaration:
@@ -129,7 +126,13 @@ def read_declaration(document: str | bytes, where: str) -> Declaration:
         raise BadDeclaration(f"{where}: it is not a declaration; write one with: <service> declaration")
     if content.pop("format") != FORMAT:
         raise BadDeclaration(f"{where}: its format is not {FORMAT}; write the declaration again with this version")
-    declaration: Declaration = _record(Declaration, content, where)
+    try:
+        for text in _texts(content):
+            if not text.isprintable():
+                raise BadDeclaration(f"{where}: {text!r:.80} is not printable")
+        declaration = convert(content, Declaration)
+    except (ValidationError, RecursionError) as error:
+        raise BadDeclaration(f"{where}: {error}") from error
     _check_names(declaration, where)
     return declaration
 
@@ -203,37 +206,14 @@ def _versions() -> Mapping[str, str]:
     return found
 
 
-def _record(kind: Any, content: Any, where: str) -> Any:
-    if not isinstance(content, dict):
-        raise BadDeclaration(f"{where}: it must be an object, not {content!r:.80}")
-    hints = typing.get_type_hints(kind)
-    if unknown := sorted(set(content) - set(hints)):
-        raise BadDeclaration(f"{where}: it has the unknown key {unknown[0]!r}")
-    values = {name: _value(hints[name], value, f"{where}: {name}") for name, value in content.items()}
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BadDeclaration(f"{where}: {str(error).partition(') ')[2]}") from error
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    readers: dict[Any, Callable[[Any], Any]] = {
-        tuple[DeclaredReaction, ...]: lambda v: tuple(
-            _record(DeclaredReaction, item, f"{where}[{number}]") for number, item in enumerate(_of(list, v, where))
-        ),
-        Mapping[str, DeclaredEvent]: lambda v: {
-            name: _record(DeclaredEvent, item, f"{where}.{name}") for name, item in _of(dict, v, where).items()
-        },
-        Mapping[str, Any]: lambda v: _of(dict, v, where),
-        tuple[str, ...]: lambda v: tuple(_of(str, item, where) for item in _of(list, v, where)),
-        str | None: lambda v: v if v is None else _of(str, v, where),
-    }
-    return readers[hint](value) if hint in readers else _of(hint, value, where)
-
-
-def _of(kind: type, value: Any, where: str) -> Any:
-    if not isinstance(value, kind):
-        raise BadDeclaration(f"{where} must be a {kind.__name__}, not {value!r:.80}")
-    if isinstance(value, str) and not value.isprintable():
-        raise BadDeclaration(f"{where} must be printable, not {value!r:.80}")
-    return value
+def _texts(content: Any) -> Iterator[str]:
+    """Return every text in a document, keys included."""
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, dict):
+        for key, value in content.items():
+            yield key
+            yield from _texts(value)
+    elif isinstance(content, list):
+        for value in content:
+            yield from _texts(value)

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
-import msgpack
-
 from eventbus.database import Row, Table, Transaction
 from eventbus.log import Partition, Record
+from eventbus.store.packing import pack_record, unpack_record
 from eventbus.text.redaction import scrub
 
 MAX_ERROR_CHARACTERS = 1_000
@@ -153,9 +152,8 @@ def storable(error: str) -> str:
 
 
 def pack(record: Record) -> bytes:
-    """Return key, value and headers as one blob (MessagePack)."""
-    packed: bytes = msgpack.packb((record.key, record.value, record.headers), unicode_errors="surrogateescape")
-    return packed
+    """Return key, value and headers as one blob."""
+    return pack_record(record.key, record.value, record.headers)
 
 
 def _row(record: Record) -> Row:
@@ -163,6 +161,5 @@ def _row(record: Record) -> Row:
 
 
 def _record(topic: str, partition: int, offset: int, timestamp_ms: int, blob: bytes) -> Record:
-    key, value, headers = msgpack.unpackb(blob, unicode_errors="surrogateescape")
-    kept = [(name, content) for name, content in headers]
-    return Record(Partition(topic, partition), offset, key, value, timestamp_ms, kept)
+    key, value, headers = unpack_record(blob)
+    return Record(Partition(topic, partition), offset, key, value, timestamp_ms, headers)  # type: ignore[arg-type]

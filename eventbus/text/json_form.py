@@ -31,7 +31,7 @@ def to_json(value: Any, indent: int | None = None) -> str:
 
 
 def json_form(value: Any) -> Any:
-    """Return the JSON form of a value of a type that JSON lacks; for `default=` of json and orjson.
+    """Return the JSON form of a value of a type that JSON lacks; for `default=` of json.
 
     Bytes as in Avro's own JSON encoding (Avro 1.12, JSON Encoding): each byte the character of its number. Times in
     ISO 8601, Decimal and UUID as text, an Enum as its value; anything else as str() shows it.

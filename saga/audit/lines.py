@@ -13,7 +13,8 @@ from pathlib import Path
 from struct import Struct
 from typing import Any, NamedTuple
 
-import orjson
+from msgspec import DecodeError
+from msgspec.json import decode
 
 from eventbus.log import Headers, Record
 from eventbus.serde.framing import schema_id_of
@@ -105,8 +106,8 @@ def _line(number: int, raw: bytes) -> AuditLine:
     seal = SEAL.search(text)
     body = text[: seal.start()] + "}" if seal else text
     try:
-        content = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        content = decode(body)
+    except (DecodeError, RecursionError):
         content = None
     if seal is None or not isinstance(content, dict):
         return AuditLine(number, body, "", f"line {number}", {}, sound=False)

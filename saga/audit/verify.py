@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import orjson
+from msgspec.json import decode
 
 from saga.audit.chain import MEMORY, Chain
 from saga.audit.findings import ADDED, ALTERED, MISSING, Findings
@@ -123,6 +123,6 @@ def _not_there(verdict: AuditVerdict, address: Address, starts: Ends) -> None:
 def _same(verdict: AuditVerdict, exported: str, logged: AuditEntry) -> None:
     if exported == logged.body:
         return
-    ours, theirs = orjson.loads(exported), orjson.loads(logged.body)
+    ours, theirs = decode(exported), decode(logged.body)
     fields = [name for name in (*theirs, *(ours.keys() - theirs)) if ours.get(name) != theirs.get(name)]
     verdict.findings.add(ALTERED, str(logged.address), f"differs from the log: {', '.join(fields) or 'its spelling'}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
+from msgspec import to_builtins
 
 from eventbus.cli import options as cli
 from saga.commands.tracker_option import tracker
@@ -91,7 +91,7 @@ def as_dict(source: FlowSource) -> dict[str, Any]:
     """Return the flow for scripts; every key is always there."""
     flow = source.flow
     return {
-        "services": [asdict(service) for service in flow.services],
+        "services": [to_builtins(service) for service in flow.services],
         "events": {
             event: {
                 "published_by": flow.publishers(event),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple, get_args
 
-import orjson
+from msgspec.json import decode
 
 from saga.tracker.model import TrackerModel
 
@@ -43,7 +43,7 @@ class TrackedEvent(NamedTuple):
     @property
     def values(self) -> dict[str, Any]:
         """The event's fields."""
-        values: dict[str, Any] = orjson.loads(self.fields)
+        values: dict[str, Any] = decode(self.fields)
         return values
 
 

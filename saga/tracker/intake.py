@@ -5,7 +5,7 @@ from __future__ import annotations
 from sys import intern
 from typing import Any, NamedTuple
 
-import orjson
+from msgspec.json import Encoder
 
 from eventbus import Codec, PoisonRecord
 from eventbus.kafka.headers import headers_of
@@ -15,6 +15,7 @@ from eventbus.text.json_form import json_form
 from saga.kafka.unreadable import said
 from saga.tracker.fold import TrackedEvent, TrackedViolation
 
+ENCODER = Encoder(enc_hook=json_form)
 MOST_TEXT = 500
 """The number of characters of a key or an error that are stored of a record that is not an event."""
 
@@ -66,7 +67,7 @@ class TrackerIntake:
                 cause = _text(content)
         at = max(0, message.timestamp()[1])
         schema_id = schema_id_of(value, headers)
-        fields = orjson.dumps(event, default=json_form).decode()
+        fields = ENCODER.encode(event).decode()
         return TrackedEvent(
             *(event.key, topic, message.partition(), message.offset(), at, service),
             *(schema_id if isinstance(schema_id, int) else str(schema_id), cause, fields),

@@ -112,7 +112,7 @@ def mined(tmp_path_factory: pytest.TempPathFactory) -> Any:
         do_without("pm4py", why)
     path = tmp_path_factory.mktemp("ocel") / "history.json"
     path.write_text(json.dumps(LOG), encoding="utf-8")
-    run = [sys.executable, "-P", str(ROOT / "tests" / "support" / "discover.py"), str(path)]
+    run = [sys.executable, "-P", str(ROOT / "tests" / "support" / "saga" / "discover.py"), str(path)]
     environment = {**os.environ, "PYTHONPATH": str(packages)}
     done = subprocess.run(run, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

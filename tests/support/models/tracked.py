@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from random import Random
 
-import orjson
+import msgspec
 
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.installed import MODEL
@@ -26,7 +26,7 @@ def tracked_events(orders: int, seed: int = 3) -> list[TrackedEvent]:
         TrackedEvent(
             *(fact.order_id, fact.topic, fact.partition, fact.offset, fact.timestamp_ms),
             *(MODEL.publisher[fact.topic], SCHEMA_ID, None if fact.cause is None else str(fact.cause)),
-            orjson.dumps(_event(fact)).decode(),
+            msgspec.json.encode(_event(fact)).decode(),
         )
         for fact in facts
     ]

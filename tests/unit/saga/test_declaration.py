@@ -43,13 +43,16 @@ def test_it_says_what_the_handlers_signatures_and_marks_say():
         ("[]", "here: it is not a declaration"),
         ('{"a": 1}', "here: it is not a declaration"),
         (changed(format=99), "here: its format is not 1"),
-        (changed(colour="red"), "here: it has the unknown key 'colour'"),
-        (changed(service=3), "here: service must be a str, not 3"),
-        (changed(initiates="order.created"), "here: initiates must be a list"),
-        (changed(reactions=[{"event": "a"}]), r"here: reactions\[0\]: missing .* 'handler'"),
-        (changed(reactions=[{"evnt": "a"}]), r"here: reactions\[0\]: it has the unknown key 'evnt'"),
-        (changed(events={"a": 3}), "here: events.a: it must be an object, not 3"),
-        ('{"format": 1}', "here: missing .* 'service'"),
+        (changed(colour="red"), "here: Object contains unknown field `colour`"),
+        (changed(service=3), r"here: Expected `str`, got `int` - at `\$.service`"),
+        (changed(initiates="order.created"), r"here: Expected `array`, got `str` - at `\$.initiates`"),
+        (
+            changed(reactions=[{"event": "a"}]),
+            r"here: Object missing required field `handler` - at `\$.reactions\[0\]`",
+        ),
+        (changed(reactions=[{"evnt": "a"}]), r"here: Object contains unknown field `evnt` - at `\$.reactions\[0\]`"),
+        (changed(events={"a": 3}), r"here: Expected `object`, got `int` - at `\$.events\[\.\.\.\]`"),
+        ('{"format": 1}', "here: Object missing required field `service`"),
     ],
 )
 def test_a_bad_document_is_refused_with_where_and_why(document, why):

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 import anyio
-import orjson
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 from starlette.testclient import TestClient
@@ -101,7 +101,7 @@ def test_an_order_is_told_with_its_picture(page):
 def test_what_the_log_says_is_text_in_the_pictures(tmp_path):
     """Names of services and orders that look like markup, or are no XML at all."""
     [placed, *_] = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
-    fields = orjson.dumps(placed.values | {"customer_id": HOSTILE, "order_id": HOSTILE}).decode()
+    fields = msgspec.json.encode(placed.values | {"customer_id": HOSTILE, "order_id": HOSTILE}).decode()
     hostile = placed._replace(order_id=HOSTILE, service=HOSTILE, cause=HOSTILE, fields=fields)
     stored(tmp_path / "tracker.db", [hostile]).close()
     page = client_of(tmp_path / "tracker.db")
@@ -150,7 +150,7 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
     assert re.search(r"order.created +-> payment.charged +\d+ +\d+ ms +\d+ ms", text)
     assert re.search(r"order.created +-> payment.refunded +not seen", text)
     assert "1 x order.confirmed by a-stranger\N{REPLACEMENT CHARACTER}[2J in answer to" in text
-    told = orjson.loads(flow("--format", "json").stdout)
+    told = msgspec.json.decode(flow("--format", "json").stdout)
     assert told["events"]["order.created"] == {"ever": ORDERS + 1, "recent": ORDERS + 1}
     assert "<style>" in flow("--format", "svg").stdout
     refused = flow("--format", "canvas")
