@@ -234,7 +234,7 @@ class Log(Protocol):
     def committed(self, partitions: Sequence[Partition]) -> dict[Partition, CommittedOffset | None]:
         """Return the group's committed offsets; waits for open transactions. Raises LogUnavailable."""
 
-    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
+    def group_offsets(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
         """Return the committed offsets of all partitions of these topics, and of `others`, whichever worker owns them.
 
         Does not wait for transactions. Raises LogUnavailable.
@@ -272,9 +272,9 @@ class Log(Protocol):
         """Return the partition, out of this number (one or more), that `publish` writes a record with this key to."""
 
     def publish(
-        self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
+        self, outputs: Sequence[Output], offsets: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
-        """Write the outputs and commit the offsets `cursors`, both or neither (if the delivery is exactly-once).
+        """Write the outputs and commit the offsets `offsets`, both or neither (if the delivery is exactly-once).
 
         An offset with the id of its database is also written to the progress topic.
         `still_ours` is called when the offsets are part of the transaction and it can still be aborted; False aborts.

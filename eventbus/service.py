@@ -67,6 +67,10 @@ class NoState:
         """Save nothing."""
 
 
+class Undeclared(TypeError):
+    """A handler returned an event that its signature does not name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reaction:
     """One arrow of the choreography: what a service does about an event."""
@@ -86,6 +90,13 @@ class Reaction:
     def name(self) -> str:
         """The handler's name: an imperative."""
         return self.handler.__name__
+
+    def answer(self, service: Service[Any], event: Event, *outcome: Any, work: Any) -> Event | None:
+        """Call the handler; `outcome` is what its remote call returned, if it has one. Raises Undeclared."""
+        answer = self.handler(service, event, *outcome, work)
+        if answer is not None and type(answer) not in self.publishes:
+            raise Undeclared(f"{self.name} returned {type(answer).__name__}, which its signature does not name")
+        return answer
 
     @property
     def purpose(self) -> str:

@@ -62,7 +62,7 @@ Shelf = Callable[[str], Stock | None]
 """Looks up the stock of a SKU; None for an unknown one."""
 
 
-def hear_items(known: Reservation | None, order_id: str, items: Items, shelf: Shelf) -> Change:
+def note_items(known: Reservation | None, order_id: str, items: Items, shelf: Shelf) -> Change:
     """An order was placed: store its items, or reserve them if it is paid already."""
     if known is None:
         return Change(Reservation(order_id, "awaiting_payment", items))
@@ -75,7 +75,7 @@ def hear_items(known: Reservation | None, order_id: str, items: Items, shelf: Sh
     return Change(known)
 
 
-def hear_payment(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
+def note_payment(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
     """An order was paid: reserve its items, or wait for them. The amount is not checked here."""
     if known is None:
         return Change(Reservation(order_id, "awaiting_items", ()))
@@ -84,7 +84,7 @@ def hear_payment(known: Reservation | None, order_id: str, shelf: Shelf) -> Chan
     return Change(known)
 
 
-def hear_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
+def note_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) -> Change:
     """An order was cancelled: release what is reserved, and reserve nothing later. A failed one holds nothing."""
     if known is None:
         return Change(Reservation(order_id, "cancelled", ()))

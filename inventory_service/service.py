@@ -13,9 +13,9 @@ from inventory_service.domain import (
     ReservationContradiction,
     Shelf,
     Stock,
-    hear_cancellation,
-    hear_items,
-    hear_payment,
+    note_cancellation,
+    note_items,
+    note_payment,
 )
 from inventory_service.repository import InventoryRepository, Warehouse
 from schemas import InventoryReservationFailed, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged
@@ -46,7 +46,7 @@ class InventoryService(Service[Warehouse]):
         """Store the items until the order is paid; reserve them at once if it is paid already."""
         items = tuple((item.sku, item.quantity) for item in order.items)
         return self._change(
-            warehouse, order.order_id, lambda known, shelf: hear_items(known, order.order_id, items, shelf)
+            warehouse, order.order_id, lambda known, shelf: note_items(known, order.order_id, items, shelf)
         )
 
     @reacts_to(PaymentCharged, awaits=[OrderCreated])
@@ -55,13 +55,13 @@ class InventoryService(Service[Warehouse]):
     ) -> InventoryReserved | InventoryReservationFailed | None:
         """Reserve all items of the paid order, or none; wait if they are not known yet."""
         order_id = charged.order_id
-        return self._change(warehouse, order_id, lambda known, shelf: hear_payment(known, order_id, shelf))
+        return self._change(warehouse, order_id, lambda known, shelf: note_payment(known, order_id, shelf))
 
     @reacts_to(OrderCancelled, compensates=[InventoryReserved])
     def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> None:
         """Release what is set aside for the order; set nothing aside for it later."""
         order_id = cancelled.order_id
-        self._change(warehouse, order_id, lambda known, shelf: hear_cancellation(known, order_id, shelf))
+        self._change(warehouse, order_id, lambda known, shelf: note_cancellation(known, order_id, shelf))
 
     def _change(
         self, warehouse: Warehouse, order_id: str, decide: Callable[[Reservation | None, Shelf], Change]

@@ -66,7 +66,7 @@ class Backup:
         with self._database.snapshot() as tx:
             rows, this = progress.every_row(tx), quarantine.incarnation(tx)
             identities = progress.identities(tx)
-        committed = self._log.group_cursors(self._service.subscriptions(), rows)
+        committed = self._log.group_offsets(self._service.subscriptions(), rows)
         witnesses = self._log.witnesses(undecided=True) or {}
         for partition, identity in identities.items():
             check_identity(partition, identity, self._identity(partition))

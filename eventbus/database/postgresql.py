@@ -32,7 +32,7 @@ from eventbus.database import (
     check_owner,
 )
 from eventbus.database.schema_version import Tables
-from eventbus.database.sqlstate import lets_nobody_in
+from eventbus.database.sqlstate import refuses_login
 from eventbus.text.redaction import ENCODE, EVERY_HOST, FORM, redact
 
 IDLE_IN_TRANSACTION_MS = 10_000
@@ -218,7 +218,7 @@ class PostgreSQL:
         try:
             return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
-            if lets_nobody_in(self._url, error, until):
+            if refuses_login(self._url, error, until):
                 raise WrongDatabase(
                     f"PostgreSQL refused the connection: {str(error).strip()}: check user, password and database name"
                 ) from error

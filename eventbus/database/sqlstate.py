@@ -35,7 +35,7 @@ class Attempt(NamedTuple):
     """The error code of the server; None if it did not answer."""
 
 
-def lets_nobody_in(url: str, error: psycopg.OperationalError, until: float) -> bool:
+def refuses_login(url: str, error: psycopg.OperationalError, until: float) -> bool:
     """Return whether this connection stays impossible until a setting is changed; false if that is unknown.
 
     It is tried again `until` this time of the monotonic clock.

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from typing import Any, Protocol
 
+from eventbus.engine.backoff import Backoff
 from eventbus.service import TryAgain, Unasked
 
 Call = Callable[[], Any]
@@ -21,7 +22,7 @@ ATTEMPTS = 4
 CIRCUIT_BREAKER_THRESHOLD = 8
 """After this many consecutive unknown outcomes (or `concurrency`, if more) the remaining calls are not made."""
 QUICK_SECONDS = 1.0
-FIRST_WAIT_SECONDS = 0.02
+BACKOFF = Backoff(0.03, 1.0, random.random)
 OVERDUE_SECONDS, OVERDUE_FACTOR = 1.0, 3.0
 """A call is overdue if it takes longer than OVERDUE_SECONDS, and than OVERDUE_FACTOR times the slowest answered one."""
 
@@ -136,7 +137,7 @@ def _outcome(call: Call) -> Any:
         except UNKNOWN_OUTCOME as error:
             if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
                 return error
-            time.sleep(FIRST_WAIT_SECONDS * 2 ** (attempt - 1) * (0.5 + random.random()))  # noqa: S311 - jitter
+            time.sleep(BACKOFF.seconds(attempt))
         except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
             return error
     raise AssertionError

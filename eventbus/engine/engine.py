@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from eventbus.database import ConcurrentUpdate, ReadOnlyOrFull, Unavailable
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import NOBODY, Owned, PartitionBatch, take
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.decision import Decided, Decision, compare
@@ -59,7 +60,8 @@ class Engine:
         self._root_partition = Partition(service.topics()[0], 0) if service.initiates else None
         self._remote = any(reaction.remote for reaction in service.reactions.values())
         self._limit = deps.calls.concurrency if self._remote else self._config.batch
-        self._retries = Retries(deps.now_ms, deps.random, self._config.retry, self._config.retry_most)
+        self._retries = Retries(deps.now_ms, Backoff(self._config.retry, self._config.retry_most, deps.random))
+        self._backoff = Backoff(self._config.backoff, self._config.backoff_most, deps.random)
         self._decision = Decision(service, deps.codec, self._config.dead_letters, self._retries)
         self._intake = Intake(service, deps, self._config)
         self._schemas = SchemaWaits(deps, self._config)
@@ -312,9 +314,8 @@ class Engine:
         """Make the remote calls, decide and commit. A partition that fails is forgotten and read again."""
         started, deps = self._deps.clock(), self._deps
         everyone = [part.owned for part in parts] + ([root_partition] if root_partition else [])
-        around = (deps.log, deps.database, deps.calls, self._unanswered)
         try:
-            reached = call_remotes(self._service, parts, around, self._waiting, deps.failpoint)
+            reached = call_remotes(self._service, parts, deps, self._unanswered, self._waiting)
         except ShuttingDown:
             self._recover_later(everyone, "the worker is shutting down")
         except TRANSIENT as error:
@@ -355,8 +356,7 @@ class Engine:
         """Retry parked records. Their remote calls, if any, run in the background."""
         self._deps.failpoint("retrying")
         half = max(1, self._deps.calls.concurrency // 2)
-        around = (self._deps.database, self._deps.calls)
-        self._asking = begin(self._service, parts, around, self._deps.failpoint, half)
+        self._asking = begin(self._service, parts, self._deps, half)
         if self._asking is None:
             self._decide(parts, None, {}, self._deps.clock())
 
@@ -437,8 +437,7 @@ class Engine:
             if self._owned.get(owned.partition) is not owned:
                 continue
             owned.failures += 1
-            wait = min(self._config.backoff * 2 ** min(owned.failures - 1, 10), self._config.backoff_most)
-            wait *= 0.5 + self._deps.random() / 2
+            wait = self._backoff.seconds(owned.failures)
             owned.forget(self._deps.clock() + wait)
             self._deps.log.pause([owned.partition])
             self._deps.observer.recovery_scheduled(owned.partition, why, retry_in=wait)

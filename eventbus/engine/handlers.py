@@ -113,7 +113,7 @@ class Handlers:
         reaction = self._reactions[type(event)]
         try:
             if reaction.remote is None:
-                answer = reaction.handler(self._service, event, work)
+                answer = reaction.answer(self._service, event, work=work)
             else:
                 outcome = outcomes.get(address(item), MISSING)
                 if outcome is MISSING:
@@ -122,11 +122,9 @@ class Handlers:
                     raise outcome  # noqa: TRY301 - treated like one that a handler raised
                 if isinstance(outcome, Exception):
                     raise HandlerFailed(record, f"the remote call of {reaction.name}", outcome)  # noqa: TRY301
-                answer = reaction.handler(self._service, event, outcome, work)
+                answer = reaction.answer(self._service, event, outcome, work=work)
             if answer is None:
                 return None
-            if type(answer) not in reaction.publishes:
-                raise TypeError(f"{reaction.name} does not declare {type(answer).__name__}")  # noqa: TRY301
             return caused(self._codec, self._source, answer, origin(record).address, _trace(record))
         except (PoisonRecord, ConcurrentUpdate, Unavailable, HandlerFailed):
             raise

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eventbus.database import ConcurrentUpdate, Transaction
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import Delivery, PartitionBatch
 from eventbus.event import Event
 from eventbus.log import Partition
@@ -29,16 +30,11 @@ class Retries(NamedTuple):
 
     now_ms: Callable[[], int]
     """Milliseconds since 1970, because other workers read what one worker writes."""
-    random: Callable[[], float]
-    """0 to 1, for jitter."""
-    first: float
-    """Seconds."""
-    most: float
+    backoff: Backoff
 
     def at_ms(self, attempts: int) -> int:
         """Return when to retry after this number of attempts."""
-        wait = min(self.first * 2.0 ** min(attempts - 1, 30), self.most)
-        return self.now_ms() + round(1_000 * wait * (0.5 + self.random() / 2))
+        return self.now_ms() + round(1_000 * self.backoff.seconds(attempts))
 
 
 @dataclass(slots=True)

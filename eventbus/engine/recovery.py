@@ -55,7 +55,7 @@ def judge(log: Log, database: Database, topics: Collection[str]) -> None:
         quarantine.check(tx)
         stored = progress.identities(tx)
         check_identities(stored, actual)
-    evidence = Evidence(log.group_cursors(topics, stored.keys()), log.witnesses(undecided=False) or {})
+    evidence = Evidence(log.group_offsets(topics, stored.keys()), log.witnesses(undecided=False) or {})
     _judge_age(database, evidence, topics, lambda topic: actual[topic].topic)
 
 
@@ -149,7 +149,7 @@ def _evidence(
     """
     ours = {p: offset for p, offset in committed.items() if offset is not None}
     lost = len(ours) < len(committed) or any(offset.outbox_seq is None for offset in ours.values())
-    offsets = log.group_cursors(topics, known) | ours
+    offsets = log.group_offsets(topics, known) | ours
     witnesses = log.witnesses(undecided=lost)
     noted = {p: offset for p, offset in ours.items() if offset.outbox_seq is not None}
     if witnesses is not None:

@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from eventbus.database import NO_RECORDS_FAULT, Database
 from eventbus.engine.batch import Delivery, PartitionBatch, Unpublished, events
-from eventbus.engine.calls import Call, Calls, Pending
+from eventbus.engine.calls import Call, Pending
+from eventbus.engine.config import Dependencies
 from eventbus.engine.parking import Address, address
 from eventbus.engine.unanswered import Unanswered, is_unknown
 from eventbus.event import Event
-from eventbus.log import Log
 from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Reaction, Service, answer_of
 from eventbus.store import blocked_keys
@@ -62,40 +62,37 @@ class Asking:
 def begin(
     service: Service[Any],
     parts: Sequence[PartitionBatch],
-    deps: tuple[Database, Calls],
-    failpoint: Callable[[str], None],
+    deps: Dependencies,
     at_most: int | None = None,
 ) -> Asking | None:
     """Start the remote calls of these parts, at most `at_most` at once; None if there are none to make."""
-    database, calls = deps
     if not any(_remote(service, item) for part in parts for item in part.items):
         return None
-    with database.snapshot() as tx:
+    with deps.database.snapshot() as tx:
         blocks = blocked_keys.blocking(tx, (event.key for event in events(parts)))
     wanted = _wanted(service, parts, blocks)
     if not wanted:
         return None
-    made = _calls(service, wanted, database)
-    failpoint("before remote")
-    pending = calls.start(made, at_most)
-    failpoint("remote under way")
+    made = _calls(service, wanted, deps.database)
+    deps.failpoint("before remote")
+    pending = deps.calls.start(made, at_most)
+    deps.failpoint("remote under way")
     return Asking(parts, wanted, pending)
 
 
 def call_remotes(
     service: Service[Any],
     parts: Sequence[PartitionBatch],
-    deps: tuple[Log, Database, Calls, Unanswered],
+    deps: Dependencies,
+    unanswered: Unanswered,
     waiting: Callable[[], bool],
-    failpoint: Callable[[str], None],
 ) -> RemoteResults:
     """Make the remote calls of these parts. Raises ShuttingDown once `waiting`, called every second, returns False."""
-    log, database, calls, unanswered = deps
-    asking = begin(service, parts, (database, calls), failpoint)
+    asking = begin(service, parts, deps)
     if asking is None:
         return RemoteResults({}, [], 0)
     while not asking.ended(KEEP_ALIVE_SECONDS):
-        log.keep_alive()
+        deps.log.keep_alive()
         if not waiting():
             asking.pending.abandon()
             raise ShuttingDown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import Owned, SchemaWait
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.log import FetchedRecords
@@ -52,7 +53,7 @@ class SchemaWaits:
         now = self._deps.clock()
         wait = owned.schema_wait or SchemaWait(now)
         most = ANSWER_WAIT_SECONDS if isinstance(error, StillAsking) else self._config.backoff_most
-        pause = min(FIRST_WAIT_SECONDS * 2 ** min(wait.times, 10), most)
+        pause = Backoff(FIRST_WAIT_SECONDS, most, lambda: 1.0).seconds(wait.times + 1)  # in step for all partitions
         self._deps.log.pause([owned.partition])
         reported = wait.reported
         if not isinstance(error, StillAsking) or (now - wait.since >= TOLD_AFTER_SECONDS and not reported):

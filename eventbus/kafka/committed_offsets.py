@@ -20,7 +20,7 @@ from eventbus.log import CommittedOffset, LogUnavailable, Partition
 SECONDS = 4.0
 
 
-class GroupCursors:
+class GroupOffsets:
     """Reads a group's committed offsets; the consumer is created on first use."""
 
     def __init__(self, connection: Connection) -> None:
@@ -45,7 +45,7 @@ class GroupCursors:
             if answer.error is not None and answer.error.code() not in MISSING:
                 where = f"{answer.topic}/{answer.partition}"
                 raise LogUnavailable(f"cannot read the committed offset of {where}: {explained(answer.error)}")
-        found = {Partition(answer.topic, answer.partition): cursor_of(answer) for answer in answers}
+        found = {Partition(answer.topic, answer.partition): committed_offset_of(answer) for answer in answers}
         return {partition: committed for partition, committed in found.items() if committed is not None}
 
     def close(self) -> None:
@@ -55,7 +55,7 @@ class GroupCursors:
             self._consumer = None
 
 
-def cursor_of(answer: TopicPartition) -> CommittedOffset | None:
+def committed_offset_of(answer: TopicPartition) -> CommittedOffset | None:
     """Return the committed offset of a partition; None if there is none."""
     if answer.offset < 0:
         return None

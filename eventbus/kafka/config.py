@@ -49,7 +49,7 @@ ONLY_PRODUCER = ("queue.", "linger.", "batch.", "compression.", "acks", "deliver
 CLASSIC_ONLY = ("group.instance.id", "partition.assignment.strategy", "session.timeout.ms", "heartbeat.interval.ms")
 LARGEST_DEAD_LETTER = 1_114_124
 """Bytes: the largest input record, plus 64 KiB for its origin, the reason and the time."""
-HEARS_DISCONNECTS = 6
+LOGS_DISCONNECTS = 6
 """Syslog's INFO. Below it librdkafka does not log that a connection broke with one request in flight (an EndTxn)."""
 
 
@@ -182,7 +182,7 @@ def producer_config(connection: Connection) -> dict[str, Any]:
     producer that fails is replaced.
     """
     config = connection.common() | {
-        "log_level": HEARS_DISCONNECTS,
+        "log_level": LOGS_DISCONNECTS,
         "metadata.recovery.strategy": "none",
         "enable.idempotence": True,
         "linger.ms": 0,

@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from eventbus.kafka.causes import LOGIN, TLS, explained
-from eventbus.kafka.committed_offsets import GroupCursors, cursor_of
+from eventbus.kafka.committed_offsets import GroupOffsets, committed_offset_of
 from eventbus.kafka.config import Connection, client, consumer_config, incremental
 from eventbus.kafka.headers import headers_of
 from eventbus.kafka.producer import Producers, SizeRefused, Witness
@@ -106,7 +106,7 @@ class KafkaLog:
         self._consumer = self._new_consumer()
         self._producers = Producers(connection, failpoint, stopping)
         self._progress = ProgressTopic(connection, warn, stopping) if connection.exactly_once else None
-        self._cursors = GroupCursors(connection)
+        self._group_offsets = GroupOffsets(connection)
         self._admin: AdminClient | None = None
         self._topic_ids = TopicIds(self._administrator, ADMIN_SECONDS)
         self._cluster = ""
@@ -206,12 +206,12 @@ class KafkaLog:
             if answer.error is not None:
                 where = f"{answer.topic}/{answer.partition}"
                 raise LogUnavailable(f"cannot read the committed offset of {where}: {explained(answer.error)}")
-        return {Partition(a.topic, a.partition): cursor_of(a) for a in answers}
+        return {Partition(a.topic, a.partition): committed_offset_of(a) for a in answers}
 
-    def group_cursors(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
+    def group_offsets(self, topics: Collection[str], others: Collection[Partition]) -> dict[Partition, CommittedOffset]:
         """See Log."""
         found = {Partition(topic, n) for topic, count in self._counts(topics).items() for n in range(count)}
-        return self._cursors.of(found.union(others))
+        return self._group_offsets.of(found.union(others))
 
     def _counts(self, topics: Collection[str]) -> dict[str, int]:
         """Return the number of partitions of each of these topics that exists."""
@@ -332,10 +332,10 @@ class KafkaLog:
         return self._admin
 
     def publish(
-        self, outputs: Sequence[Output], cursors: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
+        self, outputs: Sequence[Output], offsets: Mapping[Partition, CommittedOffset], still_ours: Callable[[], bool]
     ) -> None:
         """See Log."""
-        offsets = [TopicPartition(*p, each.offset, str(each.outbox_seq)) for p, each in cursors.items()]
+        committed = [TopicPartition(*p, each.offset, str(each.outbox_seq)) for p, each in offsets.items()]
         group = self._consumer.consumer_group_metadata()
         if not _has_joined(group):
             raise CommitOutcomeUnknown(
@@ -343,7 +343,7 @@ class KafkaLog:
             )
         try:
             if self._connection.exactly_once:
-                self._producers.transaction(outputs, offsets, group, still_ours, self._witnesses_of(cursors))
+                self._producers.transaction(outputs, committed, group, still_ours, self._witnesses_of(offsets))
                 return
             if not still_ours():
                 raise PartitionMigrated("another worker has recovered these partitions")
@@ -356,7 +356,7 @@ class KafkaLog:
                 self._check_exist({output.topic for output in outputs} | witness)
             raise
         try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=committed, asynchronous=False)
         except KafkaException as error:
             raise CommitOutcomeUnknown(
                 f"the outcome of the offset commit is unknown: {explained(error.args[0])}"
@@ -377,10 +377,10 @@ class KafkaLog:
             return CommitOutcomeUnknown(f"a batch of records is {refused}: retrying in smaller batches")
         return TooLarge(oversized)
 
-    def _witnesses_of(self, cursors: Mapping[Partition, CommittedOffset]) -> list[Witness]:
+    def _witnesses_of(self, offsets: Mapping[Partition, CommittedOffset]) -> list[Witness]:
         assert self._progress is not None
         topic = self._progress.partition.topic
-        return [Witness(topic, *encode(p, committed)) for p, committed in cursors.items() if committed.database]
+        return [Witness(topic, *encode(p, committed)) for p, committed in offsets.items() if committed.database]
 
     def _check_exist(self, topics: set[str]) -> None:
         """Raise TopicMissing if one of these was deleted; librdkafka would wait for it without naming it."""
@@ -400,7 +400,7 @@ class KafkaLog:
     def close(self) -> None:
         """See Log."""
         self._consumer.close()
-        self._cursors.close()
+        self._group_offsets.close()
         if self._progress is not None:
             self._progress.close()
         self._producers.close()

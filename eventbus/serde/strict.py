@@ -19,7 +19,7 @@ LONG_NUMBER = re.compile(rb"[\x80-\xff]{9}")
 INT_BITS, LONG_BITS = 32, 64
 UNCHECKED = ("enum", "fixed")
 COMPOSITE = ("record", "enum", "fixed", "array", "map")
-GOES_ON = b"\x80"
+CONTINUES = b"\x80"
 """A byte of a number that is at least this is followed by another one."""
 SIZES = {"null": 0, "float": 4, "double": 8}
 TAKE_BYTES = frozenset(("boolean", "int", "long", "float", "double", "string", "bytes"))
@@ -62,7 +62,7 @@ class Strict:
         """
         if self._always or len(body) - start > MAX_VALUES or LONG_NUMBER.search(body, start) is not None:
             return True
-        return bool(self._ends) and (body[-1:] not in self._ends or body[-2:-1] >= GOES_ON)
+        return bool(self._ends) and (body[-1:] not in self._ends or body[-2:-1] >= CONTINUES)
 
     def check(self, body: bytes, start: int) -> None:
         """Raise NotAvro unless a value of the schema begins at `start`, of at most MAX_VALUES values."""
@@ -96,7 +96,7 @@ def _ends(schema: Any) -> frozenset[bytes]:
     last = fields[-1]["type"] if fields else None
     if not isinstance(last, dict) or last["type"] != "enum":
         return frozenset()
-    return frozenset(bytes([2 * index]) for index in range(min(len(last["symbols"]), GOES_ON[0] // 2)))
+    return frozenset(bytes([2 * index]) for index in range(min(len(last["symbols"]), CONTINUES[0] // 2)))
 
 
 class _Walk:

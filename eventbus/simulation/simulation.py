@@ -460,7 +460,7 @@ class Simulation:
         self._ends_at = self.now + DAMAGED_SECONDS
 
     @property
-    def spoilt(self) -> bool:
+    def damaged(self) -> bool:
         """Whether a log or a database was damaged: workers may stop, and sagas need not end."""
         return self.damage is not None or bool(self.old_databases.exchanged)
 
@@ -641,7 +641,7 @@ class SimulatedProcess:
         except (NoProgress, WorkerStopped):
             raise
         except (UnsafeToContinue, TopicMissing) as error:
-            if not self._simulation.spoilt:
+            if not self._simulation.damaged:
                 raise WorkerStopped(f"{self}: {type(error).__name__}: {error}") from error
             self._simulation.refuses(self, str(error))
         except Exception as error:

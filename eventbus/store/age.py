@@ -33,7 +33,7 @@ class Row(NamedTuple):
 class Evidence(NamedTuple):
     """What Kafka knows of a service's progress."""
 
-    cursors: Mapping[Partition, CommittedOffset]
+    committed: Mapping[Partition, CommittedOffset]
     """The group's committed offsets, including those that were set by hand."""
     witnesses: Mapping[Partition, CommittedOffset]
     """The records of the progress topic."""
@@ -51,7 +51,7 @@ def check_age(
     A partition without a row counts if it is of one of these topics. A witness of a topic that was deleted and
     recreated since is ignored; `topic_id` returns the id that a topic has now.
     """
-    for partition, committed in sorted(evidence.cursors.items()):
+    for partition, committed in sorted(evidence.committed.items()):
         if partition in rows:
             of_this = _without_old_offset(committed, evidence.witnesses.get(partition), rows[partition])
             _check_ahead(partition, "the group's committed offset", of_this, rows[partition])

@@ -16,19 +16,17 @@ from saga.check.facts import Facts
 from saga.check.log import Watch, read_events
 from saga.check.stores import Stores
 from saga.flow.model import Flow
-from saga.kafka.cluster import Cluster, client_config
 from saga.kafka.event_topics import EventTopics
+from saga.kafka.target import KafkaTarget
 from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(KafkaTarget):
     """All sources that are read."""
 
-    bootstrap_servers: str
-    kafka_config: dict[str, str]
     schema_registry_url: str | None
     stores: Stores
 
@@ -36,16 +34,14 @@ class Sources:
         """Read everything, effects before their causes (see `laws`). Reading the log takes longest."""
         self.stores.check()
         codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
-        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
-        topics = EventTopics(cluster, flow.reverse_topological())
+        topics = EventTopics(self.cluster(), flow.reverse_topological())
         before = topics.ends()
         orders = self.stores.read_orders()
         reservations, stock = self.stores.read_inventory()
         payments = self.stores.read_payments()
         ledger = self.stores.read_ledger()
         until = topics.ends()
-        config = client_config(self.bootstrap_servers, self.kafka_config)
-        log = read_events(topics, config, codec, before=before, until=until, watch=watch)
+        log = read_events(topics, self.client_config(), codec, before=before, until=until, watch=watch)
         return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked())
 
 

@@ -19,7 +19,7 @@ from eventbus.log import Partition
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
 from saga.commands.options import statement_options, where_options
-from saga.deadletters.letters import STATUS, KafkaTarget, groups, letters_of, resolutions_of
+from saga.deadletters.letters import STATUS, LetterTarget, groups, letters_of, resolutions_of
 from saga.deadletters.resolve import ResolveRequest, resolve
 from saga.deadletters.selection import LetterSelection, selecting
 from saga.deadletters.skip import reader_of, skip
@@ -48,7 +48,9 @@ def deadletters_command() -> None:
 @click.option("--all", "every", is_flag=True, help="Include those that were redriven or discarded.")
 @limit_option
 @cli.as_json
-def list_command(where: KafkaTarget, selection: LetterSelection, every: bool, limit: int | None, as_json: bool) -> None:
+def list_command(
+    where: LetterTarget, selection: LetterSelection, every: bool, limit: int | None, as_json: bool
+) -> None:
     """List dead letters: the address of each, its original record, its attempts, since when, and why.
 
     Example: saga deadletters list --where reason=contradiction --json
@@ -63,7 +65,7 @@ def list_command(where: KafkaTarget, selection: LetterSelection, every: bool, li
             click.echo(f"{row['letter']}  {row['status']}  {row['record']}  {tried}  {row['reason']}: {row['error']}")
 
 
-def _rows(where: KafkaTarget, selection: LetterSelection, *, every: bool) -> Iterator[dict[str, Any]]:
+def _rows(where: LetterTarget, selection: LetterSelection, *, every: bool) -> Iterator[dict[str, Any]]:
     for group in selection.groups(lambda: groups(where)):
         resolved = resolutions_of(where, group)
         for letter in selection.of(letters_of(where, group)):
@@ -75,7 +77,7 @@ def _rows(where: KafkaTarget, selection: LetterSelection, *, every: bool) -> Ite
 @click.argument("letter")
 @where_options
 @cli.schema_registry_url
-def show_command(letter: str, where: KafkaTarget, schema_registry_url: str | None) -> None:
+def show_command(letter: str, where: LetterTarget, schema_registry_url: str | None) -> None:
     """Show one dead letter as JSON: the fields of `list`, and its headers and value as `saga tail` prints them.
 
     Example: saga deadletters show payment-service.dead-letters/3/17
@@ -169,7 +171,7 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
 @where_options
 @statement_options
 def skip_command(
-    where: KafkaTarget, group: str | None, database: str | None, by: str, why: str, **place: str | int
+    where: LetterTarget, group: str | None, database: str | None, by: str, why: str, **place: str | int
 ) -> None:
     """Skip a batch that a service cannot decompress. The records in it are lost to this service.
 

@@ -95,7 +95,7 @@ def as_dict(source: FlowSource) -> dict[str, Any]:
         "events": {
             event: {
                 "published_by": flow.publishers(event),
-                "heard_by": [handler.service for handler in flow.hearers(event)],
+                "heard_by": [handler.service for handler in flow.consumers(event)],
                 "final": "completes" if event in flow.completes else "aborts" if event in flow.aborts else None,
             }
             for event in flow.events

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, TypeVar, cast
 
 from eventbus.cli import options as cli
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from saga.kafka.cluster import Cluster
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -24,11 +24,11 @@ def cluster_options(command: F) -> F:
 
 
 def where_options(command: F) -> F:
-    """Add the options of the Kafka connection to a click command; it is called with `where=KafkaTarget(...)`."""
+    """Add the options of the Kafka connection to a click command; it is called with `where=LetterTarget(...)`."""
 
     @wraps(command)
     def with_where(bootstrap_servers: str, kafka_config: dict[str, str], **options: Any) -> Any:
-        return command(where=KafkaTarget(bootstrap_servers, kafka_config), **options)
+        return command(where=LetterTarget(bootstrap_servers, kafka_config), **options)
 
     return cast("F", cli.bootstrap_servers(cli.kafka_config(with_where)))
 

@@ -12,7 +12,7 @@ import click
 from eventbus.cli import options as cli
 from saga.commands.options import cluster_options
 from saga.kafka.cluster import Cluster
-from saga.kafka.topics import BROKERS_DEFAULT, DIFFERS, FAILED, RETENTION_MS, Extent, create, extents, forgetful
+from saga.kafka.topics import BROKERS_DEFAULT, DIFFERS, FAILED, RETENTION_MS, Extent, create, extents, short_retention
 from saga.kafka.topics_file import Topic, read_topics
 
 DAY_MS = 86_400_000
@@ -86,7 +86,7 @@ def list_command(cluster: Cluster, file: Path | None, as_json: bool) -> None:
     found = extents(cluster, [topic.name for topic in wanted])
     if denied := cluster.denied(topic.name for topic in wanted if topic.name not in found):
         click.echo(f"warning: {denied}", err=True)
-    shorter = forgetful(cluster, wanted)
+    shorter = short_retention(cluster, wanted)
     for topic in wanted:
         if topic.name in shorter:
             click.echo(_warning(topic, shorter[topic.name], cluster.bootstrap_servers), err=True)

@@ -15,7 +15,7 @@ from eventbus.cli.connection_options import secret
 from eventbus.worker.telemetry import configure_logging
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from saga.services import SERVICES
 from saga.tracker.installed import FLOW
 from saga.tracker.source import TrackedLog
@@ -71,7 +71,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
 
     check_token(host, token)
     configure_logging("auto", "info")
-    where = KafkaTarget(options["bootstrap_servers"], options["kafka_config"])
+    where = LetterTarget(options["bootstrap_servers"], options["kafka_config"])
     registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}

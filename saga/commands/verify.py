@@ -12,7 +12,6 @@ from saga.flow.rules import joined_topics_have_the_same_partitions
 from saga.flow.sources import FlowSource, flow_options
 from saga.flow.states import every_state_has_a_rule_for_every_event
 from saga.flow.verify import RuleViolation, verify
-from saga.kafka.cluster import Cluster
 
 
 @click.command("verify", context_settings=cli.CONTEXT)
@@ -49,7 +48,7 @@ def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
 
 
 def _partitions(source: FlowSource) -> dict[str, int]:
-    cluster = Cluster(source.bootstrap_servers, source.kafka_config)
+    cluster = source.cluster()
     return {topic: len(parts) for topic, parts in cluster.partitions().items()}
 
 

@@ -10,14 +10,14 @@ from collections.abc import Collection, Iterator, Sequence
 
 from eventbus.deadletters.resolutions import REDRIVE, SKIP, split_headers
 from eventbus.log import RESOLUTIONS, Partition
-from saga.deadletters.letters import KafkaTarget, Letter, letters_of
+from saga.deadletters.letters import Letter, LetterTarget, letters_of
 
 Refusal = tuple[str, int]
 """The record's original address, and its number of attempts."""
 
 
 def letter_laws(
-    where: KafkaTarget, group: str, bad: Collection[str], passing: Collection[str] = ()
+    where: LetterTarget, group: str, bad: Collection[str], passing: Collection[str] = ()
 ) -> Iterator[tuple[str, str]]:
     """Return the violations in a group that is idle: the law, and how it is broken.
 
@@ -33,7 +33,7 @@ def letter_laws(
 
 
 def skip_laws(
-    where: KafkaTarget, group: str, batches: Collection[tuple[Partition, range]]
+    where: LetterTarget, group: str, batches: Collection[tuple[Partition, range]]
 ) -> Iterator[tuple[str, str]]:
     """Return the violations: a group must skip each of these unreadable batches once, on record, and no other."""
     wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
@@ -43,7 +43,7 @@ def skip_laws(
             yield "skips-are-on-record", f"from {each[0]}/{each[1]} to {each[2]}: {found[each]} times"
 
 
-def _skips(where: KafkaTarget, group: str) -> Iterator[tuple[str, str, str]]:
+def _skips(where: LetterTarget, group: str) -> Iterator[tuple[str, str, str]]:
     for record in where.records(group + RESOLUTIONS):
         said = {name: content.decode() for name, content in split_headers(record.headers)[1].items()}
         if said["dlq_action"] == SKIP:
@@ -67,7 +67,7 @@ def _refusal(letter: Letter) -> Refusal:
     return letter.original, int(letter.said["dlq_attempts"])
 
 
-def _resolved(where: KafkaTarget, group: str) -> Iterator[tuple[str, str]]:
+def _resolved(where: LetterTarget, group: str) -> Iterator[tuple[str, str]]:
     for record in where.records(group + RESOLUTIONS):
         said = split_headers(record.headers)[1]
         if "dlq_letter" in said:

@@ -12,10 +12,11 @@ from typing import Any
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, split_headers
 from eventbus.kafka.config import Connection
 from eventbus.log import RESOLUTIONS, Headers, Partition, Record, to_iso
-from saga.kafka.cluster import Cluster, Unreachable, client_config
+from saga.kafka.cluster import Unreachable
 from saga.kafka.event_topics import EventTopics
 from saga.kafka.reader import NoSuchTopic, record_of
 from saga.kafka.records import records
+from saga.kafka.target import KafkaTarget
 from saga.kafka.unreadable import KafkaProbe, Probe
 
 DEAD_LETTERS = ".dead-letters"
@@ -33,22 +34,15 @@ class NotAnAddress(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class KafkaTarget:
-    """A Kafka cluster, and how to connect to it."""
-
-    bootstrap_servers: str
-    kafka_config: dict[str, str]
-
-    def cluster(self) -> Cluster:
-        """Return a connection for queries about topics."""
-        return Cluster(self.bootstrap_servers, self.kafka_config)
+class LetterTarget(KafkaTarget):
+    """The cluster whose dead letters are read and resolved."""
 
     def connection(self, group: str, name: str) -> Connection:
         """Return a connection that writes on behalf of a group, under this name."""
         logger = logging.getLogger(f"rdkafka.{group}.{name}")
         logger.propagate = False
         logger.addHandler(logging.NullHandler())
-        return Connection(self.bootstrap_servers, group, name, extra=self.kafka_config, logger=logger)
+        return Connection(self.bootstrap_servers, group, name, extra=dict(self.kafka_config), logger=logger)
 
     def now_ms(self) -> int:
         """Return the current time there, in milliseconds since 1970."""
@@ -69,7 +63,7 @@ class KafkaTarget:
 
     def probe(self, partition: Partition) -> Probe:
         """Return a probe for single offsets of a partition; the caller closes it."""
-        return KafkaProbe(client_config(self.bootstrap_servers, self.kafka_config), partition)
+        return KafkaProbe(self.client_config(), partition)
 
     def records(self, topic: str) -> Iterator[Record]:
         """Return the committed records of a topic up to its present end; the partitions in any order.
@@ -77,7 +71,7 @@ class KafkaTarget:
         Raises NoSuchTopic, Unreachable, LogMoved.
         """
         lanes = self._lanes(topic)
-        config = client_config(self.bootstrap_servers, self.kafka_config)
+        config = self.client_config()
         yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
 
     def _lanes(self, topic: str) -> EventTopics:
@@ -149,27 +143,27 @@ def group_of(address: str) -> str:
     return match["group"]
 
 
-def groups(where: KafkaTarget) -> list[str]:
+def groups(where: LetterTarget) -> list[str]:
     """Return every group that has a dead-letter topic."""
     return sorted(
         name.removesuffix(DEAD_LETTERS) for name in where.cluster().partitions() if name.endswith(DEAD_LETTERS)
     )
 
 
-def letters_of(where: KafkaTarget, group: str) -> Iterator[Letter]:
+def letters_of(where: LetterTarget, group: str) -> Iterator[Letter]:
     """Return the dead letters of a group; those of one key in order."""
     for record in where.records(group + DEAD_LETTERS):
         own, said = split_headers(record.headers)
         yield Letter(record, own, {name: content.decode("utf-8", "replace") for name, content in said.items()})
 
 
-def open_letters(where: KafkaTarget, group: str) -> Iterator[Letter]:
+def open_letters(where: LetterTarget, group: str) -> Iterator[Letter]:
     """Return the dead letters without a resolution."""
     resolved = resolutions_of(where, group)
     return (letter for letter in letters_of(where, group) if letter.address not in resolved)
 
 
-def resolutions_of(where: KafkaTarget, group: str) -> dict[str, Resolution]:
+def resolutions_of(where: LetterTarget, group: str) -> dict[str, Resolution]:
     """Return the resolutions, by the dead letter's address."""
     found = {}
     for record in where.records(group + RESOLUTIONS):

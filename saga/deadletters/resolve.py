@@ -11,7 +11,7 @@ from eventbus.deadletters.resolutions import REDRIVE, AuditNote, resolution
 from eventbus.kafka.config import BadKafkaConfig
 from eventbus.kafka.producer import Producers
 from eventbus.log import RESOLUTIONS, CommitOutcomeUnknown, LogUnavailable
-from saga.deadletters.letters import KafkaTarget, Letter, Resolution, groups, letters_of, resolutions_of
+from saga.deadletters.letters import Letter, LetterTarget, Resolution, groups, letters_of, resolutions_of
 from saga.deadletters.selection import LetterSelection, NoSuchLetter
 
 AT_ONCE = 500
@@ -30,7 +30,7 @@ class Unresolved(RuntimeError):
 class ResolveRequest:
     """Which action to take on which letters, by whom and why."""
 
-    where: KafkaTarget
+    where: LetterTarget
     selection: LetterSelection
     action: str
     by: str
@@ -52,7 +52,7 @@ def resolve(order: ResolveRequest, *, dry_run: bool, tell: Callable[[str], None]
 
 
 @contextmanager
-def _written(where: KafkaTarget, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
+def _written(where: LetterTarget, group: str, *, dry_run: bool) -> Iterator[Producers | None]:
     """Fence every other producer that resolves this group's letters.
 
     The existing resolutions must be read after that, all of them: those behind an open transaction (a worker writes

@@ -11,7 +11,7 @@ from eventbus.deadletters.resolutions import AuditNote, skipping
 from eventbus.log import Partition
 from eventbus.store import progress
 from eventbus.store.progress import Checkpoint, OutboxEntry
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from saga.services import SERVICES
 
 
@@ -30,7 +30,9 @@ class NothingToSkip(LookupError):
     """There is no unreadable batch at this offset, or the group is past it; nothing was changed."""
 
 
-def skip(where: KafkaTarget, database: Database, group: str, place: tuple[Partition, int], statement: AuditNote) -> int:
+def skip(
+    where: LetterTarget, database: Database, group: str, place: tuple[Partition, int], statement: AuditNote
+) -> int:
     """Move the checkpoint past the batch at this place, with a record of it in the outbox; return the new offset.
 
     The owner of the partition then detects the concurrent update, recovers, publishes the record together with its
@@ -52,7 +54,7 @@ def skip(where: KafkaTarget, database: Database, group: str, place: tuple[Partit
     return next_offset
 
 
-def _behind(where: KafkaTarget, partition: Partition, offset: int, checkpoint: Checkpoint) -> int:
+def _behind(where: LetterTarget, partition: Partition, offset: int, checkpoint: Checkpoint) -> int:
     if checkpoint.next_offset > offset:
         raise NothingToSkip(
             f"{partition} is handled up to {checkpoint.next_offset}: there is nothing to skip at {offset}"

@@ -16,6 +16,7 @@ from eventbus.kafka.embedded import EmbeddedBroker
 from eventbus.text.secret_files import write_properties
 from saga.demo.workers import MODULES
 from saga.kafka.cluster import ANSWER_SECONDS, ASK_AGAIN_SECONDS, Cluster
+from saga.kafka.target import KafkaTarget
 from saga.kafka.topics import BROKERS_DEFAULT, FAILED, create, extents
 from saga.kafka.topics_file import Topic, counts, read_topics
 
@@ -32,12 +33,10 @@ class InUse(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class DemoPlace:
+class DemoPlace(KafkaTarget):
     """A broker with the saga's topics, empty."""
 
-    bootstrap_servers: str
     delivery: str
-    kafka_config: Mapping[str, str]
 
     def options(self, folder: Path) -> list[str]:
         """Return the options that make a command use this broker; secrets are in a file in the folder."""
@@ -49,7 +48,7 @@ class DemoPlace:
 def embedded() -> Iterator[DemoPlace]:
     """Run a broker inside this process."""
     with EmbeddedBroker(counts(read_topics(), PARTITIONS)) as broker:
-        yield DemoPlace(broker.bootstrap_servers, "at-least-once", EAGER)
+        yield DemoPlace(broker.bootstrap_servers, EAGER, "at-least-once")
 
 
 @contextmanager
@@ -70,7 +69,7 @@ def real(bootstrap_servers: str, kafka_config: Mapping[str, str]) -> Iterator[De
     if failed:
         raise InUse(f"the topic {failed[0].topic} cannot be created: {failed[0].detail}")
     try:
-        yield DemoPlace(bootstrap_servers, "exactly-once", kafka_config)
+        yield DemoPlace(bootstrap_servers, kafka_config, "exactly-once")
     finally:
         wait_for(cluster.admin.delete_topics([topic.name for topic in topics], operation_timeout=ANSWER_SECONDS))
         if found:

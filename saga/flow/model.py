@@ -141,7 +141,7 @@ class Flow:
         """Return the services that may publish an event; a valid choreography has one."""
         return tuple(service.service for service in self.services if event in service.publishes)
 
-    def hearers(self, event: str) -> tuple[Handler, ...]:
+    def consumers(self, event: str) -> tuple[Handler, ...]:
         """Return the handlers of an event."""
         return tuple(handler for handler in self.handlers if handler.does.event == event)
 

@@ -11,7 +11,7 @@ from saga.flow.finding import Finding, Rule, at_handler, at_publisher, at_servic
 from saga.flow.model import Flow, Handler
 
 
-def heard_events_are_published(flow: Flow) -> Iterator[Finding]:
+def consumed_events_are_published(flow: Flow) -> Iterator[Finding]:
     """Every event that is consumed, awaited or undone is published by some service; otherwise it never arrives."""
     for handler in flow.handlers:
         does = handler.does
@@ -20,10 +20,10 @@ def heard_events_are_published(flow: Flow) -> Iterator[Finding]:
                 yield at_handler(handler, event, "no service publishes it")
 
 
-def published_events_are_heard(flow: Flow) -> Iterator[Finding]:
+def published_events_are_consumed(flow: Flow) -> Iterator[Finding]:
     """Every published event is consumed by some service, unless it is final."""
     for event in flow.events:
-        if not flow.hearers(event) and event not in flow.endings:
+        if not flow.consumers(event) and event not in flow.endings:
             yield at_publisher(flow, event, "no service consumes it, and it neither completes nor aborts the saga")
 
 
@@ -68,7 +68,7 @@ def schemas_have_their_key(flow: Flow) -> Iterator[Finding]:
                 yield Finding(event, "", service.file, told)
 
 
-def hearers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
+def consumers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
     """The events that a service publishes can be read with the schema of each of its consumers."""
     for handler in flow.handlers:
         event = handler.does.event
@@ -79,8 +79,8 @@ def hearers_can_read_what_is_written(flow: Flow) -> Iterator[Finding]:
 
 
 RULES: tuple[Rule, ...] = (
-    heard_events_are_published,
-    published_events_are_heard,
+    consumed_events_are_published,
+    published_events_are_consumed,
     endings_are_published,
     ways.every_way_ends,
     ways.endings_do_not_contradict,
@@ -91,7 +91,7 @@ RULES: tuple[Rule, ...] = (
     events_are_their_services_own,
     events_have_one_publisher,
     schemas_have_their_key,
-    hearers_can_read_what_is_written,
+    consumers_can_read_what_is_written,
 )
 """The rules that need only declarations."""
 

@@ -17,6 +17,7 @@ from eventbus.service import Service
 from eventbus.worker.announcement import TOPIC
 from saga.flow.model import Flow
 from saga.kafka.reader import Reader
+from saga.kafka.target import KafkaTarget
 from saga.services import installed_services
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -33,12 +34,10 @@ class Announced(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class FlowSource:
+class FlowSource(KafkaTarget):
     """The flow; with the services' classes if they are installed, with the workers if it was announced."""
 
     flow: Flow
-    bootstrap_servers: str
-    kafka_config: Mapping[str, str]
     services: tuple[type[Service[Any]], ...] = ()
     workers: tuple[Announced, ...] = ()
 
@@ -115,12 +114,12 @@ def flow_options(command: F) -> F:
             workers = from_announcements(*where, lambda why: click.echo(why, err=True))
             if not workers:
                 cli.fail(f"{TOPIC} at {bootstrap_servers} has no declarations: workers publish them when they start")
-            source = FlowSource(merged(workers), *where, workers=workers)
+            source = FlowSource(*where, merged(workers), workers=workers)
         elif files:
-            source = FlowSource(from_files(files), *where)
+            source = FlowSource(*where, from_files(files))
         else:
             services = tuple(installed_services())
-            source = FlowSource(Flow.of(services), *where, services)
+            source = FlowSource(*where, Flow.of(services), services)
         return command(source=source, **options)
 
     decorated: Any = with_source

@@ -69,7 +69,7 @@ def extents(cluster: Cluster, topics: Iterable[str]) -> dict[str, list[Extent]]:
     return found
 
 
-def forgetful(cluster: Cluster, wanted: Iterable[Topic]) -> dict[str, dict[str, str]]:
+def short_retention(cluster: Cluster, wanted: Iterable[Topic]) -> dict[str, dict[str, str]]:
     """Return the properties that make topics delete records earlier than the file sets, by topic.
 
     Missing topics, and brokers that do not support DescribeConfigs, have none. Raises Unreachable.

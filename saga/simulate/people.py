@@ -18,7 +18,7 @@ from eventbus.simulation import Fault, Simulation
 from eventbus.simulation.clients import ClientFault as Lost
 from eventbus.simulation.clients import ClientHost
 from eventbus.store import progress
-from saga.deadletters.letters import AGAIN_SECONDS, KafkaTarget, Letter, open_letters
+from saga.deadletters.letters import AGAIN_SECONDS, Letter, LetterTarget, open_letters
 from saga.deadletters.resolve import ResolveRequest, Unresolved, resolve
 from saga.deadletters.selection import LetterSelection, NoSuchLetter
 from saga.deadletters.skip import NothingToSkip, skip
@@ -35,7 +35,7 @@ class _GivesUp(BaseException):
     """The operator's process was killed in the middle."""
 
 
-class ModelledTarget(KafkaTarget):
+class ModelledTarget(LetterTarget):
     """The simulated brokers, as the commands see them."""
 
     def __init__(self, simulation: Simulation, host: ClientHost | None = None) -> None:

@@ -85,18 +85,18 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     try:
         saga.open(simulation)
         simulation.run()
-        if simulation.spoilt:
+        if simulation.damaged:
             violations += [LawViolation("refuses-another-log", "", what) for what in simulation.gone_on()]
         elif draw.random() < 0.25:  # noqa: PLR2004 - every fourth time
             simulation.restart_all()
             simulation.run()
-        if not simulation.spoilt:
+        if not simulation.damaged:
             people.settle()
     except NoProgress as stuck:
         violations.append(LawViolation("everything-ends", "", str(stuck)))
     except WorkerStopped as stopped:
         violations.append(LawViolation("workers-go-on", "", str(stopped)))
-    if not violations and not simulation.spoilt:
+    if not violations and not simulation.damaged:
         violations = [*saga.judged(simulation), *judged_letters(simulation, people)]
     steps = sum(simulation.steps.values())
     return Outcome(case, tuple(faults), simulation.happened, steps, simulation.schedule, violations, simulation.trace)
@@ -162,7 +162,7 @@ def _place(simulation: Simulation, service: Service[Any], request: OrderRequest)
     except (Unavailable, ConcurrentUpdate):
         simulation.after(0.1, lambda: _place(simulation, service, request))
     except Quarantined:
-        if not simulation.spoilt:
+        if not simulation.damaged:
             raise
         simulation.note(f"turned away: {request}")
     else:

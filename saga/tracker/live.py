@@ -29,7 +29,7 @@ class Taken(NamedTuple):
     p95: int
 
 
-class Rogue(NamedTuple):
+class UndeclaredEvent(NamedTuple):
     """Events that no declaration allows: the publisher, the cause, and the kinds of violation."""
 
     event: str
@@ -46,11 +46,11 @@ class Live(NamedTuple):
     orders: int
     events: Mapping[str, Passed]
     edges: Mapping[tuple[str, str], Taken]
-    rogues: Sequence[Rogue]
+    undeclared: Sequence[UndeclaredEvent]
 
     def violations_of(self, event: str) -> int:
         """Return how many records of this event violate the declarations."""
-        return sum(rogue.times for rogue in self.rogues if rogue.event == event)
+        return sum(rogue.times for rogue in self.undeclared if rogue.event == event)
 
 
 class LiveTracked(Tracked):
@@ -72,7 +72,7 @@ class LiveTracked(Tracked):
         )
         return [Kind(*row) for row in rows]
 
-    def _rogues(self) -> list[Rogue]:
+    def _rogues(self) -> list[UndeclaredEvent]:
         rows = self._db.execute(
             "select v.topic, substr(coalesce(e.service, ''), 1, 100), substr(e.cause, 1, 300), v.kind,"
             " v.partition, v.offset"
@@ -86,7 +86,7 @@ class LiveTracked(Tracked):
             who = (topic, service, cause and cause.partition("/")[0])
             kinds.setdefault(who, set()).add(kind)
             records.setdefault(who, set()).add((partition, offset))
-        return [Rogue(*who, tuple(sorted(kinds[who])), len(records[who])) for who in sorted(kinds, key=str)]
+        return [UndeclaredEvent(*who, tuple(sorted(kinds[who])), len(records[who])) for who in sorted(kinds, key=str)]
 
 
 def _with(kinds: Sequence[Kind], bit: int) -> int:

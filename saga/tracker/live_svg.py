@@ -64,7 +64,7 @@ def _times(live: Live, boxes: Mapping[str, Box]) -> Iterator[str]:
 def _strangers(flow: Flow, live: Live, lanes: list[Lane]) -> dict[str, Box]:
     """Return the boxes of undeclared publishers, in a lane of their own that is added at the bottom."""
     known = {service.service for service in flow.services}
-    named = {rogue.service for rogue in live.rogues if rogue.kinds != ("undecodable",)}
+    named = {rogue.service for rogue in live.undeclared if rogue.kinds != ("undecodable",)}
     names = sorted(named - known)[:MOST_STRANGERS]
     if not names:
         return {}
@@ -84,7 +84,7 @@ def _rogues(live: Live, boxes: Mapping[str, Box], strangers: Mapping[str, Box]) 
             f' height="{BOX_HEIGHT}"/><text class="wrong" x="{box.x + PADDING:.0f}" y="{box.middle + 4:.0f}">'
             f"{escape(_shown(name))}</text>"
         )
-    for rogue in live.rogues:
+    for rogue in live.undeclared:
         start = strangers.get(rogue.service)
         if start is None and "undeclared-cause" in rogue.kinds:
             start = boxes.get(rogue.cause or "")

@@ -29,7 +29,7 @@ def as_live_json(flow: Flow, live: Live) -> dict[str, Any]:
         "events": {event: live.events[event]._asdict() for event in flow.events if event in live.events},
         "steps": steps,
         "steps_of_latest": LATEST,
-        "not_declared": [rogue._asdict() for rogue in live.rogues],
+        "not_declared": [rogue._asdict() for rogue in live.undeclared],
     }
 
 
@@ -47,10 +47,10 @@ def _lines(flow: Flow, live: Live) -> Iterator[str]:
         taken = live.edges.get((cause, event))
         seen = f"{taken.times:>12,}{span(taken.p50):>12}{span(taken.p95):>12}" if taken else f"{'not seen':>12}"
         yield f"  {cause:29} -> {event:28}{seen}"
-    if live.rogues:
+    if live.undeclared:
         yield ""
         yield "Not declared (see `saga violations`)"
-        for rogue in live.rogues:
+        for rogue in live.undeclared:
             cause = f" in answer to {rogue.cause}" if rogue.cause else ""
             by = rogue.service or "an unknown service"
             yield printable(f"  {rogue.times:,} x {rogue.event} by {by}{cause}: {', '.join(rogue.kinds)}")

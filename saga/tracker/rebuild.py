@@ -7,7 +7,6 @@ from contextlib import closing
 import click
 
 from eventbus.cli import options as cli
-from saga.kafka.cluster import Cluster, client_config
 from saga.kafka.event_topics import EventTopics
 from saga.kafka.records import Ends
 from saga.tracker.installed import MODEL
@@ -31,7 +30,7 @@ def build_anew(source: TrackedLog, store: Store, watch: Watch, cluster: str, *, 
                 tracking = Tracking(reader, source.intake(), fresh, watch, source.census())
                 while not tracking.done:
                     tracking.run_once()
-            topics = EventTopics(Cluster(source.bootstrap_servers, source.kafka_config), MODEL.topics)
+            topics = EventTopics(source.cluster(), MODEL.topics)
             ends, starts = topics.ends(), topics.starts()
             _check_partitions(store, fresh, ends)
             if verify:
@@ -51,7 +50,7 @@ def _check_partitions(store: Store, fresh: Store, ends: Ends) -> None:
 
 
 def _verify(source: TrackedLog, store: Store, fresh: Store, starts: Ends, ends: Ends) -> None:
-    config = client_config(source.bootstrap_servers, source.kafka_config)
+    config = source.client_config()
     old, new = compare(config, source.intake(), starts, ends, [store, fresh])
     for comparison, what in ((old, str(store.path)), (new, "the rebuilt database")):
         if comparison.different:

@@ -14,8 +14,9 @@ from eventbus.cli import options as cli
 from eventbus.log import Partition
 from eventbus.serde.registry import Registry
 from saga.kafka.census import Census
-from saga.kafka.cluster import Cluster, TopicRecreated, check_same
+from saga.kafka.cluster import TopicRecreated, check_same
 from saga.kafka.reader import Reader
+from saga.kafka.target import KafkaTarget
 from saga.kafka.topics import extents
 from saga.tracker.installed import MODEL
 from saga.tracker.intake import TrackerIntake
@@ -36,20 +37,18 @@ CENSUS_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class TrackedLog:
+class TrackedLog(KafkaTarget):
     """The log that is followed."""
 
-    bootstrap_servers: str
-    kafka_config: dict[str, str]
     registry: Registry
 
     def cluster_id(self) -> str:
         """Return the cluster's id; empty if it reports none. Raises Unreachable."""
-        return Cluster(self.bootstrap_servers, self.kafka_config).id()
+        return self.cluster().id()
 
     def topic_ids(self) -> dict[str, str]:
         """Return the current ids of the topics. Raises NoSuchTopic, Unreachable."""
-        cluster = Cluster(self.bootstrap_servers, self.kafka_config)
+        cluster = self.cluster()
         there = cluster.partitions()
         return cluster.topic_ids(topic for topic in MODEL.topics if topic in there)
 
@@ -60,8 +59,7 @@ class TrackedLog:
 
     def census(self) -> Census:
         """Return the census, which queries the brokers for the end offsets."""
-        cluster = Cluster(self.bootstrap_servers, self.kafka_config, answer_seconds=CENSUS_SECONDS)
-        return Census(cluster, MODEL.topics)
+        return Census(self.cluster(CENSUS_SECONDS), MODEL.topics)
 
     def intake(self) -> TrackerIntake:
         """Return the intake, which turns records into rows."""
@@ -82,7 +80,7 @@ class TrackedLog:
         """
         self._compare(store)
         positions = {Partition(*at): offset for at, (offset, _) in store.positions().items()}
-        found = extents(Cluster(self.bootstrap_servers, self.kafka_config), MODEL.topics)
+        found = extents(self.cluster(), MODEL.topics)
         bounds = {Partition(topic, part.partition): part for topic, parts in found.items() for part in parts}
         for at, offset in positions.items():
             if at not in bounds:

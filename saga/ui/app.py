@@ -120,8 +120,9 @@ class PageData:
         window = _span(request, "window", WINDOW_MS)
         with LiveTracked.at(self.path, MODEL) as tracked:
             live = tracked.live(window, now())
-        rogues = [rogue._asdict() for rogue in live.rogues]
-        return Json({"orders": live.orders, "rogues": rogues, "picture": as_live_svg(self.flow, live, style="")})
+        undeclared = [event._asdict() for event in live.undeclared]
+        picture = as_live_svg(self.flow, live, style="")
+        return Json({"orders": live.orders, "undeclared": undeclared, "picture": picture})
 
     def violations(self, _request: Request) -> Response:
         """Return the newest violations."""

@@ -19,7 +19,7 @@ from eventbus.database import SQLITE, NotThere, WrongDatabase, check_file
 from eventbus.database.postgresql import checked
 from eventbus.store.blocked_keys import COLUMNS, BlockedKey
 from eventbus.text.redaction import scrub
-from saga.deadletters.letters import KafkaTarget, groups, letters_of, resolutions_of
+from saga.deadletters.letters import LetterTarget, groups, letters_of, resolutions_of
 from saga.kafka.cluster import Unreachable
 from saga.kafka.event_topics import TopicsMissing
 from saga.kafka.reader import NoSuchTopic
@@ -86,7 +86,7 @@ class TroubleQuery:
 class TroubleReport:
     """The sources: the cluster, and the database of each service. Results are kept for some seconds."""
 
-    def __init__(self, where: KafkaTarget, databases: Mapping[str, str]) -> None:
+    def __init__(self, where: LetterTarget, databases: Mapping[str, str]) -> None:
         self.where = where
         self._parked = TroubleQuery(lambda: parked_orders(databases), "parked orders: a database does not answer")
         self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")

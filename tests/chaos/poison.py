@@ -13,7 +13,7 @@ from eventbus.deadletters.resolutions import DISCARD, REDRIVE
 from eventbus.simulation.cluster import Written
 from eventbus.simulation.poison import BAD
 from saga.deadletters.laws import letter_laws
-from saga.deadletters.letters import KafkaTarget, open_letters
+from saga.deadletters.letters import LetterTarget, open_letters
 from saga.deadletters.resolve import ResolveRequest, resolve
 from saga.deadletters.selection import LetterSelection
 from saga.kafka.cluster import client_config
@@ -35,7 +35,7 @@ class Poison:
     def __init__(self, bootstrap_servers: str, kafka_config: Mapping[str, str]) -> None:
         self.written: list[str] = []
         self._kinds = itertools.cycle(BAD.values())
-        self._where = KafkaTarget(bootstrap_servers, dict(kafka_config))
+        self._where = LetterTarget(bootstrap_servers, dict(kafka_config))
 
     def write(self, topic: str, keys: Iterable[str]) -> None:
         """Write one bad record with each of these keys, of every kind in turn. Raises TimeoutError."""

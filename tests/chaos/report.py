@@ -24,7 +24,7 @@ FIGURES = {
     "duplicates": ("each-event-once", "one-answer-per-cause"),
     "double_charges": ("confirmed-is-charged-once", "cancelled-nets-to-zero", "payment-is-what-the-provider-says"),
     "bad_stock": ("reserved-stock-adds-up", "stock-covers-reservations"),
-    "lost": ("order-iff-order-created", "event-has-its-state", "state-is-announced", "cause-is-on-the-log"),
+    "lost": ("order-iff-order-created", "event-has-its-state", "state-is-published", "cause-is-on-the-log"),
 }
 """Which broken laws count as what."""
 LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": BACK_SECONDS, "refused": 5.0}

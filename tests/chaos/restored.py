@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, suppress
 from typing import TypeVar
 
 from eventbus.database import ConcurrentUpdate, Transaction, Unavailable, connect
-from eventbus.kafka.committed_offsets import GroupCursors
+from eventbus.kafka.committed_offsets import GroupOffsets
 from eventbus.kafka.config import Connection
 from eventbus.log import LogUnavailable, Partition
 from eventbus.store import progress, quarantine
@@ -37,7 +37,7 @@ class Restoring:
 
     def __init__(self, databases: Databases, cluster: Cluster, fleet: Fleet, service: str) -> None:
         self._databases, self._fleet, self._service = databases, fleet, service
-        self._cursors = GroupCursors(
+        self._cursors = GroupOffsets(
             Connection(cluster.bootstrap_servers, service, "saga-chaos", extra=cluster.kafka_config)
         )
 

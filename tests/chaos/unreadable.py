@@ -15,7 +15,7 @@ from eventbus.deadletters.resolutions import AuditNote
 from eventbus.log import Partition
 from eventbus.store import progress
 from saga.deadletters.laws import skip_laws
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from saga.deadletters.skip import NothingToSkip, skip
 from saga.kafka.cluster import Unreachable, client_config
 from tests.chaos.poison import DELIVERY_SECONDS, GROUPS, SETTLE_SECONDS, TOPICS, WAIT_SECONDS
@@ -60,7 +60,7 @@ class Unreadable:
     ) -> None:
         """`url`: the database of a service; what is in `opening` is held while it is used."""
         self.written: list[tuple[Partition, range]] = []
-        self._where, self._url, self._opening = KafkaTarget(bootstrap_servers, dict(kafka_config)), url, opening
+        self._where, self._url, self._opening = LetterTarget(bootstrap_servers, dict(kafka_config)), url, opening
 
     def write(self, partition: Partition) -> range:
         """Write one batch that nobody can decompress, and return its offsets. Raises TimeoutError."""

@@ -25,7 +25,7 @@ def test_every_event_is_checked_against_a_database_and_every_published_state_aga
     topics = {event.topic for event in EVENTS}
     assert set(DECLARED.causes) == topics
     assert set(TRACES) == topics - {"order.created"}
-    assert {origin.announced_by for origin in ORIGINS.values()} - {None} == set(TRACES)
+    assert {origin.published_by for origin in ORIGINS.values()} - {None} == set(TRACES)
 
 
 def test_what_an_event_requires_is_upstream_of_it():

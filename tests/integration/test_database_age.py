@@ -49,7 +49,7 @@ LOSSES = pytest.mark.parametrize("lose", [delete_the_group, reset_the_offsets])
 
 
 def cursors(playground: Playground) -> dict[Partition, CommittedOffset]:
-    return playground.looker().group_cursors(["ping", "pang"], [])
+    return playground.looker().group_offsets(["ping", "pang"], [])
 
 
 def empty_group(playground: Playground) -> None:

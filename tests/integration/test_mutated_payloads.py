@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from eventbus.deadletters.resolutions import split_headers
 from eventbus.engine.config import EngineConfig
 from eventbus.log import Output
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from tests.support.engines import CODEC, Playground
 from tests.support.engines.sample import Ping
 from tests.support.models.mutations import COUNT, MUTATIONS, damaged
@@ -35,7 +35,7 @@ def test_each_mutated_payload_is_answered_or_dead_lettered_once(sqlite_playgroun
     playground.turn_until(lambda: worker.watch.handled >= COUNT, PATIENCE + COUNT / 500)
     playground.turn_until(lambda: worker.watch.pending == 0)
     ends: Counter[str] = Counter()
-    where = KafkaTarget(playground.bootstrap, {})
+    where = LetterTarget(playground.bootstrap, {})
     for letter in where.records(f"{playground.group}.dead-letters"):
         said = split_headers(letter.headers)[1]
         ends["/".join(said[name].decode() for name in ("dlq_topic", "dlq_partition", "dlq_offset"))] += 1

@@ -9,6 +9,7 @@ import pytest
 
 from eventbus import WorkingSet, reacts_to
 from eventbus.database import connect
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.parking import Retries
 from eventbus.log import FetchedRecords
@@ -80,7 +81,7 @@ def lose_once(playground: Playground, worker: Worker) -> list[int]:
     def commit(database: Any, parts: Any, *rest: Any) -> Decided:
         if len(parts) > 1 and not raced:
             raced.append(len(parts))
-            somebody = Decision(playground.service(), CODEC, 100, Retries(lambda: 0, lambda: 0.5, 0.1, 60.0))
+            somebody = Decision(playground.service(), CODEC, 100, Retries(lambda: 0, Backoff(0.1, 60.0, lambda: 0.5)))
             mine = connect(playground.url, service=playground.group, schema="")
             somebody.commit(mine, parts[:1], None, {}, lambda _step: None)
             mine.close()

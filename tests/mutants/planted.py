@@ -469,8 +469,8 @@ MUTANTS = (
     Mutant(
         "write no witness",
         "eventbus/kafka/log.py",
-        "for p, committed in cursors.items() if committed.database]",
-        "for p, committed in cursors.items() if False]",
+        "for p, committed in offsets.items() if committed.database]",
+        "for p, committed in offsets.items() if False]",
         faults="lost cursors",
     ),
     Mutant(

@@ -48,7 +48,7 @@ ORDER_LAWS: tuple[Law, ...] = (
     state.event_has_its_state,
     state.event_tells_what_the_database_says,
     state.state_has_its_cause,
-    state.state_is_announced,
+    state.state_is_published,
     outcome.confirmed_is_charged_once,
     outcome.confirmed_is_reserved_once,
     outcome.cancelled_nets_to_zero,

@@ -35,7 +35,7 @@ class Trace(NamedTuple):
 class Origin(NamedTuple):
     """How a row got its status: the event that publishes it, or, if there is none, the events that were consumed."""
 
-    announced_by: str | None
+    published_by: str | None
     heard: frozenset[str]
 
 
@@ -104,22 +104,22 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         origin = ORIGINS.get((store, status or ""))
         if origin is None:
             continue
-        causes = rules.flow.causes.get(origin.announced_by or "", frozenset()) | origin.heard
+        causes = rules.flow.causes.get(origin.published_by or "", frozenset()) | origin.heard
         if causes and all(rules.lacks(saga, cause) for cause in causes):
             yield finding(f"the {store} is {status}, but there is no {' or '.join(sorted(causes))} on the log")
     if saga.order is not None and saga.order.refunded and rules.lacks(saga, PaymentRefunded.topic):
         yield finding(f"the order has a refund, but there is no {PaymentRefunded.topic} on the log")
 
 
-def state_is_announced(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
+def state_is_published(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, every decision is on the log."""
     if not rules.quiescent:
         return
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
         origin = ORIGINS.get((store, status or ""))
-        if origin is not None and origin.announced_by is not None and rules.lacks(saga, origin.announced_by):
-            yield finding(f"the {store} is {status}, but {origin.announced_by} is not on the log")
+        if origin is not None and origin.published_by is not None and rules.lacks(saga, origin.published_by):
+            yield finding(f"the {store} is {status}, but {origin.published_by} is not on the log")
     refunds = [event for event in saga.events if event.topic == PaymentRefunded.topic]
     for refund in refunds:
         of_a_charge = refund.cause is None or refund.cause.topic != OrderCreated.topic

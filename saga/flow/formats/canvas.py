@@ -58,8 +58,8 @@ def _consumed(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
 
 def _published(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:
     for event in service.publishes:
-        hearers = dict.fromkeys(handler.service for handler in flow.hearers(event))
-        yield f"`{event}`", service.events[event].purpose, _list(hearers)
+        consumers = dict.fromkeys(handler.service for handler in flow.consumers(event))
+        yield f"`{event}`", service.events[event].purpose, _list(consumers)
 
 
 def _sagas(flow: Flow, service: Declaration) -> Iterator[tuple[str, ...]]:

@@ -17,7 +17,7 @@ def as_mermaid(flow: Flow) -> str:
     unconsumed = False
     for publisher in flow.services:
         for event in publisher.publishes:
-            consumers = list(dict.fromkeys(_node(handler.service) for handler in flow.hearers(event)))
+            consumers = list(dict.fromkeys(_node(handler.service) for handler in flow.consumers(event)))
             unconsumed |= not consumers
             lines += [f"    {_node(publisher.service)} -->|{event}| {consumer}" for consumer in consumers or [ANYBODY]]
     if unconsumed:

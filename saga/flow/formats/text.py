@@ -57,7 +57,7 @@ class _Tree:
 
     def below(self, event: str, happened: frozenset[str], indent: str) -> Iterator[TextLine]:
         branches: list[tuple[str, Handler]] = []
-        for handler in self._flow.hearers(event):
+        for handler in self._flow.consumers(event):
             silent = self._why_silent(handler, happened)
             if silent is None:
                 branches += [(answer, handler) for answer in self._flow.alternatives(handler)]
@@ -78,7 +78,7 @@ class _Tree:
         return TextLine(f"{indent}{event}{ending}", handler.name)
 
     def _answered(self, event: str, happened: frozenset[str]) -> bool:
-        return any(self._why_silent(handler, happened) is None for handler in self._flow.hearers(event))
+        return any(self._why_silent(handler, happened) is None for handler in self._flow.consumers(event))
 
     def _why_silent(self, handler: Handler, happened: frozenset[str]) -> str | None:
         """Return what a handler does that publishes nothing here; None if it answers."""
@@ -113,5 +113,5 @@ def _out_of_order(flow: Flow) -> Iterator[TextLine]:
 
 def _unconsumed(flow: Flow) -> Iterator[TextLine]:
     for event in flow.events:
-        if not flow.hearers(event):
+        if not flow.consumers(event):
             yield TextLine(f"  {event}", f"published by {' and '.join(flow.publishers(event))}")

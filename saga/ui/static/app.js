@@ -94,7 +94,7 @@ async function showFlow() {
   const told = await ask("flow");
   $("flow-told").textContent = `${told.orders.toLocaleString("en")} orders placed in the last 5 minutes; times are the median of these minutes, in the latest 5,000 orders at most. Dashed: undoes. Dotted: not seen. Red arrows: no declaration allows it.`;
   fill($("flow-picture"), [drawn(told.picture)]);
-  fill($("rogues"), told.rogues.map((r) => element("li", "",
+  fill($("undeclared"), told.undeclared.map((r) => element("li", "",
     `${r.times} x ${r.event} by ${r.service || "an unknown service"}${r.cause ? ` in answer to ${r.cause}` : ""}: ${r.kinds.join(", ")}`)));
 }
 

@@ -9,6 +9,7 @@ import pytest
 
 from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
 from eventbus.database import ConcurrentUpdate, connect
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import Delivery, Owned, PartitionBatch, retry
 from eventbus.engine.calls import RemoteCalls
 from eventbus.engine.decision import Decided, Decision
@@ -66,7 +67,7 @@ class Bench:
     def __init__(self) -> None:
         self.service, self.unanswered = Moody(), Unanswered()
         self.database = connect("sqlite:///:memory:", service="moody", schema=Tallies.schema)
-        retries = Retries(lambda: NOW_MS, lambda: 1.0, 0.1, 60.0)
+        retries = Retries(lambda: NOW_MS, Backoff(0.1, 60.0, lambda: 1.0))
         self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
         with self.database.transaction() as tx:
             progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))

@@ -8,6 +8,7 @@ from contextlib import closing
 import pytest
 
 from eventbus.database import ConcurrentUpdate, Database, connect
+from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import UNPUBLISHED, Owned
 from eventbus.engine.parking import Retries
 from eventbus.engine.undelivered import Undelivered
@@ -42,7 +43,7 @@ def recovered(database: Database) -> Owned:
 
 
 def undelivered(database: Database, *refused: Output, limit: Limit | None = LIMIT) -> Undelivered:
-    found = Undelivered(database, Retries(lambda: 1_000, lambda: 1.0, 0.1, 60.0))
+    found = Undelivered(database, Retries(lambda: 1_000, Backoff(0.1, 60.0, lambda: 1.0)))
     found.note(TooLarge([Oversized(each, limit) for each in refused]))
     return found
 

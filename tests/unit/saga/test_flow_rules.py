@@ -51,11 +51,11 @@ KEYLESS = replace(PAYMENT, events={**PAYMENT.events, "payment.charged": EMPTY})
 OTHER = replace(ORDER.events["payment.failed"], schema={**ORDER.events["payment.failed"].schema, "name": "Renamed"})
 
 PLANTED = {
-    "heard-events-are-published": (
+    "consumed-events-are-published": (
         [ORDER, replace(PAYMENT, reactions=PAYMENT.reactions[1:]), INVENTORY],
         ("payment.charged", "inventory-service reserve_inventory", "inventory_service/service.py"),
     ),
-    "published-events-are-heard": (
+    "published-events-are-consumed": (
         [without(ORDER, "cancel_unpaid_order"), PAYMENT, INVENTORY],
         ("payment.failed", "payment-service charge_payment", "payment_service/service.py"),
     ),
@@ -104,7 +104,7 @@ PLANTED = {
         [ORDER, PAYMENT, INVENTORY, declared("c-service", reaction("order.created", "payment.failed"))],
         ("payment.failed", "payment-service charge_payment", "payment_service/service.py"),
     ),
-    "hearers-can-read-what-is-written": (
+    "consumers-can-read-what-is-written": (
         [replace(ORDER, events={**ORDER.events, "payment.failed": OTHER}), PAYMENT, INVENTORY],
         ("payment.failed", "order-service cancel_unpaid_order", "order_service/service.py"),
     ),

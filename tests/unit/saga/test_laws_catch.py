@@ -160,8 +160,8 @@ ALWAYS: list[tuple[str, str, Break]] = [
     ("payment-is-what-the-provider-says", "confirmed", ledger(("charge", 500, "EUR"))),
 ]
 ONLY_WHEN_QUIET: list[tuple[str, str, Break]] = [
-    ("state-is-announced", "confirmed", without(CONFIRMED)),
-    ("state-is-announced", "declined", cancelled_unheard),
+    ("state-is-published", "confirmed", without(CONFIRMED)),
+    ("state-is-published", "declined", cancelled_unheard),
     ("all-is-finished", "confirmed", without(CONFIRMED)),
     ("all-is-finished", "declined", cancelled_unheard),
 ]

@@ -11,7 +11,7 @@ from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote, resolu
 from eventbus.log import RESOLUTIONS, Output, Partition, Record
 from eventbus.serde.codec import PoisonRecord
 from saga.deadletters.laws import letter_laws
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 
 GROUP = "payment-service"
 LETTERS, RESOLVED = f"{GROUP}.dead-letters", f"{GROUP}{RESOLUTIONS}"
@@ -19,7 +19,7 @@ BAD = Record(Partition("order.created", 1), 7, b"key", b"value", 1, [("theirs", 
 PASSING = BAD._replace(offset=8)
 
 
-class Topics(KafkaTarget):
+class Topics(LetterTarget):
     """The two topics of a group, in memory."""
 
     kept: dict[str, list[Record]]

@@ -50,7 +50,7 @@ ROGUES = [
 @settings(max_examples=60)
 @given(st.data())
 def test_any_order_of_arrival_in_any_batches_gives_the_same_rows(data):
-    """Topics are read beside each other, so effects come before causes, ends before beginnings, and rogues between."""
+    """Topics are read in parallel: effects come before causes, ends before beginnings, and undeclared ones between."""
     wanted = EVENTS + data.draw(st.lists(st.sampled_from(ROGUES), unique_by=lambda e: (e.topic, e.order_id)))
     shuffled = data.draw(st.permutations(wanted))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(wanted)), max_size=8)))

@@ -127,8 +127,8 @@ def test_the_flow_shows_what_was_seen_and_what_is_not_declared(tmp_path):
     rogue = end._replace(offset=9_000, service="a-stranger")
     stored(tmp_path / "tracker.db", [*events, rogue]).close()
     told = client_of(tmp_path / "tracker.db").get("/api/flow", params={"window": "30000d"}).json()
-    assert [(r["event"], r["service"], r["times"]) for r in told["rogues"]] == [(CONFIRMED, "a-stranger", 1)]
-    assert set(told["rogues"][0]["kinds"]) == {"second-ending", "undeclared-publisher"}
+    assert [(r["event"], r["service"], r["times"]) for r in told["undeclared"]] == [(CONFIRMED, "a-stranger", 1)]
+    assert set(told["undeclared"][0]["kinds"]) == {"second-ending", "undeclared-publisher"}
     texts = drawn(told["picture"])
     assert {"a-stranger", "not declared", "1 not as declared", "never seen"} <= set(texts)
     kinds = [path.get("class") for path in ET.fromstring(told["picture"]).iter() if path.get("marker-end")]

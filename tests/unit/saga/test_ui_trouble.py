@@ -15,7 +15,7 @@ import pytest
 from eventbus.database import connect
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey
-from saga.deadletters.letters import KafkaTarget
+from saga.deadletters.letters import LetterTarget
 from saga.ui import trouble
 from saga.ui.trouble import TroubleReport, parked_orders
 from tests.support.saga.processes import PATIENCE
@@ -67,7 +67,7 @@ def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_secon
     with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
         blocked_keys.change(tx, {}, {"o": BlockedKey("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
     for servers in (mute, "127.0.0.1:1"):
-        asked = TroubleReport(KafkaTarget(servers, {}), {"payment-service": parking})
+        asked = TroubleReport(LetterTarget(servers, {}), {"payment-service": parking})
         for _ in range(2):
             began = time.monotonic()
             told = asked.report()

@@ -14,9 +14,9 @@ from inventory_service.domain import (
     Reservation,
     ReservationContradiction,
     Stock,
-    hear_cancellation,
-    hear_items,
-    hear_payment,
+    note_cancellation,
+    note_items,
+    note_payment,
 )
 
 ITEMS = (("a", 2), ("b", 1))
@@ -51,9 +51,9 @@ DECISIONS = {
     "cancelled before the order was heard of": (SAME, SAME, SAME),
 }
 EVENTS = {
-    "order.created": lambda known, shelf: hear_items(known, "o", ITEMS, shelf),
-    "payment.charged": lambda known, shelf: hear_payment(known, "o", shelf),
-    "order.cancelled": lambda known, shelf: hear_cancellation(known, "o", shelf),
+    "order.created": lambda known, shelf: note_items(known, "o", ITEMS, shelf),
+    "payment.charged": lambda known, shelf: note_payment(known, "o", shelf),
+    "order.cancelled": lambda known, shelf: note_cancellation(known, "o", shelf),
 }
 
 
@@ -75,14 +75,14 @@ def test_every_event_is_decided_in_every_state(state, event):
 def test_an_order_placed_again_with_other_items_is_a_contradiction(state):
     """The same order id stands for one list of items."""
     with pytest.raises(ReservationContradiction, match="placed again"):
-        hear_items(STATES[state], "o", (("a", 3),), ENOUGH.get)
+        note_items(STATES[state], "o", (("a", 3),), ENOUGH.get)
 
 
 def test_stock_that_lost_what_is_set_aside_is_a_contradiction():
     """Releasing never makes `reserved` negative, and never invents an article."""
     for shelf in ({"a": Stock("a", 10, 1), "b": Stock("b", 1, 1)}, {"a": Stock("a", 10, 5)}):
         with pytest.raises(ReservationContradiction, match="the stock has fewer reserved"):
-            hear_cancellation(RESERVED, "o", shelf.get)
+            note_cancellation(RESERVED, "o", shelf.get)
 
 
 SHORT = {
@@ -105,7 +105,7 @@ SHORT = {
 def test_one_missing_item_sets_nothing_aside_and_says_what_is_missing(case):
     """All items or none; an unknown article is an ordinary shortage."""
     items, shelf, error = SHORT[case]
-    change = hear_payment(Reservation("o", "awaiting_payment", items), "o", shelf.get)
+    change = note_payment(Reservation("o", "awaiting_payment", items), "o", shelf.get)
     assert change == Change(Reservation("o", "failed", items, error), ())
 
 
@@ -119,9 +119,9 @@ SHELVES = st.dictionaries(SKUS, st.integers(0, 8)).map(
 def play(events, items, shelf):
     """Return the reservation and the shelf after these events, and all reservations on the way."""
     decide = {
-        "items": lambda known: hear_items(known, "o", items, shelf.get),
-        "payment": lambda known: hear_payment(known, "o", shelf.get),
-        "cancellation": lambda known: hear_cancellation(known, "o", shelf.get),
+        "items": lambda known: note_items(known, "o", items, shelf.get),
+        "payment": lambda known: note_payment(known, "o", shelf.get),
+        "cancellation": lambda known: note_cancellation(known, "o", shelf.get),
     }
     known, shelf = None, dict(shelf)
     for event in events:

@@ -27,7 +27,7 @@ with EmbeddedBroker({"ping": 3}) as broker:
     cursors = {}
     while not cursors:
         try:
-            cursors = log.group_cursors(["ping"], [Partition("a topic that is gone", 0)])
+            cursors = log.group_offsets(["ping"], [Partition("a topic that is gone", 0)])
         except LogUnavailable as why:
             print("coordinator" in str(why).lower())
     print(cursors[Partition("ping", 1)][:2], len(cursors))
