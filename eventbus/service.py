@@ -182,6 +182,14 @@ class Service(Generic[W]):
         del key
         return {}
 
+    @property
+    def calls_inline(self) -> bool:
+        """Whether every remote call returns within microseconds (an in-memory gateway): no thread is used for it then.
+
+        Say so only where a call cannot block: the worker reads nothing and sends no heartbeat meanwhile.
+        """
+        return False
+
     @classmethod
     def topics(cls) -> list[str]:
         """The topics it reads, in the order of its handlers."""

@@ -40,6 +40,10 @@ class Gateway(Protocol):
     other parameters.
     """
 
+    @property
+    def inline(self) -> bool:
+        """Whether a call returns within microseconds and cannot block: then no thread is used for it."""
+
     def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
         """Charge the amount, once."""
 

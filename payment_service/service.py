@@ -37,6 +37,11 @@ class PaymentService(Service[Payments]):
         self.repository = PaymentRepository()
         self._gateway = gateway
 
+    @property
+    def calls_inline(self) -> bool:
+        """See Service."""
+        return self._gateway.inline
+
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
         """Return an example of every state; no gateway is called."""

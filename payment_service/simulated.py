@@ -67,8 +67,13 @@ class _Simulated(ABC):
     def __init__(self, books: Ledger | MemoryLedger, behaviour: Behaviour) -> None:
         self.behaviour, self._books = behaviour, books
         self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
-        self._run_once = threading.Lock()
+        self._turn = threading.Lock()
         self._plain = not (behaviour.latency_ms or behaviour.failure_rate or behaviour.lose_reply_rate)
+
+    @property
+    def inline(self) -> bool:
+        """See Gateway: a ledger in a file waits for the disk."""
+        return False
 
     @abstractmethod
     def _settled(self, request: Request) -> Answer | Exception:
@@ -130,7 +135,7 @@ class SimulatedProvider(_Simulated):
     def _settled(self, request: Request) -> Answer | Exception:
         call = _Call(request)
         self._calls.append(call)
-        with self._run_once:
+        with self._turn:
             if call.answer is None:
                 self._settle([self._calls.popleft() for _ in range(len(self._calls))])
         assert call.answer is not None
@@ -176,6 +181,11 @@ class MemoryProvider(_Simulated):
         self._memory = MemoryLedger(behaviour.decline_above)
         super().__init__(self._memory, behaviour)
 
+    @property
+    def inline(self) -> bool:
+        """See Gateway."""
+        return self._plain
+
     def _settled(self, request: Request) -> Answer | Exception:
-        with self._run_once:
+        with self._turn:
             return self._memory.settle_one(request)

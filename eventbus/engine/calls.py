@@ -144,19 +144,23 @@ def _outcome(call: Call) -> Any:
 
 
 class RemoteCalls:
-    """A pool of threads; `concurrency` is the most that one batch uses.
+    """A pool of threads; `concurrency` is the most that one batch uses. With `inline` the caller makes its calls.
 
     The threads are daemons: a call that hangs must not keep a worker from exiting. The worker that handles the event
     next repeats the call with the same idempotency key.
     """
 
-    def __init__(self, concurrency: int) -> None:
-        self.concurrency = concurrency
+    def __init__(self, concurrency: int, *, inline: bool = False) -> None:
+        self.concurrency, self._inline = concurrency, inline
         self._batches: SimpleQueue[_CallBatch] = SimpleQueue()
         self._threads: list[threading.Thread] = []
 
     def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
         """See Calls."""
+        if self._inline:
+            made = _CallBatch(calls, 1, self._batches.put)
+            made.work()
+            return made
         batch = _CallBatch(calls, min(at_most or self.concurrency, self.concurrency), self._batches.put)
         wanted = min(self.concurrency, len(calls))
         while len(self._threads) < wanted:

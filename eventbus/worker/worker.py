@@ -263,7 +263,7 @@ class Worker:
         self._evenness = Evenness(alike, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, there, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
-        calls = RemoteCalls(config.remote_concurrency)
+        calls = RemoteCalls(config.remote_concurrency, inline=service.calls_inline)
         name = connection.instance
         deps = Dependencies(
             log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, reached, name

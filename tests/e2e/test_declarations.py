@@ -17,7 +17,7 @@ def test_the_flow_is_read_from_what_running_workers_announced(saga: Saga) -> Non
     installed = json.loads(saga.run("saga", "flow", "--format", "json").stdout)
     done = saga.run("saga", "flow", "--announced", "--format", "json")
     announced = json.loads(done.stdout)
-    assert done.stderr.count("passed over: choreography.declarations/") == 1
+    assert done.stderr.count("skipped: choreography.declarations/") == 1
     workers = announced.pop("workers")
     assert [(worker["service"], worker["instance"]) for worker in workers] == [
         ("inventory-service", "a"),

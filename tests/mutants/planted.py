@@ -113,6 +113,19 @@ MUTANTS = (
         "above = dict.fromkeys(wanted, 0)",
     ),
     Mutant(
+        "forget how far the outbox was published",
+        "eventbus/kafka/log.py",
+        "        return {Partition(a.topic, a.partition): committed_offset_of(a) for a in answers}\n",
+        "        found = {Partition(a.topic, a.partition): committed_offset_of(a) for a in answers}\n"
+        "        return {p: each and each._replace(outbox_seq=None) for p, each in found.items()}\n",
+        (
+            (
+                "        if self._progress is None:\n            return None\n        where",
+                "        return None\n        where",
+            ),
+        ),
+    ),
+    Mutant(
         "commit one offset too far",
         "eventbus/engine/decision.py",
         "ends = {part.owned.partition: (part.end, part.leader_epoch) for part in parts}",

@@ -129,3 +129,23 @@ def test_a_batch_may_leave_threads_to_others():
     pending = calls.start([lambda: "answer"] * 10)
     assert pending.wait(PATIENCE / 2)
     hangs.set()
+
+
+def test_calls_that_cannot_block_are_made_by_the_caller():
+    """No thread is woken: it would take longer than the call. Outcomes are in the order of the calls, as ever."""
+    pending = RemoteCalls(4, inline=True).start([lambda n=n: (n, threading.get_ident()) for n in range(50)])
+    assert pending.wait(0)
+    assert pending.outcomes() == [(n, threading.get_ident()) for n in range(50)]
+
+
+def test_an_outage_ends_a_batch_of_inline_calls_too():
+    """Else a thousand calls would each be tried again before the worker reads on."""
+    asked = []
+
+    def away():
+        asked.append(1)
+        raise TryAgain("away")
+
+    pending = RemoteCalls(32, inline=True).start([away] * 500)
+    assert len(asked) <= CIRCUIT_BREAKER_THRESHOLD * ATTEMPTS
+    assert {type(outcome) for outcome in pending.outcomes()} == {TryAgain, NotMade}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -102,8 +103,8 @@ class Bench:
         return decided
 
     def reach(self, parts: Sequence[PartitionBatch]) -> RemoteResults:
-        world: Any = (None, self.database, RemoteCalls(2), self.unanswered)
-        return call_remotes(self.service, parts, world, lambda: True, lambda _step: None)
+        deps: Any = SimpleNamespace(database=self.database, calls=RemoteCalls(2), failpoint=lambda _step: None)
+        return call_remotes(self.service, parts, deps, self.unanswered, lambda: True)
 
     def parked(self) -> dict[str, tuple[int, int]]:
         """Return, by key, how many records wait, and how often the first was tried."""

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from payment_service.books import IdempotencyConflict, LedgerEntry, Request
 from payment_service.domain import Charge, Declined, NothingTaken, Refund
 from payment_service.gateway import BadGateway, open_gateway
 from payment_service.ledger import Ledger
+from payment_service.service import PaymentService
 from payment_service.simulated import Behaviour
 from tests.support.saga.processes import PATIENCE
 
@@ -308,3 +310,16 @@ def test_every_parameter_reaches_the_provider(url):
         f"{url}?decline-above=5&latency-ms=1.5&failure-rate=0.25&lose-reply-rate=0.5&seed=3&timeout-ms=7"
     )
     assert provider.behaviour == Behaviour(5, 1.5, 0.25, 0.5, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("url", "inline"),
+    [("simulated://", True), ("simulated://?latency-ms=1", False), ("simulated://?lose-reply-rate=0.1", False)],
+)
+def test_only_a_provider_that_cannot_keep_its_caller_waiting_is_called_inline(url: str, inline: bool) -> None:
+    """A worker that waits in a call reads nothing meanwhile."""
+    assert PaymentService(open_gateway(url)).calls_inline is inline
+
+
+def test_a_ledger_in_a_file_waits_for_the_disk(tmp_path: Path) -> None:
+    assert not open_gateway(f"simulated:///{tmp_path}/provider.db").inline
