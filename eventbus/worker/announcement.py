@@ -30,7 +30,7 @@ class Announcement:
         self._telemetry = telemetry
         self._producer: Producer | None = None
         if TOPIC not in there:
-            telemetry.log.warning("declaration.not_announced", why=f"there is no topic {TOPIC}: saga topics create")
+            telemetry.log.warning("declaration.not_announced", why=f"the topic {TOPIC!r} does not exist: `saga topics create` creates it")
             return
         try:
             document = declare(service).to_json()
