@@ -30,7 +30,8 @@ class Announcement:
         self._telemetry = telemetry
         self._producer: Producer | None = None
         if TOPIC not in there:
-            telemetry.log.warning("declaration.not_announced", why=f"the topic {TOPIC!r} does not exist: `saga topics create` creates it")
+            why = f"the topic {TOPIC!r} does not exist: `saga topics create` creates it"
+            telemetry.log.warning("declaration.not_announced", why=why)
             return
         try:
             document = declare(service).to_json()
