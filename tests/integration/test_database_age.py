@@ -388,7 +388,7 @@ def test_a_transaction_under_way_is_waited_for_where_a_cursor_is_lost(sqlite_pla
 
     def look() -> None:
         seen.append(len(looker.witnesses(undecided=False) or {}))
-        with pytest.raises(Exception, match="undecided"):
+        with pytest.raises(Exception, match="waiting for an open transaction"):
             looker.witnesses(undecided=True)
         seen.append("waited")
 

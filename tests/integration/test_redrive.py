@@ -218,9 +218,9 @@ def test_many_are_redriven_once_each_though_it_is_interrupted(
     choosy.turn_until(lambda: worker.watch.handled == MANY, LONG)
     choosy.turn_until(lambda: len(dead(choosy)) == MANY, LONG)
     mend(worker)
-    where = resolving.Where(choosy.bootstrap, {})
-    order = resolving.Order(
-        where, resolving.Selection(group=choosy.group), resolving.REDRIVE, by="bob", why="a", limit=None
+    where = resolving.LetterTarget(choosy.bootstrap, {})
+    order = resolving.ResolveRequest(
+        where, resolving.LetterSelection(group=choosy.group), resolving.REDRIVE, by="bob", why="a", limit=None
     )
     started = resolving.resolve(order, dry_run=False, tell=print)
     with monkeypatch.context() as interrupted:
