@@ -1,6 +1,6 @@
-"""The runtime of an event-driven service on Kafka: exactly once, in one thread. Knows no order and no service.
+"""The runtime of an event-driven service on Kafka: exactly once, in one thread. It depends on no particular service.
 
-This is all that a service needs; what is below is for the runtime itself, and may move.
+A service needs only the names exported here; the modules below are internal, and may move.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ON_DEMAND = {
     "secret": "eventbus.cli.connection_options",
     "service_cli": "eventbus.worker.service_cli",
 }
-"""Where these are: imported when they are asked for, because what reads a declaration loads no client of Kafka."""
+"""The modules of names that are imported on first use, so that reading a declaration does not load a Kafka client."""
 
 __all__ = [
     "HIDDEN",
@@ -114,7 +114,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for (PEP 562)."""
+    """Import a name on first use (PEP 562)."""
     if name not in _ON_DEMAND:
         raise AttributeError(f"module 'eventbus' has no attribute {name!r}")
     return getattr(import_module(_ON_DEMAND[name]), name)

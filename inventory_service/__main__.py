@@ -46,7 +46,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
         waits = f"; it is {parked_line(parked)}" if parked else ""
-        fail(f"inventory knows no order {order_id} in {redact(database)}{waits}")
+        fail(f"there is no reservation of order {order_id} in {redact(database)}{waits}")
     items = [{"sku": sku, "quantity": quantity} for sku, quantity in reservation.items]
     if as_json:
         print_json({**reservation._asdict(), "items": items, "parked": parked})
@@ -62,7 +62,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
 @main.group()
 def stock() -> None:
-    """Say how many there are of each article, or look.
+    """Set or show how many of each article are on hand.
 
     Example: inventory-service stock show
     """
@@ -73,7 +73,7 @@ def stock() -> None:
 @click.argument("quantity", type=int)
 @DATABASE
 def set_command(sku: str, quantity: int, database: str) -> None:
-    """Set how many of SKU are on hand, those that are set aside for orders included.
+    """Set how many of SKU are on hand, including those reserved for orders.
 
     Example: inventory-service stock set CD-04 100
     """
@@ -89,7 +89,7 @@ def set_command(sku: str, quantity: int, database: str) -> None:
 @click.argument("file", type=click.File("rb"))
 @DATABASE
 def load_command(file: BinaryIO, database: str) -> None:
-    """Set how many are on hand of each article in FILE (- is stdin): all of them, or none if one line is wrong.
+    """Set how many of each article in FILE (- is stdin) are on hand: all lines, or none if one is invalid.
 
     A line is CSV without a header, CD-04,100 or CD-04;100, or JSON, {"sku": "CD-04", "on_hand": 100}; in UTF-8.
 
@@ -107,7 +107,7 @@ def load_command(file: BinaryIO, database: str) -> None:
 @DATABASE
 @as_json
 def show_command(database: str, as_json: bool) -> None:
-    """Show how many of each article are on hand, and how many of them are set aside for orders.
+    """Show how many of each article are on hand, and how many of them are reserved for orders.
 
     Example: inventory-service stock show --json
     """

@@ -71,13 +71,13 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 
 
 @main.command()
-@click.option("--customer", required=True, metavar="ID", help="Who orders: 1 to 200 characters.")
-@click.option("--total", required=True, help="What the order costs, as in 29.33; 0 is fine.")
+@click.option("--customer", required=True, metavar="ID", help="The customer's id, 1 to 200 characters.")
+@click.option("--total", required=True, help="The order's total, as in 29.33; may be 0.")
 @click.option("--currency", default="USD", help="ISO 4217 code of the total's currency.")
 @click.option(
     "--item", "items", multiple=True, required=True, callback=_items, metavar="SKU=QTY", help="May be repeated."
 )
-@click.option("--request-id", metavar="ID", help="Your own key: given again, the same order comes back.")
+@click.option("--request-id", metavar="ID", help="Your own idempotency key: the same id returns the same order.")
 @click.option(
     "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until the order is final; exit 1 if not."
 )
@@ -110,14 +110,14 @@ def place(
         raise click.UsageError(str(error)) from None
     trace = traceparent.encode() if traceparent and TRACEPARENT.fullmatch(traceparent) else None
     if traceparent and trace is None:
-        click.echo(f"{traceparent[:80]!r} is no W3C traceparent: the order is placed without it", err=True)
+        click.echo(f"{traceparent[:80]!r} is not a W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
             order, repeated = worker().create_order(request, orders, _codec(schema_registry_url), trace)
         except ValueError as refusal:
             fail(str(refusal))
         if repeated:
-            click.echo("this request was placed before; here is its order", err=True)
+            click.echo("this request id was used before: its order is shown", err=True)
         if wait is not None:
             order = _final(orders, order, wait)
     if as_json:
@@ -134,11 +134,11 @@ def place(
 @schema_registry_url
 @as_json
 def import_command(file: BinaryIO, database: str, schema_registry_url: str | None, as_json: bool) -> None:
-    """Place one order a line of FILE (- is stdin), 500 a transaction; exit 1 if a line was rejected.
+    """Place one order per line of FILE (- is stdin), 500 per transaction; exit 1 if a line was rejected.
 
     A line is JSON: {"request_id": "a-1", "customer_id": "42", "total": 2933, "currency": "USD", "items": [{"sku":
     "CD-04", "quantity": 2}]}, the total in minor units. An order whose request id is known is not placed again, so an
-    import that was interrupted can simply be run again.
+    interrupted import can be run again.
 
     Example: order-service import orders.jsonl
     """
@@ -244,7 +244,7 @@ def _open(url: str) -> Iterator[Database]:
 
 @contextmanager
 def _progress(file: BinaryIO) -> Iterator[Callable[[int], None]]:
-    """Show a bar on a terminal; its end is not known for a pipe."""
+    """Show a progress bar on a terminal; the total is unknown for a pipe."""
     console = Console(stderr=True)
     size = None
     if file.seekable():

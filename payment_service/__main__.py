@@ -83,7 +83,7 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 
     Example: payment-service ledger
     """
-    # Ours first: what stands there stands in the provider's books already.
+    # Ours first: what is in our books is in the provider's already.
     with _snapshot(database) as tx:
         ours = totals(tx)
     check_ledger(gateway)
@@ -105,16 +105,16 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 @click.option("--order", "order_id", metavar="ORDER_ID", help="Only requests about this order.")
 @GATEWAY
 def outage(answer: str, order_id: str | None, gateway: str) -> None:
-    """Let the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.
+    """Make the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.
 
-    It begins and ends while workers run: to see what they do. `over` without --order ends every outage.
+    An outage can begin and end while workers run, to see how they react. `over` without --order ends every outage.
 
     Example: payment-service outage 500 --order 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """
     with closing(open_gateway(gateway)) as provider:
         if not isinstance(provider, SimulatedProvider):
             fail(
-                f"{redact(gateway)} is in a worker's own memory: give the simulated provider a file, simulated:///FILE"
+                f"{redact(gateway)} is in the memory of one process: give the simulated provider a file, simulated:///FILE"
             )
         provider.outage(None if answer == "over" else answer, order_id)
     about = "every request" if order_id is None else f"every request about order {order_id}"

@@ -24,6 +24,8 @@ from tests.support.registries.apicurio import ApicurioRegistry
 from tests.support.saga import Saga
 from tests.support.saga.processes import PATIENCE, Workers
 
+OWN_BROKER = {"make_broker", "make_cluster", "fresh_broker", "generous"}
+"""Fixtures that start a broker."""
 PROCESSES = pytest.StashKey[list[Any]]()
 SAGA_NAMES = (
     *("order.", "payment.", "inventory.", "choreography."),
@@ -80,13 +82,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark what `make test` runs of its own accord; everything else in it says so itself.
 
-    Where several processes share the files, the long ones come first: none is left alone with one at the end.
+    Where several processes share the files, the long ones come first: none is left alone with one at the end. Those are
+    the end-to-end tests, then whatever starts brokers of its own.
     """
     for item in items:
         if not item.nodeid.startswith(("tests/integration/", "tests/e2e/")):
             item.add_marker(pytest.mark.quick)
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: not item.nodeid.startswith("tests/e2e/"))
+        items.sort(key=lambda item: (not item.nodeid.startswith("tests/e2e/"), not _has_own_broker(item)))
+
+
+def _has_own_broker(item: pytest.Item) -> bool:
+    return not OWN_BROKER.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(wrapper=True)

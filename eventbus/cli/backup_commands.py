@@ -47,11 +47,11 @@ WRONG = (
     CommitOutcomeUnknown,
 )
 INSTANCE = "accept-backup"
-yes = click.option("--yes", is_flag=True, help="Do not ask whether to go on.")
+yes = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
 def add_backup_commands(group: click.Group, service: type[Service[Any]], schema: Any) -> None:
-    """Add the commands about a service's database that is, or is not, an old copy."""
+    """Add the commands for a service's database that was found older than the log."""
     commands = _BackupCommands(service, schema)
     program = f"{service.name} {group.name}"
     made: dict[str, tuple[Callable[..., None], tuple[Callable[..., Any], ...]]] = {
@@ -75,7 +75,7 @@ class _BackupCommands:
     def quarantine(self, database: str, as_json: bool) -> None:
         """Show when a worker found the database older than the log, why, and who released it.
 
-        Exit code 1 while it is in quarantine: then no worker goes on.
+        Exit code 1 while it is in quarantine: no worker continues until it is released.
 
         Example: quarantine --json
         """
@@ -92,9 +92,9 @@ class _BackupCommands:
             click.get_current_context().exit(1)
 
     def release(self, database: str, by: str, reason: str) -> None:
-        """Let workers use a database that is in quarantine. One that is still older than the log gets into it again.
+        """End the quarantine of a database. If it is still older than the log, a worker puts it in quarantine again.
 
-        Example: release --by ada --reason 'the newest copy is back, INC-7'
+        Example: release --by ada --reason 'newest copy restored, INC-7'
         """
         with self._open(database) as opened, opened.transaction() as tx:
             ended = quarantine.release(tx, _now_ms(), by, reason)
@@ -113,10 +113,10 @@ class _BackupCommands:
         by: str,
         reason: str,
     ) -> None:
-        """Go on with a restored backup although the log is ahead of it: where nothing newer is left.
+        """Continue with a restored backup although the log is ahead of it, if nothing newer is left.
 
-        With all workers of the service stopped. What was handled after the backup is handled again; the answers to it
-        stand on the log a second time, with the same ce_id. It says how much that is, and asks.
+        Stop all workers of the service first. Records that were handled after the backup are handled again, and their
+        outputs are published a second time, with the same ce_id. The command prints how many, and asks.
 
         Example: accept-backup --by ada --reason 'disk lost, backup of 03:00, INC-7'
         """
@@ -125,16 +125,16 @@ class _BackupCommands:
             connection = _connection(self._service.name, bootstrap_servers, kafka_config)
             with self._open(database) as opened, closing(Backup(self._service, opened, connection)) as backup:
                 plan = backup.plan()
-                click.echo("\n".join(_told(plan, self._service.name)), err=True)
+                click.echo("\n".join(_consequences(plan, self._service.name)), err=True)
                 if dry_run:
                     click.echo("--dry-run: nothing was done", err=True)
                     return
                 if not yes:
-                    click.confirm("Go on with this database?", abort=True, err=True)
-                drawn = backup.accept(plan, by, reason, _now_ms())
+                    click.confirm("Continue with this database?", abort=True, err=True)
+                new_id = backup.accept(plan, by, reason, _now_ms())
         except WRONG as error:
             fail(scrub(str(error), secrets_in(kafka_config)))
-        click.echo(f"{redact(database)} is accepted, its id is now {drawn}: start the workers")
+        click.echo(f"{redact(database)} is accepted, its id is now {new_id}: start the workers")
 
     def _open(self, url: str) -> AbstractContextManager[Database]:
         return existing(url, service=self._service.name, schema=self._schema)
@@ -147,20 +147,21 @@ def _connection(group: str, servers: str, extra: dict[str, str]) -> Connection:
     return Connection(servers, group, INSTANCE, extra=extra, logger=logger)
 
 
-def _told(plan: RestorePlan, service: str) -> list[str]:
-    """Return what follows from it, for who has to decide."""
-    lines = [f"{topic}: up to {count} records are handled again" for topic, count in sorted(plan.again.items())]
+def _consequences(plan: RestorePlan, service: str) -> list[str]:
+    """Return what the plan does, for the operator who decides."""
+    lines = [f"{topic}: up to {count} records will be handled again" for topic, count in sorted(plan.again.items())]
     lines += [
-        f"{partition}: {count} of them are no longer on the log, and the workers will refuse that: see"
+        f"{partition}: {count} of them are no longer in the log, so the workers will stop with exit code 3: see"
         " docs/operating.md, When it refuses"
         for partition, count in sorted(plan.gone.items())
     ]
     lines += [
-        f"{partition}: not in the backup, read from {bounds.start}" for partition, (bounds, _) in plan.new.items()
+        f"{partition}: not in the backup, will be consumed from offset {bounds.start}"
+        for partition, (bounds, _) in plan.new.items()
     ]
     lines.append(
-        f"Answers that {service} published to them stand on the log a second time, with the same ce_id."
-        " Effects outside that have an idempotency key (the payment provider's) happen once."
+        f"The outputs of {service} for them will be published a second time, with the same ce_id."
+        " External effects that have an idempotency key (remote calls) happen once."
     )
     return lines
 

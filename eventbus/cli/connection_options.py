@@ -1,4 +1,4 @@
-"""What options say about where things are and how to get in: checked, read from files, and never quoted as a whole."""
+"""Options for addresses and credentials: checked, read from files, and never quoted in full."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ SERVER = re.compile(
 """A broker as librdkafka takes it; without a port it is 9092."""
 PORTS = range(1, 65_536)
 CONFIG_FILE = "eventbus.kafka_config_file"
-"""Where click's context keeps what --kafka-config-file says."""
+"""The key in click's context for the properties of --kafka-config-file."""
 ADDRESSES = ("bootstrap.servers", "metadata.broker.list")
 SUBJECTS = "eventbus.serde.subjects"
-"""Where it keeps what --schema-subject says."""
+"""Likewise for --schema-subject."""
 REGISTRY_CONFIG = "eventbus.serde.registry_config"
-"""Where it keeps what the options of the schema registry say."""
+"""Likewise for the options of the schema registry."""
 REGISTRY = re.compile(r"https?://[^\s/]")
 PROPERTY = re.compile(r"[a-z][a-z0-9._]*")
-"""A name as librdkafka's are. What is none may be a part of a password, and is not said."""
+"""A property name in librdkafka's form. Anything else may be part of a password, and is not printed."""
 
 
 def pairs(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> dict[str, str]:
-    """Return what --kafka-config-file and --kafka-config say; the latter goes before."""
+    """Return the properties of --kafka-config-file and --kafka-config; the latter overrides the former."""
     given = {}
     for name, setting in _split(values, "security.protocol=SASL_SSL"):
         if name in ADDRESSES:
-            raise click.BadParameter(f"{name} is not for here: use --bootstrap-servers")
+            raise click.BadParameter(f"{name} is not allowed here: use --bootstrap-servers")
         given[name] = from_file(setting)
         if is_secret(name) and given[name] == setting:
             _warn_of_process_list(f"--kafka-config {name}", "put it into a file for --kafka-config-file, or write")
@@ -54,14 +54,14 @@ def _split(values: Iterable[str], example: str) -> Iterator[tuple[str, str]]:
 
 
 def config_file(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    """Read the file before --kafka-config, which may say otherwise."""
+    """Read the file; it is read before --kafka-config, which overrides it."""
     try:
         found = read_properties(path) if path is not None else {}
     except BadFile as error:
         raise click.BadParameter(str(error)) from None
     for name in ADDRESSES:
         if name in found:
-            raise click.BadParameter(f"{path}: {name} is not for here: use --bootstrap-servers")
+            raise click.BadParameter(f"{path}: {name} is not allowed here: use --bootstrap-servers")
     context.meta[CONFIG_FILE] = found
 
 
@@ -80,7 +80,7 @@ def _warn_of_process_list(what: str, instead: str) -> None:
 
 
 def secret(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Read a URL from the file that `file:PATH` names; warn where a password stands on the command line."""
+    """Read a URL from the file that `file:PATH` names; warn if a password is on the command line."""
     if value is None:
         return None
     found = from_file(value)
@@ -110,13 +110,13 @@ def url(context: click.Context, parameter: click.Parameter, value: str | None) -
         if not is_plain(each):
             raise click.BadParameter(f"{redact(each)!r} {ENCODE}")
         if "#" in each:
-            raise click.BadParameter(f"{redact(each)!r} has a part behind a #: subjects are for --schema-subject")
+            raise click.BadParameter(f"{redact(each)!r} has a fragment (after #): set subjects with --schema-subject")
     subjects: Subjects = context.meta.get(SUBJECTS, Subjects())
     return None if value is None else subjects.put_behind(value)
 
 
 def subject(context: click.Context, _parameter: click.Parameter, template: str) -> None:
-    """Keep the template for the registry's URL, which goes with it."""
+    """Keep the template, which is appended to the registry's URL."""
     try:
         context.meta[SUBJECTS] = Subjects(template)
     except BadSubject as error:
@@ -129,7 +129,7 @@ def registry_file(context: click.Context, _parameter: click.Parameter, path: Pat
 
 
 def registry_pairs(context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> None:
-    """Keep the registry's properties, which go before those of the file; refuse what cannot be used."""
+    """Keep the registry's properties, which override those of the file; reject invalid ones."""
     given = {}
     for name, setting in _split(values, "ssl.ca.location=/etc/company-ca.pem"):
         given[name] = setting

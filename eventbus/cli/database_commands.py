@@ -20,7 +20,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
     program = f"{service.name} database"
     group = click.Group(
         "database",
-        help=f"See and upgrade the database's tables; go on after it was found too old.\n\nExample: {program} status",
+        help=f"Show and upgrade the database's tables; resolve a quarantine.\n\nExample: {program} status",
     )
     for command in (
         click.Command("status", callback=commands.status),
@@ -56,9 +56,9 @@ class _DatabaseCommands:
             click.get_current_context().exit(1)
 
     def upgrade(self, database: str) -> None:
-        """Apply the migration steps that the tables lack: all, or none if one fails. Workers may go on meanwhile.
+        """Apply the migration steps that the tables lack: all, or none if one fails. Workers may keep running.
 
-        Make a backup first: a step is not undone.
+        Make a backup first: a step cannot be undone.
 
         Example: upgrade
         """
@@ -80,5 +80,5 @@ def _as_dict(component: Component) -> dict[str, Any]:
 
 
 def _as_line(component: Component) -> str:
-    says = component.wrong or "ok"
-    return f"{component.name:<8} version {component.here.version}, this release {component.ours.version}: {says}"
+    state = component.wrong or "ok"
+    return f"{component.name:<8} version {component.here.version}, this release {component.ours.version}: {state}"

@@ -45,7 +45,7 @@ CONTEXT = {"show_default": True, "help_option_names": ["-h", "--help"], "max_con
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """How a worker runs: what the common options say, with the same defaults."""
+    """How a worker runs: the values of the common options, with the same defaults."""
 
     bootstrap_servers: str
     database: str
@@ -73,7 +73,7 @@ def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...
         for value in values:
             name, _, text = value.partition("=")
             if name not in names or not text:
-                raise click.BadParameter(f"{value!r} is none of {', '.join(f'{each}=TEXT' for each in names)}")
+                raise click.BadParameter(f"{value!r} is not one of {', '.join(f'{each}=TEXT' for each in names)}")
             pairs.append((name, text))
         return tuple(pairs)
 
@@ -81,7 +81,7 @@ def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...
 
 
 def _on_record(limit: int) -> Callable[[click.Context, click.Parameter, str | None], str]:
-    """Return the callback of an option that must say something, shortly; with --dry-run it may say nothing."""
+    """Return the callback of an option with a non-blank text of limited length; not required with --dry-run."""
 
     def check(context: click.Context, parameter: click.Parameter, text: str | None) -> str:
         if text is None:
@@ -89,7 +89,7 @@ def _on_record(limit: int) -> Callable[[click.Context, click.Parameter, str | No
                 raise click.MissingParameter(ctx=context, param=parameter)
             return ""
         if not text.strip() or len(text) > limit:
-            raise click.BadParameter(f"say something, in at most {limit:,} characters (these are {len(text):,})")
+            raise click.BadParameter(f"must not be blank, and at most {limit:,} characters long (it has {len(text):,})")
         return text
 
     return check
@@ -100,10 +100,10 @@ by = click.option(
     envvar="SAGA_BY",
     show_envvar=True,
     callback=_on_record(BY_CHARACTERS),
-    help="Who decides; needed, and stays on record.",
+    help="Who decides; required, and kept on record.",
 )
-reason = click.option("--reason", callback=_on_record(WHY_CHARACTERS), help="Why; needed, and stays on record.")
-dry_run = click.option("--dry-run", is_flag=True, help="Only show which it would be; needs no --by and --reason.")
+reason = click.option("--reason", callback=_on_record(WHY_CHARACTERS), help="Why; required, and kept on record.")
+dry_run = click.option("--dry-run", is_flag=True, help="Only show what would be done; needs no --by and --reason.")
 bootstrap_servers = click.option(
     "--bootstrap-servers",
     envvar="KAFKA_BOOTSTRAP_SERVERS",
@@ -120,17 +120,17 @@ schema_subject = click.option(
     is_eager=True,
     expose_value=False,
     callback=subject,
-    help="Under which subjects the registry has the events' schemas, made of {topic} and {record}.",
+    help="The registry's subjects of the events' schemas, as a template with {topic} and {record}.",
 )
 
 
-def _properties(name: str, given: Callable[..., Any], file: Callable[..., Any], *told: str, kept: bool) -> _Options:
-    """Return the options of properties, one by one and from a file; `told`: the help of either.
+def _properties(name: str, given: Callable[..., Any], file: Callable[..., Any], *helps: str, kept: bool) -> _Options:
+    """Return the options of properties, one by one and from a file; `helps`: the help of each.
 
-    `kept`: the command is called with what they say.
+    `kept`: the command is called with their values.
     """
     return (
-        click.option(f"--{name}", metavar="K=V", multiple=True, expose_value=kept, callback=given, help=told[0]),
+        click.option(f"--{name}", metavar="K=V", multiple=True, expose_value=kept, callback=given, help=helps[0]),
         click.option(
             f"--{name}-file",
             metavar="FILE",
@@ -140,7 +140,7 @@ def _properties(name: str, given: Callable[..., Any], file: Callable[..., Any], 
             is_eager=True,
             expose_value=False,
             callback=file,
-            help=told[1],
+            help=helps[1],
         ),
     )
 
@@ -149,8 +149,8 @@ _REGISTRY_CONFIG = _properties(
     "schema-registry-config",
     registry_pairs,
     registry_file,
-    "A property of the registry, as basic.auth.user.info=file:PATH; may be repeated.",
-    "Credentials and certificates for the registry, name=value one a line.",
+    "A property of the registry, e.g. basic.auth.user.info=file:PATH; may be repeated.",
+    "Credentials and certificates for the registry, one name=value per line.",
     kept=False,
 )
 _SCHEMA_REGISTRY = (
@@ -169,8 +169,8 @@ _KAFKA_CONFIG = _properties(
     pairs,
     config_file,
     "A librdkafka property for all clients; may be repeated. V may be file:PATH.",
-    "librdkafka's properties, name=value one a line, # for comments; a value may be file:PATH. --kafka-config goes"
-    " before it.",
+    "librdkafka's properties, one name=value per line, # for comments; a value may be file:PATH. --kafka-config"
+    " overrides it.",
     kept=True,
 )
 
@@ -194,12 +194,12 @@ def registry(url: str | None, events: Iterable[type[Event]]) -> Registry:
 
 
 def registry_options(command: F) -> F:
-    """Add the options that say how to get into a registry."""
+    """Add the options for access to a registry."""
     return _with(command, _REGISTRY_CONFIG)
 
 
 def schema_registry_url(command: F) -> F:
-    """Add the options of a registry: the command is called with `schema_registry_url`, subjects and all."""
+    """Add the options of a registry: the command is called with `schema_registry_url`, including the subjects."""
     return _with(command, _SCHEMA_REGISTRY)
 
 
@@ -212,7 +212,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON with 
 
 
 def database_of(service: str) -> tuple[str, str]:
-    """Return the environment variable that says where a service's database is, and where it is by default."""
+    """Return the environment variable for the URL of a service's database, and the default URL."""
     name = service.replace("-", "_")
     return f"{name.upper()}_DATABASE", f"sqlite:///{name}.db"
 
@@ -226,7 +226,7 @@ def database_option(service: str) -> Callable[[F], F]:
         show_envvar=True,
         default=default,
         callback=secret,
-        help="sqlite:///FILE or postgresql://USER@HOST/NAME, or file:PATH of a file that says it.",
+        help="sqlite:///FILE or postgresql://USER@HOST/NAME, or file:PATH of a file that contains it.",
     )
 
 
@@ -254,35 +254,35 @@ _WORKER_OPTIONS = (
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),
         default="info",
-        help="info: a line a batch. debug: transactions, and why partitions are recovered, too.",
+        help="info: a line per batch. debug: also transactions, and why partitions are recovered.",
     ),
     click.option(
         "--upgrade-database", is_flag=True, help="Apply the migration steps that the database lacks before starting."
     ),
-    click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Remote calls at once."),
+    click.option("--remote-concurrency", type=click.IntRange(1, 1024), default=32, help="Concurrent remote calls."),
     click.option(
         "--dead-letter-limit",
         type=click.IntRange(1),
         default=100,
-        help="Pause a partition at the next bad record after so many of them among its last 10,000.",
+        help="Pause a partition at the next bad record after this many among its last 10,000 records.",
     ),
     click.option(
         "--keys-placed-over",
         type=click.IntRange(1),
         metavar="PARTITIONS",
-        help="All writers place keys by murmur2, over so many partitions, or more since some were added: dead-letter a"
-        " record that lies elsewhere.  [default: handle it where it lies]",
+        help="All producers place keys by murmur2, over this many partitions, or more since some were added:"
+        " dead-letter a record in any other partition.  [default: handle it there]",
     ),
 )
 
 
 def worker_options(service: str) -> _Options:
-    """Return every option of a worker; `worker_config` takes what they say."""
+    """Return every option of a worker; `worker_config` takes their values."""
     return (bootstrap_servers, database_option(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)
 
 
 def worker_config(options: dict[str, Any]) -> WorkerConfig:
-    """Take what the worker's options say out of a command's arguments."""
+    """Take the values of the worker's options out of a command's arguments."""
     names = WorkerConfig.__dataclass_fields__.keys() - {"registry_config"}
     return WorkerConfig(**{name: options.pop(name) for name in names}, registry_config=registry_config())
 
@@ -293,17 +293,17 @@ def declaration_command(service: type[Service[Any]]) -> click.Command:
     def write() -> None:
         click.echo(declare(service).to_json(), nl=False)
 
-    told = f"""Print what the service declares: what it reacts to, may publish, undoes and waits for. As JSON.
+    text = f"""Print the service's declaration as JSON: what it consumes, may publish, compensates and waits for.
 
-    For `saga flow` and `saga verify`, where the services are not installed side by side.
+    For `saga flow` and `saga verify`, if the services are not installed side by side.
 
     Example: {service.name} declaration > {service.name}.json
     """
-    return click.command("declaration", help=inspect.cleandoc(told))(write)
+    return click.command("declaration", help=inspect.cleandoc(text))(write)
 
 
 def is_given(parameter: str) -> bool:
-    """Return whether the user wrote this option of the running command; a default or the environment is not that."""
+    """Return whether this option is on the command line; a default or the environment does not count."""
     return click.get_current_context().get_parameter_source(parameter) is ParameterSource.COMMANDLINE
 
 
@@ -313,7 +313,7 @@ def print_json(value: Any) -> None:
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """Say what is wrong on stderr and exit."""
+    """Print the error on stderr and exit."""
     message = scrub(message)
     click.echo(f"error: {visible(message) if sys.stderr.isatty() else message}", err=True)
     sys.exit(code)
@@ -321,7 +321,7 @@ def fail(message: str, code: int = 1) -> NoReturn:
 
 @contextmanager
 def scrubbed_usage() -> Iterator[None]:
-    """Let click not say a secret: it quotes arguments that it does not expect."""
+    """Redact secrets in click's messages, which quote unexpected arguments."""
     try:
         yield
     except click.ClickException as error:
@@ -330,9 +330,9 @@ def scrubbed_usage() -> Iterator[None]:
 
 
 def group_saying(*facts: type[Exception]) -> type[click.Group]:
-    """Return a click group that says these, which are no mistakes in the code, in one line on stderr; exit code 1."""
+    """Return a click group that reports these, which are not bugs, in one line on stderr; exit code 1."""
 
-    class Saying(click.Group):
+    class ReportingGroup(click.Group):
         def invoke(self, ctx: click.Context) -> Any:
             try:
                 with safe_stdout(), scrubbed_usage():
@@ -340,4 +340,4 @@ def group_saying(*facts: type[Exception]) -> type[click.Group]:
             except facts as error:
                 fail(str(error))
 
-    return Saying
+    return ReportingGroup

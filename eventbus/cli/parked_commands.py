@@ -1,4 +1,4 @@
-"""`<service> parked …`: looking at orders in trouble, and putting them right, on record."""
+"""`<service> parked …`: shows blocked keys; retries or discards their parked records, with an audit record."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ Act = Callable[[Transaction, str], list[Intervention]]
 
 
 def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.Group:
-    """Return the group of commands about what a service has parked."""
+    """Return the group of commands about a service's parked records."""
     commands = _ParkedCommands(service, schema)
     program = f"{service.name} parked"
     group = click.Group(
-        "parked", help=f"See orders that a handler fails on, and put them right.\n\nExample: {program} list"
+        "parked", help=f"Show keys on which a handler failed; retry or discard their events.\n\nExample: {program} list"
     )
     reports = [
         click.Command("list", params=[_where()], callback=commands.list),
@@ -71,7 +71,7 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
 
 
 def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
-    """Return what is to be said beside an order's state when it is parked here."""
+    """Return the report on a key that is blocked in this database; None if it is not."""
     known = blocked_keys.blocking(tx, [key]).get(key)
     return None if known is None else as_dict(known)
 
@@ -79,7 +79,7 @@ def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
 def as_dict(known: BlockedKey) -> dict[str, Any]:
     """Return a blocked key for JSON.
 
-    Times in ISO 8601, UTC: `retry_at` is now, not a time that a wrong clock has written.
+    Times in ISO 8601, UTC. `retry_at` is now, if it was written by a clock that was wrong.
     """
     now_ms = _now_ms()
     known_time = 0 < known.retry_at_ms <= now_ms + round(1_000 * EngineConfig().retry_most)
@@ -95,11 +95,11 @@ def as_dict(known: BlockedKey) -> dict[str, Any]:
 
 
 def parked_line(parked: dict[str, Any]) -> str:
-    """Return the same for people."""
+    """Return the same as a line of text."""
     tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
     ahead = " (by a clock that was ahead)" if parked["since"] > to_iso(_now_ms()) else ""
     since = f"parked since {parked['since']}{ahead}"
-    return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'its turn comes'}"
+    return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'waiting for a retry'}"
 
 
 def _now_ms() -> int:
@@ -111,7 +111,7 @@ class _ParkedCommands:
         self._service, self._schema = service, schema
 
     def list(self, where: tuple[tuple[str, str], ...], database: str, as_json: bool) -> None:
-        """List the orders that are parked: since when, how many records, how often tried, and why.
+        """List the blocked keys: since when, how many records are parked, how often they were tried, and why.
 
         Example: list --where error=IntegrityError
         """
@@ -123,10 +123,10 @@ class _ParkedCommands:
             for each in found:
                 click.echo(f"{each['key']}  {parked_line(each)}")
         if not found:
-            _say_none(database, where)
+            _report_none(database, where)
 
     def show(self, key: str, database: str, as_json: bool, schema_registry_url: str | None) -> None:
-        """Show one parked order and the events that wait, in their order.
+        """Show one blocked key and its parked events, in sequence.
 
         Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
         """
@@ -134,7 +134,7 @@ class _ParkedCommands:
             known = blocked_keys.blocking(tx, [key]).get(key)
             waiting = blocked_keys.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
-            fail(f"nothing of {key} is parked in {redact(database)}")
+            fail(f"the key {key} is not blocked in {redact(database)}")
         events = self._service.events()
         try:
             codec = Codec(registry(schema_registry_url, events), events)
@@ -149,7 +149,7 @@ class _ParkedCommands:
             click.echo(f"{record['address']}  {record['timestamp']}  {record['event']}")
 
     def history(self, database: str, as_json: bool) -> None:
-        """Show who had what retried or discarded, and why.
+        """Show which events were retried or discarded, by whom, and why.
 
         Example: history --json
         """
@@ -159,40 +159,40 @@ class _ParkedCommands:
             print_json([{**note._asdict(), "at_ms": to_iso(note.at_ms)} for note in notes])
         else:
             for note in notes:
-                click.echo(_told(note))
+                click.echo(_as_line(note))
         if not notes:
-            click.echo(f"nobody has retried or discarded anything in {redact(database)}", err=True)
+            click.echo(f"nothing was retried or discarded in {redact(database)}", err=True)
 
     def retry(self, **options: Any) -> None:
-        """Try parked orders again now, not only when their time comes; the workers do it.
+        """Have the workers retry blocked keys now, not only at their next retry time.
 
-        Example: retry --where error=IntegrityError --limit 100 --by ada --reason 'mended, INC-7'
+        Example: retry --where error=IntegrityError --limit 100 --by ada --reason 'fixed, INC-7'
         """
-        who = _said(options)
+        who = _actor(options)
         self._each(lambda tx, key: interventions.retry(tx, key, who), **options)
 
     def discard(self, everything: bool, **options: Any) -> None:
-        """Give up the first parked event of an order, or all of them; what is left goes on. It is kept on record.
+        """Discard the first parked event of a key, or all of them, on record. The remaining ones are retried.
 
-        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test order'
+        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test event'
         """
-        who = _said(options)
+        who = _actor(options)
         self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)
 
     def _each(self, act: Act, database: str, *, dry_run: bool, **which: Any) -> None:
-        """Do it key by key, each in a transaction of its own: what is interrupted can simply be run again."""
+        """Act key by key, each in a transaction of its own: an interrupted command can be run again."""
         with self._open(database) as opened:
             found = _chosen(opened, database, **which)
             if not found:
-                _say_none(database, which["where"])
+                _report_none(database, which["where"])
                 return
             if dry_run:
                 for each in found:
                     click.echo(f"{each.key}  {parked_line(as_dict(each))}")
-                click.echo(f"{len(found)} orders (--dry-run: nothing was done)", err=True)
+                click.echo(f"{len(found)} keys (--dry-run: nothing was done)", err=True)
                 return
-            done = [_again(opened, act, each.key) for each in found]
-        click.echo(f"{sum(map(bool, done))} of {len(found)} orders done", err=True)
+            done = [_act_on(opened, act, each.key) for each in found]
+        click.echo(f"{sum(map(bool, done))} of {len(found)} keys done", err=True)
 
     def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
         return {
@@ -202,11 +202,11 @@ class _ParkedCommands:
         }
 
     def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
-        """Return what it says, read as the engine reads it: redriven records, too."""
-        item = decode(codec, record, self._service.topics())
-        if item is None or isinstance(item.event, PoisonRecord):
-            return f"{len(record.value or b'')} bytes ({item.event if item else 'nothing to handle'})"
-        return item.event.to_avro()
+        """Return the event, decoded as the engine decodes it: redriven records, too."""
+        delivery = decode(codec, record, self._service.topics())
+        if delivery is None or isinstance(delivery.event, PoisonRecord):
+            return f"{len(record.value or b'')} bytes ({delivery.event if delivery else 'nothing to handle'})"
+        return delivery.event.to_avro()
 
     def _open(self, url: str) -> AbstractContextManager[Database]:
         return existing(url, service=self._service.name, schema=self._schema)
@@ -215,40 +215,40 @@ class _ParkedCommands:
 def _chosen(
     opened: Database, url: str, *, keys: tuple[str, ...], where: tuple[tuple[str, str], ...], limit: int | None
 ) -> list[BlockedKey]:
-    """Return so many at most: first those where nobody intervened yet, or longest ago, then what is tried next."""
+    """Return at most `limit` keys: first those without an intervention or with the oldest, then by the next retry."""
     if not keys and not where:
-        raise click.UsageError("say which: KEY, or --where error=TEXT")
+        raise click.UsageError("give a KEY, or --where error=TEXT")
     with opened.snapshot() as tx:
         found = list(interventions.blocked(tx, where, keys))
         touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:
-        fail(f"nothing of {', '.join(sorted(missing))} is parked in {redact(url)}; nothing was done")
+        fail(f"not blocked in {redact(url)}: {', '.join(sorted(missing))}; nothing was done")
     return sorted(found, key=lambda each: (touched.get(each.key, 0), each.retry_at_ms, each.key))[:limit]
 
 
-def _say_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
-    click.echo(f"nothing {'like that ' if where else ''}is parked in {redact(url)}", err=True)
+def _report_none(url: str, where: tuple[tuple[str, str], ...]) -> None:
+    click.echo(f"no {'matching ' if where else ''}key is blocked in {redact(url)}", err=True)
 
 
-def _again(opened: Database, act: Act, key: str) -> list[Intervention]:
-    """Do it, also when a worker was first, and say what was done."""
+def _act_on(opened: Database, act: Act, key: str) -> list[Intervention]:
+    """Act, repeat after a concurrent update, and print what was done."""
     notes = retry_on_conflict(opened, lambda tx: act(tx, key))
-    click.echo("".join(f"{_told(note)}\n" for note in notes), nl=False)
+    click.echo("".join(f"{_as_line(note)}\n" for note in notes), nl=False)
     return notes
 
 
-def _said(options: dict[str, Any]) -> Actor:
+def _actor(options: dict[str, Any]) -> Actor:
     return Actor(options.pop("by"), options.pop("reason"), _now_ms())
 
 
-def _told(note: Intervention) -> str:
+def _as_line(note: Intervention) -> str:
     about = f"  ({note.error})" if note.error else ""
     why = f"  {note.reason}" if note.reason else ""
     return f"{to_iso(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
 
 
 def _where() -> click.Option:
-    what = "Only where the error contains TEXT (error=TEXT), or topic or key are TEXT; may be repeated."
+    what = "Only if the error contains TEXT (error=TEXT), or topic or key equals TEXT; may be repeated."
     return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=tests_of(FIELDS), help=what)
 
 
@@ -256,9 +256,9 @@ def _which() -> list[click.Parameter]:
     return [
         click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
         _where(),
-        click.Option(["--limit"], type=click.IntRange(1), help="Not more than so many orders."),
+        click.Option(["--limit"], type=click.IntRange(1), help="At most this many keys."),
     ]
 
 
 def _everything() -> click.Option:
-    return click.Option(["--all-events", "everything"], is_flag=True, help="Everything that is parked of the order.")
+    return click.Option(["--all-events", "everything"], is_flag=True, help="All parked events of the key.")

@@ -1,6 +1,6 @@
-"""A worker tells the topic of declarations what it is: for who looks at the whole, and nobody depends on it.
+"""A worker publishes its declaration to a topic, for tools that show the whole flow. No worker depends on it.
 
-It never stops or slows the worker: what goes wrong is said once in the log, and the worker goes on.
+It never stops or slows the worker: a failure is logged once, and the worker continues.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ GIVE_UP_MS = 30_000
 
 
 class Announcement:
-    """One record, on its way since the worker started. librdkafka's thread sends it; `poll` hears what became of it."""
+    """One record, produced when the worker starts. librdkafka's thread sends it; `poll` serves the delivery report."""
 
     def __init__(
-        self, service: type[Service[Any]], connection: Connection, there: Collection[str], telemetry: Telemetry
+        self, service: type[Service[Any]], connection: Connection, topics: Collection[str], telemetry: Telemetry
     ) -> None:
-        """Announce, if the topic is among those that are there."""
+        """Produce the record, if `topics`, those that exist, contain the topic."""
         self._telemetry = telemetry
         self._producer: Producer | None = None
-        if TOPIC not in there:
+        if TOPIC not in topics:
             why = f"the topic {TOPIC!r} does not exist: `saga topics create` creates it"
             telemetry.log.warning("declaration.not_announced", why=why)
             return
@@ -38,16 +38,16 @@ class Announcement:
             self._producer = Producer(_configuration(connection), logger=connection.logger)
             key = f"{service.name}/{connection.instance}"
             self._producer.produce(TOPIC, document, key, on_delivery=self._done)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the worker has more important things to do
+        except Exception as error:  # noqa: BLE001 - no failure here may stop the worker
             self._give_up(str(error))
 
     @property
     def decided(self) -> bool:
-        """Whether it has arrived, or was given up."""
+        """Whether it was delivered, or given up."""
         return self._producer is None
 
     def poll(self) -> None:
-        """Hear what became of it; never waits."""
+        """Serve the delivery report; never waits."""
         if self._producer is not None:
             self._producer.poll(0)
 
@@ -62,7 +62,7 @@ class Announcement:
 
 
 def _configuration(connection: Connection) -> dict[str, Any]:
-    """No transaction and no sequence numbers: a worker's rights to write the topic are enough for it."""
+    """Return settings without transactions and idempotence: the right to write to the topic suffices for them."""
     given = {name: value for name, value in connection.extra.items() if not name.startswith(ONLY_CONSUMER)}
     own = {"message.timeout.ms": GIVE_UP_MS, "partitioner": "murmur2_random", "compression.type": "lz4"}
     return {**connection.common(), **own, **given}

@@ -31,14 +31,14 @@ def workers_command(service: type[Service[Any]], schema: Schema | str) -> click.
         if not found:
             click.echo(f"no worker has a lease in {redact(database)}", err=True)
 
-    told = f"""List the workers that hold an instance name: where they run, since when, and when they renewed it last.
+    text = f"""List the workers that hold an instance name: where they run, since when, and when they renewed it last.
 
-    A worker renews every 2 s and releases its name when it stops; one that was killed stays here until its name is
-    used again, or for a week. The times are by the workers' own clocks.
+    A worker renews its lease every 2 s and releases its name when it stops; one that was killed stays listed until its
+    name is used again, or for a week. The times are from the workers' own clocks.
 
     Example: {service.name} workers --json
     """
-    command = click.command("workers", help=inspect.cleandoc(told))(workers)
+    command = click.command("workers", help=inspect.cleandoc(text))(workers)
     return database_option(service.name)(as_json(command))
 
 

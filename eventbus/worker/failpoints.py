@@ -1,9 +1,9 @@
-"""Named steps at which a worker can be made to die or to hang, so that both can be rehearsed on a real broker.
+"""Named steps at which a worker can be made to crash or to hang, to test both on a real broker.
 
 `SAGA_FAILPOINT=STEP[:N]` in a worker's environment: it kills itself (SIGKILL) when it reaches that step for the Nth
 time, by default the first. STEP is one of STEPS, e.g. `SAGA_FAILPOINT="before database commit:3"`. For tests:
 `make crash-matrix` does it at every step of every service. With `STEP:N:hang` it blocks there and never returns, as a
-call of a client library can. Without the variable nothing is looked at or counted.
+call of a client library can. Without the variable no step is checked or counted.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ UNDER_WAY = {
     "during offsets": 0.002,
     "during commit": 0.004,
 }
-"""Steps that are calls, not moments: the worker dies at a drawn time, at most so many seconds after the call began."""
+"""Steps that are calls: the worker dies at a random time, at most this many seconds after the call began."""
 
 STEPS = (
     *("assigned", "recovering", "claiming", "claimed", "quarantined", "recovered", "before seek"),
@@ -39,41 +39,41 @@ STEPS = (
     *("revoked", "revoked and published"),
     *("closing", "closing and published", "leaving", "left"),
 )
-"""Every step that the engine and the log name by calling `at`."""
+"""Every step that the engine and the log report by calling `at`."""
 
 
 class BadFailpoint(ValueError):
-    """The variable names no step, or no number of times."""
+    """The variable has an unknown step or kind, or an invalid count."""
 
 
 def failpoint(spec: str | None, log: Any) -> Callable[[str], None]:
-    """Return what is to be called at each step; raises BadFailpoint. `log` is warned when the worker is to die."""
+    """Return the function to call at each step; raises BadFailpoint. A failpoint that is set is logged as a warning."""
     if not spec:
         return lambda _step: None
     step, _, rest = spec.partition(":")
     times, _, kind = rest.partition(":")
     if step not in STEPS:
-        raise BadFailpoint(f"{VARIABLE}={spec}: there is no step {step!r}; there are {', '.join(STEPS)}")
+        raise BadFailpoint(f"{VARIABLE}={spec}: unknown step {step!r}; the steps are {', '.join(STEPS)}")
     if times and not (times.isdecimal() and int(times) > 0):
-        raise BadFailpoint(f"{VARIABLE}={spec}: {times!r} is not how many times, 1 or more")
+        raise BadFailpoint(f"{VARIABLE}={spec}: {times!r} is not a number of times, 1 or more")
     if kind not in KINDS:
-        raise BadFailpoint(f"{VARIABLE}={spec}: {kind!r} is not a kind of failpoint; write STEP:N, or STEP:N:hang")
-    does, happens = KINDS[kind]
-    log.warning("failpoint.set", step=step, times=int(times or 1), why=f"{VARIABLE} is set: this worker will {does}")
-    return Failpoint(step, int(times or 1), happens, timed=not kind).at
+        raise BadFailpoint(f"{VARIABLE}={spec}: unknown kind {kind!r}; write STEP:N, or STEP:N:hang")
+    what, act = KINDS[kind]
+    log.warning("failpoint.set", step=step, times=int(times or 1), why=f"{VARIABLE} is set: this worker will {what}")
+    return Failpoint(step, int(times or 1), act, timed=not kind).at
 
 
 class Failpoint:
-    """Counts how often its step is reached, and calls `die` when it is time to."""
+    """Counts how often its step is reached, and calls `die` at the Nth time."""
 
     def __init__(self, step: str, times: int, die: Callable[[], Any], *, timed: bool = True) -> None:
-        """`timed`: at a step that is a call, a moment after it began is drawn."""
+        """`timed`: at a step that is a call, `die` is called at a random moment after the call began."""
         self._step, self._left, self._die = step, times, die
         self._longest = UNDER_WAY.get(step) if timed else None
         self._timer: threading.Timer | None = None
 
     def at(self, step: str) -> None:
-        """Hear of a step. The one that follows a call says that the call is over: it is the next call's turn then."""
+        """Record that a step is reached. A step after a call means that the call has ended: its timer is cancelled."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

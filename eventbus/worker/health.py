@@ -10,15 +10,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 
 
 class Watched(Protocol):
-    """What can be asked about a process."""
+    """A process whose health is served."""
 
     registry: CollectorRegistry
 
     def not_alive(self) -> list[str]:
-        """Return why it is stuck; nothing when it is not."""
+        """Return why it is stuck; empty if it is not."""
 
     def not_ready(self) -> list[str]:
-        """Return why it does not do its work; nothing when it does."""
+        """Return why it is not ready for work; empty if it is."""
 
 
 def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
@@ -33,7 +33,7 @@ def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
             self.wfile.write(body)
 
         def log_message(self, *_arguments: object) -> None:
-            """Say nothing: probes come every few seconds."""
+            """Log nothing: probes come every few seconds."""
 
     server = ThreadingHTTPServer(("", port), HealthRequestHandler)
     server.daemon_threads = True
@@ -42,7 +42,7 @@ def serve(telemetry: Watched, port: int) -> ThreadingHTTPServer:
 
 
 def end(server: ThreadingHTTPServer) -> None:
-    """Stop serving and free the port, soon: nobody waits for it."""
+    """Stop serving and free the port, in the background."""
 
     def stop() -> None:
         server.shutdown()

@@ -1,4 +1,4 @@
-"""Which process this is, and whether another one on this host still runs."""
+"""Identifies this process, and tells whether another one on this host is still running."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 DEAD = ("Z", "X")
-"""States of a process that has ended and whose parent has not yet asked how (proc_pid_stat(5))."""
+"""States of a process that has ended and that its parent has not yet waited for (proc_pid_stat(5))."""
 STATE, START_TIME = 0, 19
 """Fields of /proc/PID/stat after the command's name."""
 
 
 class WorkerProcess(NamedTuple):
-    """A process, as it can be recognized later."""
+    """What identifies a process, also later."""
 
     host: str
-    """The host's name, for people: two hosts may have the same."""
+    """The host's name, for display: two hosts may have the same."""
     pid: int
     place: str
-    """Where the pid means something: the boot's id and the pid namespace. Empty where the system does not tell."""
+    """Where the pid is valid: the boot id and the pid namespace. Empty if the system does not provide them."""
     start: str
-    """When it started, as the kernel counts: a pid is used again."""
+    """Its start time in the kernel's clock ticks: pids are reused."""
 
 
 def this_process() -> WorkerProcess:
-    """Return what this process is."""
+    """Return what identifies this process."""
     stat = _stat(os.getpid())
     return WorkerProcess(socket.gethostname(), os.getpid(), _place(), stat[START_TIME] if stat else "")
 
 
 def runs(process: WorkerProcess, here: WorkerProcess) -> bool | None:
-    """Return whether a process still runs, as seen from `here`; None where that cannot be seen from here."""
+    """Return whether a process is still running; None if that cannot be determined from `here`."""
     if not process.place or process.place != here.place or not process.start:
         return None
     try:
@@ -41,7 +41,7 @@ def runs(process: WorkerProcess, here: WorkerProcess) -> bool | None:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # another user's
+        pass  # it is running, as another user
     stat = _stat(process.pid)
     if not stat:
         return None  # hidden from this user
@@ -51,7 +51,7 @@ def runs(process: WorkerProcess, here: WorkerProcess) -> bool | None:
 def _place() -> str:
     try:
         if (PROC / "self").readlink().name != str(os.getpid()):
-            return ""  # /proc is another namespace's
+            return ""  # /proc belongs to another pid namespace
         boot = (PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {(PROC / 'self/ns/pid').readlink()}"
     except OSError:
@@ -59,7 +59,7 @@ def _place() -> str:
 
 
 def _stat(pid: int) -> list[str]:
-    """Return what /proc says after the command's name, which may itself contain blanks and brackets."""
+    """Return the fields of /proc/PID/stat after the command's name, which may contain blanks and parentheses."""
     try:
         return (PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
     except OSError:

@@ -1,6 +1,6 @@
 """A thread that renews a worker's lease, on a database connection of its own.
 
-So a worker whose remote calls take long keeps its name; one whose loop hangs is the watchdog's business.
+A worker whose remote calls take long keeps its name; a worker whose loop hangs is ended by the watchdog.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from eventbus.worker.watchdog import Watchdog
 from eventbus.worker.watched import WatchedDatabase
 
 RELEASE_SECONDS = 3.0
-"""How long a worker that stops waits for its name to be released; else the next one waits for the lease to end."""
+"""How long a stopping worker tries to release its name; otherwise the next worker waits until the lease expires."""
 
 
 class LeaseKeeper:
-    """Renews until `close`. Where the database is away it goes on trying: nobody else can take the name then either."""
+    """Renews until `close`. While the database is unavailable it retries: no other worker can take the name then."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class LeaseKeeper:
         except InstanceTaken as taken:
             self._taken = taken
             self.on_lost()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the loop meets it too, and says how it ends
-            # Whether it was written is not known: a count that is one higher is ours too.
+        except Exception as error:  # noqa: BLE001 - the loop meets the same error, and handles it
+            # Whether the renewal was committed is unknown: a counter that is one higher is ours, too.
             self._lease = self._lease._replace(beat=self._lease.beat + 1)
             self._warn(f"the lease of the instance name {self._lease.name!r} cannot be renewed: {error}")

@@ -1,4 +1,4 @@
-"""The command of a service: `<service> run`, and what every service can be asked."""
+"""The command of a service: `<service> run`, and the other commands that every service has."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FACTS = (
     *(WrongDatabase, NotThere, Quarantined, Unavailable, ReadOnlyOrFull, ConcurrentUpdate),
     *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds),
 )
-"""What is no mistake in the code: one line on stderr, exit code 1."""
+"""Errors that are not bugs: reported in one line on stderr, exit code 1."""
 Build = Callable[..., Service[Any] | AbstractContextManager[Service[Any]]]
 
 
@@ -54,8 +54,8 @@ def service_cli(  # noqa: PLR0913 - what differs from service to service, each b
 
     Its help is the class's docstring. `build` returns the service, or a context manager with it, and is called with
     what `options` say (click options that only `run` takes); its docstring is the help of `run`. By default it is the
-    class. `facts` are exceptions of your commands that are no mistakes in the code: they are said in one line, exit
-    code 1. `distribution`: whose version --version prints.
+    class. `facts` are exceptions of your commands that are not bugs: they are reported in one line on stderr, exit
+    code 1. `distribution`: the package whose version --version prints.
     """
     main = group_saying(*FACTS, *facts)(
         service.name, help=_help(service, f"Example: {service.name} run"), context_settings=CONTEXT
@@ -85,13 +85,13 @@ def _run_command(service: type[Service[Any]], build: Build, options: Sequence[Ca
         sys.exit(code)
 
     example = f"Example: {service.name} run --bootstrap-servers localhost:9092"
-    told = "Start a worker.\n\n" + example if build is service else _help(build, example)
-    command = click.command("run", help=told)(run)
+    text = "Start a worker.\n\n" + example if build is service else _help(build, example)
+    command = click.command("run", help=text)(run)
     for option in (*options, *worker_options(service.name)):
         command = option(command)
     return command
 
 
 def _help(documented: object, example: str) -> str:
-    told = inspect.getdoc(documented) or ""
-    return told if "Example:" in told else f"{told}\n\n{example}"
+    text = inspect.getdoc(documented) or ""
+    return text if "Example:" in text else f"{text}\n\n{example}"

@@ -1,4 +1,4 @@
-"""How a worker process hears that it is to stop."""
+"""Signals that stop a worker process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ GRACE_SECONDS = 9.0
 class Signals:
     """SIGTERM and SIGINT: the first stops the worker, the second ends it at once, even inside a blocking call.
 
-    After the first, a watchdog ends it hard when stopping takes too long; nothing is lost by that either.
+    If stopping takes more than GRACE_SECONDS, a thread ends the process; nothing is lost by that either.
     """
 
     def __init__(self, stop: Callable[[], None]) -> None:
@@ -34,7 +34,7 @@ class Signals:
 
     @staticmethod
     def _watch(reader: socket.socket) -> None:
-        """Hear of signals as they arrive, whatever the main thread is doing."""
+        """Receive signals as they arrive, whatever the main thread is doing."""
         reader.recv(1)
         reader.settimeout(GRACE_SECONDS)
         try:

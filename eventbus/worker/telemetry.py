@@ -1,4 +1,4 @@
-"""What a worker says about itself: one log line a batch, Prometheus metrics, and whether it lives and is ready."""
+"""What a worker reports about itself: one log line per batch, Prometheus metrics, liveness and readiness."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from eventbus.text.redaction import scrub
 from eventbus.text.terminal import visible
 
 ALIVE_SECONDS = 90.0
-"""The loop must turn this often. The longest turn is bounded by the time-outs towards a broker that is away."""
+"""The loop must complete an iteration this often. The timeouts of calls to an unavailable broker bound the longest."""
 REPEAT_SECONDS = 5.0
-"""The same warning is said at most this often."""
-ORDER_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""The same warning is logged at most this often."""
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()) -> None:
-    """Send structlog to stderr: JSON, or for people when stderr is a terminal (`auto`) or `console` is asked for.
+    """Send structlog to stderr: JSON, or readable text if stderr is a terminal (`auto`) or for `console`.
 
-    Secrets are not said, these and whatever else is one by where it stands (see `scrub`).
+    Secrets are redacted: these, and others that are recognized by their context (see `scrub`).
     """
 
     def scrubbed(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -54,12 +54,12 @@ def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()
 
 
 def _visible(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Keep what comes from the log from doing anything to the terminal; JSON escapes it anyway."""
+    """Escape control characters, which could change the terminal's state; JSON escapes them anyway."""
     return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class Telemetry(Observer):
-    """Logs and counts what the engine tells. One registry an instance, so that several can live in one process."""
+    """Logs and counts what the engine reports. One registry per object, so that one process can have several."""
 
     def __init__(self, service: str, instance: str | None, topics: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
@@ -67,10 +67,10 @@ class Telemetry(Observer):
         if instance is not None:
             self.named(instance)
         self.overdue: Callable[[], str | None] = lambda: None
-        """Says what takes longer than its limit."""
-        self._turned_at = time.monotonic()
+        """Returns which step exceeds its limit, or None."""
+        self._last_iteration = time.monotonic()
         self._owned = 0
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
         self._paused: dict[Partition, str] = {}
         self._make_metrics()
         for topic in topics:
@@ -79,7 +79,9 @@ class Telemetry(Observer):
     def _make_metrics(self) -> None:
         registry = self.registry
         self._consumed = Counter("saga_events_consumed", "Records handled.", ["topic"], registry=registry)
-        self._published = Counter("saga_events_published", "Records decided on.", ["topic"], registry=registry)
+        self._published = Counter(
+            "saga_events_published", "Outputs committed, dead letters included.", ["topic"], registry=registry
+        )
         self._dead = Counter("saga_dead_letters", "Records dead-lettered.", ["reason"], registry=registry)
         self._delay = Histogram(
             "saga_event_delay_seconds",
@@ -96,42 +98,43 @@ class Telemetry(Observer):
         ]
         self._pending = Gauge("saga_outbox_pending", "Outputs committed, not yet published.", registry=registry)
         self._blocked = [
-            Gauge("saga_blocked_keys", "Keys that are blocked, and retried by this worker.", registry=registry),
+            Gauge("saga_blocked_keys", "Blocked keys that this worker retries.", registry=registry),
             Gauge("saga_parked_orders", "Deprecated: saga_blocked_keys.", registry=registry),
         ]
-        self._parked = Gauge("saga_parked_records", "Records of blocked keys, parked.", registry=registry)
-        self._partitions = Gauge("saga_partitions_assigned", "Partitions that are ours.", registry=registry)
+        self._parked = Gauge("saga_parked_records", "Parked records of these keys.", registry=registry)
+        self._partitions = Gauge("saga_partitions_assigned", "Partitions assigned to this worker.", registry=registry)
         self._lag = Gauge(
             "saga_consumer_lag_records", "Offsets not yet read.", ["topic", "partition"], registry=registry
         )
 
         self._halted = Gauge(
-            "saga_partition_paused", "1: waits for a person.", ["topic", "partition", "reason"], registry=registry
+            "saga_partition_paused", "1: waits for an operator.", ["topic", "partition", "reason"], registry=registry
         )
 
     def named(self, instance: str) -> None:
-        """From now on the log says this instance name."""
+        """Add this instance name to every log line from now on."""
         self.log = self.log.bind(instance=instance)
 
     def not_alive(self) -> list[str]:
-        """Return why the process is stuck, nothing when it is not; a broker that is away does not change that."""
+        """Return why the process is stuck; empty if it is not. An unavailable broker does not make it stuck."""
         overdue = self.overdue()
-        turns = time.monotonic() - self._turned_at < ALIVE_SECONDS
-        return [*([overdue] if overdue else []), *([] if turns else ["the loop does not turn"])]
+        stuck = time.monotonic() - self._last_iteration >= ALIVE_SECONDS
+        reason = f"the worker's loop has not completed an iteration for {ALIVE_SECONDS:g} s"
+        return [*([overdue] if overdue else []), *([reason] if stuck else [])]
 
     def not_ready(self) -> list[str]:
-        """Return why the worker is not ready: it has no partitions, or some of them wait for a person."""
+        """Return why the worker is not ready: it has no partitions, or some of them are paused."""
         return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
 
     def warn(self, what: str) -> None:
-        """Say what is wrong but heals by itself, each thing at most every few seconds, whichever key it is about."""
-        now, kind = time.monotonic(), ORDER_ID.sub("…", what)
-        if now - self._said.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
-            self._said = {w: t for w, t in self._said.items() if now - t < REPEAT_SECONDS} | {kind: now}
+        """Log a problem that is retried, each kind at most every REPEAT_SECONDS, whichever key it is about."""
+        now, kind = time.monotonic(), UUID.sub("…", what)
+        if now - self._logged_at.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
+            self._logged_at = {w: t for w, t in self._logged_at.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
 
     def topic_limit(self, what: str) -> None:
-        """Say that a topic may not take what is written to it."""
+        """Log that a topic may reject records that the service publishes."""
         self.log.warning("topic.limit", why=what)
 
     def batch_handled(self, batch: Handled) -> None:
@@ -160,8 +163,8 @@ class Telemetry(Observer):
             self.log.error("key.blocked", key=block.key, records=block.records, error=block.error)
         for block in parking.retried:
             wait = round(max(0.0, block.retry_at_ms / 1000 - time.time()), 1)
-            told = {"attempts": block.attempts, "records": block.records, "error": block.error, "retry_in": wait}
-            self.log.warning("key.retry_failed", key=block.key, **told)
+            fields = {"attempts": block.attempts, "records": block.records, "error": block.error, "retry_in": wait}
+            self.log.warning("key.retry_failed", key=block.key, **fields)
         for block in parking.unblocked:
             self.log.info("key.unblocked", key=block.key, since_ms=block.since_ms)
 
@@ -177,14 +180,14 @@ class Telemetry(Observer):
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
         """See Observer."""
         partitions = list(partitions)
-        self._go_on(partitions)
+        self._no_longer_paused(partitions)
         event = "partitions.lost" if lost else "partitions.revoked"
         self.log.info(event, partitions=[str(partition) for partition in partitions])
 
     def recovered(self, partition: Partition, *, entries: int, next_offset: int) -> None:
         """See Observer."""
         self._recoveries.inc()
-        self._go_on([partition])
+        self._no_longer_paused([partition])
         self.log.info("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
@@ -195,10 +198,10 @@ class Telemetry(Observer):
 
     def resumed(self, partition: Partition) -> None:
         """See Observer."""
-        self._go_on([partition])
+        self._no_longer_paused([partition])
         self.log.info("partition.resumed", partition=str(partition))
 
-    def _go_on(self, partitions: Iterable[Partition]) -> None:
+    def _no_longer_paused(self, partitions: Iterable[Partition]) -> None:
         for partition in partitions:
             if self._paused.pop(partition, None) is not None:
                 self._halted.remove_by_labels({"topic": partition.topic, "partition": str(partition.number)})
@@ -222,7 +225,7 @@ class Telemetry(Observer):
 
     def alive(self) -> None:
         """See Observer."""
-        self._turned_at = time.monotonic()
+        self._last_iteration = time.monotonic()
 
     def turned(self, *, ready: int, owned: int, pending: int) -> None:
         """See Observer."""
@@ -234,7 +237,7 @@ class Telemetry(Observer):
         self._pending.set(pending)
 
     def lag(self, lags: Mapping[Partition, int]) -> None:
-        """Take the lags of the partitions that are read."""
+        """Set the lag, in offsets, of each partition that is consumed."""
         self._lag.clear()
         for partition, records in lags.items():
             self._lag.labels(partition.topic, str(partition.number)).set(records)
@@ -246,14 +249,14 @@ class StructlogHandler(logging.Handler):
     def __init__(self, telemetry: Telemetry) -> None:
         super().__init__()
         self._telemetry = telemetry
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def emit(self, record: logging.LogRecord) -> None:
         """See logging.Handler."""
         message = record.getMessage()
         kind = message.partition(" ")[0]
         now = time.monotonic()
-        if "CONFWARN" in message or now - self._said.get(kind, -REPEAT_SECONDS) < REPEAT_SECONDS:
+        if "CONFWARN" in message or now - self._logged_at.get(kind, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return
-        self._said[kind] = now
+        self._logged_at[kind] = now
         self._telemetry.log.log(record.levelno, "rdkafka", line=message)

@@ -1,12 +1,12 @@
 """A thread that ends the process when one step takes far too long.
 
-librdkafka's send_offsets_to_transaction can block for minutes whatever timeout it is given: it waits for a group
-coordinator that has left the cluster's metadata, and never looks at its timeout (confluentinc/librdkafka#5456, #5511).
-Python cannot interrupt it, and the client's own threads go on sending heartbeats, so the group keeps the dead owner.
-Recovery is made for a process that ends at any step: the supervisor starts the next one, and nothing is lost.
+librdkafka's send_offsets_to_transaction can block for minutes, whatever timeout it is given: it waits for a group
+coordinator that has left the cluster's metadata, and ignores its timeout (confluentinc/librdkafka#5456, #5511).
+Python cannot interrupt it, and the client's own threads keep sending heartbeats, so the group keeps the stuck member.
+Recovery handles a process that ends at any step: the supervisor starts the next one, and nothing is lost.
 
 Only time in which this thread itself ran counts. A process that was stopped (SIGSTOP, a suspended virtual machine) or
-starved is not ended for that.
+starved is not ended for it.
 """
 
 from __future__ import annotations
@@ -22,43 +22,43 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 EXIT_CODE = 8
-"""How a process ends that the watchdog ends."""
+"""The exit code of a process that the watchdog ends."""
 TICK_SECONDS = 0.5
 TIMES = 3
-"""A step may take so many times its own limit..."""
+"""A step may take this many times its own limit..."""
 MOST_SECONDS = 30.0
 """...but never longer than this."""
 LEAST_LIMIT = 4.0
-"""Limits of calls are at least so many seconds: what is given a moment may take a little longer on a busy host."""
+"""The smallest limit of a call: even a short call can take this long on a busy host."""
 STEP_LIMIT = 8.0
-"""The limit from one named step of the engine to the next, where nothing else has a limit of its own."""
+"""The limit from one named step of the engine to the next, outside calls that have a limit of their own."""
 LOG_SECONDS = 2.0
-"""How long writing the last line may take: whoever reads the log may be what hangs."""
+"""How long writing the last log line may take: the reader of the log may be what hangs."""
 
 
 class Awake:
-    """Sums the time that was lived through: of a gap between two calls, only so much counts as a tick should take."""
+    """Measures the time in which this process ran: a gap between two calls counts for at most two ticks."""
 
     def __init__(self, clock: Callable[[], float], tick: float) -> None:
         self._clock, self._most = clock, 2 * tick
         self._at = clock()
 
     def elapsed(self) -> float:
-        """Return the seconds since the last call that count."""
+        """Return how many of the seconds since the last call count."""
         before, self._at = self._at, self._clock()
         return min(max(0.0, self._at - before), self._most)
 
 
 @dataclass(frozen=True, slots=True)
 class WatchedStep:
-    """What a thread is doing. A new one is made whenever something begins or ends: progress is another object."""
+    """What a thread is doing. Each begin and end of a step makes a new object, so another object means progress."""
 
     name: str
     limit: float
 
 
 class Steps:
-    """The steps of one thread, which says what it is doing now."""
+    """The steps of one thread, which reports here what it is doing."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -68,12 +68,12 @@ class Steps:
         self._seconds = 0.0
 
     def reach(self, name: str) -> None:
-        """This named step is reached; the next one is to follow soon."""
+        """Report that this step is reached; the next one must follow within STEP_LIMIT."""
         self.now = WatchedStep(name, STEP_LIMIT)
 
     @contextmanager
     def step(self, name: str, limit: float) -> Iterator[None]:
-        """Within this, `name` is under way, which should take `limit` seconds at most."""
+        """Report that `name` is running inside this context; it should take `limit` seconds at most."""
         outer = self.now
         self.now = WatchedStep(name, max(limit, LEAST_LIMIT))
         try:
@@ -82,11 +82,11 @@ class Steps:
             self.now = outer and WatchedStep(outer.name, outer.limit)
 
     def rest(self) -> None:
-        """Nothing is under way that has to end."""
+        """Report that no step is running."""
         self.now = None
 
     def age(self, seconds: float) -> tuple[WatchedStep, float] | None:
-        """So many more seconds have passed: return what is under way and for how long; None if nothing is."""
+        """Add the seconds that have passed; return the running step and how long it has been running, or None."""
         now = self.now
         if now is None or now is not self._watched:
             self._watched, self._seconds = now or self._watched, 0.0
@@ -101,7 +101,7 @@ def most(step: WatchedStep) -> float:
 
 
 class Watchdog:
-    """Looks at the steps of some threads. `log` is structlog's."""
+    """Checks the steps of several threads. `log` is a structlog logger."""
 
     def __init__(
         self, log: Any, *, end: Callable[[], None] | None = None, clock: Callable[[], float] = time.monotonic
@@ -110,7 +110,7 @@ class Watchdog:
         self._awake = Awake(clock, TICK_SECONDS)
         self._threads: list[Steps] = []
         self.overdue: str | None = None
-        """What takes longer than its limit, in words; for /livez, before the process ends."""
+        """Which step exceeds its limit, as a sentence; /livez reports it before the process ends."""
 
     def watch(self, name: str) -> Steps:
         """Return the steps of the thread that calls this, watched from now on."""
@@ -119,7 +119,7 @@ class Watchdog:
         return steps
 
     def start(self) -> None:
-        """Look every TICK_SECONDS, until the process ends."""
+        """Check every TICK_SECONDS, until the process ends."""
         threading.Thread(target=self._run, name="watchdog", daemon=True).start()
 
     def _run(self) -> NoReturn:
@@ -128,7 +128,7 @@ class Watchdog:
             self.tick()
 
     def tick(self) -> None:
-        """Look once."""
+        """Check once."""
         seconds = self._awake.elapsed()
         overdue = None
         for steps in list(self._threads):
@@ -149,7 +149,7 @@ class Watchdog:
             f"{step.name!r} has taken {age:.1f} s, its limit is {step.limit:g} s, and it cannot be interrupted."
             " This process ends; start it again: nothing is lost"
         )
-        told = {
+        fields = {
             "thread": steps.name,
             "step": step.name,
             "seconds": round(age, 1),
@@ -157,14 +157,14 @@ class Watchdog:
             "why": why,
             "stack": _stack(steps),
         }
-        writing = threading.Thread(target=lambda: self._log.critical("worker.stuck", **told), daemon=True)
+        writing = threading.Thread(target=lambda: self._log.critical("worker.stuck", **fields), daemon=True)
         writing.start()
         writing.join(LOG_SECONDS)
         self._end()
 
 
 def _stack(steps: Steps) -> str:
-    """Return where a thread is, the innermost call last."""
+    """Return the stack of a thread, the innermost call last."""
     frame = sys._current_frames().get(steps.thread)  # noqa: SLF001 - there is no other way
     summary = traceback.extract_stack(frame) if frame else []
     return "".join(traceback.format_list(summary))

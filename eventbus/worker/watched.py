@@ -1,6 +1,6 @@
 """Kafka's clients and the database as a worker uses them: each call that may block is a watched step.
 
-No second thread touches a client or a connection for it.
+The watchdog's thread never uses a client or a connection.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from eventbus.kafka.config import Clients
 from eventbus.worker.watchdog import Steps
 
 CALL_SECONDS = 6.0
-"""The limit of a client's call: the longest timeout that one is given, 5 s, and the moment in which it is noticed."""
+"""The limit of a client's call: the longest timeout that is passed, 5 s, and a margin for the client to return."""
 LEAVE_SECONDS = 10.0
-"""`close` waits for the group, a plain `commit` up to a session for the coordinator."""
+"""`close` waits for the group, a plain `commit` waits for the coordinator up to the session timeout."""
 STATEMENT_SECONDS = 10.0
 """A statement waits up to LOCK_WAIT_MS for each lock; the first one connects."""
 
@@ -32,7 +32,7 @@ ADMIN = ("list_topics", "describe_topics", "describe_configs", "describe_consume
 
 
 def watched_clients(steps: Steps) -> Clients:
-    """Return what makes Kafka's clients whose blocking calls are steps."""
+    """Return classes of Kafka's clients whose blocking calls are watched steps."""
     consumer = dict.fromkeys(CONSUMER, CALL_SECONDS) | dict.fromkeys(("close", "commit"), LEAVE_SECONDS)
     return Clients(
         consumer=_watched(Consumer, steps, consumer),
@@ -87,7 +87,7 @@ class WatchedDatabase:
 
 
 class _Edges:
-    """A transaction whose begin and whose end are steps."""
+    """A transaction whose begin and end are watched steps."""
 
     def __init__(self, between: AbstractContextManager[Transaction], steps: Steps) -> None:
         self._between, self._steps = between, steps
@@ -96,7 +96,7 @@ class _Edges:
         with self._steps.step("database: begin", STATEMENT_SECONDS):
             return self._between.__enter__()
 
-    def __exit__(self, *error: Any) -> bool | None:  # noqa: PYI036 - handed on
+    def __exit__(self, *error: Any) -> bool | None:  # noqa: PYI036 - passed on
         with self._steps.step("database: rollback" if error[0] else "database: commit", STATEMENT_SECONDS):
             return self._between.__exit__(*error)
 

@@ -1,4 +1,4 @@
-"""A worker process: builds what is around an engine, turns it until a signal comes, and says how it ended."""
+"""A worker process: builds an engine and its dependencies, runs it until a signal arrives, and reports how it ended."""
 
 from __future__ import annotations
 
@@ -75,12 +75,12 @@ EXIT_CODES: dict[type[Exception], int] = {
     TopicMissing: 5,
     ReadOnlyOrFull: 7,
 }
-"""How a worker ends when it cannot go on. 0: told to stop; 2 also: wrong usage; 8: see watchdog."""
+"""The exit code for each error that ends a worker. 0: told to stop; 2 also: a usage error; 8: see watchdog."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, ConcurrentUpdate)
 LAG_SECONDS = 2.0
 GARBAGE = (50_000, 20, 100)
-"""When Python looks for cycles: a batch makes tens of thousands of objects and no cycle; by default a tenth of the
-time would go into looking (measured)."""
+"""Thresholds of Python's garbage collector. A batch makes tens of thousands of objects and no cycles: with the default
+thresholds a tenth of the time goes into collections (measured)."""
 T = TypeVar("T")
 
 
@@ -89,7 +89,7 @@ class Stopped(Exception):
 
 
 class Ending(NamedTuple):
-    """How a worker ended: the exit code that says it (see EXIT_CODES), and what a person must mend, if anything."""
+    """How a worker ended: its exit code (see EXIT_CODES), and the error that an operator must fix, if any."""
 
     code: int = 0
     error: Exception | None = None
@@ -98,7 +98,7 @@ class Ending(NamedTuple):
 class Worker:
     """One worker of a service, in this process.
 
-    Where Kafka's client hangs, the watchdog ends the process with exit code 8: nothing else can end such a call.
+    If Kafka's client hangs, the watchdog ends the process with exit code 8: such a call cannot be interrupted.
     """
 
     def __init__(self, service: Service[Any], config: WorkerConfig) -> None:
@@ -111,12 +111,12 @@ class Worker:
         self._steps: Steps
 
     def stop(self) -> None:
-        """Let `run` return soon. May be called from another thread or from a signal handler."""
+        """Make `run` return soon. May be called from another thread or from a signal handler."""
         self._stop.set()
         self._stop_engine()
 
     def run(self) -> Ending:
-        """Run until `stop`, or until something is wrong that only a person can mend, and return which it was."""
+        """Run until `stop`, or until an error that only an operator can fix; return how it ended."""
         secrets = secrets_in(self._config.kafka_config)
         self._steps = self._watchdog.watch("loop")
         try:
@@ -136,7 +136,7 @@ class Worker:
 
     @contextmanager
     def _serving(self) -> Iterator[None]:
-        """Serve metrics and health, where that is wanted."""
+        """Serve metrics and health, if a port is configured."""
         port, server = self._config.metrics_port, None
         if port is not None:
             try:
@@ -154,16 +154,16 @@ class Worker:
         connection = self._connection()
         try_out(connection)
         if self._config.upgrade_database:
-            self._patiently(self._upgrade)
-        database = self._patiently(self._database)
-        own = self._patiently(self._database)
-        lease = self._lease(own)
+            self._retry_while_unavailable(self._upgrade)
+        database = self._retry_while_unavailable(self._database)
+        lease_database = self._retry_while_unavailable(self._database)
+        lease = self._lease(lease_database)
         self._telemetry.named(lease.name)
-        with closing(self._keeper(own, lease)) as keeper:
+        with closing(self._keeper(lease_database, lease)) as keeper:
             self._run_engine(replace(connection, instance=lease.name), database, keeper)
 
     def _connection(self) -> Connection:
-        """Return how Kafka is reached; the instance name is not known yet where none was given."""
+        """Return the connection settings for Kafka. Without --instance the instance name is not known yet."""
         config, service = self._config, self._service
         logger = logging.getLogger(f"rdkafka.{service.name}.{os.getpid()}")
         logger.addHandler(StructlogHandler(self._telemetry))
@@ -183,17 +183,17 @@ class Worker:
             return database
 
     def _upgrade(self) -> None:
-        self._steps.rest()  # large tables take as long as they take
+        self._steps.rest()  # no limit: large tables take long
         schema = self._service.repository.schema
         for component, steps in upgrade(self._config.database, self._service.name, schema, create=True).items():
             for step in steps:
                 self._telemetry.log.info("database.upgraded", component=component, step=step.name)
 
     def _lease(self, database: Database) -> Lease:
-        """Wait for the instance name, as long as it takes to see whether its holder lives."""
+        """Return the lease of the instance name, once it is known whether the present holder is alive."""
         contender = Contender(WatchedDatabase(database, self._steps), this_process(), now_ms=_now_ms)
         while True:
-            lease = self._patiently(lambda: contender.take(self._config.instance))
+            lease = self._retry_while_unavailable(lambda: contender.take(self._config.instance))
             if lease is not None:
                 return lease
             self._stop.wait(WATCH_SECONDS)
@@ -212,7 +212,7 @@ class Worker:
         gc.set_threshold(*GARBAGE)
         try:
             self._steps.reach("starting")
-            with suppress(*AWAY):  # whoever is not answered joins all the same: recovery judges too
+            with suppress(*AWAY):  # without an answer, join all the same: recovery checks it, too
                 engine.judge()
             engine.subscribe()
             telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery)
@@ -241,27 +241,28 @@ class Worker:
 
     def _dependencies(self, connection: Connection, database: Database) -> tuple[Dependencies, Announcement]:
         config, service, telemetry = self._config, self._service, self._telemetry
-        happens = failpoint(os.environ.get(VARIABLE), telemetry.log)
+        act_on = failpoint(os.environ.get(VARIABLE), telemetry.log)
 
         def reached(step: str) -> None:
             self._steps.reach(step)
-            happens(step)
+            act_on(step)
 
         url = config.schema_registry_url
         registry = registry_at(url, service.events(), config.registry_config)
-        asked = Lookups(registry) if url else registry
-        codec = self._patiently(lambda: Codec(asked, service.events()))
+        lookups = Lookups(registry) if url else registry
+        codec = self._retry_while_unavailable(lambda: Codec(lookups, service.events()))
         agree = partial(schema_source.agree, codec=codec, events=service.publishes(), service=service.name)
-        self._patiently(lambda: retry_on_conflict(database, agree))
+        self._retry_while_unavailable(lambda: retry_on_conflict(database, agree))
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
-        there = self._patiently(
+        partition_counts = self._retry_while_unavailable(
             lambda: check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
         )
-        alike = {topic: there[topic] for topic in (*service.topics(), *(event.topic for event in service.publishes()))}
-        self._evenness = Evenness(alike, lambda why: telemetry.log.warning("topics.uneven", why=why))
-        announcement = Announcement(type(service), connection, there, telemetry)
+        events = (*service.topics(), *(event.topic for event in service.publishes()))
+        equal_counts = {topic: partition_counts[topic] for topic in events}
+        self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
+        announcement = Announcement(type(service), connection, partition_counts, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
         calls = RemoteCalls(config.remote_concurrency, inline=service.calls_inline)
         name = connection.instance
@@ -270,10 +271,11 @@ class Worker:
         )
         return deps, announcement
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until what is away is back, saying so every few seconds. Raises Stopped when a signal comes first.
+    def _retry_while_unavailable(self, call: Callable[[], T]) -> T:
+        """Call, and repeat while a dependency is unavailable, with a warning every few seconds.
 
-        And RegistryAuthenticationFailed: who starts with a wrong password does not wait.
+        Raises Stopped if the worker is told to stop meanwhile, and RegistryAuthenticationFailed at once: a worker that
+        starts with a wrong password does not wait.
         """
         while not self._stop.is_set():
             self._telemetry.alive()

@@ -274,7 +274,7 @@ def test_what_nobody_resolved_brings_nothing_back(choosy_on_sqlite: Playground) 
         (["redrive", "--all", "--by", "ana"], 2, "Missing option '--reason'"),
         (["redrive", "--all", "--reason", "x"], 2, "Missing option '--by'"),
         (["skip", "ping", "0", "0", "--group", "GROUP", "--reason", "x"], 2, "Missing option '--by'"),
-        (["redrive", "--all", "--by", " ", "--reason", "x"], 2, "say something"),
+        (["redrive", "--all", "--by", " ", "--reason", "x"], 2, "must not be blank"),
         (["redrive", *WHO], 2, "no dead letters selected"),
         (["redrive", *WHO, "--where", "size=3"], 2, "error=TEXT"),
         (["redrive", *WHO, "17"], 2, "GROUP.dead-letters/PARTITION/OFFSET"),

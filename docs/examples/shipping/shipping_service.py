@@ -28,7 +28,7 @@ class OrderShipped(Event):
 
 
 class Parcel(NamedTuple):
-    """What the service keeps of an order."""
+    """A row for each shipped order."""
 
     order_id: str
     parcel: str
@@ -49,7 +49,7 @@ class ParcelRepository:
         return WorkingSet({row[0]: Parcel(*row) for row in rows})
 
     def save(self, tx: Transaction, work: Parcels) -> None:
-        """Insert what is new."""
+        """Insert the new parcels."""
         work.save(tx, PARCEL, tuple)
 
 
@@ -71,7 +71,7 @@ class ShippingService(Service[Parcels]):
 
     @reacts_to(OrderConfirmed)
     def ship_order(self, confirmed: OrderConfirmed, parcels: Parcels) -> OrderShipped | None:
-        """Book one parcel for the order; nothing if that was done before."""
+        """Book one parcel for the order, unless it has one."""
         order_id = confirmed.order_id
         if parcels.get(order_id) is not None:
             return None

@@ -50,7 +50,7 @@ def test_brokers_are_named_in_one_way(key):
     """With --kafka-config they would be others than those that every message names."""
     code, _, error = said("--kafka-config", f"{key}=localhost:9092")
     assert code == 2
-    assert f"{key} is not for here: use --bootstrap-servers" in error
+    assert f"{key} is not allowed here: use --bootstrap-servers" in error
 
 
 @pytest.mark.parametrize("url", ["nonsense", "localhost:8081", "ftp://localhost", "http://", ""])

@@ -220,17 +220,20 @@ def test_those_that_are_tried_next_are_the_first_within_a_limit(run: Run) -> Non
             for said, why in (
                 ((), "Missing option '--by'"),
                 (("--by", "ada"), "Missing option '--reason'"),
-                (("--by", " ", "--reason", "a test order"), "'--by' (env var: 'SAGA_BY'): say something"),
+                (("--by", " ", "--reason", "a test order"), "'--by' (env var: 'SAGA_BY'): must not be blank"),
                 (
                     ("--by", "a" * 201, "--reason", "a test order"),
-                    "say something, in at most 200 characters (these are 201)",
+                    "must not be blank, and at most 200 characters long (it has 201)",
                 ),
-                (("--by", "ada", "--reason", "a" * 1_001), "'--reason': say something, in at most 1,000 characters"),
+                (
+                    ("--by", "ada", "--reason", "a" * 1_001),
+                    "'--reason': must not be blank, and at most 1,000 characters",
+                ),
             )
         ),
-        (("parked", "retry", *WHO), "say which: KEY, or --where error=TEXT"),
-        (("parked", "list", "--where", "colour=red"), "'colour=red' is none of error=TEXT, topic=TEXT, key=TEXT"),
-        (("parked", "discard", "--where", "error=", *WHO), "'error=' is none of error=TEXT, topic=TEXT, key=TEXT"),
+        (("parked", "retry", *WHO), "give a KEY, or --where error=TEXT"),
+        (("parked", "list", "--where", "colour=red"), "'colour=red' is not one of error=TEXT, topic=TEXT, key=TEXT"),
+        (("parked", "discard", "--where", "error=", *WHO), "'error=' is not one of error=TEXT, topic=TEXT, key=TEXT"),
     ],
 )
 def test_bad_usage_is_named(run: Run, arguments: tuple[str, ...], said: str) -> None:
@@ -270,17 +273,17 @@ def test_only_a_database_that_is_there_is_opened(
 
 
 def test_where_nothing_is_parked_one_line_says_so(run: Run) -> None:
-    """On stderr, with where it was looked; where only nothing like that is parked, it says that."""
-    none = "nothing like that is parked in sqlite:///inventory_service.db\n"
+    """On stderr, with the database; with a filter, that no key matches it."""
+    none = "no matching key is blocked in sqlite:///inventory_service.db\n"
     for command in (("list",), ("retry", *WHO), ("discard", *WHO), ("discard", "--dry-run")):
         result = run("parked", *command, "--where", "error=KeyError")
         assert (result.exit_code, result.stdout, result.stderr) == (0, "", none)
     result = run("parked", "history")
-    nobody = "nobody has retried or discarded anything in sqlite:///inventory_service.db\n"
+    nobody = "nothing was retried or discarded in sqlite:///inventory_service.db\n"
     assert (result.exit_code, result.stdout, result.stderr) == (0, "", nobody)
     run("parked", "discard", "a", "b", "c", "--all-events", *WHO)
     result = run("parked", "list", "--json")
-    said = "nothing is parked in sqlite:///inventory_service.db\n"
+    said = "no key is blocked in sqlite:///inventory_service.db\n"
     assert (result.exit_code, json.loads(result.stdout), result.stderr) == (0, [], said)
 
 
@@ -300,5 +303,5 @@ def test_an_unknown_key_among_others_stops_everything(run: Run) -> None:
     """A slip of the pen must not do half of what was meant."""
     result = run("parked", "discard", "a", "nobody", *WHO)
     assert result.exit_code == 1
-    assert "nothing of nobody is parked in sqlite:///inventory_service.db; nothing was done" in result.stderr
+    assert "not blocked in sqlite:///inventory_service.db: nobody; nothing was done" in result.stderr
     assert listed(run) == ["a", "b", "c"]

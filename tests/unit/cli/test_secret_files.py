@@ -97,4 +97,4 @@ def test_brokers_are_named_in_one_way(name: str, file: Path) -> None:
     file.write_text(f"{name}=h:9092\n")
     result = CliRunner().invoke(command, ["--kafka-config-file", str(file)])
     assert result.exit_code == 2
-    assert f"{name} is not for here: use --bootstrap-servers" in result.output
+    assert f"{name} is not allowed here: use --bootstrap-servers" in result.output

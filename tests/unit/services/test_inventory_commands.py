@@ -159,7 +159,7 @@ def test_a_reservation_is_shown(run, tmp_path):
     assert not (tmp_path / "nowhere.db").exists(), "who only looks makes no database"
     unknown = run("show", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
-    assert unknown.stderr == "error: inventory knows no order nobody in sqlite:///inventory_service.db\n"
+    assert unknown.stderr == "error: there is no reservation of order nobody in sqlite:///inventory_service.db\n"
 
 
 def test_every_command_helps_with_an_example():

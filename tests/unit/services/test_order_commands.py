@@ -173,7 +173,7 @@ def test_a_trace_goes_on_in_the_orders_event(run, given, carried):
     """TRACEPARENT is carried as it is if it is one (W3C Trace Context), else left out, which is said."""
     placed = run(*PLACE, env={"TRACEPARENT": given})
     assert placed.exit_code == 0
-    assert placed.stderr == ("" if carried else f"{given!r} is no W3C traceparent: the order is placed without it\n")
+    assert placed.stderr == ("" if carried else f"{given!r} is not a W3C traceparent: the order is placed without it\n")
     with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.snapshot() as tx:
         [(blob,)] = tx.rows("select records from uncaused")
     [output] = unpack(blob)

@@ -15,7 +15,9 @@ def test_a_difference_at_start_is_named_at_once_and_once():
     for now in (0.0, 5.0, 100.0):
         evenness.look({"a": 4, "c": 1}, now)
     found = "c has 1, the other topics have 4 partitions"
-    assert said == [f"{found}: was one created by itself, or not grown with the others? See `saga topics create`"]
+    assert said == [
+        f"{found}: a topic may have been auto-created, or left out when partitions were added; see `saga topics create`"
+    ]
 
 
 def test_a_difference_that_comes_later_is_named_when_it_has_stayed():
