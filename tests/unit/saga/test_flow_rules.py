@@ -210,7 +210,7 @@ def test_a_state_that_an_event_can_meet_without_a_rule_is_found():
     assert [(f.event, f.handler) for f in found] == [("order.created", "payment-service charge")] * 2
     assert all(f.file.split(":")[0].endswith("test_flow_rules.py") for f in found)
     assert "the handler fails in the state 'unknown': KeyError" in found[0].detail
-    assert "the handler fails in the state 'known': it returns PaymentFailed" in found[1].detail
+    assert "the handler fails in the state 'known': charge returned PaymentFailed" in found[1].detail
 
 
 @pytest.mark.parametrize("service", SERVICES)
