@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal, get_args
 
 import yaml
+from msgspec import Meta, Struct, ValidationError, convert
 
 from eventbus.text.handed_in import decoded
 
-KINDS = ("events", "dead_letters", "resolutions", "progress", "declarations")
+Kind = Literal["events", "dead_letters", "resolutions", "progress", "declarations"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+Names = list[Annotated[str, Meta(min_length=1)]]
+
+
+class _TopicsFile(Struct, forbid_unknown_fields=True):
+    events: Names | None = None
+    dead_letters: Names | None = None
+    resolutions: Names | None = None
+    progress: Names | None = None
+    declarations: Names | None = None
+    config: dict[Kind, dict[str, str | int | float | bool]] | None = None
+    partitions: dict[Kind, Annotated[int, Meta(ge=1)]] | None = None
 
 
 class BadTopicsFile(ValueError):
@@ -43,12 +56,14 @@ def read_topics(path: Path | None = None) -> list[Topic]:
         content = yaml.safe_load(decoded(path.read_bytes()))
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
-    if not isinstance(content, dict) or not set(content) <= {*KINDS, "config", "partitions"}:
-        raise BadTopicsFile(f"{path}: only the keys {', '.join(KINDS)}, config and partitions are allowed")
+    try:
+        file = convert(content, _TopicsFile)
+    except ValidationError as error:
+        raise BadTopicsFile(f"{path}: {error}; it has lists of topic names under {', '.join(KINDS)}") from error
     topics = [
-        Topic(name, kind, _config(path, content, kind), _partitions(path, content, kind))
+        Topic(name, kind, _config(file, kind), (file.partitions or {}).get(kind))
         for kind in KINDS
-        for name in _names(path, content, kind)
+        for name in getattr(file, kind) or ()
     ]
     names = [topic.name for topic in topics]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -61,26 +76,5 @@ def counts(topics: Iterable[Topic], partitions: int) -> dict[str, int]:
     return {topic.name: topic.partitions or partitions for topic in topics}
 
 
-def _names(path: Path, content: dict[str, Any], kind: str) -> list[str]:
-    names = content.get(kind) or []
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise BadTopicsFile(f"{path}: {kind} must be a list of topic names")
-    return names
-
-
-def _config(path: Path, content: dict[str, Any], kind: str) -> dict[str, str]:
-    configs = content.get("config") or {}
-    config = configs.get(kind) or {} if isinstance(configs, dict) else configs
-    if not isinstance(config, dict):
-        raise BadTopicsFile(f"{path}: config must hold a mapping of topic properties for each of {', '.join(KINDS)}")
-    return {str(name): str(value) for name, value in config.items()}
-
-
-def _partitions(path: Path, content: dict[str, Any], kind: str) -> int | None:
-    numbers = content.get("partitions") or {}
-    number = numbers.get(kind) if isinstance(numbers, dict) else 0
-    if number is not None and (type(number) is not int or number < 1):
-        raise BadTopicsFile(
-            f"{path}: partitions must hold a number, 1 or more, for each of {', '.join(KINDS)} that it names"
-        )
-    return number
+def _config(file: _TopicsFile, kind: Kind) -> dict[str, str]:
+    return {name: str(value) for name, value in (file.config or {}).get(kind, {}).items()}

@@ -64,6 +64,19 @@ def paged(page: TestClient, **wanted: Any) -> list[dict[str, Any]]:
     return found
 
 
+def test_an_order_in_a_currency_that_was_dropped_is_shown(tmp_path):
+    """In minor units, in the list and by itself, with all others: ISO 4217 no longer says how many decimals it has."""
+    placed = next(event for event in EVENTS if event.topic == CREATED)
+    fields = msgspec.json.encode(placed.values | {"currency": "HRK", "order_id": "kuna"}).decode()
+    old = placed._replace(order_id="kuna", offset=9_001, fields=fields)
+    stored(tmp_path / "tracker.db", [*EVENTS, old]).close()
+    page = client_of(tmp_path / "tracker.db")
+    assert len(paged(page)) == ORDERS + 1
+    shown = page.get("/api/order", params={"id": "kuna"}).json()
+    assert (shown["order"]["currency"], shown["order"]["total"]) == ("HRK", placed.values["total"])
+    assert f"{placed.values['total']} minor units of HRK" in shown["steps"][0]["sentence"]
+
+
 def test_pages_go_on_where_the_one_before_ended(page):
     """Each order once, newest first; stuck ones by how long they wait."""
     orders = paged(page)
