@@ -38,7 +38,7 @@ demo: setup ## Run the saga on the embedded broker and show it.
 test: setup ## Run the quick tests, on the best Kafka there is; REQUIRE_BROKER=1: fail where there is none.
 	@$(PYTEST) -m quick $(ARGS)
 
-test-all: setup ## Run every test (45 minutes on two cores).
+test-all: setup ## Run every test (half an hour on two cores).
 	@$(PYTEST) $(ARGS)
 
 check: setup ## Lint, formatting, types, which package may import which, and the choreography.
