@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from msgspec import Raw
+from msgspec import DecodeError, Raw
 from msgspec.msgpack import Decoder, Encoder
 
 from eventbus.log import Headers, Output
@@ -40,7 +40,7 @@ def unpack_record(blob: bytes) -> Packed:
     """Return what `pack_record` was given."""
     try:
         packed: Packed = _RECORD.decode(blob)
-    except UnicodeDecodeError:
+    except (DecodeError, UnicodeDecodeError):  # which of them, depends on the version of msgspec
         key, value, headers = _RAW_RECORD.decode(blob)
         return key, value, [(_text(name), content) for name, content in headers]
     return packed
