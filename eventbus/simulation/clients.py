@@ -267,20 +267,20 @@ class SimulatedConsumer:
         self._paused -= {self._assigned(partition) for partition in partitions}
 
     def seek(self, partition: TopicPartition) -> None:
-        lane = self._assigned(partition)
-        self._positions[lane] = partition.offset
-        self._epochs.pop(lane, None)
+        tp = self._assigned(partition)
+        self._positions[tp] = partition.offset
+        self._epochs.pop(tp, None)
         if partition.leader_epoch is not None and partition.leader_epoch >= 0:
-            self._epochs[lane] = partition.leader_epoch
-        self._leaders.pop(lane, None)
-        self._stopped.discard(lane)
-        self._at_end.discard(lane)
+            self._epochs[tp] = partition.leader_epoch
+        self._leaders.pop(tp, None)
+        self._stopped.discard(tp)
+        self._at_end.discard(tp)
 
     def _assigned(self, partition: TopicPartition) -> Partition:
-        lane = _as_partition(partition)
-        if lane not in self._positions:
-            raise error(KafkaError._STATE, f"{lane} is not assigned")  # noqa: SLF001
-        return lane
+        tp = _as_partition(partition)
+        if tp not in self._positions:
+            raise error(KafkaError._STATE, f"{tp} is not assigned")  # noqa: SLF001
+        return tp
 
     def committed(self, partitions: Sequence[TopicPartition], timeout: float) -> list[TopicPartition]:
         if self._stable:
@@ -435,9 +435,9 @@ class SimulatedAdmin:
     ) -> dict[TopicPartition, _Answer]:
         end = self._cluster.stable if isolation_level is IsolationLevel.READ_COMMITTED else self._cluster.end
         return {
-            partition: _Answer(_Offset(0 if which is EARLIEST else end(lane), self._cluster.leader_epoch(lane)))
+            partition: _Answer(_Offset(0 if which is EARLIEST else end(tp), self._cluster.leader_epoch(tp)))
             for partition, which in asked.items()
-            for lane in (_as_partition(partition),)
+            for tp in (_as_partition(partition),)
         }
 
     def list_topics(self, *, timeout: float) -> _Metadata:

@@ -106,7 +106,7 @@ class SimulatedCluster:
         self.id = "simulated"
         self.marker_delay: Callable[[], float] = nothing_late
         self._transaction_seconds, self._session_seconds = transaction_seconds, session_seconds
-        self._lanes: dict[Partition, _PartitionLog] = {}
+        self._tps: dict[Partition, _PartitionLog] = {}
         self._counts: dict[str, int] = {}
         self._incarnations: Counter[str] = Counter()
         self._producers: dict[str, _Producer] = {}
@@ -122,11 +122,11 @@ class SimulatedCluster:
         for name in names:
             self._counts[name] = partitions
             self._incarnations[name] += 1
-            self._lanes |= {Partition(name, number): _PartitionLog() for number in range(partitions)}
+            self._tps |= {Partition(name, number): _PartitionLog() for number in range(partitions)}
 
     def grow(self, name: str, partitions: int) -> None:
         """Increase the number of a topic's partitions. Groups assign the new ones at their next rebalance."""
-        self._lanes |= {Partition(name, number): _PartitionLog() for number in range(self._counts[name], partitions)}
+        self._tps |= {Partition(name, number): _PartitionLog() for number in range(self._counts[name], partitions)}
         self._counts[name] = partitions
 
     def topic_id(self, name: str) -> str:
@@ -135,26 +135,26 @@ class SimulatedCluster:
 
     def recreate(self, name: str) -> None:
         """Delete a topic and create it again, with the same number of empty partitions. Groups lose its offsets."""
-        lanes = [Partition(name, number) for number in range(self._counts[name])]
-        for lane in lanes:
-            self._forget(lane, 0)
+        tps = [Partition(name, number) for number in range(self._counts[name])]
+        for tp in tps:
+            self._forget(tp, 0)
         for group in self._groups.values():
-            for lane in lanes:
-                group.offsets.pop(lane, None)
+            for tp in tps:
+                group.offsets.pop(tp, None)
         self.create_topics([name], self._counts[name])
 
     def lose_end(self, partition: Partition, at: int) -> None:
         """Lose the records from this offset on, under a new leader; no transaction may have records on both sides."""
-        lane = self._lanes[partition]
+        tp = self._tps[partition]
         self._forget(partition, at)
-        del lane.entries[at:]
-        lane.leader_epoch += 1
+        del tp.entries[at:]
+        tp.leader_epoch += 1
 
     def between_transactions(self, partition: Partition) -> list[int]:
         """Return the offsets that are not inside a transaction, up to the last stable offset."""
-        lane, found = self._lanes[partition], []
+        tp, found = self._tps[partition], []
         open_: set[SimulatedTransaction] = set()
-        for offset, entry in enumerate(lane.entries[: lane.stable]):
+        for offset, entry in enumerate(tp.entries[: tp.stable]):
             if not open_:
                 found.append(offset)
             if entry.transaction is not None:
@@ -162,7 +162,7 @@ class SimulatedCluster:
         return found
 
     def _forget(self, partition: Partition, at: int) -> None:
-        undecided = self._lanes[partition].undecided
+        undecided = self._tps[partition].undecided
         for transaction in [t for t, first in undecided.items() if first >= at]:
             del undecided[transaction]
             transaction.unmarked.pop(partition, None)
@@ -177,22 +177,22 @@ class SimulatedCluster:
 
     def end(self, partition: Partition) -> int:
         """Return the offset after the last one."""
-        return len(self._lanes[partition].entries)
+        return len(self._tps[partition].entries)
 
     def stable(self, partition: Partition) -> int:
         """Return the last stable offset: records from it on cannot be read yet."""
-        return self._lanes[partition].stable
+        return self._tps[partition].stable
 
     def read(self, partition: Partition, position: int, limit: int) -> tuple[list[tuple[int, LogEntry]], int]:
         """Return committed records from a position on, and the position after them, markers and aborted records.
 
         It also skips unreadable batches, which only the checks of a run may do: a consumer stops there (`unreadable`).
         """
-        lane = self._lanes[partition]
+        tp = self._tps[partition]
         found: list[tuple[int, LogEntry]] = []
-        stable = lane.stable
+        stable = tp.stable
         while position < stable and len(found) < limit:
-            entry = lane.entries[position]
+            entry = tp.entries[position]
             aborted = entry.transaction is not None and entry.transaction.state == "aborted"
             if not entry.no_record and not aborted:
                 found.append((position, entry))
@@ -201,45 +201,45 @@ class SimulatedCluster:
 
     def leader_epoch(self, partition: Partition) -> int:
         """Return the leader epoch of this partition; the first is 0."""
-        return self._lanes[partition].leader_epoch
+        return self._tps[partition].leader_epoch
 
     def reaches(self, partition: Partition, leader_epoch: int) -> int:
         """Return the end offset of this leader epoch or of the last one before it (OffsetForLeaderEpoch)."""
-        lane = self._lanes[partition]
-        later = (offset for offset, entry in enumerate(lane.entries) if entry.leader_epoch > leader_epoch)
-        return next(later, len(lane.entries)) if leader_epoch <= lane.leader_epoch else -1
+        tp = self._tps[partition]
+        later = (offset for offset, entry in enumerate(tp.entries) if entry.leader_epoch > leader_epoch)
+        return next(later, len(tp.entries)) if leader_epoch <= tp.leader_epoch else -1
 
     def epoch_before(self, partition: Partition, offset: int) -> int:
         """Return the leader epoch of the record before an offset."""
-        return self._lanes[partition].entries[offset - 1].leader_epoch
+        return self._tps[partition].entries[offset - 1].leader_epoch
 
     def unreadable(self, partition: Partition, position: int, until: int) -> range | None:
         """Return the first batch with offsets between these two that cannot be decompressed."""
-        batches = self._lanes[partition].unreadable
+        batches = self._tps[partition].unreadable
         return next((batch for batch in batches if batch.start < until and position < batch.stop), None)
 
     def corrupt(self, partition: Partition, records: int) -> range:
         """Write a batch of `records` records that cannot be decompressed, and return their offsets."""
-        lane = self._lanes[partition]
-        batch = range(len(lane.entries), len(lane.entries) + records)
-        now, epoch = round(self.clock() * 1000), lane.leader_epoch
-        lane.entries += [LogEntry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
-        lane.unreadable.append(batch)
+        tp = self._tps[partition]
+        batch = range(len(tp.entries), len(tp.entries) + records)
+        now, epoch = round(self.clock() * 1000), tp.leader_epoch
+        tp.entries += [LogEntry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
+        tp.unreadable.append(batch)
         return batch
 
     def undecided(self) -> bool:
         """Return whether any partition has an open transaction."""
-        return any(lane.undecided for lane in self._lanes.values())
+        return any(tp.undecided for tp in self._tps.values())
 
     def append(self, partition: Partition, record: Written, transaction: SimulatedTransaction | None = None) -> int:
         """Write one record at the end of a partition and return its offset."""
-        lane = self._lanes[partition]
+        tp = self._tps[partition]
         entry = LogEntry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
-        entry.leader_epoch = lane.leader_epoch
-        lane.entries.append(entry)
-        offset = len(lane.entries) - 1
+        entry.leader_epoch = tp.leader_epoch
+        tp.entries.append(entry)
+        offset = len(tp.entries) - 1
         if transaction is not None:
-            lane.undecided.setdefault(transaction, offset)
+            tp.undecided.setdefault(transaction, offset)
             transaction.unmarked[partition] = None
         return offset
 
@@ -333,11 +333,11 @@ class SimulatedCluster:
         for transaction in [t for t in self._unmarked if t.marked_at <= now]:
             self._unmarked.remove(transaction)
             for partition in transaction.unmarked:
-                lane = self._lanes[partition]
-                del lane.undecided[transaction]
+                tp = self._tps[partition]
+                del tp.undecided[transaction]
                 marker = LogEntry(None, None, [], round(now * 1000), transaction, no_record=True)
-                marker.leader_epoch = lane.leader_epoch
-                lane.entries.append(marker)
+                marker.leader_epoch = tp.leader_epoch
+                tp.entries.append(marker)
             if transaction.offsets and transaction.state == "committed":
                 self.group(transaction.group).offsets.update(transaction.offsets)
 

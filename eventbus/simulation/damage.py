@@ -23,12 +23,12 @@ class Damage(NamedTuple):
     def readers(self, next_offsets: dict[Partition, int]) -> bool:
         """Return whether a service with these checkpoints has handled records that are lost."""
         if self.recreated:
-            return any(lane in next_offsets for lane in self.ends)
-        return any(next_offsets.get(lane, 0) > offset for lane, offset in self.cut.items())
+            return any(tp in next_offsets for tp in self.ends)
+        return any(next_offsets.get(tp, 0) > offset for tp, offset in self.cut.items())
 
     def passed_over(self, next_offsets: dict[Partition, int]) -> list[Partition]:
         """Return the partitions whose checkpoints are beyond the end of the log before the damage."""
-        return [lane for lane, end in self.ends.items() if next_offsets.get(lane, 0) > end]
+        return [tp for tp, end in self.ends.items() if next_offsets.get(tp, 0) > end]
 
 
 def damaged(
@@ -40,17 +40,17 @@ def damaged(
 ) -> Damage | None:
     """Damage a topic of which records were handled; None if there is none."""
     topics = {topic for service in services for topic in service.topics()}
-    lanes = sorted(lane for lane, offset in handled.items() if lane.topic in topics and offset)
-    cuts = {lane: [at for at in cluster.between_transactions(lane) if at < handled[lane]] for lane in lanes}
-    lanes = [lane for lane in lanes if cuts[lane]]
-    if not lanes:
+    tps = sorted(tp for tp, offset in handled.items() if tp.topic in topics and offset)
+    cuts = {tp: [at for at in cluster.between_transactions(tp) if at < handled[tp]] for tp in tps}
+    tps = [tp for tp in tps if cuts[tp]]
+    if not tps:
         return None
-    chosen = chance.choice(lanes)
+    chosen = chance.choice(tps)
     hit = [chosen]
     if kind == "recreated":
         hit = [Partition(chosen.topic, number) for number in range(cluster.topics()[chosen.topic])]
-    ends = {lane: cluster.end(lane) for lane in hit}
-    lost = {lane: [entry for _, entry in cluster.read(lane, 0, ends[lane])[0]] for lane in hit}
+    ends = {tp: cluster.end(tp) for tp in hit}
+    lost = {tp: [entry for _, entry in cluster.read(tp, 0, ends[tp])[0]] for tp in hit}
     if kind == "recreated":
         cluster.recreate(chosen.topic)
         return Damage(chosen.topic, True, ends, dict.fromkeys(hit, 0), lost)
@@ -62,7 +62,7 @@ def damaged(
 def filled(cluster: SimulatedCluster, damage: Damage) -> None:
     """Write more records than before to every damaged partition: copies of the lost ones, repeatedly."""
     copies = [entry for entries in damage.lost.values() for entry in entries]
-    for lane, end in damage.ends.items():
-        for number in range(end + 3 - cluster.end(lane)):
+    for tp, end in damage.ends.items():
+        for number in range(end + 3 - cluster.end(tp)):
             entry = copies[number % len(copies)]
-            cluster.append(lane, Written(lane.topic, entry.key, entry.value, entry.headers))
+            cluster.append(tp, Written(tp.topic, entry.key, entry.value, entry.headers))

@@ -75,8 +75,8 @@ class OldDatabases:
     def _is_behind(self, service: str) -> bool:
         """Return whether the group's committed offset is ahead of the database in any partition."""
         rows = self._rows(service)
-        for lane, (offset, position) in self._simulation.cluster.group(service).offsets.items():
-            next_offset, last, _ = rows.get(lane, (-1, -1, 0))
+        for tp, (offset, position) in self._simulation.cluster.group(service).offsets.items():
+            next_offset, last, _ = rows.get(tp, (-1, -1, 0))
             if offset > next_offset or int(position or -1) > last:
                 return True
         return False
@@ -88,7 +88,7 @@ class OldDatabases:
         broken = self._broken + [f"{worker} did not stop" for worker in workers if str(worker) not in self.refused]
         for service, before in self._at_quarantine.items():
             now = self._rows(service)
-            if any(now.get(lane) != row for lane, row in before.items()):
+            if any(now.get(tp) != row for tp, row in before.items()):
                 broken.append(f"the database of {service} was used although it is in quarantine")
         return broken + (self._twice() if self.exchanged else [])
 
@@ -97,8 +97,8 @@ class OldDatabases:
         ids: Counter[bytes] = Counter()
         for event in self._simulation.setup.events:
             for number in range(cluster.topics()[event.topic]):
-                lane = Partition(event.topic, number)
-                for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
+                tp = Partition(event.topic, number)
+                for _, entry in cluster.read(tp, 0, cluster.end(tp))[0]:
                     ids.update(value for name, value in entry.headers if name == "ce_id" and value)
         return [f"{each.decode()} is on the log {count} times" for each, count in ids.items() if count > 1]
 

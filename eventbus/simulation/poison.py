@@ -37,7 +37,7 @@ def written(cluster: SimulatedCluster, services: Iterable[Service[Any]], how: st
         record = BAD[how](record)
     else:
         home = cluster.partition_of(record.topic, record.key)
-        partition = chance.choice([lane for lane in _lanes(cluster, record.topic) if lane != home])
+        partition = chance.choice([tp for tp in _tps(cluster, record.topic) if tp != home])
     return f"{partition}/{cluster.append(partition, record)}"
 
 
@@ -54,10 +54,10 @@ def _somewhere(cluster: SimulatedCluster, services: Iterable[Service[Any]], chan
     return Partition(topic, chance.randrange(cluster.topics()[topic]))
 
 
-def _lanes(cluster: SimulatedCluster, topic: str) -> list[Partition]:
+def _tps(cluster: SimulatedCluster, topic: str) -> list[Partition]:
     return [Partition(topic, number) for number in range(cluster.topics()[topic])]
 
 
 def _good(cluster: SimulatedCluster, topic: str) -> list[Written]:
-    entries = [entry for lane in _lanes(cluster, topic) for _, entry in cluster.read(lane, 0, cluster.end(lane))[0]]
+    entries = [entry for tp in _tps(cluster, topic) for _, entry in cluster.read(tp, 0, cluster.end(tp))[0]]
     return [Written(topic, entry.key, entry.value, entry.headers) for entry in entries if entry.value]

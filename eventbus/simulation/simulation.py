@@ -176,8 +176,8 @@ class Simulation:
         """Return the events of a kind that a read_committed consumer sees, partition by partition; no poison."""
         codec = _codec(kind)
         partitions = [Partition(kind.topic, number) for number in range(self.cluster.topics()[kind.topic])]
-        found = [(lane, *each) for lane in partitions for each in self.cluster.read(lane, 0, self.cluster.end(lane))[0]]
-        good = [entry for lane, offset, entry in found if f"{lane}/{offset}" not in self.poison]
+        found = [(tp, *each) for tp in partitions for each in self.cluster.read(tp, 0, self.cluster.end(tp))[0]]
+        good = [entry for tp, offset, entry in found if f"{tp}/{offset}" not in self.poison]
         events = [codec.decode(kind.topic, entry.key, entry.value) for entry in good]
         return cast("list[E]", events)
 
@@ -321,9 +321,9 @@ class Simulation:
             with self.databases[service.name].database.snapshot() as tx:
                 rows = tx.rows("select topic, partition, next_offset from checkpoint")
             for topic, number, next_offset in rows:
-                lane = Partition(topic, number)
-                entries, _ = self.cluster.read(lane, next_offset, self.cluster.end(lane))
-                unread[lane] = [(entry.key or b"").decode("utf-8", "replace") for _, entry in entries]
+                tp = Partition(topic, number)
+                entries, _ = self.cluster.read(tp, next_offset, self.cluster.end(tp))
+                unread[tp] = [(entry.key or b"").decode("utf-8", "replace") for _, entry in entries]
         return unread
 
     def parked(self, block: BlockedKey) -> None:
@@ -443,7 +443,7 @@ class Simulation:
         next_offsets = {service.name: self._next_offsets(service) for service in self.services}
         handled: dict[Partition, int] = {}
         for offsets in next_offsets.values():
-            handled |= {lane: max(offset, handled.get(lane, 0)) for lane, offset in offsets.items()}
+            handled |= {tp: max(offset, handled.get(tp, 0)) for tp, offset in offsets.items()}
         damage = self.damage = damaged(self.cluster, self.services, handled, fault.kind, self.chance)
         if damage is None:
             return
@@ -482,7 +482,7 @@ class Simulation:
         for service in self.services:
             if service.name in self._must_refuse:
                 before = self._handled_before[service.name]
-                now = {lane: at for lane, at in self._next_offsets(service).items() if lane in before}
+                now = {tp: at for tp, at in self._next_offsets(service).items() if tp in before}
                 passed = self.damage.passed_over(now)
                 broken += [f"{service.name} has skipped the new records of {_listed(passed)}"] if passed else []
         return broken

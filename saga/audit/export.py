@@ -44,7 +44,7 @@ def write_lines(file: IO[str], entries: Iterable[AuditEntry], summary: Summary) 
         tally.add(address, body)
         line, previous = sealed(body, previous)
         file.write(line + "\n")
-    summary = replace(summary, records={lane: tally.of(lane) for lane in summary.ends})
+    summary = replace(summary, records={tp: tally.of(tp) for tp in summary.ends})
     line, digest = sealed(summary.body(), previous)
     file.write(line + "\n")
     return summary, digest

@@ -49,7 +49,7 @@ class AuditHistory:
         """Return where each partition begins and ends now; the ends effects first, so that no cause is missed."""
         ends = self._topics.ends()
         starts = self._topics.starts()
-        return starts, {lane: max(end, starts[lane]) for lane, end in ends.items()}
+        return starts, {tp: max(end, starts[tp]) for tp, end in ends.items()}
 
     def read(self, starts: Ends, ends: Ends, selection: AuditSelection, *, whole: bool) -> Iterator[Record]:
         """Return the records, in order within each partition.

@@ -11,28 +11,28 @@ from eventbus.text.json_form import to_json
 from saga.audit.history import AuditSelection
 from saga.audit.lines import FORMAT, SUMMARY, NotAnExport
 from saga.check.facts import Address
-from saga.kafka.records import Ends, Lane
+from saga.kafka.records import Ends, TopicAndPartition
 
 
 class AuditTally:
     """Counts the records of each partition, and computes the SHA-256 of their bodies, each with a newline."""
 
     def __init__(self) -> None:
-        self._counts: dict[Lane, int] = {}
-        self._digests: dict[Lane, Any] = {}
+        self._counts: dict[TopicAndPartition, int] = {}
+        self._digests: dict[TopicAndPartition, Any] = {}
 
     def add(self, address: Address, body: str) -> None:
         """Add one record."""
-        lane = (address.topic, address.partition)
-        self._counts[lane] = self._counts.get(lane, 0) + 1
-        self._digests.setdefault(lane, sha256()).update(body.encode() + b"\n")
+        tp = (address.topic, address.partition)
+        self._counts[tp] = self._counts.get(tp, 0) + 1
+        self._digests.setdefault(tp, sha256()).update(body.encode() + b"\n")
 
-    def of(self, lane: Lane) -> tuple[int, str]:
+    def of(self, tp: TopicAndPartition) -> tuple[int, str]:
         """Return count and digest of a partition."""
-        return self._counts.get(lane, 0), self._digests.get(lane, sha256()).hexdigest()
+        return self._counts.get(tp, 0), self._digests.get(tp, sha256()).hexdigest()
 
     @property
-    def lanes(self) -> set[Lane]:
+    def tps(self) -> set[TopicAndPartition]:
         """The partitions that have records."""
         return set(self._counts)
 
@@ -46,7 +46,7 @@ class Summary:
     selection: AuditSelection
     starts: Ends
     ends: Ends
-    records: Mapping[Lane, tuple[int, str]] = field(default_factory=dict)
+    records: Mapping[TopicAndPartition, tuple[int, str]] = field(default_factory=dict)
     """Count and digest of each partition."""
 
     @property
@@ -90,9 +90,9 @@ class Summary:
                 told["cluster"],
                 told["exported_at"],
                 AuditSelection(told["since"], told["until"], told["order_id"]),
-                {lane: int(each["start"]) for lane, each in partitions.items()},
-                {lane: int(each["end"]) for lane, each in partitions.items()},
-                {lane: (int(each["records"]), each["sha256"]) for lane, each in partitions.items()},
+                {tp: int(each["start"]) for tp, each in partitions.items()},
+                {tp: int(each["end"]) for tp, each in partitions.items()},
+                {tp: (int(each["records"]), each["sha256"]) for tp, each in partitions.items()},
             )
         except (KeyError, TypeError, ValueError) as error:
             raise NotAnExport(f"its last line is damaged: {type(error).__name__}: {error}") from error

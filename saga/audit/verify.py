@@ -76,10 +76,10 @@ def _report(verdict: AuditVerdict, chain: Chain, tally: AuditTally, behind_the_e
     if summary is None:
         findings.add(MISSING, "the end of the file", "there is no last line with the counts: the file was truncated")
     elif not findings.count:
-        for lane in sorted({*summary.records, *tally.lanes}):
-            said, found = summary.records.get(lane, (0, "")), tally.of(lane)
+        for tp in sorted({*summary.records, *tally.tps}):
+            said, found = summary.records.get(tp, (0, "")), tally.of(tp)
             if said != found:
-                what = f"{lane[0]}/{lane[1]}"
+                what = f"{tp[0]}/{tp[1]}"
                 findings.add(ALTERED, what, f"its {found[0]} records do not have the digest of the {said[0]} exported")
 
 

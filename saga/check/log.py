@@ -12,7 +12,7 @@ from eventbus.kafka.headers import headers_of
 from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, PlacedOrder, made_id, shared
 from saga.check.rules import CLOCK_SKEW_MS
 from saga.kafka.event_topics import EventTopics
-from saga.kafka.records import Ends, Lane, records
+from saga.kafka.records import Ends, TopicAndPartition, records
 from saga.kafka.recount import Count, confirm
 from schemas import OrderCreated, PaymentCharged, PaymentRefunded
 
@@ -39,19 +39,19 @@ def read_events(  # noqa: PLR0913 - what, with what, from where to where
     undecodable = 0
     unreadable: list[str] = []
 
-    def pass_by(lane: Lane, batch: range) -> None:
-        unreadable.append(f"{lane[0]}/{lane[1]}/{batch.start}")
+    def pass_by(tp: TopicAndPartition, batch: range) -> None:
+        unreadable.append(f"{tp[0]}/{tp[1]}/{batch.start}")
 
     most = sum(until.values()) - sum(starts.values())
-    truncated = {lane: start for lane, start in starts.items() if start > 0}
-    oldest: dict[Lane, Oldest] = {}
+    truncated = {tp: start for tp, start in starts.items() if start > 0}
+    oldest: dict[TopicAndPartition, Oldest] = {}
     latest = time.time() * 1000 + CLOCK_SKEW_MS
     count = Count()
     for message in watch(records(config, starts, until, pass_by), most):
-        lane = (message.topic(), message.partition())
-        count.add(lane, message.offset())
-        if lane in truncated and lane not in oldest and 0 < message.timestamp()[1] <= latest:
-            oldest[lane] = Oldest(message.timestamp()[1], _text(message.key()))
+        tp = (message.topic(), message.partition())
+        count.add(tp, message.offset())
+        if tp in truncated and tp not in oldest and 0 < message.timestamp()[1] <= latest:
+            oldest[tp] = Oldest(message.timestamp()[1], _text(message.key()))
         try:
             event = codec.decode(message.topic(), message.key(), message.value(), headers_of(message))
         except PoisonRecord:

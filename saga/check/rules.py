@@ -64,7 +64,7 @@ class Rules:
         if topic in saga.topics:
             return False
         placed = saga.placed_ms
-        cut = [self.whole_since[lane] for lane in self.truncated if lane[0] == topic and self._may_hold(saga, lane[1])]
+        cut = [self.whole_since[tp] for tp in self.truncated if tp[0] == topic and self._may_hold(saga, tp[1])]
         if cut and (placed is None or placed <= max(cut) + self.clock_skew_ms):
             self.passed_over.add(saga.order_id)
             return False

@@ -127,8 +127,8 @@ def _compare(verdict: AuditVerdict, file: Path, decoder: Decoder, **where: Any) 
             verdict.findings.add(
                 MISSING, f"{topic}/{number}", "the partition is not in the export: it was added since, or removed"
             )
-    lanes = summary.ends.keys() & ends.keys()
-    read_from = {lane: max(summary.starts[lane], starts[lane]) for lane in lanes}
-    read_to = {lane: max(read_from[lane], min(summary.ends[lane], ends[lane])) for lane in lanes}
+    tps = summary.ends.keys() & ends.keys()
+    read_from = {tp: max(summary.starts[tp], starts[tp]) for tp in tps}
+    read_to = {tp: max(read_from[tp], min(summary.ends[tp], ends[tp])) for tp in tps}
     records = history.read(read_from, read_to, summary.selection, whole=False)
     compare(verdict, entries_of(file), in_order(entry_of(record, decoder) for record in records), starts)

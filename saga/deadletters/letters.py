@@ -53,10 +53,10 @@ class LetterTarget(KafkaTarget):
 
         Raises NoSuchTopic, Unreachable.
         """
-        lanes = self._lanes(topic)
-        written = lanes.written()
+        tps = self._tps(topic)
+        written = tps.written()
         until = time.monotonic() + UNDECIDED_SECONDS
-        while any(end < written[lane] for lane, end in lanes.ends().items()):
+        while any(end < written[tp] for tp, end in tps.ends().items()):
             if time.monotonic() > until:
                 raise Unreachable(f"a transaction on {topic} was still open after {UNDECIDED_SECONDS:.0f} s")
             time.sleep(AGAIN_SECONDS)
@@ -70,11 +70,11 @@ class LetterTarget(KafkaTarget):
 
         Raises NoSuchTopic, Unreachable, LogMoved.
         """
-        lanes = self._lanes(topic)
+        tps = self._tps(topic)
         config = self.client_config()
-        yield from map(record_of, records(config, lanes.starts(), lanes.ends()))
+        yield from map(record_of, records(config, tps.starts(), tps.ends()))
 
-    def _lanes(self, topic: str) -> EventTopics:
+    def _tps(self, topic: str) -> EventTopics:
         cluster = self.cluster()
         if topic not in cluster.partitions():
             makes = "`saga topics create` creates missing topics"

@@ -31,7 +31,7 @@ class NotRead(RuntimeError):
 
 
 def _behind(ends: Ends, positions: Mapping[Partition, int]) -> list[UnreadPartition]:
-    there = sorted((Partition(*lane), end) for lane, end in ends.items())
+    there = sorted((Partition(*tp), end) for tp, end in ends.items())
     return [UnreadPartition(at, positions.get(at, 0), end) for at, end in there if positions.get(at, 0) < end]
 
 

@@ -9,7 +9,7 @@ from confluent_kafka import IsolationLevel, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from saga.kafka.cluster import Cluster, check_same, offsets_of
-from saga.kafka.records import Ends, Lane
+from saga.kafka.records import Ends, TopicAndPartition
 
 
 class TopicsMissing(LookupError):
@@ -29,7 +29,7 @@ class EventTopics:
                 raise TopicsMissing(denied)
             raise TopicsMissing(f"the topics {', '.join(missing)} do not exist: create them with `saga topics create`")
         self._ids = cluster.topic_ids(reverse_topological)
-        self._lanes = {topic: [(topic, number) for number in sorted(found[topic])] for topic in reverse_topological}
+        self._tps = {topic: [(topic, number) for number in sorted(found[topic])] for topic in reverse_topological}
 
     def starts(self) -> Ends:
         """Return where each partition begins: earlier records have expired."""
@@ -48,17 +48,17 @@ class EventTopics:
 
     def partitions(self) -> dict[str, int]:
         """Return how many partitions each topic has."""
-        return {topic: len(lanes) for topic, lanes in self._lanes.items()}
+        return {topic: len(tps) for topic, tps in self._tps.items()}
 
     def check_same(self) -> None:
         """Raise TopicRecreated if a topic was recreated since the start."""
         check_same(self._ids, self._cluster.topic_ids(self._ids))
 
     def _positions(self, which: OffsetSpec, level: IsolationLevel = IsolationLevel.READ_COMMITTED) -> Ends:
-        return {lane: at for lanes in self._lanes.values() for lane, at in self._ask(lanes, which, level).items()}
+        return {tp: at for tps in self._tps.values() for tp, at in self._ask(tps, which, level).items()}
 
-    def _ask(self, lanes: Sequence[Lane], which: OffsetSpec, level: IsolationLevel) -> Ends:
-        asked = {TopicPartition(*lane): which for lane in lanes}
+    def _ask(self, tps: Sequence[TopicAndPartition], which: OffsetSpec, level: IsolationLevel) -> Ends:
+        asked = {TopicPartition(*tp): which for tp in tps}
 
         def question() -> Ends:
             seconds = self._cluster.answer_seconds

@@ -14,9 +14,9 @@ from eventbus.log import Partition
 from saga.kafka.cluster import Unreachable, refused_config
 from saga.kafka.unreadable import end_of_batch
 
-Lane = tuple[str, int]
+TopicAndPartition = tuple[str, int]
 """A topic and the number of one of its partitions."""
-Ends = dict[Lane, int]
+Ends = dict[TopicAndPartition, int]
 """An offset for each partition."""
 
 STALLED_SECONDS = 30.0
@@ -42,36 +42,39 @@ class LogMoved(RuntimeError):
 
 
 def records(
-    config: Mapping[str, Any], starts: Ends, until: Ends, pass_by: Callable[[Lane, range], None] | None = None
+    config: Mapping[str, Any],
+    starts: Ends,
+    until: Ends,
+    pass_by: Callable[[TopicAndPartition, range], None] | None = None,
 ) -> Iterator[Any]:
     """Return the client's messages, in order within each partition. Raises LogMoved, Unreachable.
 
     `pass_by` is called with batches that cannot be decompressed, and reading continues after them; without it, they
     raise Unreachable.
     """
-    left = {lane: end for lane, end in until.items() if end > starts[lane]}
+    left = {tp: end for tp, end in until.items() if end > starts[tp]}
     if not left:
         return
     reading = {**config, **READER}
     with refused_config(reading):
         consumer = Consumer(reading)
-    passed: dict[Lane, int] = {}
+    passed: dict[TopicAndPartition, int] = {}
     with closing(consumer):
-        consumer.assign([TopicPartition(*lane, starts[lane]) for lane in left])
+        consumer.assign([TopicPartition(*tp, starts[tp]) for tp in left])
         for message in _messages(consumer, may_pass_by=pass_by is not None):
-            lane = (message.topic(), message.partition())
-            if lane not in left or passed.get(lane, 0) > message.offset():
+            tp = (message.topic(), message.partition())
+            if tp not in left or passed.get(tp, 0) > message.offset():
                 continue
             position = _position(message)
-            if message.error() is None and position <= left[lane]:
+            if message.error() is None and position <= left[tp]:
                 yield message
-            elif pass_by is not None and position < left[lane] and _is_unreadable(message):
-                position = passed[lane] = end_of_batch(config, Partition(*lane), position)
-                pass_by(lane, range(message.offset(), position))
-                consumer.seek(TopicPartition(*lane, position))
-            if position >= left[lane]:
-                del left[lane]
-                consumer.pause([TopicPartition(*lane)])
+            elif pass_by is not None and position < left[tp] and _is_unreadable(message):
+                position = passed[tp] = end_of_batch(config, Partition(*tp), position)
+                pass_by(tp, range(message.offset(), position))
+                consumer.seek(TopicPartition(*tp, position))
+            if position >= left[tp]:
+                del left[tp]
+                consumer.pause([TopicPartition(*tp)])
             if not left:
                 return
 

@@ -14,7 +14,7 @@ from typing import Any
 from eventbus.log import Partition
 from saga.kafka.cluster import Unreachable
 from saga.kafka.reader import Reader, ReadFailed
-from saga.kafka.records import STALLED_SECONDS, Ends, Lane, LogMoved
+from saga.kafka.records import STALLED_SECONDS, Ends, LogMoved, TopicAndPartition
 
 POLL_SECONDS = 0.5
 AT_ONCE = 10_000
@@ -29,18 +29,18 @@ class Count:
     """The number of records of each partition, and their offsets."""
 
     def __init__(self) -> None:
-        self._seen: dict[Lane, tuple[int, int]] = {}
+        self._seen: dict[TopicAndPartition, tuple[int, int]] = {}
 
-    def add(self, lane: Lane, offset: int) -> None:
+    def add(self, tp: TopicAndPartition, offset: int) -> None:
         """Count one record; those of a partition in order."""
-        count, digest = self._seen.get(lane, (0, 0))
-        self._seen[lane] = count + 1, hash((digest, offset))
+        count, digest = self._seen.get(tp, (0, 0))
+        self._seen[tp] = count + 1, hash((digest, offset))
 
     def differs(self, other: Count) -> list[str]:
         """Return each partition in which another count differs."""
-        lanes = sorted(self._seen.keys() | other._seen.keys())
-        pairs = ((lane, self._seen.get(lane, (0, 0)), other._seen.get(lane, (0, 0))) for lane in lanes)
-        return [f"{lane[0]}/{lane[1]}: {a[0]} records, then {b[0]}" for lane, a, b in pairs if a != b]
+        tps = sorted(self._seen.keys() | other._seen.keys())
+        pairs = ((tp, self._seen.get(tp, (0, 0)), other._seen.get(tp, (0, 0))) for tp in tps)
+        return [f"{tp[0]}/{tp[1]}: {a[0]} records, then {b[0]}" for tp, a, b in pairs if a != b]
 
 
 def confirm(config: Mapping[str, Any], starts: Ends, ends: Ends, first: Count, *, whole: bool) -> None:
@@ -50,7 +50,7 @@ def confirm(config: Mapping[str, Any], starts: Ends, ends: Ends, first: Count, *
     another one are a difference, too (it was added meanwhile, or left out).
     """
     second = Count()
-    positions = {Partition(*lane): start for lane, start in starts.items()}
+    positions = {Partition(*tp): start for tp, start in starts.items()}
     servers, extra = config["bootstrap.servers"], {**BOUNDED, **config}
     try:
         with Reader(servers, {topic for topic, _ in starts}, positions=positions, kafka_config=extra) as reader:
@@ -65,14 +65,14 @@ def confirm(config: Mapping[str, Any], starts: Ends, ends: Ends, first: Count, *
 
 
 def _count(reader: Reader, starts: Ends, ends: Ends, second: Count, *, whole: bool) -> None:
-    left = {Partition(*lane): end for lane, end in ends.items() if end > starts[lane]}
+    left = {Partition(*tp): end for tp, end in ends.items() if end > starts[tp]}
     progress = time.monotonic()
     while left or (whole and not reader.at_end):
         before = reader.positions
         for message in reader.receive(POLL_SECONDS, AT_ONCE):
-            lane, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
-            if (whole and lane not in ends) or starts.get(lane, offset + 1) <= offset < ends.get(lane, 0):
-                second.add(lane, offset)
+            tp, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+            if (whole and tp not in ends) or starts.get(tp, offset + 1) <= offset < ends.get(tp, 0):
+                second.add(tp, offset)
         after = reader.positions
         left = {at: end for at, end in left.items() if after.get(at, 0) < end}
         if after != before:

@@ -57,8 +57,8 @@ class ModelledTarget(LetterTarget):
     def await_decisions(self, topic: str) -> None:
         """See KafkaTarget."""
         cluster = self._simulation.cluster
-        written = {lane: cluster.end(lane) for lane in self._partitions(topic)}
-        while any(cluster.stable(lane) < end for lane, end in written.items()):
+        written = {tp: cluster.end(tp) for tp in self._partitions(topic)}
+        while any(cluster.stable(tp) < end for tp, end in written.items()):
             self._simulation.live_on(AGAIN_SECONDS)
             cluster.tick()
 
@@ -69,9 +69,9 @@ class ModelledTarget(LetterTarget):
     def records(self, topic: str) -> Iterator[Record]:
         """See KafkaTarget."""
         cluster = self._simulation.cluster
-        for lane in self._partitions(topic):
-            for offset, entry in cluster.read(lane, 0, cluster.end(lane))[0]:
-                yield Record(lane, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
+        for tp in self._partitions(topic):
+            for offset, entry in cluster.read(tp, 0, cluster.end(tp))[0]:
+                yield Record(tp, offset, entry.key, entry.value, entry.timestamp_ms, entry.headers)
 
     def _partitions(self, topic: str) -> list[Partition]:
         return [Partition(topic, number) for number in range(self._simulation.cluster.topics()[topic])]

@@ -172,7 +172,7 @@ def _place(simulation: Simulation, service: Service[Any], request: OrderRequest)
 def _log(simulation: Simulation) -> LogFacts:
     """Return the events that a read_committed reader sees."""
     cluster = simulation.cluster
-    until = {(topic, number): cluster.end(Partition(topic, number)) for topic, number in _lanes(simulation)}
+    until = {(topic, number): cluster.end(Partition(topic, number)) for topic, number in _tps(simulation)}
     histories: dict[str, list[EventFact]] = {}
     for (topic, number), end in until.items():
         records, _ = cluster.read(Partition(topic, number), 0, end)
@@ -185,6 +185,6 @@ def _log(simulation: Simulation) -> LogFacts:
     return LogFacts(histories, {event.topic: cluster.topics()[event.topic] for event in EVENTS})
 
 
-def _lanes(simulation: Simulation) -> Sequence[tuple[str, int]]:
+def _tps(simulation: Simulation) -> Sequence[tuple[str, int]]:
     topics = simulation.cluster.topics()
     return [(event.topic, number) for event in EVENTS for number in range(topics[event.topic])]

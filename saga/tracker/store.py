@@ -120,7 +120,7 @@ class Store:
             self._db.backup(copy)
         return unfinished.rename(kept)
 
-    def lanes(self) -> set[tuple[str, int]]:
+    def tps(self) -> set[tuple[str, int]]:
         """Return the partitions that have a row."""
         sql = f"select topic, partition from events union select topic, partition from violations where {NO_EVENT}"
         return {(topic, number) for topic, number in self._db.execute(sql)}
@@ -128,7 +128,7 @@ class Store:
     def note_ends(self, ends: Mapping[tuple[str, int], int]) -> None:
         """Store where the partitions end, also of those that have not been read yet."""
         known = self.positions()
-        moved = [(*lane, end) for lane, end in ends.items() if lane not in known or end > known[lane][1]]
+        moved = [(*tp, end) for tp, end in ends.items() if tp not in known or end > known[tp][1]]
         if not moved:
             return
         with self._transaction():
@@ -138,9 +138,9 @@ class Store:
                 moved,
             )
 
-    def rows(self, lane: tuple[str, int], start: int, end: int = NO_END) -> Iterator[Row]:
+    def rows(self, tp: tuple[str, int], start: int, end: int = NO_END) -> Iterator[Row]:
         """Return its rows of a partition between two offsets, in order."""
-        place, values = "(topic, partition) = (?, ?) and offset >= ? and offset < ?", (*lane, start, end)
+        place, values = "(topic, partition) = (?, ?) and offset >= ? and offset < ?", (*tp, start, end)
         events = self._db.execute(f"select * from events where {place} order by offset", values)
         others = self._db.execute(f"select * from violations where {place} and {NO_EVENT} order by offset", values)
         rows: list[Iterator[Row]] = [map(TrackedEvent._make, events), map(TrackedViolation._make, others)]
@@ -163,28 +163,28 @@ class Store:
 
     def take_over(self, other: Store, starts: Mapping[tuple[str, int], int]) -> list[Lost]:
         """Copy another store's rows of records before `starts`, which expired from the log; return its other rows."""
-        lost = [self._lost(other, lane, starts.get(lane, 0)) for lane in sorted(other.lanes())]
-        for lane, start in starts.items():
-            known = {row.offset for row in self.rows(lane, 0, start)}
-            rows = (row for row in other.rows(lane, 0, start) if row.offset not in known)
+        lost = [self._lost(other, tp, starts.get(tp, 0)) for tp in sorted(other.tps())]
+        for tp, start in starts.items():
+            known = {row.offset for row in self.rows(tp, 0, start)}
+            rows = (row for row in other.rows(tp, 0, start) if row.offset not in known)
             while some := list(islice(rows, TAKEN_OVER_AT_ONCE)):
                 events = [row for row in some if isinstance(row, TrackedEvent)]
                 self.write(Batch(events, [row for row in some if isinstance(row, TrackedViolation)]), {})
         return [each for each in lost if each.rows]
 
-    def _lost(self, other: Store, lane: tuple[str, int], start: int) -> Lost:
-        ours = self.rows(lane, start)
+    def _lost(self, other: Store, tp: tuple[str, int], start: int) -> Lost:
+        ours = self.rows(tp, start)
         missing = changed = 0
         own = next(ours, None)
-        for row in other.rows(lane, start):
+        for row in other.rows(tp, start):
             while own is not None and own.offset < row.offset:
                 own = next(ours, None)
             found = own is not None and own.offset == row.offset
             changed += found and own != row
             missing += not found
-        read = self.positions().get(lane, (0, 0))[0]
-        made_again = changed > 0 or read < other.positions().get(lane, (0, 0))[0]
-        return Lost(f"{lane[0]}/{lane[1]}", missing + changed, made_again)
+        read = self.positions().get(tp, (0, 0))[0]
+        made_again = changed > 0 or read < other.positions().get(tp, (0, 0))[0]
+        return Lost(f"{tp[0]}/{tp[1]}", missing + changed, made_again)
 
     def _violations(self, order_id: str) -> set[TrackedViolation]:
         sql = f"select * from violations where order_id = ? and not ({NO_EVENT})"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from eventbus.log import Partition
-from saga.kafka.records import Ends, Lane, records
+from saga.kafka.records import Ends, TopicAndPartition, records
 from saga.tracker.intake import Row, TrackerIntake, unreadable
 from saga.tracker.store import Store
 
@@ -44,26 +44,26 @@ class _Compared:
 
     def __init__(self, store: Store, starts: Ends, ends: Ends) -> None:
         self.found = Comparison()
-        self._claimed = {lane: offset for lane, (offset, _) in store.positions().items()}
-        self._rows: dict[Lane, Iterator[Row]] = {}
-        self._next: dict[Lane, Row | None] = {}
-        for lane in sorted({*store.lanes(), *ends}):
-            start = starts.get(lane, 0)
-            self.found.expired += sum(1 for _ in store.rows(lane, 0, start))
-            self._rows[lane] = store.rows(lane, start)
-            self._advance(lane)
-            claimed = self._claimed.get(lane, 0)
-            if claimed > ends.get(lane, 0):
-                said = f"read up to {claimed}, but the log ends at {ends.get(lane, 0)}: the topic was recreated or cut"
-                self.found.differs(f"{lane[0]}/{lane[1]}", said)
+        self._claimed = {tp: offset for tp, (offset, _) in store.positions().items()}
+        self._rows: dict[TopicAndPartition, Iterator[Row]] = {}
+        self._next: dict[TopicAndPartition, Row | None] = {}
+        for tp in sorted({*store.tps(), *ends}):
+            start = starts.get(tp, 0)
+            self.found.expired += sum(1 for _ in store.rows(tp, 0, start))
+            self._rows[tp] = store.rows(tp, start)
+            self._advance(tp)
+            claimed = self._claimed.get(tp, 0)
+            if claimed > ends.get(tp, 0):
+                said = f"read up to {claimed}, but the log ends at {ends.get(tp, 0)}: the topic was recreated or cut"
+                self.found.differs(f"{tp[0]}/{tp[1]}", said)
 
-    def take(self, lane: Lane, row: Row) -> None:
+    def take(self, tp: TopicAndPartition, row: Row) -> None:
         """Look up one record of the log."""
-        if row.offset >= self._claimed.get(lane, 0):
+        if row.offset >= self._claimed.get(tp, 0):
             self.found.unread += 1
             return
-        self._pass(lane, row.offset)
-        ahead = self._next[lane]
+        self._pass(tp, row.offset)
+        ahead = self._next[tp]
         if ahead is None or ahead.offset > row.offset:
             self.found.differs(row.address, "it is in the log, but not in the database")
             return
@@ -71,21 +71,21 @@ class _Compared:
             self.found.records += 1
         else:
             self.found.differs(row.address, "the database differs from the log")
-        self._advance(lane)
+        self._advance(tp)
 
     def end(self) -> Comparison:
         """Return the result; rows that were not looked up are not on the log."""
-        for lane in self._rows:
-            self._pass(lane, None)
+        for tp in self._rows:
+            self._pass(tp, None)
         return self.found
 
-    def _pass(self, lane: Lane, offset: int | None) -> None:
-        while (ahead := self._next[lane]) is not None and (offset is None or ahead.offset < offset):
+    def _pass(self, tp: TopicAndPartition, offset: int | None) -> None:
+        while (ahead := self._next[tp]) is not None and (offset is None or ahead.offset < offset):
             self.found.differs(ahead.address, "it is in the database, but not in the log")
-            self._advance(lane)
+            self._advance(tp)
 
-    def _advance(self, lane: Lane) -> None:
-        self._next[lane] = next(self._rows[lane], None)
+    def _advance(self, tp: TopicAndPartition) -> None:
+        self._next[tp] = next(self._rows[tp], None)
 
 
 def compare(
@@ -97,9 +97,9 @@ def compare(
     """
     compared = [_Compared(store, starts, ends) for store in stores]
 
-    def pass_by(lane: Lane, batch: range) -> None:
+    def pass_by(tp: TopicAndPartition, batch: range) -> None:
         for one in compared:
-            one.take(lane, unreadable(Partition(*lane), batch))
+            one.take(tp, unreadable(Partition(*tp), batch))
 
     for message in records(config, starts, ends, pass_by):
         row = intake.row(message)

@@ -61,7 +61,7 @@ def does_not_know_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def some(self: EventTopics, *arguments: Any) -> None:
         init(self, *arguments)
-        self._lanes = {topic: [lane for lane in lanes if lane != AT] for topic, lanes in self._lanes.items()}
+        self._tps = {topic: [tp for tp in tps if tp != AT] for topic, tps in self._tps.items()}
 
     monkeypatch.setattr(EventTopics, "__init__", some)
 

@@ -82,7 +82,7 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
         rules,
         partitions=facts.log.partitions,
         truncated=facts.log.truncated,
-        whole_since={lane: _whole_since(facts, lane) for lane in facts.log.truncated},
+        whole_since={tp: _whole_since(facts, tp) for tp in facts.log.truncated},
         passed_over=set(),
     )
     moving = replace(rules, quiescent=False)
@@ -100,8 +100,8 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
     return Verdict(violations, len(facts.orders), still_open, len(rules.passed_over))
 
 
-def _whole_since(facts: Facts, lane: tuple[str, int]) -> float:
-    oldest = facts.log.oldest.get(lane)
+def _whole_since(facts: Facts, tp: tuple[str, int]) -> float:
+    oldest = facts.log.oldest.get(tp)
     if oldest is None:
         return inf
     order = facts.orders.get(oldest.order_id)

@@ -28,8 +28,8 @@ def history(orders: int, seed: int = 3) -> list[Record]:
     world, codec = World(Random(seed), orders), Codec(REGISTRY, EVENTS)
     world.finish()
     records = []
-    for lane in sorted(world.log):
-        for fact in world.log[lane]:
+    for tp in sorted(world.log):
+        for fact in world.log[tp]:
             cause = (
                 []
                 if fact.cause is None
@@ -38,13 +38,13 @@ def history(orders: int, seed: int = 3) -> list[Record]:
             headers = [("ce_source", MODEL.publisher[fact.topic].encode()), *cause]
             value = codec.encode(_event(fact))
             key = fact.order_id.encode()
-            records.append(Record(Partition(*lane), 2 * fact.offset, key, value, fact.timestamp_ms, headers))
+            records.append(Record(Partition(*tp), 2 * fact.offset, key, value, fact.timestamp_ms, headers))
     return records
 
 
 def exported(records: list[Record]) -> tuple[list[str], str]:
     """Return the lines of an export of these, each with its end, and the digest."""
-    ends = {lane: 1 + max((r.offset for r in records if r.partition == lane), default=-1) for lane in LANES}
+    ends = {tp: 1 + max((r.offset for r in records if r.partition == tp), default=-1) for tp in LANES}
     file = StringIO()
     summary = Summary("a-cluster", "2026-01-31T12:00:00Z", AuditSelection(), dict.fromkeys(LANES, 0), ends)
     _, digest = write_lines(file, (entry_of(record, DECODER) for record in records), summary)

@@ -103,8 +103,8 @@ class World:
     def _publish(self, key: tuple[str, str, int]) -> None:
         event = self.outbox[key].popleft()
         self.clock += 1
-        lane = self.log[event.topic, event.partition]
-        lane.append(event._replace(offset=len(lane), timestamp_ms=self.clock))
+        tp = self.log[event.topic, event.partition]
+        tp.append(event._replace(offset=len(tp), timestamp_ms=self.clock))
 
     def _hear(self, service: str, topic: str, partition: int) -> None:
         position = self.heard[service, topic, partition]
@@ -181,9 +181,9 @@ def read(world: World, between: Step = lambda: None) -> Facts:
     between()
     ledger = {order_id: tuple(entries) for order_id, entries in world.ledger.items()}
     events = defaultdict(list)
-    for lane, end in _ends(world, between):
-        for event in world.log[lane][:end]:
-            events[event.order_id].append(event._replace(early=event.offset < before[lane]))
+    for tp, end in _ends(world, between):
+        for event in world.log[tp][:end]:
+            events[event.order_id].append(event._replace(early=event.offset < before[tp]))
     return Facts(
         orders, payments, reservations, stock, ledger, LogFacts(dict(events), dict.fromkeys(FLOW.causes, PARTITIONS))
     )

@@ -21,7 +21,7 @@ def tracked_events(orders: int, seed: int = 3) -> list[TrackedEvent]:
     """Return all events of so many finished orders, by time."""
     world = World(Random(seed), orders)
     world.finish()
-    facts = sorted((fact for lane in world.log.values() for fact in lane), key=lambda fact: fact.timestamp_ms)
+    facts = sorted((fact for tp in world.log.values() for fact in tp), key=lambda fact: fact.timestamp_ms)
     return [
         TrackedEvent(
             *(fact.order_id, fact.topic, fact.partition, fact.offset, fact.timestamp_ms),

@@ -118,7 +118,7 @@ class Publisher:
     def history(self, world: World) -> dict[Address, Address]:
         """Publish all events of the world, and return where each one of the model lies now."""
         lies: dict[Address, Address] = {}
-        events = (event for lane in world.log.values() for event in lane)
+        events = (event for tp in world.log.values() for event in tp)
         for fact in sorted(events, key=lambda event: event.timestamp_ms):
             lies[fact.address] = self.publish(self.output(fact, lies), fact.partition)
         return lies
@@ -167,7 +167,7 @@ class WrittenLog:
         self.publisher, self.world = Publisher(bootstrap_servers), World(Random(3), 12)
         self.world.finish()
         self.lies = self.publisher.history(self.world)
-        self.facts = [fact for lane in self.world.log.values() for fact in lane]
+        self.facts = [fact for tp in self.world.log.values() for fact in tp]
 
     def copy(self, fact: EventFact) -> Output:
         """Return an event as it was published."""

@@ -170,8 +170,8 @@ def test_a_file_that_was_cut_off_is_found(tmp_path):
 def test_who_computes_all_hashes_anew_is_found_by_the_counts_and_else_by_the_digest(tmp_path):
     """The last line counts and digests each partition; who knows that too leaves another digest."""
     there = bodies(LINES, tmp_path)
-    lane = f"{RECORDS[5].partition.topic}/{RECORDS[5].partition.number}"
-    assert findings(tmp_path, chained(there[:5] + there[6:])) == [("altered", lane)]
+    tp = f"{RECORDS[5].partition.topic}/{RECORDS[5].partition.number}"
+    assert findings(tmp_path, chained(there[:5] + there[6:])) == [("altered", tp)]
     assert findings(tmp_path, chained([*there[:5], '{"note": 1}', *there[5:]])) == [("added", "line 6")]
     altered = RECORDS[5]._replace(timestamp_ms=5)
     lines, digest = exported([*RECORDS[:5], altered, *RECORDS[6:]])
@@ -221,14 +221,14 @@ def test_a_file_in_disorder_is_still_held_against_the_log(tmp_path):
 
 def test_what_the_log_has_expired_is_counted_and_no_finding(tmp_path):
     """Below the start of its partition; from there on it is missing."""
-    lane = Partition("order.created", 0)
-    kept = [record for record in RECORDS if record.partition != lane or record.offset >= 4]
+    tp = Partition("order.created", 0)
+    kept = [record for record in RECORDS if record.partition != tp or record.offset >= 4]
     verdict = verified(tmp_path, LINES)
     logged = [entry_of(r, DECODER) for r in kept]
-    compare(verdict, entries_of(tmp_path / "history.jsonl"), logged, {lane: 3})
+    compare(verdict, entries_of(tmp_path / "history.jsonl"), logged, {tp: 3})
     assert (verdict.findings.count, verdict.expired) == (0, len(RECORDS) - len(kept))
     verdict = verified(tmp_path, LINES)
-    compare(verdict, entries_of(tmp_path / "history.jsonl"), logged, {lane: 1})
+    compare(verdict, entries_of(tmp_path / "history.jsonl"), logged, {tp: 1})
     assert (verdict.findings.count, verdict.expired) == (1, 1)
 
 

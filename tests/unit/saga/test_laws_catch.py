@@ -287,12 +287,12 @@ def test_an_expired_beginning_proves_nothing_by_what_it_lacks():
 def cut_behind(facts: Facts, order_id: str, topic: str, **oldest: int) -> Facts:
     """Let the partition of an order's event begin behind it; `oldest` is what the first one left says of itself."""
     gone = event(facts, order_id, topic)
-    lane = (topic, gone.partition)
+    tp = (topic, gone.partition)
     events = {o: [e for e in some if not _is_gone(e, gone)] for o, some in facts.log.events.items()}
-    rest = [e for some in events.values() for e in some if (e.topic, e.partition) == lane]
+    rest = [e for some in events.values() for e in some if (e.topic, e.partition) == tp]
     left = min(rest, key=lambda e: e.offset, default=None)
-    found = {} if left is None else {lane: Oldest(oldest.get("timestamp_ms", left.timestamp_ms), left.order_id)}
-    log = replace(facts.log, events=events, truncated={lane: gone.offset + 1}, oldest=found)
+    found = {} if left is None else {tp: Oldest(oldest.get("timestamp_ms", left.timestamp_ms), left.order_id)}
+    log = replace(facts.log, events=events, truncated={tp: gone.offset + 1}, oldest=found)
     return replace(facts, log=log)
 
 

@@ -101,11 +101,11 @@ def test_the_model_lets_a_late_copy_end_the_next_transaction() -> None:
     cluster.end_transaction("producer", epoch, commit=True)
     cluster.arrive_late(1.0, "producer", epoch, commit=True)
     cluster.write("producer", epoch, [record])
-    lane = Partition("topic", 0)
-    assert len(cluster.read(lane, 0, 10)[0]) == 1
+    tp = Partition("topic", 0)
+    assert len(cluster.read(tp, 0, 10)[0]) == 1
     now[0] = 2.0
     cluster.tick()
-    assert len(cluster.read(lane, 0, 10)[0]) == 2, "nobody has committed the second one"
+    assert len(cluster.read(tp, 0, 10)[0]) == 2, "nobody has committed the second one"
 
 
 @pytest.mark.parametrize(
