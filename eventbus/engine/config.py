@@ -53,7 +53,7 @@ class EngineConfig:
     """The fewest partitions that any producer placed keys over: records elsewhere are bad. None: handled anywhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dependencies:
     """Every external dependency that the engine reads, writes, or waits for."""
 

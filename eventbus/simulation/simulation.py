@@ -576,16 +576,16 @@ class SimulatedProcess:
         )
         chance = simulation.chance
         dependencies = Dependencies(
-            self._log,
-            SimulatedDatabase(simulation.databases[service.name], self.host),
-            SimulatedCalls(self.host, chance, simulation.leave),
-            AskingCodec(_codec(*service.events()), lambda: simulation.now < simulation.registry_back_at),
-            lambda: simulation.now,
-            lambda: simulation.clocks.now_ms(f"{self}"),
-            chance.random,
-            _Told(simulation, self),
-            self.host.reach,
-            instance,
+            log=self._log,
+            database=SimulatedDatabase(simulation.databases[service.name], self.host),
+            calls=SimulatedCalls(self.host, chance, simulation.leave),
+            codec=AskingCodec(_codec(*service.events()), lambda: simulation.now < simulation.registry_back_at),
+            clock=lambda: simulation.now,
+            now_ms=lambda: simulation.clocks.now_ms(f"{self}"),
+            random=chance.random,
+            observer=_Told(simulation, self),
+            failpoint=self.host.reach,
+            instance=instance,
         )
         config = replace(simulation.setup.tuning, keys_placed_over=simulation.setup.partitions)
         self._engine = Engine(service, dependencies, config)

@@ -267,7 +267,16 @@ class Worker:
         calls = RemoteCalls(config.remote_concurrency, inline=service.calls_inline)
         name = connection.instance
         deps = Dependencies(
-            log, database, calls, codec, time.monotonic, _now_ms, random.random, telemetry, reached, name
+            log=log,
+            database=database,
+            calls=calls,
+            codec=codec,
+            clock=time.monotonic,
+            now_ms=_now_ms,
+            random=random.random,
+            observer=telemetry,
+            failpoint=reached,
+            instance=name,
         )
         return deps, announcement
 

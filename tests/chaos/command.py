@@ -168,9 +168,14 @@ def chaos_command(
             stack.enter_context(real(where["bootstrap_servers"], where["kafka_config"]))
             proxy = stack.enter_context(Proxy(*where["proxy"])) if where["proxy"] else None
             chaos = Chaos(
-                *(make_plan(orders, DECLINED, SHORT, seed), minutes * 60, timeline, folder),
-                *(where["bootstrap_servers"], proxy.bootstrap_servers if proxy else where["bootstrap_servers"]),
-                *(where["kafka_config"], _saying()),
+                plan=make_plan(orders, DECLINED, SHORT, seed),
+                seconds=minutes * 60,
+                timeline=timeline,
+                folder=folder,
+                bootstrap_servers=where["bootstrap_servers"],
+                workers_servers=proxy.bootstrap_servers if proxy else where["bootstrap_servers"],
+                kafka_config=where["kafka_config"],
+                say=_saying(),
             )
             poison = Poison(where["bootstrap_servers"], where["kafka_config"])
             stores = databases(database, folder)

@@ -90,9 +90,19 @@ class Chaos:
         ]
         found = recoveries(faults.happened, Journal(world.fleet.logs))
         return Outcome(
-            *(settings, course.start, course.placed, course.asked_again, found),
-            *(world.fleet.exits, world.fleet.deaths, world.fleet.refusals, faults.in_vain, course.records),
-            *(course.verdict, course.log, failures),
+            settings=settings,
+            start=course.start,
+            placed=course.placed,
+            asked_again=course.asked_again,
+            recoveries=found,
+            exits=world.fleet.exits,
+            deaths=world.fleet.deaths,
+            refusals=world.fleet.refusals,
+            in_vain=faults.in_vain,
+            records=course.records,
+            verdict=course.verdict,
+            log=course.log,
+            failures=failures,
         )
 
 

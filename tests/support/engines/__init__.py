@@ -90,16 +90,16 @@ class Worker:
         connection = Connection(bootstrap, service.name, instance, playground.exactly_once, kafka, logger)
         self.log = KafkaLog(connection, warn=lambda _what: None, failpoint=self._at)
         world = Dependencies(
-            self.log,
-            self.database,
-            RemoteCalls(8),
-            playground.codec,
-            time.monotonic,
-            playground.now_ms,
-            lambda: 0.5,
-            self.watch,
-            self._at,
-            instance,
+            log=self.log,
+            database=self.database,
+            calls=RemoteCalls(8),
+            codec=playground.codec,
+            clock=time.monotonic,
+            now_ms=playground.now_ms,
+            random=lambda: 0.5,
+            observer=self.watch,
+            failpoint=self._at,
+            instance=instance,
         )
         self.engine = Engine(service, world, playground.tuning)
         if joins:
