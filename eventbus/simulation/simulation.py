@@ -358,7 +358,7 @@ class Simulation:
         self._planned.add(faults.Fault(kind, where, self._reached[where] + after, brought=True, **how))
 
     def stall_soon(self, step: str, seconds: float) -> None:
-        """Let whoever comes by this step next, or after that, stand still there."""
+        """Stall the next process that reaches this step, or the one after it."""
         nth, how = self.steps[step] + self.chance.randint(1, 2), faults.ITS_HEARTBEATS_GO_ON
         self._planned.add(faults.Fault("stall", step, nth, how, seconds, brought=True))
 

@@ -212,7 +212,7 @@ class Worker:
         gc.set_threshold(*GARBAGE)
         try:
             self._steps.reach("starting")
-            with suppress(*AWAY):  # without an answer, join all the same: recovery checks it, too
+            with suppress(*AWAY):  # if it cannot be checked now, recovery checks it
                 engine.judge()
             engine.subscribe()
             telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery)

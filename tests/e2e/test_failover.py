@@ -113,7 +113,7 @@ def test_every_worker_refuses_a_standby_that_lacks_commits(saga_on_both: Saga, p
 
 
 def test_a_standby_alone_is_named(own_saga: Saga, pair: Pair) -> None:
-    """A worker ends, whether it finds its tables there or not; what only reads works there as anywhere."""
+    """A worker ends, with or without its tables on the standby; commands that only read work."""
     use(own_saga, pair.standby_url)
     assert_named(own_saga)
     use(own_saga, pair.url)

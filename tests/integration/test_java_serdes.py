@@ -16,8 +16,8 @@ from tests.conftest import do_without
 from tests.support.brokers.admin import Admin
 from tests.support.brokers.kafka_node import Broker
 from tests.support.brokers.maven import Missing
-from tests.support.registries import java_serdes
 from tests.support.registries.apicurio import ApicurioRegistry
+from tests.support.registries.java import SERDES
 from tests.support.saga.processes import command, environment
 
 KEY = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
@@ -28,7 +28,7 @@ NATIVE = "/apis/registry/v3"
 
 def java(*arguments: str) -> str:
     try:
-        return java_serdes.run(*arguments)
+        return SERDES.run(*arguments)
     except Missing as why:
         do_without("Java's serdes", why)
 

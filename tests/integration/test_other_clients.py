@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import fastavro
@@ -30,14 +29,14 @@ from tests.support.brokers.admin import Admin
 from tests.support.brokers.kafka_node import Broker
 from tests.support.brokers.maven import Missing
 from tests.support.pypi import installed
-from tests.support.registries import java_team
+from tests.support.registries.java import HERE, TEAM
 from tests.support.registries.small_registry import SmallRegistry
 
 KEY = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
 CAUSE = "order.created/3/1234"
 CHARGED = PaymentCharged(KEY, "p-1", 2_933, "USD")
 CLOUDEVENTS = ("cloudevents==2.2.0", "python-dateutil==2.9.0.post0", "six==1.17.0")
-SDK = Path(java_team.__file__).with_name("cloudevents_team.py")
+SDK = HERE / "cloudevents_team.py"
 UUID_TEXT = {"type": "string", "logicalType": "uuid"}
 
 
@@ -170,7 +169,7 @@ def test_a_java_consumer_reads_our_record_and_we_read_what_java_writes(place, tm
 
 def java(*arguments: str) -> str:
     try:
-        return java_team.run(*arguments)
+        return TEAM.run(*arguments)
     except Missing as why:
         do_without("Java team", why)
 

@@ -92,7 +92,7 @@ def test_no_client_of_ours_makes_a_topic(client: str, generous: str) -> None:
 
 
 def test_a_topic_that_is_deleted_under_workers_does_not_come_back(generous: str, tmp_path: Path) -> None:
-    """Whoever reads it refuses, whoever writes it says what is missing; meanwhile all of them ask for it."""
+    """Its consumers refuse, its producers report it as missing; meanwhile all of them request its metadata."""
     saga = Saga(tmp_path, generous)
     saga.make_topics(2)
     try:

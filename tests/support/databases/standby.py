@@ -93,7 +93,7 @@ class Pair(NamedTuple):
 
     @property
     def url(self) -> str:
-        """How whoever of the two can be written is reached."""
+        """The URL of whichever of the two servers is the primary."""
         hosts = f"127.0.0.1:{self.primary.port},127.0.0.1:{self.standby.port}"
         return f"postgresql://{USER}:{PASSWORD}@{hosts}/{self.database}?target_session_attrs=read-write"
 
