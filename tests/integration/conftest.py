@@ -24,7 +24,7 @@ def playground(broker: Broker, database_url: str) -> Iterator[Playground]:
 
 @pytest.fixture(scope="session")
 def fresh_broker() -> Iterator[Broker]:
-    """One for all that is here: who makes the saga's topics removes them, see `topics`, and nobody joins a group."""
+    """One for all that is here: who makes the saga's topics removes them, see `topics`; groups stay."""
     yield from free_of_the_saga()
 
 

@@ -68,6 +68,7 @@ def test_a_tracker_goes_on_where_it_was_and_a_rebuilt_one_has_the_same_rows(grou
 
 def test_a_tracker_that_is_killed_loses_nothing_and_takes_nothing_in_twice(ground):
     """Rows and positions move in one transaction; the broker keeps nothing of it, not even a group."""
+    groups_of_others = ground.admin.groups()
     port = free_port()
     track = [sys.executable, "-m", "saga", "track", "--metrics-port", str(port)]
     with subprocess.Popen(track, env=environment(**ground.environment), stderr=subprocess.DEVNULL) as tracker:
@@ -82,7 +83,7 @@ def test_a_tracker_that_is_killed_loses_nothing_and_takes_nothing_in_twice(groun
     counts = ground.ask("stats")["violations"]
     assert (counts["repeated-step"], counts["second-ending"]) == (4, 1)
     assert ground.track("--rebuild", "--verify").exit_code == 0
-    assert ground.admin.groups() == set()
+    assert ground.admin.groups() <= groups_of_others
 
 
 def metrics(port: int) -> str:
