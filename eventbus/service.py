@@ -104,6 +104,11 @@ class Reaction:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
 
+def by_topic(reactions: Mapping[type[Event], Reaction]) -> dict[str, Reaction]:
+    """Return reactions by the topic of their events."""
+    return {event.topic: reaction for event, reaction in reactions.items()}
+
+
 class _Mark(NamedTuple):
     """The arguments of `@reacts_to`."""
 
