@@ -128,10 +128,10 @@ class Worker:
         self.at(step, crash)
 
     def owns(self) -> int:
-        return len(self.engine._owned)
+        return len(self.engine._assignment)
 
     def ready(self) -> int:
-        return sum(owned.consuming for owned in self.engine._owned.values())
+        return len(self.engine._assignment.consumed())
 
 
 class Playground:
