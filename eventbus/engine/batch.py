@@ -29,8 +29,7 @@ UNPUBLISHED = -1
 """The partition number of a parked output: it is not published yet, so it has no partition."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unpublished(Event):
+class Unpublished(Event, frozen=True):
     """An output that was too large for its topic: it is published as it is, without calling a handler."""
 
     output: Output

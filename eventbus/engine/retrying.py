@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from eventbus.engine.batch import UNPUBLISHED, Delivery, Owned, PartitionBatch, Unpublished, decode, retry
 from eventbus.engine.config import Dependencies, EngineConfig
