@@ -25,7 +25,7 @@ from eventbus.database import (
     retry_on_conflict,
 )
 from eventbus.database.schema_version import Schema, schema_in
-from eventbus.event import Event, event
+from eventbus.event import Event, Rule, event
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
@@ -77,6 +77,7 @@ __all__ = [
     "PoisonRecord",
     "ReadOnlyOrFull",
     "Row",
+    "Rule",
     "Schema",
     "Service",
     "Table",

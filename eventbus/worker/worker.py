@@ -215,7 +215,8 @@ class Worker:
             with suppress(*AWAY):  # if it cannot be checked now, recovery checks it
                 engine.judge()
             engine.subscribe()
-            telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery)
+            codec = deps.codec.kind
+            telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery, codec=codec)
             self._loop(engine, deps, announcement, keeper)
         finally:
             engine.close()

@@ -77,14 +77,15 @@ def _branches(hint: Any) -> tuple[Any, ...]:
 
 
 def example(hint: Any) -> Any:
-    """Return an example of a type that events and outcomes consist of: dataclasses, named tuples, plain types."""
+    """Return an example of a type of events and outcomes: structs, dataclasses, named tuples, plain types."""
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
         return tuple(example(inner) for inner in typing.get_args(hint) if inner is not Ellipsis)
-    if is_dataclass(hint) or hasattr(hint, "_fields"):
+    if is_dataclass(hint) or hasattr(hint, "_fields") or hasattr(hint, "__struct_fields__"):
         hints = typing.get_type_hints(hint)
-        names = [field.name for field in fields(hint)] if is_dataclass(hint) else hint._fields
+        shown = "_fields" if hasattr(hint, "_fields") else "__struct_fields__"
+        names = [field.name for field in fields(hint)] if is_dataclass(hint) else getattr(hint, shown)
         return hint(*(example(hints[name]) for name in names))
     plain = {str: TEXT, int: NUMBER, bool: True, bytes: TEXT.encode(), float: float(NUMBER), type(None): None}
     branch = _branches(hint)[0]

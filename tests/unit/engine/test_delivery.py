@@ -22,5 +22,5 @@ def test_of_poison_only_the_reason_is_kept_and_nothing_that_was_decoded():
     assert item is not None
     poison = item.poison
     assert poison is not None
-    assert (poison.reason, str(poison)) == ("invalid_value", "an order has 1 to 100 items, not 101")
+    assert (poison.reason, str(poison)) == ("invalid_value", "items must be 1 to 100 items, not 101")
     assert (poison.__traceback__, poison.__cause__, poison.__context__) == (None, None, None)
