@@ -12,7 +12,7 @@ from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
 from eventbus.database import ConcurrentUpdate, connect
 from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import Delivery, Owned, PartitionBatch, retry
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.parking import Retries
 from eventbus.engine.remote import RemoteResults, call_remotes
