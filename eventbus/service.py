@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 W = TypeVar("W")
 F = TypeVar("F", bound=Callable[..., Any])
 
-CallStyle = Literal["threads", "async", "inline"]
+CallStyle = Literal["threads", "async", "together", "inline"]
 """How remote functions are called: see Service.call_style."""
 
 
@@ -202,10 +202,12 @@ class Service(Generic[W]):
     def call_style(self) -> CallStyle:
         """How its remote functions are called; by default "async" if one of them is an `async def`, else "threads".
 
-        "threads": they block, and each call in progress has a thread. "async": they return awaitables (or answer at
-        once), which run on one event loop: none may block. "inline": they answer within microseconds (an in-memory
-        gateway, a cache) and are called without a thread; a call that blocked would keep the worker from reading and
-        from sending heartbeats.
+        * "threads": they block, and each call in progress has a thread.
+        * "async": they return awaitables (or answer at once), which run on one event loop: none may block.
+        * "together": as "async", but all calls of a batch at once, whatever `--remote-concurrency` says: for a remote
+          side that answers what arrives together at the price of one request.
+        * "inline": they answer within microseconds (an in-memory gateway, a cache) and are called without a thread; a
+          call that blocked would keep the worker from reading and from sending heartbeats.
         """
         remotes = (reaction.remote for reaction in self.reactions.values())
         return "async" if any(inspect.iscoroutinefunction(remote) for remote in remotes) else "threads"

@@ -43,7 +43,7 @@ class Gateway(Protocol):
 
     @property
     def call_style(self) -> CallStyle:
-        """How it is called: "async"; or "threads", many at once; or "inline", when no call can block."""
+        """How it is called: see Service.call_style."""
 
     def charge(self, key: str, amount: int, currency: str) -> Answer | Awaitable[Answer]:
         """Charge the amount, once: Charge or Declined."""

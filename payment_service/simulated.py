@@ -65,10 +65,10 @@ class SimulatedProvider:
     whoever waits there waits for this ledger anyway.
     """
 
-    call_style: CallStyle = "async"
-
     def __init__(self, ledger: Ledger | MemoryLedger, behaviour: Behaviour = PERFECT) -> None:
         self.behaviour, self._ledger = behaviour, ledger
+        # What arrives together is one transaction; but a slow provider shows what --remote-concurrency does.
+        self.call_style: CallStyle = "async" if behaviour.latency_ms else "together"
         self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
         self._waiting: list[tuple[Request, asyncio.Future[Settled]]] = []
         self.entries, self.totals, self.close = ledger.entries, ledger.totals, ledger.close

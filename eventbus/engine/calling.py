@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import repeat
+from math import inf
 from queue import SimpleQueue
 from typing import Any
 
@@ -20,17 +23,18 @@ class RemoteCalls:
 
     def __init__(self, concurrency: int, style: CallStyle = "threads") -> None:
         self.concurrency = concurrency
-        self._start = _starter(style, concurrency)
+        self._most = inf if style == "together" else concurrency
+        self._start = _starter(style, self._most)
 
     def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
         """See Calls."""
-        return self._start(calls, min(at_most or self.concurrency, self.concurrency, len(calls)))
+        return self._start(calls, int(min(at_most or self._most, self._most, len(calls))))
 
 
-def _starter(style: CallStyle, concurrency: int) -> Callable[[Sequence[Call], int], Pending]:
+def _starter(style: CallStyle, most: float) -> Callable[[Sequence[Call], int], Pending]:
     if style == "inline":
         return _made_inline
-    return _Tasks(concurrency).start if style == "async" else _Threads(concurrency).start
+    return _Threads(most).start if style == "threads" else _Tasks(most).start
 
 
 def _made_inline(calls: Sequence[Call], _workers: int) -> Pending:
@@ -54,7 +58,7 @@ class _Threads:
     The worker that handles the event next repeats the call with the same idempotency key.
     """
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: float) -> None:
         self._concurrency = concurrency
         self._batches: SimpleQueue[tuple[CallBatch, int]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -80,12 +84,13 @@ class _Threads:
 
 
 class _Tasks:
-    """Tasks of an event loop that runs on one daemon thread; a call that hangs keeps its place among the concurrent."""
+    """Tasks of an event loop that runs on one daemon thread; one whose call hangs keeps its place."""
 
-    def __init__(self, concurrency: int) -> None:
+    def __init__(self, concurrency: float) -> None:
+        self._concurrency = concurrency
         self._loop = asyncio.new_event_loop()
-        self._places = asyncio.Semaphore(concurrency)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: deque[CallBatch] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
         self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
 
     def start(self, calls: Sequence[Call], workers: int) -> Pending:
@@ -96,14 +101,18 @@ class _Tasks:
         return batch
 
     def _begin(self, batch: CallBatch, workers: int) -> None:
-        for _ in range(workers):
-            task = self._loop.create_task(self._work(batch))
-            self._tasks.add(task)  # the loop itself keeps only weak references
-            task.add_done_callback(self._tasks.discard)
+        self._waiting.extend(repeat(batch, workers))
+        self._fill()
 
-    async def _work(self, batch: CallBatch) -> None:
-        async with self._places:
-            await batch.work(_nothing)
+    def _fill(self) -> None:
+        while self._waiting and len(self._tasks) < self._concurrency:
+            task = self._loop.create_task(self._waiting.popleft().work(_nothing))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.remove(task)
+        self._fill()
 
 
 def _run(work: Coroutine[Any, Any, None]) -> None:

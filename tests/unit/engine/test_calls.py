@@ -102,6 +102,35 @@ def test_a_thousand_calls_wait_at_once_without_a_thread_each():
     assert pending.outcomes() == ["slept"] * 1_000
 
 
+def test_calls_that_are_answered_together_are_all_made_at_once():
+    """As one request they do not count against the concurrency; a batch that leaves places to others still does."""
+    calls, gate = RemoteCalls(4, "together"), Gate()
+    pending = calls.start([gate.passed] * 100)
+    few = calls.start([gate.passed] * 100, at_most=2)
+    assert pending.wait(PATIENCE)
+    assert few.wait(PATIENCE)
+    assert (pending.outcomes(), few.outcomes()) == ([100] * 100, [2] * 100)
+
+
+class Gate:
+    """Opens once a turn of the event loop, for all who wait there then; each learns how many they were."""
+
+    def __init__(self):
+        self.waiting = []
+
+    async def passed(self):
+        here = asyncio.get_running_loop().create_future()
+        if not self.waiting:
+            asyncio.get_running_loop().call_soon(self.open)
+        self.waiting.append(here)
+        return await here
+
+    def open(self):
+        waiting, self.waiting = self.waiting, []
+        for each in waiting:
+            each.set_result(len(waiting))
+
+
 def test_no_more_calls_than_allowed_are_under_way_at_once(style):
     """Also where there are many more calls than threads, and in two batches at once."""
     under_way, lock = [0, 0], threading.Lock()

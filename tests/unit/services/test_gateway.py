@@ -383,8 +383,9 @@ def test_every_parameter_reaches_the_provider(url):
         ("simulated://", "inline"),
         ("simulated://?decline-above=1", "inline"),
         ("simulated://?latency-ms=1", "async"),
-        ("simulated://?lose-reply-rate=0.1", "async"),
-        ("simulated:///provider.db", "async"),
+        ("simulated://?lose-reply-rate=0.1", "together"),
+        ("simulated:///provider.db", "together"),
+        ("simulated:///provider.db?latency-ms=1", "async"),
     ],
 )
 def test_only_a_provider_that_cannot_keep_its_caller_waiting_is_called_inline(place, style, tmp_path, monkeypatch):
