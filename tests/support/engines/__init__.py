@@ -12,7 +12,7 @@ from typing import Any, Self
 from confluent_kafka import Message, Producer
 
 from eventbus.database import Database, connect
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.engine import Engine
 from eventbus.engine.observer import Handled, Observer

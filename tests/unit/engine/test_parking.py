@@ -14,7 +14,7 @@ from eventbus.database import ConcurrentUpdate, connect
 from eventbus.engine.assignment import Owned
 from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import PartitionBatch, retry
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.delivery import Delivery
