@@ -64,6 +64,8 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
+    keys: int = 1
+    """So many columns, the first ones, are the primary key. Rows with a key of several cannot be loaded."""
 
     @property
     def key(self) -> str:
@@ -74,7 +76,8 @@ class Table:
 class Transaction(Protocol):
     """Reads and writes between begin and commit.
 
-    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull.
+    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull. PostgreSQL's answer to `executemany`, `insert`
+    and `update` is not waited for: what they raise may be raised by a later statement, or at the end.
     """
 
     locking: str
