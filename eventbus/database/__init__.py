@@ -76,8 +76,8 @@ class Table:
 class Transaction(Protocol):
     """Reads and writes between begin and commit.
 
-    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull. PostgreSQL's answer to `executemany`, `insert`
-    and `update` is not waited for: what they raise may be raised by a later statement, or at the end.
+    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull. What `executemany`, `insert` and `update`
+    raise may be raised by a later statement, or at the end: on PostgreSQL they are sent together with it.
     """
 
     locking: str
@@ -157,9 +157,9 @@ class WorkingSet(Generic[V]):
 
     def save(self, tx: Transaction, table: Table, row: Callable[[V], Row]) -> None:
         """Insert new rows and update loaded ones, each in key order."""
-        touched = sorted(self._touched)
-        tx.insert(table, [row(self._rows[key]) for key in touched if key not in self._found])
-        tx.update(table, [row(self._rows[key]) for key in touched if key in self._found])
+        new, changed = self._touched - self._found, self._touched & self._found
+        tx.insert(table, [row(self._rows[key]) for key in sorted(new)])
+        tx.update(table, [row(self._rows[key]) for key in sorted(changed)])
 
 
 def connect(

@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -43,39 +44,39 @@ IDENTITY = "select pg_postmaster_start_time()::text, pg_relation_filepath(to_reg
 last column identifies a standby. It reads no table."""
 CONNECT_SECONDS = 5
 _Types = dict[Table, sets.Types]
-"""The types of the columns that this connection has written, until an error: a migration may have changed them."""
+"""The types of the columns that this connection has written."""
 REFUSALS = 3
 """How many connections in a row a pooler may close at their first `begin` before that counts as permanent."""
 
 
 class _PostgreSQLTransaction:
-    """Writes are sent without waiting for their answers; an error is raised by the next read, or at the end."""
+    """Writes are kept until the next read or the end, and sent together: one round trip for all of them.
+
+    Nothing is sent early without a Sync: the server would not end the transaction of a worker that is suspended then.
+    """
 
     locking = " for update"
 
-    def __init__(self, connection: psycopg.Connection[Row], pipeline: psycopg.Pipeline, types: _Types) -> None:
-        self._connection, self._pipeline, self._types = connection, pipeline, types
+    def __init__(self, connection: psycopg.Connection[Row], types: _Types) -> None:
+        self._connection, self._types = connection, types
+        self._writes: list[Callable[[], object]] = []
 
     def tables(self) -> set[str]:
-        sql = "select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"
-        return {name for (name,) in self._connection.execute(sql).fetchall()}
+        sql = b"select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"
+        return {name for (name,) in self._executed(sql, ()).fetchall()}
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
-        return self._connection.execute(_percent(sql), parameters).fetchall()
+        return self._executed(_percent(sql), parameters).fetchall()
 
     def execute(self, sql: str, *parameters: Scalar) -> int:
-        cursor = self._connection.execute(_percent(sql), parameters)
-        self._pipeline.sync()
-        return cursor.rowcount
+        return self._executed(_percent(sql), parameters).rowcount
 
     def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_percent(sql), rows)
+            self._writes.append(partial(self._connection.cursor().executemany, _percent(sql), rows))
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
-        wanted = sets.array(sorted(set(keys)))
-        return self._connection.execute(sets.select(table, self.locking), (wanted,)).fetchall()
+        return self._executed(sets.select(table, self.locking), (sets.array(sorted(set(keys))),)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(sets.insert, table, rows)
@@ -83,16 +84,34 @@ class _PostgreSQLTransaction:
     def update(self, table: Table, rows: Sequence[Row]) -> None:
         self._write(sets.update, table, rows)
 
+    def send(self) -> None:
+        """Send the writes; return when all are answered."""
+        writes, self._writes = self._writes, []
+        if writes:
+            with _pipeline(self._connection):
+                for write in writes:
+                    write()
+
+    def commit(self) -> None:
+        """Send the writes, and commit unless one of them fails, in one round trip."""
+        self._writes.append(partial(self._connection.execute, b"commit"))
+        self.send()
+
+    def _executed(self, sql: bytes, parameters: Sequence[Any]) -> psycopg.Cursor[Row]:
+        self.send()
+        return self._connection.execute(sql, parameters)
+
     def _write(self, statement: Callable[[Table, sets.Types], bytes], table: Table, rows: Sequence[Row]) -> None:
         if rows:
             types = self._types_of(table)
-            self._connection.execute(statement(table, types), sets.parameters(types, rows))
+            parameters = sets.parameters(types, rows)
+            self._writes.append(partial(self._connection.execute, statement(table, types), parameters))
 
     def _types_of(self, table: Table) -> sets.Types:
         types = self._types.get(table)
         if types is None:
-            found = self._connection.execute(sets.TYPES, (table.name,)).fetchall()
-            types = self._types[table] = sets.types(table, found)
+            types = sets.types(table, self._executed(sets.TYPES, (table.name,)).fetchall())
+            self._types[table] = types
         return types
 
 
@@ -159,21 +178,30 @@ class PostgreSQL:
     def _between(self, begin: str, kind: type[_PostgreSQLTransaction]) -> Iterator[Transaction]:
         with self._translated():
             connection = self._usable()
-            with self._begun(connection, begin, IDENTITY) as pipeline:
-                yield kind(connection, pipeline, self._types)
+            with self._begun(kind(connection, self._types), connection, begin, IDENTITY) as tx:
+                yield tx
 
     @contextmanager
-    def _begun(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Iterator[psycopg.Pipeline]:
-        """Begin a transaction and apply its settings in one round trip; commit, or roll back."""
+    def _begun(
+        self, tx: _PostgreSQLTransaction, connection: psycopg.Connection[Row], begin: str, ask: str
+    ) -> Iterator[Transaction]:
+        """Begin a transaction and apply its settings in one round trip; commit, or roll back.
+
+        An error of the database in a write is raised instead of an exception that followed it.
+        """
         try:
             *server, self._is_standby = self._begin(connection, begin, ask)
             if connection is self._connection:
                 self._check_same(tuple(server))
-            with _pipeline(connection) as pipeline:
-                yield pipeline
-                connection.execute("commit")
+            try:
+                yield tx
+            except psycopg.Error:
+                raise
+            except Exception:
+                tx.send()
+                raise
+            tx.commit()
         except BaseException:
-            self._types.clear()
             if not connection.closed and not connection.broken:
                 connection.rollback()  # it also forgets statements that a failed pipeline has not prepared
             raise
@@ -215,7 +243,7 @@ class PostgreSQL:
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._identity = connection, None
+            self._connection, self._identity, self._types = connection, None, {}
             self._tables = replace(self._tables, create=False)
         return self._connection
 
@@ -262,8 +290,7 @@ class PostgreSQL:
     def _prepare(self, connection: psycopg.Connection[Row]) -> None:
         # Nothing is looked up by name before the lock: that it does not exist yet would be cached (measured).
         lock = f"select pg_advisory_xact_lock(hashtext('{self._schema}')), pg_is_in_recovery()"
-        with self._begun(connection, "begin", lock) as pipeline:
-            tx = _PostgreSQLTransaction(connection, pipeline, self._types)
+        with self._begun(_PostgreSQLTransaction(connection, self._types), connection, "begin", lock) as tx:
             if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
                 self._create(connection, tx)
             owners = connection.execute("select name from service").fetchall()
@@ -318,21 +345,17 @@ def _percent(sql: str) -> bytes:
 
 
 @contextmanager
-def _pipeline(connection: psycopg.Connection[Row]) -> Iterator[psycopg.Pipeline]:
-    """Send statements without waiting for their answers.
-
-    An error of the database in one of them is raised instead of an exception that follows it, as if it had been waited
-    for.
-    """
-    caught: Exception | None = None
+def _pipeline(connection: psycopg.Connection[Row]) -> Iterator[None]:
+    """Send statements without waiting for each answer. The first error is raised, not what follows from it."""
+    first: Exception | None = None
     try:
-        with connection.pipeline() as pipeline:
+        with connection.pipeline():
             try:
-                yield pipeline
-            except Exception as error:  # noqa: BLE001 - it is raised when the answers are there
-                caught = error
+                yield
+            except Exception as error:  # noqa: BLE001 - raised below, when the other answers are read
+                first = error
     except psycopg.Error:
-        if not isinstance(caught, psycopg.Error):
+        if first is None:
             raise
-    if caught is not None:
-        raise caught
+    if first is not None:
+        raise first

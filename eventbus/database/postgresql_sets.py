@@ -18,10 +18,12 @@ from psycopg.pq import Format
 
 from eventbus.database import Row, Table
 
-TYPES = """select attname, format_type(atttypid, null) from pg_attribute
+TYPES = b"""select attname, format_type(atttypid, -1) from pg_attribute
 where attrelid = %s::regclass and attnum > 0 and not attisdropped"""
 """The names and types of a table's columns."""
 BYTES = "bytea"
+WIDER = {"smallint": "bigint", "integer": "bigint", "character varying": "text", "bpchar": "text"}
+"""What is sent instead, so that a connection goes on when a migration makes a column wider."""
 
 Types = tuple[str, ...]
 """The types of a table's columns, in the order of `Table.columns`."""
@@ -68,7 +70,7 @@ def _element(value: Any) -> str:
 def types(table: Table, found: Iterable[Row]) -> Types:
     """Return the types of a table's columns, from the rows of TYPES; `text` if there is no such column."""
     known: dict[str, str] = dict(found)
-    return tuple(known.get(column, "text") for column in table.columns)
+    return tuple(WIDER.get(kind, kind) for kind in (known.get(column, "text") for column in table.columns))
 
 
 def parameters(kinds: Types, rows: Sequence[Row]) -> list[str | Blobs]:
