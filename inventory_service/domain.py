@@ -105,7 +105,7 @@ def _set_aside(order_id: str, items: Items, shelf: Shelf) -> Change:
         elif stock.on_hand - stock.reserved < quantity:
             missing.append(f"{quantity} of {sku} wanted, {stock.on_hand - stock.reserved} left")
         else:
-            taken.append(stock._replace(reserved=stock.reserved + quantity))
+            taken.append(Stock(sku, stock.on_hand, stock.reserved + quantity))
     if missing:
         return Change(Reservation(order_id, "failed", items, _out_of_stock(missing)))
     return Change(Reservation(order_id, "reserved", items), tuple(taken))
@@ -117,7 +117,7 @@ def _released(items: Items, shelf: Shelf) -> tuple[Stock, ...]:
         stock = shelf(sku)
         if stock is None or stock.reserved < quantity:
             raise ReservationContradiction(f"it holds {quantity} of {sku}, but the stock has fewer reserved: {stock}")
-        back.append(stock._replace(reserved=stock.reserved - quantity))
+        back.append(Stock(sku, stock.on_hand, stock.reserved - quantity))
     return tuple(back)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from sys import intern
 from typing import NamedTuple
 
+from msgspec.json import Decoder, Encoder
+
 from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
-from inventory_service.domain import Reservation, Stock
+from inventory_service.domain import Items, Reservation, Stock
 from schemas import OrderCancelled, OrderCreated, PaymentCharged
 
 SCHEMA = schema_in(Path(__file__).parent)
@@ -90,15 +90,15 @@ def _moving(events: Sequence[Event], known: Mapping[str, Reservation]) -> set[st
     return skus
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_to_json = Encoder().encode
+_items = Decoder(Items).decode
 
 
 def _row(reservation: Reservation) -> Row:
     order_id, status, items, error = reservation
-    return order_id, status, _to_json(items), error
+    return order_id, status, _to_json(items).decode(), error
 
 
 def _reservation(row: Row) -> Reservation:
-    """Share the SKU strings: many orders have the same articles, and a thousand may be loaded at once."""
     order_id, status, items, error = row
-    return Reservation(order_id, status, tuple((intern(sku), quantity) for sku, quantity in json.loads(items)), error)
+    return Reservation(order_id, status, _items(items), error)

@@ -88,7 +88,8 @@ def confirm(order: Progress | None, now: int) -> Progress:
     """Every item is reserved. If the order is cancelled, inventory itself consumes that event and releases them."""
     order = _known(order)
     if order.status == "pending":
-        return order._replace(status="confirmed", updated_at=now)
+        order_id, total, currency, _, reason, refunded, _ = order
+        return Progress(order_id, total, currency, "confirmed", reason, refunded, now)
     return order
 
 

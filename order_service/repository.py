@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from msgspec.json import Decoder, Encoder
+
 from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
-from order_service.domain import STATUSES, Order, Progress, Status
+from order_service.domain import STATUSES, Items, Order, Progress, Status
 
 SCHEMA = schema_in(Path(__file__).parent)
 ORDERS = Table("orders", Order._fields)
@@ -72,13 +73,13 @@ def count_by_status(tx: Transaction) -> dict[Status, int]:
     return {status: counted.get(status, 0) for status in STATUSES}
 
 
-_to_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_to_json = Encoder().encode
+_items = Decoder(Items).decode
 
 
 def _row(order: Order) -> Row:
-    return (*order[:5], _to_json(order.items), *order[6:])
+    return (*order[:5], _to_json(order.items).decode(), *order[6:])
 
 
 def _order(row: Row) -> Order:
-    items = tuple((sku, quantity) for sku, quantity in json.loads(row[5]))
-    return Order._make((*row[:5], items, *row[6:]))
+    return Order._make((*row[:5], _items(row[5]), *row[6:]))

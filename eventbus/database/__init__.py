@@ -64,6 +64,8 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
+    keys: int = 1
+    """So many columns, the first ones, are the primary key. Rows with a key of several cannot be loaded."""
 
     @property
     def key(self) -> str:
@@ -74,7 +76,8 @@ class Table:
 class Transaction(Protocol):
     """Reads and writes between begin and commit.
 
-    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull.
+    Statements may raise ConcurrentUpdate, Unavailable or ReadOnlyOrFull. What `executemany`, `insert` and `update`
+    raise may be raised by a later statement, or at the end: on PostgreSQL they are sent together with it.
     """
 
     locking: str
@@ -154,9 +157,9 @@ class WorkingSet(Generic[V]):
 
     def save(self, tx: Transaction, table: Table, row: Callable[[V], Row]) -> None:
         """Insert new rows and update loaded ones, each in key order."""
-        touched = sorted(self._touched)
-        tx.insert(table, [row(self._rows[key]) for key in touched if key not in self._found])
-        tx.update(table, [row(self._rows[key]) for key in touched if key in self._found])
+        new, changed = self._touched - self._found, self._touched & self._found
+        tx.insert(table, [row(self._rows[key]) for key in sorted(new)])
+        tx.update(table, [row(self._rows[key]) for key in sorted(changed)])
 
 
 def connect(

@@ -7,13 +7,13 @@ same database answer. Conditions are recognised by SQLSTATE, never by text.
 
 from __future__ import annotations
 
-import json
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -31,6 +31,7 @@ from eventbus.database import (
     WrongVersion,
     check_owner,
 )
+from eventbus.database import postgresql_sets as sets
 from eventbus.database.schema_version import Tables
 from eventbus.database.sqlstate import refuses_login
 from eventbus.text.redaction import ENCODE, EVERY_HOST, FORM, redact
@@ -42,51 +43,76 @@ IDENTITY = "select pg_postmaster_start_time()::text, pg_relation_filepath(to_reg
 """It differs between servers, and after a database or a table was restored: the path contains the oids of both. The
 last column identifies a standby. It reads no table."""
 CONNECT_SECONDS = 5
+_Types = dict[Table, sets.Types]
+"""The types of the columns that this connection has written."""
 REFUSALS = 3
 """How many connections in a row a pooler may close at their first `begin` before that counts as permanent."""
 
 
 class _PostgreSQLTransaction:
+    """Writes are kept until the next read or the end, and sent together: one round trip for all of them.
+
+    Nothing is sent early without a Sync: the server would not end the transaction of a worker that is suspended then.
+    """
+
     locking = " for update"
 
-    def __init__(self, connection: psycopg.Connection[Row]) -> None:
-        self._connection = connection
+    def __init__(self, connection: psycopg.Connection[Row], types: _Types) -> None:
+        self._connection, self._types = connection, types
+        self._writes: list[Callable[[], object]] = []
 
     def tables(self) -> set[str]:
-        sql = "select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"
-        return {name for (name,) in self._connection.execute(sql).fetchall()}
+        sql = b"select relname from pg_class where relnamespace = current_schema()::regnamespace and relkind = 'r'"
+        return {name for (name,) in self._executed(sql, ()).fetchall()}
 
     def rows(self, sql: str, *parameters: Scalar) -> list[Row]:
-        return self._connection.execute(_percent(sql), parameters).fetchall()
+        return self._executed(_percent(sql), parameters).fetchall()
 
     def execute(self, sql: str, *parameters: Scalar) -> int:
-        return self._connection.execute(_percent(sql), parameters).rowcount
+        return self._executed(_percent(sql), parameters).rowcount
 
     def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         if rows:
-            with self._connection.cursor() as cursor:
-                cursor.executemany(_percent(sql), rows)
+            self._writes.append(partial(self._connection.cursor().executemany, _percent(sql), rows))
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
-        select = f"select {', '.join(table.columns)} from {table.name} where {table.key} = any(%s)"
-        sql = f'{select} order by {table.key} collate "C"{self.locking}'
-        return self._connection.execute(sql.encode(), (sorted(set(keys)),)).fetchall()
+        return self._executed(sets.select(table, self.locking), (sets.array(sorted(set(keys))),)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        if rows:
-            names = ", ".join(table.columns)
-            new = f"json_populate_recordset(null::{table.name}, %s)"
-            sql = f"insert into {table.name} ({names}) select {names} from {new}"
-            self._connection.execute(sql.encode(), (_as_json(table, rows),))
+        self._write(sets.insert, table, rows)
 
     def update(self, table: Table, rows: Sequence[Row]) -> None:
+        self._write(sets.update, table, rows)
+
+    def send(self) -> None:
+        """Send the writes; return when all are answered."""
+        writes, self._writes = self._writes, []
+        if writes:
+            with _pipeline(self._connection):
+                for write in writes:
+                    write()
+
+    def commit(self) -> None:
+        """Send the writes, and commit unless one of them fails, in one round trip."""
+        self._writes.append(partial(self._connection.execute, b"commit"))
+        self.send()
+
+    def _executed(self, sql: bytes, parameters: Sequence[Any]) -> psycopg.Cursor[Row]:
+        self.send()
+        return self._connection.execute(sql, parameters)
+
+    def _write(self, statement: Callable[[Table, sets.Types], bytes], table: Table, rows: Sequence[Row]) -> None:
         if rows:
-            sets = ", ".join(f"{column} = new.{column}" for column in table.columns[1:])
-            sql = (
-                f"update {table.name} set {sets} from json_populate_recordset(null::{table.name}, %s) new"
-                f" where {table.name}.{table.key} = new.{table.key}"
-            )
-            self._connection.execute(sql.encode(), (_as_json(table, rows),))
+            types = self._types_of(table)
+            parameters = sets.parameters(types, rows)
+            self._writes.append(partial(self._connection.execute, statement(table, types), parameters))
+
+    def _types_of(self, table: Table) -> sets.Types:
+        types = self._types.get(table)
+        if types is None:
+            types = sets.types(table, self._executed(sets.TYPES, (table.name,)).fetchall())
+            self._types[table] = types
+        return types
 
 
 class _PostgreSQLSnapshot(_PostgreSQLTransaction):
@@ -129,6 +155,7 @@ class PostgreSQL:
         self._connection: psycopg.Connection[Row] | None = None
         self._identity: Row | None = None
         """The identity of the server in the first transaction of this connection."""
+        self._types: _Types = {}
         self._is_standby = False
         self._refused_begins = 0
         self.losses = 0
@@ -151,19 +178,32 @@ class PostgreSQL:
     def _between(self, begin: str, kind: type[_PostgreSQLTransaction]) -> Iterator[Transaction]:
         with self._translated():
             connection = self._usable()
-            with self._begun(connection, begin, IDENTITY) as identity:
-                self._check_same(identity)
-                yield kind(connection)
+            with self._begun(kind(connection, self._types), connection, begin, IDENTITY) as tx:
+                yield tx
 
     @contextmanager
-    def _begun(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Iterator[Row]:
-        """Begin a transaction and apply its settings in one round trip; commit, or roll back."""
+    def _begun(
+        self, tx: _PostgreSQLTransaction, connection: psycopg.Connection[Row], begin: str, ask: str
+    ) -> Iterator[Transaction]:
+        """Begin a transaction and apply its settings in one round trip; commit, or roll back.
+
+        An error of the database in a write is raised instead of an exception that followed it.
+        """
         try:
-            yield self._begin(connection, begin, ask)
-            connection.execute("commit")
+            *server, self._is_standby = self._begin(connection, begin, ask)
+            if connection is self._connection:
+                self._check_same(tuple(server))
+            try:
+                yield tx
+            except psycopg.Error:
+                raise
+            except Exception:
+                tx.send()
+                raise
+            tx.commit()
         except BaseException:
             if not connection.closed and not connection.broken:
-                connection.execute("rollback")
+                connection.rollback()  # it also forgets statements that a failed pipeline has not prepared
             raise
 
     def _begin(self, connection: psycopg.Connection[Row], begin: str, ask: str) -> Row:
@@ -176,10 +216,9 @@ class PostgreSQL:
 
     def _check_same(self, identity: Row) -> None:
         """Drop the connection if a pooler routes it to another server, or to another copy of the database."""
-        *server, self._is_standby = identity
         if self._identity is None:
-            self._identity = tuple(server)
-        if self._identity != tuple(server):
+            self._identity = identity
+        if self._identity != identity:
             self.close()
             self._lose()
             raise Unavailable("PostgreSQL: the connection leads to another server, or to another copy of the database")
@@ -204,7 +243,7 @@ class PostgreSQL:
             except BaseException:
                 connection.close()
                 raise
-            self._connection, self._identity = connection, None
+            self._connection, self._identity, self._types = connection, None, {}
             self._tables = replace(self._tables, create=False)
         return self._connection
 
@@ -216,13 +255,15 @@ class PostgreSQL:
     def _open(self) -> psycopg.Connection[Row]:
         until = time.monotonic() + CONNECT_SECONDS
         try:
-            return psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+            connection = psycopg.connect(self._url, autocommit=True, connect_timeout=CONNECT_SECONDS)
         except psycopg.OperationalError as error:
             if refuses_login(self._url, error, until):
                 raise WrongDatabase(
                     f"PostgreSQL refused the connection: {str(error).strip()}: check user, password and database name"
                 ) from error
             raise
+        connection.adapters.register_dumper(sets.Blobs, sets.BlobsDumper)
+        return connection
 
     def _check_pooler(self, connection: psycopg.Connection[Row]) -> None:
         """Disable prepared statements behind a pooler, which reports another process id than the server's.
@@ -249,20 +290,20 @@ class PostgreSQL:
     def _prepare(self, connection: psycopg.Connection[Row]) -> None:
         # Nothing is looked up by name before the lock: that it does not exist yet would be cached (measured).
         lock = f"select pg_advisory_xact_lock(hashtext('{self._schema}')), pg_is_in_recovery()"
-        with self._begun(connection, "begin", lock) as (_, self._is_standby):
+        with self._begun(_PostgreSQLTransaction(connection, self._types), connection, "begin", lock) as tx:
             if not self._exists(connection, "to_regclass", f"{self._schema}.service"):
-                self._create(connection)
+                self._create(connection, tx)
             owners = connection.execute("select name from service").fetchall()
             if len(owners) != 1:
                 raise WrongDatabase(f"the schema {self._schema} belongs to another application: name another database")
             check_owner(owners[0][0], self._tables.service, f"the schema {self._schema}")
-            self._tables.check(_PostgreSQLTransaction(connection), f"the schema {self._schema}")
+            self._tables.check(tx, f"the schema {self._schema}")
 
-    def _create(self, connection: psycopg.Connection[Row]) -> None:
+    def _create(self, connection: psycopg.Connection[Row], tx: Transaction) -> None:
         # Not `if not exists`: that requires the CREATE privilege even if there is nothing to create.
         if self._tables.create and not self._exists(connection, "to_regnamespace", self._schema):
             connection.execute(f"create schema {self._schema}".encode())
-        self._tables.make(_PostgreSQLTransaction(connection))
+        self._tables.make(tx)
 
     def _exists(self, connection: psycopg.Connection[Row], find: str, name: str) -> bool:
         return connection.execute(f"select {find}(%s) is not null".encode(), (name,)).fetchall() == [(True,)]
@@ -303,5 +344,18 @@ def _percent(sql: str) -> bytes:
     return sql.replace("%", "%%").replace("?", "%s").encode()
 
 
-def _as_json(table: Table, rows: Sequence[Row]) -> str:
-    return json.dumps([dict(zip(table.columns, row, strict=True)) for row in rows])
+@contextmanager
+def _pipeline(connection: psycopg.Connection[Row]) -> Iterator[None]:
+    """Send statements without waiting for each answer. The first error is raised, not what follows from it."""
+    first: Exception | None = None
+    try:
+        with connection.pipeline():
+            try:
+                yield
+            except Exception as error:  # noqa: BLE001 - raised below, when the other answers are read
+                first = error
+    except psycopg.Error:
+        if first is None:
+            raise
+    if first is not None:
+        raise first

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import replace
+from functools import lru_cache
+from itertools import chain
 from pathlib import Path
+
+from msgspec.json import Encoder
 
 from eventbus.database import (
     LOCK_WAIT_MS,
@@ -28,6 +31,9 @@ from eventbus.database.schema_version import Tables
 from eventbus.database.sqlite_file import OpenFile
 from eventbus.log import UnsafeToContinue
 
+SET_ROWS = 100
+"""A statement for so many rows takes half the time of a statement for each (measured). Fewer rows are written singly:
+each other number would be another statement to prepare."""
 PAGE_BYTES = 8_192
 """For new files: the outbox writes half as many pages, and a commit takes a quarter less time (measured)."""
 PRIMARY_CODE = 0xFF
@@ -50,6 +56,7 @@ NOT_A_DATABASE = {
     sqlite3.SQLITE_CORRUPT: "is damaged: it was overwritten while it was open, or the disk failed. Stop every process"
     " that uses it, and restore a backup without its -wal and -shm",
 }
+_to_json = Encoder().encode
 FULL_OR_READ_ONLY = frozenset((sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY))
 WRITE_FAILED = frozenset(
     (
@@ -82,25 +89,21 @@ class _SQLiteTransaction:
             self._connection.executemany(sql, rows)
 
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
-        wanted = json.dumps(list(set(keys)))
-        columns = ", ".join(f"{table.name}.{column}" for column in table.columns)
-        key = f"{table.name}.{table.key}"
-        sql = f"select {columns} from json_each(?) as wanted cross join {table.name} on {key} = wanted.value"
-        return self._connection.execute(f"{sql} order by {key}", (wanted,)).fetchall()
+        # The order of a cross join is that of the keys, and sorting them here takes less time than `order by` does.
+        return self._connection.execute(_select(table), (_to_json(sorted(set(keys))).decode(),)).fetchall()
 
     def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        if rows:
-            marks = ", ".join("?" * len(table.columns))
-            self._connection.executemany(
-                f"insert into {table.name} ({', '.join(table.columns)}) values ({marks})", rows
-            )
+        self._in_sets(_insert, table, rows)
 
     def update(self, table: Table, rows: Sequence[Row]) -> None:
-        if rows:
-            sets = ", ".join(f"{column} = ?" for column in table.columns[1:])
-            self._connection.executemany(
-                f"update {table.name} set {sets} where {table.key} = ?", [(*row[1:], row[0]) for row in rows]
-            )
+        self._in_sets(_update, table, rows)
+
+    def _in_sets(self, statement: Callable[[Table, int], str], table: Table, rows: Sequence[Row]) -> None:
+        last = len(rows) - len(rows) % SET_ROWS
+        for first in range(0, last, SET_ROWS):
+            values = list(chain.from_iterable(rows[first : first + SET_ROWS]))
+            self._connection.execute(statement(table, SET_ROWS), values)
+        self._connection.executemany(statement(table, 1), rows[last:])
 
 
 class SQLite:
@@ -195,6 +198,8 @@ class SQLite:
         connection.execute(f"pragma page_size = {PAGE_BYTES}")
         _use_wal(connection)
         connection.execute("pragma synchronous = full")
+        # Debian's SQLite overwrites what is deleted: a third of a commit (measured). SQLite's own default does not.
+        connection.execute("pragma secure_delete = fast")
         connection.execute("pragma foreign_keys = on")
         if owner is None:
             owner = self._create(connection)
@@ -220,6 +225,31 @@ class SQLite:
             self._tables.make(_SQLiteTransaction(connection))
         connection.execute("commit")
         return owner or self._tables.service
+
+
+@lru_cache
+def _select(table: Table) -> str:
+    columns = ", ".join(f"{table.name}.{column}" for column in table.columns)
+    wanted = f"json_each(?) as wanted cross join {table.name} on {table.name}.{table.key} = wanted.value"
+    return f"select {columns} from {wanted}"
+
+
+@lru_cache
+def _insert(table: Table, rows: int) -> str:
+    return f"insert into {table.name} ({', '.join(table.columns)}) {_values(table, rows)}"
+
+
+@lru_cache
+def _update(table: Table, rows: int) -> str:
+    new = f"new ({', '.join(table.columns)}) as ({_values(table, rows)})"
+    sets = ", ".join(f"{column} = new.{column}" for column in table.columns[table.keys :])
+    which = " and ".join(f"{table.name}.{column} = new.{column}" for column in table.columns[: table.keys])
+    return f"with {new} update {table.name} set {sets} from new where {which}"
+
+
+def _values(table: Table, rows: int) -> str:
+    row = f"({', '.join('?' * len(table.columns))})"
+    return f"values {', '.join([row] * rows)}"
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

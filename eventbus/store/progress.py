@@ -6,13 +6,17 @@ from collections.abc import Iterable, Mapping
 from operator import lt
 from typing import NamedTuple
 
-from eventbus.database import Row, Transaction
+from eventbus.database import Row, Table, Transaction
 from eventbus.log import Identity, Output, Partition
 from eventbus.store import age, quarantine
 from eventbus.store.packing import pack, unpack
 
 EPOCH = "case when leader_epoch_offset = next_offset then leader_epoch end"
 CHECKPOINT = f"next_offset, position, epoch, {EPOCH}"
+ADVANCED = Table(
+    "checkpoint", ("topic", "partition", "next_offset", "position", "leader_epoch", "leader_epoch_offset"), keys=2
+)
+OUTBOX = Table("outbox", ("topic", "partition", "position", "records"), keys=3)
 
 
 class Checkpoint(NamedTuple):
@@ -108,17 +112,15 @@ def create(tx: Transaction, partition: Partition, first: Checkpoint, identity: I
 
 def advance(tx: Transaction, to: Mapping[Partition, Checkpoint]) -> None:
     """Move checkpoints that this transaction has compared."""
-    sql = "update checkpoint set next_offset = ?, position = ?, leader_epoch = ?, leader_epoch_offset = ?"
-    sql += " where topic = ? and partition = ?"
-    rows = [(c.next_offset, c.outbox_seq, c.leader_epoch, c.next_offset, *p) for p, c in sorted(to.items())]
-    tx.executemany(sql, rows)
+    tx.update(
+        ADVANCED, [(*p, c.next_offset, c.outbox_seq, c.leader_epoch, c.next_offset) for p, c in sorted(to.items())]
+    )
 
 
 def add(tx: Transaction, entries: Mapping[Partition, OutboxEntry]) -> dict[Partition, OutboxEntry]:
     """Insert one outbox entry for each of these partitions; return them with their sizes."""
-    sql = "insert into outbox (topic, partition, position, records) values (?, ?, ?, ?)"
     blobs = {partition: pack(entry.outputs) for partition, entry in sorted(entries.items())}
-    tx.executemany(sql, [(*partition, entries[partition].outbox_seq, blob) for partition, blob in blobs.items()])
+    tx.insert(OUTBOX, [(*partition, entries[partition].outbox_seq, blob) for partition, blob in blobs.items()])
     return {partition: entries[partition]._replace(size=len(blob)) for partition, blob in blobs.items()}
 
 

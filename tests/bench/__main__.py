@@ -13,6 +13,7 @@ from tests.bench.latency import latency
 from tests.bench.memory import memory
 from tests.bench.parked import parked
 from tests.bench.payment import payment
+from tests.bench.postgres import postgres
 from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
 from tests.bench.watched import watched
@@ -21,12 +22,12 @@ from tests.support.brokers import any_broker
 from tests.support.brokers.admin import Admin
 from tests.support.brokers.kafka_node import NoBroker
 
-PARTS = ("payment", "saga", "latency", "parked", "watched", "memory", "workers")
+PARTS = ("payment", "postgres", "saga", "latency", "parked", "watched", "memory", "workers")
 
 
 @click.command(context_settings={"show_default": True})
 @click.option("--part", "parts", type=click.Choice(PARTS), multiple=True, help="Only this; may be repeated.")
-@click.option("--payment-events", type=click.IntRange(1), default=50_000, help="Backlog of the payment service.")
+@click.option("--payment-events", type=click.IntRange(1), default=50_000, help="Backlog for payment and postgres.")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of what is compared, in turns.")
 @click.option("--saga-orders", type=click.IntRange(1), default=10_000)
 @click.option("--rate", type=click.FloatRange(0.1), default=20.0, help="Orders a second, for latency and parked.")
@@ -82,6 +83,8 @@ def _measure(bootstrap_servers: str, parts: tuple[str, ...], sizes: dict[str, fl
 def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:  # noqa: PLR0911 - one a part
     if part == "payment":
         return payment(ground, int(sizes["payment_events"]), int(sizes["rounds"]), click.echo)
+    if part == "postgres":
+        return postgres(ground, int(sizes["payment_events"]), int(sizes["rounds"]), click.echo)
     if part == "saga":
         return saga(ground, int(sizes["saga_orders"]))
     if part == "latency":

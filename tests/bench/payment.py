@@ -41,27 +41,36 @@ def payment(ground: Ground, events: int, rounds: int, say: Say) -> Figures:
 
 
 def service(ground: Ground, events: int, gateway: str) -> float:
-    with ground.worker("payment_service", "--gateway", gateway) as worker:
+    return worker(ground, "payment_service", events, events, "--gateway", gateway)
+
+
+def worker(ground: Ground, module: str, events: int, answers: int, *arguments: str) -> float:
+    """Run a worker until all events are answered; return how many it consumed a second."""
+    with ground.worker(module, *arguments) as running:
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while handled(worker.log).published < events:
-            if time.monotonic() > deadline or not worker.running:
-                raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
+        while (done := handled(running.log)).published < answers or done.consumed < events:
+            if time.monotonic() > deadline or not running.running:
+                raise RuntimeError(f"{done} of {events}: {running.log[-2000:]}")
             time.sleep(0.5)
-    done = handled(worker.log)
-    if (done.consumed, done.published) != (events, events):
-        raise RuntimeError(f"{done} of {events} events: each must be handled and answered once")
+    done = handled(running.log)
+    if (done.consumed, done.published) != (events, answers):
+        raise RuntimeError(f"{done} of {events} events and {answers} answers: each must be there once")
     return events / done.seconds
 
 
 def textbook(ground: Ground, events: int) -> float:
+    return textbook_loop(ground, events, "tests.bench.textbook", "--file", f"{ground.folder}/{uuid.uuid4().hex}.db")
+
+
+def textbook_loop(ground: Ground, events: int, module: str, *arguments: str) -> float:
     name = f"textbook-{uuid.uuid4().hex[:8]}"
     ground.admin.create([name], PARTITIONS)
     try:
         told = json.loads(
             ground.run(
-                "tests.bench.textbook",
+                module,
                 *("--bootstrap-servers", ground.bootstrap_servers, "--group", name, "--sink", name),
-                *("--file", f"{ground.folder}/{name}.db", "--events", str(events)),
+                *("--events", str(events), *arguments),
                 seconds=PATIENCE_SECONDS,
             )
         )

@@ -12,7 +12,7 @@ import json
 import sqlite3
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
@@ -22,6 +22,8 @@ from confluent_kafka import Consumer, Message, Producer
 from payment_service.domain import Charge
 from payment_service.gateway import Gateway, open_gateway
 from schemas import OrderCreated, PaymentCharged
+
+Store = Callable[[Sequence[dict[str, Any]]], None]
 
 BATCH = 500
 FRAME = struct.pack(">BI", 0, 2)
@@ -112,7 +114,13 @@ def publish(consumer: Consumer, producer: Producer, topic: str, charged: Sequenc
 @click.option("--events", type=int, required=True, help="Stop after so many.")
 def main(bootstrap_servers: str, group: str, sink: str, path: str, events: int) -> None:
     """Charge EVENTS orders and print how long that took, from the first batch to the last commit."""
-    gateway, connection = open_gateway("simulated://"), database(path)
+    connection = database(path)
+    loop(bootstrap_servers, group, sink, events, lambda charged: store(connection, charged))
+
+
+def loop(bootstrap_servers: str, group: str, sink: str, events: int, store: Store) -> None:
+    """Consume, decide, store and publish until so many orders are charged; print how long that took."""
+    gateway = open_gateway("simulated://")
     consumer, producer = clients(bootstrap_servers, group)
     consumer.subscribe([OrderCreated.topic])
     started, done = 0.0, 0
@@ -121,7 +129,7 @@ def main(bootstrap_servers: str, group: str, sink: str, path: str, events: int) 
         if messages:
             started = started or time.monotonic()
             charged = decide(messages, gateway)
-            store(connection, charged)
+            store(charged)
             publish(consumer, producer, sink, charged)
             done += len(charged)
     print(json.dumps({"events": done, "seconds": time.monotonic() - started}))

@@ -16,6 +16,7 @@ from eventbus.database import (
     ConcurrentUpdate,
     Database,
     Row,
+    Table,
     Transaction,
     Unavailable,
     WrongDatabase,
@@ -129,12 +130,67 @@ def test_update_writes_all_columns_of_the_rows_with_these_keys_and_no_others(db:
     assert everything(db) == [("a", None, 10), ("b", "banana", 2), ("c", "cranberry", 30)]
 
 
+@pytest.mark.parametrize("count", [1, sqlite.SET_ROWS - 1, sqlite.SET_ROWS, 2 * sqlite.SET_ROWS + 7])
+def test_a_set_of_any_size_is_inserted_updated_and_loaded_whole(db: Database, count: int) -> None:
+    rows: list[Row] = [(f"{number:04}", f"thing {number}", 1_000 + number) for number in range(count)]
+    put(db, *rows)
+    assert everything(db) == rows
+    changed: list[Row] = [(key, None, amount + 1) for key, _, amount in rows]
+    with db.transaction() as tx:
+        tx.update(THINGS, changed)
+        assert tx.load(THINGS, [key for key, _, _ in reversed(rows)]) == changed
+
+
+@pytest.mark.parametrize("at", [0, sqlite.SET_ROWS - 1, sqlite.SET_ROWS, 2 * sqlite.SET_ROWS + 6])
+def test_one_row_that_cannot_be_written_refuses_the_whole_set_wherever_it_stands(db: Database, at: int) -> None:
+    rows = [(f"{number:04}", "", 1_000) for number in range(2 * sqlite.SET_ROWS + 7)]
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)):
+        put(db, *rows[:at], (rows[at][0], "unlucky", 13), *rows[at + 1 :])
+    put(db, rows[at])
+    with pytest.raises(ConcurrentUpdate):
+        put(db, *rows)
+    assert everything(db) == [rows[at]]
+
+
+def test_a_row_with_a_key_of_several_columns_is_found_by_all_of_them(db: Database) -> None:
+    pairs = Table("pairs", ("first", "second", "amount"), keys=2)
+    with db.transaction() as tx:
+        tx.insert(pairs, [("a", 1, 10), ("a", 2, 20), ("b", 1, None)])
+        tx.update(pairs, [("a", 1, None), ("b", 1, 30), ("b", 2, 40)])
+        rows = tx.rows("select first, second, amount from pairs order by first, second")
+    assert rows == [("a", 1, None), ("a", 2, 20), ("b", 1, 30)]
+
+
+def test_a_write_that_failed_is_reported_even_if_the_caller_rolls_back(db: Database) -> None:
+    """So a dry run finds out, on which row the database fails: the answer to a write may be read at the end only."""
+    with pytest.raises((sqlite3.IntegrityError, psycopg.IntegrityError)), db.transaction() as tx:
+        tx.insert(THINGS, [("a", "unlucky", 13)])
+        raise LookupError
+    with pytest.raises(LookupError), db.transaction() as tx:
+        tx.insert(THINGS, [("a", "lucky", 12)])
+        raise LookupError
+    assert everything(db) == []
+
+
+def test_what_was_written_is_read_in_the_same_transaction(db: Database) -> None:
+    with db.transaction() as tx:
+        tx.insert(THINGS, [("a", "apple", 1), ("b", "banana", 2)])
+        tx.update(THINGS, [("a", "apricot", 3)])
+        tx.executemany("update things set amount = ? where id = ?", [(4, "b")])
+        assert tx.load(THINGS, ["a", "b"]) == [("a", "apricot", 3), ("b", "banana", 4)]
+        tx.insert(THINGS, [("c", "cherry", 5)])
+        assert tx.execute("delete from things where amount > ?", 3) == 2
+    assert everything(db) == [("a", "apricot", 3)]
+
+
 VALUES = [
     ("quotes ' \" and \\ backslash", "it's \"quoted\" -- '; drop table things; --", 0),
     ("unicode 漢字 🍏 é", "\u202e line\nbreak\ttab \x01", -1),
     ("largest", "percent %s ? {x} $1", 2**63 - 1),
     ("smallest", "", -(2**63)),
     ("nothing", None, None),
+    ("array", r"{NULL,null,\"} \N \x41 \\\\", 0),
+    ("controls \x1f\x7f\x80", "\b\f\r\v\\u0041", 0),
 ]
 
 
@@ -156,6 +212,16 @@ def test_bytes_come_back_as_they_were(db: Database) -> None:
         tx.executemany("insert into blobs (id, content) values (?, ?)", [("b", b""), ("c", b"\x00")])
         assert tx.rows("delete from blobs where id = ? returning content", "a") == [(content,)]
         assert tx.rows("select content from blobs order by id") == [(b"",), (b"\x00",)]
+
+
+def test_a_set_of_rows_may_hold_bytes(db: Database) -> None:
+    blobs = Table("blobs", ("id", "content"))
+    rows: list[Row] = [("a", b""), ("b", bytes(range(256))), ("c", b'\\x41,{}"')]
+    with db.transaction() as tx:
+        tx.insert(blobs, rows)
+        tx.update(blobs, [("a", b"\xff" * 100_000)])
+    with db.snapshot() as tx:
+        assert tx.rows("select id, content from blobs order by id") == [("a", b"\xff" * 100_000), *rows[1:]]
 
 
 def test_execute_says_how_many_rows_it_changed(db: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from itertools import product
 
 import psycopg
 import pytest
@@ -13,10 +14,15 @@ from eventbus.database import (
     ConcurrentUpdate,
     Database,
     ReadOnlyOrFull,
+    Scalar,
+    Table,
     Unavailable,
     WrongDatabase,
     connect,
     postgresql,
+)
+from eventbus.database import (
+    postgresql_sets as sets,
 )
 from tests.support.databases.postgres import PASSWORD, USER, Server
 from tests.support.saga.processes import PATIENCE
@@ -118,15 +124,60 @@ def test_a_server_that_was_away_is_used_again_when_it_is_back(postgres: Server, 
 def test_a_worker_that_stands_still_in_a_transaction_does_not_keep_others_waiting(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped, other = (things(postgres_url) for _ in range(2))
+    other = things(postgres_url)
+    monkeypatch.setattr(postgresql, "IDLE_IN_TRANSACTION_MS", 1_000)  # of what is opened from now on
+    stopped = things(postgres_url)
     with closing(stopped), closing(other):
         put(other, ("a", "apple", 1))
-        monkeypatch.setattr(postgresql, "IDLE_IN_TRANSACTION_MS", 1_000)  # of what begins from now on
         with pytest.raises(Unavailable), stopped.transaction() as tx:
             tx.load(THINGS, ["a"])
+            tx.update(THINGS, [("a", "apple", 2)])
             with other.transaction() as going_on:
-                assert going_on.load(THINGS, ["a"]) == [("a", "apple", 1)]
-        assert everything(stopped) == [("a", "apple", 1)]
+                locked = going_on.load(THINGS, ["a"])
+        assert locked == everything(stopped) == [("a", "apple", 1)]
+
+
+def test_writes_are_sent_together_with_the_commit_and_not_one_by_one(postgres_url: str) -> None:
+    """A round trip for each would be felt where the server is another host."""
+    one, two = (things(postgres_url) for _ in range(2))
+    with closing(one), closing(two):
+        with pytest.raises(ConcurrentUpdate), one.transaction() as tx:
+            tx.insert(THINGS, [("a", "apple", 1)])
+            tx.executemany("update things set amount = ? where id = ?", [(2, "a")])
+            put(two, ("a", "not waiting for the first", 3))
+        assert everything(one) == [("a", "not waiting for the first", 3)]
+
+
+def test_a_column_that_a_migration_makes_wider_takes_more_at_once(postgres_url: str) -> None:
+    """Workers of the release before it go on with their connections."""
+    pairs = Table("pairs", ("first", "second", "amount"), keys=2)
+    with closing(things(postgres_url)) as db, psycopg.connect(postgres_url, autocommit=True) as admin:
+        with db.transaction() as tx:
+            tx.insert(pairs, [("a", 1, 1)])
+        admin.execute("alter table some_service.pairs alter column second type bigint")
+        with db.transaction() as tx:
+            tx.insert(pairs, [("b", 2**40, 2)])
+            assert tx.rows("select second from pairs order by first") == [(1,), (2**40,)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        *((number, 7) for number in ("smallint", "integer", "bigint", "numeric(9, 2)", "double precision")),
+        *((text, "x\\y") for text in ("varchar(9)", "char(3)", "text")),
+        *(("date", "2026-11-29"), ("timestamptz", "2026-11-29T12:00:00Z"), ("jsonb", '{"a": "\\"b"}')),
+    ],
+)
+def test_a_column_may_have_any_type_that_takes_the_value(postgres_url: str, kind: str, value: Scalar) -> None:
+    typed, ddl = Table("typed", ("id", "value")), f"create table typed (id text primary key, value {kind})"
+    with closing(connect(postgres_url, service="some-service", schema=ddl)) as db:
+        with db.transaction() as tx:
+            tx.insert(typed, [("a", None), ("b", value)])
+            tx.update(typed, [("a", value), ("b", None)])
+        with db.snapshot() as tx:
+            [(_, stored), (_, nothing)] = tx.rows("select id, cast(value as text) from typed order by id")
+            assert tx.rows(f"select cast(cast(? as {kind}) as text)", value) == [(stored,)]
+            assert nothing is None
 
 
 def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
@@ -147,3 +198,20 @@ def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
         put(one, ("a", "x", 1), ("b", "y", 2))
         ends = [pool.submit(lock, one, "a", "b"), pool.submit(lock, two, "b", "a")]
         assert sorted(end.result(timeout=PATIENCE) for end in ends) == ["lost", "won"]
+
+
+def test_an_array_is_read_by_the_server_as_the_values_that_it_was_made_of(postgres_url: str) -> None:
+    """Whichever characters are in a value, and whether the encoder of JSON had to escape one or not."""
+    texts = list(
+        map("".join, product(("{", "}", ",", '"', "\\", "null", " ", "'", "\n", "\x1f", "\x7f", "é", "🍏"), repeat=2))
+    )
+    assert any("\\" in sets.array([text]) for text in texts)
+    assert any("\\" not in sets.array([text]) for text in texts)
+    with psycopg.connect(postgres_url) as connection:
+        for values in (*([text] for text in texts), [None, *texts, "", "NULL"], [None], []):
+            assert connection.execute("select %s::text[]", (sets.array(values),)).fetchone() == (values,)
+        numbers = [0, -(2**63), 2**63 - 1, None]
+        assert connection.execute("select %s::bigint[]", (sets.array(numbers),)).fetchone() == (numbers,)
+        blobs = [b"", bytes(range(256)), None, b"\0" * 1_000]
+        connection.adapters.register_dumper(sets.Blobs, sets.BlobsDumper)
+        assert connection.execute("select %s::bytea[]", (sets.Blobs(blobs),)).fetchone() == (blobs,)

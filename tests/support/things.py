@@ -12,6 +12,7 @@ create table things (
     amount bigint check (amount <> 13)
 );
 create table blobs (id text primary key, content bytea not null);
+create table pairs (first text not null, second integer not null, amount bigint, primary key (first, second));
 """
 
 
