@@ -78,8 +78,15 @@ class Handled(NamedTuple):
 
     consumed: int
     published: int
-    seconds: float
-    """From the beginning of its first batch to the last commit of outputs to Kafka."""
+    begun: float
+    """When its first batch began, in seconds since 1970."""
+    ended: float
+    """When outputs were last committed to Kafka."""
+
+    @property
+    def seconds(self) -> float:
+        """From the one to the other."""
+        return self.ended - self.begun
 
 
 def handled(log: str) -> Handled:
@@ -95,7 +102,7 @@ def handled(log: str) -> Handled:
         elif said.get("event") == "transaction" and said["outcome"] == "committed" and said["outputs"]:
             published += said["outputs"]
             ended = _seconds(said["timestamp"])
-    return Handled(consumed, published, ended - (begun or ended))
+    return Handled(consumed, published, begun or ended, ended)
 
 
 def _seconds(timestamp: str) -> float:
