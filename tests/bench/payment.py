@@ -11,7 +11,7 @@ from tests.bench import workload
 from tests.bench.answers import Amounts, check
 from tests.bench.ground import PARTITIONS, Ground, handled
 from tests.bench.report import Figures, median
-from tests.bench.run import Run, processor_time
+from tests.bench.run import Run, Stretch, processor_time
 
 IN_MEMORY = "simulated://"
 PATIENCE_SECONDS = 300
@@ -25,13 +25,15 @@ def payment(ground: Ground, events: int, rounds: int, say: Say) -> Figures:
     runs: dict[str, list[float]] = {"service": [], "textbook": [], "service, ledger in a file": []}
     for number in range(rounds):
         ground.fresh(topics=False)
-        runs["service"].append(service(ground, events, IN_MEMORY).rate)
-        runs["textbook"].append(textbook(ground, events).rate)
+        runs["service"].append(service(ground, events, IN_MEMORY).whole.rate)
+        runs["textbook"].append(textbook(ground, events).whole.rate)
         say(
             f"  round {number + 1}: " + ", ".join(f"{name} {rates[-1]:,.0f}/s" for name, rates in runs.items() if rates)
         )
     ground.fresh(topics=False)
-    runs["service, ledger in a file"].append(service(ground, events, f"simulated:///{ground.folder}/provider.db").rate)
+    runs["service, ledger in a file"].append(
+        service(ground, events, f"simulated:///{ground.folder}/provider.db").whole.rate
+    )
     figures: Figures = {f"{name}, events/s": round(median(rates)) for name, rates in runs.items()}
     ratios = [service / textbook for service, textbook in zip(runs["service"], runs["textbook"], strict=True)]
     return figures | {
@@ -51,11 +53,17 @@ def service(ground: Ground, events: int, gateway: str) -> Run:
                 raise RuntimeError(f"{handled(worker.log)} of {events}: {worker.log[-2000:]}")
             time.sleep(0.5)
         done = handled(worker.log)
-        cpu_seconds = used.between(done.begun, done.ended)
+        middle, before = done.middle
+        whole = Stretch(events, done.seconds, used.between(done.begun, done.ended))
+        half = (
+            Stretch(events - before, done.ended - middle, used.between(middle, done.ended))
+            if before < events
+            else whole
+        )
     done = handled(worker.log)
     if (done.consumed, done.published) != (events, events):
         raise RuntimeError(f"{done} of {events} events: each must be handled and answered once")
-    return Run(events, done.seconds, cpu_seconds)
+    return Run(whole, half)
 
 
 def textbook(ground: Ground, events: int, orders: Amounts | None = None) -> Run:

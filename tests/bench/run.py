@@ -12,18 +12,13 @@ from typing import Any, NamedTuple
 SAMPLE_SECONDS = 0.02
 
 
-class Run(NamedTuple):
-    """From the first batch to the last commit."""
+class Stretch(NamedTuple):
+    """A part of a run: so many events, and what they took."""
 
     events: int
     seconds: float
     cpu_seconds: float
     """Of all threads of the process, and of all processors."""
-
-    @classmethod
-    def told(cls, said: Mapping[str, Any]) -> Run:
-        """Return what a program has printed of its run."""
-        return cls(said["events"], said["seconds"], said["cpu_seconds"])
 
     @property
     def rate(self) -> float:
@@ -34,6 +29,18 @@ class Run(NamedTuple):
     def cpu_us(self) -> float:
         """Microseconds of processor time an event."""
         return self.cpu_seconds / self.events * 1e6
+
+
+class Run(NamedTuple):
+    """From the first batch to the last commit; and the second half of it, without what only a start costs."""
+
+    whole: Stretch
+    half: Stretch
+
+    @classmethod
+    def told(cls, said: Mapping[str, Any]) -> Run:
+        """Return what a program has printed of its run."""
+        return cls(Stretch(**said["whole"]), Stretch(**said["half"]))
 
 
 class ProcessorTime:

@@ -8,10 +8,8 @@ difference is the engine and nothing else. Run as a process of its own: `python 
 from __future__ import annotations
 
 import io
-import json
 import sqlite3
 import struct
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from confluent_kafka import Consumer, Message, Producer
 from payment_service.domain import Charge
 from payment_service.gateway import Gateway, open_gateway
 from schemas import OrderCreated, PaymentCharged
+from tests.bench.peers.job import Clock
 
 BATCH = 500
 FRAME = struct.pack(">BI", 0, 2)
@@ -115,17 +114,16 @@ def main(bootstrap_servers: str, group: str, sink: str, path: str, events: int) 
     gateway, connection = open_gateway("simulated://"), database(path)
     consumer, producer = clients(bootstrap_servers, group)
     consumer.subscribe([OrderCreated.topic])
-    started, processor, done = 0.0, 0.0, 0
+    clock, done = Clock(events), 0
     while done < events:
         messages = [message for message in consumer.consume(BATCH, 0.1) if message.error() is None]
         if messages:
-            started, processor = started or time.monotonic(), processor or time.process_time()
+            clock.handling(done)
             charged = decide(messages, gateway)
             store(connection, charged)
             publish(consumer, producer, sink, charged)
             done += len(charged)
-    seconds, cpu_seconds = time.monotonic() - started, time.process_time() - processor
-    print(json.dumps({"events": done, "seconds": seconds, "cpu_seconds": cpu_seconds}))
+            clock.published(len(charged))
     consumer.close()
 
 

@@ -78,8 +78,8 @@ public class StreamsApp {
         private final Map<String, String> provider = new HashMap<>();
         private KafkaStreams streams;
         private int seen;
-        private long began;
-        private long processorBegan;
+        private Mark first;
+        private Mark middle;
         private double commitsBefore;
         private volatile boolean allSeen;
 
@@ -107,11 +107,10 @@ public class StreamsApp {
                 }
                 Thread.sleep(2);
             }
-            double seconds = (System.nanoTime() - began) / 1e9;
-            double processor = (processorTime() - processorBegan) / 1e9;
+            Mark last = new Mark(seen);
             streams.close();
             streams.cleanUp();
-            return String.format("{\"events\": %d, \"seconds\": %s, \"cpu_seconds\": %s}", seen, seconds, processor);
+            return String.format("{\"whole\": %s, \"half\": %s}", last.since(first), last.since(middle));
         }
 
         private FixedKeyProcessorSupplier<String, GenericRecord, GenericRecord> charging() {
@@ -132,8 +131,10 @@ public class StreamsApp {
 
         private void count() {
             if (seen == 0) {
-                began = System.nanoTime();
-                processorBegan = processorTime();
+                first = new Mark(0);
+            }
+            if (seen == events / 2) {
+                middle = new Mark(seen);
             }
             seen++;
             if (seen == events) {
@@ -181,9 +182,24 @@ public class StreamsApp {
         }
     }
 
-    private static long processorTime() {
-        return ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean())
-            .getProcessCpuTime();
+    /** A moment, the processor time of this process by then, and how many events it had seen. */
+    private static class Mark {
+        private final int events;
+        private final long nanos = System.nanoTime();
+        private final long processorNanos =
+            ((com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean())
+                .getProcessCpuTime();
+
+        Mark(int events) {
+            this.events = events;
+        }
+
+        String since(Mark earlier) {
+            double seconds = (nanos - earlier.nanos) / 1e9;
+            double processor = (processorNanos - earlier.processorNanos) / 1e9;
+            return String.format(
+                "{\"events\": %d, \"seconds\": %s, \"cpu_seconds\": %s}", events - earlier.events, seconds, processor);
+        }
     }
 
     /** Generic records behind a magic byte and a schema id. */

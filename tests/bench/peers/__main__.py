@@ -19,6 +19,10 @@ from tests.support.brokers.kafka_node import NoBroker
 from tests.support.brokers.maven import Missing
 
 TEXTBOOK = "textbook loop"
+HEAD = (
+    "| | events/s | / textbook | processor time, us an event | events/s with the start | guarantee |",
+    "|---|---|---|---|---|---|",
+)
 Runs = dict[str, list[Run]]
 
 
@@ -32,14 +36,15 @@ Runs = dict[str, list[Run]]
     help="Of Flechtwerk's environment, which needs Python 3.12; without it Flechtwerk is left out.",
 )
 @click.option("--peer", "chosen", multiple=True, help="Only this beside the textbook loop (streams, say); repeatable.")
-@click.option("--events", type=click.IntRange(1), default=50_000, help="Backlog of order.created.")
+@click.option("--events", type=click.IntRange(1), default=100_000, help="Backlog of order.created.")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of each, in turns.")
 def main(python: str, flechtwerk_python: str | None, chosen: tuple[str, ...], events: int, rounds: int) -> None:
     """Charge a backlog with each: read Avro, charge in memory, keep a row for each order, write Avro.
 
     The rows are in SQLite (FULL); Kafka Streams and Flechtwerk keep theirs in their own RocksDB. Only the payment
     service has guards, headers, a checkpoint and an outbox. Each has one process, and one thread or event loop of its
-    own that decides. A read_committed consumer checks every answer.
+    own that decides. A read_committed consumer checks every answer. The figures are those of the second half of the
+    backlog, without what only a start costs; Kafka Streams works it off several times in one JVM.
 
     Example: python -m tests.bench.peers --python .venv/peers/bin/python --peer payment-service --peer streams
     """
@@ -77,18 +82,21 @@ def _round(task: Task, measured: Mapping[str, Program], runs: Runs) -> None:
             continue
         for row, run in zip(one.rows, done, strict=True):
             runs.setdefault(row, []).append(run)
-            click.echo(f"  {row}: {run.rate:,.0f}/s, {run.cpu_us:.1f} us of processor time an event")
+            whole, half = run
+            click.echo(f"  {row}: {half.rate:,.0f}/s, {half.cpu_us:.1f} us; from the start {whole.rate:,.0f}/s")
 
 
 def table(runs: Mapping[str, Sequence[Run]], guarantees: Mapping[str, str]) -> list[str]:
     """Return the medians, fastest first, as the lines of a Markdown table; ratios are those of medians."""
-    rates = {row: median([run.rate for run in done]) for row, done in runs.items()}
-    cpu_us = {row: median([run.cpu_us for run in done]) for row, done in runs.items()}
-    head = ["| | events/s | / textbook | us of processor time an event | guarantee |", "|---|---|---|---|---|"]
-    return head + [
-        f"| {row} | {rate:,.0f} | {rate / rates[TEXTBOOK]:.2f} | {cpu_us[row]:.1f} | {guarantees[row]} |"
-        for row, rate in sorted(rates.items(), key=lambda each: -each[1])
+    rates = {row: median([run.half.rate for run in done]) for row, done in runs.items()}
+    cpu_us = {row: median([run.half.cpu_us for run in done]) for row, done in runs.items()}
+    whole = {row: median([run.whole.rate for run in done]) for row, done in runs.items()}
+    fastest = sorted(rates, key=lambda row: -rates[row])
+    cells = [
+        (row, f"{rates[row]:,.0f}", f"{rates[row] / rates[TEXTBOOK]:.2f}", f"{cpu_us[row]:.1f}", f"{whole[row]:,.0f}")
+        for row in fastest
     ]
+    return [*HEAD, *(f"| {' | '.join((*cell, guarantees[cell[0]]))} |" for cell in cells)]
 
 
 if __name__ == "__main__":

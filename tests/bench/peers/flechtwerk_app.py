@@ -29,7 +29,7 @@ all_seen = asyncio.Event()
 def avro(error: InvalidMessageError) -> Event:
     if error.part != "value" or not isinstance(error.value, bytes):
         raise error
-    clock.begin()
+    clock.handling(len(books))
     return Event.wrap(read(error.value))
 
 

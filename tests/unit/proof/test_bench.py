@@ -14,6 +14,7 @@ from tests.bench import textbook
 from tests.bench.ground import Handled, handled
 from tests.bench.peers.job import Job
 from tests.bench.report import percentile
+from tests.bench.run import Run
 from tests.bench.workload import ARTICLES, CODEC, orders, skus, write_lines, write_stock
 
 
@@ -89,7 +90,7 @@ def test_the_peers_do_the_same_work(tmp_path, capsys):
     assert len({event.payment_id for event in events}) == 50
     assert not job.published(49)
     assert job.published(1)
-    assert json.loads(capsys.readouterr().out)["events"] == 50
+    assert Run.told(json.loads(capsys.readouterr().out)).whole.events == 50
     rows = job._connection.execute("select order_id, amount, status from payment order by order_id").fetchall()
     assert rows == [(order.order_id, order.total, "charged") for order in placed]
     assert job._connection.execute("pragma synchronous").fetchone() == (2,)
@@ -115,7 +116,8 @@ def test_a_workers_seconds_run_from_the_start_of_its_first_batch_to_its_last_com
     log = "\n".join(["not JSON", *map(json.dumps, said)])
     assert handled(log)[:2] == (3, 3)
     assert handled(log).seconds == 2.5
-    assert handled("") == Handled(0, 0, 0.0, 0.0)
+    assert handled("") == Handled(0, 0, 0.0, [])
+    assert handled("").seconds == 0.0
 
 
 def test_a_percentile_is_a_value_that_was_measured():
