@@ -55,15 +55,11 @@ def service(ground: Ground, events: int, gateway: str) -> Run:
         done = handled(worker.log)
         middle, before = done.middle
         whole = Stretch(events, done.seconds, used.between(done.begun, done.ended))
-        half = (
-            Stretch(events - before, done.ended - middle, used.between(middle, done.ended))
-            if before < events
-            else whole
-        )
+        half = Stretch(events - before, done.ended - middle, used.between(middle, done.ended))
     done = handled(worker.log)
     if (done.consumed, done.published) != (events, events):
         raise RuntimeError(f"{done} of {events} events: each must be handled and answered once")
-    return Run(whole, half)
+    return Run(whole, half if half.events else whole)
 
 
 def textbook(ground: Ground, events: int, orders: Amounts | None = None) -> Run:

@@ -33,7 +33,7 @@ Runs = dict[str, list[Run]]
 @click.option(
     "--flechtwerk-python",
     type=click.Path(exists=True, dir_okay=False),
-    help="Of Flechtwerk's environment, which needs Python 3.12; without it Flechtwerk is left out.",
+    help="Of Flechtwerk's environment, which needs Python 3.13; without it Flechtwerk is left out.",
 )
 @click.option("--peer", "chosen", multiple=True, help="Only this beside the textbook loop (streams, say); repeatable.")
 @click.option("--events", type=click.IntRange(1), default=100_000, help="Backlog of order.created.")

@@ -112,10 +112,6 @@ def _streams(task: Task) -> list[Run]:
             check(ground.admin, sink, task.orders)
     finally:
         _forget(ground, name)
-    [
-        print([round(x) for r in [Run.told(t)] for x in (r.whole.rate, r.half.rate, r.whole.cpu_us, r.half.cpu_us)])
-        for t in told
-    ]
     return [Run.told(told[-1]), Run.told(told[0])]
 
 
