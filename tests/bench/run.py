@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import math
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 SAMPLE_SECONDS = 0.02
@@ -47,12 +49,13 @@ class ProcessorTime:
     """The processor time of another process, at any moment that it was watched."""
 
     def __init__(self, pid: int) -> None:
-        self._clock = (~pid << 3) | 2  # clock_getcpuclockid(3) on Linux
+        self._clock = (~pid << 3) | 2  # what clock_getcpuclockid(3) returns on Linux
         self._samples: list[tuple[float, float]] = []
 
     def sample(self) -> None:
-        """Note what it has used by now."""
-        self._samples.append((time.time(), time.clock_gettime(self._clock)))
+        """Note what it has used by now; only Linux tells."""
+        used = time.clock_gettime(self._clock) if sys.platform == "linux" else math.nan
+        self._samples.append((time.time(), used))
 
     def between(self, begun: float, ended: float) -> float:
         """Return the seconds used between two moments (seconds since 1970)."""
@@ -72,9 +75,10 @@ def processor_time(pid: int) -> Iterator[ProcessorTime]:
     watched, over = ProcessorTime(pid), threading.Event()
 
     def watch() -> None:
-        watched.sample()
-        while not over.wait(SAMPLE_SECONDS):
+        with suppress(OSError):  # it has ended; who waits for it sees that
             watched.sample()
+            while not over.wait(SAMPLE_SECONDS):
+                watched.sample()
 
     thread = threading.Thread(target=watch)
     thread.start()

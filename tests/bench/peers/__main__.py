@@ -73,7 +73,6 @@ def main(python: str, flechtwerk_python: str | None, chosen: tuple[str, ...], ev
 
 
 def _round(task: Task, measured: Mapping[str, Program], runs: Runs) -> None:
-    task.ground.fresh(topics=False)
     for one in measured.values():
         try:
             done = one.run(task)

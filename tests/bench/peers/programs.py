@@ -49,9 +49,9 @@ class Program(NamedTuple):
 
 def programs(python: str, flechtwerk: str | None) -> dict[str, Program]:
     """Return all of them by the name to choose them by; the peers and Flechtwerk each have a Python of their own."""
-    effects = "exactly once, the rows in its database included"
-    log = "exactly once on the log; its rows at least once"
-    state = "exactly once, its state (RocksDB, changelog) included"
+    effects = "exactly once, effects included"
+    log = "exactly once on the log only"
+    state = "exactly once on the log, with its state (a changelog)"
     least = "at least once"
     found = {
         "payment-service": Program({"payment-service": effects}, _payment_service),
