@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import tempfile
 import uuid
@@ -22,8 +23,9 @@ STREAMS_VERSION = "4.4.0"
 STREAMS = JavaProgram(
     HERE / "StreamsApp.java", (("org.apache.kafka", "kafka-streams", STREAMS_VERSION), AVRO), "1g", options=()
 )
-PASSES = 4
-"""How often Kafka Streams works the backlog off in one JVM: the first pass is cold, the last one warm."""
+WARM_UP_EVENTS, MOST_PASSES = 300_000, 16
+"""Kafka Streams works the backlog off several times in one JVM: the first pass is cold, and the last one is warm, after
+so many events (its processor time an event has then stopped falling) or passes."""
 SECONDS = 600
 
 
@@ -101,10 +103,11 @@ def _script(python: str, script: str) -> Callable[[Task], list[Run]]:
 
 def _streams(task: Task) -> list[Run]:
     name, ground = _new_name("streams"), task.ground
-    sinks = [f"{name}-{number}" for number in range(1, PASSES + 1)]
+    passes = min(1 + math.ceil(WARM_UP_EVENTS / task.events), MOST_PASSES)
+    sinks = [f"{name}-{number}" for number in range(1, passes + 1)]
     ground.admin.create(sinks, PARTITIONS)
     schemas = [str(SCHEMAS / f"{topic}.avsc") for topic in ("order.created", "payment.charged")]
-    sizes = [str(task.events), str(PASSES)]
+    sizes = [str(task.events), str(passes)]
     try:
         with tempfile.TemporaryDirectory(dir=ground.folder) as folder:
             told = _told([*STREAMS.command(), ground.bootstrap_servers, name, name, folder, *sizes, *schemas])
