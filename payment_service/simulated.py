@@ -18,13 +18,13 @@ from payment_service.ledger import Ledger, MemoryLedger, Outage
 HOUR_MS = 3_600_000
 
 
-class Lost(NamedTuple):
+class LedgerFailure(NamedTuple):
     """It is not known whether a request was processed."""
 
     why: str
 
 
-Settled = Answer | Outage | Lost
+Settled = Answer | Outage | LedgerFailure
 
 
 class BadBehaviour(ValueError):
@@ -96,7 +96,7 @@ class SimulatedProvider:
         if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
             raise TryAgain(f"the provider is busy: the {request.kind} {request.key} was not processed")
         answer = await self._settled(request)
-        if isinstance(answer, Lost):
+        if isinstance(answer, LedgerFailure):
             raise TryAgain(answer.why)
         if isinstance(answer, Outage):
             raise await self._unanswered(str(answer))
@@ -120,7 +120,7 @@ class SimulatedProvider:
         except Outage as outage:
             answers = repeat(outage)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait indefinitely
-            answers = repeat(Lost(f"the provider's ledger is unavailable: {error}"))
+            answers = repeat(LedgerFailure(f"the provider's ledger is unavailable: {error}"))
         for (_, future), answer in zip(waiting, answers, strict=False):
             if not future.done():  # it was cancelled
                 future.set_result(answer)
