@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from payment_service.domain import Answer, Charge, Conflict, Declined, NothingTaken, Refund
+from payment_service.domain import Answer, Charge, Conflict, Declined, NothingTaken, Refund, Refusal
 
 Kind = Literal["charge", "refund"]
 
@@ -88,8 +88,12 @@ def _voided(refund: Request) -> LedgerLine:
 def _charge_answer(line: LedgerLine) -> Charge | Declined:
     if line.outcome == "done":
         return Charge(line.detail)
-    return Declined(line.detail, "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED")
+    return Declined(line.detail, _code(line))
 
 
 def _refund_answer(line: LedgerLine) -> Refund | NothingTaken:
     return Refund(line.detail) if line.outcome == "done" else NothingTaken()
+
+
+def _code(line: LedgerLine) -> Refusal:
+    return "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED"

@@ -105,7 +105,8 @@ def free_of_charge(order_id: str, question: Question) -> Answer:
 
 def charge(known: Payment | None, order_id: str, total: int, currency: str, answer: Answer) -> Payment:
     """An order was placed. Raises PaymentContradiction, Outdated."""
-    _check_conflict(answer)
+    if isinstance(answer, Conflict):
+        raise PaymentContradiction(answer.detail)
     if known is None:
         if isinstance(answer, Charge):
             return Payment(order_id, answer.payment_id, total, currency, "charged", None)
@@ -127,7 +128,8 @@ def charge(known: Payment | None, order_id: str, total: int, currency: str, answ
 
 def refund(known: Payment | None, order_id: str, answer: Answer) -> Payment:
     """The order was cancelled. Raises PaymentContradiction, Outdated."""
-    _check_conflict(answer)
+    if isinstance(answer, Conflict):
+        raise PaymentContradiction(answer.detail)
     if known is None:
         return Payment(order_id, None, 0, "", "cancelled", None)
     if known.status != "charged":
@@ -137,11 +139,6 @@ def refund(known: Payment | None, order_id: str, answer: Answer) -> Payment:
     if isinstance(answer, NothingTaken):
         raise PaymentContradiction(f"{known.amount} {known.currency} were charged, but the provider has no such charge")
     raise Outdated("the order was charged while its cancellation was handled")
-
-
-def _check_conflict(answer: Answer) -> None:
-    if isinstance(answer, Conflict):
-        raise PaymentContradiction(answer.detail)
 
 
 def _for_people(reason: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import sqlite3
 import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple
 
 from eventbus import CallStyle, TryAgain
 from payment_service.books import Request
@@ -16,7 +16,15 @@ from payment_service.domain import Answer
 from payment_service.ledger import Ledger, MemoryLedger, Outage
 
 HOUR_MS = 3_600_000
-Settled = Answer | Outage | TryAgain
+
+
+class LedgerFailure(NamedTuple):
+    """It is not known whether a request was processed."""
+
+    why: str
+
+
+Settled = Answer | Outage | LedgerFailure
 
 
 class BadBehaviour(ValueError):
@@ -29,7 +37,7 @@ class Behaviour:
 
     `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
     refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
-    `timeout_ms`: how long a caller waits for an answer while there is none (see SimulatedProvider.outage).
+    `timeout_ms`: how long a caller waits for an answer while there is none (see Ledger.outage).
     """
 
     decline_above: int | None = None
@@ -88,8 +96,8 @@ class SimulatedProvider:
         if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
             raise TryAgain(f"the provider is busy: the {request.kind} {request.key} was not processed")
         answer = await self._settled(request)
-        if isinstance(answer, TryAgain):
-            raise answer
+        if isinstance(answer, LedgerFailure):
+            raise TryAgain(answer.why)
         if isinstance(answer, Outage):
             raise await self._unanswered(str(answer))
         if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
@@ -111,8 +119,8 @@ class SimulatedProvider:
             answers: Iterable[Settled] = self._ledger.settle([request for request, _ in waiting])
         except Outage as outage:
             answers = repeat(outage)
-        except sqlite3.Error as error:
-            answers = repeat(TryAgain(f"the provider's ledger is unavailable: {error}"))
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody must wait indefinitely
+            answers = repeat(LedgerFailure(f"the provider's ledger is unavailable: {error}"))
         for (_, future), answer in zip(waiting, answers, strict=False):
             if not future.done():  # it was cancelled
                 future.set_result(answer)

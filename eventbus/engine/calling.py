@@ -10,8 +10,8 @@ from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import repeat
-from math import inf
 from queue import SimpleQueue
+from sys import maxsize
 from typing import Any
 
 from eventbus.engine.calls import UNKNOWN_OUTCOME, Call, CallBatch, Pending
@@ -23,15 +23,15 @@ class RemoteCalls:
 
     def __init__(self, concurrency: int, style: CallStyle = "threads") -> None:
         self.concurrency = concurrency
-        self._most = inf if style == "together" else concurrency
+        self._most = maxsize if style == "together" else concurrency
         self._start = _starter(style, self._most)
 
     def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
         """See Calls."""
-        return self._start(calls, int(min(at_most or self._most, self._most, len(calls))))
+        return self._start(calls, min(at_most or self._most, self._most, len(calls)))
 
 
-def _starter(style: CallStyle, most: float) -> Callable[[Sequence[Call], int], Pending]:
+def _starter(style: CallStyle, most: int) -> Callable[[Sequence[Call], int], Pending]:
     if style == "inline":
         return _made_inline
     return _Threads(most).start if style == "threads" else _Tasks(most).start
@@ -58,7 +58,7 @@ class _Threads:
     The worker that handles the event next repeats the call with the same idempotency key.
     """
 
-    def __init__(self, concurrency: float) -> None:
+    def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._batches: SimpleQueue[tuple[CallBatch, int]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
@@ -86,7 +86,7 @@ class _Threads:
 class _Tasks:
     """Tasks of an event loop that runs on one daemon thread; one whose call hangs keeps its place."""
 
-    def __init__(self, concurrency: float) -> None:
+    def __init__(self, concurrency: int) -> None:
         self._concurrency = concurrency
         self._loop = asyncio.new_event_loop()
         self._waiting: deque[CallBatch] = deque()

@@ -104,12 +104,11 @@ def test_a_thousand_calls_wait_at_once_without_a_thread_each():
 
 def test_calls_that_are_answered_together_are_all_made_at_once():
     """As one request they do not count against the concurrency; a batch that leaves places to others still does."""
-    calls, gate = RemoteCalls(4, "together"), Gate()
-    pending = calls.start([gate.passed] * 100)
-    few = calls.start([gate.passed] * 100, at_most=2)
-    assert pending.wait(PATIENCE)
-    assert few.wait(PATIENCE)
-    assert (pending.outcomes(), few.outcomes()) == ([100] * 100, [2] * 100)
+    calls = RemoteCalls(4, "together")
+    for at_most, together in ((None, 100), (2, 2)):
+        pending = calls.start([Gate().passed] * 100, at_most)
+        assert pending.wait(PATIENCE)
+        assert pending.outcomes() == [together] * 100
 
 
 class Gate:

@@ -314,6 +314,15 @@ def test_a_ledger_that_fails_means_the_outcome_is_asked_for_again(tmp_path):
         charge(provider, "o", 1, "USD")
 
 
+def test_no_request_waits_for_a_ledger_that_fails_otherwise(tmp_path):
+    """Whatever is raised, everybody is told that the outcome is not known."""
+    provider = SimulatedProvider(Ledger(str(tmp_path / "provider.db"), None))
+    answers = together(*(provider.charge(f"o{number}", 2**70, "USD") for number in range(3)))
+    assert [type(answer) for answer in answers] == [TryAgain] * 3
+    assert isinstance(charge(provider, "o", 1, "USD"), Charge)
+    provider.close()
+
+
 @pytest.mark.parametrize("place", ["simulated://", "simulated:///:memory:"])
 def test_books_in_memory_leave_no_file_and_are_nobody_elses(place, tmp_path, monkeypatch):
     """Two providers in memory know nothing of each other, behave as the URL says, and write nowhere."""
