@@ -7,6 +7,7 @@ ARGS ?=
 JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,4)
 BIN := .venv/bin
 STAMP := .venv/.installed
+CODEC := .venv/.codec
 PEERS := .venv/peers
 PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
@@ -16,7 +17,7 @@ PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
 
-setup: $(STAMP) ## Make .venv/ with everything in it (nothing to do while pyproject.toml stays the same).
+setup: $(STAMP) $(CODEC) ## Make .venv/ with everything in it, and compile the codec (nothing to do while neither changes).
 	@:
 
 $(STAMP): pyproject.toml
@@ -31,6 +32,10 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip install --quiet --editable . --group dev
 	@touch $(STAMP)
+
+$(CODEC): eventbus/serde/plan.py hatch_build.py $(STAMP)
+	@$(BIN)/python hatch_build.py
+	@touch $(CODEC)
 
 demo: setup ## Run the saga on the embedded broker and show it.
 	@$(BIN)/saga demo $(ARGS)

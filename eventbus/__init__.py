@@ -25,11 +25,11 @@ from eventbus.database import (
     retry_on_conflict,
 )
 from eventbus.database.schema_version import Schema, schema_in
-from eventbus.event import Event, event
+from eventbus.event import Event, Rule, event
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import NoState, Service, TryAgain, Unasked, reacts_to
+from eventbus.service import CallStyle, NoState, Service, TryAgain, Unasked, reacts_to
 from eventbus.text import handed_in
 from eventbus.text.redaction import HIDDEN, redact
 
@@ -67,6 +67,7 @@ _ON_DEMAND = {
 
 __all__ = [
     "HIDDEN",
+    "CallStyle",
     "Codec",
     "ConcurrentUpdate",
     "Database",
@@ -77,6 +78,7 @@ __all__ = [
     "PoisonRecord",
     "ReadOnlyOrFull",
     "Row",
+    "Rule",
     "Schema",
     "Service",
     "Table",

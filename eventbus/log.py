@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Headers = list[tuple[str, bytes]]
 MAX_BUFFERED_BYTES = 4_194_304
@@ -27,6 +27,10 @@ class Partition(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.number}"
+
+
+new_tuple: Any = tuple.__new__
+"""Makes a named tuple of its fields in half the time of its constructor; for those that are made for each event."""
 
 
 class Record(NamedTuple):

@@ -7,7 +7,7 @@ from functools import cache
 
 from eventbus.database import Transaction
 from eventbus.event import Event
-from eventbus.log import Headers, Output
+from eventbus.log import Headers, Output, new_tuple
 from eventbus.serde.codec import MAX_VALUE_BYTES, Codec
 from eventbus.store import progress, quarantine, schema_source
 from eventbus.store.packing import pack
@@ -21,9 +21,11 @@ def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes |
     The id is derived, not random: the same cause always gives the same event (CloudEvents 1.0, Kafka binding, binary
     mode).
     """
-    headers = _headers(f"{event.topic}<{cause}", event.topic, source, trace)
+    topic = event.topic
+    headers = _headers(f"{topic}<{cause}", topic, source, trace)
     headers.append(("ce_causationid", cause.encode()))
-    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
+    made: Output = new_tuple(Output, (topic, event.key.encode(), codec.encode(event), headers))
+    return made
 
 
 def root_event(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:

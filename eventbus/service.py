@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from eventbus.event import Event
 from eventbus.log import PROGRESS, RESOLUTIONS
@@ -18,6 +19,9 @@ if typing.TYPE_CHECKING:
 
 W = TypeVar("W")
 F = TypeVar("F", bound=Callable[..., Any])
+
+CallStyle = Literal["threads", "async", "together", "inline"]
+"""How remote functions are called: see Service.call_style."""
 
 
 class TryAgain(Exception):
@@ -31,6 +35,18 @@ class Unasked(NamedTuple):
     """
 
     answer: Any
+
+
+async def _awaited(outcome: Awaitable[Any]) -> Any:
+    return await outcome
+
+
+def finished(outcome: Any) -> Any:
+    """Return the outcome of a remote function, after waiting here for that of an asynchronous one.
+
+    For tests and simulations, which make one call at a time; a worker makes many at once.
+    """
+    return asyncio.run(_awaited(outcome)) if hasattr(outcome, "__await__") else outcome
 
 
 def answer_of(outcome: Any) -> Any:
@@ -104,6 +120,11 @@ class Reaction:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
 
+def by_topic(reactions: Mapping[type[Event], Reaction]) -> dict[str, Reaction]:
+    """Return reactions by the topic of their events."""
+    return {event.topic: reaction for event, reaction in reactions.items()}
+
+
 class _Mark(NamedTuple):
     """The arguments of `@reacts_to`."""
 
@@ -128,8 +149,8 @@ def reacts_to(  # noqa: PLR0913 - a declaration, all keyword-only
 
     The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
     given: `remote(self, event)`, or `remote(self, event, work)` with what the repository loaded, runs before the
-    transaction, many at once, and must be idempotent; if it needs no remote call it returns `Unasked(outcome)`. The
-    return annotation names every event that may be published.
+    transaction, many at once, and must be idempotent; if it needs no remote call it returns `Unasked(outcome)`. It
+    may be an `async def`. The return annotation names every event that may be published.
 
     The other arguments declare what types cannot express, for `saga flow` and `saga verify`; they do not change how
     events are handled: `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events
@@ -183,12 +204,18 @@ class Service(Generic[W]):
         return {}
 
     @property
-    def calls_inline(self) -> bool:
-        """Whether every remote call returns within microseconds (an in-memory gateway): no thread is used for it then.
+    def call_style(self) -> CallStyle:
+        """How its remote functions are called; by default "async" if one of them is an `async def`, else "threads".
 
-        Say so only where a call cannot block: the worker reads nothing and sends no heartbeat meanwhile.
+        * "threads": they block, and each call in progress has a thread.
+        * "async": they return awaitables (or answer at once), which run on one event loop: none may block.
+        * "together": as "async", but all calls of a batch at once, whatever `--remote-concurrency` says: for a remote
+          side that answers what arrives together at the price of one request.
+        * "inline": they answer within microseconds (an in-memory gateway, a cache) and are called without a thread; a
+          call that blocked would keep the worker from reading and from sending heartbeats.
         """
-        return False
+        remotes = (reaction.remote for reaction in self.reactions.values())
+        return "async" if any(inspect.iscoroutinefunction(remote) for remote in remotes) else "threads"
 
     @classmethod
     def topics(cls) -> list[str]:

@@ -15,7 +15,7 @@ import pytest
 from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
 from eventbus.serde.codec import PoisonRecord
-from eventbus.service import Service, answer_of
+from eventbus.service import Service, answer_of, finished
 
 if TYPE_CHECKING:
     from eventbus.simulation import Simulation
@@ -68,7 +68,7 @@ class Scenario:
         if reaction.remote is not None:
             with self._database.snapshot() as tx:
                 known = (service.repository.load(tx, [event]),) if reaction.remote_takes_state else ()
-            outcome = (answer_of(reaction.remote(service, event, *known)),)
+            outcome = (answer_of(finished(reaction.remote(service, event, *known))),)
         with self._database.transaction() as tx:
             work = service.repository.load(tx, [event])
             answer = reaction.answer(service, event, *outcome, work=work)

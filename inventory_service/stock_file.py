@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from eventbus import handed_in
-from schemas import Item
+from schemas.events import check_id
 
 MAX_ON_HAND = 10**12
 BLANK = handed_in.SEPARATORS + " "
@@ -18,7 +18,7 @@ QUANTITY = re.compile(r"[0-9]{1,18}")
 
 def checked(sku: str, on_hand: int) -> tuple[str, int]:
     """Return the pair if it is a valid count of stock; otherwise raise ValueError, naming what is wrong."""
-    Item(sku, quantity=1)
+    check_id("sku", sku)
     if not 0 <= on_hand <= MAX_ON_HAND:
         raise ValueError(f"{on_hand} of {sku} on hand must be 0 to {MAX_ON_HAND}")
     return sku, on_hand

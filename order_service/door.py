@@ -19,7 +19,7 @@ def admit(request: OrderRequest) -> OrderRequest:
     texts = [("customer_id", request.customer_id), ("request_id", request.request_id or "")]
     for what, value in texts + [("sku", sku) for sku, _ in request.items]:
         _check_text(what, value)
-    created(new_order("-", request, now=0))
+    created(new_order("-", request, now=0)).check()
     return request
 
 
@@ -38,7 +38,7 @@ def check_request_id(request_id: str | None) -> None:
 
 
 def created(order: Order) -> OrderCreated:
-    """Return the order.created event. Raises ValueError for values outside the ranges of the event's schema."""
+    """Return the order.created event."""
     items = tuple(Item(sku, quantity) for sku, quantity in order.items)
     return OrderCreated(
         order.order_id, order.customer_id, order.total, order.currency, items, request_id=order.request_id or ""

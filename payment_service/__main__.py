@@ -20,10 +20,9 @@ from eventbus import (
     secret,
     service_cli,
 )
-from payment_service.gateway import BadGateway, check_ledger, open_gateway
+from payment_service.gateway import BadGateway, check_ledger, open_gateway, set_outage
 from payment_service.repository import SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
-from payment_service.simulated import SimulatedProvider
 
 DATABASE = database_option(PaymentService.name)
 GATEWAY = click.option(
@@ -111,12 +110,7 @@ def outage(answer: str, order_id: str | None, gateway: str) -> None:
 
     Example: payment-service outage 500 --order 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """
-    with closing(open_gateway(gateway)) as provider:
-        if not isinstance(provider, SimulatedProvider):
-            fail(
-                f"{redact(gateway)} is in the memory of one process: give the simulated provider a file, simulated:///FILE"
-            )
-        provider.outage(None if answer == "over" else answer, order_id)
+    set_outage(gateway, None if answer == "over" else answer, order_id)
     about = "every request" if order_id is None else f"every request about order {order_id}"
     click.echo(f"{about} is answered {'again' if answer == 'over' else f'with {answer}'}")
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from payment_service.domain import Charge, Declined, NothingTaken, Refund, Refusal
+from msgspec import Struct
+from msgspec.structs import replace
+
+from payment_service.domain import Answer, Charge, Conflict, Declined, NothingTaken, Refund
 
 Kind = Literal["charge", "refund"]
-Answer = Charge | Declined | Refund | NothingTaken
 
 
-class IdempotencyConflict(Exception):
-    """The key was used before with other parameters, or the charge was refunded under another key."""
-
-
-class Request(NamedTuple):
+class Request(Struct, frozen=True, gc=False):
     """One request to the provider; the amount in minor units."""
 
     kind: Kind
@@ -35,7 +33,7 @@ class LedgerEntry(NamedTuple):
     currency: str
 
 
-class LedgerLine(NamedTuple):
+class LedgerLine(Struct, frozen=True, gc=False):
     """What the provider has stored for one key."""
 
     request: Request
@@ -44,28 +42,28 @@ class LedgerLine(NamedTuple):
     refund_key: str | None = None
 
 
-def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None) -> Answer | IdempotencyConflict:
+def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None) -> Answer:
     """Answer one request from the lines of its keys, adding or changing the lines that follow from it."""
     line = lines.get(request.key)
     if line is None:
         line = _charged(request, decline_above) if request.kind == "charge" else _refunded(request, lines)
         if line is None:
-            return IdempotencyConflict(f"{request.key} conflicts with what the provider has for {request.charge_key}")
+            return Conflict(f"{request.key} conflicts with what the provider has for {request.charge_key}")
         lines[request.key] = line
     elif line.request != request:
         known = line.request
-        return IdempotencyConflict(
+        return Conflict(
             f"the provider knows {request.key} as a {known.kind} of {known.amount} {known.currency},"
             f" not as a {request.kind} of {request.amount} {request.currency}"
         )
-    return _answer(line)
+    return _charge_answer(line) if request.kind == "charge" else _refund_answer(line)
 
 
 def _charged(request: Request, decline_above: int | None) -> LedgerLine:
     if decline_above is not None and request.amount > decline_above:
         limit = f"{decline_above} minor units of {request.currency}"
         return LedgerLine(request, "above limit", f"declined: {request.amount} is above the limit of {limit}")
-    return LedgerLine(request, "done", f"ch_{hashlib.blake2b(request.key.encode(), digest_size=12).hexdigest()}")
+    return LedgerLine(request, "done", f"ch_{blake2b(request.key.encode(), digest_size=12).hexdigest()}")
 
 
 def _refunded(request: Request, lines: dict[str, LedgerLine]) -> LedgerLine | None:
@@ -73,9 +71,10 @@ def _refunded(request: Request, lines: dict[str, LedgerLine]) -> LedgerLine | No
     if charge is None:
         lines[request.charge_key] = _voided(request)
     elif charge.outcome == "done":
-        if charge.request[3:] != request[3:] or charge.refund_key is not None:
+        same = (charge.request.amount, charge.request.currency) == (request.amount, request.currency)
+        if not same or charge.refund_key is not None:
             return None
-        lines[request.charge_key] = charge._replace(refund_key=request.key)
+        lines[request.charge_key] = replace(charge, refund_key=request.key)
         return LedgerLine(request, "done", charge.detail)
     return LedgerLine(request, "nothing", "")
 
@@ -86,11 +85,11 @@ def _voided(refund: Request) -> LedgerLine:
     return LedgerLine(charge, "void", why)
 
 
-def _answer(line: LedgerLine) -> Answer:
-    if line.request.kind == "charge":
-        return Charge(line.detail) if line.outcome == "done" else Declined(line.detail, _code(line))
+def _charge_answer(line: LedgerLine) -> Charge | Declined:
+    if line.outcome == "done":
+        return Charge(line.detail)
+    return Declined(line.detail, "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED")
+
+
+def _refund_answer(line: LedgerLine) -> Refund | NothingTaken:
     return Refund(line.detail) if line.outcome == "done" else NothingTaken()
-
-
-def _code(line: LedgerLine) -> Refusal:
-    return "LIMIT_EXCEEDED" if line.outcome == "above limit" else "DECLINED"

@@ -8,8 +8,9 @@ A decision returns the changed payment, or the same object when there is nothing
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
+
+from msgspec import Struct
 
 MAX_PAYMENT_ID = 200
 """The number of characters that the event's schema allows."""
@@ -44,42 +45,36 @@ class Payment(NamedTuple):
     error: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Charge:
+class Charge(Struct, frozen=True):
     """The provider charged the amount; `payment_id` is its id of the charge."""
 
     payment_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Declined:
+class Declined(Struct, frozen=True):
     """The provider declined the charge; `reason` is for people, `code` for programs."""
 
     reason: str
     code: Refusal = "DECLINED"
 
 
-@dataclass(frozen=True, slots=True)
-class Refund:
+class Refund(Struct, frozen=True):
     """The provider refunded this charge."""
 
     payment_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class NothingTaken:
+class NothingTaken(Struct, frozen=True):
     """There was no charge to refund, and there will be none: the provider refuses a late one."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
-    """The provider has the order's key with other parameters."""
+class Conflict(Struct, frozen=True):
+    """The provider has the key with other parameters, or refunded the charge under another key."""
 
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class NotAsked:
+class NotAsked(Struct, frozen=True):
     """The provider was not called: the known state required nothing of it."""
 
 

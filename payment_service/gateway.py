@@ -6,15 +6,16 @@ same key; the same key with the same parameters always has the same result.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
 from difflib import get_close_matches
 from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
-from eventbus import HIDDEN, check_file, redact
+from eventbus import HIDDEN, CallStyle, check_file, redact
 from payment_service.books import LedgerEntry
-from payment_service.domain import Charge, Declined, NothingTaken, Refund
-from payment_service.ledger import NotALedger
+from payment_service.domain import Answer
+from payment_service.ledger import Ledger, MemoryLedger, NotALedger
 from payment_service.simulated import BadBehaviour, Behaviour, MemoryProvider, SimulatedProvider
 
 SCHEME = "simulated:///"
@@ -34,21 +35,21 @@ class BadGateway(ValueError):
 
 
 class Gateway(Protocol):
-    """What the service calls on a payment provider. Called from many threads at once; amounts in minor units.
+    """What the service calls on a payment provider; amounts in minor units.
 
-    Both methods raise TryAgain when the outcome is not known, and IdempotencyConflict when the key was used before with
-    other parameters.
+    `charge` and `refund` are plain functions, or both are `async def`. They raise TryAgain when the outcome is not
+    known, and answer Conflict when the key was used before with other parameters.
     """
 
     @property
-    def inline(self) -> bool:
-        """Whether a call returns within microseconds and cannot block: then no thread is used for it."""
+    def call_style(self) -> CallStyle:
+        """How it is called: see Service.call_style."""
 
-    def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
-        """Charge the amount, once."""
+    def charge(self, key: str, amount: int, currency: str) -> Answer | Awaitable[Answer]:
+        """Charge the amount, once: Charge or Declined."""
 
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Refund | NothingTaken:
-        """Refund, once, everything that was charged under `charge_key`.
+    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Answer | Awaitable[Answer]:
+        """Refund, once, everything that was charged under `charge_key`: Refund or NothingTaken.
 
         If nothing was charged, any charge under that key is refused from then on: a request that is still in flight
         must not charge an amount that would never be refunded.
@@ -59,7 +60,7 @@ class Provider(Gateway, Protocol):
     """A gateway whose ledger can be read."""
 
     def entries(self) -> Iterator[LedgerEntry]:
-        """Return every charge and refund, by key. Do not call it while other threads use the gateway."""
+        """Return every charge and refund, by key. Do not call it while others use the gateway."""
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Return what was charged and what was refunded, in minor units, by currency."""
@@ -76,20 +77,41 @@ def open_gateway(url: str) -> Provider:
     BadGateway.
     """
     place, _, query = url.partition("?")
+    behaviour = _behaviour(query)
     if place in IN_MEMORY:
-        return MemoryProvider(_behaviour(query))
-    path = place.removeprefix(SCHEME)
-    if not place.startswith(SCHEME) or not path:
-        raise BadGateway(f"the gateway {redact(url)!r} is not simulated:///FILE?parameter=value")
-    try:
-        return SimulatedProvider(path, _behaviour(query))
-    except NotALedger as error:
-        raise BadGateway(f"the gateway's ledger cannot be used: {error}") from error
+        ledger = MemoryLedger(behaviour.decline_above)
+        return MemoryProvider(ledger) if behaviour.is_prompt else SimulatedProvider(ledger, behaviour)
+    return SimulatedProvider(_open_ledger(url, behaviour.decline_above), behaviour)
+
+
+def set_outage(url: str, answer: str | None, charge_key: str | None) -> None:
+    """Begin an outage of the simulated provider for every process that uses its ledger, or end it (see Ledger.outage).
+
+    Raises BadGateway, also if the ledger is in one process's memory.
+    """
+    place, _, query = url.partition("?")
+    if place in IN_MEMORY:
+        raise BadGateway(
+            f"{redact(url)} is in the memory of one process: give the simulated provider a file, simulated:///FILE"
+        )
+    with closing(_open_ledger(url, _behaviour(query).decline_above)) as ledger:
+        ledger.outage(answer, charge_key)
 
 
 def check_ledger(url: str) -> None:
     """Raise NotThere if the URL names a ledger that does not exist: a command that only reads must not create one."""
     check_file("the provider's ledger", url.partition("?")[0], SCHEME)
+
+
+def _open_ledger(url: str, decline_above: int | None) -> Ledger:
+    place = url.partition("?")[0]
+    path = place.removeprefix(SCHEME)
+    if not place.startswith(SCHEME) or not path:
+        raise BadGateway(f"the gateway {redact(url)!r} is not simulated:///FILE?parameter=value")
+    try:
+        return Ledger(path, decline_above)
+    except NotALedger as error:
+        raise BadGateway(f"the gateway's ledger cannot be used: {error}") from error
 
 
 def _behaviour(query: str) -> Behaviour:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from payment_service.books import Answer, IdempotencyConflict, LedgerEntry, LedgerLine, Request, settled
+from payment_service.books import LedgerEntry, LedgerLine, Request, settled
+from payment_service.domain import Answer
 
 LOCK_WAIT_SECONDS = 5.0
 OPENING_ATTEMPTS = 50
@@ -33,6 +34,7 @@ create table if not exists provider_outage (
 OF_ONE_CHARGE = "instr(answer, ' ') > 0 and substr(answer, instr(answer, ' ') + 1) = ?"
 TABLES = {"provider_ledger", "provider_outage"}
 COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
+REPLACE = f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)"
 
 
 class NotALedger(Exception):
@@ -46,8 +48,7 @@ class Outage(Exception):
 class Ledger:
     """One connection to the ledger, used by one thread at a time; other processes may write in between.
 
-    synchronous=NORMAL: a killed process loses nothing; a power failure may lose the last transactions, which a real
-    provider would not, but no test needs that of this one.
+    synchronous=FULL: a charge that was answered outlives a power failure.
     """
 
     def __init__(self, path: str, decline_above: int | None) -> None:
@@ -61,7 +62,7 @@ class Ledger:
         except sqlite3.Error as error:
             raise NotALedger(f"{path}: {error}") from error
 
-    def settle(self, requests: Sequence[Request]) -> list[Answer | IdempotencyConflict | Outage]:
+    def settle(self, requests: Sequence[Request]) -> list[Answer | Outage]:
         """Answer all requests, in one transaction. After sqlite3.OperationalError the outcome is unknown.
 
         Raises Outage when no request is processed.
@@ -74,8 +75,8 @@ class Ledger:
             answers = [
                 refused.get(request.charge_key) or settled(request, lines, self._decline_above) for request in requests
             ]
-            changed = [(*line.request, *line[1:]) for key, line in lines.items() if before.get(key) is not line]
-            self._connection.executemany(f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)", changed)
+            changed = [_row(line) for key, line in lines.items() if before.get(key) is not line]
+            self._connection.executemany(REPLACE, changed)
             self._connection.execute("commit")
         except BaseException:
             if self._connection.in_transaction:
@@ -145,7 +146,7 @@ class Ledger:
                 if attempt == OPENING_ATTEMPTS - 1:
                     raise
                 time.sleep(0.02)
-        self._connection.execute("pragma synchronous = normal")
+        self._connection.execute("pragma synchronous = full")
         self._connection.execute(LEDGER)
         self._connection.execute(OUTAGE)
 
@@ -156,6 +157,12 @@ class Ledger:
         return {key: LedgerLine(Request(kind, key, *rest[:3]), *rest[3:]) for kind, key, *rest in rows}
 
 
+def _row(line: LedgerLine) -> tuple[str | int | None, ...]:
+    asked = line.request
+    terms = (asked.kind, asked.key, asked.charge_key, asked.amount, asked.currency)
+    return *terms, line.outcome, line.detail, line.refund_key
+
+
 class MemoryLedger:
     """A ledger that lasts as long as its process; used by one thread at a time."""
 
@@ -163,7 +170,11 @@ class MemoryLedger:
         self._decline_above = decline_above
         self._lines: dict[str, LedgerLine] = {}
 
-    def settle_one(self, request: Request) -> Answer | IdempotencyConflict:
+    def settle(self, requests: Iterable[Request]) -> list[Answer | Outage]:
+        """Answer all requests."""
+        return [self.settle_one(request) for request in requests]
+
+    def settle_one(self, request: Request) -> Answer:
         """Answer one request."""
         return settled(request, self._lines, self._decline_above)
 
@@ -171,8 +182,8 @@ class MemoryLedger:
         """Return every charge and refund, by key."""
         for key, line in sorted(self._lines.items()):
             if line.outcome == "done":
-                kind, _, charge_key, amount, currency = line.request
-                yield LedgerEntry(key, charge_key, kind, amount, currency)
+                request = line.request
+                yield LedgerEntry(key, request.charge_key, request.kind, request.amount, request.currency)
 
     def totals(self) -> dict[str, tuple[int, int]]:
         """Return what was charged and what was refunded, in minor units, by currency."""

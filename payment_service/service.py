@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Self, cast
 
-from eventbus import ConcurrentUpdate, PoisonRecord, Service, Unasked, reacts_to
-from payment_service.books import IdempotencyConflict
+from eventbus import CallStyle, ConcurrentUpdate, PoisonRecord, Service, Unasked, reacts_to
 from payment_service.domain import (
     STATUSES,
     Answer,
-    Conflict,
     Declined,
     NotAsked,
     Outdated,
@@ -27,6 +25,8 @@ from payment_service.gateway import Gateway
 from payment_service.repository import PaymentRepository, Payments
 from schemas import OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 
+Asked = Answer | Awaitable[Answer] | Unasked
+
 
 class PaymentService(Service[Payments]):
     """Charges orders, and refunds them when they are cancelled."""
@@ -38,9 +38,9 @@ class PaymentService(Service[Payments]):
         self._gateway = gateway
 
     @property
-    def calls_inline(self) -> bool:
-        """See Service."""
-        return self._gateway.inline
+    def call_style(self) -> CallStyle:
+        """As the gateway is called."""
+        return self._gateway.call_style
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Payments]]:
@@ -50,12 +50,12 @@ class PaymentService(Service[Payments]):
         states = {"unknown": Payments()} | {status: Payments({key: payment}) for status, payment in known.items()}
         return {state: (service, payments) for state, payments in states.items()}
 
-    def request_charge(self, order: OrderCreated, payments: Payments) -> Answer | Unasked:
+    def request_charge(self, order: OrderCreated, payments: Payments) -> Asked:
         """Ask the provider to charge the order; if it is already cancelled, to refund what may have been charged."""
         question = to_ask_for_order(payments.get(order.order_id))
         return self._ask(question, order.order_id, order.total, order.currency)
 
-    def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Answer | Unasked:
+    def request_refund(self, cancelled: OrderCancelled, payments: Payments) -> Asked:
         """Ask the provider to refund what is known to be charged."""
         known = payments.get(cancelled.order_id)
         if known is None:
@@ -91,17 +91,14 @@ class PaymentService(Service[Payments]):
         changed = payment is not known and payment.status == "refunded"
         return _refunded(payment) if changed else None
 
-    def _ask(self, question: Question, order_id: str, amount: int, currency: str) -> Answer | Unasked:
+    def _ask(self, question: Question, order_id: str, amount: int, currency: str) -> Asked:
         if question is None:
             return Unasked(NotAsked())
         if amount == 0:
             return Unasked(free_of_charge(order_id, question))
-        try:
-            if question == "charge":
-                return self._gateway.charge(order_id, amount, currency)
-            return self._gateway.refund(f"refund/{order_id}", order_id, amount, currency)
-        except IdempotencyConflict as conflict:
-            return Conflict(str(conflict))
+        if question == "charge":
+            return self._gateway.charge(order_id, amount, currency)
+        return self._gateway.refund(f"refund/{order_id}", order_id, amount, currency)
 
 
 def _news(payment: Payment, answer: Answer) -> PaymentCharged | PaymentFailed | PaymentRefunded:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import threading
-import time
-from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
-from eventbus import TryAgain
-from payment_service.books import Answer, LedgerEntry, Request
-from payment_service.domain import Charge, Declined, NothingTaken, Refund
+from eventbus import CallStyle, TryAgain
+from payment_service.books import Request
+from payment_service.domain import Answer
 from payment_service.ledger import Ledger, MemoryLedger, Outage
 
 HOUR_MS = 3_600_000
+Settled = Answer | Outage | TryAgain
 
 
 class BadBehaviour(ValueError):
@@ -49,143 +49,100 @@ class Behaviour:
             if not 0 <= rate <= 1:
                 raise BadBehaviour(f"{name} is {rate:g}, but must be 0 to 1")
 
+    @property
+    def is_prompt(self) -> bool:
+        """Whether every request is answered at once."""
+        return not (self.latency_ms or self.failure_rate or self.lose_reply_rate)
+
 
 PERFECT = Behaviour()
 
 
-class _Call:
-    __slots__ = ("answer", "request")
+class SimulatedProvider:
+    """A payment provider with a ledger, called from one event loop; with a file, other processes may share it.
 
-    def __init__(self, request: Request) -> None:
-        self.request = request
-        self.answer: Answer | Exception | None = None
-
-
-class _Simulated(ABC):
-    """The common part of simulated providers: when they answer, and whether the answer arrives."""
-
-    def __init__(self, books: Ledger | MemoryLedger, behaviour: Behaviour) -> None:
-        self.behaviour, self._books = behaviour, books
-        self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
-        self._turn = threading.Lock()
-        self._plain = not (behaviour.latency_ms or behaviour.failure_rate or behaviour.lose_reply_rate)
-
-    @property
-    def inline(self) -> bool:
-        """See Gateway: a ledger in a file waits for the disk."""
-        return False
-
-    @abstractmethod
-    def _settled(self, request: Request) -> Answer | Exception:
-        """Look the request up in the ledger, or write it there."""
-
-    def charge(self, key: str, amount: int, currency: str) -> Charge | Declined:
-        """See Gateway."""
-        answer = self._ask(Request("charge", key, key, amount, currency))
-        assert isinstance(answer, (Charge, Declined))
-        return answer
-
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Refund | NothingTaken:
-        """See Gateway."""
-        answer = self._ask(Request("refund", key, charge_key, amount, currency))
-        assert isinstance(answer, (Refund, NothingTaken))
-        return answer
-
-    def entries(self) -> Iterator[LedgerEntry]:
-        """See Provider."""
-        return self._books.entries()
-
-    def totals(self) -> dict[str, tuple[int, int]]:
-        """See Provider."""
-        return self._books.totals()
-
-    def close(self) -> None:
-        """See Provider."""
-        self._books.close()
-
-    def _ask(self, request: Request) -> Answer:
-        answer = self._settled(request) if self._plain else self._settled_or_lost(request)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _settled_or_lost(self, request: Request) -> Answer | Exception:
-        behaviour = self.behaviour
-        if behaviour.latency_ms:
-            time.sleep(behaviour.latency_ms / 1000)
-        if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
-            return TryAgain(f"the provider is busy: the {request.kind} {request.key} was not processed")
-        answer = self._settled(request)
-        if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
-            return TryAgain(f"the answer to the {request.kind} {request.key} was lost")
-        return answer
-
-
-class SimulatedProvider(_Simulated):
-    """A payment provider with its own ledger file; any number of threads and processes may use it at once.
-
-    Calls that wait for the lock are settled together: the thread that holds it writes all of them in one transaction.
+    The requests of one turn of the loop are settled together, in one transaction. It is made on the loop's thread:
+    whoever waits there waits for this ledger anyway.
     """
 
-    def __init__(self, path: str, behaviour: Behaviour = PERFECT) -> None:
-        self._ledger = Ledger(path, behaviour.decline_above)
-        super().__init__(self._ledger, behaviour)
-        self._calls: deque[_Call] = deque()
+    def __init__(self, ledger: Ledger | MemoryLedger, behaviour: Behaviour = PERFECT) -> None:
+        self.behaviour, self._ledger = behaviour, ledger
+        # What arrives together is one transaction; but a slow provider shows what --remote-concurrency does.
+        self.call_style: CallStyle = "async" if behaviour.latency_ms else "together"
+        self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
+        self._waiting: list[tuple[Request, asyncio.Future[Settled]]] = []
+        self.entries, self.totals, self.close = ledger.entries, ledger.totals, ledger.close
 
-    def _settled(self, request: Request) -> Answer | Exception:
-        call = _Call(request)
-        self._calls.append(call)
-        with self._turn:
-            if call.answer is None:
-                self._settle([self._calls.popleft() for _ in range(len(self._calls))])
-        assert call.answer is not None
-        if isinstance(call.answer, Outage):
-            return self._unanswered(str(call.answer))
-        return call.answer
+    async def charge(self, key: str, amount: int, currency: str) -> Answer:
+        """See Gateway."""
+        return await self._ask(Request("charge", key, key, amount, currency))
 
-    def outage(self, answer: str | None, charge_key: str | None = None) -> None:
-        """Answer requests of every process with `500` or `429`, or not at all (`nothing`); None ends the outage.
+    async def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Answer:
+        """See Gateway."""
+        return await self._ask(Request("refund", key, charge_key, amount, currency))
 
-        It affects every request, or those about one charge.
-        """
-        self._ledger.outage(answer, charge_key)
+    async def _ask(self, request: Request) -> Answer:
+        behaviour = self.behaviour
+        if behaviour.latency_ms:
+            await asyncio.sleep(behaviour.latency_ms / 1000)
+        if behaviour.failure_rate and self._chance.random() < behaviour.failure_rate:
+            raise TryAgain(f"the provider is busy: the {request.kind} {request.key} was not processed")
+        answer = await self._settled(request)
+        if isinstance(answer, TryAgain):
+            raise answer
+        if isinstance(answer, Outage):
+            raise await self._unanswered(str(answer))
+        if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
+            raise TryAgain(f"the answer to the {request.kind} {request.key} was lost")
+        return answer
 
-    def _unanswered(self, answer: str) -> TryAgain:
+    def _settled(self, request: Request) -> asyncio.Future[Settled]:
+        """Have the request settled with all others of this turn of the event loop."""
+        loop = asyncio.get_running_loop()
+        answer = loop.create_future()
+        if not self._waiting:
+            loop.call_soon(self._settle)
+        self._waiting.append((request, answer))
+        return answer
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        try:
+            answers: Iterable[Settled] = self._ledger.settle([request for request, _ in waiting])
+        except Outage as outage:
+            answers = repeat(outage)
+        except sqlite3.Error as error:
+            answers = repeat(TryAgain(f"the provider's ledger is unavailable: {error}"))
+        for (_, future), answer in zip(waiting, answers, strict=False):
+            if not future.done():  # it was cancelled
+                future.set_result(answer)
+
+    async def _unanswered(self, answer: str) -> TryAgain:
         if answer != "nothing":
             return TryAgain(f"the provider answers {answer}")
-        time.sleep(self.behaviour.timeout_ms / 1000)
+        await asyncio.sleep(self.behaviour.timeout_ms / 1000)
         return TryAgain(f"the provider has not answered for {self.behaviour.timeout_ms / 1000:g} s")
 
-    def _settle(self, calls: list[_Call]) -> None:
-        try:
-            answers = self._ledger.settle([call.request for call in calls])
-        except Outage as outage:
-            for call in calls:
-                call.answer = outage
-        except sqlite3.Error as error:
-            for call in calls:
-                call.answer = TryAgain(f"the provider's ledger is unavailable: {error}")
-        else:
-            for call, answer in zip(calls, answers, strict=True):
-                call.answer = answer
 
-
-class MemoryProvider(_Simulated):
+class MemoryProvider:
     """A payment provider inside this process, which loses everything when it ends: for benchmarks and experiments.
 
     A restarted worker, and every other process, has another ledger: charges would be made twice. Any number of
     threads may use it at once; a call takes microseconds.
     """
 
-    def __init__(self, behaviour: Behaviour = PERFECT) -> None:
-        self._memory = MemoryLedger(behaviour.decline_above)
-        super().__init__(self._memory, behaviour)
+    call_style: CallStyle = "inline"
 
-    @property
-    def inline(self) -> bool:
+    def __init__(self, ledger: MemoryLedger) -> None:
+        self._ledger, self._turn = ledger, threading.Lock()
+        self.entries, self.totals, self.close = ledger.entries, ledger.totals, ledger.close
+
+    def charge(self, key: str, amount: int, currency: str) -> Answer:
         """See Gateway."""
-        return self._plain
-
-    def _settled(self, request: Request) -> Answer | Exception:
         with self._turn:
-            return self._memory.settle_one(request)
+            return self._ledger.settle_one(Request("charge", key, key, amount, currency))
+
+    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Answer:
+        """See Gateway."""
+        with self._turn:
+            return self._ledger.settle_one(Request("refund", key, charge_key, amount, currency))

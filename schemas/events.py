@@ -1,13 +1,14 @@
-"""The events, one frozen dataclass each, bound to the .avsc of the same name in this folder."""
+"""The events, one frozen struct each, bound to the .avsc of the same name in this folder."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from unicodedata import category
 
-from eventbus import Event, event
+from msgspec import Meta, Struct
+
+from eventbus import Event, Rule, event
 
 HERE = Path(__file__).parent
 
@@ -19,11 +20,6 @@ MAX_ID_CHARACTERS = 200
 """Released, like the other limits: they may become wider, never narrower, or old events could not be read any more."""
 
 
-def _check_id(name: str, value: str) -> None:
-    if not value or len(value) > MAX_ID_CHARACTERS or not (value.isprintable() or _may_be_text(value)):
-        raise ValueError(f"{name} {value[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
-
-
 def _may_be_text(value: str) -> bool:
     """Return whether every character that is not printable is unassigned in this Python's version of Unicode.
 
@@ -32,29 +28,41 @@ def _may_be_text(value: str) -> bool:
     return all(character.isprintable() or category(character) == "Cn" for character in value)
 
 
-def _check_money(amount: int, currency: str) -> None:
-    if not 0 <= amount <= MAX_AMOUNT:
-        raise ValueError(f"the amount {amount} must be 0 to {MAX_AMOUNT} minor units")
-    if len(currency) != 3 or not (currency.isascii() and currency.isupper()):  # noqa: PLR2004
-        raise ValueError(f"the currency {currency[:80]!r} must be an ISO 4217 code")
+PRINTABLE = Rule(str.isprintable, or_else=_may_be_text)
+Id = Annotated[
+    str,
+    Meta(min_length=1, max_length=MAX_ID_CHARACTERS, description=f"1 to {MAX_ID_CHARACTERS} printable characters"),
+    PRINTABLE,
+]
+IdOrNone = Annotated[
+    str, Meta(max_length=MAX_ID_CHARACTERS, description=f"at most {MAX_ID_CHARACTERS} printable characters"), PRINTABLE
+]
+"""Empty where there is none."""
+Amount = Annotated[int, Meta(ge=0, le=MAX_AMOUNT, description=f"0 to {MAX_AMOUNT} minor units")]
+Currency = Annotated[
+    str, Meta(min_length=3, max_length=3, description="an ISO 4217 code"), Rule(str.isascii), Rule(str.isupper)
+]
+Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+def check_id(name: str, value: str) -> None:
+    """Raise ValueError unless a value can be an Id of an event."""
+    if not 1 <= len(value) <= MAX_ID_CHARACTERS or not PRINTABLE.keeps(value):
+        raise ValueError(f"{name} {value[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
+
+
+class Item(Struct, frozen=True, gc=False):
     """A quantity of one article; 1 to 10,000."""
 
-    sku: str
-    quantity: int
+    sku: Id
+    quantity: Quantity
 
-    def __post_init__(self) -> None:
-        _check_id("sku", self.sku)
-        if not 1 <= self.quantity <= MAX_QUANTITY:
-            raise ValueError(f"the quantity {self.quantity} of {self.sku} must be 1 to {MAX_QUANTITY}")
+
+Items = Annotated[tuple[Item, ...], Meta(min_length=1, max_length=MAX_ITEMS, description=f"1 to {MAX_ITEMS} items")]
 
 
 @event(HERE / "order.created.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class OrderCreated(Event):
+class OrderCreated(Event, frozen=True):
     """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items.
 
     `request_id` is the customer's own key of the request, empty where there was none (since version 2).
@@ -62,88 +70,60 @@ class OrderCreated(Event):
 
     summary = "customer {customer_id} ordered {items} for {total}"
 
-    order_id: str
-    customer_id: str
-    total: int
-    currency: str
-    items: tuple[Item, ...]
-    request_id: str = ""
-
-    def __post_init__(self) -> None:
-        _check_id("order_id", self.order_id)
-        _check_id("customer_id", self.customer_id)
-        _check_money(self.total, self.currency)
-        if not 1 <= len(self.items) <= MAX_ITEMS:
-            raise ValueError(f"an order has 1 to {MAX_ITEMS} items, not {len(self.items)}")
-        if self.request_id:
-            _check_id("request_id", self.request_id)
+    order_id: Id
+    customer_id: Id
+    total: Amount
+    currency: Currency
+    items: Items
+    request_id: IdOrNone = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _Payment(Event):
-    order_id: str
-    payment_id: str
-    amount: int
-    currency: str
-
-    def __post_init__(self) -> None:
-        _check_id("order_id", self.order_id)
-        _check_id("payment_id", self.payment_id)
-        _check_money(self.amount, self.currency)
+class _Payment(Event, frozen=True):
+    order_id: Id
+    payment_id: Id
+    amount: Amount
+    currency: Currency
 
 
 @event(HERE / "payment.charged.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class PaymentCharged(_Payment):
+class PaymentCharged(_Payment, frozen=True):
     """The customer was charged `amount` minor units."""
 
     summary = "{amount} was charged"
 
 
 @event(HERE / "payment.refunded.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class PaymentRefunded(_Payment):
+class PaymentRefunded(_Payment, frozen=True):
     """The charge was refunded: `amount` minor units, all of it."""
 
     summary = "the charge of {amount} was given back"
 
 
-@dataclass(frozen=True, slots=True)
-class _Fact(Event):
-    order_id: str
-
-    def __post_init__(self) -> None:
-        _check_id("order_id", self.order_id)
+class _Fact(Event, frozen=True):
+    order_id: Id
 
 
 @event(HERE / "inventory.reserved.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class InventoryReserved(_Fact):
+class InventoryReserved(_Fact, frozen=True):
     """Every item of the order is set aside."""
 
     summary = "every item was set aside"
 
 
 @event(HERE / "order.confirmed.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class OrderConfirmed(_Fact):
+class OrderConfirmed(_Fact, frozen=True):
     """The saga ended well."""
 
     summary = "the order was confirmed"
 
 
-@dataclass(frozen=True, slots=True)
-class _Failure(Event):
-    order_id: str
+class _Failure(Event, frozen=True):
+    order_id: Id
     error: str
-
-    def __post_init__(self) -> None:
-        _check_id("order_id", self.order_id)
 
 
 @event(HERE / "payment.failed.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class PaymentFailed(_Failure):
+class PaymentFailed(_Failure, frozen=True):
     """The charge was refused; `error` says why, for people.
 
     `code` says it for programs (since version 2; LIMIT_EXCEEDED since version 3). UNSPECIFIED means that no code was
@@ -156,16 +136,14 @@ class PaymentFailed(_Failure):
 
 
 @event(HERE / "inventory.reservation.failed.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class InventoryReservationFailed(_Failure):
+class InventoryReservationFailed(_Failure, frozen=True):
     """An item is missing; nothing was set aside. `error` says which, for people."""
 
     summary = "inventory could not reserve: {error}"
 
 
 @event(HERE / "order.cancelled.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class OrderCancelled(Event):
+class OrderCancelled(Event, frozen=True):
     """The saga ended without a sale. Final: each participant undoes its own part when it consumes it.
 
     `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
@@ -173,11 +151,6 @@ class OrderCancelled(Event):
 
     summary = "the order was cancelled: {reason}"
 
-    order_id: str
+    order_id: Id
     reason: str
-    cause: str = ""
-
-    def __post_init__(self) -> None:
-        _check_id("order_id", self.order_id)
-        if self.cause:
-            _check_id("cause", self.cause)
+    cause: IdOrNone = ""

@@ -23,12 +23,12 @@ from eventbus.cli.options import (
 )
 from eventbus.database import Database, Transaction, existing, retry_on_conflict
 from eventbus.database.schema_version import Schema
-from eventbus.engine.batch import decode
 from eventbus.engine.config import EngineConfig
+from eventbus.engine.delivery import decode
 from eventbus.log import Record, to_iso
-from eventbus.serde.codec import Codec, PoisonRecord
+from eventbus.serde.codec import Codec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
-from eventbus.service import Service
+from eventbus.service import Service, by_topic
 from eventbus.store import blocked_keys, interventions
 from eventbus.store.blocked_keys import BlockedKey
 from eventbus.store.interventions import Actor, Intervention
@@ -203,10 +203,11 @@ class _ParkedCommands:
 
     def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
         """Return the event, decoded as the engine decodes it: redriven records, too."""
-        delivery = decode(codec, record, self._service.topics())
-        if delivery is None or isinstance(delivery.event, PoisonRecord):
-            return f"{len(record.value or b'')} bytes ({delivery.event if delivery else 'nothing to handle'})"
-        return delivery.event.to_avro()
+        delivery = decode(codec, record, by_topic(self._service.reactions))
+        if delivery is not None and delivery.event is not None:
+            return delivery.event.to_avro()
+        why = delivery.poison or "too large for its topic" if delivery else "nothing to handle"
+        return f"{len(record.value or b'')} bytes ({why})"
 
     def _open(self, url: str) -> AbstractContextManager[Database]:
         return existing(url, service=self._service.name, schema=self._schema)

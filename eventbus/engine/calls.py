@@ -1,20 +1,22 @@
-"""Remote calls of a batch: many at once, on threads that are independent of the engine."""
+"""The remote calls of a batch: when each is made, made again, or given up. Who makes them is in calling.py."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from queue import SimpleQueue
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from eventbus.engine.backoff import Backoff
 from eventbus.service import TryAgain, Unasked
 
 Call = Callable[[], Any]
+"""Returns the outcome, or an awaitable of it."""
+Sleep = Callable[[float], Awaitable[None]]
 UNKNOWN_OUTCOME = (TryAgain, ConnectionError, TimeoutError)
 """Exceptions that mean an unknown outcome: the call is retried indefinitely with the same idempotency key."""
 ATTEMPTS = 4
@@ -61,44 +63,50 @@ class Pending(Protocol):
         """Start no further calls; those in progress run to their end and their results are ignored."""
 
 
-class _CallBatch:
-    def __init__(self, calls: Sequence[Call], concurrency: int, call_for_help: Callable[[_CallBatch], None]) -> None:
-        self._threshold = max(CIRCUIT_BREAKER_THRESHOLD, concurrency)
-        self._call_for_help, self._helpers = call_for_help, min(concurrency, len(calls)) - 1
+class CallBatch:
+    """The calls that are left of a batch, after those with `results`; any number of threads or tasks may `work` on it.
+
+    `sleep` pauses the one that awaits it: a thread sleeps, a task lets others run.
+    """
+
+    def __init__(self, calls: Sequence[Call], workers: int, sleep: Sleep, results: Sequence[Any] = ()) -> None:
+        self._threshold = max(CIRCUIT_BREAKER_THRESHOLD, workers)
+        self._sleep = sleep
         self._unknown_in_a_row = 0
         self._given_up: Exception | None = None
-        self._results: list[Any] = [NoAnswerYet("there is no answer yet")] * len(calls)
-        in_any_order = list(enumerate(calls))
+        in_any_order = list(enumerate(calls[len(results) :], len(results)))
         random.shuffle(in_any_order)  # a few neighbouring calls that fail must not look like an outage
+        self._results = [*results, *[NoAnswerYet("there is no answer yet")] * len(in_any_order)]
         self._queue = deque(in_any_order)
         self._under_way: dict[int, float] = {}
         self._slowest: float | None = None
-        self._left = len(calls)
+        self._left = len(in_any_order)
         self._lock = threading.Lock()
         self._done = threading.Event()
+        if not self._left:
+            self._done.set()
 
-    def work(self) -> None:
-        """Make calls until none is left; each thread wakes the next, so that quick calls do not wake idle threads."""
+    async def work(self, first_taken: Callable[[], object]) -> None:
+        """Make calls until none is left; `first_taken` is called once there is a call to make."""
         made = 0
         while True:
             try:
                 number, call = self._queue.popleft()
             except IndexError:
                 break
-            if not made and self._helpers:
-                self._helpers -= 1
-                self._call_for_help(self)
-            self._results[number] = self._given_up or self._made(number, call)
+            if not made:
+                first_taken()
+            self._results[number] = self._given_up or await self._made(number, call)
             made += 1
         with self._lock:
             self._left -= made
             if self._left <= 0:
                 self._done.set()
 
-    def _made(self, number: int, call: Call) -> Any:
+    async def _made(self, number: int, call: Call) -> Any:
         """Make the call; after too many consecutive unknown outcomes the provider is down, and the rest is not made."""
         self._under_way[number] = began = time.monotonic()
-        outcome = _outcome(call)
+        outcome = await self._outcome(call)
         if isinstance(outcome, UNKNOWN_OUTCOME):
             self._unknown_in_a_row += 1
             if self._unknown_in_a_row >= self._threshold:
@@ -111,10 +119,29 @@ class _CallBatch:
         del self._under_way[number]
         return outcome
 
+    async def _outcome(self, call: Call) -> Any:
+        """Make the call, again while its outcome is unknown and it fails quickly: a lost response costs no delay."""
+        started = time.monotonic()
+        for attempt in itertools.count(1):
+            try:
+                answer = call()
+                return await answer if hasattr(answer, "__await__") else answer
+            except UNKNOWN_OUTCOME as error:
+                if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
+                    return error
+            except asyncio.CancelledError:
+                return TryAgain("the call was cancelled from within")  # nobody else cancels one
+            except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
+                return error
+            await self._sleep(BACKOFF.seconds(attempt))
+        raise AssertionError
+
     def wait(self, timeout: float) -> bool:
+        """See Pending."""
         return self._done.wait(timeout)
 
     def overdue(self) -> bool:
+        """See Pending."""
         if self._slowest is None or self._queue:
             return False
         began = time.monotonic() - max(OVERDUE_SECONDS, OVERDUE_FACTOR * self._slowest)
@@ -122,54 +149,9 @@ class _CallBatch:
         return bool(left) and max(left) < began
 
     def outcomes(self) -> list[Any]:
+        """See Pending."""
         return list(self._results)
 
     def abandon(self) -> None:
+        """See Pending."""
         self._queue.clear()
-
-
-def _outcome(call: Call) -> Any:
-    """Make the call, a few times while its outcome is unknown and it fails quickly: a lost response costs no delay."""
-    started = time.monotonic()
-    for attempt in itertools.count(1):
-        try:
-            return call()
-        except UNKNOWN_OUTCOME as error:
-            if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
-                return error
-            time.sleep(BACKOFF.seconds(attempt))
-        except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
-            return error
-    raise AssertionError
-
-
-class RemoteCalls:
-    """A pool of threads; `concurrency` is the most that one batch uses. With `inline` the caller makes its calls.
-
-    The threads are daemons: a call that hangs must not keep a worker from exiting. The worker that handles the event
-    next repeats the call with the same idempotency key.
-    """
-
-    def __init__(self, concurrency: int, *, inline: bool = False) -> None:
-        self.concurrency, self._inline = concurrency, inline
-        self._batches: SimpleQueue[_CallBatch] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-
-    def start(self, calls: Sequence[Call], at_most: int | None = None) -> Pending:
-        """See Calls."""
-        if self._inline:
-            made = _CallBatch(calls, 1, self._batches.put)
-            made.work()
-            return made
-        batch = _CallBatch(calls, min(at_most or self.concurrency, self.concurrency), self._batches.put)
-        wanted = min(self.concurrency, len(calls))
-        while len(self._threads) < wanted:
-            thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        self._batches.put(batch)
-        return batch
-
-    def _work(self) -> None:
-        while True:
-            self._batches.get().work()

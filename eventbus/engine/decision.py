@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from eventbus.database import NO_RECORDS_FAULT, ConcurrentUpdate, Database, Transaction
-from eventbus.engine.batch import Owned, PartitionBatch, Unpublished, events
-from eventbus.engine.handlers import Answers, Dead, HandlerFailed, Handlers
-from eventbus.engine.parking import (
-    Address,
-    Parking,
-    Retries,
-    Skipped,
-    TooManyParked,
-    address,
-    check_unmoved,
-    skip_blocked,
-    update_blocks,
-)
+from eventbus.engine.assignment import Owned
+from eventbus.engine.batch import PartitionBatch, events, keys
+from eventbus.engine.delivery import Delivery
+from eventbus.engine.handlers import HandlerFailed, Handlers
+from eventbus.engine.observer import Handled, Parking
+from eventbus.engine.parking import Retries, TooManyParked, check_unmoved, skip_blocked, update_blocks
 from eventbus.event import Event
 from eventbus.log import MAX_BUFFERED_BYTES, Output, Partition, UnsafeToContinue
-from eventbus.serde.codec import Codec, PoisonRecord
+from eventbus.serde.codec import Codec
 from eventbus.service import Service
 from eventbus.store import blocked_keys, progress
 from eventbus.store.progress import Checkpoint, OutboxEntry
@@ -43,7 +37,10 @@ class _DecisionBatch(NamedTuple):
 
     parts: Sequence[PartitionBatch]
     root_partition: Owned | None
-    outcomes: Mapping[Address, Any]
+
+    def items(self) -> list[Delivery]:
+        """Return all deliveries, in order."""
+        return [item for part in self.parts for item in part.items]
 
     def owned(self) -> dict[Partition, Owned]:
         """Return the partitions whose checkpoints move."""
@@ -54,12 +51,12 @@ class _DecisionBatch(NamedTuple):
 
     def first(self, count: int) -> _DecisionBatch:
         """Return a copy with only the first `count` items."""
-        copies = []
+        copies = list[PartitionBatch]()
         for part in self.parts:
             if count:
                 copies.append(replace(part, items=part.items[:count]))
                 count -= len(copies[-1].items)
-        return self._replace(parts=copies, root_partition=None)
+        return _DecisionBatch(copies, None)
 
     def give_back(self, count: int) -> None:
         """Keep only the first `count` items; return the others to their buffers."""
@@ -76,7 +73,6 @@ class Decided:
     checkpoints: dict[Partition, Checkpoint]
     entries: dict[Partition, OutboxEntry]
     deleted: dict[Partition, int]
-    dead: Dead = field(default_factory=dict)
     paused: dict[Partition, str] = field(default_factory=dict)
     """Partitions with too many bad records, and why; the records before the one too many are decided."""
     parking: Parking = field(default_factory=Parking)
@@ -94,7 +90,6 @@ class Decision:
         database: Database,
         parts: Sequence[PartitionBatch],
         root_partition: Owned | None,
-        outcomes: Mapping[Address, Any],
         failpoint: Callable[[str], None],
     ) -> Decided:
         """Decide and commit; `root_partition` also takes root events. A record on which a handler raises is parked.
@@ -104,14 +99,14 @@ class Decision:
         the batch must be recovered), Unavailable, ReadOnlyOrFull, TooManyParked, HandlerFailed (parking did not help),
         Quarantined; nothing was committed then, except that with Unavailable the outcome is unknown.
         """
-        batch = _DecisionBatch(parts, root_partition, outcomes)
+        batch = _DecisionBatch(parts, root_partition)
         try:
-            decided = self._try(database, batch, {}, failpoint)
+            decided = self._try(database, batch, failpoint)
         except RepositoryFailed as failed:
             if not parts:
                 raise
             decided = self._without_one(database, batch, failed, failpoint)
-        self._handlers.note(parts, decided.dead)
+        self._handlers.note(parts)
         failpoint("after database commit")
         if decided.parking.parked:
             failpoint("parked")
@@ -120,25 +115,17 @@ class Decision:
         return decided
 
     def _try(
-        self,
-        database: Database,
-        batch: _DecisionBatch,
-        troubles: dict[Address, str],
-        failpoint: Callable[[str], None] | None,
+        self, database: Database, batch: _DecisionBatch, failpoint: Callable[[str], None], *, dry_run: bool = False
     ) -> Decided:
-        """Decide, and commit.
-
-        Without `failpoint` this is a dry run, which raises _DryRunEnded on success.
-        """
-        dry_run, failpoint = failpoint is None, failpoint or _no_failpoint
+        """Decide, and commit; a dry run raises _DryRunEnded on success."""
         owned = batch.owned()
         try:
             with database.transaction() as tx:
                 compare(tx, owned)
                 failpoint("compared")
-                answers, parking = self._answers(tx, batch, troubles, failpoint)
-                decided = _advance(tx, batch, owned, answers)
-                decided.parking = parking
+                paused, parking = self._decide(tx, batch, failpoint)
+                decided = _advance(tx, batch, owned)
+                decided.paused, decided.parking = paused, parking
                 if dry_run:
                     raise _DryRunEnded  # noqa: TRY301 - this is how a transaction is rolled back
                 failpoint("before database commit")
@@ -153,59 +140,68 @@ class Decision:
         self, database: Database, batch: _DecisionBatch, failed: RepositoryFailed, failpoint: Callable[[str], None]
     ) -> Decided:
         """Bisect for the first record on which the repository fails, and park it; later ones return to the buffer."""
-        good, bad = 0, sum(len(part.items) for part in batch.parts)
+        good, bad = 0, len(batch.items())
         while bad - good > 1:
             middle = (good + bad) // 2
+            _decide_again(batch.items())
             try:
-                self._try(database, batch.first(middle), {}, None)
+                self._try(database, batch.first(middle), _no_failpoint, dry_run=True)
             except RepositoryFailed as sooner:
                 bad, failed = middle, sooner
             except _DryRunEnded:
                 good = middle
-        blamed = batch.first(bad).parts[-1].items[-1]
+        blamed = batch.items()[bad - 1]
         batch.give_back(bad)
+        _decide_again(batch.items())
+        blamed.failure = str(failed)
         try:
-            return self._try(database, batch, {address(blamed): str(failed)}, failpoint)
+            return self._try(database, batch, failpoint)
         except RepositoryFailed as still:
             raise HandlerFailed(blamed.record, "the repository", still.__cause__ or still) from still
 
-    def _answers(
-        self,
-        tx: Transaction,
-        batch: _DecisionBatch,
-        troubles: dict[Address, str],
-        failpoint: Callable[[str], None],
-    ) -> tuple[Answers, Parking]:
-        """Call the handlers, and call them again without the records on which they raised."""
-        parts, _, outcomes = batch
-        blocks = blocked_keys.blocking(tx, (event.key for event in events(parts)))
+    def _decide(
+        self, tx: Transaction, batch: _DecisionBatch, failpoint: Callable[[str], None]
+    ) -> tuple[dict[Partition, str], Parking]:
+        """Load, call the handlers, and save; call them again without the records on which they raised."""
+        parts, _ = batch
+        blocks = blocked_keys.blocking(tx, keys(parts))
         check_unmoved(parts, blocks)
-        too_bad: dict[Partition, str] = {}
+        paused: dict[Partition, str] = {}
+        errors: dict[str, str] = {}
+        raised = any(item.failure for item in batch.items())
         while True:
-            skipped = skip_blocked(parts, blocks, troubles) if blocks or troubles else Skipped()
-            work = self._repository.load(tx, _events(parts, skipped))
-            answers = self._handlers.decide(parts, skipped, outcomes, work)
-            too_bad |= answers.paused
-            if not answers.troubles:
+            if blocks or raised:
+                errors = skip_blocked(parts, blocks)
+            work = self._repository.load(tx, _to_handle(parts, skipping=bool(blocks or raised)))
+            raised, too_bad = self._handlers.decide(parts, work)
+            paused |= too_bad
+            if not raised:
                 break
-            troubles = troubles | answers.troubles
-        answers.paused = too_bad
+            for item in batch.items():
+                if not item.failure:
+                    item.decide_again()
         failpoint("before save")
         self._repository.save(tx, work)
         failpoint("after save")
-        if skipped.records:
+        skipped = any(item.skipped for part in parts for item in part.items)
+        if skipped:
             failpoint("parking")
         if any(part.blocked and part.items for part in parts):
             failpoint("unparking")
-        return answers, update_blocks(tx, parts, blocks, skipped, self._retries)
+        return paused, update_blocks(tx, parts, blocks, errors, self._retries)
 
 
-def _events(parts: Sequence[PartitionBatch], skipped: Skipped) -> list[Event]:
+def _decide_again(items: Sequence[Delivery]) -> None:
+    for item in items:
+        item.decide_again()
+
+
+def _to_handle(parts: Sequence[PartitionBatch], *, skipping: bool) -> list[Event]:
     """Return the events to be handled, without the poison."""
-    if not skipped.records:
-        return [event for event in events(parts) if not isinstance(event, Unpublished)]
-    items = (item for part in parts for item in part.items if address(item) not in skipped.records)
-    return [item.event for item in items if not isinstance(item.event, PoisonRecord | Unpublished)]
+    if not skipping:
+        return list(events(parts))
+    items = (item for part in parts for item in part.items if not item.skipped)
+    return [item.event for item in items if item.event is not None]
 
 
 def _no_failpoint(_step: str) -> None:
@@ -223,13 +219,16 @@ def compare(tx: Transaction, owned: Mapping[Partition, Owned]) -> None:
         raise ConcurrentUpdate(f"another worker has moved the checkpoint of {', '.join(moved)}")
 
 
-def _advance(tx: Transaction, batch: _DecisionBatch, owned: dict[Partition, Owned], answers: Answers) -> Decided:
-    parts, root_partition, _ = batch
-    outputs = answers.outputs
+def _advance(tx: Transaction, batch: _DecisionBatch, owned: dict[Partition, Owned]) -> Decided:
+    """Move the checkpoints, fill the outbox, and delete from it what is published."""
+    parts, root_partition = batch
+    outputs: dict[Partition, list[Output]] = {}
+    for part in parts:
+        made = [item.output for item in part.items if item.output is not None]
+        outputs.setdefault(part.owned.partition, []).extend(made)
     if root_partition is not None and (waiting := progress.take_root_events(tx, MAX_ROOT_EVENTS, MAX_BUFFERED_BYTES)):
         outputs.setdefault(root_partition.partition, []).extend(waiting)
     decided = _decided(parts, owned, outputs)
-    decided.dead, decided.paused = answers.dead, answers.paused
     progress.advance(tx, decided.checkpoints)
     decided.entries = progress.add(tx, decided.entries)
     progress.delete(tx, decided.deleted)
@@ -250,3 +249,17 @@ def _decided(
         checkpoints[partition] = Checkpoint(next_offset, outbox_seq, each.checkpoint.epoch, leader_epoch)
     deleted = {p: each.published for p, each in owned.items() if each.published > each.deleted}
     return Decided(checkpoints, entries, deleted)
+
+
+def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -> Handled:
+    """Summarize a batch: per batch, not per event, because a log line per event costs more than the database."""
+    consumed: Counter[str] = Counter()
+    published: Counter[str] = Counter()
+    fresh = [part for part in parts if part.items and part.blocked is None]
+    for part in fresh:
+        consumed[part.owned.partition.topic] += len(part.items)
+    for entry in decided.entries.values():
+        published.update(output.topic for output in entry.outputs)
+    oldest = min((part.items[0].record.timestamp_ms for part in fresh), default=None)
+    dead = [(item.record, item.poison) for part in parts for item in part.items if item.poison is not None]
+    return Handled(dict(consumed), dict(published), dead, oldest, seconds, decided.parking)

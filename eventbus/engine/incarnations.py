@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 
 from eventbus.database import Database
-from eventbus.engine.batch import UNKNOWN, Owned
+from eventbus.engine.assignment import UNKNOWN, Owned
 from eventbus.log import Identity, Log, Partition, TopicMissing, UnsafeToContinue
 from eventbus.store import progress
 

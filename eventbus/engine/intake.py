@@ -1,38 +1,102 @@
-"""Turns records into deliveries: decodes them, and checks their placement."""
+"""The first stage: reads records, checks that none is missing, and decodes them into deliveries."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from eventbus.engine.batch import Delivery, decode
+from eventbus.engine.assignment import Assignment
 from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.delivery import Delivery, decode
+from eventbus.engine.incarnations import Incarnations
 from eventbus.engine.placement import Placement
+from eventbus.engine.schema_waits import SchemaWaits, leader_epoch_at
 from eventbus.log import FetchedRecords, LogUnavailable
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import Service
+from eventbus.service import Service, by_topic
 
 
 class Intake:
-    """Turns fetched records into deliveries."""
+    """Fetches, decodes and buffers records."""
 
-    def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
-        self._codec, self._topics = deps.codec, service.topics()
+    def __init__(
+        self,
+        service: Service[Any],
+        deps: Dependencies,
+        config: EngineConfig,
+        assignment: Assignment,
+        topics: Incarnations,
+    ) -> None:
+        self._deps, self._config, self._assignment, self._topics = deps, config, assignment, topics
+        self._reactions = by_topic(service.reactions)
+        self._schemas = SchemaWaits(deps, config)
         placed_over = config.keys_placed_over
         self._placement = Placement(deps.log, placed_over) if placed_over else None
 
-    def polled(self) -> None:
-        """A poll has returned; its records follow."""
+    def fetch(self, limit: int, *, asking: bool) -> bool:
+        """Read and decode up to about `limit` records, and buffer them; return whether anything was read.
+
+        Waits for records as long as there is nothing else to do; `asking`: remote calls are in progress.
+        """
+        fetched = self._deps.log.poll(self._wanted(limit), self._timeout(asking=asking))
+        self._deps.failpoint("polled")
+        self._accept(fetched)
+        return bool(fetched)
+
+    def resume_due(self) -> None:
+        """Resume the partitions that waited for a schema and are to ask for it again."""
+        self._schemas.resume_due(self._assignment)
+
+    def _wanted(self, limit: int) -> int:
+        """Return how many records to poll: at least one, because a consumer that does not poll is evicted."""
+        buffered = [item.record for owned in self._assignment for item in owned.buffer]
+        if sum(record.size for record in buffered) >= self._config.max_buffered_bytes:
+            return 1
+        return max(1, limit - len(buffered))
+
+    def _timeout(self, *, asking: bool) -> float:
+        if any(owned.pending or owned.buffer for owned in self._assignment):
+            return 0
+        longest = self._config.poll_timeout_root_events if self._assignment.has_root() else self._config.patience
+        longest = min(longest, 0.01) if asking else longest
+        now = self._deps.clock()
+        dues = [0.01 if owned.recovered else owned.due - now for owned in self._assignment if not owned.consuming]
+        dues += [until - now for until in map(self._schemas.until, self._assignment) if until is not None]
+        return max(0.0, min([longest, *dues]))
+
+    def _accept(self, fetched: list[FetchedRecords]) -> None:
+        """Buffer what follows the last accepted record without a gap; after a gap the partition is recovered."""
         if self._placement:
             self._placement.polled()
+        if any(run.records for run in fetched):
+            self._topics.ask({run.partition.topic for run in fetched if run.records})
+        for run in fetched:
+            owned = self._assignment.get(run.partition)
+            if owned is None or not owned.consuming:
+                continue
+            if run.start != owned.reached or (run.records and run.records[0].offset < run.start):
+                self._assignment.recover_later([owned], f"offset gap: expected {owned.reached}, got {run.start}")
+                continue
+            items, reached, error = self._decoded(run)
+            if isinstance(error, LogUnavailable) and (reached == owned.reached or not self._seek_back(run, reached)):
+                self._assignment.recover_later([owned], str(error))
+                continue
+            self._schemas.decoded(owned, run, reached, error)
+            owned.buffer += items
+            owned.reached = reached
+            self._deps.failpoint("accepted")
 
-    def decoded(self, run: FetchedRecords) -> tuple[list[Delivery], int, RegistryUnavailable | LogUnavailable | None]:
+    def _decoded(self, run: FetchedRecords) -> tuple[list[Delivery], int, RegistryUnavailable | LogUnavailable | None]:
         """Return the decoded records of a run, the offset they end at, and why; those before an error are returned."""
         items: list[Delivery] = []
+        codec, reactions = self._deps.codec, self._reactions
         for record in run.records:
             try:
-                item = decode(self._codec, record, self._topics)
+                item = decode(codec, record, reactions)
                 if item is not None:
                     items.append(self._placement.judge(item) if self._placement else item)
             except (RegistryUnavailable, LogUnavailable) as error:
                 return items, record.offset, error
         return items, run.end, None
+
+    def _seek_back(self, run: FetchedRecords, offset: int) -> bool:
+        return self._deps.log.seek(run.partition, offset, leader_epoch_at(run, offset))

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from eventbus.engine.batch import PartitionBatch
-from eventbus.engine.decision import Decided
-from eventbus.engine.parking import Parking
 from eventbus.log import Partition, Record
 from eventbus.serde.codec import PoisonRecord
+from eventbus.store.blocked_keys import BlockedKey
+
+
+@dataclass(slots=True)
+class Parking:
+    """The changes of one transaction to blocked keys."""
+
+    blocked: list[BlockedKey] = field(default_factory=list)
+    retried: list[BlockedKey] = field(default_factory=list)
+    """Retried, and a handler raised again."""
+    unblocked: list[BlockedKey] = field(default_factory=list)
+    parked: int = 0
+    """Records that were parked behind blocked keys..."""
+    unparked: int = 0
+    """...and that were removed from there."""
 
 
 class Handled(NamedTuple):
@@ -27,20 +39,6 @@ class Handled(NamedTuple):
     seconds: float
     parking: Parking
     """The changes to blocked keys."""
-
-
-def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -> Handled:
-    """Summarize a batch: per batch, not per event, because a log line per event costs more than the database."""
-    consumed: Counter[str] = Counter()
-    published: Counter[str] = Counter()
-    fresh = [part for part in parts if part.items and part.blocked is None]
-    for part in fresh:
-        consumed[part.owned.partition.topic] += len(part.items)
-    for entry in decided.entries.values():
-        published.update(output.topic for output in entry.outputs)
-    oldest = min((part.items[0].record.timestamp_ms for part in fresh), default=None)
-    dead = [(record, poison) for bad in decided.dead.values() for _, record, poison in bad]
-    return Handled(dict(consumed), dict(published), dead, oldest, seconds, decided.parking)
 
 
 class Observer:

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from eventbus.database import ConcurrentUpdate, Transaction
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import Delivery, PartitionBatch
-from eventbus.event import Event
-from eventbus.log import Partition
+from eventbus.engine.batch import PartitionBatch
+from eventbus.engine.observer import Parking
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey, Parked
 
 MAX_BLOCKED_KEYS = 10_000
 """The most blocked keys of a service at once: with more, the code is more likely wrong than the records are."""
-
-Address = tuple[Partition, int]
-"""Partition and offset of a record."""
 
 
 class TooManyParked(Exception):
@@ -37,34 +32,6 @@ class Retries(NamedTuple):
         return self.now_ms() + round(1_000 * self.backoff.seconds(attempts))
 
 
-@dataclass(slots=True)
-class Skipped:
-    """The records that a transaction does not handle."""
-
-    records: set[Address] = field(default_factory=set)
-    errors: dict[str, str] = field(default_factory=dict)
-    """The keys among them on which a handler raised in this transaction, and the error message."""
-
-
-@dataclass(slots=True)
-class Parking:
-    """The changes of one transaction to blocked keys."""
-
-    blocked: list[BlockedKey] = field(default_factory=list)
-    retried: list[BlockedKey] = field(default_factory=list)
-    """Retried, and a handler raised again."""
-    unblocked: list[BlockedKey] = field(default_factory=list)
-    parked: int = 0
-    """Records that were parked behind blocked keys..."""
-    unparked: int = 0
-    """...and that were removed from there."""
-
-
-def address(item: Delivery) -> Address:
-    """Return the partition and offset of an item's record."""
-    return item.record.partition, item.record.offset
-
-
 def check_unmoved(parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey]) -> None:
     """Raise ConcurrentUpdate if parked records of a key were removed since they were read."""
     for part in parts:
@@ -74,32 +41,35 @@ def check_unmoved(parts: Iterable[PartitionBatch], blocked: Mapping[str, Blocked
                 raise ConcurrentUpdate(f"concurrent update of the parked records of {part.blocked.key}")
 
 
-def skip_blocked(
-    parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey], troubles: Mapping[Address, str]
-) -> Skipped:
-    """Return what must not be handled: records on which a handler raised, and all later ones of the same key."""
-    skipped = Skipped()
+def skip_blocked(parts: Iterable[PartitionBatch], blocked: Mapping[str, BlockedKey]) -> dict[str, str]:
+    """Mark what must not be handled: records on which a handler raised, and all later ones of the same key.
+
+    Returns the keys on which a handler raised in this transaction, with the error message.
+    """
+    errors: dict[str, str] = {}
     for part in parts:
         for item in part.items:
-            if not isinstance(item.event, Event):
+            key = item.key
+            if key is None:
                 continue
-            key, where = item.event.key, address(item)
             behind = part.blocked is None and key in blocked
-            if where in troubles and not behind:
-                skipped.errors.setdefault(key, troubles[where])
-            if behind or key in skipped.errors:
-                skipped.records.add(where)
-    return skipped
+            if item.failure and not behind:
+                errors.setdefault(key, item.failure)
+            item.skipped = behind or key in errors
+    return errors
 
 
 def update_blocks(
     tx: Transaction,
     parts: Sequence[PartitionBatch],
     blocks: Mapping[str, BlockedKey],
-    skipped: Skipped,
+    errors: Mapping[str, str],
     retries: Retries,
 ) -> Parking:
-    """Park the skipped records behind blocked keys, and remove the ones that were handled."""
+    """Park the skipped records behind blocked keys, and remove the ones that were handled.
+
+    `errors` are the messages by key of `skip_blocked`.
+    """
     done = Parking()
     after = dict(blocks)
     appended: list[Parked] = []
@@ -108,14 +78,14 @@ def update_blocks(
             continue
         if part.blocked is not None:
             known = after[part.blocked.key]
-            left = after[known.key] = _retried(part, known, skipped, retries)
+            left = after[known.key] = _retried(part, known, errors.get(known.key), retries)
             if left.first > known.first:
                 blocked_keys.remove(tx, known.key, known.first, left.first - 1)
             done.unparked += left.first - known.first
             done.unblocked += [] if left.records else [left]
-            done.retried += [left] if known.key in skipped.errors else []
-        elif skipped.records:
-            appended += _parked(part, after, skipped, retries)
+            done.retried += [left] if known.key in errors else []
+        else:
+            appended += _parked(part, after, errors, retries)
     blocked_keys.change(tx, blocks, after)
     blocked_keys.append(tx, appended)
     done.blocked = [new for key, new in after.items() if key not in blocks]
@@ -128,14 +98,13 @@ def update_blocks(
 
 
 def _parked(
-    part: PartitionBatch, blocks: dict[str, BlockedKey], skipped: Skipped, retries: Retries
+    part: PartitionBatch, blocks: dict[str, BlockedKey], errors: Mapping[str, str], retries: Retries
 ) -> Iterable[Parked]:
     for item in part.items:
-        if address(item) not in skipped.records:
+        key = item.key
+        if not item.skipped or key is None:
             continue
-        assert isinstance(item.event, Event)
-        key = item.event.key
-        known = blocks.get(key) or _blocked(key, part, skipped.errors[key], retries)
+        known = blocks.get(key) or _blocked(key, part, errors[key], retries)
         blocks[key] = known._replace(last=known.last + 1)
         yield Parked(key, known.last + 1, item.record)
 
@@ -145,11 +114,10 @@ def _blocked(key: str, part: PartitionBatch, error: str, retries: Retries) -> Bl
     return BlockedKey(key, *owner, 1, 0, 1, retries.now_ms(), retries.at_ms(1), blocked_keys.storable(error))
 
 
-def _retried(part: PartitionBatch, known: BlockedKey, skipped: Skipped, retries: Retries) -> BlockedKey:
+def _retried(part: PartitionBatch, known: BlockedKey, error: str | None, retries: Retries) -> BlockedKey:
     """Return what is left of a blocked key: nothing, later records, or the record on which a handler raised again."""
-    handled = sum(address(item) not in skipped.records for item in part.items)
+    handled = sum(not item.skipped for item in part.items)
     left = known._replace(first=known.first + handled)
-    error = skipped.errors.get(known.key)
     if error is None:
         return left._replace(attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")
     attempts = 1 if handled else known.attempts + 1

@@ -5,8 +5,7 @@ See docs/decisions/0013-a-key-in-any-partition.md.
 
 from __future__ import annotations
 
-from eventbus.deadletters.resolutions import origin
-from eventbus.engine.batch import Delivery
+from eventbus.engine.delivery import Delivery
 from eventbus.log import Log
 from eventbus.serde.codec import PoisonRecord
 
@@ -33,18 +32,19 @@ class Placement:
 
         May ask the brokers, at most once per topic and poll; raises LogUnavailable and TopicMissing then.
         """
-        record, event = item
-        key = record.key
-        if isinstance(event, PoisonRecord) or key is None:
+        key = item.record.key
+        if item.poison is not None or key is None:
             return item
-        topic, number = origin(record).partition
+        topic, number = item.source.partition
         known = self._counts.get(topic, 0)
         if known and self._log.place(key, known) == number:
             return item  # nearly all records are
         if topic not in self._asked and not self._fits(key, number, known):
             known = self._counts[topic] = max(known, self._log.partitions(topic))
             self._asked.add(topic)
-        return item if self._fits(key, number, known) else Delivery(record, self._misplaced(key, number, known))
+        if self._fits(key, number, known):
+            return item
+        return Delivery(item.record, item.source, poison=self._misplaced(key, number, known))
 
     def _fits(self, key: bytes, number: int, present: int) -> bool:
         """Return whether any number of partitions up to the present one places the key here."""

@@ -2,33 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable
 from typing import Any
 
-from eventbus.engine.batch import UNPUBLISHED, Delivery, Owned, PartitionBatch, Unpublished, decode, retry
+from eventbus.engine.assignment import Assignment, Owned
+from eventbus.engine.batch import PartitionBatch, retry
 from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.delivery import UNPUBLISHED, Delivery, decode
+from eventbus.engine.remote import Asking, begin
 from eventbus.engine.schema_waits import ANSWER_WAIT_SECONDS
+from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Limit, Partition
 from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import Service
+from eventbus.service import Service, by_topic
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 
 
 class Retrying:
-    """Finds the parked records to retry in the assigned partitions, and reports how many wait."""
+    """Finds the parked records to retry in the assigned partitions, makes their calls, and reports how many wait."""
 
-    def __init__(self, service: Service[Any], deps: Dependencies, config: EngineConfig) -> None:
+    def __init__(
+        self,
+        service: Service[Any],
+        deps: Dependencies,
+        config: EngineConfig,
+        assignment: Assignment,
+        unanswered: Unanswered,
+    ) -> None:
         self._service, self._deps, self._config = service, deps, config
+        self._assignment, self._unanswered = assignment, unanswered
+        self._reactions = by_topic(service.reactions)
+        self.asking: Asking | None = None
+        """The remote calls in progress for parked records; the loop does not wait for them."""
         self._reported = (0, 0)
         self._after = self._count_at = 0.0
         self._limits: dict[str, Limit] = {}
         self.more = False
         """Whether more was due than is retried at once: check again soon."""
 
-    def due(self, retries_ms: tuple[int, int] | None, owned: Mapping[Partition, Owned]) -> list[PartitionBatch]:
+    def begin(self, due: list[PartitionBatch]) -> list[PartitionBatch]:
+        """Start the remote calls of these parts in the background; return the parts if there are none to make."""
+        self._deps.failpoint("retrying")
+        half = max(1, self._deps.calls.concurrency // 2)
+        self.asking = begin(self._service, due, self._deps, half)
+        return due if self.asking is None else []
+
+    def answered(self) -> list[PartitionBatch]:
+        """Return the parts whose remote calls have ended; overdue calls are not waited for."""
+        if self.asking is None or not self.asking.ended(0):
+            return []
+        asking, self.asking = self.asking, None
+        asking.results(self._unanswered)
+        for part in asking.parts:
+            part.stay()  # the checkpoint has moved in the meantime
+        return list(asking.parts)
+
+    def abandon(self) -> None:
+        """Start no further calls: the worker is shutting down."""
+        if self.asking is not None:
+            self.asking.pending.abandon()
+
+    def due(self, retries_ms: tuple[int, int] | None) -> list[PartitionBatch]:
         """Return what this worker must retry now: due blocked keys whose partition it owns and consumes.
 
         `retries_ms` is when the first and the last parked records of all workers are due; None if none is parked.
@@ -37,7 +73,7 @@ class Retrying:
         if retries_ms is None:
             self._report((0, 0))
             return []
-        ours = {partition: each for partition, each in owned.items() if each.consuming}
+        ours = self._assignment.consumed()
         self._count(ours)
         when, most = Due(self._deps.now_ms(), round(1_000 * self._config.retry_most)), self._config.retries
         if not any(map(when.is_now, retries_ms)) or not ours or self._deps.clock() < self._after:
@@ -65,9 +101,10 @@ class Retrying:
             return None
 
     def _part(self, owned: Owned, before: BlockedKey, parked: list[Parked]) -> PartitionBatch:
-        items = [decode(self._deps.codec, each.record, self._service.topics()) for each in parked]
-        known = [self._with_limit(item) for item in items if item is not None]
-        return retry(owned, before, known, self._service.reactions)
+        items = [decode(self._deps.codec, each.record, self._reactions) for each in parked]
+        known = [item for item in items if item is not None]
+        self._set_limits(known)
+        return retry(owned, before, known)
 
     def _ask_limits(self, parked: Iterable[list[Parked]]) -> None:
         """Ask for the present limits of the topics that parked outputs were too large for. Raises LogUnavailable."""
@@ -75,10 +112,11 @@ class Retrying:
         topics = {place.topic for place in places if place.number == UNPUBLISHED}
         self._limits = self._deps.log.largest(topics) if topics else {}
 
-    def _with_limit(self, item: Delivery) -> Delivery:
-        if not isinstance(item.event, Unpublished):
-            return item
-        return item._replace(event=replace(item.event, limit=self._limits.get(item.event.output.topic)))
+    def _set_limits(self, items: Iterable[Delivery]) -> None:
+        for item in items:
+            if item.unpublished is not None:
+                topic = item.unpublished.output.topic
+                item.unpublished = item.unpublished._replace(limit=self._limits.get(topic))
 
     def _count(self, ours: Collection[Partition]) -> None:
         """Report how many parked records wait for this worker, every second."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from eventbus.engine.assignment import Owned, SchemaWait
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import Owned, SchemaWait
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.log import FetchedRecords
 from eventbus.serde.lookups import StillAsking

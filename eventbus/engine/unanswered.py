@@ -6,12 +6,12 @@ It uses only what this worker has observed since it owns the partition, in the s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.calls import UNKNOWN_OUTCOME, NotMade
-from eventbus.engine.parking import Address, address
+from eventbus.engine.delivery import Address, Delivery
 from eventbus.log import Partition
 from eventbus.service import Unasked
 
@@ -58,22 +58,24 @@ class Unanswered:
         self._batches: deque[_AnswerBatch] = deque(maxlen=BATCHES)
         self._number = 0
 
-    def note(self, parts: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
+    def note(self, parts: Sequence[PartitionBatch], called: Sequence[Delivery]) -> None:
         """Record the outcomes of one batch of calls, or of retried parked records."""
         self._number += 1
+        if not self._suspects and not any(is_unknown(item.outcome) for item in called):
+            return
         fresh = [part for part in parts if part.blocked is None and part.items]
         unanswered = frozenset(
-            where
+            item.address
             for part in fresh
             for item in part.items
-            if is_unknown(outcome := outcomes.get(where := address(item))) and not isinstance(outcome, NotMade)
+            if is_unknown(item.outcome) and not isinstance(item.outcome, NotMade)
         )
         if not unanswered and not self._suspects:
             return
-        answered = sum(not isinstance(outcome, (Exception, Unasked)) for outcome in outcomes.values())
+        answered = sum(not isinstance(item.outcome, (Exception, Unasked)) for item in called)
         self._batches.append(_AnswerBatch(self._number, answered, unanswered))
         self._suspects |= {where: self._tried(where) for where in unanswered}
-        self._forget_answered(fresh, outcomes)
+        self._forget_answered(fresh, called)
 
     def is_refused(self, where: Address) -> bool:
         """Return whether the record must be parked: others were answered and it was not, often enough."""
@@ -101,8 +103,9 @@ class Unanswered:
         share = (len(others) + 1) / (len(others) + answered + 2)  # Laplace's estimate, for few answers
         return _Suspect(before.attempts + 1, before.chance * share, share, self._number)
 
-    def _forget_answered(self, fresh: Sequence[PartitionBatch], outcomes: Mapping[Address, Any]) -> None:
+    def _forget_answered(self, fresh: Sequence[PartitionBatch], called: Sequence[Delivery]) -> None:
         """Forget records that were answered, parked or handled otherwise, and batches that are no longer compared."""
+        outcomes = {item.address: item.outcome for item in called}
         first = {part.owned.partition: part.items[0].record.offset for part in fresh}
         self._suspects = {
             where: suspect

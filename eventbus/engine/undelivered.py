@@ -14,9 +14,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from eventbus.database import Database
-from eventbus.engine.batch import UNPUBLISHED, Owned
+from eventbus.engine.assignment import Owned
 from eventbus.engine.decision import compare
-from eventbus.engine.parking import MAX_BLOCKED_KEYS, Parking, Retries, TooManyParked
+from eventbus.engine.delivery import UNPUBLISHED
+from eventbus.engine.observer import Parking
+from eventbus.engine.parking import MAX_BLOCKED_KEYS, Retries, TooManyParked
 from eventbus.log import Output, Oversized, Partition, Record, TooLarge
 from eventbus.store import blocked_keys, progress
 from eventbus.store.blocked_keys import BlockedKey, Parked

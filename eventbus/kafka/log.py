@@ -48,6 +48,7 @@ from eventbus.log import (
     TooLarge,
     TopicMissing,
     UnsafeToContinue,
+    new_tuple,
 )
 
 COMMITTED_SECONDS = 2.0
@@ -571,9 +572,12 @@ def _partition(message: Any) -> Partition:
 
 
 def _record(partition: Partition, message: Any) -> Record:
-    timestamp = message.timestamp()[1]
-    offset, epoch = message.offset(), _epoch(message.leader_epoch())
-    return Record(partition, offset, message.key(), message.value(), timestamp, headers_of(message), epoch)
+    epoch = message.leader_epoch()
+    if epoch is not None and epoch < 0:
+        epoch = None
+    offset, timestamp, headers = message.offset(), message.timestamp()[1], headers_of(message)
+    made: Record = new_tuple(Record, (partition, offset, message.key(), message.value(), timestamp, headers, epoch))
+    return made
 
 
 def _epoch(epoch: int | None) -> int | None:

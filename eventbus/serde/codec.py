@@ -9,16 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 from fastavro import schemaless_writer
 
 from eventbus.avro_schema import read_as, written_with
 from eventbus.event import Event
-from eventbus.serde.compiled import Compiled, compiled
 from eventbus.serde.framing import FRAME, Headers, NotFramed, SchemaId, framed, framed_key
+from eventbus.serde.plans import Planner
 from eventbus.serde.registry import Registry, UnknownSchema, UnsupportedSchema, check_released, source_of
-from eventbus.serde.strict import MAX_VALUES, Strict
+from eventbus.serde.strict import Strict
 
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are rejected without decoding (Kafka's default limit of a record batch)."""
@@ -40,52 +40,46 @@ class PoisonRecord(ValueError):
 class Codec:
     """Encodes events as record values and decodes them. It knows only the events that it was given."""
 
-    def __init__(self, registry: Registry, events: Iterable[type[Event]]) -> None:
+    def __init__(self, registry: Registry, events: Iterable[type[Event]], planner: Planner | None = None) -> None:
         self._registry = registry
         self.source = source_of(registry)
         """The source of the ids that it writes."""
         self._events = {event.topic: event for event in events}
         self._frames = {e: FRAME.pack(0, i) for e, i in check_released(registry, self._events.values()).items()}
         self._readers: dict[tuple[type[Event], SchemaId], _Reader] = {}
-        self._compiled: dict[type[Event], Compiled] = {e: made for e in self._frames if (made := compiled(e))}
+        self._planner = planner or Planner()
+        self.kind = self._planner.kind
+        """How it reads and writes: COMPILED or INTERPRETED."""
+        self._plans = {e.topic: plan for e, frame in self._frames.items() if (plan := self._planner.plan(e, frame))}
 
     def id_of(self, event: type[Event]) -> int:
         """Return the schema id that an event is written with."""
         return int(FRAME.unpack(self._frames[event])[1])
 
     def encode(self, event: Event) -> bytes:
-        """Return the framed value. Raises for values that the schema does not allow: a bug of the caller."""
-        frame = self._frames[type(event)]
-        made = self._compiled.get(type(event))
-        if made is not None:
-            try:
-                return made.write(frame, event)
-            except Exception:  # noqa: BLE001, S110 - fastavro decides, and raises
-                pass
+        """Return the framed value. Raises for values that the event or its schema do not allow: a bug of the caller."""
+        plan = self._plans.get(event.topic)
+        if plan is not None and (value := plan.write(event)) is not None:
+            return value
+        values = event.to_avro()
+        event.from_avro(values)
         body = BytesIO()
-        body.write(frame)
-        schemaless_writer(body, event.schema, event.to_avro())
+        body.write(self._frames[type(event)])
+        schemaless_writer(body, event.schema, values)
         return body.getvalue()
 
     def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
         """Return the event, or raise PoisonRecord; RegistryUnavailable if a registry is needed and unavailable."""
+        plan = self._plans.get(topic)
+        if plan is not None and (event := plan.read(key, value, headers)) is not None:
+            return cast("Event", event)
         cls = self._events.get(topic)
         if cls is None:
             raise PoisonRecord("unknown_topic", f"no event is published on {topic}")
-        event = self._quickly(cls, value) or self._body(cls, value, headers)
-        if event.key.encode() == key:
-            return event
-        raise _wrong_key(event, key)
-
-    def _quickly(self, cls: type[Event], value: bytes | None) -> Event | None:
-        """Return the event of a record that the compiled reader accepts; None for all others."""
-        made = self._compiled.get(cls)
-        if made is None or value is None or len(value) > MAX_VALUES or not value.startswith(self._frames[cls]):
-            return None
-        try:
-            return made.read(value)
-        except Exception:  # noqa: BLE001 - the strict path decides, and says why
-            return None
+        judged = self._body(cls, value, headers)
+        if judged.key.encode() == key:
+            return judged
+        raise _wrong_key(judged, key)
 
     def _body(self, cls: type[Event], value: bytes | None, headers: Headers) -> Event:
         if not value:
@@ -124,6 +118,9 @@ class Codec:
             )
         own = writer == written_with(json.loads(cls.schema_text))
         pair = self._readers[cls, schema_id] = Strict(writer), None if own else reader
+        plan = self._plans.get(cls.topic)
+        if plan is not None and isinstance(schema_id, int) and (version := self._planner.version(cls, writer, reader)):
+            plan.add(FRAME.pack(0, schema_id), version)
         return pair
 
 

@@ -7,7 +7,7 @@ bytes; then the whole value is the Avro body.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
@@ -27,7 +27,7 @@ OTHERS = {
     b"[": "JSON",
 }
 """What other serializers write, by its first bytes."""
-Headers = Iterable[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes]]
 SchemaId = int | UUID
 """A number, which is unique in one registry, or a GUID, which is the same in all of Confluent's."""
 

@@ -33,7 +33,7 @@ from eventbus.kafka.log import KafkaLog
 from eventbus.log import LogUnavailable, Partition, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import registry_at
-from eventbus.service import Service
+from eventbus.service import Service, finished
 from eventbus.simulation import clients, faults, poison
 from eventbus.simulation.clocks import JUMPS, Clocks
 from eventbus.simulation.cluster import AMONG_THE_RECORDS, SimulatedCluster, Written
@@ -788,7 +788,7 @@ def _made(service: Service[Any]) -> sqlite3.Connection:
 
 def _ignored(call: Call) -> None:
     with suppress(Exception):  # the process that made it is dead
-        call()
+        finished(call())
 
 
 def _listed(partitions: Iterable[Partition]) -> str:

@@ -17,7 +17,7 @@ from eventbus.event import Event
 from eventbus.serde.codec import Codec
 from eventbus.serde.framing import FRAME, Headers
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import TryAgain
+from eventbus.service import TryAgain, finished
 from eventbus.simulation.clients import ClientHost
 
 
@@ -171,7 +171,7 @@ class SimulatedCalls:
         if trouble in (Trouble.REFUSED, Trouble.UNDONE):
             return TryAgain("simulated: the provider is unavailable")
         try:
-            answer = call()
+            answer = finished(call())
         except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
             return error
         if trouble is Trouble.UNKNOWN:

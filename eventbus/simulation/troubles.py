@@ -8,10 +8,10 @@ from functools import wraps
 from typing import Any, Protocol
 
 from eventbus.database import Transaction
-from eventbus.engine.batch import decode
+from eventbus.engine.delivery import decode
 from eventbus.event import Event
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import Reaction, Service
+from eventbus.service import Reaction, Service, by_topic
 from eventbus.store import blocked_keys
 
 HANDLER_RAISES, TABLE_REFUSES = "its handlers raise", "its rows are refused"
@@ -41,7 +41,7 @@ class WatchedService:
 
     def __init__(self, service: Service[Any], codec: Codec, injector: FaultInjector) -> None:
         self._service, self._injector, self._inner = service.name, injector, service.repository
-        self._codec, self._reads = codec, service.topics()
+        self._codec, self._reads = codec, by_topic(service.reactions)
         self.schema = service.repository.schema
         self._handled: list[Event] = []
         self._parked: dict[str, list[str]] = {}
@@ -71,7 +71,7 @@ class WatchedService:
     def _topics(self, parked: Iterable[blocked_keys.Parked]) -> list[str]:
         """Return the original topics of the events; poison and resolutions without a record do not count."""
         items = (decode(self._codec, each.record, self._reads) for each in parked)
-        return [item.event.topic for item in items if item is not None and isinstance(item.event, Event)]
+        return [item.event.topic for item in items if item is not None and item.event is not None]
 
     def _watched(self, reaction: Reaction) -> Reaction:
         handler: Callable[..., Event | None] = reaction.handler

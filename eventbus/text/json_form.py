@@ -10,6 +10,8 @@ from datetime import date, time, timedelta
 from enum import Enum
 from typing import Any
 
+from msgspec import Struct, structs
+
 FORMS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (Enum, lambda value: value.value),
     ((bytes, bytearray, memoryview), lambda value: bytes(value).decode("latin-1")),
@@ -41,6 +43,8 @@ def json_form(value: Any) -> Any:
             return form(value)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, Struct):
+        return structs.asdict(value)
     return str(value)
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from eventbus.engine.observer import Handled, Observer
-from eventbus.engine.parking import Parking
+from eventbus.engine.observer import Handled, Observer, Parking
 from eventbus.log import Partition
 from eventbus.text.redaction import scrub
 from eventbus.text.terminal import visible

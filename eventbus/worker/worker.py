@@ -26,7 +26,7 @@ from eventbus.database import (
     retry_on_conflict,
 )
 from eventbus.database.upgrade import upgrade
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.decision import RepositoryFailed
 from eventbus.engine.engine import Engine
@@ -215,7 +215,8 @@ class Worker:
             with suppress(*AWAY):  # if it cannot be checked now, recovery checks it
                 engine.judge()
             engine.subscribe()
-            telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery)
+            codec = deps.codec.kind
+            telemetry.log.info("worker.started", topics=service.topics(), delivery=config.delivery, codec=codec)
             self._loop(engine, deps, announcement, keeper)
         finally:
             engine.close()
@@ -264,7 +265,7 @@ class Worker:
         self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, partition_counts, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
-        calls = RemoteCalls(config.remote_concurrency, inline=service.calls_inline)
+        calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance
         deps = Dependencies(
             log=log,

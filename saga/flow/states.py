@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -68,7 +68,12 @@ def _outcomes(reaction: Reaction) -> list[list[Any]]:
     if reaction.remote is None:
         return [[]]
     hint = typing.get_type_hints(reaction.remote)["return"]
-    return [[example(branch)] for branch in _branches(hint) if branch is not Unasked]
+    branches = [inner for branch in _branches(hint) for inner in _branches(_awaited(branch))]
+    return [[example(branch)] for branch in dict.fromkeys(branches) if branch is not Unasked]
+
+
+def _awaited(hint: Any) -> Any:
+    return typing.get_args(hint)[0] if typing.get_origin(hint) is Awaitable else hint
 
 
 def _branches(hint: Any) -> tuple[Any, ...]:
@@ -76,15 +81,20 @@ def _branches(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if union else (hint,)
 
 
+def _fields(hint: Any) -> Sequence[str] | None:
+    if is_dataclass(hint):
+        return [field.name for field in fields(hint)]
+    return getattr(hint, "__struct_fields__", getattr(hint, "_fields", None))
+
+
 def example(hint: Any) -> Any:
-    """Return an example of a type that events and outcomes consist of: dataclasses, named tuples, plain types."""
+    """Return an example of a type of events and outcomes: structs, dataclasses, named tuples, plain types."""
     if typing.get_origin(hint) is typing.Literal:
         return typing.get_args(hint)[0]
     if typing.get_origin(hint) is tuple:
         return tuple(example(inner) for inner in typing.get_args(hint) if inner is not Ellipsis)
-    if is_dataclass(hint) or hasattr(hint, "_fields"):
+    if (names := _fields(hint)) is not None:
         hints = typing.get_type_hints(hint)
-        names = [field.name for field in fields(hint)] if is_dataclass(hint) else hint._fields
         return hint(*(example(hints[name]) for name in names))
     plain = {str: TEXT, int: NUMBER, bool: True, bytes: TEXT.encode(), float: float(NUMBER), type(None): None}
     branch = _branches(hint)[0]

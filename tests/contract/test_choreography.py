@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import shutil
@@ -10,9 +9,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
+from msgspec import defstruct
 
 import inventory_service.__main__
 import order_service.__main__
@@ -104,10 +105,10 @@ def refused(folder: Path, version: int, *code: str) -> Event:
     """Return a payment.failed as the release wrote it that had this version."""
     folder.mkdir()
     avsc = Path(shutil.copy(RELEASED["payment.failed"][version - 1].path, folder / "payment.failed.avsc"))
-    fields = [("order_id", str), ("error", str)]
+    fields: list[Any] = [("order_id", str), ("error", str)]
     if version > 1:
-        fields.append(("code", str, dataclasses.field(default="UNSPECIFIED")))
-    kind = dataclasses.make_dataclass("PaymentFailed", fields, bases=(Event,), frozen=True)
+        fields.append(("code", str, "UNSPECIFIED"))
+    kind = defstruct("PaymentFailed", fields, bases=(Event,), frozen=True)
     return bound(avsc, key="order_id")(kind)("o", "too dear", *code)
 
 

@@ -141,6 +141,12 @@ def test_adding_a_service_shows_its_files_as_they_are(file: str) -> None:
     assert text(ROOT / "docs" / "examples" / "shipping" / file) in shown
 
 
+def test_the_page_of_your_payment_provider_shows_its_file_as_it_is() -> None:
+    """What is shown is what is run."""
+    shown = blocks(ROOT / "docs" / "payment-provider.md", "python")
+    assert shown == [text(ROOT / "docs" / "examples" / "provider" / "http_provider.py")]
+
+
 def test_make_targets_in_the_documents_exist() -> None:
     """`make` in a shell block or in inline code."""
     targets = set(re.findall(r"^([\w-]+):", text(ROOT / "Makefile"), re.MULTILINE))

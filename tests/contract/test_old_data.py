@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from unicodedata import category
 
@@ -57,7 +58,7 @@ def decoded(topic, values):
 def test_every_event_at_the_edge_of_the_released_limits_is_read(topic):
     """A release with narrower limits would make dead letters of what lies on the log."""
     for values in ACCEPTED[topic]:
-        assert decoded(topic, values).to_avro() == values
+        assert json.dumps(decoded(topic, values).to_avro()) == json.dumps(values)
 
 
 def test_a_letter_of_a_newer_unicode_is_read():

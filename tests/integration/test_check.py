@@ -16,6 +16,7 @@ from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from eventbus.log import Output, Partition
+from eventbus.service import finished
 from payment_service.gateway import open_gateway
 from saga.commands.check import check_command
 from tests.chaos.unreadable import write_unreadable
@@ -189,7 +190,7 @@ def copy_of(written: Written, order_id: str, name: str) -> None:
             values = [name, *row[1:-2], now, now] if table == "orders" else [name, *row[1:]]
             tx.execute(f"insert into {table} values ({', '.join('?' * len(values))})", *values)
     with closing(open_gateway(places.gateway)) as provider:
-        provider.charge(name, written.confirmed.total, "USD")
+        finished(provider.charge(name, written.confirmed.total, "USD"))
 
 
 def test_what_cannot_be_read_is_named_and_nothing_is_made(places):

@@ -155,7 +155,7 @@ def test_an_empty_database_is_refused_although_the_cursors_are_lost(sqlite_playg
 
 
 def only(worker: Worker) -> set[Partition]:
-    return {partition for partition, owned in worker.engine._owned.items() if owned.consuming}
+    return set(worker.engine._assignment.consumed())
 
 
 def two_workers(playground: Playground) -> tuple[Worker, Worker]:

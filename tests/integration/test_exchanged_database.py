@@ -123,7 +123,7 @@ def test_two_copies_that_are_used_at_once_are_refused_by_every_worker(
         lambda: one.watch.handled + other.watch.handled == before + 50 and len(playground.pongs()) == 100
     )
     for worker in (one, other):
-        worker.engine._config = tuning
+        worker.engine._housekeeping._config = tuning
         with pytest.raises(UnsafeToContinue, match="two copies that are used at once"):
             playground.turn_until(lambda: busy and send(playground, 100), SOON, workers=[worker])
     for playground.url in (first, f"sqlite:///{copy}"):

@@ -83,7 +83,7 @@ def lose_once(playground: Playground, worker: Worker) -> list[int]:
             raced.append(len(parts))
             somebody = Decision(playground.service(), CODEC, 100, Retries(lambda: 0, Backoff(0.1, 60.0, lambda: 0.5)))
             mine = connect(playground.url, service=playground.group, schema="")
-            somebody.commit(mine, parts[:1], None, {}, lambda _step: None)
+            somebody.commit(mine, parts[:1], None, lambda _step: None)
             mine.close()
         return inner(database, parts, *rest)
 
@@ -208,7 +208,7 @@ def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(
 
     first.at("after database commit", let_another_join)
     first.steps["revoked"] = lambda: pending.append(
-        sum(len(entry.outputs) for owned in first.engine._owned.values() for entry in owned.pending)
+        sum(len(entry.outputs) for owned in first.engine._assignment for entry in owned.pending)
     )
     playground.send(range(200))
     playground.settle(200)

@@ -224,7 +224,7 @@ def test_who_takes_over_goes_on_with_what_is_parked(playground: Playground, prov
     send(playground, *pings("a", 5), Ping("bad", 1), *pings("b", 10))
     playground.settle(15)
     seen = worker.seen["remote under way"]
-    playground.turn_until(lambda: worker.seen["remote under way"] > seen and worker.engine._asking is not None)
+    playground.turn_until(lambda: worker.seen["remote under way"] > seen and worker.engine._retrying.asking is not None)
     playground.abandon(worker)
     playground.worker()
     provider.refuses = lambda _name: False
@@ -242,10 +242,10 @@ def test_what_was_asked_about_a_parked_order_does_not_set_the_checkpoint_back(
     provider.hangs = lambda name: name == "bad"
     send(playground, *pings("a", 5), Ping("bad", 1), *pings("b", 10))
     playground.settle(15)
-    playground.turn_until(lambda: worker.engine._asking is not None)
+    playground.turn_until(lambda: worker.engine._retrying.asking is not None)
     send(playground, *pings("c", 10))
     playground.settle(25)
-    assert worker.engine._asking is not None, "it still hangs"
+    assert worker.engine._retrying.asking is not None, "it still hangs"
     provider.hangs = lambda _name: False
     provider.over.set()
     playground.settle(26)

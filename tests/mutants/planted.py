@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-EARLY = """    def _publish_early(self, parts, root_partition, outcomes):
-        batch = decision._DecisionBatch(parts, root_partition, outcomes)
+EARLY = """    def _publish_early(self, parts, root):
+        batch = decision._DecisionBatch(parts, root)
         try:
             with self._deps.database.transaction() as tx:
-                answers, _ = self._decision._answers(tx, batch, {}, self._deps.failpoint)
-                decided = decision._advance(tx, batch, batch.owned(), answers)
+                self._decision._decide(tx, batch, self._deps.failpoint)
+                decided = decision._advance(tx, batch, batch.owned())
                 raise KeyError("rolled back")
         except KeyError:
             pass
         outputs = [output for entry in decided.entries.values() for output in entry.outputs]
         self._deps.log.publish(outputs, {}, lambda: True)
+        for item in batch.items():
+            item.decide_again()
+
+    @staticmethod
+    def _emptied(decided):
+        decided.entries = {p: entry._replace(outputs=[]) for p, entry in decided.entries.items()}
+        return decided
 
     def _waiting(self) -> bool:
 """
@@ -50,8 +57,9 @@ MUTANTS = (
     Mutant(
         "recover only the partition that lost the race",
         "eventbus/engine/engine.py",
-        "            self._recover_later(everyone, str(error))\n        else:\n            return True\n",
-        "            self._recover_later(everyone[:1], str(error))\n        else:\n            return True\n",
+        "            self._assignment.recover_later(everyone, str(error))\n        else:\n            return True\n",
+        "            self._assignment.recover_later(everyone[:1], str(error))\n        else:\n"
+        "            return True\n",
         faults="database",
     ),
     Mutant(
@@ -80,7 +88,7 @@ MUTANTS = (
     ),
     Mutant(
         "never look at the checkpoint when idle",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/housekeeping.py",
         "moved = [owned for owned in known if seen.checkpoints.get(owned.partition) != owned.checkpoint]",
         "moved: list[Owned] = []",
         faults="takeover",
@@ -89,15 +97,17 @@ MUTANTS = (
         "publish before the database commit",
         "eventbus/engine/engine.py",
         "                decided = self._decision.commit(",
-        "                self._publish_early(mine, root_partition, outcomes)\n"
-        "                decided = self._decision.commit(",
+        "                self._publish_early(mine, root)\n                decided = self._decision.commit(",
         (
             ("    def _waiting(self) -> bool:\n", EARLY),
             (
-                "from eventbus.store import progress, quarantine\n",
-                "from eventbus.engine import decision\nfrom eventbus.store import progress, quarantine\n",
+                "from eventbus.service import Service\n",
+                "from eventbus.engine import decision\nfrom eventbus.service import Service\n",
             ),
-            ("decided.entries[partition]._replace(", "decided.entries[partition]._replace(outputs=[], "),
+            (
+                "                self._publisher.add(decided)\n",
+                "                self._publisher.add(self._emptied(decided))\n",
+            ),
         ),
     ),
     Mutant(
@@ -147,8 +157,8 @@ MUTANTS = (
     ),
     Mutant(
         "go past markers without asking whether the topic was created again",
-        "eventbus/engine/engine.py",
-        "        self._topics.check([self._owned[partition] for partition in ends])\n",
+        "eventbus/engine/housekeeping.py",
+        "        self._topics.check([recovered[partition] for partition in ends])\n",
         "",
         faults="recreated",
     ),
@@ -161,15 +171,15 @@ MUTANTS = (
     ),
     Mutant(
         "seek without the leader epoch",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/recoverer.py",
         "self._deps.log.seek(owned.partition, owned.reached, owned.checkpoint.leader_epoch)",
         "self._deps.log.seek(owned.partition, owned.reached)",
         faults="truncated",
     ),
     Mutant(
         "take any leader epoch for the one in which markers were read",
-        "eventbus/engine/engine.py",
-        "if now[p] in (c.leader_epoch, self._owned[p].leader_epoch)}",
+        "eventbus/engine/housekeeping.py",
+        "if now[p] in (c.leader_epoch, recovered[p].leader_epoch)}",
         "}",
         faults="truncated",
     ),
@@ -182,7 +192,7 @@ MUTANTS = (
     ),
     Mutant(
         "send a cursor one offset too far",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/publisher.py",
         "CommittedOffset(*o.checkpoint[:2], ",
         "CommittedOffset(o.checkpoint.next_offset + 1, o.checkpoint.outbox_seq, ",
     ),
@@ -206,8 +216,8 @@ MUTANTS = (
     ),
     Mutant(
         "do not rewind after an abort",
-        "eventbus/engine/engine.py",
-        "            self._recover_later(mine, str(error))\n            return\n"
+        "eventbus/engine/publisher.py",
+        "            self._assignment.recover_later(mine, str(error))\n            return\n"
         '        self._deps.failpoint("published")',
         '        self._deps.failpoint("published")',
     ),
@@ -242,14 +252,14 @@ MUTANTS = (
     ),
     Mutant(
         "handle a batch of partitions that were revoked meanwhile",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/assignment.py",
         "        return self._owned.get(owned.partition) is owned and owned.consuming\n",
         "        return owned.consuming\n",
         faults="slow provider,rebalance",
     ),
     Mutant(
         "send no cursors",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/publisher.py",
         "self._deps.log.publish(outputs, offsets, lambda: self._still_ours(mine))",
         "self._deps.log.publish(outputs, {}, lambda: self._still_ours(mine))",
     ),
@@ -262,20 +272,18 @@ MUTANTS = (
     Mutant(
         "take an unknown outcome for a refusal, and compensate it",
         "eventbus/engine/remote.py",
-        "        outcomes = {address(item): outcome for (item, _), outcome in results}\n",
-        "        from payment_service.domain import Declined\n"
-        "        outcomes = {address(item): outcome for (item, _), outcome in results}\n"
-        '        refused = Declined("no answer")\n'
-        "        outcomes = {a: refused if is_unknown(o) else o for a, o in outcomes.items()}\n",
+        "            item.called, item.outcome = True, outcome\n",
+        "            from payment_service.domain import Declined\n"
+        '            item.called, item.outcome = True, Declined("no answer") if is_unknown(outcome) else outcome\n',
     ),
     Mutant(
         "compensate an order that the provider refuses, instead of parking it",
         "eventbus/engine/remote.py",
-        "        answers = {where: answer_of(outcome)",
-        "        from payment_service.domain import Declined\n"
-        "        given_up = {a for a in outcomes if unanswered.is_refused(a)}\n"
-        '        outcomes = {a: Declined("no answer") if a in given_up else o for a, o in outcomes.items()}\n'
-        "        answers = {where: answer_of(outcome)",
+        "            if type(item.outcome) is Unasked:\n",
+        "            from payment_service.domain import Declined\n"
+        "            if unanswered.is_refused(item.address):\n"
+        '                item.outcome = Declined("no answer")\n'
+        "            if type(item.outcome) is Unasked:\n",
         faults="refusal",
     ),
     Mutant(
@@ -339,8 +347,8 @@ MUTANTS = (
     Mutant(
         "hold back only the record itself, not what follows",
         "eventbus/engine/parking.py",
-        "            if behind or key in skipped.errors:\n",
-        "            if behind or where in troubles:\n",
+        "            item.skipped = behind or key in errors\n",
+        "            item.skipped = behind or bool(item.failure)\n",
     ),
     Mutant(
         "unblock the key while a record still waits",
@@ -388,8 +396,8 @@ MUTANTS = (
     Mutant(
         "name the resolution as the cause of what a redriven record leads to",
         "eventbus/engine/handlers.py",
-        "origin(record).address",
-        "record.address",
+        "source.address, _trace",
+        "item.record.address, _trace",
         faults="poison",
     ),
     Mutant(
@@ -414,7 +422,7 @@ MUTANTS = (
     ),
     Mutant(
         "handle the last resolution again after a recovery",
-        "eventbus/engine/engine.py",
+        "eventbus/engine/recoverer.py",
         "                owned.reached = owned.checkpoint.next_offset\n",
         "                back = 2 if owned.partition.topic.endswith('.resolutions') else 0\n"
         "                owned.reached = max(0, owned.checkpoint.next_offset - back)\n",
@@ -430,8 +438,8 @@ MUTANTS = (
     Mutant(
         "judge a redriven record by where its resolution lies",
         "eventbus/engine/placement.py",
-        "origin(record).partition",
-        "record.partition",
+        "item.source.partition",
+        "item.record.partition",
         faults="poison",
     ),
     Mutant(
@@ -472,11 +480,11 @@ MUTANTS = (
     ),
     Mutant(
         "take a registry that does not answer for one that does not know",
-        "eventbus/engine/batch.py",
-        "        return Delivery(record, PoisonRecord(poison.reason, str(poison)))\n",
-        "        return Delivery(record, PoisonRecord(poison.reason, str(poison)))\n"
+        "eventbus/engine/delivery.py",
+        "        return Delivery(record, source, poison=PoisonRecord(poison.reason, str(poison)))\n",
+        "        return Delivery(record, source, poison=PoisonRecord(poison.reason, str(poison)))\n"
         "    except ConnectionError:\n"
-        "        return Delivery(record, PoisonRecord('unknown_schema_id', 'away'))\n",
+        "        return Delivery(record, source, poison=PoisonRecord('unknown_schema_id', 'away'))\n",
         faults="registry",
     ),
     Mutant(

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -19,8 +18,7 @@ HERE = Path(__file__).parent
 
 
 @event(HERE / "order.shipped.avsc", key="order_id")
-@dataclass(frozen=True, slots=True)
-class OrderShipped(Event):
+class OrderShipped(Event, frozen=True):
     """A parcel with the order's items was booked; `parcel` is its number."""
 
     order_id: str

@@ -12,7 +12,7 @@ from typing import Any, Self
 from confluent_kafka import Message, Producer
 
 from eventbus.database import Database, connect
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.engine import Engine
 from eventbus.engine.observer import Handled, Observer
@@ -128,10 +128,10 @@ class Worker:
         self.at(step, crash)
 
     def owns(self) -> int:
-        return len(self.engine._owned)
+        return len(self.engine._assignment)
 
     def ready(self) -> int:
-        return sum(owned.consuming for owned in self.engine._owned.values())
+        return len(self.engine._assignment.consumed())
 
 
 class Playground:

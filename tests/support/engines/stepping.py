@@ -7,7 +7,7 @@ from typing import Any
 
 from eventbus import ConcurrentUpdate, Event, Service
 from eventbus.database import Database
-from eventbus.service import answer_of
+from eventbus.service import answer_of, finished
 
 
 def deliver(
@@ -35,7 +35,7 @@ def _reach_out(service: Service[Any], database: Database, batch: Sequence[Event]
     for event in batch:
         reaction = service.reactions[type(event)]
         arguments = (event, known) if reaction.remote_takes_state else (event,)
-        outcomes.append([answer_of(reaction.remote(service, *arguments))] if reaction.remote else [])
+        outcomes.append([answer_of(finished(reaction.remote(service, *arguments)))] if reaction.remote else [])
     return outcomes
 
 

@@ -15,6 +15,7 @@ from eventbus import Codec, Event, publishing
 from eventbus.database import Transaction, connect
 from eventbus.log import Output
 from eventbus.serde.registry import registry_at
+from eventbus.service import finished
 from inventory_service import repository as inventory_repository
 from inventory_service.domain import Reservation, Stock
 from order_service import repository as order_repository
@@ -103,7 +104,7 @@ def write_stores(world: World, places: Places) -> None:
         for order_id, entries in world.ledger.items():
             for entry in entries:
                 key = (order_id,) if entry.kind == "charge" else (f"refund/{order_id}", order_id)
-                getattr(provider, entry.kind)(*key, entry.amount, entry.currency)
+                finished(getattr(provider, entry.kind)(*key, entry.amount, entry.currency))
 
 
 class Publisher:

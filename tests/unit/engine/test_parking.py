@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -10,13 +11,15 @@ import pytest
 
 from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
 from eventbus.database import ConcurrentUpdate, connect
+from eventbus.engine.assignment import Owned
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import Delivery, Owned, PartitionBatch, retry
-from eventbus.engine.calls import RemoteCalls
+from eventbus.engine.batch import PartitionBatch, retry
+from eventbus.engine.calling import RemoteCalls
+from eventbus.engine.config import EngineConfig
 from eventbus.engine.decision import Decided, Decision
+from eventbus.engine.delivery import Delivery
 from eventbus.engine.parking import Retries
-from eventbus.engine.remote import RemoteResults, call_remotes
-from eventbus.engine.unanswered import Unanswered
+from eventbus.engine.remote import RemoteStage
 from eventbus.log import Identity, Partition, Record
 from eventbus.serde.registry import registry_at
 from eventbus.service import Service
@@ -66,18 +69,23 @@ class Bench:
     """One partition, one service, its database, and what the engine does with them."""
 
     def __init__(self) -> None:
-        self.service, self.unanswered = Moody(), Unanswered()
+        self.service = Moody()
         self.database = connect("sqlite:///:memory:", service="moody", schema=Tallies.schema)
         retries = Retries(lambda: NOW_MS, Backoff(0.1, 60.0, lambda: 1.0))
         self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
         with self.database.transaction() as tx:
             progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))
+        deps: Any = SimpleNamespace(
+            database=self.database, calls=RemoteCalls(2), failpoint=lambda _step: None, clock=time.monotonic
+        )
+        self.remote = RemoteStage(self.service, deps, EngineConfig())
         self.owned = Owned(LANE, 0.0, recovered=True, consuming=True, checkpoint=progress.Checkpoint(0, 0, 1))
 
     def hear(self, *events: Event) -> Decided:
         items, start = [], self.owned.checkpoint.next_offset
         for offset, event in enumerate(events, start):
-            items.append(Delivery(Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, []), event))
+            record = Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, [])
+            items.append(self._delivery(record, event))
         return self.decide([PartitionBatch(self.owned, items, start + len(items))])
 
     def again(self, between: Callable[[], None] = lambda: None) -> Decided:
@@ -86,9 +94,7 @@ class Bench:
             blocks = list(interventions.blocked(tx))
             parked = {each: blocked_keys.records(tx, each, 100) for each in blocks}
         parts = [
-            retry(
-                self.owned, each, [Delivery(p.record, self._event(p.record)) for p in records], self.service.reactions
-            )
+            retry(self.owned, each, [self._delivery(p.record, self._event(p.record)) for p in records])
             for each, records in parked.items()
         ]
         between()
@@ -97,14 +103,13 @@ class Bench:
         return self.decide(parts)
 
     def decide(self, parts: Sequence[PartitionBatch]) -> Decided:
-        reached = self.reach(parts)
-        decided = self.decision.commit(self.database, parts, None, reached.outcomes, lambda _step: None)
+        self.remote.call(parts, lambda: True)
+        decided = self.decision.commit(self.database, parts, None, lambda _step: None)
         self.owned.checkpoint = decided.checkpoints[LANE]
         return decided
 
-    def reach(self, parts: Sequence[PartitionBatch]) -> RemoteResults:
-        deps: Any = SimpleNamespace(database=self.database, calls=RemoteCalls(2), failpoint=lambda _step: None)
-        return call_remotes(self.service, parts, deps, self.unanswered, lambda: True)
+    def _delivery(self, record: Record, event: Event) -> Delivery:
+        return Delivery(record, record, event, self.service.reactions[type(event)])
 
     def parked(self) -> dict[str, tuple[int, int]]:
         """Return, by key, how many records wait, and how often the first was tried."""
@@ -132,6 +137,12 @@ def outputs(decided: Decided) -> list[str]:
     ]
 
 
+def letters(decided: Decided) -> list[str]:
+    """Return why records became dead letters."""
+    headers = [dict(output.headers) for entry in decided.entries.values() for output in entry.outputs]
+    return [each["dlq_reason"].decode() for each in headers if "dlq_reason" in each]
+
+
 def test_nobody_is_asked_about_what_will_be_parked(bench: Bench) -> None:
     """The turn of a later event has not come: it is asked about when it is tried, one event of an order at a time."""
     bench.service.raises["a"] = ValueError("no")
@@ -155,7 +166,7 @@ def test_an_unknown_outcome_of_a_retry_is_asked_for_again_later(bench: Bench) ->
     bench.service.answers["a"] = TryAgain("the provider is away")
     decided = bench.again()
     assert bench.parked() == {"a": (2, 2)}
-    assert decided.dead == {}
+    assert letters(decided) == []
     assert "the provider is away" in decided.parking.retried[0].error
     assert decided.parking.retried[0].retry_at_ms == NOW_MS + 200
     bench.service.answers.clear()
@@ -177,8 +188,8 @@ def test_poison_that_is_found_when_it_is_tried_again_is_dead_lettered(bench: Ben
     bench.hear(Pang("a", 1))
     bench.service.raises["a"] = PoisonRecord("contradiction", "it cannot be true")
     decided = bench.again()
-    assert [poison.reason for _, _, poison in decided.dead[LANE]] == ["contradiction"]
     assert outputs(decided) == ["moody.dead-letters"]
+    assert letters(decided) == ["contradiction"]
     assert bench.parked() == {}
 
 

@@ -9,7 +9,8 @@ from confluent_kafka import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eventbus.engine.batch import Delivery
+from eventbus.deadletters.resolutions import origin
+from eventbus.engine.delivery import Delivery
 from eventbus.engine.placement import Placement
 from eventbus.log import RESOLUTIONS, Headers, LogUnavailable, Partition, Record
 from eventbus.serde.codec import PoisonRecord
@@ -37,7 +38,8 @@ def placement(topics: Topics, fewest: int) -> Placement:
 
 
 def item(key: bytes, number: int, topic: str = "ping", headers: Headers | None = None) -> Delivery:
-    return Delivery(Record(Partition(topic, number), 7, key, b"", 0, headers or []), Ping("a", 1))
+    record = Record(Partition(topic, number), 7, key, b"", 0, headers or [])
+    return Delivery(record, origin(record), Ping("a", 1))
 
 
 def redriven(key: bytes, number: int) -> Delivery:
@@ -47,7 +49,7 @@ def redriven(key: bytes, number: int) -> Delivery:
 
 
 def refused(judge: Callable[[Delivery], Delivery], items: Iterable[Delivery]) -> list[bool]:
-    return [isinstance(judge(each).event, PoisonRecord) for each in items]
+    return [judge(each).poison is not None for each in items]
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,8 @@ def test_what_is_bad_otherwise_stays_so_and_asks_nobody() -> None:
     topics = Topics(4)
     judge = placement(topics, 4).judge
     for key in (None, b"", b"\xff", b"21"):
-        bad = Delivery(Record(Partition("ping", 3), 7, key, b"", 0, []), PoisonRecord("key_missing", "no key"))
+        record = Record(Partition("ping", 3), 7, key, b"", 0, [])
+        bad = Delivery(record, record, poison=PoisonRecord("key_missing", "no key"))
         assert judge(bad) is bad
     assert topics.asked == []
 
@@ -156,8 +159,8 @@ def test_the_message_says_where_it_lies_where_it_belongs_and_what_to_do() -> Non
     for key, fewest in (("schlüssel".encode(), 4), (b"k" * 10_000, 2)):
         home = murmur2(key, 4)
         wrong = next(n for n in (3, 2) if all(murmur2(key, count) != n for count in (2, 3, 4)))
-        error = placement(Topics(4), fewest).judge(item(key, wrong)).event
-        assert isinstance(error, PoisonRecord)
+        error = placement(Topics(4), fewest).judge(item(key, wrong)).poison
+        assert error is not None
         assert error.reason == "wrong_partition"
         assert f"the key {key[:80]!r} is in partition {wrong}, but belongs in {home} of 4" in str(error)
         assert ("no number of partitions down to 2 leads there" in str(error)) == (fewest < 4)

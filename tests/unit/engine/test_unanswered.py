@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from eventbus import TryAgain, Unasked
-from eventbus.engine.batch import Delivery, Owned, PartitionBatch
+from eventbus.engine.assignment import Owned
+from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.calls import CIRCUIT_BREAKER_THRESHOLD, NotMade
+from eventbus.engine.delivery import Delivery
 from eventbus.engine.unanswered import ATTEMPTS_AT_LEAST, Unanswered
 from eventbus.log import Partition, Record
-from eventbus.serde.codec import PoisonRecord
 from eventbus.store.blocked_keys import BlockedKey
 
 LANE, OTHER = Partition("ping", 0), Partition("ping", 1)
@@ -21,9 +21,9 @@ NO_ANSWER = TryAgain("the provider answers 500")
 ERRORS = [TryAgain("500"), ConnectionError("reset"), TimeoutError("no answer")]
 
 
-def part(partition: Partition, offsets: Iterable[int], block: BlockedKey | None = None) -> PartitionBatch:
-    poison = PoisonRecord("not_framed", "what it says does not matter here")
-    items = [Delivery(Record(partition, offset, b"", b"", 0, []), poison) for offset in offsets]
+def part(partition: Partition, outcomes: dict[int, Any], block: BlockedKey | None = None) -> PartitionBatch:
+    records = {offset: Record(partition, offset, b"", b"", 0, []) for offset in outcomes}
+    items = [Delivery(record, record, called=True, outcome=outcomes[offset]) for offset, record in records.items()]
     return PartitionBatch(Owned(partition, 0.0), items, 0, blocked=block)
 
 
@@ -34,8 +34,10 @@ class Batches:
         self.unanswered = Unanswered()
 
     def note(self, outcomes: dict[int, Any], partition: Partition = LANE) -> None:
-        where = {(partition, offset): outcome for offset, outcome in outcomes.items()}
-        self.unanswered.note([part(partition, outcomes)], where)
+        self.note_parts([part(partition, outcomes)])
+
+    def note_parts(self, parts: list[PartitionBatch]) -> None:
+        self.unanswered.note(parts, [item for each in parts for item in each.items])
 
     def refused(self, *offsets: int, partition: Partition = LANE) -> list[bool]:
         return [self.unanswered.is_refused((partition, offset)) for offset in offsets]
@@ -157,8 +159,7 @@ def test_the_answers_to_parked_orders_tell_that_the_provider_works_their_refusal
     block = BlockedKey("parked", *LANE, 1, 1, 1, 0, 0, "")
     for _ in range(4):
         batches.note({10: NO_ANSWER})
-        again = [part(LANE, [1, 2, 3], block)]
-        batches.unanswered.note(again, {(LANE, 1): "answer", (LANE, 2): NO_ANSWER, (LANE, 3): NO_ANSWER})
+        batches.note_parts([part(LANE, {1: "answer", 2: NO_ANSWER, 3: NO_ANSWER}, block)])
     batches.note({10: NO_ANSWER})
     assert batches.refused(10) == [True]
     assert batches.refused(2) == [False]

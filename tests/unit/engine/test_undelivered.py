@@ -8,8 +8,9 @@ from contextlib import closing
 import pytest
 
 from eventbus.database import ConcurrentUpdate, Database, connect
+from eventbus.engine.assignment import Owned
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import UNPUBLISHED, Owned
+from eventbus.engine.delivery import UNPUBLISHED
 from eventbus.engine.parking import Retries
 from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Identity, Limit, Output, Oversized, Partition, TooLarge

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
@@ -12,8 +11,8 @@ import pytest
 
 from eventbus import Codec, Event, PoisonRecord, event
 from eventbus.avro_schema import MAX_DEPTH, SchemaMismatch, parse, written_with
-from eventbus.serde.compiled import compiled
 from eventbus.serde.framing import FRAME
+from eventbus.serde.plans import Planner
 from eventbus.serde.registered_schema import usable
 from eventbus.serde.registry import Registry, registry_at
 from eventbus.text.json_form import to_json
@@ -132,21 +131,20 @@ def test_bytes_that_we_have_as_a_string_are_read_as_one():
 
 
 def test_our_own_schema_may_be_annotated_and_its_events_stay_plain(tmp_path):
-    """The published text keeps the annotation; readers and writers, compiled ones too, do not know it."""
+    """The published text keeps the annotation; readers and writers, plans too, do not know it."""
     uuid, moment = {"type": "string", "logicalType": "uuid"}, {"type": "long", "logicalType": "timestamp-millis"}
     fields = [{"name": "name", "type": uuid}, {"name": "at", "type": moment, "default": 0}]
     avsc = tmp_path / "annotated.avsc"
     avsc.write_text(json.dumps({"type": "record", "name": "Annotated", "fields": fields}))
 
     @event(avsc, key="name")
-    @dataclass(frozen=True, slots=True)
-    class Annotated(Event):
+    class Annotated(Event, frozen=True):
         name: str
         at: int = 0
 
-    made = compiled(Annotated)
+    made = Planner().plan(Annotated, b"frame")
     assert made is not None
-    assert made.read(made.write(b"frame", Annotated("n", 5))) == Annotated("n", 5)
+    assert made.read(b"n", made.write(Annotated("n", 5)), []) == Annotated("n", 5)
     assert "uuid" in Annotated.schema_text
     assert "logicalType" not in str(Annotated.schema)
 
@@ -200,8 +198,7 @@ def test_an_alias_of_the_reader_counts(tmp_path):
     (tmp_path / "ids.json").write_text('{"1": "thing.avsc"}')
 
     @event(avsc, key="name")
-    @dataclass(frozen=True, slots=True)
-    class Thing(Event):
+    class Thing(Event, frozen=True):
         name: str
 
     old = {"type": "record", "name": "Article", "fields": [{"name": "label", "type": "string"}]}

@@ -10,10 +10,12 @@ import pytest
 
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.deadletters.resolutions import REDRIVE, AuditNote, resolution
-from eventbus.engine.batch import decode
+from eventbus.engine.delivery import decode
 from eventbus.log import Headers, Partition, Record
 from eventbus.serde.framing import FRAME, KEY_HEADER, VALUE_HEADER
 from eventbus.serde.registry import Registry, registry_at
+from eventbus.service import by_topic
+from payment_service.service import PaymentService
 from saga.kafka.decode import Decoder, Undecodable
 from saga.kafka.describe import describe
 from schemas import EVENTS, Item, OrderCreated
@@ -53,7 +55,7 @@ def test_a_schema_that_a_header_names_is_read(named):
     letter = record._replace(headers=[*headers, *said.items()])
     redrive = resolution("g.dead-letters.resolutions", letter, REDRIVE, AuditNote("ana", "mended", 0))
     again = Record(Partition(redrive.topic, 0), 0, redrive.key, redrive.value, 0, redrive.headers)
-    item = decode(CODEC, again, [ORDER.topic])
+    item = decode(CODEC, again, by_topic(PaymentService.reactions))
     assert item is not None
     assert item.event == ORDER
 

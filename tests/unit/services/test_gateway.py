@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
 from eventbus import TryAgain
-from payment_service.books import IdempotencyConflict, LedgerEntry, Request
-from payment_service.domain import Charge, Declined, NothingTaken, Refund
-from payment_service.gateway import BadGateway, open_gateway
+from eventbus.service import finished
+from payment_service.books import LedgerEntry, Request
+from payment_service.domain import Charge, Conflict, Declined, NothingTaken, Refund
+from payment_service.gateway import BadGateway, open_gateway, set_outage
 from payment_service.ledger import Ledger
 from payment_service.service import PaymentService
-from payment_service.simulated import Behaviour
+from payment_service.simulated import Behaviour, SimulatedProvider
 from tests.support.saga.processes import PATIENCE
+
+
+def charge(provider, *arguments):
+    return finished(provider.charge(*arguments))
+
+
+def refund(provider, *arguments):
+    return finished(provider.refund(*arguments))
+
+
+def together(*requests):
+    """Return the answers, or exceptions, of requests that are made at once."""
+
+    async def gathered():
+        return await asyncio.gather(*requests, return_exceptions=True)
+
+    return asyncio.run(gathered())
 
 
 @pytest.fixture
@@ -35,18 +54,18 @@ def provider(url, request):
 
 def test_the_same_key_has_the_same_result_and_takes_the_money_once(provider):
     """A question asked again is answered again, without a second effect."""
-    first = provider.charge("o", 2933, "USD")
+    first = charge(provider, "o", 2933, "USD")
     assert isinstance(first, Charge)
-    assert provider.charge("o", 2933, "USD") == first
+    assert charge(provider, "o", 2933, "USD") == first
     assert list(provider.entries()) == [LedgerEntry("o", "o", "charge", 2933, "USD")]
 
 
 def test_a_refund_gives_back_once_and_names_the_charge(provider):
     """The refund's own key makes it idempotent too."""
-    charge = provider.charge("o", 2933, "USD")
+    charged = charge(provider, "o", 2933, "USD")
     for _ in range(2):
-        assert provider.refund("refund/o", "o", 2933, "USD") == Refund(charge.payment_id)
-    assert provider.charge("o", 2933, "USD") == charge
+        assert refund(provider, "refund/o", "o", 2933, "USD") == Refund(charged.payment_id)
+    assert charge(provider, "o", 2933, "USD") == charged
     assert provider.totals() == {"USD": (2933, 2933)}
     assert {(e.order_id, e.kind, e.amount) for e in provider.entries()} == {
         ("o", "charge", 2933),
@@ -56,19 +75,19 @@ def test_a_refund_gives_back_once_and_names_the_charge(provider):
 
 def test_amounts_above_the_limit_are_declined_and_move_nothing(provider):
     """The limit itself is still taken; a declined charge can be asked for again and given back: nothing moves."""
-    assert isinstance(provider.charge("at", 10_000, "USD"), Charge)
-    declined = provider.charge("above", 10_001, "USD")
+    assert isinstance(charge(provider, "at", 10_000, "USD"), Charge)
+    declined = charge(provider, "above", 10_001, "USD")
     assert declined == Declined("declined: 10001 is above the limit of 10000 minor units of USD", "LIMIT_EXCEEDED")
-    assert provider.charge("above", 10_001, "USD") == declined
-    assert provider.refund("refund/above", "above", 10_001, "USD") == NothingTaken()
+    assert charge(provider, "above", 10_001, "USD") == declined
+    assert refund(provider, "refund/above", "above", 10_001, "USD") == NothingTaken()
     assert provider.totals() == {"USD": (10_000, 0)}
 
 
 def test_a_decision_outlives_the_limit_it_was_made_by(url):
     """Idempotency is older than the terms: a repeated question does not take what was declined."""
     strict, generous = open_gateway(f"{url}?decline-above=1"), open_gateway(url)
-    declined = strict.charge("o", 2, "USD")
-    assert generous.charge("o", 2, "USD") == declined
+    declined = charge(strict, "o", 2, "USD")
+    assert charge(generous, "o", 2, "USD") == declined
     strict.close()
     generous.close()
 
@@ -76,33 +95,30 @@ def test_a_decision_outlives_the_limit_it_was_made_by(url):
 @pytest.mark.parametrize(("amount", "currency"), [(2934, "USD"), (2933, "EUR")])
 def test_the_same_key_with_other_parameters_is_a_conflict(provider, amount, currency):
     """A key stands for one amount of one currency, of charges and of refunds."""
-    provider.charge("o", 2933, "USD")
-    with pytest.raises(IdempotencyConflict, match="2933 USD"):
-        provider.charge("o", amount, currency)
-    with pytest.raises(IdempotencyConflict):
-        provider.refund("refund/o", "o", amount, currency)
-    with pytest.raises(IdempotencyConflict):
-        provider.refund("o", "o", 2933, "USD")
-    provider.refund("refund/o", "o", 2933, "USD")
-    with pytest.raises(IdempotencyConflict):
-        provider.refund("refund/o", "o", amount, currency)
+    charge(provider, "o", 2933, "USD")
+    conflict = charge(provider, "o", amount, currency)
+    assert isinstance(conflict, Conflict)
+    assert "2933 USD" in conflict.detail
+    assert isinstance(refund(provider, "refund/o", "o", amount, currency), Conflict)
+    assert isinstance(refund(provider, "o", "o", 2933, "USD"), Conflict)
+    assert isinstance(refund(provider, "refund/o", "o", 2933, "USD"), Refund)
+    assert isinstance(refund(provider, "refund/o", "o", amount, currency), Conflict)
     assert provider.totals() == {"USD": (2933, 2933)}
 
 
 def test_no_charge_is_given_back_twice(provider):
     """A second refund under another key is refused."""
-    provider.charge("o", 2933, "USD")
-    provider.refund("refund/o", "o", 2933, "USD")
-    with pytest.raises(IdempotencyConflict):
-        provider.refund("again/o", "o", 2933, "USD")
+    charge(provider, "o", 2933, "USD")
+    refund(provider, "refund/o", "o", 2933, "USD")
+    assert isinstance(refund(provider, "again/o", "o", 2933, "USD"), Conflict)
     assert provider.totals() == {"USD": (2933, 2933)}
 
 
 def test_a_charge_that_comes_after_its_refund_takes_nothing(provider):
     """A request that was still on its way when the order was cancelled must not take money nobody gives back."""
-    assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
-    assert provider.charge("o", 2933, "USD") == Declined("declined: the charge was refunded before it was made")
-    assert provider.refund("refund/o", "o", 2933, "USD") == NothingTaken()
+    assert refund(provider, "refund/o", "o", 2933, "USD") == NothingTaken()
+    assert charge(provider, "o", 2933, "USD") == Declined("declined: the charge was refunded before it was made")
+    assert refund(provider, "refund/o", "o", 2933, "USD") == NothingTaken()
     assert provider.totals() == {}
 
 
@@ -110,7 +126,7 @@ def test_a_failure_leaves_no_trace(url):
     """failure-rate: refused before anything happened."""
     provider = open_gateway(f"{url}?failure-rate=1")
     with pytest.raises(TryAgain):
-        provider.charge("o", 1, "USD")
+        charge(provider, "o", 1, "USD")
     assert list(provider.entries()) == []
 
 
@@ -119,12 +135,12 @@ def test_a_lost_reply_is_of_a_charge_that_happened(url):
     forgetful, reliable = open_gateway(f"{url}?lose-reply-rate=1"), open_gateway(url)
     for _ in range(2):
         with pytest.raises(TryAgain):
-            forgetful.charge("o", 1, "USD")
+            charge(forgetful, "o", 1, "USD")
     assert reliable.totals() == {"USD": (1, 0)}
     with pytest.raises(TryAgain):
-        forgetful.refund("refund/o", "o", 1, "USD")
+        refund(forgetful, "refund/o", "o", 1, "USD")
     assert reliable.totals() == {"USD": (1, 1)}
-    assert isinstance(reliable.refund("refund/o", "o", 1, "USD"), Refund)
+    assert isinstance(refund(reliable, "refund/o", "o", 1, "USD"), Refund)
     assert reliable.totals() == {"USD": (1, 1)}
 
 
@@ -133,37 +149,34 @@ def test_a_lost_reply_is_of_a_charge_that_happened(url):
 )
 def test_an_outage_begins_and_ends_for_every_process_and_leaves_no_trace(url, answer, said):
     """What was asked meanwhile has not happened; what was known before is known afterwards."""
-    provider, other = open_gateway(f"{url}?timeout-ms=10"), open_gateway(url)
-    before = provider.charge("before", 1, "USD")
-    other.outage(answer)
+    provider = open_gateway(f"{url}?timeout-ms=10")
+    before = charge(provider, "before", 1, "USD")
+    set_outage(url, answer, None)
     for key in ("before", "meanwhile"):
         with pytest.raises(TryAgain, match=said):
-            provider.charge(key, 1, "USD")
-    other.outage(None)
+            charge(provider, key, 1, "USD")
+    set_outage(url, None, None)
     assert provider.totals() == {"USD": (1, 0)}
-    assert provider.charge("before", 1, "USD") == before
-    assert isinstance(provider.charge("meanwhile", 1, "USD"), Charge)
+    assert charge(provider, "before", 1, "USD") == before
+    assert isinstance(charge(provider, "meanwhile", 1, "USD"), Charge)
 
 
 def test_an_outage_of_one_order_is_none_for_the_others(url):
     """Its charge and its refund are not looked at, all others are; each such outage ends by itself or with all."""
-    provider, other = open_gateway(url), open_gateway(url)
+    provider = open_gateway(url)
     for key in ("a", "b"):
-        other.outage("500", key)
-    with ThreadPoolExecutor(3) as threads:
-        asked = {key: threads.submit(provider.charge, key, 1, "USD") for key in "abc"}
-    assert isinstance(asked["c"].result(), Charge)
-    for key in "ab":
-        with pytest.raises(TryAgain, match="answers 500"):
-            asked[key].result()
+        set_outage(url, "500", key)
+    refused, also_refused, charged = together(*(provider.charge(key, 1, "USD") for key in "abc"))
+    assert isinstance(charged, Charge)
+    assert str(refused) == str(also_refused) == "the provider answers 500"
     with pytest.raises(TryAgain):
-        provider.refund("refund/a", "a", 1, "USD")
-    other.outage(None, "a")
-    assert isinstance(provider.charge("a", 1, "USD"), Charge)
+        refund(provider, "refund/a", "a", 1, "USD")
+    set_outage(url, None, "a")
+    assert isinstance(charge(provider, "a", 1, "USD"), Charge)
     with pytest.raises(TryAgain):
-        provider.charge("b", 1, "USD")
-    other.outage(None)
-    assert isinstance(provider.charge("b", 1, "USD"), Charge)
+        charge(provider, "b", 1, "USD")
+    set_outage(url, None, None)
+    assert isinstance(charge(provider, "b", 1, "USD"), Charge)
 
 
 def test_rates_are_rates_and_a_seed_repeats_them(url):
@@ -173,7 +186,7 @@ def test_rates_are_rates_and_a_seed_repeats_them(url):
         provider, failed = open_gateway(f"{url}?failure-rate=0.5&seed={seed}"), []
         for number in range(40):
             try:
-                provider.charge(f"{seed}/{number}", 1, "USD")
+                charge(provider, f"{seed}/{number}", 1, "USD")
             except TryAgain:
                 failed.append(number)
         provider.close()
@@ -185,32 +198,84 @@ def test_rates_are_rates_and_a_seed_repeats_them(url):
     assert failures(2) != first
 
 
-def test_many_threads_asking_for_the_same_orders_take_each_once(provider):
-    """Calls that are settled together keep their own answers, conflicts among them."""
-
-    def ask(number):
-        key = f"o{number % 50}"
-        try:
-            return key, provider.charge(key, number % 50 + (1 if number >= 390 else 0), "EUR")
-        except IdempotencyConflict as conflict:
-            return key, conflict
-
+def test_many_threads_asking_for_the_same_orders_take_each_once():
+    """The provider in memory settles one request after the other, whichever thread asks."""
+    provider = open_gateway("simulated://")
     with ThreadPoolExecutor(16) as pool:
-        answers = list(pool.map(ask, range(400)))
-    for key in {key for key, _ in answers}:
-        charges = {answer for k, answer in answers if k == key and isinstance(answer, Charge)}
-        assert len(charges) == 1
-    entries = list(provider.entries())
-    assert len(entries) == len({entry.key for entry in entries}) == 50
-    assert all(isinstance(answer, (Charge, IdempotencyConflict)) for _, answer in answers)
+        answers = list(pool.map(lambda number: request(provider, number), range(400)))
+    _takes_each_once(provider, answers)
+
+
+def test_many_requests_at_once_about_the_same_orders_take_each_once(url):
+    """Requests that are settled together keep their own answers, conflicts among them."""
+    provider = open_gateway(url)
+    _takes_each_once(provider, together(*(request(provider, number) for number in range(400))))
+    provider.close()
+
+
+def request(provider, number):
+    return provider.charge(f"o{number % 50}", number % 50 + (1 if number >= 390 else 0), "EUR")
+
+
+def _takes_each_once(provider, answers):
+    charges = [set(answers[order:390:50]) for order in range(50)]
+    assert all(len(same) == 1 and isinstance(*same, Charge) for same in charges)
+    assert len(set.union(*charges)) == 50
+    assert all(isinstance(answer, Conflict) for answer in answers[390:])
+    assert [entry.key for entry in provider.entries()] == sorted(f"o{number}" for number in range(50))
+
+
+def test_requests_made_at_once_are_one_transaction(tmp_path):
+    """A ledger in a file waits for the disk once for all of them."""
+    ledger = CountingLedger(str(tmp_path / "provider.db"), None)
+    provider = SimulatedProvider(ledger)
+    answers = together(*(provider.charge(f"o{number}", 1, "USD") for number in range(1_000)))
+    assert {type(answer) for answer in answers} == {Charge}
+    assert ledger.transactions == [1_000]
+    provider.close()
+
+
+class CountingLedger(Ledger):
+    def __init__(self, path, decline_above):
+        super().__init__(path, decline_above)
+        self.transactions = []
+
+    def settle(self, requests):
+        self.transactions.append(len(requests))
+        return super().settle(requests)
+
+
+def test_a_charge_that_was_answered_is_on_the_disk(tmp_path):
+    """synchronous=FULL: a power failure forgets no charge."""
+    ledger = Ledger(str(tmp_path / "provider.db"), None)
+    assert ledger._connection.execute("pragma synchronous").fetchone() == (2,)
+    assert ledger._connection.execute("pragma journal_mode").fetchone() == ("wal",)
+    ledger.close()
+
+
+def test_a_request_that_is_cancelled_leaves_the_others_their_answers(url):
+    """Nobody waits for it any more; those that were settled with it are answered."""
+    provider = open_gateway(url)
+
+    async def cancelled():
+        asked = [asyncio.ensure_future(provider.charge(f"o{number}", 1, "USD")) for number in range(3)]
+        await asyncio.sleep(0)
+        asked[0].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    gone, *answered = asyncio.run(cancelled())
+    assert isinstance(gone, asyncio.CancelledError)
+    assert [type(answer) for answer in answered] == [Charge, Charge]
+    provider.close()
 
 
 ASK = """
 import sys
+from eventbus.service import finished
 from payment_service.gateway import open_gateway
 provider = open_gateway(sys.argv[1])
 for number in range(100):
-    print(provider.charge(f"o{number}", number, "USD").payment_id)
+    print(finished(provider.charge(f"o{number}", number, "USD")).payment_id)
 """
 
 
@@ -246,7 +311,7 @@ def test_a_ledger_that_fails_means_the_outcome_is_asked_for_again(tmp_path):
     with sqlite3.connect(tmp_path / "provider.db") as other:
         other.execute("drop table provider_ledger")
     with pytest.raises(TryAgain, match="the provider's ledger is unavailable"):
-        provider.charge("o", 1, "USD")
+        charge(provider, "o", 1, "USD")
 
 
 @pytest.mark.parametrize("place", ["simulated://", "simulated:///:memory:"])
@@ -254,10 +319,10 @@ def test_books_in_memory_leave_no_file_and_are_nobody_elses(place, tmp_path, mon
     """Two providers in memory know nothing of each other, behave as the URL says, and write nowhere."""
     monkeypatch.chdir(tmp_path)
     one, other = open_gateway(place), open_gateway(f"{place}?lose-reply-rate=1")
-    one.charge("o", 2933, "USD")
+    charge(one, "o", 2933, "USD")
     assert other.totals() == {}
     with pytest.raises(TryAgain):
-        other.charge("o", 5, "USD")
+        charge(other, "o", 5, "USD")
     assert (one.totals(), other.totals()) == ({"USD": (2933, 0)}, {"USD": (5, 0)})
     assert list(tmp_path.iterdir()) == []
 
@@ -313,13 +378,25 @@ def test_every_parameter_reaches_the_provider(url):
 
 
 @pytest.mark.parametrize(
-    ("url", "inline"),
-    [("simulated://", True), ("simulated://?latency-ms=1", False), ("simulated://?lose-reply-rate=0.1", False)],
+    ("place", "style"),
+    [
+        ("simulated://", "inline"),
+        ("simulated://?decline-above=1", "inline"),
+        ("simulated://?latency-ms=1", "async"),
+        ("simulated://?lose-reply-rate=0.1", "together"),
+        ("simulated:///provider.db", "together"),
+        ("simulated:///provider.db?latency-ms=1", "async"),
+    ],
 )
-def test_only_a_provider_that_cannot_keep_its_caller_waiting_is_called_inline(url: str, inline: bool) -> None:
+def test_only_a_provider_that_cannot_keep_its_caller_waiting_is_called_inline(place, style, tmp_path, monkeypatch):
     """A worker that waits in a call reads nothing meanwhile."""
-    assert PaymentService(open_gateway(url)).calls_inline is inline
+    monkeypatch.chdir(tmp_path)
+    assert PaymentService(open_gateway(place)).call_style == style
 
 
-def test_a_ledger_in_a_file_waits_for_the_disk(tmp_path: Path) -> None:
-    assert not open_gateway(f"simulated:///{tmp_path}/provider.db").inline
+def test_requests_to_a_slow_provider_wait_at_the_same_time():
+    """A hundred answers after a tenth of a second each are there after little more than that."""
+    provider, started = open_gateway("simulated://?latency-ms=100"), time.monotonic()
+    answers = together(*(provider.charge(f"o{number}", 1, "USD") for number in range(100)))
+    assert 0.1 <= time.monotonic() - started < 5
+    assert {type(answer) for answer in answers} == {Charge}

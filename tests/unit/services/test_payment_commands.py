@@ -8,8 +8,11 @@ from contextlib import closing
 import pytest
 from click.testing import CliRunner
 
+from eventbus import TryAgain
 from eventbus.database import connect
+from eventbus.service import finished
 from payment_service.__main__ import main
+from payment_service.domain import Charge
 from payment_service.gateway import open_gateway
 from payment_service.repository import SCHEMA
 from payment_service.service import PaymentService
@@ -95,3 +98,16 @@ def test_every_command_helps_with_an_example():
         shown = CliRunner().invoke(main, [name, "--help"])
         assert shown.exit_code == 0
         assert f"Example: payment-service {name}" in " ".join(shown.stdout.split())
+
+
+def test_an_outage_is_of_a_provider_with_a_file_and_ends(run):
+    """It reaches the workers through the ledger's file; the ledger of one process's memory reaches nobody."""
+    assert run("outage", "429", "--order", "o").stdout == "every request about order o is answered with 429\n"
+    with closing(open_gateway("simulated:///provider.db")) as provider, pytest.raises(TryAgain, match="answers 429"):
+        finished(provider.charge("o", 1, "USD"))
+    assert run("outage", "over").stdout == "every request is answered again\n"
+    with closing(open_gateway("simulated:///provider.db")) as provider:
+        assert isinstance(finished(provider.charge("o", 1, "USD")), Charge)
+    refused = run("outage", "500", "--gateway", "simulated://?latency-ms=1")
+    assert (refused.exit_code, refused.stdout) == (1, "")
+    assert "is in the memory of one process" in refused.stderr

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from eventbus import ConcurrentUpdate, PoisonRecord, TryAgain
 from eventbus.database import connect
+from eventbus.service import finished
 from payment_service.gateway import open_gateway
 from payment_service.repository import SCHEMA, all_payments, find_payment, totals
 from payment_service.service import PaymentService
-from payment_service.simulated import SimulatedProvider
 from schemas import Item, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 from tests.support.engines.stepping import deliver
 
@@ -103,7 +103,7 @@ def connect_again(service, database):
 
 def test_a_charge_that_nobody_noted_is_given_back_when_the_order_is_found_cancelled(service, database, provider):
     """A worker that died after the charge left no row: whoever handles order.created next gives the money back."""
-    provider.charge("o", 2933, "USD")
+    finished(provider.charge("o", 2933, "USD"))
     deliver(service, database, OrderCancelled("o", "why"))
     assert [type(event) for event in deliver(service, database, ORDER)] == [PaymentRefunded]
     assert provider.totals() == {"USD": (2933, 2933)}
@@ -139,7 +139,7 @@ class NobodyThere:
 
 def test_what_the_provider_contradicts_is_poison(service, database, provider):
     """A key that the provider knows otherwise, and a charge that it does not know, are for a person to look at."""
-    provider.charge("o", 1, "USD")
+    finished(provider.charge("o", 1, "USD"))
     with pytest.raises(PoisonRecord, match="order o: the provider knows o as a charge of 1 USD") as poison:
         deliver(service, database, ORDER)
     assert poison.value.reason == "contradiction"
@@ -177,7 +177,7 @@ def test_whatever_comes_the_books_agree_and_the_money_moves_at_most_once_each_wa
     folder, published = tmp_path_factory.mktemp("books"), []
     with (
         closing(connect(f"sqlite:///{folder}/p.db", service=PaymentService.name, schema=SCHEMA)) as database,
-        closing(SimulatedProvider(f"{folder}/provider.db")) as provider,
+        closing(open_gateway(f"simulated:///{folder}/provider.db")) as provider,
     ):
 
         def play(*events, between=lambda: None):

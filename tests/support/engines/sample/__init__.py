@@ -14,22 +14,19 @@ TALLY = Table("tally", ("name", "total", "times"))
 
 
 @event(HERE / "ping.avsc", key="name")
-@dataclass(frozen=True, slots=True)
-class Ping(Event):
+class Ping(Event, frozen=True):
     name: str
     number: int
 
 
 @event(HERE / "pang.avsc", key="name")
-@dataclass(frozen=True, slots=True)
-class Pang(Event):
+class Pang(Event, frozen=True):
     name: str
     number: int
 
 
 @event(HERE / "pong.avsc", key="name")
-@dataclass(frozen=True, slots=True)
-class Pong(Event):
+class Pong(Event, frozen=True):
     name: str
     number: int
     times: int

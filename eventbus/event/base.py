@@ -1,0 +1,95 @@
+"""The class of all events, and the decorator that binds one to its .avsc."""
+
+from __future__ import annotations
+
+import json
+import typing
+from collections.abc import Callable
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+from msgspec import Struct, ValidationError, convert, to_builtins
+
+from eventbus.avro_schema import SchemaMismatch, parse, plain
+from eventbus.event.binding import check_record
+from eventbus.event.limits import UNCHANGED, Limits
+
+E = TypeVar("E", bound="Event")
+BOUND = "`@event` provides it"
+
+
+class Event(Struct, frozen=True, gc=False):
+    """What happened: past tense, immutable, published once. Subclasses are bound with `@event`.
+
+    They are declared with `frozen=True`. A field's type says which values are valid, as in
+    `Annotated[int, msgspec.Meta(ge=0)]`, and a Rule says more of a text. That is checked whenever an event is encoded
+    or decoded, not when it is made: an invalid event cannot be published, and a consumed one is poison. A condition on
+    several fields can be checked in `__post_init__`, which raises ValueError; it is called whenever an event is made,
+    and takes most of the time of that.
+    """
+
+    topic: ClassVar[str]
+    """The Kafka topic, named after the event."""
+    schema: ClassVar[dict[str, Any]]
+    """The parsed Avro schema (fastavro's form), without logical types."""
+    schema_text: ClassVar[str]
+    """The text of the .avsc file."""
+    ids: ClassVar[Path]
+    """`ids.json` beside the .avsc: the ids of its released versions, for use without a registry."""
+    key_field: ClassVar[str]
+    """The field whose UTF-8 bytes are the record's key."""
+    limits: ClassVar[Limits]
+    """What the types of its fields say about their values."""
+
+    summary: ClassVar[str] = ""
+    """What happened, as a sentence for users with fields in braces, as in `{amount} was charged`."""
+
+    @property
+    def key(self) -> str:
+        """The key of the record; events of one key stay in order."""
+        raise NotImplementedError(BOUND)
+
+    def to_avro(self) -> dict[str, Any]:
+        """Return the plain dict that Avro encodes, unchecked; arrays are tuples."""
+        return typing.cast("dict[str, Any]", to_builtins(self, builtin_types=UNCHANGED))
+
+    def check(self) -> typing.Self:
+        """Return the event. Raises ValueError for a value that its field does not allow, and names it."""
+        self.from_avro(self.to_avro())
+        return self
+
+    @classmethod
+    def from_avro(cls, values: dict[str, Any]) -> typing.Self:
+        """Build the event from a decoded Avro record; ValueError for values that its fields do not allow."""
+        try:
+            made = convert(values, cls)
+        except ValidationError:
+            cls.limits.check(values)  # says it in the words of the declaration, with the value
+            raise
+        cls.limits.check_rules(values)
+        return made
+
+
+def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
+    """Bind an event's class to its .avsc; the topic is the file's name.
+
+    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, or when the schema is
+    recursive or has an array whose elements may take no bytes (a few bytes could then ask for millions of items).
+    """
+
+    def bind(cls: type[E]) -> type[E]:
+        cls.topic = avsc.name.removesuffix(".avsc")
+        cls.schema_text = avsc.read_text(encoding="utf-8")
+        cls.schema = parse(json.loads(cls.schema_text))
+        raw = plain(json.loads(cls.schema_text))
+        cls.ids, cls.key_field = avsc.parent / "ids.json", key
+        check_record(raw, cls, avsc.name)
+        if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
+            raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
+        cls.limits = Limits(cls, raw)
+        # Bound once, not looked up by class at every call: it is called several times per event.
+        setattr(cls, "key", property(attrgetter(key)))  # noqa: B010 - a property of this class alone
+        return cls
+
+    return bind
