@@ -57,14 +57,14 @@ def _on_new_database(port: int, ground: Ground, events: int, run: Callable[[Grou
 
 
 def _payment(ground: Ground, events: int) -> float:
-    return service(ground, events, IN_MEMORY)
+    return service(ground, events, IN_MEMORY).whole.rate
 
 
 def _inventory(ground: Ground, events: int) -> float:
     ground.load_stock()
-    return worker(ground, "inventory_service", 2 * events, events)
+    return worker(ground, "inventory_service", 2 * events, events).whole.rate
 
 
 def _textbook(ground: Ground, events: int) -> float:
     database = ground.env["PAYMENT_SERVICE_DATABASE"]
-    return textbook_loop(ground, events, "tests.bench.textbook_postgres", "--database", database)
+    return textbook_loop(ground, events, None, "tests.bench.textbook_postgres", "--database", database).whole.rate

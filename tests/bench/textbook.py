@@ -8,10 +8,8 @@ difference is the engine and nothing else. Run as a process of its own: `python 
 from __future__ import annotations
 
 import io
-import json
 import sqlite3
 import struct
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from confluent_kafka import Consumer, Message, Producer
 from payment_service.domain import Charge
 from payment_service.gateway import Gateway, open_gateway
 from schemas import OrderCreated, PaymentCharged
+from tests.bench.peers.job import Clock
 
 Store = Callable[[Sequence[dict[str, Any]]], None]
 
@@ -113,26 +112,29 @@ def publish(consumer: Consumer, producer: Producer, topic: str, charged: Sequenc
 @click.option("--file", "path", required=True, help="SQLite file; a new one.")
 @click.option("--events", type=int, required=True, help="Stop after so many.")
 def main(bootstrap_servers: str, group: str, sink: str, path: str, events: int) -> None:
-    """Charge EVENTS orders and print how long that took, from the first batch to the last commit."""
+    """Charge EVENTS orders and print seconds and processor seconds from the first batch to the last commit."""
     connection = database(path)
     loop(bootstrap_servers, group, sink, events, lambda charged: store(connection, charged))
 
 
 def loop(bootstrap_servers: str, group: str, sink: str, events: int, store: Store) -> None:
-    """Consume, decide, store and publish until so many orders are charged; print how long that took."""
+    """Consume, decide, store and publish until so many orders are charged.
+
+    Prints seconds and processor seconds from the first batch to the last commit.
+    """
     gateway = open_gateway("simulated://")
     consumer, producer = clients(bootstrap_servers, group)
     consumer.subscribe([OrderCreated.topic])
-    started, done = 0.0, 0
+    clock, done = Clock(events), 0
     while done < events:
         messages = [message for message in consumer.consume(BATCH, 0.1) if message.error() is None]
         if messages:
-            started = started or time.monotonic()
+            clock.handling(done)
             charged = decide(messages, gateway)
             store(charged)
             publish(consumer, producer, sink, charged)
             done += len(charged)
-    print(json.dumps({"events": done, "seconds": time.monotonic() - started}))
+            clock.published(len(charged))
     consumer.close()
 
 

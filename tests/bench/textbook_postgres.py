@@ -28,7 +28,7 @@ def store(connection: psycopg.Connection[Any], charged: Sequence[dict[str, Any]]
 @click.option("--database", "url", required=True, help="URL of an empty database.")
 @click.option("--events", type=int, required=True, help="Stop after so many.")
 def main(bootstrap_servers: str, group: str, sink: str, url: str, events: int) -> None:
-    """Charge EVENTS orders and print how long that took, from the first batch to the last commit."""
+    """Charge EVENTS orders and print seconds and processor seconds from the first batch to the last commit."""
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(DDL)
         loop(bootstrap_servers, group, sink, events, lambda charged: store(connection, charged))
