@@ -123,7 +123,10 @@ def _released(items: Items, shelf: Shelf) -> tuple[Stock, ...]:
 
 def wanted(items: Items) -> dict[str, int]:
     """Return the total quantity of each SKU in the items."""
-    quantities: dict[str, int] = {}
+    quantities = dict(items)
+    if len(quantities) == len(items):
+        return quantities
+    quantities.clear()
     for sku, quantity in items:
         quantities[sku] = quantities.get(sku, 0) + quantity
     return quantities

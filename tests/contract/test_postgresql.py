@@ -200,6 +200,28 @@ def test_a_deadlock_is_a_lost_race(postgres_url: str) -> None:
         assert sorted(end.result(timeout=PATIENCE) for end in ends) == ["lost", "won"]
 
 
+def test_long_values_are_compressed_with_lz4_where_the_server_has_it(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url) as connection:
+        has_it = bool(connection.execute(postgresql.HAS_LZ4).fetchall())
+    with closing(things(postgres_url)) as db:
+        put(db, ("a", "apple " * 10_000, 1))
+        with db.snapshot() as tx:
+            assert tx.rows("select pg_column_compression(name) from things") == [("lz4" if has_it else "pglz",)]
+
+
+def test_a_server_behind_a_pooler_that_does_not_know_the_compression_is_another_one(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was set for the server before it is refused there."""
+    with closing(things(postgres_url)) as db:
+        with monkeypatch.context() as before:
+            before.setattr(postgresql, "LZ4", "set local default_toast_compression = unheard_of")
+            before.setattr(postgresql, "HAS_LZ4", b"select 1")
+            with pytest.raises(Unavailable, match="leads to another server"):
+                everything(db)
+        assert (everything(db), db.losses) == ([], 1)
+
+
 def test_an_array_is_read_by_the_server_as_the_values_that_it_was_made_of(postgres_url: str) -> None:
     """Whichever characters are in a value, and whether the encoder of JSON had to escape one or not."""
     texts = list(

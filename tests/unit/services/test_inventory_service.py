@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 
 import pytest
@@ -122,6 +123,20 @@ def test_two_workers_with_one_half_of_an_order_each_do_not_overwrite_each_other(
     with pytest.raises(ConcurrentUpdate), database.transaction() as tx:
         service.repository.save(tx, stale)
     assert deliver(service, database, paid("o")) == [InventoryReserved("o")]
+
+
+@pytest.mark.parametrize("sku", ["a", "é 漢 🍏", '"\\/'])
+def test_items_are_stored_as_every_release_reads_and_writes_them(service, database, sku):
+    """JSON of pairs; a release may escape what another one writes as it is."""
+    with database.transaction() as tx:
+        set_on_hand(tx, {sku: 5})
+    deliver(service, database, OrderCreated("o", "customer", 1, "USD", (Item(sku, 2),)))
+    with database.transaction() as tx:
+        [(stored,)] = tx.rows("select items from reservation")
+        assert stored == json.dumps([[sku, 2]], ensure_ascii=False, separators=(",", ":"))
+        tx.execute("update reservation set items = ?", json.dumps([[sku, 2]]))
+    assert deliver(service, database, paid("o")) == [InventoryReserved("o")]
+    assert stock(database)[sku] == (5, 2)
 
 
 def test_the_table_itself_refuses_to_sell_what_is_not_there(database):
