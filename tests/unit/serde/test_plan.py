@@ -37,6 +37,7 @@ CODECS = {kind: Codec(REGISTRY, EVENTS, Planner(kind)) for kind in KINDS}
 JUDGE = Codec(REGISTRY, EVENTS, Planner(INTERPRETED))
 """Without plans: fastavro alone."""
 JUDGE._plans.clear()
+JUDGE._writers.clear()
 TYPES = {event.topic: event for event in EVENTS}
 OWN = {cls: FRAME.pack(0, JUDGE.id_of(cls)) for cls in EVENTS}
 
