@@ -20,7 +20,7 @@ from eventbus.serde.plan import Node, Plan
 
 COMPILED, INTERPRETED = "compiled", "interpreted"
 SWITCH = "EVENTBUS_CODEC"
-"""The environment variable with which the compiled codec is not used: INTERPRETED."""
+"""The environment variable that is set to INTERPRETED if the compiled codec is not to be used."""
 
 
 class NotPlanned(ValueError):
@@ -46,7 +46,7 @@ class Planner:
     def __init__(self, kind: str | None = None) -> None:
         """Take COMPILED or INTERPRETED; without it, whatever is here."""
         if kind is None:
-            kind = os.environ.get(SWITCH) or (COMPILED if COMPILED_NODES else INTERPRETED)
+            kind = COMPILED if COMPILED_NODES and os.environ.get(SWITCH) != INTERPRETED else INTERPRETED
         self.kind = kind
         self._nodes: Any = COMPILED_NODES if kind == COMPILED else plan
 
