@@ -90,5 +90,5 @@ chaos: setup ## Let orders flow while everything breaks, on three brokers of its
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
 clean: ## Remove everything that was made here.
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv build dist *.so eventbus/serde/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from io import BytesIO
-from typing import Any, cast
+from typing import Any
 
 from fastavro import schemaless_writer
 
@@ -51,6 +51,7 @@ class Codec:
         self.kind = self._planner.kind
         """How it reads and writes: COMPILED or INTERPRETED."""
         self._plans = {e.topic: plan for e, frame in self._frames.items() if (plan := self._planner.plan(e, frame))}
+        self._writers = {self._events[topic]: plan.write for topic, plan in self._plans.items()}
 
     def id_of(self, event: type[Event]) -> int:
         """Return the schema id that an event is written with."""
@@ -58,8 +59,8 @@ class Codec:
 
     def encode(self, event: Event) -> bytes:
         """Return the framed value. Raises for values that the event or its schema do not allow: a bug of the caller."""
-        plan = self._plans.get(event.topic)
-        if plan is not None and (value := plan.write(event)) is not None:
+        write = self._writers.get(type(event))
+        if write is not None and (value := write(event)) is not None:
             return value
         values = event.to_avro()
         event.from_avro(values)
@@ -71,8 +72,10 @@ class Codec:
     def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers = ()) -> Event:
         """Return the event, or raise PoisonRecord; RegistryUnavailable if a registry is needed and unavailable."""
         plan = self._plans.get(topic)
-        if plan is not None and (event := plan.read(key, value, headers)) is not None:
-            return cast("Event", event)
+        if plan is not None:
+            event: Event | None = plan.read(key, value, headers)
+            if event is not None:
+                return event
         cls = self._events.get(topic)
         if cls is None:
             raise PoisonRecord("unknown_topic", f"no event is published on {topic}")

@@ -12,7 +12,7 @@ Only the standard library is imported here: the file is compiled before anything
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from mypy_extensions import i64
@@ -59,16 +59,6 @@ class Body:
         self.at = at
         return (number >> 1) ^ -(number & 1)
 
-    def text(self) -> str:
-        """Read a text. Raises for one that is truncated, or not UTF-8."""
-        length = self.number()
-        start = self.at
-        end = start + length
-        if length < 0 or end > self.end:
-            raise Unusual
-        self.at = end
-        return self.value[start:end].decode()
-
     def count(self) -> i64:
         """Read the number of the elements that follow, each of which takes at least a byte."""
         count = self.number()
@@ -107,7 +97,12 @@ class Text(Node):
 
     def read(self, body: Body) -> object:
         """See Node."""
-        text = body.text()
+        length = body.number()
+        end = body.at + length
+        if length < 0 or end > body.end:
+            raise Unusual
+        text = body.value[body.at : end].decode()
+        body.at = end
         self.check(text)
         return text
 
@@ -212,10 +207,13 @@ class Array(Node):
 class RecordNode(Node):
     """A record with the fields of a class, in the same order."""
 
-    def __init__(self, cls: Callable[..., object], fields: Sequence[tuple[str, Node]]) -> None:
+    def __init__(
+        self, cls: Callable[..., object], nodes: Sequence[Node], values: Callable[[object], tuple[object, ...]]
+    ) -> None:
+        """Take the class, a node for each of its fields, and what returns the values of an instance."""
         self.cls = cls
-        self.fields = list(fields)
-        self.nodes = [node for _, node in fields]
+        self.nodes = list(nodes)
+        self.values = values
 
     def read(self, body: Body) -> object:
         """See Node."""
@@ -225,8 +223,9 @@ class RecordNode(Node):
         """See Node."""
         if type(value) is not self.cls:
             raise Unusual
-        for name, node in self.fields:
-            node.write(out, getattr(value, name))
+        values = self.values(value)
+        for index, node in enumerate(self.nodes):
+            node.write(out, values[index])
 
 
 class VersionNode(Node):
@@ -264,7 +263,7 @@ class Plan:
         """Know another version of the schema, by the frame of the values that it wrote."""
         self.others[frame] = record
 
-    def read(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, object]]) -> object:
+    def read(self, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, object]]) -> Any:
         """Return the event of a record; None if it is left to fastavro."""
         if value is None or key is None or len(value) > MAX_BYTES:
             return None

@@ -10,6 +10,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import astuple
+
 from eventbus.event import Event
 from eventbus.event.limits import INT_RANGES, UNBOUNDED, Allowed, Limits
 from eventbus.serde import plan
@@ -18,7 +20,7 @@ from eventbus.serde.plan import Node, Plan
 
 COMPILED, INTERPRETED = "compiled", "interpreted"
 SWITCH = "EVENTBUS_CODEC"
-"""The environment variable with which the compiled codec is not used: INTERPRETED."""
+"""The environment variable that is set to INTERPRETED if the compiled codec is not to be used."""
 
 
 class NotPlanned(ValueError):
@@ -44,7 +46,7 @@ class Planner:
     def __init__(self, kind: str | None = None) -> None:
         """Take COMPILED or INTERPRETED; without it, whatever is here."""
         if kind is None:
-            kind = os.environ.get(SWITCH) or (COMPILED if COMPILED_NODES else INTERPRETED)
+            kind = COMPILED if COMPILED_NODES and os.environ.get(SWITCH) != INTERPRETED else INTERPRETED
         self.kind = kind
         self._nodes: Any = COMPILED_NODES if kind == COMPILED else plan
 
@@ -86,8 +88,7 @@ class Planner:
         if len(set(read)) < len(read):  # two fields of the writer are one of ours
             raise NotPlanned
         if read == list(range(len(ours))) and len(fields) == len(ours):
-            named = [(ours[place]["name"], node) for place, node in fields]
-            return typing.cast("Node", self._nodes.RecordNode(cls, named))
+            return typing.cast("Node", self._nodes.RecordNode(cls, [node for _, node in fields], astuple))
         defaults = [None if place in read else _default(limits, field) for place, field in enumerate(ours)]
         return typing.cast("Node", self._nodes.VersionNode(cls, fields, defaults))
 

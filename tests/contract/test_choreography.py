@@ -97,8 +97,10 @@ def test_a_code_that_a_release_does_not_know_is_read_as_its_default(tmp_path, wr
     failed = refused(tmp_path / "writer", writer, *[written] * (written is not None))
     codec = Codec(FileRegistry(IDS), [type(failed)])
     known = type(refused(tmp_path / "reader", reader))
-    event = Codec(FileRegistry(IDS), [known]).decode(failed.topic, b"o", codec.encode(failed))
-    assert (type(event), event.error, event.code) == (known, "too dear", read)
+    theirs = Codec(FileRegistry(IDS), [known])
+    for _ in range(2):  # the first time by fastavro, which learns the version
+        event = theirs.decode(failed.topic, b"o", codec.encode(failed))
+        assert (type(event), event.error, event.code) == (known, "too dear", read)
 
 
 def refused(folder: Path, version: int, *code: str) -> Event:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from eventbus.database import connect
+from eventbus.serde.plans import Planner
 from saga.kafka.topics_file import read_topics
 from tests.support.brokers.kafka_node import Broker
 from tests.support.saga import SERVICES, SESSION, Saga, headers_of
@@ -50,7 +51,9 @@ def unnamed(saga: Saga, folder: str, *arguments: str, inside: tuple[str, ...] = 
 
 def name_of(worker: Worker) -> str:
     worker.wait_for("worker.started")
-    return str(worker.events("worker.started")[0]["instance"])
+    [started, *_] = worker.events("worker.started")
+    assert started["codec"] == Planner().kind
+    return str(started["instance"])
 
 
 def until_charged(saga: Saga, count: int) -> None:

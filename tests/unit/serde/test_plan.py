@@ -37,6 +37,7 @@ CODECS = {kind: Codec(REGISTRY, EVENTS, Planner(kind)) for kind in KINDS}
 JUDGE = Codec(REGISTRY, EVENTS, Planner(INTERPRETED))
 """Without plans: fastavro alone."""
 JUDGE._plans.clear()
+JUDGE._writers.clear()
 TYPES = {event.topic: event for event in EVENTS}
 OWN = {cls: FRAME.pack(0, JUDGE.id_of(cls)) for cls in EVENTS}
 
@@ -154,6 +155,7 @@ def test_what_is_odd_but_allowed_is_taken(codec, rest, taken):
 
 DECLINED = {
     "a block with its size, which fastavro reads": b"\x01\x06" + ONE_ITEM + b"\0\0",
+    "a count of -1 at the end of an array": b"\x02" + ONE_ITEM + b"\x01\0",
     "trailing bytes": b"\x02" + ONE_ITEM + b"\0\0\0",
     "cut off": b"\x02" + ONE_ITEM + b"\0",
     "a text of negative length": b"\x02\x01s\x02\0\0",
@@ -256,6 +258,20 @@ def test_numbers_are_those_of_avro(numbers_event, small, large, many):
 def test_numbers_beyond_their_ranges_are_left_to_fastavro(kind, numbers_event, body):
     """It would truncate them; the strict walk rejects them."""
     assert Planner(kind).plan(numbers_event, b"frame").read(b"k", b"frame" + body, []) is None
+
+
+def test_a_text_of_negative_length_is_not_read_backwards(tmp_path, kind):
+    """The next text would begin inside an earlier one, and end with the record."""
+
+    class Texts(Event, frozen=True):
+        name: str
+        first: str
+        second: str
+
+    bound(tmp_path, "Texts", [("name", "string"), ("first", "string"), ("second", "string")], Texts)
+    made = Planner(kind).plan(Texts, b"frame")
+    assert made.read(b"@", b"frame" + b"\x02@" + b"\0" + b"\x02x", []) == Texts("@", "", "x")
+    assert made.read(b"@", b"frame" + b"\x02@" + b"\x03" + b"x" * 31, []) is None
 
 
 @pytest.mark.parametrize("number", [*range(6, 128), *range(1, 6, 2)])
@@ -368,6 +384,31 @@ def test_what_an_event_declares_is_checked_when_it_is_read_and_written(tmp_path,
     assert judged(codec, Ruled, key, value)[0] in ("invalid_value", "malformed")
     with pytest.raises(ValueError, match="never"):
         replace(made, name="never")
+
+
+class Name(Struct, frozen=True):
+    first: str
+    last: str
+
+
+class Reversed(Struct, frozen=True):
+    last: str
+    first: str
+
+
+class Named(Event, frozen=True):
+    name: str
+    parts: tuple[Name, ...]
+
+
+def test_a_part_of_another_class_is_written_by_its_names(tmp_path, kind):
+    """By fastavro: its values may be in another order."""
+    fields = [{"name": "first", "type": "string"}, {"name": "last", "type": "string"}]
+    part = {"type": "record", "name": "Name", "fields": fields}
+    bound(tmp_path, "Named", [("name", "string"), ("parts", {"type": "array", "items": part})], Named)
+    (tmp_path / "ids.json").write_text('{"1": "named.avsc"}')
+    codec = Codec(FileRegistry(Named.ids), [Named], Planner(kind))
+    assert codec.encode(Named("k", (Reversed("l", "f"),))) == codec.encode(Named("k", (Name("f", "l"),)))
 
 
 VERSIONS = [
