@@ -18,37 +18,36 @@ SECONDS = 120
 HERE = Path(__file__).parent
 POM = """<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>
 <groupId>local</groupId><artifactId>team</artifactId><version>1</version><packaging>pom</packaging><dependencies>
-<dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-clients</artifactId><version>{kafka}</version></dependency>
-<dependency><groupId>{0}</groupId><artifactId>{1}</artifactId><version>{2}</version></dependency>
-<dependency><groupId>org.slf4j</groupId><artifactId>slf4j-nop</artifactId><version>1.7.36</version></dependency>
+{dependencies}
 </dependencies></project>"""
+DEPENDENCY = "<dependency><groupId>{}</groupId><artifactId>{}</artifactId><version>{}</version></dependency>"
+CLIENTS = ("org.apache.kafka", "kafka-clients", VERSION)
+AVRO = ("org.apache.avro", "avro", "1.12.1")
+SILENCE = ("org.slf4j", "slf4j-nop", "1.7.36")
+QUICK_START = ("-XX:TieredStopAtLevel=1",)
 
 
 class JavaProgram(NamedTuple):
-    """A program beside kafka-clients: its source, the library that it uses (group, artifact, version), its heap."""
+    """A program: its source, the libraries that it uses (group, artifact, version), its heap, options for the JVM."""
 
-    source: str
-    library: tuple[str, str, str]
+    source: Path
+    libraries: tuple[tuple[str, str, str], ...]
     heap: str
+    options: tuple[str, ...] = QUICK_START
 
     def command(self) -> list[str]:
         """Return the command that runs it, without its arguments. Raises Missing when its parts cannot be had."""
+        libraries = (*self.libraries, SILENCE)
 
         def build(folder: Path) -> None:
             pom, jars = folder / "pom.xml", f"-DoutputDirectory={folder}"
-            pom.write_text(POM.format(*self.library, kafka=VERSION), encoding="utf-8")
+            dependencies = "\n".join(DEPENDENCY.format(*library) for library in libraries)
+            pom.write_text(POM.format(dependencies=dependencies), encoding="utf-8")
             maven("-f", str(pom), "dependency:copy-dependencies", "-DincludeScope=runtime", jars)
 
-        _, artifact, version = self.library
-        jars = cached(f"java-{artifact}-{VERSION}-{version}", build)
-        return [
-            str(java(JAVA)),
-            f"-Xmx{self.heap}",
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            f"{jars}/*",
-            str(HERE / self.source),
-        ]
+        named = "-".join(f"{artifact}-{version}" for _, artifact, version in self.libraries)
+        jars = cached(f"java-{named}", build)
+        return [str(java(JAVA)), f"-Xmx{self.heap}", *self.options, "-cp", f"{jars}/*", str(self.source)]
 
     def run(self, *arguments: str) -> str:
         """Run it to its end, and return what it prints."""
@@ -58,5 +57,7 @@ class JavaProgram(NamedTuple):
         return done.stdout
 
 
-TEAM = JavaProgram("JavaTeam.java", ("org.apache.avro", "avro", "1.12.1"), "128m")
-SERDES = JavaProgram("JavaSerdes.java", ("io.apicurio", "apicurio-registry-avro-serde-kafka", "3.1.7"), "192m")
+TEAM = JavaProgram(HERE / "JavaTeam.java", (CLIENTS, AVRO), "128m")
+SERDES = JavaProgram(
+    HERE / "JavaSerdes.java", (CLIENTS, ("io.apicurio", "apicurio-registry-avro-serde-kafka", "3.1.7")), "192m"
+)
