@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -78,15 +78,32 @@ class Handled(NamedTuple):
 
     consumed: int
     published: int
-    seconds: float
-    """From the beginning of its first batch to the last commit of outputs to Kafka."""
+    begun: float
+    """When its first batch began, in seconds since 1970."""
+    commits: Sequence[tuple[float, int]]
+    """When outputs were committed to Kafka, and how many were by then."""
+
+    @property
+    def ended(self) -> float:
+        """When outputs were last committed to Kafka."""
+        return self.commits[-1][0] if self.commits else self.begun
+
+    @property
+    def seconds(self) -> float:
+        """From the beginning of its first batch to the last commit."""
+        return self.ended - self.begun
+
+    @property
+    def middle(self) -> tuple[float, int]:
+        """When at least half of the outputs were committed, and how many were by then."""
+        return next(commit for commit in self.commits if 2 * commit[1] >= self.published)
 
 
 def handled(log: str) -> Handled:
     """Sum a worker's log up."""
     consumed = published = 0
     begun: float | None = None
-    ended = 0.0
+    commits: list[tuple[float, int]] = []
     for line in log.splitlines():
         said = json.loads(line) if line.startswith("{") else {}
         if said.get("event") == "batch.handled":
@@ -94,8 +111,8 @@ def handled(log: str) -> Handled:
             begun = begun or _seconds(said["timestamp"]) - said["milliseconds"] / 1000
         elif said.get("event") == "transaction" and said["outcome"] == "committed" and said["outputs"]:
             published += said["outputs"]
-            ended = _seconds(said["timestamp"])
-    return Handled(consumed, published, ended - (begun or ended))
+            commits.append((_seconds(said["timestamp"]), published))
+    return Handled(consumed, published, begun or 0.0, commits)
 
 
 def _seconds(timestamp: str) -> float:

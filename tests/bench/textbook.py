@@ -8,10 +8,8 @@ difference is the engine and nothing else. Run as a process of its own: `python 
 from __future__ import annotations
 
 import io
-import json
 import sqlite3
 import struct
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +20,7 @@ from confluent_kafka import Consumer, Message, Producer
 from payment_service.domain import Charge
 from payment_service.gateway import Gateway, open_gateway
 from schemas import OrderCreated, PaymentCharged
+from tests.bench.peers.job import Clock
 
 BATCH = 500
 FRAME = struct.pack(">BI", 0, 2)
@@ -111,20 +110,20 @@ def publish(consumer: Consumer, producer: Producer, topic: str, charged: Sequenc
 @click.option("--file", "path", required=True, help="SQLite file; a new one.")
 @click.option("--events", type=int, required=True, help="Stop after so many.")
 def main(bootstrap_servers: str, group: str, sink: str, path: str, events: int) -> None:
-    """Charge EVENTS orders and print how long that took, from the first batch to the last commit."""
+    """Charge EVENTS orders; print seconds and processor seconds from the first batch to the last commit."""
     gateway, connection = open_gateway("simulated://"), database(path)
     consumer, producer = clients(bootstrap_servers, group)
     consumer.subscribe([OrderCreated.topic])
-    started, done = 0.0, 0
+    clock, done = Clock(events), 0
     while done < events:
         messages = [message for message in consumer.consume(BATCH, 0.1) if message.error() is None]
         if messages:
-            started = started or time.monotonic()
+            clock.handling(done)
             charged = decide(messages, gateway)
             store(connection, charged)
             publish(consumer, producer, sink, charged)
             done += len(charged)
-    print(json.dumps({"events": done, "seconds": time.monotonic() - started}))
+            clock.published(len(charged))
     consumer.close()
 
 
