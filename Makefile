@@ -8,10 +8,12 @@ JOBS ?= $(if $(KAFKA_BOOTSTRAP_SERVERS),1,4)
 BIN := .venv/bin
 STAMP := .venv/.installed
 PEERS := .venv/peers
+FLECHTWERK := .venv/flechtwerk
+FLECHTWERK_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13,$(shell $(python) -c 'print("$(python)")' 2>/dev/null)))
 PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check bench bench-track bench-peers simulate mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test test-all check bench bench-track bench-peers profile simulate mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -54,10 +56,18 @@ bench: setup ## Measure (needs a Kafka, as the tests do).
 bench-track: setup ## Measure the tracker: a backlog of 1,000,000 orders, memory, queries (ARGS="--orders 100000").
 	@$(BIN)/python -m tests.bench.track $(ARGS)
 
-bench-peers: setup ## Measure the payment service beside other Python frameworks, in an environment of their own.
+bench-peers: setup ## Measure the payment service beside Kafka Streams and Python frameworks (ARGS="--peer streams").
 	@test -e $(PEERS)/.installed || { "$(BIN)/python" -m venv --clear $(PEERS) && \
 	  $(PEERS)/bin/python -m pip install --quiet --requirement tests/bench/peers/requirements.txt && touch $(PEERS)/.installed; }
-	@$(BIN)/python -m tests.bench.peers --python $(PEERS)/bin/python $(ARGS)
+	@test -e $(FLECHTWERK)/.installed || test -z "$(FLECHTWERK_PYTHON)" || { "$(FLECHTWERK_PYTHON)" -m venv --clear $(FLECHTWERK) && \
+	  $(FLECHTWERK)/bin/python -m pip install --quiet --requirement tests/bench/peers/requirements-flechtwerk.txt && \
+	  touch $(FLECHTWERK)/.installed; }
+	@test -e $(FLECHTWERK)/.installed || echo "without Flechtwerk: it needs Python 3.13 (make bench-peers FLECHTWERK_PYTHON=/path/to/python3.13)"
+	@$(BIN)/python -m tests.bench.peers --python $(PEERS)/bin/python \
+	  $$(test ! -e $(FLECHTWERK)/.installed || echo --flechtwerk-python $(FLECHTWERK)/bin/python) $(ARGS)
+
+profile: setup ## Show where the processor time of a service goes: ARGS="payment", inventory or order (needs a Kafka).
+	@$(BIN)/python -m tests.bench.profile $(or $(ARGS),payment)
 
 simulate: setup ## Try the saga under drawn faults, 10,000 runs (no Kafka needed).
 	@$(BIN)/saga simulate $(ARGS)
