@@ -58,7 +58,8 @@ class ProcessorTime:
         self._samples.append((time.time(), used))
 
     def between(self, begun: float, ended: float) -> float:
-        """Return the seconds used between two moments (seconds since 1970)."""
+        """Return the seconds used between two moments (seconds since 1970). The process must still be there."""
+        self.sample()
         return self._at(ended) - self._at(begun)
 
     def _at(self, moment: float) -> float:

@@ -15,6 +15,11 @@ class Stage(NamedTuple):
 
 
 TURN = Stage("rest of the turn", "what else the engine's loop does", ("eventbus.engine.engine:Engine.run_once",))
+ONCE = Stage(
+    "recovery, idle check",
+    "once a start and once in a while, not an event's: not in the sum",
+    ("eventbus.engine.recoverer:Recoverer.recover_due", "eventbus.engine.engine:Engine._look_around"),
+)
 REPOSITORIES = (
     "order_service.repository:OrderRepository",
     "payment_service.repository:PaymentRepository",
@@ -23,9 +28,7 @@ REPOSITORIES = (
 STAGES = (
     Stage("poll", "records, made of Kafka's messages", ("eventbus.kafka.log:KafkaLog.poll",)),
     Stage("decode", "Avro into events, with its guards", ("eventbus.engine.intake:Intake._decoded",)),
-    Stage(
-        "remote calls", "the provider, or handing the calls to threads", ("eventbus.engine.remote:RemoteStage.call",)
-    ),
+    Stage("remote calls", "the provider, or handing calls to others", ("eventbus.engine.remote:RemoteStage.call",)),
     Stage(
         "decide", "handlers, domain, the answers' ids, headers and Avro", ("eventbus.engine.handlers:Handlers.decide",)
     ),
@@ -38,12 +41,8 @@ STAGES = (
         "hand the outputs to Kafka's client, commit",
         ("eventbus.engine.publisher:Publisher.publish", "eventbus.kafka.log:KafkaLog.publish"),
     ),
-    Stage(
-        "recovery, idle check",
-        "not an event's: once a start, and once in a while",
-        ("eventbus.engine.recoverer:Recoverer.recover_due", "eventbus.engine.engine:Engine._look_around"),
-    ),
     TURN,
+    ONCE,
 )
 WORK = ("eventbus.engine.handlers:Handlers.decide", "eventbus.kafka.log:KafkaLog.publish")
 """A turn of the loop counts if one of these was called in it: else it waited for the group or for new records."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.bench.profile import table
 from tests.bench.stage_clock import Cost, StageClock, holder, measuring_cost
-from tests.bench.stages import STAGES, TURN, WORK
+from tests.bench.stages import ONCE, STAGES, TURN, WORK
 
 FREE = Cost(0, 0)
 
@@ -110,7 +110,10 @@ def test_what_measuring_costs_is_subtracted_from_the_caller_and_the_called():
 
 
 def test_the_table_has_microseconds_an_event_and_the_waiting_beside_them():
-    spent = {"cpu": {"decode": 4_000_000, "publish": 1_000_000}, "wall": {"decode": 4_000_000, "publish": 3_500_000}}
+    spent = {
+        "cpu": {"decode": 4_000_000, "publish": 1_000_000, ONCE.step: 5_000_000},
+        "wall": {"decode": 4_000_000, "publish": 3_500_000, ONCE.step: 900_000_000},
+    }
     lines = table("payment-service", spent, 1_000)
     assert lines[0].startswith("| payment-service | us | waiting, us |")
     assert "| decode | 4.0 | 0.0 | Avro into events, with its guards |" in lines
