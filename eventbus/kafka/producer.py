@@ -116,10 +116,10 @@ class Producers:
             self._failpoint("during offsets")
             if offsets:
                 self._send_offsets(producer, offsets, group)
+            self._wait_delivered(producer)
             self._failpoint("offsets sent")
             if not still_ours():
                 raise PartitionMigrated("another worker has recovered these partitions")
-            self._wait_delivered(producer)
             self._failpoint("before commit")
             self._failpoint("during commit")
             self._again(lambda: producer.commit_transaction(self._seconds()))
@@ -214,6 +214,7 @@ class Producers:
                 self._too_large.add((topic, key, value))
         for topic, key, value in witnesses:
             produce(topic, value, key, partition=0)
+        self.undelivered = False
 
     def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], group: Any) -> None:
         """Send the group's offsets while the records are on their way: one round trip less in each transaction.
@@ -223,7 +224,7 @@ class Producers:
         try:
             self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
         except KafkaException:
-            self.undelivered = self._left(producer, REPORT_SECONDS) > 0
+            self._left(producer, REPORT_SECONDS)
             raise
 
     def _wait_delivered(self, producer: Producer) -> None:
@@ -231,13 +232,13 @@ class Producers:
         left = self._left(producer, self._seconds())
         if left:
             raise CommitOutcomeUnknown(f"{left} records were not delivered within {self._seconds():g} s")
-        self.undelivered = False
 
     def _left(self, producer: Producer, seconds: float) -> int:
         """Wait until the records are delivered, at most so long, and return how many are not.
 
         Raises SizeRefused, KafkaException with the first other error of a record, or CommitOutcomeUnknown.
         """
+        self.undelivered = True
         try:
             left = producer.flush(seconds)
         except SystemError as error:  # how confluent_kafka 2.16 reports a fenced producer
@@ -248,6 +249,7 @@ class Producers:
             raise SizeRefused(set(self._too_large))
         if self._errors:
             raise KafkaException(self._errors[0])
+        self.undelivered = left > 0
         return left
 
     def _seconds(self) -> float:
