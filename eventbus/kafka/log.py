@@ -58,9 +58,9 @@ is down, a worker waits and retries, and is not taken for hung."""
 METADATA_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
-SIGNAL_SECONDS, QUIET_SECONDS, QUIET_AFTER = 0.003, 0.02, 1.0
-"""How often a waiting poll asks its signal: nothing wakes a call of librdkafka. Less often once there was nothing to do
-for QUIET_AFTER seconds, because each time costs about 0.07 ms of processor time (measured)."""
+SIGNAL_SECONDS, QUIET_SECONDS, QUIET_AFTER = 0.003, 0.05, 1.0
+"""How often a waiting poll asks its signal: nothing wakes a call of librdkafka. Less often once nothing was read for
+QUIET_AFTER seconds, because each time costs about 0.07 ms of processor time (measured)."""
 OTHER_PROTOCOL = "group id does not exist"
 """The fatal error of a consumer that joins with the newer group protocol while the group has classic members whose
 assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 converts such a group only once they have left."""
@@ -181,8 +181,9 @@ class KafkaLog:
         while (now := self._clock()) < until:
             pause = SIGNAL_SECONDS if now - self._active_at < QUIET_AFTER else QUIET_SECONDS
             message = self._consumer.poll(min(until - now, pause))
-            if message is not None or self.signal.seen():
+            if message is not None:
                 self._active_at = self._clock()
+            if message is not None or self.signal.seen():
                 return message
         return None
 

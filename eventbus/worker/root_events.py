@@ -8,7 +8,7 @@ from eventbus.database import Database
 
 QUERY_SECONDS = 0.02
 """How often they are queried if the database gives no signal (a pooler in front of PostgreSQL, a standby)."""
-SIGNALLED_QUERY_SECONDS = 0.1
+SIGNALLED_QUERY_SECONDS = 0.2
 """How often they are queried even without a signal: one may be lost."""
 
 
