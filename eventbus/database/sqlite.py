@@ -105,6 +105,9 @@ class _SQLiteTransaction:
             self._connection.execute(statement(table, SET_ROWS), values)
         self._connection.executemany(statement(table, 1), rows[last:])
 
+    def signal(self) -> None:
+        """Do nothing: every commit changes `data_version`."""
+
 
 class SQLite:
     """A file on this host: WAL, synchronous=FULL, one writer at a time."""
@@ -113,6 +116,7 @@ class SQLite:
         self._path, self._tables = path, tables
         self._connection: sqlite3.Connection | None = None
         self._file: OpenFile | None = None
+        self._data_version = 0
         self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -188,6 +192,17 @@ class SQLite:
             f"{missing} was deleted while {self._path} was open: commits of other processes may be lost. Stop every"
             " process that has the file open, then restart; only SQLite itself may delete that file"
         )
+
+    def changed(self) -> bool | None:
+        """See Database. Every commit of another connection is one (sqlite.org/pragma.html#pragma_data_version)."""
+        if self._connection is None:
+            return None
+        try:
+            [(version,)] = self._connection.execute("pragma data_version").fetchall()
+        except sqlite3.Error:
+            return None  # the next transaction says what is wrong
+        before, self._data_version = self._data_version, version
+        return bool(version != before)
 
     def unguarded(self) -> Transaction:
         """Return statements that are a transaction each: for a caller that is the only writer."""
