@@ -15,6 +15,8 @@ from eventbus.log import CommitOutcomeUnknown, LogUnavailable, Output, Partition
 
 CALL_SECONDS = 5.0
 """How long one call may take before its outcome counts as unknown. Above transaction.timeout.ms."""
+REPORT_SECONDS = 0.1
+"""How long delivery reports are waited for after another call of the transaction has failed."""
 STOPPING_SECONDS = 2.0
 """The same for a worker that is stopping: the next one publishes what it leaves."""
 TRIES = 3
@@ -113,7 +115,8 @@ class Producers:
             self._failpoint("produced")
             self._failpoint("during offsets")
             if offsets:
-                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
+                self._send_offsets(producer, offsets, group)
+            self._wait_delivered(producer)
             self._failpoint("offsets sent")
             if not still_ours():
                 raise PartitionMigrated("another worker has recovered these partitions")
@@ -139,6 +142,7 @@ class Producers:
         producer = self._ready()
         try:
             self._produce(producer, outputs)
+            self._wait_delivered(producer)
         except SizeRefused:
             self._drop()
             raise
@@ -193,6 +197,7 @@ class Producers:
         return self._producer
 
     def _produce(self, producer: Producer, outputs: Sequence[Output], witnesses: Sequence[Witness] = ()) -> None:
+        """Hand the records over to librdkafka, which sends them while the caller goes on."""
         self._errors.clear()
         self._too_large.clear()
         self.undelivered = True
@@ -209,8 +214,33 @@ class Producers:
                 self._too_large.add((topic, key, value))
         for topic, key, value in witnesses:
             produce(topic, value, key, partition=0)
+        self.undelivered = False
+
+    def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], group: Any) -> None:
+        """Send the group's offsets while the records are on their way: one round trip less in each transaction.
+
+        If records were rejected meanwhile, that is the error.
+        """
         try:
-            left = producer.flush(self._seconds())
+            self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
+        except KafkaException:
+            self._left(producer, REPORT_SECONDS)
+            raise
+
+    def _wait_delivered(self, producer: Producer) -> None:
+        """Return when every record is delivered. Raises what `_left` raises, and CommitOutcomeUnknown."""
+        left = self._left(producer, self._seconds())
+        if left:
+            raise CommitOutcomeUnknown(f"{left} records were not delivered within {self._seconds():g} s")
+
+    def _left(self, producer: Producer, seconds: float) -> int:
+        """Wait until the records are delivered, at most so long, and return how many are not.
+
+        Raises SizeRefused, KafkaException with the first other error of a record, or CommitOutcomeUnknown.
+        """
+        self.undelivered = True
+        try:
+            left = producer.flush(seconds)
         except SystemError as error:  # how confluent_kafka 2.16 reports a fenced producer
             raise CommitOutcomeUnknown(
                 "the producer was fenced, probably by another one with its transactional.id"
@@ -219,9 +249,8 @@ class Producers:
             raise SizeRefused(set(self._too_large))
         if self._errors:
             raise KafkaException(self._errors[0])
-        if left:
-            raise CommitOutcomeUnknown(f"{left} records were not delivered within {self._seconds():g} s")
-        self.undelivered = False
+        self.undelivered = left > 0
+        return left
 
     def _seconds(self) -> float:
         return STOPPING_SECONDS if self._stopping() else CALL_SECONDS

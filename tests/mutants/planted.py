@@ -234,10 +234,9 @@ MUTANTS = (
     Mutant(
         "publish while fenced",
         "eventbus/kafka/producer.py",
-        "                self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
+        "                self._send_offsets(producer, offsets, group)\n",
         "                with contextlib.suppress(KafkaException):\n"
-        "                    self._again(\n"
-        "                        lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))\n",
+        "                    self._send_offsets(producer, offsets, group)\n",
         faults="takeover",
     ),
     Mutant(
