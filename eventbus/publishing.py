@@ -10,7 +10,6 @@ from eventbus.event import Event
 from eventbus.log import Headers, Output
 from eventbus.serde.codec import MAX_VALUE_BYTES, Codec
 from eventbus.store import progress, quarantine, schema_source
-from eventbus.store.packing import pack
 
 CONTENT_TYPE = b"application/avro"
 
@@ -43,7 +42,7 @@ def publish(tx: Transaction, codec: Codec, source: str, events: Iterable[Event],
     schema_source.agree(tx, codec, {type(event) for event in events}, source)
     for event in events:
         output = root_event(codec, source.encode(), event, trace)
-        tx.execute("insert into uncaused (id, records) values (?, ?)", f"{event.topic}/{event.key}", pack([output]))
+        progress.add_root_event(tx, f"{event.topic}/{event.key}", output)
 
 
 def root_event_check(tx: Transaction, codec: Codec, source: str) -> Callable[[Event], None]:

@@ -101,6 +101,9 @@ class Transaction(Protocol):
     def update(self, table: Table, rows: Sequence[Row]) -> None:
         """Update all columns of these rows, found by their keys and given in key order."""
 
+    def signal(self) -> None:
+        """Let `Database.changed` of other connections return true once this transaction has committed."""
+
 
 class Database(Protocol):
     """One connection of one service, used by one thread. It connects on first use, and again after a loss."""
@@ -117,6 +120,12 @@ class Database(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """Read only, without locks: a consistent snapshot."""
+
+    def changed(self) -> bool | None:
+        """Return whether another connection has signalled since the last call; None if that cannot be known here.
+
+        Cheap, and only a hint: it may be true without a reason, and a signal may be lost with the connection.
+        """
 
     def close(self) -> None:
         """Close the connection."""

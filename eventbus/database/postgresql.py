@@ -88,6 +88,9 @@ class _PostgreSQLTransaction:
             )
             self._connection.execute(sql.encode(), (_as_json(table, rows),))
 
+    def signal(self) -> None:
+        self._connection.execute("select pg_notify(current_schema(), '')")
+
 
 class _PostgreSQLSnapshot(_PostgreSQLTransaction):
     locking = ""
@@ -131,6 +134,9 @@ class PostgreSQL:
         """The identity of the server in the first transaction of this connection."""
         self._is_standby = False
         self._refused_begins = 0
+        self._listening: bool | None = None
+        """Whether this connection receives notifications; None: not requested. A pooler does not pass them on."""
+        self._notified = False
         self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -140,6 +146,31 @@ class PostgreSQL:
     def snapshot(self) -> AbstractContextManager[Transaction]:
         """See Database."""
         return self._between("begin isolation level repeatable read read only", _PostgreSQLSnapshot)
+
+    def changed(self) -> bool | None:
+        """See Database. By LISTEN, from the first call on."""
+        if self._connection is None or self._listening is False:
+            return None
+        try:
+            return self._received(self._connection)
+        except psycopg.Error:
+            self._listening = False  # a standby; or the connection is lost, as the next transaction finds
+            return None
+
+    def _received(self, connection: psycopg.Connection[Row]) -> bool:
+        if self._listening is None:
+            connection.add_notify_handler(self._note)  # for those that arrive during a statement
+            connection.execute(f"listen {self._schema}".encode())
+            self._listening = self._notified = True
+        connection.pgconn.consume_input()
+        notified = self._notified or connection.pgconn.notifies() is not None
+        while connection.pgconn.notifies() is not None:
+            pass
+        self._notified = False
+        return notified
+
+    def _note(self, _notification: psycopg.Notify) -> None:
+        self._notified = True
 
     def close(self) -> None:
         """See Database."""
@@ -230,7 +261,8 @@ class PostgreSQL:
         Raises WrongDatabase for a pooler that does not allow transactions (pool_mode = statement).
         """
         [(pid,)] = connection.execute("select pg_backend_pid()").fetchall()
-        if pid == connection.info.backend_pid:
+        self._listening = None if pid == connection.info.backend_pid else False
+        if self._listening is None:
             return
         connection.prepare_threshold = None
         try:

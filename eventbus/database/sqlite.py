@@ -102,6 +102,9 @@ class _SQLiteTransaction:
                 f"update {table.name} set {sets} where {table.key} = ?", [(*row[1:], row[0]) for row in rows]
             )
 
+    def signal(self) -> None:
+        """Do nothing: every commit changes `data_version`."""
+
 
 class SQLite:
     """A file on this host: WAL, synchronous=FULL, one writer at a time."""
@@ -110,6 +113,7 @@ class SQLite:
         self._path, self._tables = path, tables
         self._connection: sqlite3.Connection | None = None
         self._file: OpenFile | None = None
+        self._data_version = 0
         self.losses = 0
 
     def transaction(self) -> AbstractContextManager[Transaction]:
@@ -185,6 +189,17 @@ class SQLite:
             f"{missing} was deleted while {self._path} was open: commits of other processes may be lost. Stop every"
             " process that has the file open, then restart; only SQLite itself may delete that file"
         )
+
+    def changed(self) -> bool | None:
+        """See Database. Every commit of another connection is one (sqlite.org/pragma.html#pragma_data_version)."""
+        if self._connection is None:
+            return None
+        try:
+            [(version,)] = self._connection.execute("pragma data_version").fetchall()
+        except sqlite3.Error:
+            return None  # the next transaction says what is wrong
+        before, self._data_version = self._data_version, version
+        return bool(version != before)
 
     def unguarded(self) -> Transaction:
         """Return statements that are a transaction each: for a caller that is the only writer."""

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import (
     Consumer,
@@ -58,6 +58,9 @@ is down, a worker waits and retries, and is not taken for hung."""
 METADATA_SECONDS = 5.0
 LOOK_SECONDS = 2.0
 SLICE_SECONDS = 0.5
+SIGNAL_SECONDS, QUIET_SECONDS, QUIET_AFTER = 0.003, 0.05, 1.0
+"""How often a waiting poll asks its signal: nothing wakes a call of librdkafka. Less often once nothing was read for
+QUIET_AFTER seconds, because each time costs about 0.07 ms of processor time (measured)."""
 OTHER_PROTOCOL = "group id does not exist"
 """The fatal error of a consumer that joins with the newer group protocol while the group has classic members whose
 assignments carry user data, as cooperative-sticky's do: Kafka 4.3.1 converts such a group only once they have left."""
@@ -86,6 +89,13 @@ class _CallbackErrors:
             raise error
 
 
+class Signal(NamedTuple):
+    """Something else than records that the owner of a partition waits for."""
+
+    partition: Partition
+    seen: Callable[[], bool]
+
+
 class KafkaLog:
     """See Log. `warn` is called with the text of each problem that resolves by itself.
 
@@ -102,6 +112,9 @@ class KafkaLog:
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
+        self.signal: Signal | None = None
+        """What a poll that waits for records returns early for."""
+        self._active_at = clock()
         self._incremental = incremental(connection)
         self._consumer = self._new_consumer()
         self._producers = Producers(connection, failpoint, stopping)
@@ -151,7 +164,7 @@ class KafkaLog:
         try:
             messages = self._consumer.consume(limit, 0)
             if not messages and timeout > 0:
-                first = self._consumer.poll(timeout)
+                first = self._first(timeout)
                 if first is not None:
                     messages = [first, *self._consumer.consume(limit - 1, 0)] if limit > 1 else [first]
         except KafkaException as exception:
@@ -159,6 +172,20 @@ class KafkaLog:
         fetched = self._fetched(messages)
         self._callback_errors.raise_first()
         return fetched
+
+    def _first(self, timeout: float) -> Message | None:
+        """Wait for a message, or for the signal."""
+        if self.signal is None or self.signal.partition not in self._positions:
+            return self._consumer.poll(timeout)
+        until = self._clock() + timeout
+        while (now := self._clock()) < until:
+            pause = SIGNAL_SECONDS if now - self._active_at < QUIET_AFTER else QUIET_SECONDS
+            message = self._consumer.poll(min(until - now, pause))
+            if message is not None:
+                self._active_at = self._clock()
+            if message is not None or self.signal.seen():
+                return message
+        return None
 
     def keep_alive(self) -> None:
         """See Log. Pausing drops the prefetch, which is fetched again: only for calls longer than a second."""

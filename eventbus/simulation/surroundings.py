@@ -121,6 +121,10 @@ class SimulatedDatabase:
         self._enter("snapshot")
         return self._shared.database.snapshot()
 
+    def changed(self) -> bool | None:
+        """See Database: every signal is lost, so nothing may depend on one."""
+        return None
+
     def close(self) -> None:
         """See Database: the other workers continue to use it."""
 

@@ -145,6 +145,17 @@ def entries_above(tx: Transaction, published: Mapping[Partition, int]) -> dict[P
     }
 
 
+def add_root_event(tx: Transaction, event_id: str, output: Output) -> None:
+    """Insert a root event, and wake the worker that waits for one.
+
+    If others wait already, the worker is on its way: on PostgreSQL commits that notify exclude each other.
+    """
+    sql = "insert into uncaused (id, records) values (?, ?) returning exists (select 1 from uncaused as others)"
+    [(others,)] = tx.rows(sql, event_id, pack([output]))
+    if not others:
+        tx.signal()
+
+
 def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
     """Remove the oldest root events and return them, in the order of their ids.
 

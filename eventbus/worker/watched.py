@@ -75,6 +75,10 @@ class WatchedDatabase:
         """See Database."""
         return self._between(self._database.snapshot)
 
+    def changed(self) -> bool | None:
+        """See Database. Not a step of its own: it is called very often, and the step around it is watched."""
+        return self._database.changed()
+
     def close(self) -> None:
         """See Database."""
         with self._steps.step("database: close", STATEMENT_SECONDS):
@@ -116,6 +120,10 @@ class _WatchedTransaction:
     def execute(self, sql: str, *parameters: Scalar) -> int:
         with self._steps.step("database: execute", STATEMENT_SECONDS):
             return self._tx.execute(sql, *parameters)
+
+    def signal(self) -> None:
+        with self._steps.step("database: execute", STATEMENT_SECONDS):
+            self._tx.signal()
 
     def executemany(self, sql: str, rows: Sequence[Row]) -> None:
         with self._steps.step("database: execute", STATEMENT_SECONDS):

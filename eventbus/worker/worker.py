@@ -32,9 +32,16 @@ from eventbus.engine.decision import RepositoryFailed
 from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
-from eventbus.kafka.log import KafkaLog
+from eventbus.kafka.log import KafkaLog, Signal
 from eventbus.kafka.topics import check_topics
-from eventbus.log import AuthenticationFailed, InstanceTaken, LogUnavailable, TopicMissing, UnsafeToContinue
+from eventbus.log import (
+    AuthenticationFailed,
+    InstanceTaken,
+    LogUnavailable,
+    Partition,
+    TopicMissing,
+    UnsafeToContinue,
+)
 from eventbus.serde.codec import Codec
 from eventbus.serde.lookups import Lookups
 from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable, UnknownSchema, registry_at
@@ -49,6 +56,7 @@ from eventbus.worker.failpoints import VARIABLE, BadFailpoint, failpoint
 from eventbus.worker.instance import this_process
 from eventbus.worker.lease import WATCH_SECONDS, Contender, Lease
 from eventbus.worker.lease_keeper import LeaseKeeper
+from eventbus.worker.root_events import SIGNALLED_QUERY_SECONDS, RootEventSignal
 from eventbus.worker.telemetry import StructlogHandler, Telemetry
 from eventbus.worker.watchdog import Steps, Watchdog
 from eventbus.worker.watched import WatchedDatabase, watched_clients
@@ -204,7 +212,11 @@ class Worker:
     def _run_engine(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
         config, service, telemetry = self._config, self._service, self._telemetry
         deps, announcement = self._dependencies(connection, WatchedDatabase(database, self._steps))
-        engine_config = EngineConfig(dead_letters=config.dead_letter_limit, keys_placed_over=config.keys_placed_over)
+        engine_config = EngineConfig(
+            dead_letters=config.dead_letter_limit,
+            keys_placed_over=config.keys_placed_over,
+            poll_timeout_root_events=SIGNALLED_QUERY_SECONDS,
+        )
         engine = Engine(service, deps, engine_config)
         self._stop_engine = keeper.on_lost = engine.stop
         thresholds = gc.get_threshold()
@@ -264,6 +276,8 @@ class Worker:
         self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, partition_counts, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
+        if service.initiates:
+            log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, inline=service.calls_inline)
         name = connection.instance
         deps = Dependencies(

@@ -30,6 +30,7 @@ PARTS = ("payment", "saga", "latency", "parked", "watched", "memory", "workers")
 @click.option("--rounds", type=click.IntRange(1), default=5, help="Runs of what is compared, in turns.")
 @click.option("--saga-orders", type=click.IntRange(1), default=10_000)
 @click.option("--rate", type=click.FloatRange(0.1), default=20.0, help="Orders a second, for latency and parked.")
+@click.option("--busy-rate", type=click.FloatRange(0.1), default=500.0, help="The second rate of latency.")
 @click.option("--seconds", type=click.FloatRange(1), default=30.0, help="How long, for latency and parked.")
 @click.option(
     "--parked-rounds", type=click.IntRange(1), default=2, help="Clean runs and runs beside trouble, in turns."
@@ -85,7 +86,7 @@ def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:  # noqa
     if part == "saga":
         return saga(ground, int(sizes["saga_orders"]))
     if part == "latency":
-        return latency(ground, sizes["rate"], sizes["seconds"])
+        return latency(ground, (sizes["rate"], sizes["busy_rate"]), sizes["seconds"])
     if part == "parked":
         return parked(ground, sizes["rate"], sizes["seconds"], int(sizes["parked_rounds"]))
     if part == "workers":

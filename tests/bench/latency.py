@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from tests.bench.ground import Ground
 from tests.bench.report import Figures, percentile
 from tests.bench.workload import orders
 
+PERCENT = (50, 90, 99, 100)
 WARM_UP_SECONDS = 3
 PATIENCE_SECONDS = 90
 
@@ -35,13 +36,16 @@ class Taken(NamedTuple):
     """That of the order with a total of its own, the first that counts; it is among them."""
 
 
-def latency(ground: Ground, rate: float, seconds: float) -> Figures:
-    """Place `rate` orders a second and return the percentiles in ms; the first few seconds do not count."""
-    ground.fresh()
-    ground.load_stock()
-    values = taken(ground, rate, seconds).milliseconds
-    figures = {f"p{percent:g}, ms": round(percentile(values, percent), 1) for percent in (50, 90, 99, 100)}
-    return figures | {"orders/s": rate, "orders": len(values)}
+def latency(ground: Ground, rates: Sequence[float], seconds: float) -> Figures:
+    """Return the percentiles in ms at each rate of orders a second; the first few seconds do not count."""
+    figures: Figures = {}
+    for rate in rates:
+        ground.fresh()
+        ground.load_stock()
+        values = taken(ground, rate, seconds).milliseconds
+        figures |= {f"{rate:g} orders/s: p{percent}, ms": round(percentile(values, percent), 1) for percent in PERCENT}
+        figures[f"{rate:g} orders/s: orders"] = len(values)
+    return figures
 
 
 def taken(

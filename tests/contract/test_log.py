@@ -13,7 +13,7 @@ from confluent_kafka import Producer
 
 from eventbus.kafka.config import Clients, Connection
 from eventbus.kafka.embedded import EmbeddedBroker
-from eventbus.kafka.log import KafkaLog
+from eventbus.kafka.log import KafkaLog, Signal
 from eventbus.log import (
     CommitOutcomeUnknown,
     CommittedOffset,
@@ -195,6 +195,31 @@ def test_a_paused_partition_is_silent_until_it_is_sought(ground: Ground) -> None
     assert not [run for _ in range(10) for run in ground.log.poll(100, 0.05) if run.records]
     ground.seek(partitions[0], 0)
     assert [record.value for run in ground.read(1) for record in run.records] == [b"a"]
+
+
+def test_a_signal_ends_a_waiting_poll_of_who_reads_its_partition(ground: Ground) -> None:
+    """Only of that one; and a poll without a signal lasts as long as it was told to."""
+    partitions = ground.join()
+    asked: list[float] = []
+
+    def seen() -> bool:
+        asked.append(time.monotonic())
+        return len(asked) == 5
+
+    ground.log.signal = Signal(partitions[0], seen)
+    ground.log.poll(1, 0.1)
+    assert not asked, "no partition is read yet"
+    ground.seek(partitions[0], 0)
+    ground.until(lambda: len(asked) > 0)
+    del asked[:]
+    begun = time.monotonic()
+    while len(asked) < 5:
+        ground.log.poll(1, PATIENCE)  # the end of the partition is an event, too
+    assert time.monotonic() - begun < PATIENCE / 2
+    begun = time.monotonic()
+    ground.log.poll(1, 0.2)
+    assert time.monotonic() - begun >= 0.2
+    assert len(asked) > 5
 
 
 def test_keep_alive_loses_nothing(ground: Ground) -> None:
