@@ -40,6 +40,8 @@ class Moody(Service[WorkingSet[Tally]]):
     def __init__(self) -> None:
         self.repository = Tallies()
         self.raises: dict[str, Exception] = {}
+        self.moods: dict[str, list[Exception | None]] = {}
+        """What it raises by turns, one for each call."""
         self.answers: dict[str, Any] = {}
         self.asked: list[Event] = []
 
@@ -62,6 +64,8 @@ class Moody(Service[WorkingSet[Tally]]):
         pong = _count(event, tallies)
         if event.name in self.raises:
             raise self.raises[event.name]
+        if (mood := self.moods.get(event.name)) and (error := mood.pop(0)):
+            raise error
         return pong
 
 
@@ -228,6 +232,19 @@ def test_a_handler_that_changed_something_before_it_raised_leaves_nothing_of_it(
     with bench.database.snapshot() as tx:
         assert tx.rows("select name, times from tally") == [("b", 2)]
     assert bench.parked() == {"a": (2, 1)}
+
+
+@pytest.mark.parametrize("name", ["b", "c"])
+def test_of_a_record_that_is_decided_on_again_only_the_last_decision_counts(bench: Bench, name: str) -> None:
+    """All records of a batch are, when one of them raises: then this one raises, too, or is no poison any more."""
+    bench.service.raises["a"] = ValueError("no")
+    bench.service.moods = {
+        "b": [None, ValueError("the second time")],
+        "c": [PoisonRecord("bad", "the first time"), None],
+    }
+    decided = bench.hear(Pang(name, 1), Pang("a", 1))
+    assert outputs(decided) == {"b": [], "c": ["pong<pang/0/0"]}[name]
+    assert bench.parked() == {"b": {"a": (1, 1), "b": (1, 1)}, "c": {"a": (1, 1)}}[name]
 
 
 def test_what_follows_the_one_to_blame_is_given_back(bench: Bench) -> None:
