@@ -33,7 +33,10 @@ class InventoryRepository:
     def load(self, tx: Transaction, events: Sequence[Event]) -> Warehouse:
         """Load and lock the reservations of these orders, and the stock that handling them can change."""
         rows = tx.load(RESERVATION, (event.key for event in events))
-        reservations = {row[0]: _reservation(row) for row in rows}
+        reservations: dict[str, Reservation] = {}
+        while rows:  # each row is freed when it is read: items are large as JSON, and read
+            reservation = _reservation(rows.pop())
+            reservations[reservation.order_id] = reservation
         stock = tx.load(STOCK, _moving(events, reservations))
         return Warehouse(WorkingSet(reservations), WorkingSet({row[0]: Stock(*row) for row in stock}))
 

@@ -98,10 +98,10 @@ class Transaction(Protocol):
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         """Return the rows with these keys, in key order, locked until the end of the transaction."""
 
-    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+    def insert(self, table: Table, rows: Iterable[Row]) -> None:
         """Insert all rows, given in key order. Raises ConcurrentUpdate if one exists already."""
 
-    def update(self, table: Table, rows: Sequence[Row]) -> None:
+    def update(self, table: Table, rows: Iterable[Row]) -> None:
         """Update all columns of these rows, found by their keys and given in key order."""
 
     def signal(self) -> None:
@@ -167,8 +167,8 @@ class WorkingSet(Generic[V]):
     def save(self, tx: Transaction, table: Table, row: Callable[[V], Row]) -> None:
         """Insert new rows and update loaded ones, each in key order."""
         new, changed = self._touched - self._found, self._touched & self._found
-        tx.insert(table, [row(self._rows[key]) for key in sorted(new)])
-        tx.update(table, [row(self._rows[key]) for key in sorted(changed)])
+        tx.insert(table, (row(self._rows[key]) for key in sorted(new)))
+        tx.update(table, (row(self._rows[key]) for key in sorted(changed)))
 
 
 def connect(

@@ -82,11 +82,11 @@ class _PostgreSQLTransaction:
     def load(self, table: Table, keys: Iterable[str]) -> list[Row]:
         return self._executed(sets.select(table, self.locking), (sets.array(sorted(set(keys))),)).fetchall()
 
-    def insert(self, table: Table, rows: Sequence[Row]) -> None:
-        self._write(sets.insert, table, rows)
+    def insert(self, table: Table, rows: Iterable[Row]) -> None:
+        self._write(sets.insert, table, list(rows))
 
-    def update(self, table: Table, rows: Sequence[Row]) -> None:
-        self._write(sets.update, table, rows)
+    def update(self, table: Table, rows: Iterable[Row]) -> None:
+        self._write(sets.update, table, list(rows))
 
     def send(self) -> None:
         """Send the writes; return when all are answered."""

@@ -133,10 +133,10 @@ class _WatchedTransaction:
         with self._steps.step(f"database: load {table.name}", STATEMENT_SECONDS):
             return self._tx.load(table, keys)
 
-    def insert(self, table: Table, rows: Sequence[Row]) -> None:
+    def insert(self, table: Table, rows: Iterable[Row]) -> None:
         with self._steps.step(f"database: insert {table.name}", STATEMENT_SECONDS):
             self._tx.insert(table, rows)
 
-    def update(self, table: Table, rows: Sequence[Row]) -> None:
+    def update(self, table: Table, rows: Iterable[Row]) -> None:
         with self._steps.step(f"database: update {table.name}", STATEMENT_SECONDS):
             self._tx.update(table, rows)
