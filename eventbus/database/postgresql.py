@@ -97,9 +97,15 @@ class _PostgreSQLTransaction:
                     write()
 
     def commit(self) -> None:
-        """Send the writes, and commit unless one of them fails, in one round trip."""
-        self._writes.append(partial(self._connection.execute, b"commit"))
+        """Send the writes, and commit unless one of them fails, in one round trip.
+
+        If an earlier statement has failed, and the caller went on as if nothing were wrong, `commit` rolls back.
+        """
+        ended = self._connection.cursor()
+        self._writes.append(partial(ended.execute, b"commit"))
         self.send()
+        if ended.statusmessage != "COMMIT":
+            raise RuntimeError("nothing was committed: a statement of the transaction had failed, and that was ignored")
 
     def _executed(self, sql: bytes, parameters: Sequence[Any]) -> psycopg.Cursor[Row]:
         self.send()

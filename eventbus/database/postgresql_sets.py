@@ -25,6 +25,7 @@ BYTES = "bytea"
 WIDER = {"smallint": "bigint", "integer": "bigint", "character varying": "text", "bpchar": "text"}
 """What is sent instead, so that a connection goes on when a migration makes a column wider."""
 
+SCALARS = frozenset((str, int, bool, float, type(None)))
 Types = tuple[str, ...]
 """The types of a table's columns, in the order of `Table.columns`."""
 
@@ -53,7 +54,13 @@ class BlobsDumper(Dumper):
 
 
 def array(values: Sequence[Any]) -> str:
-    """Return PostgreSQL's text of an array (postgresql.org/docs/current/arrays.html#ARRAYS-IO)."""
+    """Return PostgreSQL's text of an array (postgresql.org/docs/current/arrays.html#ARRAYS-IO).
+
+    Raises TypeError for a value that is not a text, a number, a truth value or None.
+    """
+    if not SCALARS.issuperset(map(type, values)):
+        wrong = next(value for value in values if type(value) not in SCALARS)
+        raise TypeError(f"a column's value is a {type(wrong).__name__}: write a text, a number or None")
     elements = _to_json(values).decode()[1:-1]
     if "\\" in elements:
         elements = ",".join(map(_element, values))

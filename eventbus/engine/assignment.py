@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -144,6 +144,13 @@ class Assignment:
         self._turns += 1
         first = self._turns % len(ready) if ready else 0
         return ready[first:] + ready[:first]
+
+    def pause(self, too_bad: Mapping[Partition, str]) -> None:
+        """Pause partitions with too many bad records, and why; they are retried when they are next recovered."""
+        for partition, why in too_bad.items():
+            self._owned[partition].rewind()
+            self._deps.log.pause([partition])
+            self._deps.observer.paused(partition, "dead_letter_limit", why)
 
     def forget_all(self) -> None:
         """Publish nothing more, of any partition."""

@@ -30,6 +30,10 @@ class PartitionBatch:
             self.end, self.leader_epoch = self.items[at].record.offset, self.items[at].record.leader_epoch
         del self.items[at:]
 
+    def restore(self, before: PartitionBatch) -> None:
+        """Take back the items, and the end, that it had before it was cut."""
+        self.items, self.end, self.leader_epoch = before.items, before.end, before.leader_epoch
+
     def stay(self) -> None:
         """End at the partition's present checkpoint: parked records do not move it."""
         checkpoint = self.owned.checkpoint

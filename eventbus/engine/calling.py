@@ -42,7 +42,11 @@ def _made_inline(calls: Sequence[Call], _workers: int) -> Pending:
     results: list[Any] = []
     for call in calls:
         try:
-            results.append(call())
+            answer = call()
+            if isinstance(answer, Coroutine):
+                answer.close()
+                answer = TypeError("the remote function is asynchronous, but its service says call_style inline")
+            results.append(answer)
         except UNKNOWN_OUTCOME:
             break
         except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
@@ -91,14 +95,18 @@ class _Tasks:
         self._loop = asyncio.new_event_loop()
         self._waiting: deque[CallBatch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
-        self._thread = threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
+        self._thread = self._new_thread()
 
     def start(self, calls: Sequence[Call], workers: int) -> Pending:
-        if not self._thread.ident:
+        if not self._thread.is_alive():
+            self._thread = self._new_thread()  # a task of the call's own may have ended the last one (sys.exit)
             self._thread.start()
         batch = CallBatch(calls, workers, asyncio.sleep)
         self._loop.call_soon_threadsafe(self._begin, batch, workers)
         return batch
+
+    def _new_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
 
     def _begin(self, batch: CallBatch, workers: int) -> None:
         self._waiting.extend(repeat(batch, workers))

@@ -120,6 +120,17 @@ class CallBatch:
         return outcome
 
     async def _outcome(self, call: Call) -> Any:
+        """Return what the call returns or raises, whatever that is: a call without an outcome would never end."""
+        try:
+            return await self._attempts(call)
+        except asyncio.CancelledError:
+            return TryAgain("the call was cancelled from within")  # nobody else cancels one
+        except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
+            return error
+        except BaseException as error:  # noqa: BLE001 - sys.exit in a call
+            return RuntimeError(f"the call raised {type(error).__name__}: {error}")
+
+    async def _attempts(self, call: Call) -> Any:
         """Make the call, again while its outcome is unknown and it fails quickly: a lost response costs no delay."""
         started = time.monotonic()
         for attempt in itertools.count(1):
@@ -127,12 +138,13 @@ class CallBatch:
                 answer = call()
                 return await answer if hasattr(answer, "__await__") else answer
             except UNKNOWN_OUTCOME as error:
-                if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
-                    return error
-            except asyncio.CancelledError:
-                return TryAgain("the call was cancelled from within")  # nobody else cancels one
-            except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
-                return error
+                last: Exception = error
+            except ExceptionGroup as group:  # of a TaskGroup
+                if group.split(UNKNOWN_OUTCOME)[1] is not None:
+                    raise
+                last = TryAgain(str(group.exceptions[0]))
+            if attempt == ATTEMPTS or time.monotonic() - started > QUICK_SECONDS:
+                raise last
             await self._sleep(BACKOFF.seconds(attempt))
         raise AssertionError
 

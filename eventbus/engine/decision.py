@@ -100,11 +100,14 @@ class Decision:
         Quarantined; nothing was committed then, except that with Unavailable the outcome is unknown.
         """
         batch = _DecisionBatch(parts, root_partition)
+        whole = [replace(part, items=[*part.items]) for part in parts]
         try:
             decided = self._try(database, batch, failpoint)
         except RepositoryFailed as failed:
             if not parts:
                 raise
+            for part, before in zip(parts, whole, strict=True):
+                part.restore(before)
             decided = self._without_one(database, batch, failed, failpoint)
         self._handlers.note(parts)
         failpoint("after database commit")
@@ -141,18 +144,18 @@ class Decision:
     ) -> Decided:
         """Bisect for the first record on which the repository fails, and park it; later ones return to the buffer."""
         good, bad = 0, len(batch.items())
+        _decide_again(batch.items())
         while bad - good > 1:
             middle = (good + bad) // 2
-            _decide_again(batch.items())
             try:
                 self._try(database, batch.first(middle), _no_failpoint, dry_run=True)
             except RepositoryFailed as sooner:
                 bad, failed = middle, sooner
             except _DryRunEnded:
                 good = middle
+            _decide_again(batch.items())
         blamed = batch.items()[bad - 1]
         batch.give_back(bad)
-        _decide_again(batch.items())
         blamed.failure = str(failed)
         try:
             return self._try(database, batch, failpoint)

@@ -7,7 +7,7 @@ carries in its metadata how far the outbox has been published. See docs/guarante
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from eventbus.database import ReadOnlyOrFull
@@ -30,6 +30,9 @@ from eventbus.engine.retrying import Retrying
 from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Partition, TopicMissing, UnsafeToContinue
 from eventbus.service import Service
+
+SOON_SECONDS = 0.02
+"""After the last batch: who placed an order meanwhile may have given no signal, because others waited then."""
 
 
 class Engine:
@@ -86,7 +89,8 @@ class Engine:
             raise deleted(missing.topic) from missing
 
     def _run_once(self) -> None:
-        fetched = self._intake.fetch(self._remote.limit, asking=self._retrying.asking is not None)
+        soon = self._retrying.asking is not None or self._deps.clock() - self._worked_at < SOON_SECONDS
+        fetched = self._intake.fetch(self._remote.limit, soon=soon)
         self._recoverer.recover_due()
         if self._stopping:
             return
@@ -141,7 +145,7 @@ class Engine:
                 for partition in decided.checkpoints:
                     del self._consecutive_failures[partition]
                 self._deps.observer.batch_handled(handled(mine, decided, self._worked_at - started))
-                self._pause(decided.paused)
+                self._assignment.pause(decided.paused)
         except HandlerFailed as failed:
             self._assignment.recover_later(everyone, str(failed))
             self._count_failure(failed)
@@ -150,13 +154,6 @@ class Engine:
         else:
             return True
         return False
-
-    def _pause(self, too_bad: Mapping[Partition, str]) -> None:
-        """Pause partitions with too many bad records; they are retried when they are next recovered."""
-        for partition, why in too_bad.items():
-            self._assignment[partition].rewind()
-            self._deps.log.pause([partition])
-            self._deps.observer.paused(partition, "dead_letter_limit", why)
 
     def _count_failure(self, failed: HandlerFailed) -> None:
         """Count by partition: the record cannot be handled, and parking it did not help."""

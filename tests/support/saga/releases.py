@@ -26,10 +26,8 @@ EDITS = {
     1: ALL_DECLINED
     | {
         "schemas/events.py": (
-            ('    request_id: str = ""\n', ""),
-            ('        if self.request_id:\n            _check_id("request_id", self.request_id)\n', ""),
-            ('    cause: str = ""\n', ""),
-            ('        if self.cause:\n            _check_id("cause", self.cause)\n', ""),
+            ('    request_id: IdOrNone = ""\n', ""),
+            ('    cause: IdOrNone = ""\n', ""),
             (CODE, ""),
         ),
         "order_service/door.py": ((', request_id=order.request_id or ""', ""),),

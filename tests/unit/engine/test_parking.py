@@ -13,7 +13,7 @@ from eventbus import Codec, Event, PoisonRecord, TryAgain, WorkingSet, reacts_to
 from eventbus.database import ConcurrentUpdate, connect
 from eventbus.engine.assignment import Owned
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import PartitionBatch, retry
+from eventbus.engine.batch import PartitionBatch, retry, take
 from eventbus.engine.calling import RemoteCalls
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.decision import Decided, Decision
@@ -72,11 +72,12 @@ class Moody(Service[WorkingSet[Tally]]):
 class Bench:
     """One partition, one service, its database, and what the engine does with them."""
 
-    def __init__(self) -> None:
+    def __init__(self, dead_letter_limit: int = 100) -> None:
         self.service = Moody()
         self.database = connect("sqlite:///:memory:", service="moody", schema=Tallies.schema)
         retries = Retries(lambda: NOW_MS, Backoff(0.1, 60.0, lambda: 1.0))
-        self.decision = Decision(self.service, Codec(registry_at(None, EVENTS), EVENTS), 100, retries)
+        codec = Codec(registry_at(None, EVENTS), EVENTS)
+        self.decision = Decision(self.service, codec, dead_letter_limit, retries)
         with self.database.transaction() as tx:
             progress.create(tx, LANE, progress.Checkpoint(0, 0, 1), Identity("", ""))
         deps: Any = SimpleNamespace(
@@ -85,9 +86,21 @@ class Bench:
         self.remote = RemoteStage(self.service, deps, EngineConfig())
         self.owned = Owned(LANE, 0.0, recovered=True, consuming=True, checkpoint=progress.Checkpoint(0, 0, 1))
 
-    def hear(self, *events: Event) -> Decided:
+    def refuse(self, name: str) -> None:
+        """Let the table refuse this name."""
+        with self.database.transaction() as tx:
+            tx.execute(
+                f"create trigger refuses before insert on tally when new.name = '{name}'"
+                " begin select raise(abort, 'refused'); end"
+            )
+
+    def hear(self, *events: Event | PoisonRecord) -> Decided:
         items, start = [], self.owned.checkpoint.next_offset
         for offset, event in enumerate(events, start):
+            if isinstance(event, PoisonRecord):
+                record = Record(LANE, offset, b"?", b"junk", 0, [])
+                items.append(Delivery(record, record, poison=event))
+                continue
             record = Record(Partition(event.topic, 0), offset, event.key.encode(), b"", 0, [])
             items.append(self._delivery(record, event))
         return self.decide([PartitionBatch(self.owned, items, start + len(items))])
@@ -249,17 +262,31 @@ def test_of_a_record_that_is_decided_on_again_only_the_last_decision_counts(benc
 
 def test_what_follows_the_one_to_blame_is_given_back(bench: Bench) -> None:
     """Bisection decides on what comes before, parks one record, and leaves the rest for the next batch."""
-    with bench.database.transaction() as tx:
-        tx.execute(
-            "create trigger refuses before insert on tally when new.name = 'a'"
-            " begin select raise(abort, 'refused'); end"
-        )
+    bench.refuse("a")
     decided = bench.hear(Pang("b", 1), Pang("c", 1), Pang("a", 1), Pang("d", 1), Pang("a", 1))
     assert outputs(decided) == ["pong<pang/0/0", "pong<pang/0/1"]
     assert decided.checkpoints[LANE].next_offset == 3
     assert [item.record.offset for item in bench.owned.buffer] == [3, 4]
     assert bench.parked() == {"a": (1, 1)}
     assert "IntegrityError: refused" in decided.parking.blocked[0].error
+
+
+def test_a_batch_with_too_many_bad_records_and_one_that_is_refused_loses_nothing() -> None:
+    """What was cut off before the one to blame was looked for comes back to the buffer, and is handled later."""
+    bench = Bench(dead_letter_limit=1)
+    bench.refuse("a")
+    good, refused, late = Pang("b", 1), Pang("a", 1), Pang("c", 1)
+    bad = PoisonRecord("malformed", "junk")
+    decided = bench.hear(good, refused, bad, bad, late)
+    assert outputs(decided) == ["pong<pang/0/0"]
+    assert decided.checkpoints[LANE].next_offset == 2
+    assert decided.paused == {}
+    assert [item.record.offset for item in bench.owned.buffer] == [2, 3, 4]
+    [part] = take([bench.owned], 100)
+    decided = bench.decide([part])
+    assert outputs(decided) == ["moody.dead-letters"]
+    assert decided.checkpoints[LANE].next_offset == 3
+    assert list(decided.paused) == [LANE]
 
 
 def test_of_two_orders_that_are_refused_again_each_waits_for_itself(bench: Bench) -> None:
