@@ -376,6 +376,8 @@ class PostgreSQL:
             raise ReadOnlyOrFull(
                 f"cannot write to PostgreSQL: {str(error).strip()}. Free space, and restart: nothing is lost"
             ) from error
+        except psycopg.errors.InFailedSqlTransaction:
+            raise  # the fault of whoever went on after a statement that failed: no other try will succeed
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
                 self._lose()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from math import isfinite
 from struct import Struct
 from typing import Any
 
@@ -56,15 +57,19 @@ class BlobsDumper(Dumper):
 def array(values: Sequence[Any]) -> str:
     """Return PostgreSQL's text of an array (postgresql.org/docs/current/arrays.html#ARRAYS-IO).
 
-    Raises TypeError for a value that is not a text, a number, a truth value or None.
+    Raises TypeError for a value that is not a text, a finite number, a truth value or None.
     """
-    if not SCALARS.issuperset(map(type, values)):
-        wrong = next(value for value in values if type(value) not in SCALARS)
-        raise TypeError(f"a column's value is a {type(wrong).__name__}: write a text, a number or None")
+    kinds = set(map(type, values))
+    if not kinds <= SCALARS or (float in kinds and not all(map(isfinite, filter(_is_float, values)))):
+        raise TypeError(f"a column's value is not a text, a finite number, a truth value or None: {values!r:.80}")
     elements = _to_json(values).decode()[1:-1]
     if "\\" in elements:
         elements = ",".join(map(_element, values))
     return f"{{{elements}}}"
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float)
 
 
 def _element(value: Any) -> str:

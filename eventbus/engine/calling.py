@@ -95,18 +95,20 @@ class _Tasks:
         self._loop = asyncio.new_event_loop()
         self._waiting: deque[CallBatch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
-        self._thread = self._new_thread()
+        self._thread = threading.Thread(target=self._serve, name="remote", daemon=True)
 
     def start(self, calls: Sequence[Call], workers: int) -> Pending:
-        if not self._thread.is_alive():
-            self._thread = self._new_thread()  # a task of the call's own may have ended the last one (sys.exit)
+        if not self._thread.ident:
             self._thread.start()
         batch = CallBatch(calls, workers, asyncio.sleep)
         self._loop.call_soon_threadsafe(self._begin, batch, workers)
         return batch
 
-    def _new_thread(self) -> threading.Thread:
-        return threading.Thread(target=self._loop.run_forever, name="remote", daemon=True)
+    def _serve(self) -> None:
+        """Run the loop; SystemExit in a task that a call has made leaves it, and is the outcome of that call then."""
+        while True:
+            with suppress(BaseException):
+                self._loop.run_forever()
 
     def _begin(self, batch: CallBatch, workers: int) -> None:
         self._waiting.extend(repeat(batch, workers))

@@ -31,9 +31,6 @@ from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Partition, TopicMissing, UnsafeToContinue
 from eventbus.service import Service
 
-SOON_SECONDS = 0.02
-"""After the last batch: who placed an order meanwhile may have given no signal, because others waited then."""
-
 
 class Engine:
     """Consumes events and publishes the outputs. Call `run_once` in a loop; a signal handler may call `stop`."""
@@ -89,8 +86,7 @@ class Engine:
             raise deleted(missing.topic) from missing
 
     def _run_once(self) -> None:
-        soon = self._retrying.asking is not None or self._deps.clock() - self._worked_at < SOON_SECONDS
-        fetched = self._intake.fetch(self._remote.limit, soon=soon)
+        fetched = self._intake.fetch(self._remote.limit, asking=self._retrying.asking is not None)
         self._recoverer.recover_due()
         if self._stopping:
             return

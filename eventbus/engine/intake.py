@@ -32,12 +32,12 @@ class Intake:
         placed_over = config.keys_placed_over
         self._placement = Placement(deps.log, placed_over) if placed_over else None
 
-    def fetch(self, limit: int, *, soon: bool) -> bool:
+    def fetch(self, limit: int, *, asking: bool) -> bool:
         """Read and decode up to about `limit` records, and buffer them; return whether anything was read.
 
-        Waits for records as long as there is nothing else to do; `soon`: not long.
+        Waits for records as long as there is nothing else to do; `asking`: remote calls are in progress.
         """
-        fetched = self._deps.log.poll(self._wanted(limit), self._timeout(soon=soon))
+        fetched = self._deps.log.poll(self._wanted(limit), self._timeout(asking=asking))
         self._deps.failpoint("polled")
         self._accept(fetched)
         return bool(fetched)
@@ -53,11 +53,11 @@ class Intake:
             return 1
         return max(1, limit - len(buffered))
 
-    def _timeout(self, *, soon: bool) -> float:
+    def _timeout(self, *, asking: bool) -> float:
         if any(owned.pending or owned.buffer for owned in self._assignment):
             return 0
         longest = self._config.poll_timeout_root_events if self._assignment.has_root() else self._config.patience
-        longest = min(longest, 0.01) if soon else longest
+        longest = min(longest, 0.01) if asking else longest
         now = self._deps.clock()
         dues = [0.01 if owned.recovered else owned.due - now for owned in self._assignment if not owned.consuming]
         dues += [until - now for until in map(self._schemas.until, self._assignment) if until is not None]

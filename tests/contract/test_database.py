@@ -25,6 +25,7 @@ from eventbus.database import (
     retry_on_conflict,
     sqlite,
 )
+from eventbus.database.postgresql import PostgreSQL
 from tests.support.saga.processes import PATIENCE
 from tests.support.things import THINGS, everything, put, things
 
@@ -150,6 +151,17 @@ def test_one_row_that_cannot_be_written_refuses_the_whole_set_wherever_it_stands
     with pytest.raises(ConcurrentUpdate):
         put(db, *rows)
     assert everything(db) == [rows[at]]
+
+
+def test_a_row_is_found_by_a_key_with_any_character(db: Database) -> None:
+    """SQLite's json_each ends a text at NUL; PostgreSQL stores none."""
+    keys = ["a", "a\x01b", "a\\", 'a"', "é", "🍏"] + ["a\0b", "\0"] * (not isinstance(db, PostgreSQL))
+    rows: list[Row] = [(key, "thing", 1) for key in sorted(keys)]
+    put(db, *rows)
+    with db.transaction() as tx:
+        assert tx.load(THINGS, keys) == rows
+        for key in keys:
+            assert [found for found, *_ in tx.load(THINGS, [key])] == [key]
 
 
 def test_a_row_with_a_key_of_several_columns_is_found_by_all_of_them(db: Database) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
+from decimal import Decimal
 from itertools import product
+from typing import Any
 
 import psycopg
 import pytest
@@ -220,6 +222,31 @@ def test_a_server_behind_a_pooler_that_does_not_know_the_compression_is_another_
             with pytest.raises(Unavailable, match="leads to another server"):
                 everything(db)
         assert (everything(db), db.losses) == ([], 1)
+
+
+@pytest.mark.parametrize("value", [[1, 2], {"a": 1}, b"blob", float("nan"), float("inf"), Decimal(1)])
+def test_a_value_that_is_no_scalar_is_refused_before_it_gets_into_another_row(postgres_url: str, value: Any) -> None:
+    """An array's text is made of its elements, and a list would be several of them."""
+    with closing(things(postgres_url)) as db:
+        put(db, ("a", "apple", 1), ("b", "banana", 2))
+        with pytest.raises(TypeError, match="not a text, a finite number"), db.transaction() as tx:
+            tx.update(THINGS, [("a", value, 1), ("b", "B", 2)])
+        assert everything(db) == [("a", "apple", 1), ("b", "banana", 2)]
+
+
+def test_a_statement_that_failed_and_was_ignored_is_no_commit(postgres_url: str) -> None:
+    """PostgreSQL then answers `commit` with ROLLBACK, and no error; and it is nobody's outage."""
+    with closing(things(postgres_url)) as db:
+        with pytest.raises(RuntimeError, match="nothing was committed"), db.transaction() as tx:
+            tx.insert(THINGS, [("a", "apple", 1)])
+            with suppress(psycopg.errors.UndefinedFunction):
+                tx.rows("select no_such_function()")
+        assert everything(db) == []
+        with pytest.raises(psycopg.errors.InFailedSqlTransaction), db.transaction() as tx:
+            with suppress(psycopg.errors.UndefinedFunction):
+                tx.rows("select no_such_function()")
+            tx.rows("select 1")
+        assert db.losses == 0
 
 
 def test_an_array_is_read_by_the_server_as_the_values_that_it_was_made_of(postgres_url: str) -> None:

@@ -256,6 +256,60 @@ def test_a_coroutine_that_is_cancelled_from_within_has_an_unknown_outcome():
     assert found[1:] == ["answer"] * 9
 
 
+@pytest.mark.parametrize("style", ["threads", "async"])
+def test_a_call_that_ends_in_any_way_has_an_outcome(style):
+    """Else its batch would be waited for as long as the worker runs, and every later one of its thread."""
+
+    def leaves():
+        sys.exit("out of here")
+
+    calls = RemoteCalls(1, style)
+    for _ in range(2):
+        pending = calls.start([as_called(style, leaves), as_called(style, lambda: "answer")])
+        assert pending.wait(PATIENCE)
+        assert sorted(map(str, pending.outcomes())) == ["answer", "the call raised SystemExit: out of here"]
+
+
+def test_a_coroutine_that_is_cancelled_while_it_waits_to_be_made_again_has_an_unknown_outcome():
+    async def is_cancelled_soon():
+        asyncio.get_running_loop().call_soon(asyncio.current_task().cancel)
+        raise TryAgain("busy")
+
+    [found] = outcomes([is_cancelled_soon], "async")
+    assert isinstance(found, TryAgain)
+    assert "cancelled" in str(found)
+
+
+def test_a_task_of_the_calls_own_that_leaves_the_loop_ends_no_other_call():
+    async def leaves_from_a_task():
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.to_thread(sys.exit))
+
+    [left, answered] = outcomes([leaves_from_a_task, as_called("async", lambda: "answer")], "async")
+    assert "SystemExit" in str(left)
+    assert answered == "answer"
+
+
+@pytest.mark.parametrize(("error", "unknown"), [(ConnectionError("reset"), True), (ValueError("a bug"), False)])
+def test_a_group_of_tasks_has_the_outcome_of_its_errors(error, unknown):
+    async def in_a_group():
+        async def fails():
+            raise error
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+
+    [found] = outcomes([in_a_group], "async")
+    assert isinstance(found, TryAgain) is unknown
+
+
+def test_a_coroutine_of_a_service_that_calls_inline_is_a_mistake_and_no_answer():
+    """Whoever takes it for the answer would go on without any call."""
+    [found] = outcomes([as_called("async", lambda: "answer")], "inline")
+    assert "asynchronous" in str(found)
+    assert isinstance(found, TypeError)
+
+
 def test_a_coroutine_on_a_thread_ends_or_fails():
     """A thread has no event loop: what needs one has failed, and holds up nobody."""
 
