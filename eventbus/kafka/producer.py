@@ -219,12 +219,16 @@ class Producers:
     def _send_offsets(self, producer: Producer, offsets: list[TopicPartition], group: Any) -> None:
         """Send the group's offsets while the records are on their way: one round trip less in each transaction.
 
-        If records were rejected meanwhile, that is the error.
+        If records were too large meanwhile, that is the error; all other errors of records follow from the first one.
         """
         try:
             self._again(lambda: producer.send_offsets_to_transaction(offsets, group, self._seconds()))
         except KafkaException:
-            self._left(producer, REPORT_SECONDS)
+            try:
+                self._left(producer, REPORT_SECONDS)
+            except (KafkaException, CommitOutcomeUnknown) as error:
+                if isinstance(error, SizeRefused):
+                    raise
             raise
 
     def _wait_delivered(self, producer: Producer) -> None:
