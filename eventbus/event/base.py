@@ -71,11 +71,16 @@ class Event(Struct, frozen=True, gc=False):
         return made
 
 
+RESERVED = {*dir(Event), *Event.__annotations__}
+"""Names that no field can have."""
+
+
 def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
     """Bind an event's class to its .avsc; the topic is the file's name.
 
-    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, or when the schema is
-    recursive or has an array whose elements may take no bytes (a few bytes could then ask for millions of items).
+    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, when a field has the
+    name of an attribute of Event, or when the schema is recursive or has an array whose elements may take no bytes (a
+    few bytes could then ask for millions of items).
     """
 
     def bind(cls: type[E]) -> type[E]:
@@ -84,6 +89,11 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         cls.schema = parse(json.loads(cls.schema_text))
         raw = plain(json.loads(cls.schema_text))
         cls.ids, cls.key_field = avsc.parent / "ids.json", key
+        for f in raw["fields"]:
+            if f["name"] in RESERVED:
+                raise SchemaMismatch(
+                    f"{avsc.name}: the field {f['name']!r} has the name of an attribute of every event: rename it"
+                )
         check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
