@@ -46,7 +46,9 @@ class Planner:
     def __init__(self, kind: str | None = None) -> None:
         """Take COMPILED or INTERPRETED; without it, whatever is here."""
         if kind is None:
-            kind = COMPILED if COMPILED_NODES and os.environ.get(SWITCH) != INTERPRETED else INTERPRETED
+            kind = _switch() or (COMPILED if COMPILED_NODES else INTERPRETED)
+        if kind == COMPILED and not COMPILED_NODES:
+            raise ValueError(f"{SWITCH} is {COMPILED}, and the codec is not compiled here: unset it, or install again")
         self.kind = kind
         self._nodes: Any = COMPILED_NODES if kind == COMPILED else plan
 
@@ -134,6 +136,13 @@ class Planner:
         else:
             raise NotPlanned
         return typing.cast("Node", made)
+
+
+def _switch() -> str:
+    value = os.environ.get(SWITCH, "")
+    if value not in ("", COMPILED, INTERPRETED):
+        raise ValueError(f"{SWITCH} is {value[:80]!r}: set it to {INTERPRETED} or {COMPILED}, or not at all")
+    return value
 
 
 READABLE = {(kind, kind) for kind in ("string", "int", "long", "enum", "array", "record")} | {("int", "long")}
