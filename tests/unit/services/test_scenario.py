@@ -21,9 +21,9 @@ class Mislabelled(ShippingService):
 
 def test_an_event_with_a_value_that_is_not_allowed_is_noticed(scenario):
     """Nobody could have published it, before the test or in it."""
-    with pytest.raises(ValueError, match="order_id 'x+' must be 1 to 200 printable characters"):
+    with pytest.raises(ValueError, match=r"order_id 'x+' must be 1 to 200 printable characters"):
         scenario(ShippingService(), INVALID)
-    with pytest.raises(ValueError, match="order_id 'x+' must be 1 to 200 printable characters"):
+    with pytest.raises(ValueError, match=r"order_id 'x+' must be 1 to 200 printable characters"):
         scenario(ShippingService(), CONFIRMED).when(INVALID)
 
 
