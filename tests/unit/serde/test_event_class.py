@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import fastavro
 import pytest
+from click.testing import CliRunner
 from msgspec import UNSET, Meta, defstruct
 
 from eventbus import Codec, Event, Rule, event
@@ -18,8 +19,10 @@ from eventbus.avro_schema import SchemaMismatch
 from eventbus.event.limits import UNBOUNDED
 from eventbus.serde.codec import PoisonRecord
 from eventbus.serde.framing import FRAME
-from eventbus.serde.plans import COMPILED, COMPILED_NODES, INTERPRETED, Planner
+from eventbus.serde.plans import COMPILED, COMPILED_NODES, INTERPRETED, BadCodec, Planner
 from eventbus.serde.registry import FileRegistry
+from eventbus.worker.worker import EXIT_CODES
+from saga.__main__ import main as saga
 
 KINDS = [COMPILED, INTERPRETED] if COMPILED_NODES else [INTERPRETED]
 CODE = {"type": "enum", "name": "Code", "symbols": ["A", "B"], "default": "A"}
@@ -230,8 +233,12 @@ def test_an_unset_field_is_refused_though_it_has_a_default(tmp_path):
 
 
 def test_the_switch_of_the_codec_is_refused_if_it_is_misspelt(tmp_path, monkeypatch):
-    """It would have no effect, unnoticed."""
+    """It would have no effect, unnoticed; whatever makes a codec says so in one line."""
     made = bind(tmp_path, [])
     monkeypatch.setenv("EVENTBUS_CODEC", "interpret")
-    with pytest.raises(ValueError, match="EVENTBUS_CODEC is 'interpret': set it to interpreted or compiled"):
+    with pytest.raises(BadCodec, match="EVENTBUS_CODEC is 'interpret': set it to interpreted or compiled"):
         Codec(FileRegistry(made.ids), [made])
+    assert EXIT_CODES[BadCodec] == 2
+    run = CliRunner().invoke(saga, ["demo", "--orders", "1"])
+    assert run.exit_code == 1
+    assert "error: EVENTBUS_CODEC is 'interpret'" in run.stderr
