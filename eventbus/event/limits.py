@@ -130,6 +130,8 @@ class Allowed:
         if self.element:
             inner = self.element.keeps
             return None if inner is None else lambda values: all(map(inner, values))
+        if self.symbols:  # a field may be a str
+            return lambda text: not self._wrong_with(text)
         if self.rules:
             return self._follows_rules if len(self.rules) > 1 else self.rules[0].keeps
         return (lambda value: self.low <= value <= self.high) if is_open else None
