@@ -14,6 +14,7 @@ FLECHTWERK_PYTHON ?= $(firstword $(foreach python,python3.14 python3.13,$(shell 
 PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist loadfile --no-loadscope-reorder)
 
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 .PHONY: help setup demo test test-all check bench bench-track bench-peers profile simulate mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
@@ -36,8 +37,13 @@ $(STAMP): pyproject.toml
 	@touch $(STAMP)
 
 $(CODEC): eventbus/serde/plan.py hatch_build.py $(STAMP)
-	@$(BIN)/python hatch_build.py
-	@touch $(CODEC)
+	@$(BIN)/python hatch_build.py > $@
+
+# What was compiled is made again if it is gone.
+MADE := $(shell cat $(CODEC) 2>/dev/null)
+ifneq ($(filter-out $(wildcard $(MADE)),$(MADE)),)
+.PHONY: $(CODEC)
+endif
 
 demo: setup ## Run the saga on the embedded broker and show it.
 	@$(BIN)/saga demo $(ARGS)

@@ -1,7 +1,7 @@
 """Compiles eventbus/serde/plan.py with mypyc while a wheel is built, if there is a C compiler, else not.
 
 Called by hatchling: by `pip install`, with and without --editable, and `python -m build`. `python hatch_build.py`
-compiles in place, as `make setup` does when the source has changed.
+compiles in place, as `make setup` does when the source has changed, and prints the names of the files it made.
 """
 
 from __future__ import annotations
@@ -42,31 +42,44 @@ def has_compiler() -> bool:
     return os.name == "nt" or (shutil.which(named.split()[0]) is not None and headers.exists())
 
 
-def compile_codec(root: Path) -> list[str]:
-    """Compile the codec's source in place; return what was made, relative to the root, and nothing if it cannot be.
+def compile_codec(source: Path, into: Path) -> list[Path]:
+    """Compile the codec's source into a folder, as if that were the root; return what was made, relative to it.
 
-    What was compiled before is removed. It is compiled alone: mypy would look at all of the packages around it.
+    Nothing if it cannot be compiled. It is compiled alone: mypy would look at all of the packages around it.
     """
-    for pattern in (f"{COMPILED.with_suffix('')}.*", f"{GROUP}__mypyc.*"):
-        for old in root.glob(pattern):
-            old.unlink()
     if not has_compiler():
         print("There is no C compiler with Python's headers: the codec is interpreted.", file=sys.stderr)
         return []
     with tempfile.TemporaryDirectory() as alone:
-        source = Path(alone, COMPILED)
-        source.parent.mkdir(parents=True)
+        copy = Path(alone, COMPILED)
+        copy.parent.mkdir(parents=True)
         for package in SOURCE.parents[:-1]:
             Path(alone, package, "__init__.py").touch()
-        text = (root / SOURCE).read_bytes()
-        source.write_bytes(text + f'\nSOURCE: Final = "{hashlib.sha256(text).hexdigest()}"\n'.encode())
-        if subprocess.run([sys.executable, "-c", COMPILE], cwd=alone, check=False).returncode:  # noqa: S603 - ours
+        text = source.read_bytes()
+        copy.write_bytes(text + f'\nSOURCE: Final = "{hashlib.sha256(text).hexdigest()}"\n'.encode())
+        if subprocess.run([sys.executable, "-c", COMPILE], cwd=alone, check=False, stdout=2).returncode:  # noqa: S603 - ours
             print("Compiling the codec failed: it is interpreted.", file=sys.stderr)
             return []
-        made = [path.relative_to(alone).relative_to("made") for path in Path(alone, "made").rglob("*.*")]
-        for path in made:
-            shutil.copy(Path(alone, "made", path), root / path)
-    return [path.as_posix() for path in made]
+        made = Path(alone, "made")
+        paths = [path.relative_to(made) for path in made.rglob("*.*")]
+        try:
+            for path in paths:
+                put(made / path, into / path)
+        except OSError as error:
+            print(f"{into} cannot be written ({error}): the codec is interpreted.", file=sys.stderr)
+            return []
+    return paths
+
+
+def put(made: Path, place: Path) -> None:
+    """Put a file in its place at once: a process that starts meanwhile finds the old one or the new one."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f"{os.getpid()}.{place.name}")
+    try:
+        shutil.copy(made, beside)
+        beside.replace(place)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 class CodecBuildHook(BuildHookInterface[Any]):
@@ -79,13 +92,29 @@ class CodecBuildHook(BuildHookInterface[Any]):
         return REQUIRES if self.target_name == "wheel" and has_compiler() else []
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
-        """Add what was compiled to the wheel, which is then for this Python and platform alone."""
-        made = compile_codec(Path(self.root)) if self.target_name == "wheel" else []
-        if made and version != "editable":
+        """Add what was compiled to the wheel, which is then for this Python and platform alone.
+
+        It is kept out of the source tree, which may be read-only, or in use.
+        """
+        if self.target_name != "wheel":
+            return
+        root = Path(self.root)
+        if version == "editable":
+            compile_codec(root / SOURCE, root)
+            return
+        self.made = tempfile.TemporaryDirectory()
+        paths = compile_codec(root / SOURCE, Path(self.made.name))
+        if paths:
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
-            build_data["force_include"].update({str(Path(self.root, path)): path for path in made})
+            build_data["force_include"].update({str(Path(self.made.name, path)): path.as_posix() for path in paths})
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002 - theirs
+        """Remove what was compiled: it is in the wheel."""
+        if self.target_name == "wheel" and version != "editable":
+            self.made.cleanup()
 
 
 if __name__ == "__main__":
-    compile_codec(Path(__file__).parent)
+    ROOT = Path(__file__).parent
+    print(*compile_codec(ROOT / SOURCE, ROOT))

@@ -25,7 +25,10 @@ Seeded = Callable[..., "Simulation"]
 
 
 class Scenario:
-    """One service that has handled some events. `when` has it handle one more; `then` asserts its answer."""
+    """One service that has handled some events. `when` has it handle one more; `then` asserts its answer.
+
+    ValueError for an event or an answer with a value that its field does not allow: it could not be published.
+    """
 
     def __init__(self, service: Service[Any], *events: Event) -> None:
         self._service = service
@@ -63,6 +66,7 @@ class Scenario:
 
     def _handle(self, event: Event) -> Event | None:
         service = self._service
+        event.check()
         reaction = service.reactions[type(event)]
         outcome: tuple[Any, ...] = ()
         if reaction.remote is not None:
@@ -73,7 +77,7 @@ class Scenario:
             work = service.repository.load(tx, [event])
             answer = reaction.answer(service, event, *outcome, work=work)
             service.repository.save(tx, work)
-        return answer
+        return answer and answer.check()
 
 
 def run_seeded(

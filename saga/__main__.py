@@ -38,6 +38,7 @@ FACTS = {
     "saga.kafka.recount": ("ReadingsDiffer",),
     "eventbus.database": ("ConcurrentUpdate", "WrongDatabase", "NotThere", "Unavailable"),
     "eventbus.manifest": ("BadDeclaration",),
+    "eventbus.serde.plans": ("BadCodec",),
     "eventbus.serde.registry": ("RegistryUnavailable", "UnknownSchema"),
     "eventbus.serde.registry_config": ("BadRegistryConfig",),
 }

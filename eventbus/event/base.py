@@ -13,7 +13,7 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 
 from eventbus.avro_schema import SchemaMismatch, parse, plain
 from eventbus.event.binding import check_record
-from eventbus.event.limits import UNCHANGED, Limits
+from eventbus.event.limits import UNCHANGED, Limits, shown
 
 E = TypeVar("E", bound="Event")
 BOUND = "`@event` provides it"
@@ -51,13 +51,23 @@ class Event(Struct, frozen=True, gc=False):
         raise NotImplementedError(BOUND)
 
     def to_avro(self) -> dict[str, Any]:
-        """Return the plain dict that Avro encodes, unchecked; arrays are tuples."""
-        return typing.cast("dict[str, Any]", to_builtins(self, builtin_types=UNCHANGED))
+        """Return the plain dict that Avro encodes, unchecked; arrays are tuples. ValueError for no plain value."""
+        try:
+            return typing.cast("dict[str, Any]", to_builtins(self, builtin_types=UNCHANGED))
+        except TypeError as error:
+            raise ValueError(f"{_not_plain(self)}: {error}") from error
 
     def check(self) -> typing.Self:
         """Return the event. Raises ValueError for a value that its field does not allow, and names it."""
-        self.from_avro(self.to_avro())
+        self.to_checked_avro()
         return self
+
+    def to_checked_avro(self) -> dict[str, Any]:
+        """Do the same, and return the plain dict that Avro encodes."""
+        values = self.to_avro()
+        if self.from_avro(values) != self:  # a field that is UNSET got its default
+            self.limits.check(values)
+        return values
 
     @classmethod
     def from_avro(cls, values: dict[str, Any]) -> typing.Self:
@@ -71,11 +81,27 @@ class Event(Struct, frozen=True, gc=False):
         return made
 
 
+def _not_plain(event: Event) -> str:
+    """Return which field of an event has a value that no plain dict can have."""
+    for name in event.__struct_fields__:
+        value = getattr(event, name)
+        try:
+            to_builtins(value, builtin_types=UNCHANGED)
+        except TypeError:
+            return f"{name} {shown(value)} must be a plain value"
+    return f"{type(event).__name__} must have plain values"
+
+
+RESERVED = {*dir(Event), *Event.__annotations__}
+"""Names that no field can have."""
+
+
 def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
     """Bind an event's class to its .avsc; the topic is the file's name.
 
-    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, or when the schema is
-    recursive or has an array whose elements may take no bytes (a few bytes could then ask for millions of items).
+    Raises SchemaMismatch when fields, types or defaults differ, when `key` is not a string field, when a field has the
+    name of an attribute of Event, or when the schema is recursive or has an array whose elements may take no bytes (a
+    few bytes could then ask for millions of items).
     """
 
     def bind(cls: type[E]) -> type[E]:
@@ -84,10 +110,15 @@ def event(avsc: Path, *, key: str) -> Callable[[type[E]], type[E]]:
         cls.schema = parse(json.loads(cls.schema_text))
         raw = plain(json.loads(cls.schema_text))
         cls.ids, cls.key_field = avsc.parent / "ids.json", key
+        for f in raw["fields"]:
+            if f["name"] in RESERVED:
+                raise SchemaMismatch(
+                    f"{avsc.name}: the field {f['name']!r} has the name of an attribute of every event: rename it"
+                )
         check_record(raw, cls, avsc.name)
         if {f["name"]: f["type"] for f in raw["fields"]}.get(key) != "string":
             raise SchemaMismatch(f"{avsc.name}: the key field {key!r} must be a string field of the schema")
-        cls.limits = Limits(cls, raw)
+        cls.limits = Limits(cls, raw, avsc.name)
         # Bound once, not looked up by class at every call: it is called several times per event.
         setattr(cls, "key", property(attrgetter(key)))  # noqa: B010 - a property of this class alone
         return cls

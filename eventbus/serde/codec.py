@@ -62,8 +62,7 @@ class Codec:
         write = self._writers.get(type(event))
         if write is not None and (value := write(event)) is not None:
             return value
-        values = event.to_avro()
-        event.from_avro(values)
+        values = event.to_checked_avro()
         body = BytesIO()
         body.write(self._frames[type(event)])
         schemaless_writer(body, event.schema, values)
@@ -104,8 +103,10 @@ class Codec:
             raise PoisonRecord("trailing_bytes", f"{size - end} bytes follow the event")
         try:
             return cls.from_avro(values)
-        except (ValueError, TypeError, OverflowError, UnicodeError) as error:
+        except ValueError as error:
             raise PoisonRecord("invalid_value", str(error)) from error
+        except Exception as error:  # of a Rule, or of the event's __post_init__
+            raise PoisonRecord("invalid_value", f"{type(error).__name__}: {error}") from error
 
     def _reader(self, cls: type[Event], schema_id: SchemaId) -> _Reader:
         try:

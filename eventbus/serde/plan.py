@@ -90,7 +90,7 @@ class Node:
 class Text(Node):
     """A string, of which the length in characters is limited."""
 
-    def __init__(self, low: int, high: int, rules: Sequence[Callable[[str], bool]]) -> None:
+    def __init__(self, low: int, high: int, rules: Sequence[Callable[[str], object]]) -> None:
         self.low: i64 = low
         self.high: i64 = high
         self.rules = list(rules)
@@ -108,7 +108,7 @@ class Text(Node):
 
     def write(self, out: list[bytes], value: object) -> None:
         """See Node."""
-        if not isinstance(value, str):
+        if type(value) is not str:  # a class derived from it may encode itself differently
             raise Unusual
         self.check(value)
         written = value.encode()
@@ -141,7 +141,7 @@ class Number(Node):
 
     def write(self, out: list[bytes], value: object) -> None:
         """See Node."""
-        if not isinstance(value, int) or isinstance(value, bool) or value < self.low or value > self.high:
+        if type(value) is not int or value < self.low or value > self.high:
             raise Unusual
         _put_number(out, value)
 
@@ -164,7 +164,7 @@ class Enum(Node):
 
     def write(self, out: list[bytes], value: object) -> None:
         """See Node."""
-        if not isinstance(value, str):
+        if type(value) is not str:
             raise Unusual
         _put_number(out, self.symbols.index(value))
 
@@ -189,7 +189,7 @@ class Array(Node):
 
     def write(self, out: list[bytes], value: object) -> None:
         """See Node."""
-        if not isinstance(value, tuple):
+        if type(value) is not tuple:
             raise Unusual
         self.check(len(value))
         if value:

@@ -23,6 +23,10 @@ SWITCH = "EVENTBUS_CODEC"
 """The environment variable that is set to INTERPRETED if the compiled codec is not to be used."""
 
 
+class BadCodec(ValueError):
+    """SWITCH asks for a codec that there is not."""
+
+
 class NotPlanned(ValueError):
     """The schema has something that only fastavro reads."""
 
@@ -44,9 +48,11 @@ class Planner:
     """Makes plans, of the compiled nodes if there are any."""
 
     def __init__(self, kind: str | None = None) -> None:
-        """Take COMPILED or INTERPRETED; without it, whatever is here."""
+        """Take COMPILED or INTERPRETED; without it, what SWITCH says, or whatever is here. Raises BadCodec."""
         if kind is None:
-            kind = COMPILED if COMPILED_NODES and os.environ.get(SWITCH) != INTERPRETED else INTERPRETED
+            kind = _switch() or (COMPILED if COMPILED_NODES else INTERPRETED)
+        if kind == COMPILED and not COMPILED_NODES:
+            raise BadCodec(f"{SWITCH} is {COMPILED}, and the codec is not compiled here: unset it, or install again")
         self.kind = kind
         self._nodes: Any = COMPILED_NODES if kind == COMPILED else plan
 
@@ -134,6 +140,13 @@ class Planner:
         else:
             raise NotPlanned
         return typing.cast("Node", made)
+
+
+def _switch() -> str:
+    value = os.environ.get(SWITCH, "")
+    if value not in ("", COMPILED, INTERPRETED):
+        raise BadCodec(f"{SWITCH} is {value[:80]!r}: set it to {INTERPRETED} or {COMPILED}, or not at all")
+    return value
 
 
 READABLE = {(kind, kind) for kind in ("string", "int", "long", "enum", "array", "record")} | {("int", "long")}

@@ -44,6 +44,7 @@ from eventbus.log import (
 )
 from eventbus.serde.codec import Codec
 from eventbus.serde.lookups import Lookups
+from eventbus.serde.plans import BadCodec
 from eventbus.serde.registry import RegistryAuthenticationFailed, RegistryUnavailable, UnknownSchema, registry_at
 from eventbus.serde.registry_config import BadRegistryConfig
 from eventbus.service import Service
@@ -76,6 +77,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     AuthenticationFailed: 1,
     PortTaken: 1,
     BadKafkaConfig: 2,
+    BadCodec: 2,
     BadFailpoint: 2,
     BadRegistryConfig: 2,
     UnsafeToContinue: 3,

@@ -355,7 +355,7 @@ class Ruled(Event, frozen=True):
     [
         (("a", -5, (Part("x"),), ("A", "B")), None),
         (("5", 2**31 - 1, (), ()), None),
-        (("A", 0, (), ()), "name 'A' must be 0 to"),
+        (("A", 0, (), ()), "name 'A' must be a text that its Rule allows (str.islower)"),
         (("a", -6, (), ()), "number -6 must be -5 to 2147483647"),
         (("a", 2**31, (), ()), "number 2147483648 must be -5 to 2147483647"),
         (("a", 0, (Part("x"), Part("é")), ()), "parts[1].label 'é' must be"),
