@@ -322,6 +322,7 @@ class SimulatedProducer:
         self._epoch = 0
         self._open = False
         self._buffer: list[Written] = []
+        self._transactions = 0
 
     def init_transactions(self, _timeout: float) -> None:
         assert self._name is not None
@@ -357,6 +358,9 @@ class SimulatedProducer:
 
     def send_offsets_to_transaction(self, offsets: Sequence[TopicPartition], metadata: bytes, _timeout: float) -> None:
         assert self._name is not None
+        self._transactions += 1
+        if self._transactions % 2:  # the records travel meanwhile: they arrive before the offsets, or after
+            self.flush(0)
         fault = self._host.fault("TxnOffsetCommit")
         if fault is ClientFault.LOSE_REQUEST:
             raise _timed_out("send_offsets_to_transaction")
