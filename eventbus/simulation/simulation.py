@@ -255,7 +255,8 @@ class Simulation:
                     partition = Partition(topic, number)
                     reached = committed.get(partition, (0, ""))[0]
                     unread, _ = self.cluster.read(partition, reached, 1)
-                    if unread and not self._waits_for_people(service, partition):
+                    unreadable = self.cluster.unreadable(partition, reached, self.cluster.end(partition))
+                    if (unread or unreadable) and not self._waits_for_people(service, partition):
                         return False
         return True
 
@@ -745,6 +746,7 @@ class _Told(Observer):
 
     def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:  # noqa: ARG002 - seen in the trace
         self._simulation.moved()
+        self._process.paused.pop(partition, None)
         self._simulation.note(f"{self._process} will recover {partition}: {why}")
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
