@@ -15,6 +15,7 @@ from eventbus.engine.assignment import NOBODY, Assignment, Owned
 from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import PartitionBatch, take
 from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.context import EngineContext
 from eventbus.engine.decision import Decision, handled
 from eventbus.engine.errors import TRANSIENT
 from eventbus.engine.handlers import HandlerFailed
@@ -41,17 +42,17 @@ class Engine:
         retries = Retries(deps.now_ms, Backoff(config.retry, config.retry_most, deps.random))
         outputs = [*(event.topic for event in service.publishes()), service.dead_letters()]
         undelivered = Undelivered(deps.database, retries)
-        self._assignment = assignment = Assignment(deps, config, service)
-        self._topics = topics = Incarnations(deps.log, deps.database, outputs, deps.clock)
-        self._intake = Intake(service, deps, config, assignment, topics)
+        self._assignment = Assignment(deps, config, service)
+        self._topics = Incarnations(deps.log, deps.database, outputs, deps.clock)
+        context = EngineContext(service, deps, config, self._assignment, self._topics)
+        self._intake = Intake(context)
         self._remote = RemoteStage(service, deps, config)
         self._decision = Decision(service, deps.codec, config.dead_letters, retries)
-        self._publisher = publisher = Publisher(deps, config, assignment, topics, undelivered)
-        shared: Any = {"assignment": assignment, "topics": topics}
-        self._recoverer = Recoverer(service, deps, config, **shared, undelivered=undelivered, publisher=publisher)
-        self._housekeeping = Housekeeping(service, deps, config, **shared, recoverer=self._recoverer)
-        self._retrying = Retrying(service, deps, config, assignment, self._remote.unanswered)
-        self._listener = RebalanceListener(service.name, deps, assignment, publisher, self._remote.unanswered)
+        self._publisher = Publisher(context, undelivered)
+        self._recoverer = Recoverer(context, undelivered, self._publisher)
+        self._housekeeping = Housekeeping(context, self._recoverer)
+        self._retrying = Retrying(context, self._remote.unanswered)
+        self._listener = RebalanceListener(context, self._publisher, self._remote.unanswered)
         self._worked_at = self._looked_at = deps.clock()
         self._stopping = False
         self._consecutive_failures: Counter[Partition] = Counter()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Any
 
-from eventbus.engine.assignment import Assignment, Owned
-from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.assignment import Owned
+from eventbus.engine.context import EngineContext
 from eventbus.engine.decision import compare
-from eventbus.engine.incarnations import Incarnations
 from eventbus.engine.recoverer import Recoverer
 from eventbus.log import LogUnavailable, Partition
-from eventbus.service import Service
 from eventbus.store import progress
 from eventbus.store.progress import NOTHING_SEEN, Checkpoint, DatabaseView
 
@@ -19,19 +16,10 @@ from eventbus.store.progress import NOTHING_SEEN, Checkpoint, DatabaseView
 class Housekeeping:
     """Checks the database and the topics, and deletes what is published."""
 
-    def __init__(  # noqa: PLR0913 - the stages that it looks after
-        self,
-        service: Service[Any],
-        deps: Dependencies,
-        config: EngineConfig,
-        *,
-        assignment: Assignment,
-        topics: Incarnations,
-        recoverer: Recoverer,
-    ) -> None:
-        self._service, self._deps, self._config = service, deps, config
-        self._assignment, self._topics, self._recoverer = assignment, topics, recoverer
-        self._judged_at = deps.clock()
+    def __init__(self, context: EngineContext, recoverer: Recoverer) -> None:
+        self._service, self._deps, self._config, self._assignment, self._topics = context
+        self._recoverer = recoverer
+        self._judged_at = self._deps.clock()
         self._seen = NOTHING_SEEN
 
     def look(self, known: list[Owned]) -> DatabaseView:

@@ -2,31 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from eventbus.engine.assignment import Assignment
-from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.context import EngineContext
 from eventbus.engine.delivery import Delivery, decode
-from eventbus.engine.incarnations import Incarnations
 from eventbus.engine.placement import Placement
 from eventbus.engine.schema_waits import SchemaWaits, leader_epoch_at
 from eventbus.log import FetchedRecords, LogUnavailable
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import Service, by_topic
+from eventbus.service import by_topic
 
 
 class Intake:
     """Fetches, decodes and buffers records."""
 
-    def __init__(
-        self,
-        service: Service[Any],
-        deps: Dependencies,
-        config: EngineConfig,
-        assignment: Assignment,
-        topics: Incarnations,
-    ) -> None:
-        self._deps, self._config, self._assignment, self._topics = deps, config, assignment, topics
+    def __init__(self, context: EngineContext) -> None:
+        service, deps, config, self._assignment, self._topics = context
+        self._deps, self._config = deps, config
         self._reactions = by_topic(service.reactions)
         self._schemas = SchemaWaits(deps, config)
         placed_over = config.keys_placed_over

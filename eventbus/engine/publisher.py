@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 
-from eventbus.engine.assignment import Assignment, Owned
-from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.assignment import Owned
+from eventbus.engine.context import EngineContext
 from eventbus.engine.decision import Decided, compare
 from eventbus.engine.errors import TRANSIENT
-from eventbus.engine.incarnations import Incarnations
 from eventbus.engine.undelivered import Undelivered
 from eventbus.log import CommitOutcomeUnknown, CommittedOffset, LogUnavailable, TooLarge
 from eventbus.store.quarantine import Quarantined
@@ -17,17 +16,10 @@ from eventbus.store.quarantine import Quarantined
 class Publisher:
     """Publishes what is pending when it is due: the input is drained, or enough is pending for long enough."""
 
-    def __init__(
-        self,
-        deps: Dependencies,
-        config: EngineConfig,
-        assignment: Assignment,
-        topics: Incarnations,
-        undelivered: Undelivered,
-    ) -> None:
-        self._deps, self._config = deps, config
-        self._assignment, self._topics, self._undelivered = assignment, topics, undelivered
-        self._pending_since = deps.clock()
+    def __init__(self, context: EngineContext, undelivered: Undelivered) -> None:
+        _, self._deps, self._config, self._assignment, self._topics = context
+        self._undelivered = undelivered
+        self._pending_since = self._deps.clock()
         self._numbers = itertools.count(1)
 
     def add(self, decided: Decided) -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from eventbus.engine.assignment import Assignment
-from eventbus.engine.config import Dependencies
+from eventbus.engine.context import EngineContext
 from eventbus.engine.publisher import Publisher
 from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Partition
@@ -14,16 +13,9 @@ from eventbus.log import Partition
 class RebalanceListener:
     """The rebalance listener, called from inside `poll` and `keep_alive`."""
 
-    def __init__(
-        self,
-        group: str,
-        deps: Dependencies,
-        assignment: Assignment,
-        publisher: Publisher,
-        unanswered: Unanswered,
-    ) -> None:
-        self._group, self._deps = group, deps
-        self._assignment, self._publisher, self._unanswered = assignment, publisher, unanswered
+    def __init__(self, context: EngineContext, publisher: Publisher, unanswered: Unanswered) -> None:
+        self._group, self._deps, self._assignment = context.service.name, context.deps, context.assignment
+        self._publisher, self._unanswered = publisher, unanswered
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """Record the partitions: the loop recovers them."""

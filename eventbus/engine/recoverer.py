@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-from eventbus.engine.assignment import Assignment, Owned
-from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.assignment import Owned
+from eventbus.engine.context import EngineContext
 from eventbus.engine.errors import TRANSIENT
-from eventbus.engine.incarnations import Incarnations
 from eventbus.engine.publisher import Publisher
 from eventbus.engine.recovery import RecoveredState, RecoveryConflict, judge, judge_copies, recover
 from eventbus.engine.undelivered import Undelivered
 from eventbus.log import Partition, UnsafeToContinue
-from eventbus.service import Service
 from eventbus.store import quarantine
 from eventbus.store.age import DatabaseTooOld
 
@@ -22,20 +19,9 @@ from eventbus.store.age import DatabaseTooOld
 class Recoverer:
     """Runs `recovery.recover` for the partitions that are due."""
 
-    def __init__(  # noqa: PLR0913 - the stages before and after it
-        self,
-        service: Service[Any],
-        deps: Dependencies,
-        config: EngineConfig,
-        *,
-        assignment: Assignment,
-        topics: Incarnations,
-        undelivered: Undelivered,
-        publisher: Publisher,
-    ) -> None:
-        self._service, self._deps, self._config = service, deps, config
-        self._assignment, self._topics, self._undelivered = assignment, topics, undelivered
-        self._publisher = publisher
+    def __init__(self, context: EngineContext, undelivered: Undelivered, publisher: Publisher) -> None:
+        self._service, self._deps, self._config, self._assignment, self._topics = context
+        self._undelivered, self._publisher = undelivered, publisher
         self._conflicts = 0
 
     def judge(self) -> None:

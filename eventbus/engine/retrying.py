@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import Any
 
-from eventbus.engine.assignment import Assignment, Owned
+from eventbus.engine.assignment import Owned
 from eventbus.engine.batch import PartitionBatch, retry
-from eventbus.engine.config import Dependencies, EngineConfig
+from eventbus.engine.context import EngineContext
 from eventbus.engine.delivery import UNPUBLISHED, Delivery, decode
 from eventbus.engine.remote import Asking, begin
 from eventbus.engine.schema_waits import ANSWER_WAIT_SECONDS
@@ -15,7 +14,7 @@ from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Limit, Partition
 from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import Service, by_topic
+from eventbus.service import by_topic
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 
@@ -23,17 +22,10 @@ from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 class Retrying:
     """Finds the parked records to retry in the assigned partitions, makes their calls, and reports how many wait."""
 
-    def __init__(
-        self,
-        service: Service[Any],
-        deps: Dependencies,
-        config: EngineConfig,
-        assignment: Assignment,
-        unanswered: Unanswered,
-    ) -> None:
-        self._service, self._deps, self._config = service, deps, config
-        self._assignment, self._unanswered = assignment, unanswered
-        self._reactions = by_topic(service.reactions)
+    def __init__(self, context: EngineContext, unanswered: Unanswered) -> None:
+        self._service, self._deps, self._config, self._assignment, _ = context
+        self._unanswered = unanswered
+        self._reactions = by_topic(self._service.reactions)
         self.asking: Asking | None = None
         """The remote calls in progress for parked records; the loop does not wait for them."""
         self._reported = (0, 0)
