@@ -125,7 +125,7 @@ class _PostgreSQLTransaction:
         return types
 
     def signal(self) -> None:
-        self._connection.execute("select pg_notify(current_schema(), '')")
+        self._writes.append(partial(self._connection.execute, b"select pg_notify(current_schema(), '')"))
 
 
 class _PostgreSQLSnapshot(_PostgreSQLTransaction):
@@ -377,7 +377,7 @@ class PostgreSQL:
                 f"cannot write to PostgreSQL: {str(error).strip()}. Free space, and restart: nothing is lost"
             ) from error
         except psycopg.errors.InFailedSqlTransaction:
-            raise  # the fault of whoever went on after a statement that failed: no other try will succeed
+            raise  # an earlier statement failed, and the caller went on: a retry fails, too
         except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError) as error:
             if self._connection is not None and (self._connection.closed or self._connection.broken):
                 self._lose()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from eventbus.engine.assignment import Owned
 from eventbus.engine.delivery import Delivery
-from eventbus.event import Event
 from eventbus.store.blocked_keys import BlockedKey
 
 
@@ -84,11 +83,6 @@ def _allowed(buffer: list[Delivery], called: set[bytes | None], limit: int) -> i
             called.add(key)
         count += 1
     return count
-
-
-def events(parts: Iterable[PartitionBatch]) -> Iterator[Event]:
-    """Return every event of a batch; not the poison, nor what is published as it is."""
-    return (item.event for part in parts for item in part.items if item.event is not None)
 
 
 def keys(parts: Iterable[PartitionBatch]) -> Iterator[str]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from eventbus.database import NO_RECORDS_FAULT, ConcurrentUpdate, Database, Transaction
 from eventbus.engine.assignment import Owned
-from eventbus.engine.batch import PartitionBatch, events, keys
+from eventbus.engine.batch import PartitionBatch, keys
 from eventbus.engine.delivery import Delivery
 from eventbus.engine.handlers import HandlerFailed, Handlers
 from eventbus.engine.observer import Handled, Parking
@@ -175,7 +175,7 @@ class Decision:
         while True:
             if blocks or raised:
                 errors = skip_blocked(parts, blocks)
-            work = self._repository.load(tx, _to_handle(parts, skipping=bool(blocks or raised)))
+            work = self._repository.load(tx, _to_handle(batch.items()))
             raised, too_bad = self._handlers.decide(parts, work)
             paused |= too_bad
             if not raised:
@@ -186,8 +186,7 @@ class Decision:
         failpoint("before save")
         self._repository.save(tx, work)
         failpoint("after save")
-        skipped = any(item.skipped for part in parts for item in part.items)
-        if skipped:
+        if any(item.skipped for item in batch.items()):
             failpoint("parking")
         if any(part.blocked and part.items for part in parts):
             failpoint("unparking")
@@ -199,12 +198,9 @@ def _decide_again(items: Sequence[Delivery]) -> None:
         item.decide_again()
 
 
-def _to_handle(parts: Sequence[PartitionBatch], *, skipping: bool) -> list[Event]:
-    """Return the events to be handled, without the poison."""
-    if not skipping:
-        return list(events(parts))
-    items = (item for part in parts for item in part.items if not item.skipped)
-    return [item.event for item in items if item.event is not None]
+def _to_handle(items: Iterable[Delivery]) -> list[Event]:
+    """Return the events that are not skipped; poison, and what is published as it is, has none."""
+    return [item.event for item in items if item.event is not None and not item.skipped]
 
 
 def _no_failpoint(_step: str) -> None:

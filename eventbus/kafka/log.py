@@ -599,10 +599,8 @@ def _partition(message: Any) -> Partition:
 
 
 def _record(partition: Partition, message: Any) -> Record:
-    epoch = message.leader_epoch()
-    if epoch is not None and epoch < 0:
-        epoch = None
-    offset, timestamp, headers = message.offset(), message.timestamp()[1], headers_of(message)
+    offset, epoch = message.offset(), _epoch(message.leader_epoch())
+    timestamp, headers = message.timestamp()[1], headers_of(message)
     made: Record = new_tuple(Record, (partition, offset, message.key(), message.value(), timestamp, headers, epoch))
     return made
 
