@@ -69,8 +69,8 @@ PERFECT = Behaviour()
 class SimulatedProvider:
     """A payment provider with a ledger, called from one event loop; with a file, other processes may share it.
 
-    The requests of one turn of the loop are settled together, in one transaction. It is made on the loop's thread:
-    whoever waits there waits for this ledger anyway.
+    The requests of one iteration of the loop are settled together, in one transaction. It blocks the loop, on which
+    nothing else runs than requests to this ledger.
     """
 
     def __init__(self, ledger: Ledger | MemoryLedger, behaviour: Behaviour = PERFECT) -> None:

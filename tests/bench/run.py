@@ -34,7 +34,7 @@ class Stretch(NamedTuple):
 
 
 class Run(NamedTuple):
-    """From the first batch to the last commit; and the second half of it, without what only a start costs."""
+    """From the first batch to the last commit; and the second half of it, which has no start-up costs."""
 
     whole: Stretch
     half: Stretch

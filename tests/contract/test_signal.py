@@ -106,7 +106,7 @@ def test_a_lost_connection_is_the_next_transactions_matter(postgres_url: str) ->
 
 @pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_behind_a_pooler_there_is_no_signal(postgres: servers.Server, postgres_url: str, mode: str) -> None:
-    """It would be given to whoever has the server's connection at that moment; nothing of ours stays there."""
+    """The pooler would deliver notifications to another client of the connection; we leave no LISTEN behind."""
     try:
         pooler = PgBouncer(postgres.port, mode)  # type: ignore[arg-type]
     except NoPgBouncer as why:

@@ -44,7 +44,7 @@ def main(python: str, flechtwerk_python: str | None, chosen: tuple[str, ...], ev
     The rows are in SQLite (FULL); Kafka Streams and Flechtwerk keep theirs in their own RocksDB. Only the payment
     service has guards, headers, a checkpoint and an outbox. Each has one process, and one thread or event loop of its
     own that decides. A read_committed consumer checks every answer. The figures are those of the second half of the
-    backlog, without what only a start costs; Kafka Streams works it off several times in one JVM.
+    backlog, which does not include start-up costs; Kafka Streams works it off several times in one JVM.
 
     Example: python -m tests.bench.peers --python .venv/peers/bin/python --peer payment-service --peer streams
     """

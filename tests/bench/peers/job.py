@@ -37,7 +37,7 @@ ORDER, CHARGED = schema("order.created"), schema("payment.charged")
 class Clock:
     """A stopwatch, and a meter of the process's processor time: from the first order, and from the middle, to the end.
 
-    The second half of a backlog is without what only a start costs.
+    The second half of a backlog does not include start-up costs.
     """
 
     def __init__(self, events: int) -> None:

@@ -64,7 +64,7 @@ def test_a_source_tree_that_cannot_be_written_is_interpreted(root, capsys):
 
 
 def test_a_process_that_has_the_old_file_keeps_it(tmp_path):
-    """Writing into a library that is in use would crash whoever uses it, or starts meanwhile."""
+    """Writing into a library that is loaded would crash the processes that use it."""
     old, new = tmp_path / "old.so", tmp_path / "new.so"
     old.write_text("old")
     new.write_text("new")
