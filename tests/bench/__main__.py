@@ -18,9 +18,8 @@ from tests.bench.report import Figures, lines, load, surroundings
 from tests.bench.saga import saga
 from tests.bench.watched import watched
 from tests.bench.workers import workers
-from tests.support.brokers import any_broker
 from tests.support.brokers.admin import Admin
-from tests.support.brokers.kafka_node import NoBroker
+from tests.support.brokers.for_commands import started_broker
 
 PARTS = ("payment", "postgres", "saga", "latency", "parked", "watched", "memory", "workers")
 
@@ -46,15 +45,9 @@ def main(parts: tuple[str, ...], json_file: Path | None, **sizes: float) -> None
 
     Example: python -m tests.bench --part payment --payment-events 10000 --rounds 3
     """
-    try:
-        broker = any_broker().start()
-    except NoBroker as why:
-        raise click.ClickException(str(why)) from why
-    try:
+    with started_broker() as broker:
         _refuse_used(broker.bootstrap_servers)
         figures = _measure(broker.bootstrap_servers, parts or PARTS, sizes, own=broker.host_ports is not None)
-    finally:
-        broker.stop()
     if json_file is not None:
         json_file.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
 

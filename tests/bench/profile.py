@@ -17,8 +17,7 @@ from tests.bench.payment import IN_MEMORY, PATIENCE_SECONDS
 from tests.bench.report import lines, surroundings
 from tests.bench.run import processor_time
 from tests.bench.stages import ONCE, STAGES
-from tests.support.brokers import any_broker
-from tests.support.brokers.kafka_node import NoBroker
+from tests.support.brokers.for_commands import started_broker
 from tests.support.saga.processes import Worker
 
 ARGUMENTS = {"order_service": (), "payment_service": ("--gateway", IN_MEMORY), "inventory_service": ()}
@@ -37,11 +36,7 @@ def main(service: str, orders: int) -> None:
     Example: python -m tests.bench.profile payment --orders 20000
     """
     module = f"{service}_service"
-    try:
-        broker = any_broker().start()
-    except NoBroker as why:
-        raise click.ClickException(str(why)) from why
-    try:
+    with started_broker() as broker:
         click.echo(lines("surroundings", surroundings(broker.bootstrap_servers, own=broker.host_ports is not None)))
         with tempfile.TemporaryDirectory(prefix="saga-profile-") as folder:
             ground = Ground(broker.bootstrap_servers, Path(folder))
@@ -50,8 +45,6 @@ def main(service: str, orders: int) -> None:
             ground.env |= {"PROFILED_SERVICE": module, "PROFILE_FILE": str(file)}
             done, cpu_seconds = _emptied(ground, "tests.bench.profiled", ARGUMENTS[module], orders)
             spent = json.loads(file.read_text(encoding="utf-8"))
-    finally:
-        broker.stop()
     expected = orders * EVENTS_AN_ORDER[module]
     if (done.consumed, done.published) != (expected, orders):
         raise click.ClickException(f"{expected} events and {orders} answers were expected: {done[:2]}")

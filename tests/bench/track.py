@@ -23,9 +23,8 @@ from saga.tracker.wanted import Wanted
 from schemas import EVENTS
 from tests.bench.report import Figures, lines, load, percentile, surroundings
 from tests.bench.tracking_load import Sagas
-from tests.support.brokers import any_broker
 from tests.support.brokers.admin import Admin
-from tests.support.brokers.kafka_node import NoBroker
+from tests.support.brokers.for_commands import started_broker
 
 PARTITIONS = 12
 ROUNDS = 5
@@ -47,32 +46,30 @@ def main(orders: int, rate: float, seconds: float, json_file: Path | None) -> No
 
     Example: python -m tests.bench.track --orders 100000
     """
-    try:
-        broker = any_broker().start()
-    except NoBroker as why:
-        raise click.ClickException(str(why)) from why
-    admin = Admin(broker.bootstrap_servers)
-    if set(TOPICS) & admin.topics():
-        raise click.ClickException(f"{broker.bootstrap_servers} has orders of its own: use another broker")
-    all_figures: Figures = {"surroundings": surroundings(broker.bootstrap_servers, own=broker.host_ports is not None)}
-    try:
-        admin.create(TOPICS, PARTITIONS)
-        sagas = Sagas(broker.bootstrap_servers, PARTITIONS)
-        with tempfile.TemporaryDirectory(prefix="saga-bench-") as folder:
-            file = Path(folder) / "tracker.db"
-            env = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SAGA_TRACKER": str(file)}
-            sagas.publish(orders)
-            for name, part in (
-                ("backlog", lambda: backlog(env, file, sagas.events)),
-                ("queries, ms", lambda: queries(file)),
-                ("steady flow", lambda: flow(env, file, sagas, rate, seconds)),
-            ):
-                before = load()
-                all_figures[name] = part() | {"load before": before, "load after": load()}
-                click.echo(lines(name, all_figures[name]))
-    finally:
-        admin.remove(TOPICS)
-        broker.stop()
+    with started_broker() as broker:
+        admin = Admin(broker.bootstrap_servers)
+        if set(TOPICS) & admin.topics():
+            raise click.ClickException(f"{broker.bootstrap_servers} has orders of its own: use another broker")
+        all_figures: Figures = {
+            "surroundings": surroundings(broker.bootstrap_servers, own=broker.host_ports is not None)
+        }
+        try:
+            admin.create(TOPICS, PARTITIONS)
+            sagas = Sagas(broker.bootstrap_servers, PARTITIONS)
+            with tempfile.TemporaryDirectory(prefix="saga-bench-") as folder:
+                file = Path(folder) / "tracker.db"
+                env = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers, "SAGA_TRACKER": str(file)}
+                sagas.publish(orders)
+                for name, part in (
+                    ("backlog", lambda: backlog(env, file, sagas.events)),
+                    ("queries, ms", lambda: queries(file)),
+                    ("steady flow", lambda: flow(env, file, sagas, rate, seconds)),
+                ):
+                    before = load()
+                    all_figures[name] = part() | {"load before": before, "load after": load()}
+                    click.echo(lines(name, all_figures[name]))
+        finally:
+            admin.remove(TOPICS)
     if json_file is not None:
         json_file.write_text(json.dumps(all_figures, indent=2) + "\n", encoding="utf-8")
 

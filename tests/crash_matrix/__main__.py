@@ -16,9 +16,8 @@ from tests.crash_matrix import report
 from tests.crash_matrix.cells import Cell, cells, small
 from tests.crash_matrix.ground import ORDERS_A_GROUND, Ground
 from tests.crash_matrix.run import Outcome, run
-from tests.support.brokers import any_broker
 from tests.support.brokers.admin import Admin
-from tests.support.brokers.kafka_node import NoBroker
+from tests.support.brokers.for_commands import started_broker
 from tests.support.saga import SERVICES
 
 SAGA_NAMES = ("order.", "payment.", "inventory.", "order-service", "payment-service", "inventory-service")
@@ -50,18 +49,12 @@ def main(
     Example: python -m tests.crash_matrix --service payment_service --step committed --orders 1
     """
     wanted = small() if as_small else list(cells(services, steps, orders))
-    try:
-        broker = any_broker().start()
-    except NoBroker as why:
-        raise click.ClickException(str(why)) from why
-    try:
+    with started_broker() as broker:
         used = [name for name in Admin(broker.bootstrap_servers).everything() if name.startswith(SAGA_NAMES)]
         if used:
             raise click.ClickException(f"the broker already has {', '.join(sorted(used)[:3])}: use another one")
         outcomes = crash(wanted, broker.bootstrap_servers)
         under = surroundings(broker.bootstrap_servers, own=broker.host_ports is not None)
-    finally:
-        broker.stop()
     click.echo("\n".join(report.as_text(outcomes)))
     if json_file is not None:
         json_file.write_text(json.dumps(report.as_json(outcomes, under), indent=1) + "\n", encoding="utf-8")

@@ -14,8 +14,7 @@ from tests.bench.ground import Ground
 from tests.bench.peers.programs import Program, Task, programs
 from tests.bench.report import lines, load, median, surroundings
 from tests.bench.run import Run
-from tests.support.brokers import any_broker
-from tests.support.brokers.kafka_node import NoBroker
+from tests.support.brokers.for_commands import started_broker
 from tests.support.brokers.maven import Missing
 
 TEXTBOOK = "textbook loop"
@@ -52,11 +51,7 @@ def main(python: str, flechtwerk_python: str | None, chosen: tuple[str, ...], ev
     if unknown := set(chosen) - set(everyone):
         raise click.UsageError(f"there is no peer {', '.join(sorted(unknown))}: {', '.join(everyone)}")
     measured = {name: one for name, one in everyone.items() if not chosen or name in (*chosen, "textbook")}
-    try:
-        broker = any_broker().start()
-    except NoBroker as why:
-        raise click.ClickException(str(why)) from why
-    try:
+    with started_broker() as broker:
         click.echo(lines("surroundings", surroundings(broker.bootstrap_servers, own=broker.host_ports is not None)))
         with tempfile.TemporaryDirectory(prefix="saga-peers-") as folder:
             ground = Ground(broker.bootstrap_servers, Path(folder))
@@ -66,8 +61,6 @@ def main(python: str, flechtwerk_python: str | None, chosen: tuple[str, ...], ev
             for number in range(rounds):
                 click.echo(f"round {number + 1}, load {load()}")
                 _round(task, measured, runs)
-    finally:
-        broker.stop()
     guarantees = {row: said for one in measured.values() for row, said in one.rows.items()}
     click.echo("\n".join(table(runs, guarantees)))
 
