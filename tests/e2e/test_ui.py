@@ -177,7 +177,7 @@ def test_a_rogue_producer_is_red_in_the_picture(saga, tab):
         assert "undeclared-publisher" in tab.text()
         publisher.publish(Output("order.created", b"a-key", b"no event", []), 0)
         tab.press("4")
-        tab.until("document.querySelectorAll('#letter-rows tr').length === 2")
+        tab.until("document.querySelectorAll('#letters .card').length === 2")
         assert "payment-service.dead-letters/" in tab.text()
 
 
