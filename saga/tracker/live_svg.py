@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from saga.flow.formats.lanes import Drawing, Link, Node, Sample
+from saga.flow.formats.lanes import Drawing, LaneBox, Link, Sample
 from saga.flow.formats.svg import ANSWERS, STYLE, TITLE, UNDOING, flow_links, flow_nodes
 from saga.flow.model import Flow
 from saga.tracker.live import Live
@@ -30,7 +30,7 @@ def as_live_svg(flow: Flow, live: Live, style: str = STYLE) -> str:
     return drawing.svg(TITLE, "flow-head", style, legend)
 
 
-def _nodes(flow: Flow, live: Live) -> Iterator[Node]:
+def _nodes(flow: Flow, live: Live) -> Iterator[LaneBox]:
     def below(event: str) -> tuple[str, ...]:
         ever, recent = live.events.get(event, (0, 0))
         return (f"{ever:,} ever · {recent:,} lately" if ever else "never seen",)
@@ -60,17 +60,17 @@ def _times(p50: str, p95: str) -> str:
     return f"{number} / {p95}" if p95.endswith(f" {unit}") else f"{p50} / {p95}"
 
 
-def _strangers(flow: Flow, live: Live) -> dict[str, Node]:
+def _strangers(flow: Flow, live: Live) -> dict[str, LaneBox]:
     """Return the boxes of undeclared publishers, in a lane of their own."""
     known = {service.service for service in flow.services}
     named = {rogue.service for rogue in live.undeclared if rogue.kinds != ("undecodable",)}
     return {
-        name: Node(f"publisher/{column}", NOT_DECLARED, column, (_shown(name),), "wrong")
+        name: LaneBox(f"publisher/{column}", NOT_DECLARED, column, (_shown(name),), "wrong")
         for column, name in enumerate(sorted(named - known)[:MOST_STRANGERS])
     }
 
 
-def _rogues(live: Live, strangers: dict[str, Node]) -> Iterator[Link]:
+def _rogues(live: Live, strangers: dict[str, LaneBox]) -> Iterator[Link]:
     for rogue in live.undeclared:
         stranger = strangers.get(rogue.service)
         start = stranger.name if stranger else rogue.cause if "undeclared-cause" in rogue.kinds else None

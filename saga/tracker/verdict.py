@@ -12,38 +12,42 @@ from schemas import OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunde
 Tone = Literal["good", "neutral", "waiting", "bad"]
 
 
-class Verdict(NamedTuple):
+class CustomerVerdict(NamedTuple):
     """The sentence, and whether somebody has to look: `bad`."""
 
     text: str
     tone: Tone
 
 
-def verdict(story: Timeline) -> Verdict:
+def verdict(story: Timeline) -> CustomerVerdict:
     """Return what a support person tells the customer; the log is the only source."""
     text, tone = _open(story) if story.order.ending is None else _ended(story)
     if story.violations:
-        return Verdict(f"{text} But the log has something that no service declares: look before you answer.", "bad")
-    return Verdict(text, tone)
+        return CustomerVerdict(
+            f"{text} But the log has something that no service declares: look before you answer.", "bad"
+        )
+    return CustomerVerdict(text, tone)
 
 
-def _open(story: Timeline) -> Verdict:
+def _open(story: Timeline) -> CustomerVerdict:
     if _event(story, OrderCreated.topic) is None:
-        return Verdict("The log no longer has the beginning of this order, or not yet.", "bad")
+        return CustomerVerdict("The log no longer has the beginning of this order, or not yet.", "bad")
     charged = _amount(story, PaymentCharged.topic)
     so_far = f"{charged} were charged" if charged else "Nothing was charged so far"
-    return Verdict(f"{so_far}; the order waits for {_waits(story)}.", "waiting")
+    return CustomerVerdict(f"{so_far}; the order waits for {_waits(story)}.", "waiting")
 
 
-def _ended(story: Timeline) -> Verdict:
+def _ended(story: Timeline) -> CustomerVerdict:
     charged, refunded = _amount(story, PaymentCharged.topic), _amount(story, PaymentRefunded.topic)
     if story.order.ending == OrderConfirmed.topic:
-        return Verdict(f"The customer pays {charged}, and gets everything." if charged else "It is confirmed.", "good")
+        return CustomerVerdict(
+            f"The customer pays {charged}, and gets everything." if charged else "It is confirmed.", "good"
+        )
     if refunded:
-        return Verdict(f"The customer pays nothing: {refunded} were given back.", "neutral")
+        return CustomerVerdict(f"The customer pays nothing: {refunded} were given back.", "neutral")
     if charged:
-        return Verdict(f"{charged} were charged and are not given back yet: {_waits(story)} has to.", "bad")
-    return Verdict("The customer pays nothing: nothing was charged.", "neutral")
+        return CustomerVerdict(f"{charged} were charged and are not given back yet: {_waits(story)} has to.", "bad")
+    return CustomerVerdict("The customer pays nothing: nothing was charged.", "neutral")
 
 
 def _waits(story: Timeline) -> str:

@@ -76,11 +76,11 @@ def _says(entry: Mapping[str, Any], alive: int, lag: Lag | None, now: int) -> tu
     if entry["stopped"]:
         return "bad", f"stopped, a person has to decide: {entry['stopped']}"
     if not alive:
-        return "bad", f"no worker runs; {left:,} events wait for one" if left else "no worker runs"
+        return "bad", f"no worker runs, events not handled: {left:,}" if left else "no worker runs"
     if entry["parked"]:
-        return "bad", f"retries {entry['parked']:,} parked orders"
+        return "bad", f"retries parked orders: {entry['parked']:,}"
     if lag and lag.since is not None and now - lag.since > SLOW_MS:
-        return "bad", f"behind: {left:,} events are not handled yet"
+        return "bad", f"behind, events not handled: {left:,}"
     return ("good", "works") if left else ("good", "waits for events; all are handled")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from saga.flow.formats.lanes import UNDOES, Drawing, Link, Node, Sample
+from saga.flow.formats.lanes import UNDOES, Drawing, LaneBox, Link, Sample
 from saga.flow.formats.svg import ANSWERS, UNDOING
 from saga.tracker.live_svg import WRONG
 from saga.tracker.moments import span
@@ -28,7 +28,7 @@ def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
     return Drawing(lanes, nodes, links).svg(printable(title), "order-head", legend=legend)
 
 
-def _nodes(story: Timeline) -> Iterator[Node]:
+def _nodes(story: Timeline) -> Iterator[LaneBox]:
     """Place each event to the right of its cause and of those before it in its lane, and not left of an earlier one."""
     columns: dict[str, int] = {}
     free: dict[str, int] = {}
@@ -42,7 +42,7 @@ def _nodes(story: Timeline) -> Iterator[Node]:
         undoing = step.undoes and event.topic != story.order.ending
         kind = "wrong" if event.address in wrong else "undoing" if undoing else "event"
         told = f"{event.address}: waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
-        yield Node(event.address, lane, column, (event.topic, f"+{span(step.since_placed)}"), kind, told)
+        yield LaneBox(event.address, lane, column, (event.topic, f"+{span(step.since_placed)}"), kind, told)
         columns[event.address] = last = column
         free[lane] = column + 1
     for number, owed in enumerate(story.owed):
@@ -50,7 +50,7 @@ def _nodes(story: Timeline) -> Iterator[Node]:
         column = max(free.get(owed.service, 0), columns[cause.address] + 1 if cause else 0)
         answers = tuple(" or " + answer for answer in sorted(owed.answers)) or (owed.any_of,)
         lines = (answers[0].removeprefix(" or "), *answers[1:], "due")
-        yield Node(f"due/{number}", owed.service, column, lines, "due", f"answers {owed.event}")
+        yield LaneBox(f"due/{number}", owed.service, column, lines, "due", f"answers {owed.event}")
         free[owed.service] = column + 1
 
 
@@ -64,7 +64,7 @@ def _links(story: Timeline) -> Iterator[Link]:
     yield from (Link(cause.address, f"due/{number}", "due") for number, cause in due if cause)
 
 
-def _safe(node: Node) -> Node:
+def _safe(node: LaneBox) -> LaneBox:
     """Return it with texts that XML can have."""
     lines = tuple(map(printable, node.lines))
     return node._replace(lane=printable(node.lane), lines=lines, told=printable(node.told))

@@ -143,8 +143,8 @@ def parked_orders(databases: Mapping[str, str], decoder: Decoder) -> tuple[list[
                 firsts = _first_records(select) if blocked else {}
             for known in blocked:
                 record = firsts.get(known.key)
-                shown = {"value": None, "headers": {}} if record is None else _shown(record, decoder)
-                parked.append(_parked(service, known) | shown)
+                shown = _shown(record, decoder) if record else {"value": None, "headers": {}}
+                parked.append(_parked(service, known) | {"record": record and record.address} | shown)
         except CANNOT_READ as why:
             errors.append(scrub(str(why)))
     return parked, errors
@@ -172,7 +172,7 @@ def _shown(record: Record, decoder: Decoder | None) -> dict[str, Any]:
     if decoder is None:
         return {"value": None, "headers": {}}
     described = describe(record, decoder)
-    shown = {"record": record.address, "headers": described["headers"], "value": described["value"]}
+    shown = {"headers": described["headers"], "value": described["value"]}
     if "error" in described:
         shown |= {"value_error": described["error"], "value_base64": described.get("value_base64", "")[:MOST_BASE64]}
     return shown

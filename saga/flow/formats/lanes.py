@@ -21,7 +21,7 @@ CORNER, SAMPLE, LEGEND = 6, 26, 30
 UNDOES = "undoes"
 
 
-class Node(NamedTuple):
+class LaneBox(NamedTuple):
     """A box: `lines` of text, the first is its name; `kind` are classes of the style; `told` is its tooltip."""
 
     name: str
@@ -31,12 +31,17 @@ class Node(NamedTuple):
     kind: str = ""
     told: str = ""
     mark: str = ""
-    """A warning above its right corner."""
+    """A warning, the last line in the box."""
+
+    @property
+    def rows(self) -> int:
+        """The number of lines in it."""
+        return len(self.lines) + bool(self.mark)
 
     @property
     def width(self) -> float:
         """Wide enough for its text."""
-        first, *rest = self.lines
+        first, *rest = [*self.lines, self.mark]
         return ceil(max([len(first) * CHARACTER, *(len(line) * SMALL for line in rest)])) + 2 * PADDING
 
 
@@ -90,7 +95,7 @@ class Route:
 class Drawing:
     """The layout of a picture. `lanes` from top to bottom; boxes of one column and lane are below each other."""
 
-    def __init__(self, lanes: Sequence[str], nodes: Iterable[Node], links: Iterable[Link]) -> None:
+    def __init__(self, lanes: Sequence[str], nodes: Iterable[LaneBox], links: Iterable[Link]) -> None:
         self.lanes = list(lanes)
         self.nodes = {node.name: node for node in nodes}
         self._rows: dict[str, int] = {}
@@ -166,11 +171,11 @@ class Drawing:
             top = y
         return top
 
-    def _height(self, node: Node) -> float:
+    def _height(self, node: LaneBox) -> float:
         ports = max(
             sum(r.link.end == node.name for r in self._routes), sum(r.link.start == node.name for r in self._routes)
         )
-        return max(LINE * len(node.lines) + 12, ports * self._step(node.name) + 4)
+        return max(LINE * node.rows + 12, ports * self._step(node.name) + 4)
 
     def _step(self, name: str) -> float:
         """Return the distance between ports: more where arrows have labels."""
@@ -257,20 +262,21 @@ class Drawing:
             yield f'<text class="name" x="{MARGIN}" y="{y + 17:.0f}">{escape(lane)}</text>'
 
     def _boxes(self) -> Iterator[str]:
+        newline = "\n"  # a reader of the page's texts must not read two lines as one word
         for name, node in self.nodes.items():
             at = self.places[name]
-            x, y = at.x + PADDING, at.middle - LINE * len(node.lines) / 2 + 12
+            x, y = at.x + PADDING, at.middle - LINE * node.rows / 2 + 12
             first, *rest = node.lines
             texts = [f'<text x="{x:.0f}" y="{y:.0f}">{escape(first)}</text>']
             for number, line in enumerate(rest, 1):
                 texts.append(f'<text class="below" x="{x:.0f}" y="{y + LINE * number - 1:.0f}">{escape(line)}</text>')
             if node.mark:
-                corner = f'x="{at.x + at.width:.0f}" y="{at.y - 5:.0f}"'
-                texts.append(f'<text class="wrong mark" text-anchor="end" {corner}>{escape(node.mark)}</text>')
+                y += LINE * len(node.lines) - 1
+                texts.append(f'<text class="wrong mark" x="{x:.0f}" y="{y:.0f}">{escape(node.mark)}</text>')
             yield (
-                f'<g class="node {node.kind}" data-name="{escape(name)}"><title>{escape(node.told)}</title>'
+                f'<g class="node {node.kind}" data-name="{escape(name)}"><title>{escape(node.told)}</title>\n'
                 f'<rect class="box {node.kind}" rx="6" x="{at.x:.0f}" y="{at.y:.0f}" width="{at.width:.0f}"'
-                f' height="{at.height:.0f}"/>{"".join(texts)}</g>'
+                f' height="{at.height:.0f}"/>\n{newline.join(texts)}</g>'
             )
 
     def _legend(self, samples: Sequence[Sample]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator
 
-from saga.flow.formats.lanes import UNDOES, Drawing, Link, Node, Sample
+from saga.flow.formats.lanes import UNDOES, Drawing, LaneBox, Link, Sample
 from saga.flow.model import Flow
 
 TITLE = "The flow of events"
@@ -38,7 +38,7 @@ def as_svg(flow: Flow) -> str:
     return drawing.svg(TITLE, "head", STYLE, legend)
 
 
-def flow_nodes(flow: Flow, below: Callable[[str], tuple[str, ...]] = lambda _event: ()) -> Iterator[Node]:
+def flow_nodes(flow: Flow, below: Callable[[str], tuple[str, ...]] = lambda _event: ()) -> Iterator[LaneBox]:
     """Return the events, with the lines `below` their names."""
     for service in flow.services:
         for event in dict.fromkeys(service.publishes):
@@ -47,7 +47,7 @@ def flow_nodes(flow: Flow, below: Callable[[str], tuple[str, ...]] = lambda _eve
                     "completes ending" if event in flow.completes else "aborts ending" if event in flow.aborts else ""
                 )
                 told = flow.events[event].purpose
-                yield Node(event, service.service, flow.levels[event], (event, *below(event)), kind, told)
+                yield LaneBox(event, service.service, flow.levels[event], (event, *below(event)), kind, told)
 
 
 def flow_links(flow: Flow, seen: Container[tuple[str, str]] | None = None) -> Iterator[Link]:

@@ -3,8 +3,9 @@
 import { OrderList } from "/static/list.js";
 import { $, ask, element, fill, link, number, ordersHash, shortly } from "/static/dom.js";
 import { forget, showOrder } from "/static/order.js";
-import { overview, showFlow, showHealth, showTrouble, showViolations } from "/static/views.js";
+import { counted, overview, showFlow, showHealth, showTrouble, showViolations } from "/static/views.js";
 
+const quietly = (work) => () => work().catch((error) => console.warn(error.message));
 const VIEWS = ["orders", "flow", "violations", "trouble"];
 const CHIPS = { waiting_on: "waits for", event: "has", customer: "customer" };
 let view = "orders";
@@ -92,7 +93,7 @@ function choose(wanted) {
 async function readOrder() {
   const id = chosen;
   if (id) return showOrder(id, () => id === chosen);
-  const said = JSON.stringify([state.by_status, state.waiting_on, state.violations, $("n-trouble").textContent]);
+  const said = JSON.stringify([state.by_status, state.waiting_on, state.violations, counted]);
   if (said !== summed) fill($("order"), overview(state));
   summed = said;
 }
@@ -109,6 +110,7 @@ async function show() {
 
 async function countTrouble() {
   await showTrouble(view === "trouble");
+  setTimeout(quietly(countTrouble), counted.known ? 30_000 : 5000);
   if (view === "orders" && !chosen) await readOrder();
 }
 
@@ -189,10 +191,8 @@ addEventListener("hashchange", route);
 const choices = ask("choices").then((told) => {
   for (const status of told.statuses) $("status").append(new Option(status, status));
 });
-const quietly = (work) => () => work().catch((error) => console.warn(error.message));
 setInterval(() => { if ($("stuck").checked || view === "trouble") refresh(); }, 5000);
 setInterval(quietly(showHealth), 5000);
-setInterval(quietly(countTrouble), 30_000);
 listen();
 choices.catch(() => {}).finally(route);
 quietly(showHealth)();

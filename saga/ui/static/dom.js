@@ -69,8 +69,9 @@ export function clickable(svg, told, act) {
   svg.setAttribute("role", "group");
   for (const box of svg.querySelectorAll(".node[data-name]")) {
     const name = box.dataset.name;
-    const label = told(name);
-    if (!label) continue;
+    const does = told(name);
+    if (!does) continue;
+    const label = `${box.textContent.replace(/\s+/g, " ").trim()}: ${does}`;
     box.setAttribute("role", "button");
     box.setAttribute("tabindex", "0");
     box.setAttribute("aria-label", label);
@@ -120,7 +121,7 @@ export function span(ms) {
   return coarse(ms);
 }
 
-function coarse(ms) {
+export function coarse(ms) {
   const s = Math.max(0, Math.round(ms / 1000));
   if (s < 60) return `${s} s`;
   if (s < 3600) return `${Math.round(s / 60)} min`;

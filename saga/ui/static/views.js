@@ -1,11 +1,11 @@
 // The views beside the list: the flow, violations, parked orders and dead letters, the strip of services, the overview.
-import { $, ago, ask, clickable, copied, drawn, element, fill, link, local, number, orderLink, ordersHash, plural, span } from "/static/dom.js";
+import { $, ago, ask, clickable, coarse, copied, drawn, element, fill, link, local, number, orderLink, ordersHash, plural } from "/static/dom.js";
 
 export async function showFlow() {
   const told = await ask("flow", { window: $("window").value });
   $("flow-told").textContent = `${plural(told.orders, "order")}.`;
   const svg = drawn(told.picture);
-  clickable(svg, (name) => !name.startsWith("publisher/") && `list the orders with ${name}`, (event) => { location.hash = ordersHash("", { event }); });
+  clickable(svg, (name) => !name.startsWith("publisher/") && "list its orders", (event) => { location.hash = ordersHash("", { event }); });
   const focused = document.activeElement?.closest?.("#flow-picture .node")?.dataset.name;
   fill($("flow-picture"), [svg]);
   if (focused) [...svg.querySelectorAll(".node")].find((node) => node.dataset.name === focused)?.focus();
@@ -30,9 +30,13 @@ function row(cells) {
   return line;
 }
 
+// How many orders are in trouble; `known` if everything could be read.
+export const counted = { orders: 0, known: false };
+
 export async function showTrouble(whole) {
   const told = await ask("trouble");
   const count = told.parked.length + told.dead_letters.length;
+  Object.assign(counted, { orders: count, known: !told.errors.length });
   $("n-trouble").textContent = count ? number(count) : "";
   $("n-trouble").className = count ? "bad" : "";
   if (!whole) return;
@@ -93,34 +97,43 @@ export async function showHealth() {
 function healthCard(s, now) {
   const made = element("li", `service ${s.tone}`);
   const workers = s.workers.length ? plural(s.workers.length, "worker") : "";
-  const lag = s.lag_events ? `${number(s.lag_events)} behind${s.lag_since ? ` (${span(now - s.lag_since)})` : ""}` : s.lag_events === 0 ? "0 behind" : "";
+  const lag = s.lag_events ? `${number(s.lag_events)} behind${s.lag_since ? ` (${coarse(now - s.lag_since)})` : ""}` : s.lag_events === 0 ? "0 behind" : "";
   const facts = [workers, lag, s.last_event ? "last event " : ""].filter(Boolean);
   const line = element("span", "line quiet", facts.join(" · "), ...(s.last_event ? [ago(s.last_event)] : []));
   made.append(element("strong", "", s.service), " ", element("span", s.tone === "bad" ? "bad" : "quiet", s.says), line);
   made.title = s.error || s.workers.map((w) => `${w.name}: host ${w.host}, pid ${w.pid}, since ${local(w.started_at_ms)}`).join("\n");
   if (s.waiting) {
-    made.append(link(`${number(s.waiting.orders)} wait for ${s.service}, oldest ${span(now - s.waiting.since)}`, ordersHash("", { waiting_on: s.service })));
+    made.append(link(`${waits(s.waiting.orders)} for ${s.service}, oldest ${coarse(now - s.waiting.since)}`, ordersHash("", { waiting_on: s.service })));
   }
   return made;
 }
 
+function waits(count) {
+  return `${number(count)} ${count === 1 ? "waits" : "wait"}`;
+}
+
+function inTrouble() {
+  if (counted.orders) return element("p", "", "", link(`${plural(counted.orders, "parked order or dead letter", "parked orders and dead letters")}`, "#/trouble"));
+  if (!counted.known) return element("p", "quiet", "Parked orders and dead letters: not read yet.");
+  return element("p", "well", "No parked order and no dead letter, all well.");
+}
+
 // What the pane beside the list shows while no order is chosen.
 export function overview(state) {
-  const trouble = $("n-trouble").textContent;
   const counts = Object.entries(state.by_status ?? {});
   if (!counts.length) return [element("p", "quiet", "Orders appear here as soon as one is placed.")];
   const lines = counts.map(([status, count]) => element("li", "", "", link(`${number(count)} ${status}`, ordersHash("", { status }))));
-  const waits = Object.entries(state.waiting_on ?? {}).map(([name, count]) =>
-    element("li", "", "", link(`${number(count)} wait for ${name}`, ordersHash("", { waiting_on: name }))));
+  const waiting = Object.entries(state.waiting_on ?? {}).map(([name, count]) =>
+    element("li", "", "", link(`${waits(count)} for ${name}`, ordersHash("", { waiting_on: name }))));
   const wrong = state.violations
     ? element("p", "", "", link(`${plural(state.violations, "violation")} of what the services declare`, "#/violations"))
     : element("p", "well", "No violation, all well.");
   return [
     element("h2", "", plural(state.orders, "order")), element("ul", "", "", ...lines),
     element("h3", "", "Waiting"),
-    waits.length ? element("ul", "", "", ...waits) : element("p", "well", "No order waits for a service."),
+    waiting.length ? element("ul", "", "", ...waiting) : element("p", "well", "No order waits for a service."),
     element("h3", "", "Trouble"), wrong,
-    trouble ? element("p", "", "", link(`${trouble} parked orders and dead letters`, "#/trouble")) : element("p", "well", "No parked order and no dead letter, all well."),
+    inTrouble(),
     element("p", "quiet", "Choose an order to read it: click, or arrow keys."),
   ];
 }

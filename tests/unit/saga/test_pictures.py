@@ -9,7 +9,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from saga.flow.formats.lanes import SMALL, UNDOES, Drawing, Link, Node
+from saga.flow.formats.lanes import SMALL, UNDOES, Drawing, LaneBox, Link
 from saga.flow.formats.svg import as_svg, flow_links
 from saga.tracker.installed import FLOW, MODEL
 from saga.tracker.live import LiveTracked
@@ -154,7 +154,7 @@ def test_arrows_have_counts_and_times(pictures):
 
 def test_an_arrow_back_and_one_past_many_columns_turn_in_the_gaps():
     """A cycle, and boxes in every row between."""
-    nodes = [Node(f"{lane}{column}", lane, column, (f"{lane}.{column}",)) for lane in "ab" for column in range(4)]
+    nodes = [LaneBox(f"{lane}{column}", lane, column, (f"{lane}.{column}",)) for lane in "ab" for column in range(4)]
     links = [Link("a0", "b3"), Link("a3", "a0"), Link("b3", "a0"), Link("a0", "a1"), Link("b2", "a2"), Link("b0", "a3")]
     picture = ET.fromstring(Drawing(["a", "b"], nodes, links).svg("a test", "head"))
     assert len(picture.findall(f"{SVG}path")) == len(links)

@@ -52,6 +52,7 @@ def test_parked_orders_are_read_and_what_cannot_be_read_is_said(tmp_path):
             "since": "1970-01-01T00:00:00.000Z",
             "retry_at": "1970-01-01T00:01:30.000Z",
             "error": "IntegrityError",
+            "record": None,
             "value": None,
             "headers": {},
             "commands": [
