@@ -53,6 +53,7 @@ class FollowingState(Protocol):
 
     broker: str
     tracker: str
+    reader: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,12 @@ class PageData:
 
         If the tracker has written nothing since then, nothing is counted again: this is called all the time.
         """
-        state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
+        following = self.following
+        state: dict[str, Any] = {
+            "broker": following.broker,
+            "tracker": following.tracker,
+            "reader": following.reader,
+        }
         try:
             with Tracked.at(self.path, MODEL) as tracked:
                 writes = tracked.writes()  # first, so that a concurrent write shows the next time

@@ -144,6 +144,7 @@ function heard(told) {
   alarm(ails.filter(Boolean).join(" · "));
   $("state").className = told.broker || told.error ? "bad" : "";
   $("state").textContent = told.error ? "no tracker" : told.behind ? `behind by ${told.behind.toLocaleString("en")}` : "live";
+  $("state").title = told.reader ?? "";
   $("n-orders").textContent = told.orders?.toLocaleString("en") ?? "";
   $("n-violations").textContent = told.violations || "";
   $("n-violations").className = told.violations ? "bad" : "";
