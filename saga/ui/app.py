@@ -28,7 +28,7 @@ from saga.tracker.live_svg import as_live_svg
 from saga.tracker.moments import DURATION, UNITS
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
 from saga.tracker.sentences import Sentences, money
-from saga.tracker.stats import by_status, waiting
+from saga.tracker.stats import by_status, undone, waiting
 from saga.tracker.timeline import timeline
 from saga.tracker.wanted import Wanted
 from saga.tracker.why import explain
@@ -87,6 +87,7 @@ class PageData:
                     "behind": tracked.behind().offsets,
                     "orders": sum(kind.orders for kind in kinds),
                     "by_status": by_status(MODEL, kinds),
+                    "undone": undone(MODEL, kinds),
                     "waiting_on": waiting(MODEL, kinds),
                     "violations": sum(tracked.violation_counts().values()),
                 }

@@ -81,7 +81,7 @@ async function showOrder() {
   picture.append(drawn(told.picture));
   fill($("order"), [
     element("h2", "", order.order_id),
-    element("p", `status ${order.status}`, order.status),
+    element("p", `status ${order.status}`, [order.status, ...order.undone].join(", ")),
     element("p", "quiet", `customer ${order.customer_id ?? "unknown"}, placed ${order.placed_at}`),
     element("p", "why", told.why), ...due, picture, chained,
     ...told.violations.map((v) => element("p", "bad", `${v.kind}: ${v.address}: ${v.detail}`)),
