@@ -103,7 +103,7 @@ def queries(file: Path) -> Figures:
     The command's time has the program's start in it; beside its median stands the longest.
     """
     with Tracked.at(file, MODEL) as tracked:
-        order = tracked.orders(Wanted(status="refunded", limit=1))[0]
+        order = tracked.orders(Wanted(undone="refunded", limit=1))[0]
         asked: dict[str, Callable[[], object]] = {
             "orders": lambda: tracked.orders(Wanted()),
             "orders --status confirmed": lambda: tracked.orders(Wanted(status="confirmed")),
@@ -114,7 +114,7 @@ def queries(file: Path) -> Figures:
             "orders --customer": lambda: tracked.orders(Wanted(customer=order.customer_id)),
             "orders --failed-at": lambda: tracked.orders(Wanted(failed_at=["payment.failed"])),
             "orders --since --status --customer": lambda: tracked.orders(
-                Wanted(since=order.placed_at, status="refunded", customer=order.customer_id)
+                Wanted(since=order.placed_at, undone="refunded", customer=order.customer_id)
             ),
             "show, why": lambda: timeline(tracked, order.order_id),
             "stats, counts": lambda: by_status(MODEL, tracked.kinds()),
