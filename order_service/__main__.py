@@ -40,7 +40,7 @@ from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
 from order_service.door import admit
 from order_service.intake import ImportReport, import_orders
-from order_service.repository import SCHEMA, all_orders, count_by_status, find_order
+from order_service.repository import SCHEMA, all_orders, count_by_status, count_refunded, find_order
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
@@ -199,7 +199,7 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
         raise click.UsageError("--summary counts the orders of every status: give it without --status")
     with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
-            _print_summary(count_by_status(tx), as_json)
+            _print_summary(count_by_status(tx), count_refunded(tx), as_json)
         elif as_json:
             print_json([report.as_dict(order) for order in all_orders(tx, status)])
         else:
@@ -207,13 +207,13 @@ def list_command(status: Status | None, summary: bool, database: str, as_json: b
                 click.echo(report.as_line(order))
 
 
-def _print_summary(counts: dict[Status, int], as_json: bool) -> None:
+def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> None:
     total = sum(counts.values())
     if as_json:
-        print_json({"total": total, **counts})
+        print_json({"total": total, **counts, "refunded": refunded})
     else:
         by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
-        click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status}")
+        click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status} ({refunded} refunded)")
 
 
 def _final(orders: Database, order: Order, seconds: float) -> Order:

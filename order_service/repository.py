@@ -73,6 +73,12 @@ def count_by_status(tx: Transaction) -> dict[Status, int]:
     return {status: counted.get(status, 0) for status in STATUSES}
 
 
+def count_refunded(tx: Transaction) -> int:
+    """Return how many orders got their money back; all of them are cancelled."""
+    [(count,)] = tx.rows("select count(*) from orders where refunded > 0")
+    return int(count)
+
+
 _to_json = Encoder().encode
 _items = Decoder(Items).decode
 

@@ -13,7 +13,7 @@ from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
 from saga.tracker.moments import Duration, Moment
-from saga.tracker.queries import Tracked, now, statuses
+from saga.tracker.queries import Tracked, now, statuses, undoings
 from saga.tracker.wanted import Wanted
 
 SERVICES = sorted(set(MODEL.publisher.values()))
@@ -22,6 +22,7 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.command("orders", context_settings=cli.CONTEXT)
 @tracker
 @click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders with this status.")
+@click.option("--undone", type=click.Choice(undoings(MODEL)), help="Only orders of which this was undone.")
 @click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, longest waiting first.")
 @click.option(
     "--older-than", type=Duration(), help="With --stuck: without an event for this long, e.g. 30s.", default="0s"
@@ -59,6 +60,6 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, l
         cli.print_json([render.order_json(order) for order in found])
     else:
         print_table(
-            ["order", "status", "placed", "total", "customer", "waiting on", "failed at"],
+            ["order", "status", "placed", "total", "customer", "undone", "waiting on", "failed at"],
             map(render.order_cells, found),
         )

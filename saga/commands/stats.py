@@ -11,7 +11,7 @@ from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
 from saga.tracker.queries import Tracked
-from saga.tracker.stats import branches, by_status, paces, waiting
+from saga.tracker.stats import branches, by_status, paces, undone, waiting
 
 
 @click.command("stats", context_settings=cli.CONTEXT)
@@ -28,6 +28,7 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
         report = {
             "orders": sum(kind.orders for kind in kinds),
             "by_status": by_status(MODEL, kinds),
+            "undone": undone(MODEL, kinds),
             "waiting_on": waiting(MODEL, kinds),
             "branches": [branch._asdict() for branch in branches(MODEL, newest)],
             "steps_ms": [pace._asdict() for pace in paces(newest.steps)],

@@ -13,7 +13,7 @@ from msgspec.json import decode
 
 from saga.tracker.model import TrackerModel
 
-VERSION = 2
+VERSION = 3
 """The version of the tracker's database: raised with every change of the tables, or of their content."""
 CLOCK_SKEW_MS = 1_000
 """How much the clocks of two hosts may differ before a step is reported as after the end."""
@@ -61,6 +61,7 @@ class OrderRow(NamedTuple):
     ending: str | None
     failed_at: str | None
     waiting_on: str | None
+    undone: str | None
     events: int
     violations: int
     seen: int
@@ -113,7 +114,7 @@ class Fold:
         model, topic, at = self._model, event.topic, event.at
         bit = model.bits[topic]
         if order is None:
-            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, 0, 0, 0, None)
+            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, None, 0, 0, 0, None)
         judge = bool(order.violations or order.seen & (bit | model.exclusive[topic])) or not self._is_declared(event)
         _, _, customer, total, currency, placed_at, updated_at, ended_at, ending, *_, body_at = order
         if topic in model.starts:
@@ -127,10 +128,10 @@ class Fold:
                 ended_at, ending = at, topic
         judge |= ended_at is not None and body_at is not None and body_at > ended_at + CLOCK_SKEW_MS
         seen = order.seen | bit
-        status, failed_at, waiting_on = model.summary(seen, ending)
+        status, failed_at, waiting_on, undone = model.summary(seen, ending)
         merged = (
             *(order.order_id, status, customer, total, currency, min(placed_at, at), max(updated_at, at)),
-            *(ended_at, ending, failed_at, waiting_on, order.events + 1, order.violations, seen, body_at),
+            *(ended_at, ending, failed_at, waiting_on, undone, order.events + 1, order.violations, seen, body_at),
         )
         return OrderRow(*merged), judge
 

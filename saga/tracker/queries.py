@@ -200,7 +200,7 @@ class Tracked:
 
     def _waits_on(self, service: str | None) -> list[str]:
         """Return every value of the column `waiting_on` that names this service."""
-        found = {self.model.summary(kind.seen, kind.ending)[2] or "" for kind in self.kinds()}
+        found = {self.model.summary(kind.seen, kind.ending).waiting_on or "" for kind in self.kinds()}
         return sorted(services for services in found if service in services.split(","))
 
     def _check(self) -> None:
@@ -221,5 +221,9 @@ def now() -> int:
 
 def statuses(model: TrackerModel) -> list[str]:
     """Return every possible status of an order."""
-    ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
-    return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]
+    return [PENDING, *(topic.rpartition(".")[2] for topic in model.topics if topic in model.endings)]
+
+
+def undoings(model: TrackerModel) -> list[str]:
+    """Return every word that the column `undone` may have."""
+    return [topic.rpartition(".")[2] for topic in model.undoings]

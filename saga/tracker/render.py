@@ -26,7 +26,7 @@ def order_cells(order: OrderRow) -> list[str]:
     """Return the table cells of an order."""
     total = "" if order.total is None else money(order.total, order.currency)
     cells = (order.order_id, order.status, to_iso(order.placed_at), total, order.customer_id)
-    return [cell(value) for value in (*cells, order.waiting_on, order.failed_at)]
+    return [cell(value) for value in (*cells, order.undone, order.waiting_on, order.failed_at)]
 
 
 def order_json(order: OrderRow) -> dict[str, Any]:
@@ -42,6 +42,7 @@ def order_json(order: OrderRow) -> dict[str, Any]:
         "ended_at": None if order.ended_at is None else to_iso(order.ended_at),
         "failed_at": order.failed_at,
         "waiting_on": order.waiting_on.split(",") if order.waiting_on else [],
+        "undone": order.undone.split(",") if order.undone else [],
         "events": order.events,
         "violations": order.violations,
     }
@@ -52,7 +53,8 @@ def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
     order = story.order
     total = "" if order.total is None else f", {money(order.total, order.currency)}"
     customer = "" if order.customer_id is None else f", customer {order.customer_id}"
-    yield printable(f"order {order.order_id}: {order.status}{total}{customer}")
+    undone = "" if order.undone is None else f", {order.undone.replace(',', ', ')}"
+    yield printable(f"order {order.order_id}: {order.status}{undone}{total}{customer}")
     yield f"placed {to_iso(order.placed_at)}, last event {to_iso(order.updated_at)}"
     yield ""
     for step in story.steps:
@@ -146,6 +148,8 @@ def stats_text(report: dict[str, Any]) -> Iterator[str]:
     yield f"{report['orders']} orders, {report['behind']} records behind"
     for status, count in report["by_status"].items():
         yield f"  {status:12} {count:>10}  {_share(count, report['orders'])}"
+    for word, count in report["undone"].items():
+        yield f"  {count} of them {word}"
     for service, count in report["waiting_on"].items():
         yield f"  {count} wait for {service}"
     yield f"branches of the latest {report['steps_of_latest']} orders, by the cause that each event names"

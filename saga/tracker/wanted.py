@@ -28,6 +28,8 @@ class Wanted(NamedTuple):
     failed_at: Sequence[str] | None = None
     """Only orders whose failure one of these events caused."""
     since: int | None = None
+    undone: str | None = None
+    """Only orders of which this was undone: `refunded`."""
     search: str = ""
     """The prefix of the order's or the customer's id."""
     after: tuple[int, str] | None = None
@@ -58,6 +60,8 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> list[tuple[str, Sequ
         pairs.append((f"failed_at is not null and failed_at in ({_marks(wanted.failed_at)})", wanted.failed_at))
     if wanted.since is not None:
         pairs.append(("placed_at >= ?", [wanted.since]))
+    if wanted.undone is not None:
+        pairs.append(("undone is not null and ',' || undone || ',' like ?", [f"%,{wanted.undone},%"]))
     if wanted.search:
         begins = (wanted.search, wanted.search + LAST, MOST_FOUND)
         pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *begins]))

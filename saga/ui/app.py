@@ -28,7 +28,7 @@ from saga.tracker.live_svg import as_live_svg
 from saga.tracker.moments import DURATION, UNITS
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
 from saga.tracker.sentences import Sentences, money
-from saga.tracker.stats import by_status, waiting
+from saga.tracker.stats import by_status, undone, waiting
 from saga.tracker.timeline import timeline
 from saga.tracker.wanted import Wanted
 from saga.tracker.why import explain
@@ -53,6 +53,7 @@ class FollowingState(Protocol):
 
     broker: str
     tracker: str
+    reader: str
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,12 @@ class PageData:
 
         If the tracker has written nothing since then, nothing is counted again: this is called all the time.
         """
-        state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
+        following = self.following
+        state: dict[str, Any] = {
+            "broker": following.broker,
+            "tracker": following.tracker,
+            "reader": following.reader,
+        }
         try:
             with Tracked.at(self.path, MODEL) as tracked:
                 writes = tracked.writes()  # first, so that a concurrent write shows the next time
@@ -81,6 +87,7 @@ class PageData:
                     "behind": tracked.behind().offsets,
                     "orders": sum(kind.orders for kind in kinds),
                     "by_status": by_status(MODEL, kinds),
+                    "undone": undone(MODEL, kinds),
                     "waiting_on": waiting(MODEL, kinds),
                     "violations": sum(tracked.violation_counts().values()),
                 }

@@ -88,6 +88,23 @@ def test_an_order_that_is_out_of_stock_is_cancelled_and_the_money_is_back(runnin
     assert running.shelf() == before[1]
 
 
+def test_services_and_tracker_use_one_word_for_how_an_order_ended(running):
+    """An order is cancelled; that its money is back is said beside it, never instead of it."""
+    running.stock(cd_3=0)
+    order_id = running.place("cd-3=1")["order_id"]
+    until_refunded(running, order_id)
+    assert running.run("saga", "track", "--no-follow").code == 0
+    kept = {order["order_id"]: order for order in running.ask("order_service", "list")}
+    tracked = {order["order_id"]: order for order in running.ask("saga", "orders", "--limit", "1000")}
+    assert {i: o["status"] for i, o in kept.items()} == {i: o["status"] for i, o in tracked.items()}
+    assert (tracked[order_id]["status"], tracked[order_id]["undone"]) == ("cancelled", ["refunded"])
+    counted = running.ask("order_service", "list", "--summary")
+    assert running.ask("saga", "stats")["by_status"] == {
+        s: counted[s] for s in ("cancelled", "confirmed") if counted[s]
+    }
+    assert counted["refunded"] == sum(order["refunded"] > 0 for order in kept.values()) > 0
+
+
 def test_an_unknown_article_is_a_shortage_with_a_reason(running):
     """The order is cancelled like any other that cannot be served."""
     order = running.place("cd-1=1", "no-such-cd=1")

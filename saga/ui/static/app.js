@@ -81,7 +81,7 @@ async function showOrder() {
   picture.append(drawn(told.picture));
   fill($("order"), [
     element("h2", "", order.order_id),
-    element("p", `status ${order.status}`, order.status),
+    element("p", `status ${order.status}`, [order.status, ...order.undone].join(", ")),
     element("p", "quiet", `customer ${order.customer_id ?? "unknown"}, placed ${order.placed_at}`),
     element("p", "why", told.why), ...due, picture, chained,
     ...told.violations.map((v) => element("p", "bad", `${v.kind}: ${v.address}: ${v.detail}`)),
@@ -144,6 +144,7 @@ function heard(told) {
   alarm(ails.filter(Boolean).join(" · "));
   $("state").className = told.broker || told.error ? "bad" : "";
   $("state").textContent = told.error ? "no tracker" : told.behind ? `behind by ${told.behind.toLocaleString("en")}` : "live";
+  $("state").title = told.reader ?? "";
   $("n-orders").textContent = told.orders?.toLocaleString("en") ?? "";
   $("n-violations").textContent = told.violations || "";
   $("n-violations").className = told.violations ? "bad" : "";

@@ -94,7 +94,7 @@ export class OrderList {
     row.setAttribute("aria-posinset", String(i + 1));
     row.setAttribute("aria-setsize", this.after ? "-1" : String(this.orders.length));
     row.append(
-      element("span", "id", order.order_id), element("span", `status ${order.status}`, order.status),
+      element("span", "id", order.order_id), element("span", `status ${order.status}`, [order.status, ...order.undone].join(", ")),
       element("span", "more", `${order.customer_id ?? "unknown"} · ${order.money}${wait}${wrong}`),
       element("span", "time", order.placed_at.slice(0, 19).replace("T", " ")),
     );

@@ -69,7 +69,7 @@ def test_an_order_is_placed_and_shown_with_the_keys_that_scripts_know(run):
     assert (shown["total"], shown["currency"], shown["status"], shown["reason"]) == (2933, "USD", "pending", None)
     assert shown["items"] == [{"sku": "CD-04", "quantity": 2}]
     assert shown["created_at"].endswith("Z")
-    assert summary(run) == {"total": 1, "pending": 1, "confirmed": 0, "cancelled": 0}
+    assert summary(run) == {"total": 1, "pending": 1, "confirmed": 0, "cancelled": 0, "refunded": 0}
 
 
 def test_the_same_request_brings_the_same_order_back(run):
@@ -365,7 +365,7 @@ def test_lists_can_be_narrowed_to_one_status(run):
     run(*PLACE)
     assert len(run("list", "--status", "pending").stdout.splitlines()) == 1
     assert run("list", "--status", "cancelled").stdout == ""
-    assert "1 order: 1 pending, 0 confirmed, 0 cancelled" in run("list", "--summary").stdout
+    assert "1 order: 1 pending, 0 confirmed, 0 cancelled (0 refunded)" in run("list", "--summary").stdout
 
 
 def test_a_summary_of_one_status_is_wrong_usage(run):
