@@ -19,9 +19,10 @@ from eventbus import (
     redact,
     secret,
     service_cli,
+    whole_key,
 )
 from payment_service.gateway import BadGateway, check_ledger, open_gateway, set_outage
-from payment_service.repository import SCHEMA, find_payment, totals
+from payment_service.repository import PAYMENT, SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
 
 DATABASE = database_option(PaymentService.name)
@@ -59,9 +60,12 @@ main = service_cli(
 def show(order_id: str, database: str, as_json: bool) -> None:
     """Show the payment of one order; the amount in minor units.
 
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
     Example: payment-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _snapshot(database) as tx:
+        order_id = whole_key(tx, order_id, PAYMENT)
         payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
         waits = f"; it is {parked_line(parked)}" if parked else ""
