@@ -69,8 +69,8 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> list[tuple[str, Sequ
         pairs.append(("undone is not null and ',' || undone || ',' like ?", [f"%,{wanted.undone},%"]))
     if wanted.search:
         begins = (wanted.search, wanted.search + LAST, MOST_FOUND)
-        ends = (wanted.search[-LEAST_END:], len(wanted.search), wanted.search, MOST_FOUND)
-        ends = ends if len(wanted.search) >= LEAST_END else (None, 0, None, 0)
+        end = wanted.search if len(wanted.search) >= LEAST_END else None
+        ends = (end and end[-LEAST_END:], len(end or ""), end, MOST_FOUND)
         pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *ends, *begins]))
     if wanted.after is not None:
         place = "(updated_at, order_id) >" if wanted.stuck_since is not None else "(placed_at, order_id) <"
