@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from eventbus.database import NO_RECORDS_FAULT, ConcurrentUpdate, Database, Transaction
@@ -261,4 +262,7 @@ def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -
         published.update(output.topic for output in entry.outputs)
     oldest = min((part.items[0].record.timestamp_ms for part in fresh), default=None)
     dead = [(item.record, item.poison) for part in parts for item in part.items if item.poison is not None]
-    return Handled(dict(consumed), dict(published), dead, oldest, seconds, decided.parking)
+    keys = (part.items[0].record.key for part in fresh)
+    roots = (output.key for entry in decided.entries.values() for output in entry.outputs)
+    example = (next(chain(keys, roots), None) or b"").decode(errors="replace")
+    return Handled(dict(consumed), dict(published), dead, oldest, seconds, decided.parking, example)

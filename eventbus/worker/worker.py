@@ -271,14 +271,17 @@ class Worker:
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
-        partition_counts = self._retry_while_unavailable(
+        cluster = self._retry_while_unavailable(
             lambda: check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
         )
+        telemetry.connected(config.bootstrap_servers, cluster)
+        partition_counts = cluster.partition_counts
         events = (*service.topics(), *(event.topic for event in service.publishes()))
         equal_counts = {topic: partition_counts[topic] for topic in events}
         self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, partition_counts, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
+        telemetry.behind = lambda: sum(log.lag().values())
         if service.initiates:
             log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)

@@ -103,7 +103,7 @@ class DemoRun:
     def _wait_for(workers: Workers) -> None:
         """Wait until every worker consumes, so that the output shows the saga and not its start."""
         until = time.monotonic() + START_SECONDS
-        while not workers.said("partition.recovered") and time.monotonic() < until:
+        while not workers.said("worker.ready") and time.monotonic() < until:
             workers.check()
             time.sleep(STEP_SECONDS)
 

@@ -37,7 +37,12 @@ ORDERS = [sys.executable, "-m", "saga", "orders", "--tracker"]
 @click.command(context_settings={"show_default": True})
 @click.option("--orders", type=click.IntRange(100), default=1_000_000, help="In the backlog.")
 @click.option("--rate", type=click.FloatRange(1), default=1_000.0, help="Orders a second, of the steady flow.")
-@click.option("--seconds", type=click.FloatRange(1), default=20.0, help="How long it flows.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(3),
+    default=20.0,
+    help="How long it flows; the first and last second are not measured.",
+)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here, too."
 )

@@ -53,6 +53,7 @@ class Chaos:
         if any(fault.kind == "clock" for fault in self.timeline):
             run = ["tests.chaos.shifted", str(world.fleet.named(worker).clock)]
         command = [sys.executable, "-m", *run, MODULES[service], "run", "--instance", number, "--log-format", "json"]
+        command += ["--log-level", "debug"]  # the journal reads when each partition was recovered
         command += ["--database", f"{FILE}{self._database(service)}", "--bootstrap-servers", self.workers_servers]
         command += ["--kafka-config-file", str(self.folder / CONFIG)]
         if service == "payment-service":
