@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from eventbus.database import connect
 from eventbus.store.packing import unpack
 from order_service.__main__ import main
-from order_service.currency import to_minor, to_text
+from order_service.currency import to_minor
 from order_service.intake import read_request
 from order_service.repository import SCHEMA
 from order_service.service import OrderService
 from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
+from schemas.money import to_text
 from tests.support.engines.stepping import deliver
 
 URL = "sqlite:///order_service.db"
