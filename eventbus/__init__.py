@@ -25,6 +25,7 @@ from eventbus.database import (
     retry_on_conflict,
 )
 from eventbus.database.schema_version import Schema, schema_in
+from eventbus.database.short_keys import whole_key
 from eventbus.event import Event, Rule, event
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
@@ -112,6 +113,7 @@ __all__ = [
     "secret",
     "service_cli",
     "to_iso",
+    "whole_key",
 ]
 
 

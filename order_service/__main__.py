@@ -34,13 +34,14 @@ from eventbus import (
     registry,
     schema_registry_url,
     service_cli,
+    whole_key,
 )
 from order_service import report
 from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
 from order_service.door import admit
 from order_service.intake import ImportReport, import_orders
-from order_service.repository import SCHEMA, all_orders, count_by_status, count_refunded, find_order
+from order_service.repository import ORDERS, SCHEMA, all_orders, count_by_status, count_refunded, find_order
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
@@ -171,9 +172,12 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
 def show(order_id: str, database: str, as_json: bool) -> None:
     """Show one order.
 
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
     Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _existing(database) as orders, orders.snapshot() as tx:
+        order_id = whole_key(tx, order_id, ORDERS)
         order, parked = find_order(tx, order_id), parked_here(tx, order_id)
     if order is None:
         fail(f"there is no order {order_id} in {redact(database)}")

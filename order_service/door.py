@@ -6,10 +6,10 @@ was accepted before them is shown, exported, cancelled and refunded, and its req
 
 from __future__ import annotations
 
-from order_service.currency import decimals
 from order_service.domain import Order, OrderRequest, new_order
 from schemas import Item, OrderCreated
 from schemas.events import MAX_ID_CHARACTERS
+from schemas.money import decimals
 
 
 def admit(request: OrderRequest) -> OrderRequest:

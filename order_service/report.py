@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from eventbus import to_iso
-from order_service.currency import to_text
 from order_service.domain import Order
+from schemas.money import to_text
 
 
 def as_dict(order: Order) -> dict[str, Any]:

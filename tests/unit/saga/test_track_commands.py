@@ -94,6 +94,22 @@ def test_orders_are_found_by_each_filter(file):
     assert placed == sorted(placed, reverse=True)
 
 
+def test_an_order_is_found_by_how_its_id_begins_or_ends(file):
+    """By every command about one; an end of four characters or more. What means several orders is refused."""
+    ids = [f"0198c4e{number}-8f3a-7cc2-{number:04}" for number in range(7)]
+    placed = REFUNDED_ORDER[0]
+    stored(file, [placed._replace(order_id=each, offset=7_000 + n) for n, each in enumerate(ids)]).close()
+    for given in (ids[3], "0198c4e3", "0003", "7cc2-0003"):
+        assert ask(file, "show", given)["order"]["order_id"] == ids[3]
+        assert ask(file, "why", given)["chain"][0]["address"] == f"{placed.topic}/{placed.partition}/7003"
+        assert saga(file, "violations", "--order", given).stdout == "none\n"
+    for command in ("show", "why"):
+        refused = saga(file, command, "0198")
+        assert refused.exit_code == 1
+        assert f"several ids: {', '.join(ids[:5])}, …; type more" in refused.stderr
+    assert "no event of order '003'" in saga(file, "show", "003").stderr
+
+
 def test_a_list_that_stops_at_the_limit_says_so(file):
     """On stderr, so that what is printed stays data; not where there are no more."""
     for form in ((), ("--json",)):
