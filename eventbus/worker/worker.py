@@ -166,6 +166,7 @@ class Worker:
         if self._config.upgrade_database:
             self._retry_while_unavailable(self._upgrade)
         database = self._retry_while_unavailable(self._database)
+        self._retry_while_unavailable(lambda: self._service.starting(database))
         lease_database = self._retry_while_unavailable(self._database)
         lease = self._lease(lease_database)
         self._telemetry.named(lease.name)
@@ -279,7 +280,7 @@ class Worker:
         self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, partition_counts, telemetry)
         log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
-        if service.initiates:
+        if service.initiates or service.deadlines:
             log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance
