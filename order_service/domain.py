@@ -113,10 +113,12 @@ def cancel(order: Progress | None, reason: str, now: int) -> Progress:
     return order
 
 
-def expire(order: Progress | None, now: int) -> Progress:
-    """The deadline is over. A final order has none, unless a worker of an older release ended it: it is cleared."""
+def expire(order: Progress | None, due_ms: int, now: int) -> Progress:
+    """Its deadline was over at `due_ms`. If a worker of an older release has ended the order, it is only cleared."""
     order = _known(order)
-    if order.status != "pending" or order.deadline_at is None or order.deadline_set_at is None:
+    if order.deadline_at != due_ms or order.deadline_set_at is None:
+        raise OrderContradiction(f"its deadline is {order.deadline_at}, not {due_ms}")
+    if order.status != "pending":
         return _without_deadline(order)
     return cancel(order, f"nobody answered within {to_text(order.deadline_at - order.deadline_set_at)}", now)
 

@@ -78,7 +78,10 @@ class OrderService(Service[Orders]):
         """Return an example of every state."""
         service = cls(lambda: 0, lambda: key)
         known = {status: Progress(key, 1, "ABC", status, None, 0, 0) for status in STATUSES}
-        states = {"unknown": Orders()} | {status: Orders({key: order}) for status, order in known.items()}
+        overdue = {
+            f"{status}, overdue": order._replace(deadline_at=1, deadline_set_at=0) for status, order in known.items()
+        }
+        states = {"unknown": Orders()} | {state: Orders({key: order}) for state, order in (known | overdue).items()}
         return {state: (service, orders) for state, orders in states.items()}
 
     def starting(self, database: Database) -> None:
@@ -158,7 +161,7 @@ class OrderService(Service[Orders]):
     def cancel_overdue_order(self, overdue: Overdue, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: nobody answered in time."""
         order_id, before = overdue.key, orders.get(overdue.key)
-        after = self._change(orders, order_id, lambda order: expire(order, self._now()))
+        after = self._change(orders, order_id, lambda order: expire(order, overdue.due_ms, self._now()))
         if before is None or after is None or after.status == before.status:
             return None
         return OrderCancelled(order_id, after.reason or "", cause=OVERDUE)

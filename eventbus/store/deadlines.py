@@ -39,6 +39,11 @@ def set_after(tx: Transaction, column: DueColumn, at_ms: int, limit: int) -> lis
     return [key for (key,) in tx.rows(f"select {column.key} from {column.table} where {where} limit ?", at_ms, limit)]
 
 
+def is_set(tx: Transaction, column: DueColumn) -> bool:
+    """Return whether any row has a deadline."""
+    return bool(tx.rows(f"select 1 from {column.table} where {column.at} is not null limit 1"))
+
+
 def load(tx: Transaction, column: DueColumn, keys: Iterable[str]) -> dict[str, Row]:
     """Return key and deadline of rows, locked in key order."""
     return {row[0]: row for row in tx.load(column.rows, keys)}
