@@ -34,12 +34,14 @@ from eventbus import (
     registry,
     schema_registry_url,
     service_cli,
+    to_iso,
     whole_key,
 )
 from order_service import report
 from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
 from order_service.door import admit
+from order_service.duration import to_ms
 from order_service.intake import ImportReport, import_orders
 from order_service.repository import ORDERS, SCHEMA, all_orders, count_by_status, count_refunded, find_order
 from order_service.service import OrderService
@@ -50,15 +52,57 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
 
 
-def worker() -> OrderService:
+CLOCKS_SINCE_MS = 1_577_836_800_000
+"""2020-01-01: before it, no clock is right."""
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
+    try:
+        return to_ms(text) if text is not None else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+NEW_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    envvar="ORDER_DEADLINE",
+    show_envvar=True,
+    default="15m",
+    callback=_duration,
+    help="An order still pending after this time is cancelled. As in 15m, 1h30m or PT15M; 0: it waits for ever.",
+)
+OLD_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    callback=_duration,
+    help="Pending orders without a deadline are cancelled if they are still pending this long after the start of the"
+    " worker. As in 15m, 1h30m or PT15M; 0 or not given: they wait for ever.",
+)
+
+
+def worker(deadline_ms: int = 0) -> OrderService:
     """Start a worker: it confirms and cancels orders, and publishes new ones.
 
     Example: order-service run --bootstrap-servers localhost:9092
     """
-    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+    return OrderService(now=_now_ms, new_id=lambda: str(uuid7()), deadline_ms=deadline_ms)
 
 
-main = service_cli(OrderService, SCHEMA, build=worker, distribution="order-saga")
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _accepting(deadline_ms: int) -> OrderService:
+    """Return the service for new orders, unless the clock is certainly wrong."""
+    if deadline_ms and _now_ms() < CLOCKS_SINCE_MS:
+        fail(f"the clock of this host says {to_iso(_now_ms())}: set it, or give --order-deadline 0")
+    return worker(deadline_ms)
+
+
+main = service_cli(OrderService, SCHEMA, build=worker, options=[OLD_ORDERS], distribution="order-saga")
 
 
 def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Items:
@@ -85,6 +129,7 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--traceparent", envvar="TRACEPARENT", show_envvar=True, help="W3C trace context that the order's events carry."
 )
+@NEW_ORDERS
 @DATABASE
 @schema_registry_url
 @as_json
@@ -97,6 +142,7 @@ def place(
     request_id: str | None,
     wait: float | None,
     traceparent: str | None,
+    deadline_ms: int,
     database: str,
     schema_registry_url: str | None,
     as_json: bool,
@@ -114,7 +160,7 @@ def place(
         click.echo(f"{traceparent[:80]!r} is not a W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
-            order, repeated = worker().create_order(request, orders, _codec(schema_registry_url), trace)
+            order, repeated = _accepting(deadline_ms).create_order(request, orders, _codec(schema_registry_url), trace)
         except ValueError as refusal:
             fail(str(refusal))
         if repeated:
@@ -124,17 +170,20 @@ def place(
     if as_json:
         print_json({**report.as_dict(order), "repeated": repeated})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
     if wait is not None and not order.is_final:
         fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
 
 
 @main.command("import")
 @click.argument("file", type=click.File("rb"))
+@NEW_ORDERS
 @DATABASE
 @schema_registry_url
 @as_json
-def import_command(file: BinaryIO, database: str, schema_registry_url: str | None, as_json: bool) -> None:
+def import_command(
+    file: BinaryIO, deadline_ms: int, database: str, schema_registry_url: str | None, as_json: bool
+) -> None:
     """Place one order per line of FILE (- is stdin), 500 per transaction; exit 1 if a line was rejected.
 
     A line is JSON: {"request_id": "a-1", "customer_id": "42", "total": 2933, "currency": "USD", "items": [{"sku":
@@ -146,7 +195,8 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
     result = ImportReport()
     with _open(database) as orders, _progress(file) as seen:
         try:
-            for result in import_orders(worker(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
+            service, codec = _accepting(deadline_ms), _codec(schema_registry_url)
+            for result in import_orders(service, file, orders, codec, seen):  # noqa: B007
                 pass
         except (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
@@ -184,7 +234,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     if as_json:
         print_json({**report.as_dict(order), "parked": parked})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
         if parked:
             click.echo(parked_line(parked))
 

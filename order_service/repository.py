@@ -7,12 +7,13 @@ from pathlib import Path
 
 from msgspec.json import Decoder, Encoder
 
-from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
+from eventbus import DueColumn, Event, Row, Table, Transaction, WorkingSet, schema_in
 from order_service.domain import STATUSES, Items, Order, Progress, Status
 
 SCHEMA = schema_in(Path(__file__).parent)
 ORDERS = Table("orders", Order._fields)
 PROGRESS = Table("orders", Progress._fields)
+DEADLINE = DueColumn("orders", "order_id", "deadline_at", "deadline_set_at")
 PAGE = 1_000
 
 Orders = WorkingSet[Progress]
@@ -49,6 +50,21 @@ def orders_by_request(tx: Transaction, request_ids: Sequence[str]) -> dict[str, 
     marks = ", ".join("?" * len(request_ids))
     rows = tx.rows(f"select {', '.join(ORDERS.columns)} from orders where request_id in ({marks})", *request_ids)
     return {row[1]: _order(row) for row in rows}
+
+
+def set_deadlines(tx: Transaction, after: str, now: int, deadline_ms: int) -> str | None:
+    """Set the deadline of pending orders without one, some of those with an id after this one, from now on.
+
+    Returns the last id, or None if there are no more.
+    """
+    where = "order_id > ? and status = 'pending' and deadline_at is null"
+    ids = [
+        key for (key,) in tx.rows(f"select order_id from orders where {where} order by order_id limit {PAGE}", after)
+    ]
+    loaded = (Progress(*row) for row in tx.load(PROGRESS, ids))
+    waiting = [order for order in loaded if order.status == "pending" and order.deadline_at is None]
+    tx.update(PROGRESS, [each._replace(deadline_at=now + deadline_ms, deadline_set_at=now) for each in waiting])
+    return ids[-1] if ids else None
 
 
 def find_order(tx: Transaction, order_id: str) -> Order | None:

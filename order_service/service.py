@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 from eventbus import (
     Codec,
     Database,
+    Overdue,
     PoisonRecord,
     Service,
     Transaction,
@@ -15,6 +17,7 @@ from eventbus import (
     reacts_to,
     retry_on_conflict,
     root_event_check,
+    when_due,
 )
 from order_service.domain import (
     STATUSES,
@@ -25,11 +28,12 @@ from order_service.domain import (
     cancel,
     check_repeated,
     confirm,
+    expire,
     new_order,
     note_refund,
 )
 from order_service.door import admit, created
-from order_service.repository import OrderRepository, Orders, insert_orders, orders_by_request
+from order_service.repository import DEADLINE, OrderRepository, Orders, insert_orders, orders_by_request, set_deadlines
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -39,6 +43,9 @@ from schemas import (
     PaymentFailed,
     PaymentRefunded,
 )
+
+OVERDUE = "deadline"
+"""The cause of an order.cancelled that no event caused."""
 
 
 class Placed(NamedTuple):
@@ -56,19 +63,33 @@ class OrderService(Service[Orders]):
     completes = (OrderConfirmed,)
     aborts = (OrderCancelled,)
 
-    def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
-        """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7)."""
+    def __init__(self, now: Callable[[], int], new_id: Callable[[], str], deadline_ms: int = 0) -> None:
+        """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7).
+
+        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits for ever.
+        """
         self.repository = OrderRepository()
         self._now = now
         self._new_id = new_id
+        self._deadline_ms = deadline_ms
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Orders]]:
         """Return an example of every state."""
         service = cls(lambda: 0, lambda: key)
         known = {status: Progress(key, 1, "ABC", status, None, 0, 0) for status in STATUSES}
-        states = {"unknown": Orders()} | {status: Orders({key: order}) for status, order in known.items()}
+        overdue = {
+            f"{status}, overdue": order._replace(deadline_at=1, deadline_set_at=0) for status, order in known.items()
+        }
+        states = {"unknown": Orders()} | {state: Orders({key: order}) for state, order in (known | overdue).items()}
         return {state: (service, orders) for state, orders in states.items()}
+
+    def starting(self, database: Database) -> None:
+        """Give the pending orders without a deadline this worker's, from now on."""
+        now, deadline_ms = self._now(), self._deadline_ms
+        last = "" if deadline_ms else None
+        while last is not None:
+            last = retry_on_conflict(database, partial(set_deadlines, after=last, now=now, deadline_ms=deadline_ms))
 
     def create_order(
         self, request: OrderRequest, database: Database, codec: Codec, trace: bytes | None = None
@@ -111,7 +132,7 @@ class OrderService(Service[Orders]):
             if before is not None:
                 check_repeated(before, request)
                 return Placed(before, repeated=True)
-            order = new_order(self._new_id(), admit(request), self._now())
+            order = new_order(self._new_id(), admit(request), self._now(), self._deadline_ms)
             check(order)
         except ValueError as refusal:
             return refusal
@@ -135,6 +156,15 @@ class OrderService(Service[Orders]):
     def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: an item is missing."""
         return self._cancel(orders, failed, failed.error)
+
+    @when_due(DEADLINE, compensates=[OrderCreated])
+    def cancel_overdue_order(self, overdue: Overdue, orders: Orders) -> OrderCancelled | None:
+        """Cancel the order: nobody answered in time."""
+        order_id, before = overdue.key, orders.get(overdue.key)
+        after = self._change(orders, order_id, lambda order: expire(order, overdue.due_ms, self._now()))
+        if before is None or after is None or after.status == before.status:
+            return None
+        return OrderCancelled(order_id, after.reason or "", cause=OVERDUE)
 
     @reacts_to(PaymentRefunded)
     def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:

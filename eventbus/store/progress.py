@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import lt
 from typing import NamedTuple
 
-from eventbus.database import Row, Table, Transaction
+from eventbus.database import DueColumn, Row, Table, Transaction
 from eventbus.log import Identity, Output, Partition
-from eventbus.store import age, quarantine
+from eventbus.store import age, deadlines, quarantine
 from eventbus.store.packing import pack, unpack
 
 EPOCH = "case when leader_epoch_offset = next_offset then leader_epoch end"
@@ -179,6 +179,8 @@ class DatabaseView(NamedTuple):
     """Whether root events wait to be published."""
     retries_ms: tuple[int, int] | None
     """When the first and the last parked records of all workers are due for a retry; None if none is parked."""
+    deadlines: Sequence[tuple[int | None, int | None]] = ()
+    """For each of the service's deadlines when the first one is over, and the last was set; None if none is set."""
 
     def went_back(self, before: DatabaseView) -> bool:
         """Return whether a checkpoint moved backwards or is gone: the database was replaced by another copy."""
@@ -189,18 +191,20 @@ class DatabaseView(NamedTuple):
 NOTHING_SEEN = DatabaseView({}, waiting=False, retries_ms=None)
 
 
-def poll_database(tx: Transaction) -> DatabaseView:
-    """Return every checkpoint of the service, whether root events wait, and when parked records are due.
+def poll_database(tx: Transaction, columns: Sequence[DueColumn] = ()) -> DatabaseView:
+    """Return every checkpoint of the service, whether root events wait, and when parked records and deadlines are due.
 
     One statement, no lock. Raises Quarantined.
     """
     sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
     sql += f" (select min(retry_at_ms) from fence), (select max(retry_at_ms) from fence), ({quarantine.OPEN})"
+    sql += "".join(f", {deadlines.first(column)}, {deadlines.last_set(column)}" for column in columns)
     rows = tx.rows(f"{sql} from checkpoint")
     if not rows:
-        return NOTHING_SEEN
-    waiting, first_ms, last_ms, in_quarantine = rows[0][6:]
+        return NOTHING_SEEN._replace(deadlines=[(None, None)] * len(columns))
+    waiting, first_ms, last_ms, in_quarantine = rows[0][6:10]
+    due = list(zip(rows[0][10::2], rows[0][11::2], strict=True))
     if in_quarantine is not None:
         quarantine.check(tx)
     retries_ms = None if first_ms is None else (first_ms, last_ms)
-    return DatabaseView({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)
+    return DatabaseView({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms, due)

@@ -15,7 +15,7 @@ from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Any, NamedTuple
 
-from eventbus.manifest import Declaration, DeclaredEvent, DeclaredReaction, declare
+from eventbus.manifest import Declaration, DeclaredDeadline, DeclaredEvent, DeclaredReaction, declare
 from eventbus.service import Service
 
 
@@ -38,6 +38,13 @@ class Handler(NamedTuple):
     def name(self) -> str:
         """Service and handler, as text."""
         return f"{self.service} {self.does.handler}"
+
+
+class ServiceDeadline(NamedTuple):
+    """A deadline of a service; `does` is its declaration."""
+
+    service: str
+    does: DeclaredDeadline
 
 
 class Flow:
@@ -95,6 +102,16 @@ class Flow:
     def endings(self) -> frozenset[str]:
         """The final events. What follows one compensates, or builds on the outcome; the opposite end is impossible."""
         return self.completes | self.aborts
+
+    @cached_property
+    def deadlines(self) -> tuple[ServiceDeadline, ...]:
+        """Every deadline of every service."""
+        return tuple(ServiceDeadline(service.service, does) for service in self.services for does in service.deadlines)
+
+    @cached_property
+    def overdue(self) -> frozenset[str]:
+        """The events that may be published because a deadline is over: they have no cause then."""
+        return frozenset(event for _, does in self.deadlines for event in does.publishes)
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:

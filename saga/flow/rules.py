@@ -87,6 +87,7 @@ RULES: tuple[Rule, ...] = (
     ways.steps_before_a_failure_are_compensated,
     ways.compensations_are_triggered,
     ways.waits_end,
+    ways.silence_ends,
     ways.cycles_are_declared,
     events_are_their_services_own,
     events_have_one_publisher,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from graphlib import CycleError
 
-from saga.flow.finding import Finding, at_handler, at_publisher, shown
+from saga.flow.finding import Finding, at_handler, at_publisher, at_service, shown
 from saga.flow.model import Flow, Handler
 from saga.flow.progress import runs
 
@@ -64,6 +64,15 @@ def waits_end(flow: Flow) -> Iterator[Finding]:
             if handler.does.event in run and missing and not _released(flow, handler, missing, run):
                 yield at_handler(handler, missing[0], f"it is awaited indefinitely: {shown(run)}")
                 break
+
+
+def silence_ends(flow: Flow) -> Iterator[Finding]:
+    """A service that starts a saga and hears its answers has a deadline that ends it: an answer may never come."""
+    for service in flow.services:
+        ends = any(flow.endings.intersection(does.publishes) for does in service.deadlines)
+        if service.initiates and service.reactions and not ends:
+            told = "it waits for ever if nobody answers: declare a deadline that ends the saga (eventbus.when_due)"
+            yield at_service(service, service.initiates[0], told)
 
 
 def cycles_are_declared(flow: Flow) -> Iterator[Finding]:

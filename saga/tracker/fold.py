@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec.json import decode
 
-from saga.tracker.model import TrackerModel
+from saga.tracker.model import OVERDUE, TrackerModel
 
 VERSION = 3
 """The version of the tracker's database: raised with every change of the tables, or of their content."""
@@ -163,6 +163,8 @@ class Fold:
         if cause is None:
             if topic not in self._model.starts:
                 yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
+        elif cause.partition("/")[0] == OVERDUE and topic in self._model.overdue:
+            return
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
 

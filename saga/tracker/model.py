@@ -56,6 +56,10 @@ class State(NamedTuple):
         return ",".join(sorted({owed.service for owed in self.owed})) or None
 
 
+OVERDUE = "deadline"
+"""The cause of an event that a deadline caused, followed by the time of that in milliseconds since 1970."""
+
+
 class StateColumns(NamedTuple):
     """The columns of the table `orders` that follow from an order's state; see State."""
 
@@ -77,6 +81,8 @@ class TrackerModel:
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
     arrows: tuple[Arrow, ...]
+    overdue: frozenset[str] = frozenset()
+    """The events that a deadline may cause."""
     _summaries: dict[tuple[int, str | None], StateColumns] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -92,13 +98,15 @@ class TrackerModel:
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
         starts = frozenset(flow.initiates)
-        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows)
+        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows, flow.overdue)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
+        return json.dumps(
+            [self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows, sorted(self.overdue)]
+        )
 
     @cached_property
     def bits(self) -> dict[str, int]:

@@ -58,15 +58,18 @@ def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """The id of an event is derived from its cause, or from its key if it has none."""
     for event in saga.events:
         if event.event_id is not None:
-            made = made_id(event.topic, event.order_id, event.cause)
+            made = made_id(event.topic, event.order_id, event.cause, event.deadline)
             yield finding(f"the ce_id is {event.event_id!r}, expected {made!r}", event)
 
 
 def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """An event answers only events that some service declares to answer with it."""
+    """An event answers only events that some service declares to answer with it, or has a declared deadline."""
     for event in saga.events:
         legal = rules.flow.causes.get(event.topic, frozenset())
-        if event.cause is None and legal:
+        if event.deadline is not None:
+            if event.topic not in rules.flow.overdue:
+                yield finding(f"no service declares a deadline that ends with {event.topic}", event)
+        elif event.cause is None and legal:
             yield finding(f"{event.topic} has no cause; it answers {_either(legal)}", event)
         elif event.cause is not None and event.cause.topic not in legal:
             yield finding(f"{event.topic} answers {event.cause}; only {_either(legal)} may cause it", event)

@@ -30,6 +30,7 @@ def as_text(flow: Flow) -> str:
         [TextLine(fill(f"Declared by {declared_by}.", COLUMNS))],
         tree,
         _titled("Compensations", _compensations(flow)),
+        _titled("Deadlines", _deadlines(flow)),
         _titled("Events out of order", _out_of_order(flow)),
         _titled("Without a consumer here", _unconsumed(flow)),
     ]
@@ -73,9 +74,7 @@ class _Tree:
             yield from self.below(answer, happened | aside | {answer}, deeper)
 
     def _branch(self, event: str, handler: Handler, indent: str) -> TextLine:
-        ending = "  COMPLETED" if event in self._flow.completes else ""
-        ending = "  ABORTED" if event in self._flow.aborts else ending
-        return TextLine(f"{indent}{event}{ending}", handler.name)
+        return TextLine(f"{indent}{event}{_ending(self._flow, event)}", handler.name)
 
     def _answered(self, event: str, happened: frozenset[str]) -> bool:
         return any(self._why_silent(handler, happened) is None for handler in self._flow.consumers(event))
@@ -100,6 +99,18 @@ def _compensations(flow: Flow) -> Iterator[TextLine]:
         for number, handler in enumerate(flow.compensates[event]):
             yield TextLine(f"  {'' if number else event}", handler.name)
             yield TextLine("", f"  on {handler.does.event}")
+
+
+def _deadlines(flow: Flow) -> Iterator[TextLine]:
+    for service, does in flow.deadlines:
+        yield TextLine(f"  after {does.name}", f"{service} {does.handler}")
+        for event in does.publishes:
+            yield TextLine("", f"  publishes {event}{_ending(flow, event)}")
+
+
+def _ending(flow: Flow, event: str) -> str:
+    ending = "  COMPLETED" if event in flow.completes else ""
+    return "  ABORTED" if event in flow.aborts else ending
 
 
 def _out_of_order(flow: Flow) -> Iterator[TextLine]:

@@ -95,6 +95,10 @@ PLANTED = {
         [ORDER, PAYMENT, without(INVENTORY, "release_inventory")],
         ("payment.charged", "inventory-service remember_items", "inventory_service/service.py"),
     ),
+    "silence-ends": (
+        [replace(ORDER, deadlines=()), PAYMENT, INVENTORY],
+        ("order.created", "", "order_service/service.py"),
+    ),
     "cycles-are-declared": (RING, ("a.asked", "a-service on_b_failed", "a_service/service.py")),
     "events-are-their-services-own": (
         [ORDER, changed(PAYMENT, "charge_payment", publishes=("payment.charged", "order.refused")), INVENTORY],
