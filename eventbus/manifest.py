@@ -65,6 +65,7 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     file: str
     initiates: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
     completes: tuple[str, ...] = ()
     aborts: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
@@ -76,7 +77,7 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     def publishes(self) -> tuple[str, ...]:
         """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in self.reactions for event in reaction.publishes)
-        return tuple(dict.fromkeys((*self.initiates, *caused)))
+        return tuple(dict.fromkeys((*self.initiates, *caused, *self.on_request)))
 
     @property
     def consumes(self) -> tuple[str, ...]:
@@ -107,6 +108,7 @@ def declare(service: type[Service[Any]]) -> Declaration:
         (getdoc(service) or "").partition("\n")[0],
         _file_of(service.__module__, getattr(sys.modules[service.__module__], "__file__", None) or ""),
         _topics(service.initiates),
+        _topics(service.on_request),
         _topics(service.completes),
         _topics(service.aborts),
         _topics(service.owns),

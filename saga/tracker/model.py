@@ -43,7 +43,7 @@ class State(NamedTuple):
     """The state of an order."""
 
     status: str
-    """`pending`, or the last word of the event that ended it, or of the last compensation since."""
+    """`pending`, or the last word of the event that ended it, or of the compensation since, of the earliest step."""
     failed_at: str | None
     """The event that caused the failure."""
     owed: tuple[Owed, ...]
@@ -62,6 +62,8 @@ class TrackerModel:
     publisher: Mapping[str, str]
     causes: Mapping[str, frozenset[str]]
     starts: frozenset[str]
+    on_request: frozenset[str]
+    """The events that may name no cause because a person requested them."""
     endings: frozenset[str]
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
@@ -82,14 +84,15 @@ class TrackerModel:
         )
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
-        starts = frozenset(flow.initiates)
-        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows)
+        starts, on_request = frozenset(flow.initiates), frozenset(flow.on_request)
+        return cls(tuple(flow.events), publisher, flow.causes, starts, on_request, flow.endings, failures, arrows)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
+        kinds = (self.starts, self.on_request, self.endings)
+        return json.dumps([self.topics, self.publisher, *map(sorted, kinds), arrows])
 
     @cached_property
     def bits(self) -> dict[str, int]:
@@ -129,14 +132,18 @@ class TrackerModel:
     def state(self, seen: int, ending: str | None) -> State:
         """Return the state of an order that has these events (see `bits`), and ended first with `ending`."""
         there = frozenset(topic for topic, bit in self.bits.items() if seen & bit)
-        undone = [topic for topic in self.topics if topic in there & self.compensates.keys()]
-        last = undone[-1] if ending and undone else ending
+        undone = [topic for topic in self.topics if topic in there & self.compensates.keys() - self.endings]
+        last = min(undone, key=self._undone_step) if ending and undone else ending
         failed = [topic for topic in self.topics if topic in there & self.failures]
         owed = tuple(self._owed(there, ended=ending is not None))
         if ending is None and not owed:
             missing = {self.publisher[topic] for topic in self.starts - there} or {NOBODY}
             owed = tuple(Owed(service, "", self.starts - there) for service in sorted(missing))
         return State(last.rpartition(".")[2] if last else PENDING, failed[0] if failed else None, owed)
+
+    def _undone_step(self, topic: str) -> int:
+        """Return the place, in the order of the saga, of the earliest step that this event of a compensation undoes."""
+        return min(self.topics.index(step) for step in self.compensates[topic] if step in self.topics)
 
     def summary(self, seen: int, ending: str | None) -> tuple[str, str | None, str | None]:
         """Return the columns of the table `orders` that follow from the state: status, failed_at, waiting_on."""
