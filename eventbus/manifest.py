@@ -76,6 +76,7 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     file: str
     initiates: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
     completes: tuple[str, ...] = ()
     aborts: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
@@ -89,7 +90,7 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
         """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in self.reactions for event in reaction.publishes)
         overdue = (event for deadline in self.deadlines for event in deadline.publishes)
-        return tuple(dict.fromkeys((*self.initiates, *caused, *overdue)))
+        return tuple(dict.fromkeys((*self.initiates, *caused, *overdue, *self.on_request)))
 
     @property
     def consumes(self) -> tuple[str, ...]:
@@ -120,6 +121,7 @@ def declare(service: type[Service[Any]]) -> Declaration:
         (getdoc(service) or "").partition("\n")[0],
         _file_of(service.__module__, getattr(sys.modules[service.__module__], "__file__", None) or ""),
         _topics(service.initiates),
+        _topics(service.on_request),
         _topics(service.completes),
         _topics(service.aborts),
         _topics(service.owns),

@@ -212,7 +212,11 @@ class Service(Generic[W]):
     name: ClassVar[str]
     """The consumer group, the event source, and the prefix of the dead-letter topic's name."""
     initiates: ClassVar[tuple[type[Event], ...]] = ()
-    """Its root events: published without a cause in the log (they start a saga)."""
+    """Its root events that start a saga: published without a cause in the log."""
+    on_request: ClassVar[tuple[type[Event], ...]] = ()
+    """Its root events that a person may request while a saga runs, to abort it for example.
+
+    The service remembers the request: after a final event that was requested it publishes no other one."""
     completes: ClassVar[tuple[type[Event], ...]] = ()
     """Its final events that complete the saga successfully."""
     aborts: ClassVar[tuple[type[Event], ...]] = ()
@@ -277,7 +281,12 @@ class Service(Generic[W]):
         """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in cls.reactions.values() for event in reaction.publishes)
         overdue = (event for each in cls.deadlines.values() for event in each.reaction.publishes)
-        return list(dict.fromkeys((*cls.initiates, *caused, *overdue)))
+        return list(dict.fromkeys((*cls.initiates, *caused, *overdue, *cls.on_request)))
+
+    @classmethod
+    def root_events(cls) -> list[type[Event]]:
+        """Every event that it may publish without a cause in the log: a worker of it takes them from the database."""
+        return [*cls.initiates, *cls.on_request]
 
     @classmethod
     def events(cls) -> list[type[Event]]:

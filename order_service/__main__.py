@@ -39,8 +39,17 @@ from eventbus import (
 )
 from order_service import report
 from order_service.currency import to_minor
-from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
-from order_service.door import admit
+from order_service.domain import (
+    STATUSES,
+    AlreadyConfirmed,
+    Items,
+    NoSuchOrder,
+    Order,
+    OrderRequest,
+    Status,
+    is_refunded,
+)
+from order_service.door import admit, cancellation_reason
 from order_service.duration import to_ms
 from order_service.intake import ImportReport, import_orders
 from order_service.repository import ORDERS, SCHEMA, all_orders, count_by_status, count_refunded, find_order
@@ -166,13 +175,65 @@ def place(
         if repeated:
             click.echo("this request id was used before: its order is shown", err=True)
         if wait is not None:
-            order = _final(orders, order, wait)
+            order = _awaited(orders, order, wait, lambda order: order.is_final)
     if as_json:
         print_json({**report.as_dict(order), "repeated": repeated})
     else:
         click.echo(report.as_text(order, _now_ms()))
     if wait is not None and not order.is_final:
         fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
+
+
+@main.command("cancel")
+@click.argument("order_id")
+@click.option("--reason", metavar="TEXT", help="Why, for people; at most 500 printable characters.")
+@click.option("--by", metavar="NAME", help="Who cancels it, for people; at most 200 printable characters.")
+@click.option(
+    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its charge is refunded; exit 1 if not."
+)
+@DATABASE
+@schema_registry_url
+@as_json
+def cancel_command(
+    *,
+    order_id: str,
+    reason: str | None,
+    by: str | None,
+    wait: float | None,
+    database: str,
+    schema_registry_url: str | None,
+    as_json: bool,
+) -> None:
+    """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
+
+    One that is cancelled already is shown, and nothing is done. A confirmed one is not cancelled; exit 1.
+
+    Example: order-service cancel 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ann --reason 'ordered twice' --wait 10
+    """
+    try:
+        why = cancellation_reason(reason, by)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with _existing(database) as orders:
+        try:
+            order, repeated = worker().cancel_order(order_id, why, orders, _codec(schema_registry_url))
+        except NoSuchOrder as unknown:
+            fail(f"{unknown} in {redact(database)}")
+        except AlreadyConfirmed as refusal:
+            fail(str(refusal))
+        if repeated:
+            click.echo("the order was cancelled before: nothing was done", err=True)
+        if wait is not None:
+            order = _awaited(orders, order, wait, is_refunded)
+    if as_json:
+        print_json({**report.as_dict(order), "repeated": repeated})
+    else:
+        click.echo(report.as_text(order, _now_ms()))
+    if wait is not None and not is_refunded(order):
+        fail(
+            f"order {order.order_id} is cancelled, but after {wait:g} s no refund is stored: nothing was charged, or it"
+            f" is not refunded yet (payment-service show {order.order_id})"
+        )
 
 
 @main.command("import")
@@ -270,9 +331,10 @@ def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> N
         click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status} ({refunded} refunded)")
 
 
-def _final(orders: Database, order: Order, seconds: float) -> Order:
+def _awaited(orders: Database, order: Order, seconds: float, there: Callable[[Order], bool]) -> Order:
+    """Return the order as soon as it is `there`, or as it is after so many seconds."""
     until = time.monotonic() + seconds
-    while not order.is_final and time.monotonic() < until:
+    while not there(order) and time.monotonic() < until:
         time.sleep(LOOK_AGAIN_SECONDS)
         with orders.snapshot() as tx:
             order = find_order(tx, order.order_id) or order
@@ -280,7 +342,8 @@ def _final(orders: Database, order: Order, seconds: float) -> Order:
 
 
 def _codec(registry_url: str | None) -> Codec:
-    return Codec(registry(registry_url, OrderService.initiates), OrderService.initiates)
+    events = OrderService.root_events()
+    return Codec(registry(registry_url, events), events)
 
 
 def _existing(url: str) -> AbstractContextManager[Database]:

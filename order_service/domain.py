@@ -24,6 +24,14 @@ class OrderContradiction(Exception):
     """The event contradicts what is already known of the order."""
 
 
+class NoSuchOrder(LookupError):
+    """No order with this id was placed here."""
+
+
+class AlreadyConfirmed(ValueError):
+    """The order is confirmed, so it cannot be cancelled any more."""
+
+
 class RequestConflict(ValueError):
     """The request id was used before, for an order with other content."""
 
@@ -113,6 +121,18 @@ def cancel(order: Progress | None, reason: str, now: int) -> Progress:
     return order
 
 
+def cancel_on_request(order: Progress | None, order_id: str, reason: str, now: int) -> Progress:
+    """A person cancels the order. Raises NoSuchOrder, AlreadyConfirmed; one that is cancelled stays as it is."""
+    if order is None:
+        raise NoSuchOrder(f"there is no order {order_id}")
+    if order.status == "confirmed":
+        raise AlreadyConfirmed(
+            f"order {order_id} is confirmed: it is paid, its items are set aside, and it cannot be cancelled any more."
+            " Take the goods back, and have the payment provider refund the customer"
+        )
+    return cancel(order, reason, now)
+
+
 def expire(order: Progress | None, due_ms: int, now: int) -> Progress:
     """Its deadline was over at `due_ms`. If a worker of an older release has ended the order, it is only cleared."""
     order = _known(order)
@@ -137,6 +157,11 @@ def note_refund(order: Progress | None, amount: int, currency: str, now: int) ->
     if order.refunded == amount:
         return order
     return order._replace(refunded=amount, updated_at=now)
+
+
+def is_refunded(order: Order) -> bool:
+    """Return whether nothing of the total of a cancelled order is left to be refunded."""
+    return order.status == "cancelled" and order.refunded == order.total
 
 
 def _known(order: Progress | None) -> Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.json import Decoder, Encoder
@@ -26,12 +26,21 @@ class OrderRepository:
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> Orders:
         """Load and lock the orders that these events are about."""
-        rows = tx.load(PROGRESS, (event.key for event in events))
-        return WorkingSet({row[0]: Progress(*row) for row in rows})
+        return load_orders(tx, (event.key for event in events))
 
     def save(self, tx: Transaction, work: Orders) -> None:
         """Write back what changed; events never create an order."""
-        work.save(tx, PROGRESS, tuple)
+        save_orders(tx, work)
+
+
+def load_orders(tx: Transaction, order_ids: Iterable[str]) -> Orders:
+    """Load and lock the progress of these orders."""
+    return WorkingSet({row[0]: Progress(*row) for row in tx.load(PROGRESS, order_ids)})
+
+
+def save_orders(tx: Transaction, orders: Orders) -> None:
+    """Write back what changed of orders that this transaction has loaded."""
+    orders.save(tx, PROGRESS, tuple)
 
 
 def insert_orders(tx: Transaction, orders: Sequence[Order]) -> None:

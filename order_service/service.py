@@ -26,6 +26,7 @@ from order_service.domain import (
     OrderRequest,
     Progress,
     cancel,
+    cancel_on_request,
     check_repeated,
     confirm,
     expire,
@@ -33,7 +34,17 @@ from order_service.domain import (
     note_refund,
 )
 from order_service.door import admit, created
-from order_service.repository import DEADLINE, OrderRepository, Orders, insert_orders, orders_by_request, set_deadlines
+from order_service.repository import (
+    DEADLINE,
+    OrderRepository,
+    Orders,
+    find_order,
+    insert_orders,
+    load_orders,
+    orders_by_request,
+    save_orders,
+    set_deadlines,
+)
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -46,10 +57,19 @@ from schemas import (
 
 OVERDUE = "deadline"
 """The cause of an order.cancelled that no event caused."""
+REQUEST = "request"
+"""The cause of an order.cancelled that a person ordered."""
 
 
 class Placed(NamedTuple):
     """The order of a request; `repeated` when the request had been placed before."""
+
+    order: Order
+    repeated: bool
+
+
+class Cancellation(NamedTuple):
+    """The order that a person cancelled; `repeated` when it had been cancelled before, so that nothing was done."""
 
     order: Order
     repeated: bool
@@ -60,6 +80,7 @@ class OrderService(Service[Orders]):
 
     name = "order-service"
     initiates = (OrderCreated,)
+    on_request = (OrderCancelled,)
     completes = (OrderConfirmed,)
     aborts = (OrderCancelled,)
 
@@ -139,6 +160,29 @@ class OrderService(Service[Orders]):
         if request.request_id:
             known[request.request_id] = order
         return Placed(order, repeated=False)
+
+    def cancel_order(
+        self, order_id: str, reason: str, database: Database, codec: Codec, trace: bytes | None = None
+    ) -> Cancellation:
+        """Cancel an order that a person does not want any more: one transaction writes it and order.cancelled.
+
+        `reason` as `order_service.door.cancellation_reason` returns it. Raises NoSuchOrder, AlreadyConfirmed,
+        Unavailable.
+        """
+
+        def decide(tx: Transaction) -> Cancellation:
+            orders = load_orders(tx, [order_id])
+            before = orders.get(order_id)
+            after = cancel_on_request(before, order_id, reason, self._now())
+            if after is not before:
+                orders.put(order_id, after)
+                save_orders(tx, orders)
+                publish(tx, codec, self.name, [OrderCancelled(order_id, after.reason or "", cause=REQUEST)], trace)
+            order = find_order(tx, order_id)
+            assert order is not None
+            return Cancellation(order, repeated=after is before)
+
+        return retry_on_conflict(database, decide)
 
     @reacts_to(InventoryReserved)
     def confirm_order(self, reserved: InventoryReserved, orders: Orders) -> OrderConfirmed | None:

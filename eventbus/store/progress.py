@@ -148,26 +148,31 @@ def entries_above(tx: Transaction, published: Mapping[Partition, int]) -> dict[P
 
 
 def add_root_event(tx: Transaction, event_id: str, output: Output) -> None:
-    """Insert a root event, and wake the worker that waits for one.
+    """Insert a root event behind all that wait, and wake the worker that waits for one.
+
+    Two transactions may give the same number to events of different keys. Those of one key are numbered one after the
+    other, if the transactions that insert them lock the row of the key.
 
     If others wait already, the worker is on its way: on PostgreSQL commits that notify exclude each other.
     """
-    sql = "insert into uncaused (id, records) values (?, ?) returning exists (select 1 from uncaused as others)"
+    number = "(select coalesce(max(number), 0) + 1 from uncaused)"
+    sql = f"insert into uncaused (id, records, number) values (?, ?, {number})"
+    sql += " returning exists (select 1 from uncaused as others)"
     [(others,)] = tx.rows(sql, event_id, pack([output]))
     if not others:
         tx.signal()
 
 
 def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
-    """Remove the oldest root events and return them, in the order of their ids.
+    """Remove the oldest root events and return them, in the order in which they were inserted.
 
     At most `limit` of them, and no further one once `limit_bytes` are reached.
     """
-    oldest = "select id, length(records) as bytes from uncaused order by id limit ?"
-    summed = f"select id, sum(bytes) over (order by id) - bytes as before_it from ({oldest}) as oldest"
+    oldest = "select number, id, length(records) as bytes from uncaused order by number, id limit ?"
+    summed = f"select id, sum(bytes) over (order by number, id) - bytes as before_it from ({oldest}) as oldest"
     sql = f"delete from uncaused where id in (select id from ({summed}) as summed where before_it < ?)"
-    taken = tx.rows(f"{sql} returning id, records", limit, limit_bytes)
-    return [output for _, blob in sorted(taken) for output in unpack(blob)]
+    taken = tx.rows(f"{sql} returning number, id, records", limit, limit_bytes)
+    return [output for _, _, blob in sorted(taken) for output in unpack(blob)]
 
 
 class DatabaseView(NamedTuple):

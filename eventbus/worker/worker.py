@@ -294,7 +294,7 @@ class Worker:
         )
         log.outage = telemetry.outage
         telemetry.behind = lambda: sum(log.lag().values())
-        if service.initiates or service.deadlines:
+        if service.root_events() or service.deadlines:
             log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
 from eventbus.manifest import Declaration, DeclaredDeadline, DeclaredEvent, DeclaredReaction, declare
@@ -87,6 +87,16 @@ class Flow:
     def initiates(self) -> tuple[str, ...]:
         """The events that start a saga."""
         return tuple(event for service in self.services for event in service.initiates)
+
+    @cached_property
+    def on_request(self) -> tuple[str, ...]:
+        """The events that a person may request while a saga runs."""
+        return tuple(event for service in self.services for event in service.on_request)
+
+    @property
+    def root_events(self) -> frozenset[str]:
+        """The events that may be published without a cause in the log."""
+        return frozenset((*self.initiates, *self.on_request))
 
     @cached_property
     def completes(self) -> frozenset[str]:
@@ -171,13 +181,21 @@ class Flow:
     def reverse_topological(self) -> list[str]:
         """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.
 
-        An edge that is declared to close a cycle is ignored.
+        What a compensation publishes comes before what it undoes, if that makes no cycle. An edge that is declared to
+        close a cycle is ignored.
         """
         causes: dict[str, set[str]] = {event: set() for event in self.causes}
         for _, does in self.handlers:
             for event in () if does.repeats else does.publishes:
                 causes[event].add(does.event)
-        return list(TopologicalSorter(causes).static_order())[::-1]
+        undone = {event: set(causes[event]) for event in causes}
+        for _, does in self.handlers:
+            for event in does.publishes:
+                undone[event].update(step for step in does.compensates if step in causes)
+        try:
+            return list(TopologicalSorter(undone).static_order())[::-1]
+        except CycleError:
+            return list(TopologicalSorter(causes).static_order())[::-1]
 
     @cached_property
     def levels(self) -> Mapping[str, int]:

@@ -77,12 +77,14 @@ class TrackerModel:
     publisher: Mapping[str, str]
     causes: Mapping[str, frozenset[str]]
     starts: frozenset[str]
+    on_request: frozenset[str]
+    """The events that may name no cause because a person requested them."""
+    overdue: frozenset[str]
+    """The events that a deadline may cause."""
     endings: frozenset[str]
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
     arrows: tuple[Arrow, ...]
-    overdue: frozenset[str] = frozenset()
-    """The events that a deadline may cause."""
     _summaries: dict[tuple[int, str | None], StateColumns] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -97,16 +99,16 @@ class TrackerModel:
         )
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
-        starts = frozenset(flow.initiates)
-        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows, flow.overdue)
+        starts, on_request = frozenset(flow.initiates), frozenset(flow.on_request)
+        kinds = (starts, on_request, flow.overdue, flow.endings, failures)
+        return cls(tuple(flow.events), publisher, flow.causes, *kinds, arrows)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        return json.dumps(
-            [self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows, sorted(self.overdue)]
-        )
+        kinds = (self.starts, self.on_request, self.overdue, self.endings)
+        return json.dumps([self.topics, self.publisher, *map(sorted, kinds), arrows])
 
     @cached_property
     def bits(self) -> dict[str, int]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from saga.check.facts import EventFact, Money, PlacedOrder, Saga
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     OrderCancelled,
@@ -52,6 +53,7 @@ TRACES = {
     PaymentRefunded.topic: _trace("payment", "refunded", "charged cancelled"),
     InventoryReserved.topic: _trace("reservation", "reserved cancelled", AWAITING),
     InventoryReservationFailed.topic: _trace("reservation", "failed cancelled", AWAITING),
+    InventoryReleased.topic: _trace("reservation", "cancelled", f"reserved {AWAITING}"),
 }
 ORIGINS = {
     ("order", "confirmed"): Origin(OrderConfirmed.topic, frozenset()),

@@ -29,6 +29,7 @@ def as_text(flow: Flow) -> str:
     blocks = [
         [TextLine(fill(f"Declared by {declared_by}.", COLUMNS))],
         tree,
+        _titled("On request", _on_request(flow)),
         _titled("Compensations", _compensations(flow)),
         _titled("Deadlines", _deadlines(flow)),
         _titled("Events out of order", _out_of_order(flow)),
@@ -92,6 +93,14 @@ class _Tree:
         if not alternatives:
             return f"undoes {' and '.join(undone)}" if undone else "updates state"
         return None if happened.isdisjoint(alternatives) else "already answered"
+
+
+def _on_request(flow: Flow) -> Iterator[TextLine]:
+    for service in flow.services:
+        for event in service.on_request:
+            ending = "COMPLETED" if event in flow.completes else "ABORTED" if event in flow.aborts else ""
+            yield TextLine(f"  {event}  {ending}", f"{service.service} publishes it")
+            yield TextLine("", "  when a person asks for it")
 
 
 def _compensations(flow: Flow) -> Iterator[TextLine]:
