@@ -77,8 +77,15 @@ def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         for event in created:
             if rules.settled(event):
                 yield finding("order.created is on the log, but the order service has no such order", event)
-    elif rules.lacks(saga, OrderCreated.topic) and (rules.quiescent or saga.order.status != "pending"):
+    elif rules.lacks(saga, OrderCreated.topic) and (rules.quiescent or _was_decided(saga, rules)):
         yield finding(f"the order is {saga.order.status}, but order.created is not on the log")
+
+
+def _was_decided(saga: Saga, rules: Rules) -> bool:
+    """Return whether its order.created was published; it can be cancelled on request before that."""
+    if saga.status("order") == "cancelled" and OrderCancelled.topic in rules.flow.on_request:
+        return OrderCancelled.topic in saga.topics
+    return saga.status("order") != "pending"
 
 
 def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -104,13 +111,20 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
         origin = ORIGINS.get((store, status or ""))
-        if origin is None:
+        if origin is None or _may_be_requested(saga, rules, origin.published_by):
             continue
         causes = rules.flow.causes.get(origin.published_by or "", frozenset()) | origin.heard
         if causes and all(rules.lacks(saga, cause) for cause in causes):
             yield finding(f"the {store} is {status}, but there is no {' or '.join(sorted(causes))} on the log")
     if saga.order is not None and saga.order.refunded and rules.lacks(saga, PaymentRefunded.topic):
         yield finding(f"the order has a refund, but there is no {PaymentRefunded.topic} on the log")
+
+
+def _may_be_requested(saga: Saga, rules: Rules, topic: str | None) -> bool:
+    """Return whether a person may have requested this event: then nothing on the log caused it."""
+    if topic not in rules.flow.on_request:
+        return False
+    return all(event.cause is None for event in saga.events if event.topic == topic)
 
 
 def state_is_published(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
