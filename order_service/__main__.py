@@ -22,6 +22,7 @@ from eventbus import (
     ReadOnlyOrFull,
     Unavailable,
     as_json,
+    complete_keys,
     connect,
     database_option,
     existing,
@@ -30,6 +31,7 @@ from eventbus import (
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     registry,
     schema_registry_url,
@@ -41,7 +43,15 @@ from order_service.currency import to_minor
 from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
 from order_service.door import admit
 from order_service.intake import ImportReport, import_orders
-from order_service.repository import ORDERS, SCHEMA, all_orders, count_by_status, count_refunded, find_order
+from order_service.repository import (
+    ORDERS,
+    SCHEMA,
+    all_orders,
+    count_by_status,
+    count_refunded,
+    find_order,
+    newest_orders,
+)
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
@@ -166,7 +176,7 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
@@ -174,7 +184,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more.
 
-    Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Example: order-service show 01980c4e --json
     """
     with _existing(database) as orders, orders.snapshot() as tx:
         order_id = whole_key(tx, order_id, ORDERS)
@@ -191,24 +201,29 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
 @main.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option("--summary", is_flag=True, help="Only how many there are in each status.")
+@click.option("--customer", metavar="ID", help="Only orders of this customer.")
+@click.option("--limit", type=click.IntRange(1), help="Only the newest ones, at most this many.")
+@click.option("--summary", is_flag=True, help="Only how many there are in each status, and how many were refunded.")
 @DATABASE
 @as_json
-def list_command(status: Status | None, summary: bool, database: str, as_json: bool) -> None:
+def list_command(
+    *, status: Status | None, customer: str | None, limit: int | None, summary: bool, database: str, as_json: bool
+) -> None:
     """List orders, oldest first, or count them.
 
-    Example: order-service list --status cancelled
+    Example: order-service list --status cancelled --limit 20
     """
-    if summary and status:
-        raise click.UsageError("--summary counts the orders of every status: give it without --status")
+    if summary and (status or customer or limit):
+        raise click.UsageError("--summary counts all orders: give it without --status, --customer and --limit")
     with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
             _print_summary(count_by_status(tx), count_refunded(tx), as_json)
-        elif as_json:
-            print_json([report.as_dict(order) for order in all_orders(tx, status)])
+            return
+        found = newest_orders(tx, limit, status, customer) if limit else all_orders(tx, status, customer)
+        if as_json:
+            print_json([report.as_dict(order) for order in found])
         else:
-            for order in all_orders(tx, status):
-                click.echo(report.as_line(order))
+            print_table(report.COLUMNS, map(report.as_row, found), right=("refunded", "total"))
 
 
 def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> None:

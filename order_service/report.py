@@ -43,7 +43,11 @@ def as_text(order: Order) -> str:
     return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value is not None)
 
 
-def as_line(order: Order) -> str:
-    """Return an order as one line of a list."""
-    total = to_text(order.total, order.currency)
-    return f"{order.order_id}  {order.status:<9}  {total:>16}  {order.customer_id}  {order.reason or ''}".rstrip()
+COLUMNS = ("order", "status", "refunded", "total", "customer", "reason")
+
+
+def as_row(order: Order) -> list[str]:
+    """Return an order as a row of a table with COLUMNS."""
+    total, refunded = to_text(order.total, order.currency), to_text(order.refunded, order.currency)
+    money_back = refunded if order.refunded else ""
+    return [order.order_id, order.status, money_back, total, order.customer_id, order.reason or ""]

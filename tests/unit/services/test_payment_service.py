@@ -140,7 +140,7 @@ class NobodyThere:
 def test_what_the_provider_contradicts_is_poison(service, database, provider):
     """A key that the provider knows otherwise, and a charge that it does not know, are for a person to look at."""
     finished(provider.charge("o", 1, "USD"))
-    with pytest.raises(PoisonRecord, match="order o: the provider knows o as a charge of 0.01 USD") as poison:
+    with pytest.raises(PoisonRecord, match=r"order o: the provider knows o as a charge of 0\.01 USD") as poison:
         deliver(service, database, ORDER)
     assert poison.value.reason == "contradiction"
     assert payment(database) is None
