@@ -15,7 +15,7 @@ from eventbus.text.terminal import safe_stdout
 
 SECTIONS = {
     "Run": ("demo", "topics", "track", "ui", "broker"),
-    "Ask": ("orders", "show", "why", "stats", "violations", "sql", "check", "tail", "decode", "audit"),
+    "Ask": ("orders", "show", "why", "stats", "workers", "violations", "sql", "check", "tail", "decode", "audit"),
     "Repair": ("deadletters",),
     "Develop": ("flow", "verify", "acls", "schemas", "simulate"),
 }

@@ -101,6 +101,8 @@ def timeline_json(story: Timeline, sentences: Sentences) -> dict[str, Any]:
 def why_text(why: Why) -> Iterator[str]:
     """Return the answer and its chain, line by line."""
     yield printable(why.headline)
+    if why.ask:
+        yield printable(f"to see why: {', '.join(f'`{command}`' for command in why.ask)}")
     yield ""
     width = max(len(link.event.address) for link in why.chain)
     for link in why.chain:
@@ -113,6 +115,7 @@ def why_json(why: Why) -> dict[str, Any]:
     """Return the answer with stable keys."""
     return {
         "why": why.headline,
+        "ask": why.ask,
         "chain": [
             {
                 "address": link.event.address,
