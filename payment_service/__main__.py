@@ -10,12 +10,14 @@ import click
 from eventbus import (
     Transaction,
     as_json,
+    complete_keys,
     database_option,
     existing,
     fail,
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     secret,
     service_cli,
@@ -55,7 +57,7 @@ main = service_cli(
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(PaymentService.name, PAYMENT))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
@@ -63,7 +65,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more.
 
-    Example: payment-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Example: payment-service show 01980c4e --json
     """
     with _snapshot(database) as tx:
         order_id = whole_key(tx, order_id, PAYMENT)
@@ -99,14 +101,12 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
     if as_json:
         print_json(books)
         return
-    rows: list[tuple[str, ...]] = [("", "charged", "refunded", "net")]
-    for whose, currencies in books.items():
-        for currency, sums in currencies.items():
-            rows.append((whose, *(to_text(amount, currency) for amount in sums.values())))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for whose, *amounts in rows:
-        cells = [amount.rjust(width) for amount, width in zip(amounts, widths[1:], strict=True)]
-        click.echo("  ".join([whose.ljust(widths[0]), *cells]))
+    rows = [
+        (whose, *(to_text(amount, currency) for amount in sums.values()))
+        for whose, currencies in books.items()
+        for currency, sums in currencies.items()
+    ]
+    print_table(("books", "charged", "refunded", "net"), rows, right=("charged", "refunded", "net"))
 
 
 @main.command()

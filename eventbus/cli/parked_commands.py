@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from eventbus.cli.completion import complete_keys
+from eventbus.cli.help import CommandGroup
 from eventbus.cli.options import (
     as_json,
     by,
@@ -44,17 +46,17 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
     """Return the group of commands about a service's parked records."""
     commands = _ParkedCommands(service, schema)
     program = f"{service.name} parked"
-    group = click.Group(
+    group = CommandGroup(
         "parked", help=f"Show keys on which a handler failed; retry or discard their events.\n\nExample: {program} list"
     )
     reports = [
         click.Command("list", params=[_where()], callback=commands.list),
-        click.Command("show", params=[click.Argument(["key"])], callback=commands.show),
+        click.Command("show", params=[_key(service, ["key"])], callback=commands.show),
         click.Command("history", callback=commands.history),
     ]
     acts = [
-        click.Command("retry", params=_which(), callback=commands.retry),
-        click.Command("discard", params=[*_which(), _everything()], callback=commands.discard),
+        click.Command("retry", params=_which(service), callback=commands.retry),
+        click.Command("discard", params=[*_which(service), _everything()], callback=commands.discard),
     ]
     for command in acts:
         for option in (dry_run, by, reason):
@@ -256,9 +258,13 @@ def _where() -> click.Option:
     return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=tests_of(FIELDS), help=what)
 
 
-def _which() -> list[click.Parameter]:
+def _key(service: type[Service[Any]], names: list[str], **options: Any) -> click.Argument:
+    return click.Argument(names, shell_complete=complete_keys(service.name), **options)
+
+
+def _which(service: type[Service[Any]]) -> list[click.Parameter]:
     return [
-        click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
+        _key(service, ["keys"], nargs=-1, metavar="[KEY]..."),
         _where(),
         click.Option(["--limit"], type=click.IntRange(1), help="At most this many keys."),
     ]

@@ -50,7 +50,7 @@ def test_the_ledger_shows_our_books_and_the_providers(run, two_orders):
     }
     assert json.loads(run("ledger", "--json").stdout) == {"service": books, "provider": books}
     assert run("ledger").stdout.splitlines() == [
-        "           charged  refunded       net",
+        "books      charged  refunded       net",
         "service   0.50 EUR  0.50 EUR  0.00 EUR",
         "service   1.00 USD  0.00 USD  1.00 USD",
         "provider  0.50 EUR  0.50 EUR  0.00 EUR",
