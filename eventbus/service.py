@@ -182,7 +182,8 @@ class Service(Generic[W]):
     """Its events that are not named after it, as payment.charged is after payment-service."""
     reactions: ClassVar[dict[type[Event], Reaction]]
 
-    repository: Repository[W]
+    repository: Repository[W] = typing.cast("Repository[W]", NoState())
+    """What it keeps, usually set in `__init__`; by default it keeps nothing, and its working set is None."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

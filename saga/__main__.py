@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.manifest import BadDeclaration
 from eventbus.text.terminal import safe_stdout
 
 COMMANDS = (
@@ -56,7 +57,10 @@ class Commands(click.Group):
         """Import a command; return None if there is none of this name."""
         if name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"saga.commands.{name}"), f"{name}_command")
+        try:
+            command: click.Command = getattr(import_module(f"saga.commands.{name}"), f"{name}_command")
+        except BadDeclaration as error:  # of the folder that SAGA_DECLARATIONS names
+            cli.fail(str(error))
         return command
 
     def invoke(self, ctx: click.Context) -> Any:

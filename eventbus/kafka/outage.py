@@ -16,7 +16,7 @@ AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_
 ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 
 
-class Outage:
+class BrokerOutage:
     """What one client knows of the brokers. Its text is the sentence; it counts by the wall clock, as people do."""
 
     def __init__(self, servers: str, doing: str = KEEPS_TRYING, clock: Callable[[], float] = time.time) -> None:

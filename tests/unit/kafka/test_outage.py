@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
-from eventbus.kafka.outage import LOOK, Outage
+from eventbus.kafka.outage import LOOK, BrokerOutage
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.worker.telemetry import Telemetry
 
@@ -13,8 +13,8 @@ REFUSED = KafkaError(KafkaError._TRANSPORT, "b:1/bootstrap: Connect to ipv4#1.2.
 ALL_DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
 
 
-def an_outage(clock: list[float]) -> Outage:
-    return Outage("b:1", clock=lambda: clock[0])
+def an_outage(clock: list[float]) -> BrokerOutage:
+    return BrokerOutage("b:1", clock=lambda: clock[0])
 
 
 def test_it_begins_when_all_are_away_and_says_why_and_since_when():
