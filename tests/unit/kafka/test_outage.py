@@ -33,6 +33,13 @@ def test_it_begins_when_all_are_away_and_says_why_and_since_when():
     assert (outage.active, outage.end()) == (False, None)
 
 
+def test_brokers_that_refuse_a_password_that_they_took_before_are_the_reason():
+    outage = an_outage([1_000.0])
+    outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "b:1/bootstrap: SASL authentication error"))
+    outage.on_error(ALL_DOWN)
+    assert "SASL authentication error (look at sasl.username and sasl.password); trying again" in str(outage)
+
+
 def test_a_worker_says_it_in_place_of_everything_that_it_cannot_do_without_a_broker():
     """Only once a broker was asked in vain; what a database is away for is still said."""
     with capture_logs() as said:
