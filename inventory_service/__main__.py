@@ -21,9 +21,10 @@ from eventbus import (
     redact,
     retry_on_conflict,
     service_cli,
+    whole_key,
 )
 from inventory_service.domain import BelowReserved
-from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
+from inventory_service.repository import RESERVATION, SCHEMA, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService
 from inventory_service.stock_file import checked, read_counts
 
@@ -40,9 +41,12 @@ main = service_cli(InventoryService, SCHEMA, facts=[BelowReserved], distribution
 def show(order_id: str, database: str, as_json: bool) -> None:
     """Show the reservation of one order.
 
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
     Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
     """
     with _existing(database) as opened, opened.snapshot() as tx:
+        order_id = whole_key(tx, order_id, RESERVATION)
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
         waits = f"; it is {parked_line(parked)}" if parked else ""

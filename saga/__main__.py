@@ -38,6 +38,7 @@ FACTS = {
     "saga.tracker.store": ("AnotherTracker", "NotATracker"),
     "saga.kafka.recount": ("ReadingsDiffer",),
     "eventbus.database": ("ConcurrentUpdate", "WrongDatabase", "NotThere", "Unavailable"),
+    "eventbus.database.short_keys": ("AmbiguousKey",),
     "eventbus.manifest": ("BadDeclaration",),
     "eventbus.serde.plans": ("BadCodec",),
     "eventbus.serde.registry": ("RegistryUnavailable", "UnknownSchema"),

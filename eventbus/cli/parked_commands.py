@@ -23,6 +23,7 @@ from eventbus.cli.options import (
 )
 from eventbus.database import Database, Transaction, existing, retry_on_conflict
 from eventbus.database.schema_version import Schema
+from eventbus.database.short_keys import whole_key
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.delivery import decode
 from eventbus.log import Record, to_iso
@@ -131,6 +132,7 @@ class _ParkedCommands:
         Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
         """
         with self._open(database) as opened, opened.snapshot() as tx:
+            key = whole_key(tx, key)
             known = blocked_keys.blocking(tx, [key]).get(key)
             waiting = blocked_keys.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
@@ -220,6 +222,7 @@ def _chosen(
     if not keys and not where:
         raise click.UsageError("give a KEY, or --where error=TEXT")
     with opened.snapshot() as tx:
+        keys = tuple(whole_key(tx, key) for key in keys)
         found = list(interventions.blocked(tx, where, keys))
         touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:

@@ -22,6 +22,7 @@ from eventbus.cli.options import (
 from eventbus.cli.parked_commands import parked_commands
 from eventbus.database import ConcurrentUpdate, NotThere, ReadOnlyOrFull, Unavailable, WrongDatabase
 from eventbus.database.schema_version import Schema
+from eventbus.database.short_keys import AmbiguousKey
 from eventbus.serde.plans import BadCodec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from eventbus.serde.registry_config import BadRegistryConfig
@@ -38,6 +39,7 @@ from eventbus.worker.worker import Worker
 FACTS = (
     *(WrongDatabase, NotThere, Quarantined, Unavailable, ReadOnlyOrFull, ConcurrentUpdate),
     *(RegistryUnavailable, UnknownSchema, BadRegistryConfig, OtherSchemaIds, BadCodec),
+    AmbiguousKey,
 )
 """Errors that are not bugs: reported in one line on stderr, exit code 1."""
 Build = Callable[..., Service[Any] | AbstractContextManager[Service[Any]]]

@@ -170,6 +170,7 @@ class Worker:
         if self._config.upgrade_database:
             self._retry_while_unavailable(self._upgrade)
         database = self._retry_while_unavailable(self._database)
+        self._retry_while_unavailable(lambda: self._service.starting(database))
         lease_database = self._retry_while_unavailable(self._database)
         lease = self._lease(lease_database)
         self._telemetry.named(lease.name)
@@ -293,7 +294,7 @@ class Worker:
         )
         log.outage = telemetry.outage
         telemetry.behind = lambda: sum(log.lag().values())
-        if service.initiates:
+        if service.root_events() or service.deadlines:
             log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance

@@ -16,6 +16,7 @@ from saga.tracker.timeline import Timeline, timeline
 
 def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline:
     """Return an order's timeline from the tracker; exit 1 if it has no event of the order."""
+    order_id = tracked.whole_id(order_id)
     story = timeline(tracked, order_id, at)
     if story is None:
         _unknown(tracked, order_id, at)

@@ -29,6 +29,8 @@ LOOK_AGAIN_SECONDS = 0.2
 def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_json: bool) -> None:
     """Show an order: its events by time, which compensation undid which step, and what can still happen.
 
+    The order's id may be shortened to its beginning, or to its end of 4 characters or more.
+
     \b
     Examples:
       saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
@@ -38,7 +40,7 @@ def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_
         raise click.UsageError("--follow cannot be combined with --at or --json")
     with exit_cleanly(), Tracked.at(tracker, MODEL) as tracked:
         if follow:
-            _follow(tracked, order_id)
+            _follow(tracked, tracked.whole_id(order_id))
             return
         story = order_timeline(tracked, order_id, at)
         if as_json:

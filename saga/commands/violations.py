@@ -27,7 +27,7 @@ def violations_command(tracker: Path, order_id: str | None, kind: str | None, li
     Example: saga violations --kind second-ending
     """
     with Tracked.at(tracker, MODEL) as tracked:
-        found = tracked.violations(kind, order_id, limit)
+        found = tracked.violations(kind, order_id and tracked.whole_id(order_id), limit)
     if as_json:
         cli.print_json([render.violation_json(violation) for violation in found])
     else:

@@ -22,6 +22,8 @@ from saga.tracker.why import explain
 def why_command(order_id: str, tracker: Path, as_json: bool) -> None:
     """Explain an order's state: the chain of causes, each with its address in the log.
 
+    The order's id may be shortened to its beginning, or to its end of 4 characters or more.
+
     Example: saga why 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """
     with Tracked.at(tracker, MODEL) as tracked:

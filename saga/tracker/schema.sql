@@ -34,6 +34,8 @@ create table orders (
     body_at     integer
 );
 
+-- The end of an id is what people read to each other; see queries.END.
+create index orders_by_end on orders (substr(order_id, -4));
 create index orders_by_time on orders (placed_at);
 create index orders_by_status on orders (status, placed_at);
 create index orders_by_customer on orders (customer_id, placed_at);

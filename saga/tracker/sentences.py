@@ -8,7 +8,7 @@ from typing import Any
 from eventbus.event import Event
 from eventbus.manifest import DeclaredEvent
 from eventbus.text.json_form import to_json
-from order_service.currency import to_text
+from schemas.money import to_text
 
 MONEY = ("total", "amount")
 """Fields in minor units of the field `currency` beside them."""

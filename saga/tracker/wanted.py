@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from eventbus.database.short_keys import LEAST_END
+
 MOST_FOUND = 10_000
 """The maximum number of orders that a text search examines: one letter must not make the page wait for a million."""
 LAST = "\U0010ffff"
 """Sorts after every text with the same prefix."""
 
-_FOUND = """order_id in (
+ENDS = f"substr(order_id, -{LEAST_END}) = ? and substr(order_id, -?) = ?"
+"""Whether an order's id ends with a text of LEAST_END characters or more: these, its length, the text; by an index."""
+_FOUND = f"""order_id in (
     select * from (select order_id from orders where order_id >= ? and order_id < ? limit ?)
     union select * from (select order_id from orders where customer_id = ? order by placed_at desc limit ?)
+    union select * from (select order_id from orders where {ENDS} limit ?)
     union select * from (select order_id from orders where customer_id >= ? and customer_id < ? limit ?)
 )"""
 
@@ -31,7 +36,7 @@ class Wanted(NamedTuple):
     undone: str | None = None
     """Only orders of which this was undone: `refunded`."""
     search: str = ""
-    """The prefix of the order's or the customer's id."""
+    """How the order's or the customer's id begins, or how the order's ends."""
     after: tuple[int, str] | None = None
     """The time and id of the last order of the previous page: `placed_at`, for stuck ones `updated_at`."""
     limit: int = 20
@@ -64,7 +69,9 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> list[tuple[str, Sequ
         pairs.append(("undone is not null and ',' || undone || ',' like ?", [f"%,{wanted.undone},%"]))
     if wanted.search:
         begins = (wanted.search, wanted.search + LAST, MOST_FOUND)
-        pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *begins]))
+        end = wanted.search if len(wanted.search) >= LEAST_END else None
+        ends = (end and end[-LEAST_END:], len(end or ""), end, MOST_FOUND)
+        pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *ends, *begins]))
     if wanted.after is not None:
         place = "(updated_at, order_id) >" if wanted.stuck_since is not None else "(placed_at, order_id) <"
         pairs.append((f"{place} (?, ?)", wanted.after))

@@ -19,6 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
@@ -111,7 +112,10 @@ class PageData:
         """Return an order's timeline, the reason for its state, and its picture."""
         order_id = request.query_params.get("id", "")
         with Tracked.at(self.path, MODEL) as tracked:
-            story = timeline(tracked, order_id)
+            try:
+                story = timeline(tracked, tracked.whole_id(order_id))
+            except AmbiguousKey as several:
+                raise HTTPException(409, str(several)) from several
         if story is None:
             raise HTTPException(404, f"the order {order_id!r} is unknown")
         return Json(

@@ -13,6 +13,7 @@ import confluent_kafka
 
 from saga.check.facts import LogFacts
 from saga.check.laws import Verdict
+from saga.check.report import OpenWork
 from saga.check.report import as_json as check_as_json
 from saga.check.report import as_text as check_as_text
 from tests.chaos.faults import Happened
@@ -125,7 +126,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "exit_codes": outcome.exit_codes,
         "not_made": list(outcome.in_vain),
         "timeline": [_entry(recovery, outcome.start) for recovery in outcome.recoveries],
-        "check": check_as_json(outcome.verdict, outcome.log),
+        "check": check_as_json(outcome.verdict, outcome.log, _open_work(outcome)),
     }
 
 
@@ -158,10 +159,15 @@ def as_text(outcome: Outcome) -> Iterator[str]:
     yield ""
     codes = ", ".join(f"{code}: {count}" for code, count in sorted(outcome.exit_codes.items()))
     yield f"exit codes of workers {codes}"
-    yield from check_as_text(outcome.verdict, outcome.log)
+    yield from check_as_text(outcome.verdict, outcome.log, _open_work(outcome))
     yield from (f"FAILURE: {failure}" for failure in outcome.failures)
     yield f"records read while it ran and again at the end {outcome.records}, orders placed {outcome.placed}"
     yield ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in outcome.figures.items())
+
+
+def _open_work(outcome: Outcome) -> OpenWork:
+    """Return what is open; the course itself has judged what is parked, and decided about the dead letters."""
+    return OpenWork(outcome.verdict.open, {}, None, outcome.log.undecodable, len(outcome.log.unreadable))
 
 
 def _split(measured: Iterable[tuple[float | None, bool]]) -> dict[str, dict[str, Any]]:

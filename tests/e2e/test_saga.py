@@ -67,7 +67,7 @@ def test_an_order_whose_charge_is_declined_is_cancelled(running):
     before = books(running), running.shelf()
     order = running.place("cd-1=1", total="200.01")
     assert order["status"] == "cancelled"
-    assert order["reason"] == "declined: 20001 is above the limit of 20000 minor units of USD (LIMIT_EXCEEDED)"
+    assert order["reason"] == "declined: 200.01 USD is above the limit of 200.00 USD (LIMIT_EXCEEDED)"
     assert running.ask("payment_service", "show", order["order_id"])["status"] == "declined"
     running.until(
         lambda: running.ask("inventory_service", "show", order["order_id"])["status"] == "cancelled",

@@ -19,6 +19,7 @@ from schemas import (
     PaymentFailed,
     PaymentRefunded,
 )
+from schemas.money import to_text
 
 LAST_EVENTS = {"confirmed": OrderConfirmed.topic, "cancelled": OrderCancelled.topic}
 NOTHING_RESERVED_AFTER = (PaymentFailed.topic, InventoryReservationFailed.topic)
@@ -29,11 +30,11 @@ def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]
     order, payment = saga.order, saga.payment
     if order is None or order.status != "confirmed":
         return
-    due = f"{order.total} {order.currency}"
+    due = to_text(order.total, order.currency)
     if payment is None or payment.status != "charged":
         yield LawFinding(f"confirmed, but its payment is {saga.status('payment') or 'unknown'}")
     elif (payment.amount, payment.currency) != (order.total, order.currency):
-        yield LawFinding(f"confirmed with a total of {due}, but charged {payment.amount} {payment.currency}")
+        yield LawFinding(f"confirmed with a total of {due}, but charged {to_text(payment.amount, payment.currency)}")
     if saga.net != order.total or any(entry.currency != order.currency for entry in saga.ledger):
         yield LawFinding(f"confirmed with a total of {due}, but the provider has {_shown(saga.ledger)}")
 
@@ -56,12 +57,11 @@ def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     if saga.net != 0 and (rules.quiescent or _money_is_settled(saga)):
         yield finding(f"cancelled, but the provider has {_shown(saga.ledger)}", *_of(saga, PaymentRefunded.topic))
     if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
-        payment = _payment(saga)
-        yield LawFinding(
-            f"the order has a refund of {saga.order.refunded} of {saga.order.total}, but the payment is {payment}"
-        )
+        refunded, total = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.order.total))
+        yield LawFinding(f"the order has a refund of {refunded} of {total}, but the payment is {_payment(saga)}")
     if rules.quiescent and saga.order.refunded != saga.charged:
-        yield LawFinding(f"the order has a refund of {saga.order.refunded}, but the provider charged {saga.charged}")
+        refunded, charged = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.charged))
+        yield LawFinding(f"the order has a refund of {refunded}, but the provider charged {charged}")
 
 
 def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -162,8 +162,8 @@ def _listed(items: Items) -> str:
 
 def _payment(saga: Saga) -> str:
     payment = saga.payment
-    return "unknown" if payment is None else f"{payment.status} ({payment.amount} {payment.currency})"
+    return "unknown" if payment is None else f"{payment.status} ({to_text(payment.amount, payment.currency)})"
 
 
 def _shown(ledger: Sequence[LedgerFact]) -> str:
-    return " and ".join(f"a {entry.kind} of {entry.amount} {entry.currency}" for entry in ledger) or "nothing"
+    return " and ".join(f"a {entry.kind} of {to_text(entry.amount, entry.currency)}" for entry in ledger) or "nothing"

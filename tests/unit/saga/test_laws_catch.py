@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from saga.check.facts import Address, EventFact, Facts, LedgerFact, Money, Oldest, ParkedFact, Saga, StockFact
 from saga.check.laws import DESCRIPTIONS, judge
 from saga.check.rules import Rules
+from schemas.money import to_text
 from tests.support.models.saga_model import (
     CANCELLED,
     CHARGED,
@@ -188,6 +189,19 @@ def test_a_planted_violation_is_caught_while_the_saga_runs(law, kind, broken, se
     facts, order_id = histories_with(kind, seed)
     caught = {(v.law, v.order_id) for v in judge(broken(facts, order_id), RUNNING).violations}
     assert (law, order_id) in caught
+
+
+def test_money_in_a_violation_is_written_for_people():
+    """5.00 USD, not 500: a person reads it, and acts on it."""
+    facts, order_id = histories_with("refunded", 0)
+    found = judge(ledger(("charge", 500, "USD"))(facts, order_id), RUNNING).violations
+    assert "cancelled, but the provider has a charge of 5.00 USD" in {violation.detail for violation in found}
+    order = facts.orders[order_id]
+    [wrong] = [
+        v.detail for v in judge(row("orders", refunded=1)(facts, order_id), RUNNING).violations if "of" in v.detail
+    ]
+    total = to_text(order.total, "USD")
+    assert f"a refund of 0.01 USD of {total}, but the payment is refunded ({total})" in wrong
 
 
 @pytest.mark.parametrize(("law", "kind", "broken"), ONLY_WHEN_QUIET)

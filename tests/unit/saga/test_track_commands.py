@@ -23,7 +23,17 @@ from saga.tracker.sentences import Sentences
 from saga.tracker.store import AnotherTracker, NotATracker, Store
 from saga.tracker.timeline import timeline
 from schemas import EVENTS as TYPES
-from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
+from tests.support.models.saga_model import (
+    CANCELLED,
+    CHARGED,
+    CONFIRMED,
+    CREATED,
+    FAILED,
+    REFUNDED,
+    RELEASED,
+    RESERVED,
+    SHORT,
+)
 from tests.support.models.tracked import of_order, stored, tracked_events
 
 ROOT = Path(__file__).parents[3]
@@ -94,6 +104,22 @@ def test_orders_are_found_by_each_filter(file):
     assert placed == sorted(placed, reverse=True)
 
 
+def test_an_order_is_found_by_how_its_id_begins_or_ends(file):
+    """By every command about one; an end of four characters or more. What means several orders is refused."""
+    ids = [f"0198c4e{number}-8f3a-7cc2-{number:04}" for number in range(7)]
+    placed = REFUNDED_ORDER[0]
+    stored(file, [placed._replace(order_id=each, offset=7_000 + n) for n, each in enumerate(ids)]).close()
+    for given in (ids[3], "0198c4e3", "0003", "7cc2-0003"):
+        assert ask(file, "show", given)["order"]["order_id"] == ids[3]
+        assert ask(file, "why", given)["chain"][0]["address"] == f"{placed.topic}/{placed.partition}/7003"
+        assert saga(file, "violations", "--order", given).stdout == "none\n"
+    for command in ("show", "why"):
+        refused = saga(file, command, "0198")
+        assert refused.exit_code == 1
+        assert f"several ids: {', '.join(ids[:5])}, …; type more" in refused.stderr
+    assert "no event of order '003'" in saga(file, "show", "003").stderr
+
+
 def test_a_list_that_stops_at_the_limit_says_so(file):
     """On stderr, so that what is printed stays data; not where there are no more."""
     for form in ((), ("--json",)):
@@ -117,7 +143,7 @@ def test_a_timeline_says_what_was_undone_what_is_due_and_what_can_still_happen(f
     assert then["order"]["status"] == "cancelled"
     assert then["due"] == [{"service": "payment-service", "event": CANCELLED, "answers": [REFUNDED]}]
     waiting = ask(file, "show", OPEN_ORDER[0].order_id)
-    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED]
+    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED, RELEASED]
     text = saga(file, "show", order_id).stdout
     assert f"undoes {by_event[CHARGED]['address']}" in text
     assert "can still happen: nothing; this is final" in text

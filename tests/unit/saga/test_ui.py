@@ -198,6 +198,19 @@ def test_answers_are_those_of_the_window_in_the_latest_orders_at_most(path, monk
         assert watched.live(200, start + 100).edges.get((CREATED, CHARGED)) is None
 
 
+def test_an_order_is_found_by_how_its_id_begins_or_ends(path):
+    """In the search and in the address; an end has four characters or more, and several orders are an error."""
+    ids = [f"0198-{number}-abc{number}" for number in range(3)]
+    stored(path, [EVENTS[0]._replace(order_id=each, offset=7_000 + n) for n, each in enumerate(ids)]).close()
+    page = client_of(path)
+    for given in ("0198-1", "abc1", "1-abc1"):
+        assert page.get("/api/order", params={"id": given}).json()["order"]["order_id"] == ids[1]
+        assert [order["order_id"] for order in paged(page, search=given)] == [ids[1]]
+    several = page.get("/api/order", params={"id": "0198"})
+    assert (several.status_code, ", ".join(ids) in several.json()["error"]) == (409, True)
+    assert [paged(page, search="bc1"), page.get("/api/order", params={"id": "bc1"}).status_code] == [[], 404]
+
+
 def test_the_state_changes_when_the_tracker_writes(path):
     """It is what the stream sends: counts, how far behind, and what ails broker and tracker."""
     state = PageData(path, FLOW, SimpleNamespace(broker="gone", tracker="", reader=""), lambda: NOTHING).state

@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from eventbus.database import connect
 from eventbus.store.packing import unpack
 from order_service.__main__ import main
-from order_service.currency import to_minor, to_text
+from order_service.currency import to_minor
 from order_service.intake import read_request
 from order_service.repository import SCHEMA
 from order_service.service import OrderService
 from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
+from schemas.money import to_text
 from tests.support.engines.stepping import deliver
 
 URL = "sqlite:///order_service.db"
@@ -70,6 +71,18 @@ def test_an_order_is_placed_and_shown_with_the_keys_that_scripts_know(run):
     assert shown["items"] == [{"sku": "CD-04", "quantity": 2}]
     assert shown["created_at"].endswith("Z")
     assert summary(run) == {"total": 1, "pending": 1, "confirmed": 0, "cancelled": 0, "refunded": 0}
+
+
+def test_an_order_is_shown_by_how_its_id_begins_or_ends(run):
+    """As a customer reads it over the phone; what means several orders is refused, with both."""
+    first, second = (json.loads(run(*PLACE, "--json").stdout)["order_id"] for _ in range(2))
+    for given in (first, first[-12:], first[-4:]):
+        assert json.loads(run("show", given, "--json").stdout)["order_id"] == first
+    alike = next(number for number in range(36) if first[number] != second[number])
+    assert json.loads(run("show", second[: alike + 1], "--json").stdout)["order_id"] == second
+    refused = run("show", first[:alike])
+    assert (refused.exit_code, f"several ids: {first}, {second}; type more" in refused.stderr) == (1, True)
+    assert "there is no order ffff-ffff" in run("show", "ffff-ffff").stderr
 
 
 def test_the_same_request_brings_the_same_order_back(run):
