@@ -14,7 +14,7 @@ from eventbus.manifest import BadDeclaration
 from eventbus.text.terminal import safe_stdout
 
 COMMANDS = (
-    *("demo", "topics", "broker", "tail", "decode", "schemas", "flow", "verify", "acls", "check", "simulate"),
+    *("demo", "dev", "topics", "broker", "tail", "decode", "schemas", "flow", "verify", "acls", "check", "simulate"),
     *("deadletters", "track", "orders", "show", "why", "sql", "stats", "violations", "audit", "ui"),
 )
 """In the order of typical use. Each is a file in `saga.commands`, imported only when called: `saga` starts fast."""
