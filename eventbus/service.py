@@ -227,7 +227,8 @@ class Service(Generic[W]):
     deadlines: ClassVar[dict[str, Deadline]]
     """By the name of the column."""
 
-    repository: Repository[W]
+    repository: Repository[W] = typing.cast("Repository[W]", NoState())
+    """What it keeps, usually set in `__init__`; by default it keeps nothing, and its working set is None."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -15,7 +15,7 @@ from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from eventbus.engine.observer import Handled, Observer, Parking
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.kafka.topics import ReachedCluster
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.text.redaction import scrub
@@ -72,7 +72,7 @@ class Telemetry(Observer):
         """Returns which step exceeds its limit, or None."""
         self.behind: Callable[[], int] = lambda: 0
         """Returns how many offsets are not read yet."""
-        self.outage = Outage("")
+        self.outage = BrokerOutage("")
         """Whether any Kafka broker answers."""
         self._last_iteration = self._not_ready_since = time.monotonic()
         self._ready = False
