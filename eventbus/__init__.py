@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eventbus.database import (
     ConcurrentUpdate,
     Database,
+    DueColumn,
     NotThere,
     ReadOnlyOrFull,
     Row,
@@ -25,15 +26,18 @@ from eventbus.database import (
     retry_on_conflict,
 )
 from eventbus.database.schema_version import Schema, schema_in
+from eventbus.database.short_keys import whole_key
 from eventbus.event import Event, Rule, event
+from eventbus.event.overdue import Overdue
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import CallStyle, NoState, Service, TryAgain, Unasked, reacts_to
+from eventbus.service import CallStyle, NoState, Service, TryAgain, Unasked, reacts_to, when_due
 from eventbus.text import handed_in
 from eventbus.text.redaction import HIDDEN, redact
 
 if TYPE_CHECKING:
+    from eventbus.cli.completion import complete_keys
     from eventbus.cli.connection_options import secret
     from eventbus.cli.options import (
         WorkerConfig,
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
         schema_registry_url,
     )
     from eventbus.cli.parked_commands import parked_here, parked_line
+    from eventbus.cli.tables import print_table
     from eventbus.worker.service_cli import service_cli
     from eventbus.worker.worker import Ending, Worker
 
@@ -53,11 +58,13 @@ _ON_DEMAND = {
     "Worker": "eventbus.worker.worker",
     "WorkerConfig": "eventbus.cli.options",
     "as_json": "eventbus.cli.options",
+    "complete_keys": "eventbus.cli.completion",
     "database_option": "eventbus.cli.options",
     "fail": "eventbus.cli.options",
     "parked_here": "eventbus.cli.parked_commands",
     "parked_line": "eventbus.cli.parked_commands",
     "print_json": "eventbus.cli.options",
+    "print_table": "eventbus.cli.tables",
     "registry": "eventbus.cli.options",
     "schema_registry_url": "eventbus.cli.options",
     "secret": "eventbus.cli.connection_options",
@@ -71,10 +78,12 @@ __all__ = [
     "Codec",
     "ConcurrentUpdate",
     "Database",
+    "DueColumn",
     "Ending",
     "Event",
     "NoState",
     "NotThere",
+    "Overdue",
     "PoisonRecord",
     "ReadOnlyOrFull",
     "Row",
@@ -92,6 +101,7 @@ __all__ = [
     "WrongDatabase",
     "as_json",
     "check_file",
+    "complete_keys",
     "connect",
     "database_option",
     "event",
@@ -101,6 +111,7 @@ __all__ = [
     "parked_here",
     "parked_line",
     "print_json",
+    "print_table",
     "publish",
     "reacts_to",
     "redact",
@@ -112,6 +123,8 @@ __all__ = [
     "secret",
     "service_cli",
     "to_iso",
+    "when_due",
+    "whole_key",
 ]
 
 

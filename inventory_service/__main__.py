@@ -11,6 +11,7 @@ import click
 from eventbus import (
     Database,
     as_json,
+    complete_keys,
     connect,
     database_option,
     existing,
@@ -18,12 +19,14 @@ from eventbus import (
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     retry_on_conflict,
     service_cli,
+    whole_key,
 )
 from inventory_service.domain import BelowReserved
-from inventory_service.repository import SCHEMA, all_stock, find_reservation, set_on_hand
+from inventory_service.repository import RESERVATION, SCHEMA, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService
 from inventory_service.stock_file import checked, read_counts
 
@@ -34,15 +37,18 @@ main = service_cli(InventoryService, SCHEMA, facts=[BelowReserved], distribution
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(InventoryService.name, RESERVATION))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
     """Show the reservation of one order.
 
-    Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
+    Example: inventory-service show 01980c4e --json
     """
     with _existing(database) as opened, opened.snapshot() as tx:
+        order_id = whole_key(tx, order_id, RESERVATION)
         reservation, parked = find_reservation(tx, order_id), parked_here(tx, order_id)
     if reservation is None:
         waits = f"; it is {parked_line(parked)}" if parked else ""
@@ -116,9 +122,8 @@ def show_command(database: str, as_json: bool) -> None:
     if as_json:
         print_json([article._asdict() for article in articles])
         return
-    click.echo(f"{'on hand':>13}  {'reserved':>13}  sku")
-    for article in articles:
-        click.echo(f"{article.on_hand:>13}  {article.reserved:>13}  {article.sku}")
+    rows = [[str(article.on_hand), str(article.reserved), article.sku] for article in articles]
+    print_table(("on hand", "reserved", "sku"), rows, right=("on hand", "reserved"))
 
 
 def _count(url: str, counts: Mapping[str, int]) -> None:

@@ -22,6 +22,7 @@ from eventbus import (
     ReadOnlyOrFull,
     Unavailable,
     as_json,
+    complete_keys,
     connect,
     database_option,
     existing,
@@ -30,17 +31,38 @@ from eventbus import (
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     registry,
     schema_registry_url,
     service_cli,
+    to_iso,
+    whole_key,
 )
 from order_service import report
 from order_service.currency import to_minor
-from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
-from order_service.door import admit
+from order_service.domain import (
+    STATUSES,
+    AlreadyConfirmed,
+    Items,
+    NoSuchOrder,
+    Order,
+    OrderRequest,
+    Status,
+    is_refunded,
+)
+from order_service.door import admit, cancellation_reason
+from order_service.duration import to_ms
 from order_service.intake import ImportReport, import_orders
-from order_service.repository import SCHEMA, all_orders, count_by_status, find_order
+from order_service.repository import (
+    ORDERS,
+    SCHEMA,
+    all_orders,
+    count_by_status,
+    count_refunded,
+    find_order,
+    newest_orders,
+)
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
@@ -49,15 +71,57 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
 
 
-def worker() -> OrderService:
+CLOCKS_SINCE_MS = 1_577_836_800_000
+"""2020-01-01: before it, no clock is right."""
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
+    try:
+        return to_ms(text) if text is not None else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+NEW_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    envvar="ORDER_DEADLINE",
+    show_envvar=True,
+    default="15m",
+    callback=_duration,
+    help="An order still pending after this time is cancelled. As in 15m, 1h30m or PT15M; 0: it waits for ever.",
+)
+OLD_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    callback=_duration,
+    help="Pending orders without a deadline are cancelled if they are still pending this long after the start of the"
+    " worker. As in 15m, 1h30m or PT15M; 0 or not given: they wait for ever.",
+)
+
+
+def worker(deadline_ms: int = 0) -> OrderService:
     """Start a worker: it confirms and cancels orders, and publishes new ones.
 
     Example: order-service run --bootstrap-servers localhost:9092
     """
-    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+    return OrderService(now=_now_ms, new_id=lambda: str(uuid7()), deadline_ms=deadline_ms)
 
 
-main = service_cli(OrderService, SCHEMA, build=worker, distribution="order-saga")
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _accepting(deadline_ms: int) -> OrderService:
+    """Return the service for new orders, unless the clock is certainly wrong."""
+    if deadline_ms and _now_ms() < CLOCKS_SINCE_MS:
+        fail(f"the clock of this host says {to_iso(_now_ms())}: set it, or give --order-deadline 0")
+    return worker(deadline_ms)
+
+
+main = service_cli(OrderService, SCHEMA, build=worker, options=[OLD_ORDERS], distribution="order-saga")
 
 
 def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Items:
@@ -84,6 +148,7 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--traceparent", envvar="TRACEPARENT", show_envvar=True, help="W3C trace context that the order's events carry."
 )
+@NEW_ORDERS
 @DATABASE
 @schema_registry_url
 @as_json
@@ -96,6 +161,7 @@ def place(
     request_id: str | None,
     wait: float | None,
     traceparent: str | None,
+    deadline_ms: int,
     database: str,
     schema_registry_url: str | None,
     as_json: bool,
@@ -113,27 +179,85 @@ def place(
         click.echo(f"{traceparent[:80]!r} is not a W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
-            order, repeated = worker().create_order(request, orders, _codec(schema_registry_url), trace)
+            order, repeated = _accepting(deadline_ms).create_order(request, orders, _codec(schema_registry_url), trace)
         except ValueError as refusal:
             fail(str(refusal))
         if repeated:
             click.echo("this request id was used before: its order is shown", err=True)
         if wait is not None:
-            order = _final(orders, order, wait)
+            order = _awaited(orders, order, wait, lambda order: order.is_final)
     if as_json:
         print_json({**report.as_dict(order), "repeated": repeated})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
     if wait is not None and not order.is_final:
         fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
 
 
-@main.command("import")
-@click.argument("file", type=click.File("rb"))
+@main.command("cancel")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
+@click.option("--reason", metavar="TEXT", help="Why, for people; at most 500 printable characters.")
+@click.option("--by", metavar="NAME", help="Who cancels it, for people; at most 200 printable characters.")
+@click.option(
+    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its charge is refunded; exit 1 if not."
+)
 @DATABASE
 @schema_registry_url
 @as_json
-def import_command(file: BinaryIO, database: str, schema_registry_url: str | None, as_json: bool) -> None:
+def cancel_command(
+    *,
+    order_id: str,
+    reason: str | None,
+    by: str | None,
+    wait: float | None,
+    database: str,
+    schema_registry_url: str | None,
+    as_json: bool,
+) -> None:
+    """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
+
+    Its id may be shortened to its beginning, or to its end of 4 characters or more. One that is cancelled already is
+    shown, and nothing is done. A confirmed one is not cancelled; exit 1.
+
+    Example: order-service cancel 01980c4e --by ann --reason 'ordered twice' --wait 10
+    """
+    try:
+        why = cancellation_reason(reason, by)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with _existing(database) as orders:
+        with orders.snapshot() as tx:
+            order_id = whole_key(tx, order_id, ORDERS)
+        try:
+            order, repeated = worker().cancel_order(order_id, why, orders, _codec(schema_registry_url))
+        except NoSuchOrder as unknown:
+            fail(f"{unknown} in {redact(database)}")
+        except AlreadyConfirmed as refusal:
+            fail(str(refusal))
+        if repeated:
+            click.echo("the order was cancelled before: nothing was done", err=True)
+        if wait is not None:
+            order = _awaited(orders, order, wait, is_refunded)
+    if as_json:
+        print_json({**report.as_dict(order), "repeated": repeated})
+    else:
+        click.echo(report.as_text(order, _now_ms()))
+    if wait is not None and not is_refunded(order):
+        fail(
+            f"order {order.order_id} is cancelled, but after {wait:g} s no refund is stored: nothing was charged, or it"
+            f" is not refunded yet (payment-service show {order.order_id})"
+        )
+
+
+@main.command("import")
+@click.argument("file", type=click.File("rb"))
+@NEW_ORDERS
+@DATABASE
+@schema_registry_url
+@as_json
+def import_command(
+    file: BinaryIO, deadline_ms: int, database: str, schema_registry_url: str | None, as_json: bool
+) -> None:
     """Place one order per line of FILE (- is stdin), 500 per transaction; exit 1 if a line was rejected.
 
     A line is JSON: {"request_id": "a-1", "customer_id": "42", "total": 2933, "currency": "USD", "items": [{"sku":
@@ -145,7 +269,8 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
     result = ImportReport()
     with _open(database) as orders, _progress(file) as seen:
         try:
-            for result in import_orders(worker(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
+            service, codec = _accepting(deadline_ms), _codec(schema_registry_url)
+            for result in import_orders(service, file, orders, codec, seen):  # noqa: B007
                 pass
         except (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
@@ -165,60 +290,69 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
     """Show one order.
 
-    Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
+    Example: order-service show 01980c4e --json
     """
     with _existing(database) as orders, orders.snapshot() as tx:
+        order_id = whole_key(tx, order_id, ORDERS)
         order, parked = find_order(tx, order_id), parked_here(tx, order_id)
     if order is None:
         fail(f"there is no order {order_id} in {redact(database)}")
     if as_json:
         print_json({**report.as_dict(order), "parked": parked})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
         if parked:
             click.echo(parked_line(parked))
 
 
 @main.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option("--summary", is_flag=True, help="Only how many there are in each status.")
+@click.option("--customer", metavar="ID", help="Only orders of this customer.")
+@click.option("--limit", type=click.IntRange(1), help="Only the newest ones, at most this many.")
+@click.option("--summary", is_flag=True, help="Only how many there are in each status, and how many were refunded.")
 @DATABASE
 @as_json
-def list_command(status: Status | None, summary: bool, database: str, as_json: bool) -> None:
+def list_command(
+    *, status: Status | None, customer: str | None, limit: int | None, summary: bool, database: str, as_json: bool
+) -> None:
     """List orders, oldest first, or count them.
 
-    Example: order-service list --status cancelled
+    Example: order-service list --status cancelled --limit 20
     """
-    if summary and status:
-        raise click.UsageError("--summary counts the orders of every status: give it without --status")
+    if summary and (status or customer or limit):
+        raise click.UsageError("--summary counts all orders: give it without --status, --customer and --limit")
     with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
-            _print_summary(count_by_status(tx), as_json)
-        elif as_json:
-            print_json([report.as_dict(order) for order in all_orders(tx, status)])
+            _print_summary(count_by_status(tx), count_refunded(tx), as_json)
+            return
+        found = newest_orders(tx, limit, status, customer) if limit else all_orders(tx, status, customer)
+        if as_json:
+            print_json([report.as_dict(order) for order in found])
         else:
-            for order in all_orders(tx, status):
-                click.echo(report.as_line(order))
+            print_table(report.COLUMNS, map(report.as_row, found), right=("refunded", "total"))
 
 
-def _print_summary(counts: dict[Status, int], as_json: bool) -> None:
+def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> None:
     total = sum(counts.values())
     if as_json:
-        print_json({"total": total, **counts})
+        print_json({"total": total, **counts, "refunded": refunded})
     else:
         by_status = ", ".join(f"{count} {status}" for status, count in counts.items())
-        click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status}")
+        click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status} ({refunded} refunded)")
 
 
-def _final(orders: Database, order: Order, seconds: float) -> Order:
+def _awaited(orders: Database, order: Order, seconds: float, there: Callable[[Order], bool]) -> Order:
+    """Return the order as soon as it is `there`, or as it is after so many seconds."""
     until = time.monotonic() + seconds
-    while not order.is_final and time.monotonic() < until:
+    while not there(order) and time.monotonic() < until:
         time.sleep(LOOK_AGAIN_SECONDS)
         with orders.snapshot() as tx:
             order = find_order(tx, order.order_id) or order
@@ -226,7 +360,8 @@ def _final(orders: Database, order: Order, seconds: float) -> Order:
 
 
 def _codec(registry_url: str | None) -> Codec:
-    return Codec(registry(registry_url, OrderService.initiates), OrderService.initiates)
+    events = OrderService.root_events()
+    return Codec(registry(registry_url, events), events)
 
 
 def _existing(url: str) -> AbstractContextManager[Database]:

@@ -10,19 +10,23 @@ import click
 from eventbus import (
     Transaction,
     as_json,
+    complete_keys,
     database_option,
     existing,
     fail,
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     secret,
     service_cli,
+    whole_key,
 )
 from payment_service.gateway import BadGateway, check_ledger, open_gateway, set_outage
-from payment_service.repository import SCHEMA, find_payment, totals
+from payment_service.repository import PAYMENT, SCHEMA, find_payment, totals
 from payment_service.service import PaymentService
+from schemas.money import to_text
 
 DATABASE = database_option(PaymentService.name)
 GATEWAY = click.option(
@@ -53,15 +57,18 @@ main = service_cli(
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(PaymentService.name, PAYMENT))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
-    """Show the payment of one order; the amount in minor units.
+    """Show the payment of one order.
 
-    Example: payment-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Its id may be shortened to its beginning, or to its end of 4 characters or more.
+
+    Example: payment-service show 01980c4e --json
     """
     with _snapshot(database) as tx:
+        order_id = whole_key(tx, order_id, PAYMENT)
         payment, parked = find_payment(tx, order_id), parked_here(tx, order_id)
     if payment is None:
         waits = f"; it is {parked_line(parked)}" if parked else ""
@@ -69,7 +76,9 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     if as_json:
         print_json({**payment._asdict(), "parked": parked})
     else:
-        lines = [f"{name:<10} {value}" for name, value in payment._asdict().items() if value not in (None, "")]
+        shown = {**payment._asdict(), "amount": to_text(payment.amount, payment.currency) if payment.currency else None}
+        del shown["currency"]
+        lines = [f"{name:<10} {value}" for name, value in shown.items() if value not in (None, "")]
         click.echo("\n".join(lines + ([parked_line(parked)] if parked else [])))
 
 
@@ -78,7 +87,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 @GATEWAY
 @as_json
 def ledger(database: str, gateway: str, as_json: bool) -> None:
-    """Show what was charged and refunded, by currency, by our books and by the provider's; in minor units.
+    """Show what was charged and refunded, by currency, by our books and by the provider's.
 
     Example: payment-service ledger
     """
@@ -92,11 +101,12 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
     if as_json:
         print_json(books)
         return
-    click.echo(f"{'':<8}  {'':<3}  {'charged':>16}  {'refunded':>16}  {'net':>16}  (minor units)")
-    for whose, currencies in books.items():
-        for currency, sums in currencies.items():
-            amounts = "  ".join(f"{amount:>16}" for amount in sums.values())
-            click.echo(f"{whose:<8}  {currency}  {amounts}")
+    rows = [
+        (whose, *(to_text(amount, currency) for amount in sums.values()))
+        for whose, currencies in books.items()
+        for currency, sums in currencies.items()
+    ]
+    print_table(("books", "charged", "refunded", "net"), rows, right=("charged", "refunded", "net"))
 
 
 @main.command()

@@ -9,6 +9,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from payment_service.domain import Answer, Charge, Conflict, Declined, NothingTaken, Refund, Refusal
+from schemas.money import to_text
 
 Kind = Literal["charge", "refund"]
 
@@ -53,16 +54,16 @@ def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int |
     elif line.request != request:
         known = line.request
         return Conflict(
-            f"the provider knows {request.key} as a {known.kind} of {known.amount} {known.currency},"
-            f" not as a {request.kind} of {request.amount} {request.currency}"
+            f"the provider knows {request.key} as a {known.kind} of {to_text(known.amount, known.currency)},"
+            f" not as a {request.kind} of {to_text(request.amount, request.currency)}"
         )
     return _charge_answer(line) if request.kind == "charge" else _refund_answer(line)
 
 
 def _charged(request: Request, decline_above: int | None) -> LedgerLine:
     if decline_above is not None and request.amount > decline_above:
-        limit = f"{decline_above} minor units of {request.currency}"
-        return LedgerLine(request, "above limit", f"declined: {request.amount} is above the limit of {limit}")
+        asked, limit = to_text(request.amount, request.currency), to_text(decline_above, request.currency)
+        return LedgerLine(request, "above limit", f"declined: {asked} is above the limit of {limit}")
     return LedgerLine(request, "done", f"ch_{blake2b(request.key.encode(), digest_size=12).hexdigest()}")
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from eventbus.cli.completion import complete_keys
+from eventbus.cli.help import CommandGroup
 from eventbus.cli.options import (
     as_json,
     by,
@@ -23,6 +25,7 @@ from eventbus.cli.options import (
 )
 from eventbus.database import Database, Transaction, existing, retry_on_conflict
 from eventbus.database.schema_version import Schema
+from eventbus.database.short_keys import whole_key
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.delivery import decode
 from eventbus.log import Record, to_iso
@@ -43,17 +46,17 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
     """Return the group of commands about a service's parked records."""
     commands = _ParkedCommands(service, schema)
     program = f"{service.name} parked"
-    group = click.Group(
+    group = CommandGroup(
         "parked", help=f"Show keys on which a handler failed; retry or discard their events.\n\nExample: {program} list"
     )
     reports = [
         click.Command("list", params=[_where()], callback=commands.list),
-        click.Command("show", params=[click.Argument(["key"])], callback=commands.show),
+        click.Command("show", params=[_key(service, ["key"])], callback=commands.show),
         click.Command("history", callback=commands.history),
     ]
     acts = [
-        click.Command("retry", params=_which(), callback=commands.retry),
-        click.Command("discard", params=[*_which(), _everything()], callback=commands.discard),
+        click.Command("retry", params=_which(service), callback=commands.retry),
+        click.Command("discard", params=[*_which(service), _everything()], callback=commands.discard),
     ]
     for command in acts:
         for option in (dry_run, by, reason):
@@ -131,6 +134,7 @@ class _ParkedCommands:
         Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
         """
         with self._open(database) as opened, opened.snapshot() as tx:
+            key = whole_key(tx, key)
             known = blocked_keys.blocking(tx, [key]).get(key)
             waiting = blocked_keys.records(tx, known, SHOWN_RECORDS) if known else []
         if known is None:
@@ -220,6 +224,7 @@ def _chosen(
     if not keys and not where:
         raise click.UsageError("give a KEY, or --where error=TEXT")
     with opened.snapshot() as tx:
+        keys = tuple(whole_key(tx, key) for key in keys)
         found = list(interventions.blocked(tx, where, keys))
         touched = interventions.last_touched(tx)
     if missing := set(keys) - {each.key for each in found}:
@@ -253,9 +258,13 @@ def _where() -> click.Option:
     return click.Option(["--where"], multiple=True, metavar="FIELD=TEXT", callback=tests_of(FIELDS), help=what)
 
 
-def _which() -> list[click.Parameter]:
+def _key(service: type[Service[Any]], names: list[str], **options: Any) -> click.Argument:
+    return click.Argument(names, shell_complete=complete_keys(service.name), **options)
+
+
+def _which(service: type[Service[Any]]) -> list[click.Parameter]:
     return [
-        click.Argument(["keys"], nargs=-1, metavar="[KEY]..."),
+        _key(service, ["keys"], nargs=-1, metavar="[KEY]..."),
         _where(),
         click.Option(["--limit"], type=click.IntRange(1), help="At most this many keys."),
     ]

@@ -39,6 +39,8 @@ class Handled(NamedTuple):
     seconds: float
     parking: Parking
     """The changes to blocked keys."""
+    example: str
+    """The key of one of its records, or of an output that no record caused; empty if there is neither."""
 
 
 class Observer:

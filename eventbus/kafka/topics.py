@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource
@@ -14,12 +14,21 @@ from eventbus.deadletters.letter import ROOM_BYTES
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka.diagnosis import diagnose
-from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, TopicMissing, UnsafeToContinue
+from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, NoBrokerAnswers, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import MAX_VALUE_BYTES
 
 SECONDS = 5.0
 LIMIT, OWN_LIMIT = "max.message.bytes", "message.max.bytes"
 """Kafka's names of the topic's setting and the client's."""
+
+
+class ReachedCluster(NamedTuple):
+    """The cluster that a worker is connected to."""
+
+    id: str
+    brokers: int
+    partition_counts: dict[str, int]
+    """How many partitions each existing topic has."""
 
 
 def check_topics(
@@ -28,8 +37,8 @@ def check_topics(
     outputs: Iterable[str],
     letters: Collection[str],
     warn: Callable[[str], None],
-) -> dict[str, int]:
-    """Return all existing topics and their numbers of partitions.
+) -> ReachedCluster:
+    """Return the cluster with all its topics.
 
     `letters` are the topics of dead letters and of operator actions; `warn` is called for topics whose size limit is
     below that of an event. Raises TopicMissing, UnsafeToContinue if a dead letter could be too large,
@@ -38,7 +47,8 @@ def check_topics(
     inputs, outputs = list(inputs), list(outputs)
     wanted = {*inputs, *outputs, *letters}
     with asking(connection) as (admin, complaints):
-        existing = metadata(admin, complaints, SECONDS).topics
+        cluster = metadata(admin, complaints, SECONDS)
+        existing = cluster.topics
         missing = sorted(wanted - set(existing))
         if denied := hidden(admin, missing, SECONDS):
             raise LogUnavailable(f"the topics {', '.join(denied)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}")
@@ -63,7 +73,8 @@ def check_topics(
                 f"the topic {topic} accepts at most {limits[topic].bytes} bytes ({limits[topic].setting}), an event may"
                 f" have {MAX_VALUE_BYTES}: the key of a larger one is blocked until that limit is raised"
             )
-    return {name: len(topic.partitions) for name, topic in existing.items()}
+    partition_counts = {name: len(topic.partitions) for name, topic in existing.items()}
+    return ReachedCluster(cluster.cluster_id or "", len(cluster.brokers), partition_counts)
 
 
 def uneven(partitions: Mapping[str, int]) -> str | None:
@@ -86,8 +97,7 @@ def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
         found = diagnose(config, complaints.errors)
         if found is not None and found.ours:
             raise AuthenticationFailed(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
-        why = explained(error.args[0]) if found is None else found.why
-        raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {why}") from error
+        raise NoBrokerAnswers(explained(error.args[0]) if found is None else found.why) from error
 
 
 def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import time
@@ -10,23 +11,29 @@ from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapp
 from typing import Any
 
 import structlog
+from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from eventbus.engine.observer import Handled, Observer, Parking
-from eventbus.log import Partition
+from eventbus.kafka.outage import BrokerOutage
+from eventbus.kafka.topics import ReachedCluster
+from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.text.redaction import scrub
-from eventbus.text.terminal import visible
+from eventbus.worker.console import for_people
 
 ALIVE_SECONDS = 90.0
 """The loop must complete an iteration this often. The timeouts of calls to an unavailable broker bound the longest."""
 REPEAT_SECONDS = 5.0
 """The same warning is logged at most this often."""
+NORMAL = ("GETPID", "FAIL")
+"""What librdkafka warns of although it is normal (GETPID: the coordinator of transactions is still loading), or is said
+in a sentence (FAIL: a connection that broke, or could not be made)."""
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
 def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()) -> None:
-    """Send structlog to stderr: JSON, or readable text if stderr is a terminal (`auto`) or for `console`.
+    """Send structlog to stderr: JSON, or sentences for people if stderr is a terminal (`auto`) or for `console`.
 
     Secrets are redacted: these, and others that are recognized by their context (see `scrub`).
     """
@@ -35,26 +42,22 @@ def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()
         return {name: scrub(value, secrets) if isinstance(value, str) else value for name, value in event.items()}
 
     console = log_format == "console" or (log_format == "auto" and sys.stderr.isatty())
-    renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else None
+    colors = sys.stderr.isatty() and "NO_COLOR" not in os.environ
+    renderer = structlog.dev.ConsoleRenderer(pad_event_to=0, pad_level=False, colors=colors) if console else None
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
             structlog.processors.format_exc_info,
             scrubbed,
-            *([_visible] if console else []),
+            *([for_people] if console else []),
             renderer or structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=True,
     )
-
-
-def _visible(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Escape control characters, which could change the terminal's state; JSON escapes them anyway."""
-    return {name: visible(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 class Telemetry(Observer):
@@ -67,8 +70,14 @@ class Telemetry(Observer):
             self.named(instance)
         self.overdue: Callable[[], str | None] = lambda: None
         """Returns which step exceeds its limit, or None."""
-        self._last_iteration = time.monotonic()
+        self.behind: Callable[[], int] = lambda: 0
+        """Returns how many offsets are not read yet."""
+        self.outage = BrokerOutage("")
+        """Whether any Kafka broker answers."""
+        self._last_iteration = self._not_ready_since = time.monotonic()
+        self._ready = False
         self._owned = 0
+        self._assigned: set[Partition] = set()
         self._logged_at: dict[str, float] = {}
         self._paused: dict[Partition, str] = {}
         self._make_metrics()
@@ -114,6 +123,12 @@ class Telemetry(Observer):
         """Add this instance name to every log line from now on."""
         self.log = self.log.bind(instance=instance)
 
+    def connected(self, servers: str, cluster: ReachedCluster) -> None:
+        """Log which cluster was reached. Kafka's client does not learn the version of the brokers."""
+        self.reached()
+        client = f"librdkafka {libversion()[0]}"
+        self.log.info("kafka.connected", servers=servers, brokers=cluster.brokers, cluster=cluster.id, client=client)
+
     def not_alive(self) -> list[str]:
         """Return why the process is stuck; empty if it is not. An unavailable broker does not make it stuck."""
         overdue = self.overdue()
@@ -125,9 +140,38 @@ class Telemetry(Observer):
         """Return why the worker is not ready: it has no partitions, or some of them are paused."""
         return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
 
+    def unavailable(self, error: Exception) -> None:
+        """Log that a dependency is away, as often as `warn` does."""
+        if isinstance(error, NoBrokerAnswers):
+            self.outage.begin(error.why)
+            self.outage.confirmed = True
+        warn = self.warn_of_kafka if isinstance(error, LogUnavailable) else self.warn
+        warn(str(error))
+
+    def warn_of_kafka(self, what: str) -> None:
+        """Do the same as `warn`; while no broker answers, that is what is logged instead."""
+        if self.outage.confirmed:
+            self._warn(str(self.outage), "outage")
+        elif not self.outage.active:
+            self.warn(what)
+
+    def away(self) -> None:
+        """Log that no broker answers: one was asked."""
+        self.outage.confirmed = True
+        self.warn_of_kafka("")
+
+    def reached(self) -> None:
+        """Log that a broker answers again, if it was logged that none did."""
+        known, seconds = self.outage.confirmed, self.outage.end()
+        if known:
+            self.log.info("kafka.reached", seconds=round(seconds or 0.0, 1))
+
     def warn(self, what: str) -> None:
         """Log a problem that is retried, each kind at most every REPEAT_SECONDS, whichever key it is about."""
-        now, kind = time.monotonic(), UUID.sub("…", what)
+        self._warn(what, UUID.sub("…", what))
+
+    def _warn(self, what: str, kind: str) -> None:
+        now = time.monotonic()
         if now - self._logged_at.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
             self._logged_at = {w: t for w, t in self._logged_at.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
@@ -155,6 +199,8 @@ class Telemetry(Observer):
             published=batch.published,
             dead_letters=len(batch.dead),
             milliseconds=round(batch.seconds * 1000, 1),
+            example=batch.example,
+            lag=self.behind(),
         )
 
     def _log_parking(self, parking: Parking) -> None:
@@ -174,11 +220,16 @@ class Telemetry(Observer):
 
     def assigned(self, partitions: Iterable[Partition]) -> None:
         """See Observer."""
+        partitions = list(partitions)
+        if self._ready:
+            self._ready, self._not_ready_since = False, time.monotonic()
+        self._assigned.update(partitions)
         self.log.info("partitions.assigned", partitions=[str(partition) for partition in partitions])
 
     def released(self, partitions: Iterable[Partition], *, lost: bool) -> None:
         """See Observer."""
         partitions = list(partitions)
+        self._assigned.difference_update(partitions)
         self._no_longer_paused(partitions)
         event = "partitions.lost" if lost else "partitions.revoked"
         self.log.info(event, partitions=[str(partition) for partition in partitions])
@@ -187,7 +238,8 @@ class Telemetry(Observer):
         """See Observer."""
         self._recoveries.inc()
         self._no_longer_paused([partition])
-        self.log.info("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
+        log = self.log.info if entries else self.log.debug
+        log("partition.recovered", partition=str(partition), entries=entries, next_offset=next_offset)
 
     def paused(self, partition: Partition, reason: str, why: str) -> None:
         """See Observer."""
@@ -210,7 +262,7 @@ class Telemetry(Observer):
         for metric in self._scheduled:
             metric.inc()
         self.log.debug("partition.recovery_scheduled", partition=str(partition), why=why, retry_in=round(retry_in, 2))
-        self.warn(why)
+        self.warn_of_kafka(why)
 
     def parked(self, keys: int, records: int) -> None:
         """See Observer."""
@@ -228,11 +280,15 @@ class Telemetry(Observer):
 
     def turned(self, *, ready: int, owned: int, pending: int) -> None:
         """See Observer."""
-        del ready
         self.alive()
         if owned != self._owned:
             self._owned = owned
             self._partitions.set(owned)
+        if not self._ready and 0 < owned == ready:
+            self._ready = True
+            seconds = round(self._last_iteration - self._not_ready_since, 1)
+            topics = len({partition.topic for partition in self._assigned})
+            self.log.info("worker.ready", partitions=owned, topics=topics, seconds=seconds)
         self._pending.set(pending)
 
     def lag(self, lags: Mapping[Partition, int]) -> None:
@@ -254,6 +310,9 @@ class StructlogHandler(logging.Handler):
         """See logging.Handler."""
         message = record.getMessage()
         kind = message.partition(" ")[0]
+        if any(each in kind for each in NORMAL) or self._telemetry.outage.active:
+            self._telemetry.log.debug("rdkafka", line=message)
+            return
         now = time.monotonic()
         if "CONFWARN" in message or now - self._logged_at.get(kind, -REPEAT_SECONDS) < REPEAT_SECONDS:
             return

@@ -3,17 +3,56 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from saga.check.facts import LogFacts
+from saga.check.facts import Facts, LogFacts
 from saga.check.laws import DESCRIPTIONS, Verdict
 from saga.check.rules import LawViolation
 
 SHOWN = 20
 
 
-def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class OpenWork:
+    """What breaks no law, and waits for a worker or a person all the same."""
+
+    orders: int
+    """Orders whose saga has not ended."""
+    parked: Mapping[str, int]
+    """How many orders a service has parked, by service; only those that have any."""
+    dead_letters: Mapping[str, int] | None
+    """How many dead letters have no resolution, by service; only those that have any. None: they could not be read."""
+    foreign: int
+    """Records on the topics that are not events."""
+    unreadable: int
+    """Batches on the topics that cannot be decompressed."""
+
+    @classmethod
+    def of(cls, verdict: Verdict, facts: Facts, dead_letters: Mapping[str, int] | None) -> OpenWork:
+        """Collect it from what was read."""
+        parked = Counter(fact.service for order in facts.parked.values() for fact in order)
+        return cls(verdict.open, parked, dead_letters, facts.log.undecodable, len(facts.log.unreadable))
+
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Return each kind of open work, and the command that shows it."""
+        if self.orders:
+            yield _many(self.orders, "order has not ended", "orders have not ended"), "saga orders --stuck"
+        for service, count in sorted(self.parked.items()):
+            yield _many(count, "order is", "orders are") + f" parked in {service}", f"{service} parked list"
+        for service, count in sorted((self.dead_letters or {}).items()):
+            letters = _many(count, "open dead letter", "open dead letters")
+            yield f"{letters} of {service}", f"saga deadletters list --group {service}"
+        if self.foreign:
+            foreign = _many(self.foreign, "record is not an event", "records are not events")
+            yield foreign, "saga violations --kind undecodable"
+        if self.unreadable:
+            batches = _many(self.unreadable, "batch cannot be decompressed", "batches cannot be decompressed")
+            yield batches, "saga violations --kind unreadable"
+
+
+def as_json(verdict: Verdict, log: LogFacts, work: OpenWork) -> dict[str, Any]:
     """Return the report with stable keys. `where` names records as topic/partition/offset."""
     counts = Counter(violation.law for violation in verdict.violations)
     return {
@@ -23,6 +62,8 @@ def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
         ],
         "orders": verdict.orders,
         "open": verdict.open,
+        "parked": dict(work.parked),
+        "dead_letters": None if work.dead_letters is None else dict(work.dead_letters),
         "not_judged": verdict.not_judged,
         "events": _events(log),
         "undecodable": log.undecodable,
@@ -32,7 +73,7 @@ def as_json(verdict: Verdict, log: LogFacts) -> dict[str, Any]:
     }
 
 
-def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
+def as_text(verdict: Verdict, log: LogFacts, work: OpenWork) -> Iterator[str]:
     """Return the report line by line."""
     yield f"orders {verdict.orders}, of which {verdict.open} open"
     yield f"events {_events(log)}, records that are not events {log.undecodable}"
@@ -49,8 +90,14 @@ def as_text(verdict: Verdict, log: LogFacts) -> Iterator[str]:
         yield from _shown(violation)
     if len(verdict.violations) > SHOWN:
         yield f"… and {len(verdict.violations) - SHOWN} more; --json has them all"
+    open_work = list(work.lines())
+    width = max((len(what) for what, _ in open_work), default=0)
+    for what, command in open_work:
+        yield f"open: {what:{width}}  {command}"
     result = f"{len(verdict.violations)} violations" if verdict.violations else "clean"
-    yield result + (f", but {verdict.not_judged} orders could not be judged fully" if verdict.not_judged else "")
+    buts = [f"{verdict.not_judged} orders could not be judged fully"] if verdict.not_judged else []
+    buts += ["not everything is done: see above"] if open_work else []
+    yield result + (f", but {' and '.join(buts)}" if buts else "")
 
 
 def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
@@ -67,6 +114,10 @@ def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
 
 def _events(log: LogFacts) -> int:
     return sum(map(len, log.events.values()))
+
+
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
 def _outcome(count: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import click
+from confluent_kafka import KafkaException
 
 from eventbus import ReadOnlyOrFull, Unavailable
 from eventbus.cli import options as cli
@@ -14,13 +15,16 @@ from eventbus.database import NotThere, WrongDatabase
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from payment_service.gateway import BadGateway
 from saga.check.laws import judge
+from saga.check.report import OpenWork, as_text, truncation
 from saga.check.report import as_json as report_as_json
-from saga.check.report import as_text, truncation
 from saga.check.rules import CLOCK_SKEW_MS, Rules
 from saga.check.sources import Sources, sources_options
+from saga.deadletters.letters import LetterTarget
+from saga.deadletters.open import open_counts
 from saga.flow.model import Flow
 from saga.kafka.cluster import BadConfiguration, Unreachable
 from saga.kafka.event_topics import TopicsMissing
+from saga.kafka.reader import NoSuchTopic
 from saga.kafka.records import LogMoved
 from saga.kafka.recount import ReadingsDiffer
 from saga.services import SERVICES
@@ -53,7 +57,8 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
 
     It only reads, and may run while the saga runs: an order in flight is counted as open, and is not a violation. Exit
     0 when no law is broken, 1 when one is or the check failed. An order whose events may have expired is not reported
-    as a violation for a missing event: such orders are counted.
+    as a violation for a missing event: such orders are counted. What is open and breaks no law (orders that have not
+    ended, parked ones, dead letters, records that are not events) is listed with the command that shows it.
 
     Example: saga check --quiescent
     """
@@ -63,14 +68,25 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     except CANNOT_CHECK as why:
         cli.fail(f"cannot check: {why}")
     verdict = judge(facts, _rules(flow, **rules))
+    work = OpenWork.of(verdict, facts, _dead_letters(sources))
     if as_json:
         for warning in truncation(verdict, facts.log):
             click.echo(warning, err=True)
-        cli.print_json(report_as_json(verdict, facts.log))
+        cli.print_json(report_as_json(verdict, facts.log, work))
     else:
-        click.echo("\n".join(as_text(verdict, facts.log)))
+        click.echo("\n".join(as_text(verdict, facts.log, work)))
     if verdict.violations:
         raise SystemExit(1)
+
+
+def _dead_letters(sources: Sources) -> dict[str, int] | None:
+    """Return the open dead letters by service; None, with a warning, if these topics cannot be read."""
+    try:
+        where = LetterTarget(sources.bootstrap_servers, sources.kafka_config)
+        return open_counts(where, [service.name for service in SERVICES])
+    except (KafkaException, Unreachable, NoSuchTopic, LogMoved) as why:
+        click.echo(f"the dead letters cannot be read: {why}", err=True)
+        return None
 
 
 def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:

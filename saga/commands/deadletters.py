@@ -13,6 +13,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import from_file, secret
+from eventbus.cli.help import CommandGroup
 from eventbus.database import check_file, connect
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote
 from eventbus.log import Partition
@@ -23,10 +24,10 @@ from saga.deadletters.letters import STATUS, LetterTarget, groups, letters_of, r
 from saga.deadletters.resolve import ResolveRequest, resolve
 from saga.deadletters.selection import LetterSelection, selecting
 from saga.deadletters.skip import reader_of, skip
+from saga.declared import registry
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import NoSuchTopic
-from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -34,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 limit_option = click.option("--limit", type=click.IntRange(1), help="The maximum number to print.")
 
 
-@click.group("deadletters", context_settings=cli.CONTEXT)
+@click.group("deadletters", cls=CommandGroup, context_settings=cli.CONTEXT)
 def deadletters_command() -> None:
     """List, show, redrive, discard and skip dead letters; every decision is kept on record.
 
@@ -85,7 +86,7 @@ def show_command(letter: str, where: LetterTarget, schema_registry_url: str | No
     selection = LetterSelection.named(letter)
     [group] = selection.groups(list)
     found = selection.found(letters_of(where, group))[0]
-    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    decoder = Decoder(registry(schema_registry_url))
     described: dict[str, Any] = {**describe(found.record, decoder)}
     shown: dict[str, Any] = {
         name: described[name] for name in ("headers", "value", "value_base64", "error") if name in described

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import NoReturn
-
-import click
 
 from eventbus.cli import options as cli
 from eventbus.log import to_iso
@@ -16,6 +13,7 @@ from saga.tracker.timeline import Timeline, timeline
 
 def order_timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline:
     """Return an order's timeline from the tracker; exit 1 if it has no event of the order."""
+    order_id = tracked.whole_id(order_id)
     story = timeline(tracked, order_id, at)
     if story is None:
         _unknown(tracked, order_id, at)
@@ -31,11 +29,3 @@ def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
         f"no event of order {order_id!r}{when} in {tracked.path}. The tracker {ago}"
         f"{lag if behind.written_at else ''}. Check the id, and that `saga track` is running"
     )
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns, with headings."""
-    cells = [list(columns), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -8,12 +8,12 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
-from saga.commands.order_output import print_table
+from eventbus.cli.tables import print_table
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
 from saga.tracker.moments import Duration, Moment
-from saga.tracker.queries import Tracked, now, statuses
+from saga.tracker.queries import Tracked, now, statuses, undoings
 from saga.tracker.wanted import Wanted
 
 SERVICES = sorted(set(MODEL.publisher.values()))
@@ -22,6 +22,7 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.command("orders", context_settings=cli.CONTEXT)
 @tracker
 @click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders with this status.")
+@click.option("--undone", type=click.Choice(undoings(MODEL)), help="Only orders of which this was undone.")
 @click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, longest waiting first.")
 @click.option(
     "--older-than", type=Duration(), help="With --stuck: without an event for this long, e.g. 30s.", default="0s"
@@ -29,7 +30,10 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders that wait for an answer of this service.")
 @click.option("--customer", metavar="ID", help="Only orders of this customer.")
 @click.option(
-    "--failed-at", type=click.Choice([*SERVICES, *sorted(MODEL.failures)]), help="Only orders that failed here."
+    "--failed-at",
+    type=click.Choice([*SERVICES, *sorted(MODEL.failures)]),
+    metavar="WHERE",
+    help=f"Only orders that failed at a service, or with {' or '.join(sorted(MODEL.failures))}.",
 )
 @click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, help="The maximum number to print.")
@@ -59,6 +63,6 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, l
         cli.print_json([render.order_json(order) for order in found])
     else:
         print_table(
-            ["order", "status", "placed", "total", "customer", "waiting on", "failed at"],
+            ["order", "status", "placed", "total", "customer", "undone", "waiting on", "failed at"],
             map(render.order_cells, found),
         )

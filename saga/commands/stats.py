@@ -7,11 +7,12 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.tables import terminal_width
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
 from saga.tracker.queries import Tracked
-from saga.tracker.stats import branches, by_status, paces, waiting
+from saga.tracker.stats import branches, by_status, paces, undone, waiting
 
 
 @click.command("stats", context_settings=cli.CONTEXT)
@@ -28,6 +29,7 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
         report = {
             "orders": sum(kind.orders for kind in kinds),
             "by_status": by_status(MODEL, kinds),
+            "undone": undone(MODEL, kinds),
             "waiting_on": waiting(MODEL, kinds),
             "branches": [branch._asdict() for branch in branches(MODEL, newest)],
             "steps_ms": [pace._asdict() for pace in paces(newest.steps)],
@@ -38,4 +40,4 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     if as_json:
         cli.print_json(report)
     else:
-        click.echo("\n".join(render.stats_text(report)))
+        click.echo("\n".join(render.stats_text(report, terminal_width())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -12,19 +13,26 @@ from eventbus.cli import options as cli
 from eventbus.log import Record
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
+from saga.declared import registry
 from saga.kafka.census import Census
 from saga.kafka.cluster import Cluster
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import Reader
+from saga.kafka.target import KafkaTarget
+from saga.kafka.topics_file import read_topics
 from saga.kafka.unreadable import said
-from schemas import EVENTS
+from saga.kafka.waiting import until_reached
 
 POLL_SECONDS = 0.5
 
 
+def _topics(_context: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
+    return [topic.name for topic in read_topics() if topic.name.startswith(given)]
+
+
 @click.command("tail", context_settings=cli.CONTEXT)
-@click.argument("topic")
+@click.argument("topic", shell_complete=_topics)
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url
@@ -44,23 +52,36 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     """  # noqa: D301 - \b is click's
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
-    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    decoder = Decoder(registry(schema_registry_url))
     census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
-    with exit_cleanly(), Reader(topics=[topic], **where) as reader:
+    with exit_cleanly(), ExitStack() as stack:
+
+        def opened() -> Reader:
+            return stack.enter_context(Reader(topics=[topic], **where))
+
+        target = KafkaTarget(where["bootstrap_servers"], where["kafka_config"])
+        reader = opened() if no_follow else until_reached(target, opened, _warn)
         for record in islice(_records(reader, census, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))
 
 
+def _warn(why: str) -> None:
+    click.echo(f"warning: {why}", err=True)
+
+
 def _records(reader: Reader, census: Census, *, follow: bool) -> Iterator[Record]:
-    told = 0
+    told, away = 0, False
     stuck: list[str] = []
     while follow or not (census.all_read(reader.positions) and reader.at_end):
         yield from reader.read(POLL_SECONDS)
+        if away != reader.outage.active:
+            away = reader.outage.active
+            _warn(reader.complaint if away else "a Kafka broker answers again")
         if census.look(reader.positions):
             before, stuck = stuck, [str(each) for each in census.stuck]
             for each in stuck:
                 if each not in before:
-                    click.echo(f"warning: {each}", err=True)
+                    _warn(each)
         for at, batch in reader.unreadable[told:]:
             click.echo(f"{at}: {said(batch)}", err=True)
         told = len(reader.unreadable)

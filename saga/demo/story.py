@@ -25,7 +25,7 @@ ENDINGS: dict[str, Ending] = {
     "order.cancelled": "declined",
     "payment.refunded": "short",
 }
-NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled, money back"}
+NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled, refunded"}
 
 
 def print_outcomes(console: Console, orders: list[Order], history: DemoHistory) -> None:

@@ -10,9 +10,13 @@ from pathlib import Path
 from saga.tracker.store import AnotherTracker, NotATracker
 
 
+class LogIsFollowed(AnotherTracker):
+    """Another process on this machine follows the log into the same file: its content can be read meanwhile."""
+
+
 @contextmanager
 def exclusive_lock(tracker: Path) -> Iterator[None]:
-    """Hold a lock file beside the database; it is released when the process ends, in any way. Raises AnotherTracker.
+    """Hold a lock file beside the database; it is released when the process ends, in any way. Raises LogIsFollowed.
 
     Not on the database itself: closing any handle of it would drop the locks that SQLite holds (POSIX, fcntl).
     """
@@ -24,7 +28,7 @@ def exclusive_lock(tracker: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise AnotherTracker(
+            raise LogIsFollowed(
                 f"another `saga track` or `saga ui` writes to {tracker}: give each its own --tracker, or only read it"
                 " with `saga ui --no-track`"
             ) from None

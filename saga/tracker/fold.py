@@ -11,9 +11,9 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec.json import decode
 
-from saga.tracker.model import TrackerModel
+from saga.tracker.model import OVERDUE, TrackerModel
 
-VERSION = 2
+VERSION = 3
 """The version of the tracker's database: raised with every change of the tables, or of their content."""
 CLOCK_SKEW_MS = 1_000
 """How much the clocks of two hosts may differ before a step is reported as after the end."""
@@ -61,6 +61,7 @@ class OrderRow(NamedTuple):
     ending: str | None
     failed_at: str | None
     waiting_on: str | None
+    undone: str | None
     events: int
     violations: int
     seen: int
@@ -113,7 +114,7 @@ class Fold:
         model, topic, at = self._model, event.topic, event.at
         bit = model.bits[topic]
         if order is None:
-            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, 0, 0, 0, None)
+            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, None, 0, 0, 0, None)
         judge = bool(order.violations or order.seen & (bit | model.exclusive[topic])) or not self._is_declared(event)
         _, _, customer, total, currency, placed_at, updated_at, ended_at, ending, *_, body_at = order
         if topic in model.starts:
@@ -127,10 +128,10 @@ class Fold:
                 ended_at, ending = at, topic
         judge |= ended_at is not None and body_at is not None and body_at > ended_at + CLOCK_SKEW_MS
         seen = order.seen | bit
-        status, failed_at, waiting_on = model.summary(seen, ending)
+        status, failed_at, waiting_on, undone = model.summary(seen, ending)
         merged = (
             *(order.order_id, status, customer, total, currency, min(placed_at, at), max(updated_at, at)),
-            *(ended_at, ending, failed_at, waiting_on, order.events + 1, order.violations, seen, body_at),
+            *(ended_at, ending, failed_at, waiting_on, undone, order.events + 1, order.violations, seen, body_at),
         )
         return OrderRow(*merged), judge
 
@@ -160,8 +161,10 @@ class Fold:
             yield "undeclared-publisher", f"{said}; {self._model.publisher[topic]} declares it"
         causes = self._model.causes[topic]
         if cause is None:
-            if topic not in self._model.starts:
+            if topic not in self._model.starts | self._model.on_request:
                 yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
+        elif cause.partition("/")[0] == OVERDUE and topic in self._model.overdue:
+            return
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
 
@@ -181,11 +184,16 @@ class Fold:
                 yield _violation("second-answer", event, f"the order already has the other answer, {rival.address}")
             elif before is not event:
                 yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
-            if end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS:
+            too_late = end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS
+            if end is not None and too_late and not self._is_requested(end):
                 late = f"{event.at - end.at} ms after {end.address}"
                 yield _violation(
                     "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
                 )
+
+    def _is_requested(self, end: TrackedEvent) -> bool:
+        """Return whether a person requested this ending: the services that are at work hear of it later."""
+        return end.cause is None and end.topic in self._model.on_request
 
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""

@@ -43,15 +43,30 @@ class State(NamedTuple):
     """The state of an order."""
 
     status: str
-    """`pending`, or the last word of the event that ended it, or of the last compensation since."""
+    """`pending`, or the last word of the event that ended it."""
     failed_at: str | None
     """The event that caused the failure."""
     owed: tuple[Owed, ...]
+    undone: str | None
+    """The last words of the compensations' events, separated by commas: `refunded`, once the money is back."""
 
     @property
     def waiting_on(self) -> str | None:
         """The services that have to answer, in alphabetical order, separated by commas."""
         return ",".join(sorted({owed.service for owed in self.owed})) or None
+
+
+OVERDUE = "deadline"
+"""The cause of an event that a deadline caused, followed by the time of that in milliseconds since 1970."""
+
+
+class StateColumns(NamedTuple):
+    """The columns of the table `orders` that follow from an order's state; see State."""
+
+    status: str
+    failed_at: str | None
+    waiting_on: str | None
+    undone: str | None
 
 
 @dataclass(frozen=True)
@@ -62,13 +77,15 @@ class TrackerModel:
     publisher: Mapping[str, str]
     causes: Mapping[str, frozenset[str]]
     starts: frozenset[str]
+    on_request: frozenset[str]
+    """The events that may name no cause because a person requested them."""
+    overdue: frozenset[str]
+    """The events that a deadline may cause."""
     endings: frozenset[str]
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
     arrows: tuple[Arrow, ...]
-    _summaries: dict[tuple[int, str | None], tuple[str, str | None, str | None]] = field(
-        default_factory=dict, repr=False, compare=False
-    )
+    _summaries: dict[tuple[int, str | None], StateColumns] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def of(cls, flow: Flow) -> TrackerModel:
@@ -82,14 +99,16 @@ class TrackerModel:
         )
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
-        starts = frozenset(flow.initiates)
-        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows)
+        starts, on_request = frozenset(flow.initiates), frozenset(flow.on_request)
+        kinds = (starts, on_request, flow.overdue, flow.endings, failures)
+        return cls(tuple(flow.events), publisher, flow.causes, *kinds, arrows)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
+        kinds = (self.starts, self.on_request, self.overdue, self.endings)
+        return json.dumps([self.topics, self.publisher, *map(sorted, kinds), arrows])
 
     @cached_property
     def bits(self) -> dict[str, int]:
@@ -101,6 +120,11 @@ class TrackerModel:
         """For every event that a compensation publishes, the events whose effect it undoes."""
         undoing = [arrow for arrow in self.arrows if arrow.compensates]
         return {topic: arrow.compensates for arrow in undoing for topic in arrow.answers}
+
+    @cached_property
+    def undoings(self) -> tuple[str, ...]:
+        """The events of the compensations that do not end an order themselves."""
+        return tuple(topic for topic in self.topics if topic in self.compensates.keys() - self.endings)
 
     @cached_property
     def exclusive(self) -> dict[str, int]:
@@ -129,21 +153,22 @@ class TrackerModel:
     def state(self, seen: int, ending: str | None) -> State:
         """Return the state of an order that has these events (see `bits`), and ended first with `ending`."""
         there = frozenset(topic for topic, bit in self.bits.items() if seen & bit)
-        undone = [topic for topic in self.topics if topic in there & self.compensates.keys()]
-        last = undone[-1] if ending and undone else ending
+        undone = ",".join(_word(topic) for topic in self.undoings if topic in there)
         failed = [topic for topic in self.topics if topic in there & self.failures]
         owed = tuple(self._owed(there, ended=ending is not None))
         if ending is None and not owed:
             missing = {self.publisher[topic] for topic in self.starts - there} or {NOBODY}
             owed = tuple(Owed(service, "", self.starts - there) for service in sorted(missing))
-        return State(last.rpartition(".")[2] if last else PENDING, failed[0] if failed else None, owed)
+        return State(_word(ending) if ending else PENDING, failed[0] if failed else None, owed, undone or None)
 
-    def summary(self, seen: int, ending: str | None) -> tuple[str, str | None, str | None]:
-        """Return the columns of the table `orders` that follow from the state: status, failed_at, waiting_on."""
+    def summary(self, seen: int, ending: str | None) -> StateColumns:
+        """Return the columns of the table `orders` that follow from the state."""
         columns = self._summaries.get((seen, ending))
         if columns is None:
             state = self.state(seen, ending)
-            columns = self._summaries[seen, ending] = (state.status, state.failed_at, state.waiting_on)
+            columns = self._summaries[seen, ending] = StateColumns(
+                state.status, state.failed_at, state.waiting_on, state.undone
+            )
         return columns
 
     def _owed(self, there: frozenset[str], *, ended: bool) -> Iterable[Owed]:
@@ -161,3 +186,7 @@ class TrackerModel:
         """Return whether the service gives the same answers to a later event of the order: then that one is due."""
         later = there & self.following[arrow.event]
         return any(a.event in later and (a.service, a.answers) == (arrow.service, arrow.answers) for a in self.arrows)
+
+
+def _word(topic: str) -> str:
+    return topic.rpartition(".")[2]

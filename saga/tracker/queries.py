@@ -9,9 +9,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
+from eventbus.database.short_keys import LEAST_END, MOST_OFFERED, MOST_SHOWN, only
 from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.model import PENDING, TrackerModel
-from saga.tracker.wanted import Wanted, select_orders
+from saga.tracker.wanted import ENDS, LAST, Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 """The actions that a statement may use; in particular not ATTACH, which opens and creates other files."""
@@ -113,6 +114,20 @@ class Tracked:
         row = self._db.execute("select * from orders where order_id = ?", (order_id,)).fetchone()
         return OrderRow._make(row) if row else None
 
+    def whole_id(self, given: str) -> str:
+        """Return the only id that begins or ends with `given`, or `given` if there is none. Raises AmbiguousKey."""
+        if not given or self.order(given) is not None:
+            return given
+        values = [given, given + LAST, *([given[-LEAST_END:], len(given), given] if len(given) >= LEAST_END else [])]
+        ends = f" union select order_id from orders where {ENDS}" if len(given) >= LEAST_END else ""
+        sql = f"select order_id from orders where order_id >= ? and order_id < ?{ends} order by order_id limit ?"
+        return only(given, [order_id for (order_id,) in self._db.execute(sql, [*values, MOST_SHOWN + 1])])
+
+    def beginning_with(self, given: str) -> list[str]:
+        """Return ids that begin so, in order, at most MOST_OFFERED."""
+        sql = "select order_id from orders where order_id >= ? and order_id < ? order by order_id limit ?"
+        return [order_id for (order_id,) in self._db.execute(sql, (given, given + LAST, MOST_OFFERED))]
+
     def events(self, order_id: str) -> list[TrackedEvent]:
         """Return the events of an order, by time."""
         rows = self._db.execute(
@@ -200,7 +215,7 @@ class Tracked:
 
     def _waits_on(self, service: str | None) -> list[str]:
         """Return every value of the column `waiting_on` that names this service."""
-        found = {self.model.summary(kind.seen, kind.ending)[2] or "" for kind in self.kinds()}
+        found = {self.model.summary(kind.seen, kind.ending).waiting_on or "" for kind in self.kinds()}
         return sorted(services for services in found if service in services.split(","))
 
     def _check(self) -> None:
@@ -221,5 +236,9 @@ def now() -> int:
 
 def statuses(model: TrackerModel) -> list[str]:
     """Return every possible status of an order."""
-    ends = [topic for topic in model.topics if topic in model.endings or topic in model.compensates]
-    return [PENDING, *(topic.rpartition(".")[2] for topic in ends)]
+    return [PENDING, *(topic.rpartition(".")[2] for topic in model.topics if topic in model.endings)]
+
+
+def undoings(model: TrackerModel) -> list[str]:
+    """Return every word that the column `undone` may have."""
+    return [topic.rpartition(".")[2] for topic in model.undoings]

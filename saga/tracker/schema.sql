@@ -27,16 +27,20 @@ create table orders (
     ending      text,
     failed_at   text,
     waiting_on  text,
+    undone      text,
     events      integer not null,
     violations  integer not null,
     seen        integer not null,
     body_at     integer
 );
 
+-- The end of an id is what people read to each other; see queries.END.
+create index orders_by_end on orders (substr(order_id, -4));
 create index orders_by_time on orders (placed_at);
 create index orders_by_status on orders (status, placed_at);
 create index orders_by_customer on orders (customer_id, placed_at);
 create index orders_by_failure on orders (failed_at, placed_at) where failed_at is not null;
+create index orders_undone on orders (undone, placed_at) where undone is not null;
 create index orders_waiting on orders (waiting_on, placed_at) where waiting_on is not null;
 create index orders_stuck on orders (updated_at) where waiting_on is not null;
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from saga.tracker.model import TrackerModel
@@ -37,17 +37,27 @@ def by_status(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return the number of orders by status."""
     counts: Counter[str] = Counter()
     for kind in kinds:
-        counts[model.summary(kind.seen, kind.ending)[0]] += kind.orders
+        counts[model.summary(kind.seen, kind.ending).status] += kind.orders
     return dict(sorted(counts.items()))
+
+
+def undone(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return the number of orders by what was undone: `refunded` counts those whose money is back."""
+    return _counted((model.summary(kind.seen, kind.ending).undone, kind.orders) for kind in kinds)
 
 
 def waiting(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return the number of orders that wait for an answer, by service."""
+    return _counted((model.summary(kind.seen, kind.ending).waiting_on, kind.orders) for kind in kinds)
+
+
+def _counted(kinds: Iterable[tuple[str | None, int]]) -> dict[str, int]:
+    """Return the number of orders for each of the words, separated by commas, of these columns."""
     counts: Counter[str] = Counter()
-    for kind in kinds:
-        for service in (model.summary(kind.seen, kind.ending)[2] or "").split(","):
-            counts[service] += kind.orders if service else 0
-    return {service: count for service, count in sorted(counts.items()) if count}
+    for words, orders in kinds:
+        for word in words.split(",") if words else ():
+            counts[word] += orders
+    return dict(sorted(counts.items()))
 
 
 def branches(model: TrackerModel, latest: Latest) -> list[Branch]:

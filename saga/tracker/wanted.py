@@ -7,24 +7,27 @@ from typing import Any, NamedTuple
 
 from msgspec.json import encode
 
+from eventbus.database.short_keys import LEAST_END
+
 MOST_FOUND = 10_000
 """The maximum number of orders that a text search examines: one letter must not make the page wait for a million."""
 LAST = "\U0010ffff"
 """Sorts after every text with the same prefix."""
 
-LEAST_END, LEAST_TEXT = 4, 3
-"""The least number of characters of the end of an id, and of a text in an event, that are searched for."""
-
-_FOUND = """order_id in (
+ENDS = f"substr(order_id, -{LEAST_END}) = ? and substr(order_id, -?) = ?"
+"""Whether an order's id ends with a text of LEAST_END characters or more: these, its length, the text; by an index."""
+LEAST_TEXT = 3
+"""The least number of characters of a text in an event that is searched for."""
+_FOUND = f"""order_id in (
     select * from (select order_id from orders where order_id >= :text and order_id < :last limit :most)
     union select * from (select order_id from orders where customer_id = :text order by placed_at desc limit :most)
     union select * from (select order_id from orders where customer_id >= :text and customer_id < :last limit :most)
     union select * from (
-        select order_id from orders where length(:text) >= :least_end and substr(order_id, -length(:text)) = :text
-        limit :most)
+        select order_id from orders where length(:text) >= {LEAST_END} and substr(order_id, -{LEAST_END}) = :end
+        and substr(order_id, -length(:text)) = :text limit :most)
     union select e.order_id from (select order_id from orders order by placed_at desc limit :most) as latest
         cross join events as e using (order_id)
-        where length(:text) >= :least_text and instr(lower(e.fields), lower(:json)) and exists (
+        where length(:text) >= {LEAST_TEXT} and instr(lower(e.fields), lower(:json)) and exists (
             select 1 from json_tree(e.fields) as field where field.type = 'text'
             and field.value <> e.order_id and instr(lower(field.value), lower(:text)))
 )"""
@@ -45,6 +48,8 @@ class Wanted(NamedTuple):
     failed_at: Sequence[str] | None = None
     """Only orders whose failure one of these events caused."""
     since: int | None = None
+    undone: str | None = None
+    """Only orders of which this was undone: `refunded`."""
     search: str = ""
     """The beginning or end of the order's id, the customer's id, or a text in one of its events."""
     seen: int = 0
@@ -71,6 +76,7 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> tuple[list[str], dic
         "customer": ("customer_id = :customer", wanted.customer),
         "since": ("placed_at >= :since", wanted.since),
         "seen": ("seen & :seen = :seen", wanted.seen or None),
+        "undone": ("undone is not null and instr(',' || undone || ',', ',' || :undone || ',')", wanted.undone),
     }
     for name, (condition, value) in simple.items():
         if value is not None:
@@ -84,7 +90,7 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> tuple[list[str], dic
     if wanted.search:
         conditions.append(_FOUND)
         values |= {"text": wanted.search, "last": wanted.search + LAST, "json": _json(wanted.search)[1:-1]}
-        values |= {"most": MOST_FOUND, "least_end": LEAST_END, "least_text": LEAST_TEXT}
+        values |= {"most": MOST_FOUND, "end": wanted.search[-LEAST_END:]}
     if wanted.after is not None:
         place = "(updated_at, order_id) >" if wanted.stuck_since is not None else "(placed_at, order_id) <"
         conditions.append(f"{place} (:after_at, :after_id)")

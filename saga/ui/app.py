@@ -19,17 +19,18 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
 from saga.tracker.fold import OrderRow
-from saga.tracker.installed import MODEL
+from saga.tracker.installed import MODEL, SENTENCES
 from saga.tracker.live_svg import as_live_svg
 from saga.tracker.moments import DURATION, UNITS, span
 from saga.tracker.page_queries import PageTracked
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
-from saga.tracker.sentences import Sentences, money, printable
-from saga.tracker.stats import by_status, waiting
+from saga.tracker.sentences import money, printable
+from saga.tracker.stats import by_status, undone, waiting
 from saga.tracker.timeline import Timeline, timeline
 from saga.tracker.verdict import verdict
 from saga.tracker.wanted import Wanted
@@ -38,11 +39,10 @@ from saga.ui.access import Access
 from saga.ui.health import health
 from saga.ui.picture import as_picture
 from saga.ui.trouble import Found
-from schemas import EVENTS, OrderCreated
+from schemas import OrderCreated
 
 STATIC = Path(__file__).parent / "static"
 SERVICES = tuple(dict.fromkeys(MODEL.publisher.values()))
-SENTENCES = Sentences(EVENTS)
 LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15.0
 MOST_ORDERS = 1_000
@@ -58,6 +58,7 @@ class FollowingState(Protocol):
 
     broker: str
     tracker: str
+    reader: str
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,12 @@ class PageData:
 
         If the tracker has written nothing since then, nothing is counted again: this is called all the time.
         """
-        state: dict[str, Any] = {"broker": self.following.broker, "tracker": self.following.tracker}
+        following = self.following
+        state: dict[str, Any] = {
+            "broker": following.broker,
+            "tracker": following.tracker,
+            "reader": following.reader,
+        }
         try:
             with Tracked.at(self.path, MODEL) as tracked:
                 writes = tracked.writes()  # first, so that a concurrent write shows the next time
@@ -88,6 +94,7 @@ class PageData:
                     "behind": tracked.behind().offsets,
                     "orders": sum(kind.orders for kind in kinds),
                     "by_status": by_status(MODEL, kinds),
+                    "undone": undone(MODEL, kinds),
                     "waiting_on": waiting(MODEL, kinds),
                     "violations": sum(tracked.violation_counts().values()),
                 }
@@ -109,12 +116,17 @@ class PageData:
         """Return an order's verdict, timeline, the reason for its state, its picture, and its customer's others."""
         order_id = request.query_params.get("id", "")
         with PageTracked.at(self.path, MODEL) as tracked:
-            story = timeline(tracked, order_id)
+            try:
+                story = timeline(tracked, tracked.whole_id(order_id))
+            except AmbiguousKey as several:
+                raise HTTPException(409, str(several)) from several
             if story is None:
                 raise HTTPException(404, f"the order {order_id!r} is unknown")
             [shown] = _listed(tracked, [story.order])
             others = tracked.orders(Wanted(customer=story.order.customer_id, limit=MOST_OTHERS + 1))
-            others = [each for each in others if each.order_id != order_id] if story.order.customer_id else []
+            others = (
+                [each for each in others if each.order_id != story.order.order_id] if story.order.customer_id else []
+            )
             told = render.timeline_json(story, SENTENCES) | render.why_json(explain(story, SENTENCES, now()))
             return Json(
                 told
@@ -246,6 +258,7 @@ def _wanted(request: Request) -> Wanted:
         waiting_on=asked.get("waiting_on") or None,
         customer=asked.get("customer") or None,
         since=since,
+        undone=asked.get("undone") or None,
         search=asked.get("search", ""),
         seen=MODEL.bits[event] if event else 0,
         after=(_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None,

@@ -12,9 +12,10 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaException
 
+from eventbus.kafka.outage import BrokerOutage
 from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
 from saga.kafka.reader import NoSuchTopic, ReadFailed
-from saga.tracker.exclusive_lock import exclusive_lock
+from saga.tracker.exclusive_lock import LogIsFollowed, exclusive_lock
 from saga.tracker.installed import MODEL
 from saga.tracker.run import Tracking, Watch
 from saga.tracker.source import TrackedLog
@@ -23,6 +24,9 @@ from saga.tracker.store import AnotherTracker, NotATracker, Store
 AGAIN_SECONDS = 1.0
 PULSE_SECONDS = 2.0
 ANSWER_SECONDS = 3.0
+READS = "this page follows the log"
+OTHER_READS = "another process (`saga track` or `saga ui`) follows the log; this page shows what it writes"
+NOBODY_READS = "this page does not follow the log (--no-track); it shows what `saga track` writes"
 PASSING = (Unreachable, ReadFailed, NoSuchTopic, KafkaException, AnotherTracker, sqlite3.Error)
 
 
@@ -36,7 +40,9 @@ class Following:
         self.broker = ""
         """Why the broker does not answer; empty if it does."""
         self.tracker = ""
-        """Why the log is not followed at the moment; empty if it is."""
+        """Why the log is not followed at the moment; empty if this process or another one follows it."""
+        self.reader = NOBODY_READS
+        """Which process follows the log, as a sentence; empty if the page should and cannot."""
 
     def __enter__(self) -> Self:
         loops = [self._pulse, *([self._track] if self._path else [])]
@@ -52,19 +58,24 @@ class Following:
 
     def _pulse(self) -> None:
         servers, config = self._source.bootstrap_servers, self._source.kafka_config
-        cluster = Cluster(servers, config, answer_seconds=ANSWER_SECONDS)
+        cluster, outage = Cluster(servers, config, answer_seconds=ANSWER_SECONDS), BrokerOutage(servers)
         while not self._stop.is_set():
             try:
                 cluster.id()
+                outage.end()
                 self.broker = ""
-            except Unreachable as why:
-                self.broker = str(why)
+            except Unreachable as error:
+                if error.silence:
+                    outage.begin(error.silence, since=error.since)
+                self.broker = str(outage) if error.silence else str(error)
             self._stop.wait(PULSE_SECONDS)
 
     def _track(self) -> None:
         while not self._stop.is_set():
             try:
                 self._follow()
+            except LogIsFollowed:
+                self._left_to_another()
             except PASSING as why:
                 self._complain(str(why))
             except NotATracker as why:
@@ -87,11 +98,16 @@ class Following:
                 self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
             with self._source.reader(self._source.resumable(store)) as reader:
                 tracking = Tracking(reader, self._source.intake(), store, Watch(), self._source.census())
-                self.tracker = ""
+                self.tracker, self.reader = "", READS
                 while not self._stop.is_set():
                     tracking.run_once()
 
     def _complain(self, why: str) -> None:
         if why != self.tracker:
             self._log.warning("not.tracking", why=why)
-        self.tracker = why
+        self.tracker, self.reader = why, ""
+
+    def _left_to_another(self) -> None:
+        if self.reader != OTHER_READS:
+            self._log.info("reading.only", why=OTHER_READS)
+        self.tracker, self.reader = "", OTHER_READS

@@ -132,15 +132,20 @@ class TroubleReport:
         return found
 
 
-def parked_orders(databases: Mapping[str, str], decoder: Decoder) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the parked orders in the services' databases, and which of these could not be read, and why."""
+def parked_orders(
+    databases: Mapping[str, str], decoder: Decoder | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the parked orders in the services' databases, and which of these could not be read, and why.
+
+    With a `decoder` also the record on which the handler failed.
+    """
     parked: list[dict[str, Any]] = []
     errors: list[str] = []
     for service, url in databases.items():
         try:
             with reading(service, url) as select:
                 blocked = [BlockedKey(*row) for row in select(_BLOCKED)]
-                firsts = _first_records(select) if blocked else {}
+                firsts = _first_records(select) if blocked and decoder else {}
             for known in blocked:
                 record = firsts.get(known.key)
                 shown = _shown(record, decoder) if record else {"value": None, "headers": {}}

@@ -37,7 +37,12 @@ ORDERS = [sys.executable, "-m", "saga", "orders", "--tracker"]
 @click.command(context_settings={"show_default": True})
 @click.option("--orders", type=click.IntRange(100), default=1_000_000, help="In the backlog.")
 @click.option("--rate", type=click.FloatRange(1), default=1_000.0, help="Orders a second, of the steady flow.")
-@click.option("--seconds", type=click.FloatRange(1), default=20.0, help="How long it flows.")
+@click.option(
+    "--seconds",
+    type=click.FloatRange(3),
+    default=20.0,
+    help="How long it flows; the first and last second are not measured.",
+)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here, too."
 )
@@ -103,7 +108,7 @@ def queries(file: Path) -> Figures:
     The command's time has the program's start in it; beside its median stands the longest.
     """
     with Tracked.at(file, MODEL) as tracked:
-        order = tracked.orders(Wanted(status="refunded", limit=1))[0]
+        order = tracked.orders(Wanted(undone="refunded", limit=1))[0]
         asked: dict[str, Callable[[], object]] = {
             "orders": lambda: tracked.orders(Wanted()),
             "orders --status confirmed": lambda: tracked.orders(Wanted(status="confirmed")),
@@ -114,7 +119,7 @@ def queries(file: Path) -> Figures:
             "orders --customer": lambda: tracked.orders(Wanted(customer=order.customer_id)),
             "orders --failed-at": lambda: tracked.orders(Wanted(failed_at=["payment.failed"])),
             "orders --since --status --customer": lambda: tracked.orders(
-                Wanted(since=order.placed_at, status="refunded", customer=order.customer_id)
+                Wanted(since=order.placed_at, undone="refunded", customer=order.customer_id)
             ),
             "show, why": lambda: timeline(tracked, order.order_id),
             "stats, counts": lambda: by_status(MODEL, tracked.kinds()),

@@ -159,10 +159,10 @@ class Fleet:
         self.exits.append(worker.terminate())
 
     def wait_until_ready(self) -> None:
-        """Return when every worker that runs has read a partition's state. Raises TimeoutError."""
+        """Return when every worker that runs has read its partitions' state. Raises TimeoutError."""
         until = time.monotonic() + START_SECONDS
         running = [worker for worker in self._workers.values() if worker.wanted]
-        while not all(b'"partition.recovered"' in worker.log.read_bytes() for worker in running):
+        while not all(b'"worker.ready"' in worker.log.read_bytes() for worker in running):
             if time.monotonic() > until:
                 folder = running[0].log.parent
                 raise TimeoutError(f"not every worker had partitions within {START_SECONDS:.0f} s; see {folder}")

@@ -82,6 +82,7 @@ def test_every_purchase_ends_as_it_must_although_a_worker_of_each_service_is_kil
         "pending": 0,
         "confirmed": CONFIRMED,
         "cancelled": CANCELLED,
+        "refunded": 0,
     }
     charged = {"USD": {"charged": CHARGED_CENTS, "refunded": 0, "net": CHARGED_CENTS}}
     assert shop.ask("payment_service", "ledger") == {"service": charged, "provider": charged}

@@ -67,7 +67,7 @@ def test_an_order_whose_charge_is_declined_is_cancelled(running):
     before = books(running), running.shelf()
     order = running.place("cd-1=1", total="200.01")
     assert order["status"] == "cancelled"
-    assert order["reason"] == "declined: 20001 is above the limit of 20000 minor units of USD (LIMIT_EXCEEDED)"
+    assert order["reason"] == "declined: 200.01 USD is above the limit of 200.00 USD (LIMIT_EXCEEDED)"
     assert running.ask("payment_service", "show", order["order_id"])["status"] == "declined"
     running.until(
         lambda: running.ask("inventory_service", "show", order["order_id"])["status"] == "cancelled",
@@ -86,6 +86,23 @@ def test_an_order_that_is_out_of_stock_is_cancelled_and_the_money_is_back(runnin
     assert "refunded  29.33" in running.run("order_service", "show", order["order_id"]).stdout
     assert change(before[0], books(running)) == {"charged": 2933, "refunded": 2933, "net": 0}
     assert running.shelf() == before[1]
+
+
+def test_services_and_tracker_use_one_word_for_how_an_order_ended(running):
+    """An order is cancelled; that its money is back is said beside it, never instead of it."""
+    running.stock(cd_3=0)
+    order_id = running.place("cd-3=1")["order_id"]
+    until_refunded(running, order_id)
+    assert running.run("saga", "track", "--no-follow").code == 0
+    kept = {order["order_id"]: order for order in running.ask("order_service", "list")}
+    tracked = {order["order_id"]: order for order in running.ask("saga", "orders", "--limit", "1000")}
+    assert {i: o["status"] for i, o in kept.items()} == {i: o["status"] for i, o in tracked.items()}
+    assert (tracked[order_id]["status"], tracked[order_id]["undone"]) == ("cancelled", ["refunded"])
+    counted = running.ask("order_service", "list", "--summary")
+    assert running.ask("saga", "stats")["by_status"] == {
+        s: counted[s] for s in ("cancelled", "confirmed") if counted[s]
+    }
+    assert counted["refunded"] == sum(order["refunded"] > 0 for order in kept.values()) > 0
 
 
 def test_an_unknown_article_is_a_shortage_with_a_reason(running):

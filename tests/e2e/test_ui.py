@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from eventbus import publishing
 from eventbus.log import Output
+from saga.ui.following import OTHER_READS, READS
 from schemas import Item, OrderCreated
 from tests.conftest import do_without
 from tests.support.brokers.kafka_node import OwnBroker
@@ -111,7 +114,7 @@ def test_orders_are_seen_live_from_placing_to_the_end(saga, tab):
         tab.until(f"{ROWS}.length === 0")
         tab.press("s")
         tab.until(row_of(good, "confirmed"))
-        tab.until(row_of(short, "refunded"))
+        tab.until(row_of(short, "cancelled, refunded"))
         tab.until(f"{ORDER}.includes('order-service: the order was confirmed')")
         assert HOSTILE in tab.run(ORDER)
         assert any(HOSTILE in row for row in tab.run(ROWS))
@@ -135,6 +138,25 @@ def test_orders_are_seen_live_from_placing_to_the_end(saga, tab):
         tab.until(f"{ROWS}.filter(row => /confirmed|refunded/.test(row)).length === 10")
         assert short in tab.run(ORDER)
         tab.press("Escape")
+
+
+def test_beside_a_tracker_the_page_raises_no_alarm_and_says_who_reads(saga, tab):
+    """`saga track` and `saga ui` side by side, as the README shows them; the page takes over when the other ends."""
+    reader = "document.getElementById('state').title"
+    run = [sys.executable, "-m", "saga", "track", "--tracker", "tracker.db"]
+    with subprocess.Popen(run, env=saga.env, cwd=saga.folder, stderr=subprocess.DEVNULL) as tracker:
+        try:
+            saga.until((saga.folder / "tracker.db").exists, "the tracker did not begin")
+            with served(saga.env, saga.folder) as page:
+                tab.open(page.url)
+                tab.until(f"{reader} === {json.dumps(OTHER_READS)}")
+                assert tab.run("document.getElementById('alarm').hidden") is True
+                tracker.terminate()
+                tab.until(f"{reader} === {json.dumps(READS)}")
+                assert tab.run("document.getElementById('alarm').hidden") is True
+                assert "not.tracking" not in page.log.read_text()
+        finally:
+            tracker.kill()
 
 
 def test_the_saga_does_not_notice_when_the_page_is_killed(saga):

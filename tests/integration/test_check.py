@@ -15,8 +15,13 @@ from click.testing import CliRunner, Result
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventbus.log import Output, Partition
+from eventbus import PoisonRecord
+from eventbus.deadletters.letter import dead_letter
+from eventbus.deadletters.resolutions import DISCARD, AuditNote, resolution
+from eventbus.log import Output, Partition, Record
 from eventbus.service import finished
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey
 from payment_service.gateway import open_gateway
 from saga.commands.check import check_command
 from tests.chaos.unreadable import write_unreadable
@@ -76,6 +81,41 @@ def test_a_correct_history_is_clean(written):
     assert report["violations"] == []
     assert (report["orders"], report["open"], report["events"], report["undecodable"]) == (12, 0, events, 7)
     assert (report["truncated"], report["unreadable"]) == ({}, [])
+
+
+def test_what_is_open_is_said_beside_the_verdict_with_the_command_that_shows_it(written):
+    """No law is broken by it, and still somebody has to look: a plain `clean` would send them home."""
+    letters = ["payment-service.dead-letters", "payment-service.dead-letters.resolutions", "other.dead-letters"]
+    admin = Admin(written.places.bootstrap_servers)
+    admin.create(letters, 1)
+    created, partition = written.event(CREATED)
+    bad = Record(Partition(CREATED, 0), 7, b"key", b"no event", 1_700_000_000_000, [])
+    for topic in (letters[0], letters[0], letters[0], letters[2]):
+        letter = dead_letter(topic, "payment-service", bad, PoisonRecord("not_framed", "no event"), 0)
+        written.publisher.publish(letter, 0)
+    resolved = bad._replace(partition=Partition(letters[0], 0), offset=0, headers=letter.headers)
+    note = AuditNote("ada", "a test", 0)
+    written.publisher.publish(resolution(letters[1], resolved, DISCARD, note), 0)
+    written.publisher.publish(created._replace(value=b"{}"), partition)
+    pending = "insert into orders select 'open', null, customer_id, total, currency, items, 'pending', null, 0, 1, 1"
+    written.places.change("order-service", f"{pending} from orders where order_id = ?", written.confirmed.order_id)
+    with written.places.transaction("inventory-service") as tx:
+        blocked_keys.change(tx, {}, {"open": BlockedKey("open", CREATED, 0, 1, 1, 1, 0, 1, "no")})
+    try:
+        said = written.check().stdout.splitlines()
+        report = written.report()
+    finally:
+        admin.remove(letters)
+    assert said[-5:] == [
+        "open: 1 order has not ended                   saga orders --stuck",
+        "open: 1 order is parked in inventory-service  inventory-service parked list",
+        "open: 2 open dead letters of payment-service  saga deadletters list --group payment-service",
+        "open: 1 record is not an event                saga violations --kind undecodable",
+        "clean, but not everything is done: see above",
+    ]
+    assert (report["open"], report["parked"], report["dead_letters"], report["undecodable"]) == (
+        *(1, {"inventory-service": 1}, {"payment-service": 2}, 1),
+    )
 
 
 def test_what_cannot_be_decompressed_is_told_and_passed_by(written):

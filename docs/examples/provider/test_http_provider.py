@@ -75,7 +75,7 @@ def test_the_payment_service_charges_and_refunds_through_it(remote: Remote, scen
     placed = scenario(service).when(order).then(PaymentCharged("order-1", charged, 2933, "USD"))
     placed.when(OrderCancelled("order-1", "no stock")).then(PaymentRefunded("order-1", charged, 2933, "USD"))
     dear = OrderCreated("order-2", "customer", 20_000, "USD", (Item("CD-04", 2),))
-    why = "declined: 20000 is above the limit of 10000 minor units of USD"
+    why = "declined: 200.00 USD is above the limit of 100.00 USD"
     scenario(service).when(dear).then(PaymentFailed("order-2", why, "DECLINED"))
 
 

@@ -12,13 +12,16 @@ from collections.abc import Iterator, Sequence
 from saga.check.facts import EventFact, Items, LedgerFact, Saga
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
+    InventoryReserved,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
     PaymentFailed,
     PaymentRefunded,
 )
+from schemas.money import to_text
 
 LAST_EVENTS = {"confirmed": OrderConfirmed.topic, "cancelled": OrderCancelled.topic}
 NOTHING_RESERVED_AFTER = (PaymentFailed.topic, InventoryReservationFailed.topic)
@@ -29,11 +32,11 @@ def confirmed_is_charged_once(saga: Saga, _rules: Rules) -> Iterator[LawFinding]
     order, payment = saga.order, saga.payment
     if order is None or order.status != "confirmed":
         return
-    due = f"{order.total} {order.currency}"
+    due = to_text(order.total, order.currency)
     if payment is None or payment.status != "charged":
         yield LawFinding(f"confirmed, but its payment is {saga.status('payment') or 'unknown'}")
     elif (payment.amount, payment.currency) != (order.total, order.currency):
-        yield LawFinding(f"confirmed with a total of {due}, but charged {payment.amount} {payment.currency}")
+        yield LawFinding(f"confirmed with a total of {due}, but charged {to_text(payment.amount, payment.currency)}")
     if saga.net != order.total or any(entry.currency != order.currency for entry in saga.ledger):
         yield LawFinding(f"confirmed with a total of {due}, but the provider has {_shown(saga.ledger)}")
 
@@ -56,12 +59,11 @@ def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     if saga.net != 0 and (rules.quiescent or _money_is_settled(saga)):
         yield finding(f"cancelled, but the provider has {_shown(saga.ledger)}", *_of(saga, PaymentRefunded.topic))
     if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
-        payment = _payment(saga)
-        yield LawFinding(
-            f"the order has a refund of {saga.order.refunded} of {saga.order.total}, but the payment is {payment}"
-        )
+        refunded, total = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.order.total))
+        yield LawFinding(f"the order has a refund of {refunded} of {total}, but the payment is {_payment(saga)}")
     if rules.quiescent and saga.order.refunded != saga.charged:
-        yield LawFinding(f"the order has a refund of {saga.order.refunded}, but the provider charged {saga.charged}")
+        refunded, charged = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.charged))
+        yield LawFinding(f"the order has a refund of {refunded}, but the provider charged {charged}")
 
 
 def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -71,6 +73,17 @@ def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     refusals = [event for event in saga.events if event.topic in NOTHING_RESERVED_AFTER]
     if rules.quiescent or refusals:
         yield finding("cancelled, but its items are still reserved", *refusals)
+
+
+def released_is_reserved_and_cancelled(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
+    """When nothing is in flight, every order that was reserved and cancelled has its inventory.released.
+
+    A worker of a release that did not know the event releases what it cancels, and publishes nothing.
+    """
+    given_back = {InventoryReserved.topic, OrderCancelled.topic} <= saga.topics
+    if rules.quiescent and given_back and rules.lacks(saga, InventoryReleased.topic):
+        what = f"reserved and cancelled, but {InventoryReleased.topic} is not on the log"
+        yield finding(what, *_of(saga, InventoryReserved.topic), *_of(saga, OrderCancelled.topic))
 
 
 def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -162,8 +175,8 @@ def _listed(items: Items) -> str:
 
 def _payment(saga: Saga) -> str:
     payment = saga.payment
-    return "unknown" if payment is None else f"{payment.status} ({payment.amount} {payment.currency})"
+    return "unknown" if payment is None else f"{payment.status} ({to_text(payment.amount, payment.currency)})"
 
 
 def _shown(ledger: Sequence[LedgerFact]) -> str:
-    return " and ".join(f"a {entry.kind} of {entry.amount} {entry.currency}" for entry in ledger) or "nothing"
+    return " and ".join(f"a {entry.kind} of {to_text(entry.amount, entry.currency)}" for entry in ledger) or "nothing"

@@ -7,7 +7,7 @@ import { counted, overview, showFlow, showHealth, showTrouble, showViolations } 
 
 const quietly = (work) => () => work().catch((error) => console.warn(error.message));
 const VIEWS = ["orders", "flow", "violations", "trouble"];
-const CHIPS = { waiting_on: "waits for", event: "has", customer: "customer" };
+const CHIPS = { undone: "was", waiting_on: "waits for", event: "has", customer: "customer" };
 let view = "orders";
 let chosen = "";
 let narrowed = {};
@@ -93,7 +93,7 @@ function choose(wanted) {
 async function readOrder() {
   const id = chosen;
   if (id) return showOrder(id, () => id === chosen);
-  const said = JSON.stringify([state.by_status, state.waiting_on, state.violations, counted]);
+  const said = JSON.stringify([state.by_status, state.undone, state.waiting_on, state.violations, counted]);
   if (said !== summed) fill($("order"), overview(state));
   summed = said;
 }
@@ -135,6 +135,7 @@ function heard(told) {
   else if (told.tracker) tell("bad", "not following");
   else if (told.behind) tell("late", `behind by ${number(told.behind)}`);
   else tell("", "live");
+  $("state").title = told.reader ?? "";
   $("n-orders").textContent = told.orders === undefined ? "" : number(told.orders);
   $("n-violations").textContent = told.violations ? number(told.violations) : "";
   $("n-violations").className = told.violations ? "bad" : "";

@@ -114,6 +114,11 @@ export function plural(count, one, many = `${one}s`) {
   return `${number(count)} ${count === 1 ? one : many}`;
 }
 
+// Where an order stands, and what of it was undone: "cancelled, refunded".
+export function state(order) {
+  return [order.status, ...order.undone].join(", ");
+}
+
 export function span(ms) {
   const size = Math.abs(ms);
   if (size < 1000) return `${Math.round(ms)} ms`;

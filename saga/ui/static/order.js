@@ -1,5 +1,5 @@
 // One order: what it means for the customer, what was ordered, why it is as it is, each event as it is on the log.
-import { $, ago, ask, clickable, copied, drawn, element, fill, link, local, number, ordersHash, plural, span } from "/static/dom.js";
+import { $, ago, ask, clickable, copied, drawn, element, fill, link, local, number, ordersHash, plural, span, state } from "/static/dom.js";
 
 let shown = "";
 let last = "";
@@ -65,7 +65,7 @@ function back() {
 function facts(order) {
   const list = element("dl", "facts");
   const add = (name, ...values) => list.append(element("dt", "", name), element("dd", "", "", ...values));
-  add("status", element("span", `status ${order.status}`, order.status));
+  add("status", element("span", `status ${order.status}`, state(order)));
   add("customer", order.customer_id ? link(order.customer_id, ordersHash("", { customer: order.customer_id })) : "unknown");
   if (order.money) add("total", order.money);
   if (order.items.length) {
@@ -111,7 +111,7 @@ function openStep(address) {
 function others(order, found) {
   if (!found.length) return [];
   const rows = found.map((other) => element("li", "", "", link(other.order_id, ordersHash(other.order_id)), " ",
-    element("span", `status ${other.status}`, other.status), ` ${other.money} `, element("span", "quiet", "", ago(other.at))));
+    element("span", `status ${other.status}`, state(other)), ` ${other.money} `, element("span", "quiet", "", ago(other.at))));
   const all = link("all of this customer", ordersHash("", { customer: order.customer_id }));
   return [element("h3", "", `${plural(found.length, "other order")} of this customer`), element("ul", "others", "", ...rows), element("p", "", "", all)];
 }

@@ -123,6 +123,7 @@ export function overview(state) {
   const counts = Object.entries(state.by_status ?? {});
   if (!counts.length) return [element("p", "quiet", "Orders appear here as soon as one is placed.")];
   const lines = counts.map(([status, count]) => element("li", "", "", link(`${number(count)} ${status}`, ordersHash("", { status }))));
+  const undone = Object.entries(state.undone ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${what}`, ordersHash("", { undone: what }))));
   const waiting = Object.entries(state.waiting_on ?? {}).map(([name, count]) =>
     element("li", "", "", link(`${waits(count)} for ${name}`, ordersHash("", { waiting_on: name }))));
   const wrong = state.violations
@@ -130,6 +131,7 @@ export function overview(state) {
     : element("p", "well", "No violation, all well.");
   return [
     element("h2", "", plural(state.orders, "order")), element("ul", "", "", ...lines),
+    ...(undone.length ? [element("h3", "", "Of these"), element("ul", "", "", ...undone)] : []),
     element("h3", "", "Waiting"),
     waiting.length ? element("ul", "", "", ...waiting) : element("p", "well", "No order waits for a service."),
     element("h3", "", "Trouble"), wrong,

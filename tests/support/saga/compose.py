@@ -1,8 +1,9 @@
-"""deploy/compose.yaml as a project of its own, whichever docker compose there is."""
+"""deploy/compose.yaml as a project of its own, whichever docker compose there is, in a shell with README's exports."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -11,9 +12,16 @@ from pathlib import Path
 from tests.support.brokers.docker_engine import NoImage, engine
 from tests.support.ports import free_port
 
-FILE = Path(__file__).parents[3] / "deploy" / "compose.yaml"
+ROOT = Path(__file__).parents[3]
+FILE = ROOT / "deploy" / "compose.yaml"
 PORTS = ("KAFKA_PORT", "ORDER_METRICS_PORT", "PAYMENT_METRICS_PORT", "INVENTORY_METRICS_PORT")
 OURS = "label=org.opencontainers.image.title=order-saga"
+
+
+def readme_exports() -> dict[str, str]:
+    """Return what README's shell lines export."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return {name: value.strip("'") for name, value in re.findall(r"^export (\w+)=(\S+)", text, re.MULTILINE)}
 
 
 def compose_command() -> list[str]:
@@ -39,7 +47,7 @@ class Project:
         """Run compose with these arguments and return its stdout; raises AssertionError with the output if it fails."""
         settings = {name: str(port) for name, port in self.ports.items()} | {"SAGA_IMAGE": self._image}
         run = [*self._command, *arguments]
-        env = {name: value for name, value in os.environ.items() if not name.endswith("_DATABASE")} | settings
+        env = {**os.environ, **readme_exports(), **settings}
         done = subprocess.run(
             run, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=seconds, check=False
         )

@@ -68,6 +68,17 @@ def listed(run: Run, *arguments: str) -> list[str]:
     return [each["key"] for each in json.loads(run("parked", "list", "--json", *arguments).stdout)]
 
 
+def test_a_blocked_key_is_named_by_how_it_begins(run: Run) -> None:
+    """Wherever a key is taken; nothing is done where it means several."""
+    with closing(opened()) as database, database.transaction() as tx:
+        found = blocked_keys.blocking(tx, ["c"])["c"]
+        renamed = {key: found._replace(key=key) for key in ("long-1-key", "long-2-key")}
+        blocked_keys.change(tx, {}, renamed)
+    assert run("parked", "show", "long-1").stdout.startswith("long-1-key  parked since")
+    assert "several ids: long-1-key, long-2-key" in run("parked", "discard", "long-", *WHO).stderr
+    assert run("parked", "retry", "long-2", *WHO, "--dry-run").stdout.startswith("long-2-key")
+
+
 def left(key: str) -> list[str]:
     with closing(opened()) as database, database.snapshot() as tx:
         return [topic for (topic,) in tx.rows("select topic from parked where key = ? order by position", key)]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from saga.check.facts import Address, EventFact, Facts, LedgerFact, Money, Oldest, ParkedFact, Saga, StockFact
 from saga.check.laws import DESCRIPTIONS, judge
 from saga.check.rules import Rules
+from schemas.money import to_text
 from tests.support.models.saga_model import (
     CANCELLED,
     CHARGED,
@@ -20,6 +21,7 @@ from tests.support.models.saga_model import (
     FAILED,
     FLOW,
     REFUNDED,
+    RELEASED,
     RESERVED,
     SHORT,
     finished,
@@ -32,6 +34,7 @@ KINDS = {
     "free": lambda facts, o: o.status == "confirmed" and o.total == 0,
     "declined": lambda facts, o: facts.payments[o.order_id].status == "declined",
     "refunded": lambda facts, o: o.refunded > 0,
+    "released": lambda facts, o: any(e.topic == RELEASED for e in facts.log.events[o.order_id]),
 }
 
 
@@ -125,6 +128,10 @@ ALWAYS: list[tuple[str, str, Break]] = [
     ("events-never-contradict", "confirmed", copied(RESERVED, topic=SHORT)),
     ("events-never-contradict", "refunded", confirmed_too),
     ("events-never-contradict", "confirmed", without(CHARGED)),
+    ("each-event-once", "released", copied(RELEASED)),
+    ("events-never-contradict", "released", without(RESERVED)),
+    ("events-never-contradict", "released", without(CANCELLED)),
+    ("event-has-its-state", "released", row("reservations", status="reserved")),
     ("order-iff-order-created", "confirmed", no_row("orders")),
     ("order-iff-order-created", "declined", without(CREATED)),
     ("event-has-its-state", "confirmed", no_row("payments")),
@@ -173,7 +180,7 @@ def an_order(facts: Facts, kind: str) -> str | None:
 
 def histories_with(kind: str, seed: int) -> tuple[Facts, str]:
     for offset in range(100):
-        facts = finished(seed + offset)
+        facts = finished(seed + offset, cancels=kind == "released")
         order_id = an_order(facts, kind)
         if order_id is not None:
             return facts, order_id
@@ -190,6 +197,19 @@ def test_a_planted_violation_is_caught_while_the_saga_runs(law, kind, broken, se
     assert (law, order_id) in caught
 
 
+def test_money_in_a_violation_is_written_for_people():
+    """5.00 USD, not 500: a person reads it, and acts on it."""
+    facts, order_id = histories_with("refunded", 0)
+    found = judge(ledger(("charge", 500, "USD"))(facts, order_id), RUNNING).violations
+    assert "cancelled, but the provider has a charge of 5.00 USD" in {violation.detail for violation in found}
+    order = facts.orders[order_id]
+    [wrong] = [
+        v.detail for v in judge(row("orders", refunded=1)(facts, order_id), RUNNING).violations if "of" in v.detail
+    ]
+    total = to_text(order.total, "USD")
+    assert f"a refund of 0.01 USD of {total}, but the payment is refunded ({total})" in wrong
+
+
 @pytest.mark.parametrize(("law", "kind", "broken"), ONLY_WHEN_QUIET)
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1_000_000))
@@ -200,6 +220,15 @@ def test_what_may_be_in_flight_is_caught_when_all_is_quiet(law, kind, broken, se
     assert running.violations == []
     assert running.open == 1
     assert (law, order_id) in {(v.law, v.order_id) for v in quiet.violations}
+
+
+def test_what_was_given_back_without_its_event_is_caught_when_all_is_quiet():
+    """The event may yet come; and an order that never was set aside needs none."""
+    facts, order_id = histories_with("released", 0)
+    broken = without(RELEASED)(facts, order_id)
+    assert judge(broken, RUNNING).violations == []
+    [violation] = judge(broken, QUIET).violations
+    assert (violation.law, violation.order_id) == ("released-is-reserved-and-cancelled", order_id)
 
 
 @pytest.mark.parametrize(("kind", "broken"), [(kind, broken) for _, kind, broken in ONLY_WHEN_QUIET])
@@ -237,6 +266,7 @@ def test_every_law_is_caught_breaking_somewhere_in_this_file():
         "reserved-stock-adds-up",
         "stock-covers-reservations",
         "nothing-is-parked",
+        "released-is-reserved-and-cancelled",
     }
     assert planted == set(DESCRIPTIONS)
     assert all(text.endswith(".") for text in DESCRIPTIONS.values())

@@ -23,7 +23,17 @@ from saga.tracker.sentences import Sentences
 from saga.tracker.store import AnotherTracker, NotATracker, Store
 from saga.tracker.timeline import timeline
 from schemas import EVENTS as TYPES
-from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
+from tests.support.models.saga_model import (
+    CANCELLED,
+    CHARGED,
+    CONFIRMED,
+    CREATED,
+    FAILED,
+    REFUNDED,
+    RELEASED,
+    RESERVED,
+    SHORT,
+)
 from tests.support.models.tracked import of_order, stored, tracked_events
 
 ROOT = Path(__file__).parents[3]
@@ -80,8 +90,9 @@ def test_orders_are_found_by_each_filter(file):
     """By status, by where they failed (event or service), by whom they wait for, by customer, and together."""
     waiting = {OPEN_ORDER[0].order_id}
     assert found(file) == having(CREATED)
-    assert found(file, "--status", "refunded") == having(REFUNDED)
-    assert found(file, "--status", "cancelled") == having(CANCELLED) - having(REFUNDED)
+    assert found(file, "--undone", "refunded") == having(REFUNDED)
+    assert found(file, "--status", "cancelled") == having(CANCELLED)
+    assert found(file, "--undone", "refunded", "--status", "confirmed") == set()
     assert found(file, "--failed-at", "payment-service") == having(FAILED)
     assert found(file, "--failed-at", "inventory.reservation.failed") == having(SHORT)
     assert found(file, "--waiting-on", "inventory-service") == found(file, "--stuck", "--older-than", "1h") == waiting
@@ -91,6 +102,22 @@ def test_orders_are_found_by_each_filter(file):
     assert len(found(file, "--limit", "3")) == 3
     placed = [order["placed_at"] for order in ask(file, "orders")]
     assert placed == sorted(placed, reverse=True)
+
+
+def test_an_order_is_found_by_how_its_id_begins_or_ends(file):
+    """By every command about one; an end of four characters or more. What means several orders is refused."""
+    ids = [f"0198c4e{number}-8f3a-7cc2-{number:04}" for number in range(7)]
+    placed = REFUNDED_ORDER[0]
+    stored(file, [placed._replace(order_id=each, offset=7_000 + n) for n, each in enumerate(ids)]).close()
+    for given in (ids[3], "0198c4e3", "0003", "7cc2-0003"):
+        assert ask(file, "show", given)["order"]["order_id"] == ids[3]
+        assert ask(file, "why", given)["chain"][0]["address"] == f"{placed.topic}/{placed.partition}/7003"
+        assert saga(file, "violations", "--order", given).stdout == "none\n"
+    for command in ("show", "why"):
+        refused = saga(file, command, "0198")
+        assert refused.exit_code == 1
+        assert f"several ids: {', '.join(ids[:5])}, …; type more" in refused.stderr
+    assert "no event of order '003'" in saga(file, "show", "003").stderr
 
 
 def test_a_list_that_stops_at_the_limit_says_so(file):
@@ -109,14 +136,14 @@ def test_a_timeline_says_what_was_undone_what_is_due_and_what_can_still_happen(f
     by_event = {step["event"]: step for step in shown["steps"]}
     assert by_event[REFUNDED]["undoes"] == by_event[CHARGED]["address"]
     assert by_event[CHARGED]["undone_by"] == by_event[REFUNDED]["address"]
-    assert (shown["order"]["status"], shown["due"], shown["possible"]) == ("refunded", [], [])
+    assert (shown["order"]["status"], shown["due"], shown["possible"]) == ("cancelled", [], [])
     then = ask(
         file, "show", order_id, "--at", f"1970-01-01T00:{cancelled.at // 60000:02}:{cancelled.at / 1000 % 60:06.3f}"
     )
     assert then["order"]["status"] == "cancelled"
     assert then["due"] == [{"service": "payment-service", "event": CANCELLED, "answers": [REFUNDED]}]
     waiting = ask(file, "show", OPEN_ORDER[0].order_id)
-    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED]
+    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED, RELEASED]
     text = saga(file, "show", order_id).stdout
     assert f"undoes {by_event[CHARGED]['address']}" in text
     assert "can still happen: nothing; this is final" in text
@@ -147,8 +174,12 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
         f" the charge of 29.33 USD was given back {refund.at - end.at} ms later"
     )
     assert [link["address"] for link in why["chain"]] == [event.address for event in REFUNDED_ORDER]
-    waits = ask(file, "why", OPEN_ORDER[0].order_id)["why"]
-    assert f"inventory-service has not answered {OPEN_ORDER[1].address} for" in waits
+    assert why["ask"] == []
+    waits = ask(file, "why", OPEN_ORDER[0].order_id)
+    assert f"inventory-service has not answered {OPEN_ORDER[1].address} for" in waits["why"]
+    assert waits["ask"] == [f"inventory-service show {OPEN_ORDER[0].order_id}", "saga workers"]
+    [_, hint, *_] = saga(file, "why", OPEN_ORDER[0].order_id).stdout.splitlines()
+    assert hint == f"to see why: `inventory-service show {OPEN_ORDER[0].order_id}`, `saga workers`"
 
 
 def test_an_event_without_a_sentence_is_told_by_its_fields_and_nothing_reaches_the_terminal_that_it_would_obey():
@@ -213,7 +244,7 @@ def test_sql_reads_the_documented_tables_and_can_do_nothing_else(file, tmp_path)
     rows = saga(
         file, "sql", "select status, count(*) n from orders group by 1 order by 1", "--json"
     ).stdout.splitlines()
-    assert json.loads(rows[-1])["status"] == "refunded"
+    assert json.loads(rows[0])["status"] == "cancelled"
     statements = (
         "delete from orders",
         f"attach '{tmp_path}/x.db' as x",

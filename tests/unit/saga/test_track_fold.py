@@ -14,7 +14,17 @@ from hypothesis import strategies as st
 from saga.tracker.fold import CLOCK_SKEW_MS, Fold
 from saga.tracker.installed import MODEL
 from saga.tracker.timeline import possible
-from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
+from tests.support.models.saga_model import (
+    CANCELLED,
+    CHARGED,
+    CONFIRMED,
+    CREATED,
+    FAILED,
+    REFUNDED,
+    RELEASED,
+    RESERVED,
+    SHORT,
+)
 from tests.support.models.tracked import of_order, stored, tracked_events
 
 EVENTS = tracked_events(12)
@@ -78,7 +88,8 @@ def rows(path):
         "delete from orders where order_id = ?",
         (
             "insert into orders select 'a-ghost', status, customer_id, total, currency, placed_at, updated_at,"
-            " ended_at, ending, failed_at, waiting_on, events, violations, seen, body_at from orders where order_id = ?"
+            " ended_at, ending, failed_at, waiting_on, undone, events, violations, seen, body_at from orders"
+            " where order_id = ?"
         ),
         (
             "insert into violations select 'second-ending', order_id, topic, partition, offset, at, '' from events"
@@ -96,15 +107,22 @@ def test_an_order_whose_row_does_not_follow_from_its_events_is_named(tmp_path, c
         assert list(store.misjudged()) == ["a-ghost" if "a-ghost" in change else order_id]
 
 
+def test_an_order_that_gave_back_goods_and_money_is_refunded_whichever_came_last():
+    """What is undone counts by the step that it undoes: the earliest one is the last to be undone."""
+    bits = [MODEL.bits[topic] for topic in (CREATED, CHARGED, RESERVED, CANCELLED, RELEASED)]
+    assert MODEL.state(sum(bits), CANCELLED).status == "released"
+    assert MODEL.state(sum(bits) + MODEL.bits[REFUNDED], CANCELLED).status == "refunded"
+
+
 STANDS = [
     (CONFIRMED_ORDER[:0], "pending", None, "order-service", MODEL.topics),
     (CONFIRMED_ORDER[:1], "pending", None, "payment-service", MODEL.topics[1:]),
-    (CONFIRMED_ORDER[:2], "pending", None, "inventory-service", (RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED)),
+    (CONFIRMED_ORDER[:2], "pending", None, "inventory-service", MODEL.topics[3:]),
     (CONFIRMED_ORDER[:3], "pending", None, "order-service", (CONFIRMED,)),
     (CONFIRMED_ORDER, "confirmed", None, None, ()),
     (REFUNDED_ORDER[:3], "pending", SHORT, "order-service", (CANCELLED, REFUNDED)),
     (REFUNDED_ORDER[:4], "cancelled", SHORT, "payment-service", (REFUNDED,)),
-    (REFUNDED_ORDER, "refunded", SHORT, None, ()),
+    (REFUNDED_ORDER, "cancelled", SHORT, None, ()),
     (DECLINED_ORDER[:2], "pending", FAILED, "order-service", (CANCELLED,)),
     (DECLINED_ORDER, "cancelled", FAILED, None, ()),
 ]
@@ -115,14 +133,15 @@ def test_where_an_order_stands_follows_from_the_declarations(events, status, fai
     """Who owes the next answer, and what can still come: nobody refunds what was not charged."""
     seen = sum(MODEL.bits[event.topic] for event in events)
     ending = next((event.topic for event in events if event.topic in MODEL.endings), None)
-    assert MODEL.summary(seen, ending) == (status, failed_at, waiting_on)
+    assert MODEL.summary(seen, ending)[:3] == (status, failed_at, waiting_on)
+    assert MODEL.summary(seen, ending).undone == ("refunded" if REFUNDED in {e.topic for e in events} else None)
     owed = MODEL.state(seen, ending).owed
     assert possible(MODEL, owed, {event.topic for event in events}) == list(to_come)
 
 
 def test_what_compensates_what_is_read_from_the_declarations():
-    """A refund takes a charge back, a cancellation the order."""
-    assert MODEL.compensates == {REFUNDED: {CHARGED}, CANCELLED: {CREATED}}
+    """A refund takes a charge back, a release the goods, a cancellation the order."""
+    assert MODEL.compensates == {REFUNDED: {CHARGED}, RELEASED: {RESERVED}, CANCELLED: {CREATED}}
     assert MODEL.failures == {FAILED, SHORT}
     assert MODEL.endings == {CONFIRMED, CANCELLED}
 

@@ -77,7 +77,7 @@ def test_amounts_above_the_limit_are_declined_and_move_nothing(provider):
     """The limit itself is still taken; a declined charge can be asked for again and given back: nothing moves."""
     assert isinstance(charge(provider, "at", 10_000, "USD"), Charge)
     declined = charge(provider, "above", 10_001, "USD")
-    assert declined == Declined("declined: 10001 is above the limit of 10000 minor units of USD", "LIMIT_EXCEEDED")
+    assert declined == Declined("declined: 100.01 USD is above the limit of 100.00 USD", "LIMIT_EXCEEDED")
     assert charge(provider, "above", 10_001, "USD") == declined
     assert refund(provider, "refund/above", "above", 10_001, "USD") == NothingTaken()
     assert provider.totals() == {"USD": (10_000, 0)}
@@ -98,7 +98,7 @@ def test_the_same_key_with_other_parameters_is_a_conflict(provider, amount, curr
     charge(provider, "o", 2933, "USD")
     conflict = charge(provider, "o", amount, currency)
     assert isinstance(conflict, Conflict)
-    assert "2933 USD" in conflict.detail
+    assert "29.33 USD" in conflict.detail
     assert isinstance(refund(provider, "refund/o", "o", amount, currency), Conflict)
     assert isinstance(refund(provider, "o", "o", 2933, "USD"), Conflict)
     assert isinstance(refund(provider, "refund/o", "o", 2933, "USD"), Refund)

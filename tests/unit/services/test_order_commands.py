@@ -11,11 +11,12 @@ from click.testing import CliRunner
 from eventbus.database import connect
 from eventbus.store.packing import unpack
 from order_service.__main__ import main
-from order_service.currency import to_minor, to_text
+from order_service.currency import to_minor
 from order_service.intake import read_request
 from order_service.repository import SCHEMA
 from order_service.service import OrderService
 from schemas import InventoryReserved, PaymentFailed, PaymentRefunded
+from schemas.money import to_text
 from tests.support.engines.stepping import deliver
 
 URL = "sqlite:///order_service.db"
@@ -69,7 +70,19 @@ def test_an_order_is_placed_and_shown_with_the_keys_that_scripts_know(run):
     assert (shown["total"], shown["currency"], shown["status"], shown["reason"]) == (2933, "USD", "pending", None)
     assert shown["items"] == [{"sku": "CD-04", "quantity": 2}]
     assert shown["created_at"].endswith("Z")
-    assert summary(run) == {"total": 1, "pending": 1, "confirmed": 0, "cancelled": 0}
+    assert summary(run) == {"total": 1, "pending": 1, "confirmed": 0, "cancelled": 0, "refunded": 0}
+
+
+def test_an_order_is_shown_by_how_its_id_begins_or_ends(run):
+    """As a customer reads it over the phone; what means several orders is refused, with both."""
+    first, second = (json.loads(run(*PLACE, "--json").stdout)["order_id"] for _ in range(2))
+    for given in (first, first[-12:], first[-4:]):
+        assert json.loads(run("show", given, "--json").stdout)["order_id"] == first
+    alike = next(number for number in range(36) if first[number] != second[number])
+    assert json.loads(run("show", second[: alike + 1], "--json").stdout)["order_id"] == second
+    refused = run("show", first[:alike])
+    assert (refused.exit_code, f"several ids: {first}, {second}; type more" in refused.stderr) == (1, True)
+    assert "there is no order ffff-ffff" in run("show", "ffff-ffff").stderr
 
 
 def test_the_same_request_brings_the_same_order_back(run):
@@ -262,7 +275,7 @@ def test_an_order_in_a_currency_that_was_dropped_is_shown(run):
     placed = [json.loads(run(*PLACE, "--json").stdout)["order_id"] for _ in range(2)]
     withdrawn(placed[0])
     assert run("list").exit_code == 0
-    assert [line.split()[:5] for line in run("list").stdout.splitlines()] == [
+    assert [line.split()[:5] for line in run("list").stdout.splitlines()[1:]] == [
         [placed[0], "pending", "2933", "minor", "units"],
         [placed[1], "pending", "29.33", "USD", "42"],
     ]
@@ -360,12 +373,26 @@ def test_what_is_not_there_ends_with_one_line(run, tmp_path):
     assert run("import", "nowhere.jsonl").exit_code == 2
 
 
-def test_lists_can_be_narrowed_to_one_status(run):
-    """--status shows only such orders."""
-    run(*PLACE)
-    assert len(run("list", "--status", "pending").stdout.splitlines()) == 1
-    assert run("list", "--status", "cancelled").stdout == ""
-    assert "1 order: 1 pending, 0 confirmed, 0 cancelled" in run("list", "--summary").stdout
+def test_lists_can_be_narrowed_to_a_status_and_a_customer_and_to_the_newest(run):
+    """With a header, oldest first; each filter alone and with the others."""
+    customers = ("7", "42", "42")
+    placed = [json.loads(run(*replaced("--customer", who), "--json").stdout)["order_id"] for who in customers]
+    header, *found = run("list").stdout.splitlines()
+    assert header.split() == ["order", "status", "refunded", "total", "customer", "reason"]
+    assert [line.split() for line in found] == [
+        [each, "pending", "29.33", "USD", who] for each, who in zip(placed, customers, strict=True)
+    ]
+
+    def listed(*filters):
+        return [order["order_id"] for order in json.loads(run("list", "--json", *filters).stdout)]
+
+    assert listed("--status", "pending") == placed
+    assert listed("--status", "cancelled") == listed("--customer", "4") == []
+    assert listed("--customer", "42") == placed[1:]
+    assert listed("--limit", "2") == placed[1:]
+    assert listed("--limit", "1", "--customer", "7", "--status", "pending") == placed[:1]
+    assert run("list", "--limit", "0").exit_code == 2
+    assert "3 orders: 3 pending, 0 confirmed, 0 cancelled (0 refunded)" in run("list", "--summary").stdout
 
 
 def test_a_summary_of_one_status_is_wrong_usage(run):

@@ -43,18 +43,18 @@ def two_orders(run):
 
 
 def test_the_ledger_shows_our_books_and_the_providers(run, two_orders):
-    """Charged, refunded and net by currency, in minor units, under the keys that scripts know."""
+    """Charged, refunded and net by currency: minor units under the keys that scripts know, money for people."""
     books = {
         "EUR": {"charged": 50, "refunded": 50, "net": 0},
         "USD": {"charged": 100, "refunded": 0, "net": 100},
     }
     assert json.loads(run("ledger", "--json").stdout) == {"service": books, "provider": books}
-    for_people = run("ledger").stdout
-    assert [line.split()[:2] for line in for_people.splitlines()[1:]] == [
-        ["service", "EUR"],
-        ["service", "USD"],
-        ["provider", "EUR"],
-        ["provider", "USD"],
+    assert run("ledger").stdout.splitlines() == [
+        "books      charged  refunded       net",
+        "service   0.50 EUR  0.50 EUR  0.00 EUR",
+        "service   1.00 USD  0.00 USD  1.00 USD",
+        "provider  0.50 EUR  0.50 EUR  0.00 EUR",
+        "provider  1.00 USD  0.00 USD  1.00 USD",
     ]
 
 
@@ -62,7 +62,10 @@ def test_a_payment_is_shown(run, two_orders):
     """Status and amount of one order; an unknown one ends with exit code 1."""
     shown = json.loads(run("show", "b", "--json").stdout)
     assert (shown["order_id"], shown["status"], shown["amount"], shown["currency"]) == ("b", "refunded", 50, "EUR")
-    assert "status     charged" in run("show", "a").stdout
+    for_people = run("show", "a").stdout
+    assert "status     charged" in for_people
+    assert "amount     1.00 USD" in for_people
+    assert "currency" not in for_people
     unknown = run("show", "nobody")
     assert (unknown.exit_code, unknown.stdout) == (1, "")
     assert unknown.stderr == "error: there is no payment of order nobody in sqlite:///payment_service.db\n"

@@ -54,7 +54,7 @@ def test_an_order_is_charged_or_declined_and_says_so_once(service, database, pro
     """Repeated events ask nobody and publish nothing."""
     charged, failed = deliver(service, database, ORDER, DEAR)
     assert charged == PaymentCharged("o", payment(database).payment_id, 2933, "USD")
-    why = "declined: 20000 is above the limit of 10000 minor units of USD"
+    why = "declined: 200.00 USD is above the limit of 100.00 USD"
     assert failed == PaymentFailed("dear", why, "LIMIT_EXCEEDED")
     assert deliver(service, database, ORDER, DEAR) == []
     assert provider.totals() == {"USD": (2933, 0)}
@@ -140,7 +140,7 @@ class NobodyThere:
 def test_what_the_provider_contradicts_is_poison(service, database, provider):
     """A key that the provider knows otherwise, and a charge that it does not know, are for a person to look at."""
     finished(provider.charge("o", 1, "USD"))
-    with pytest.raises(PoisonRecord, match="order o: the provider knows o as a charge of 1 USD") as poison:
+    with pytest.raises(PoisonRecord, match=r"order o: the provider knows o as a charge of 0\.01 USD") as poison:
         deliver(service, database, ORDER)
     assert poison.value.reason == "contradiction"
     assert payment(database) is None

@@ -1,0 +1,75 @@
+"""A worker's log for people: a sentence for each usual event. Machines get the same events as JSON, with all fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any
+
+from eventbus.text.terminal import visible
+
+Fields = Mapping[str, Any]
+IDENTITY = ("service", "instance")
+"""Fields of every line, which the first lines tell: one terminal shows one worker."""
+
+
+def _connected(event: Fields) -> str:
+    brokers = _count(event["brokers"], "broker")
+    return f"connected to Kafka at {event['servers']}: {brokers}, cluster {event['cluster']}, by {event['client']}"
+
+
+def _started(event: Fields) -> str:
+    topics = ", ".join(event["topics"])
+    return f"{event['service']} has started as {event['instance']}, {event['delivery']}; it consumes {topics}"
+
+
+def _partitions(event: Fields) -> str:
+    topics = {partition.rpartition("/")[0] for partition in event["partitions"]}
+    return f"{_count(len(event['partitions']), 'partition')} of {_count(len(topics), 'topic')}"
+
+
+def _ready(event: Fields) -> str:
+    places = f"{_count(event['partitions'], 'partition')} of {_count(event['topics'], 'topic')}"
+    return f"ready after {event['seconds']:.1f} s: {places}"
+
+
+def _batch(event: Fields) -> str:
+    consumed, published = _by_topic(event["consumed"]), _by_topic(event["published"])
+    said = [f"handled {consumed}"] if consumed else []
+    said += [f"to publish: {published}"] if published else []
+    said = said or ["retried what is parked"]
+    said += [_count(event["dead_letters"], "dead letter")] if event["dead_letters"] else []
+    example = [f"e.g. {event['example']}"] if event["example"] else []
+    return "; ".join([", ".join(said), *example, f"{event['milliseconds']:.0f} ms, lag {event['lag']}"])
+
+
+def _by_topic(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {topic}" for topic, count in counts.items())
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+SENTENCES: dict[str, Callable[[Fields], str]] = {
+    "kafka.connected": _connected,
+    "worker.started": _started,
+    "partitions.assigned": lambda event: f"assigned: {_partitions(event)}",
+    "partitions.revoked": lambda event: f"given back: {_partitions(event)}",
+    "partitions.lost": lambda event: f"lost, another worker may have them: {_partitions(event)}",
+    "worker.ready": _ready,
+    "batch.handled": _batch,
+    "metrics.served": lambda event: f"metrics and health: port {event['port']}",
+    "waiting": lambda event: f"waiting: {event['why']}",
+    "kafka.reached": lambda event: f"a Kafka broker answers again, after {event['seconds']:.0f} s",
+    "worker.stopped": lambda _event: "stopped",
+}
+"""What a person reads of an event; every other event is shown with its fields."""
+
+
+def for_people(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace the fields of a usual event by its sentence; escape what could change the terminal's state."""
+    sentence = SENTENCES.get(event["event"])
+    rest = {name: value for name, value in event.items() if name not in IDENTITY}
+    if sentence is not None:
+        rest = {"event": sentence(event), "level": event["level"], "timestamp": event["timestamp"]}
+    return {name: visible(value) if isinstance(value, str) else value for name, value in rest.items()}

@@ -1,0 +1,82 @@
+"""What a person reads of a worker's log is what docs/operating.md shows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from structlog.testing import capture_logs
+
+from eventbus.engine.observer import Handled, Parking
+from eventbus.kafka.topics import ReachedCluster
+from eventbus.log import Partition
+from eventbus.worker.console import for_people
+from eventbus.worker.telemetry import Telemetry
+
+PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
+ORDER = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
+MINE = [
+    *(Partition(topic, n) for topic in ("order.created", "order.cancelled") for n in range(12)),
+    Partition("payment-service.dead-letters.resolutions", 0),
+]
+
+
+def a_good_start(telemetry: Telemetry) -> None:
+    """Report what a payment worker reports when all is well."""
+    telemetry.connected("localhost:9092", ReachedCluster("4L6g3nShT-eMCtK--X86sw", 1, {}))
+    topics = ["order.created", "order.cancelled"]
+    telemetry.log.info("worker.started", topics=topics, delivery="exactly-once", codec="compiled")
+    telemetry.assigned(MINE)
+    for partition in MINE:
+        telemetry.recovered(partition, entries=0, next_offset=0)
+    telemetry._not_ready_since = telemetry._last_iteration
+    telemetry.alive = lambda: None
+    telemetry.turned(ready=len(MINE) - 1, owned=len(MINE), pending=0)
+    telemetry.turned(ready=len(MINE), owned=len(MINE), pending=0)
+    telemetry.turned(ready=len(MINE), owned=len(MINE), pending=0)
+    answers = {"payment.charged": 48, "payment.failed": 2}
+    telemetry.batch_handled(Handled({"order.created": 50}, answers, [], None, 0.061, Parking(), ORDER))
+
+
+def read_by_people(said: list) -> list[str]:
+    events = [for_people(None, "", {"level": line.pop("log_level"), "timestamp": "", **line}) for line in said]
+    return [f"[{event['level']}] {event['event']}" for event in events if event["level"] != "debug"]
+
+
+def shown() -> list[str]:
+    [_, section] = PAGE.read_text(encoding="utf-8").split("### What a worker prints when all is well\n")
+    [block] = re.findall(r"^```text\n(.*?)^```$", section.partition("\n#")[0], re.MULTILINE | re.DOTALL)
+    return [re.sub(r"^\d\d:\d\d:\d\d ", "", line) for line in block.splitlines()]
+
+
+def without_versions(lines: list[str]) -> list[str]:
+    return [re.sub(r"librdkafka [\d.]+|after [\d.]+ s", "…", line) for line in lines]
+
+
+def test_the_page_shows_what_a_worker_prints_when_all_is_well():
+    """Line by line; each partition is a line only at debug level."""
+    with capture_logs() as said:
+        a_good_start(Telemetry("payment-service", "host-1"))
+    assert without_versions(read_by_people(said)) == without_versions(shown())
+
+
+def test_it_is_ready_again_after_each_assignment_and_says_so_once():
+    with capture_logs() as said:
+        telemetry = Telemetry("payment-service", "host-1")
+        for _ in range(2):
+            telemetry.assigned(MINE)
+            for _ in range(3):
+                telemetry.turned(ready=len(MINE), owned=len(MINE), pending=0)
+    assert [line["event"] for line in said] == ["partitions.assigned", "worker.ready"] * 2
+
+
+def test_entries_that_another_worker_left_are_news():
+    """Events that were decided and not published: not normal, and no debug line."""
+    with capture_logs() as said:
+        Telemetry("payment-service", "host-1").recovered(MINE[0], entries=3, next_offset=7)
+    assert [(line["log_level"], line["entries"]) for line in said] == [("info", 3)]
+
+
+def test_what_is_not_usual_keeps_its_fields_and_cannot_change_the_terminal():
+    line = {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\x1b[2J", "service": "s"}
+    assert for_people(None, "", line) == {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\ufffd[2J"}
