@@ -114,7 +114,7 @@ def test_orders_are_seen_live_from_placing_to_the_end(saga, tab):
         tab.until(f"{ROWS}.length === 0")
         tab.press("s")
         tab.until(row_of(good, "confirmed"))
-        tab.until(row_of(short, "cancelled, refunded"))
+        tab.until(row_of(short, "cancelled", "29.33 USD · refunded"))
         tab.until(f"{ORDER}.includes('order-service: the order was confirmed')")
         assert HOSTILE in tab.run(ORDER)
         assert any(HOSTILE in row for row in tab.run(ROWS))

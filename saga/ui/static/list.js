@@ -1,5 +1,5 @@
 // The list of orders: as long as one scrolls, pages come from the server; only the rows that can be seen are elements.
-import { $, ago, ask, element, fill, span, state } from "/static/dom.js";
+import { $, ago, ask, element, fill, span } from "/static/dom.js";
 
 const PAGE = 200;
 const AROUND = 8;
@@ -107,8 +107,8 @@ export class OrderList {
     const note = element("span", "note");
     for (const each of notes.filter(Boolean)) note.append(...(note.childNodes.length ? [" · "] : []), each);
     row.append(
-      element("span", "id", order.order_id), element("span", `status ${order.status}`, state(order)),
-      element("span", "more", [order.customer_id ?? "unknown", order.money].filter(Boolean).join(" · ")),
+      element("span", "id", order.order_id), element("span", `status ${order.status}`, order.status),
+      element("span", "more", [order.customer_id ?? "unknown", order.money, ...order.undone].filter(Boolean).join(" · ")),
       element("span", "time", "", ago(order.at)), note,
     );
     row.addEventListener("click", () => this.open(order.order_id));
