@@ -14,8 +14,10 @@ import pytest
 
 from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Service, answer_of, finished
+from eventbus.store import deadlines
 
 if TYPE_CHECKING:
     from eventbus.simulation import Simulation
@@ -66,6 +68,8 @@ class Scenario:
 
     def _handle(self, event: Event) -> Event | None:
         service = self._service
+        if isinstance(event, Overdue):
+            return self._fire(event)
         event.check()
         reaction = service.reactions[type(event)]
         outcome: tuple[Any, ...] = ()
@@ -78,6 +82,19 @@ class Scenario:
             answer = reaction.answer(service, event, *outcome, work=work)
             service.repository.save(tx, work)
         return answer and answer.check()
+
+    def _fire(self, over: Overdue) -> Event | None:
+        """Call the handler of the deadline that the row with this key has. LookupError if it has none at that time."""
+        service = self._service
+        with self._database.transaction() as tx:
+            work = service.repository.load(tx, [over])
+            for deadline in service.deadlines.values():
+                rows = deadlines.load(tx, deadline.column, [over.key])
+                if over.key in rows and rows[over.key][1] == over.due_ms:
+                    answer = deadline.reaction.answer(service, over, work=work)
+                    service.repository.save(tx, work)
+                    return answer and answer.check()
+        raise LookupError(f"no deadline of {over.key} is over at {over.due_ms}")
 
 
 def run_seeded(

@@ -9,6 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 from eventbus.database import connect
+from eventbus.log import Partition, Record
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey, Parked
 from eventbus.store.packing import unpack
 from order_service.__main__ import main
 from order_service.currency import to_minor
@@ -408,3 +411,61 @@ def test_every_command_helps_with_an_example():
         shown = CliRunner().invoke(main, [name, "--help"])
         assert shown.exit_code == 0
         assert f"Example: order-service {name}" in " ".join(shown.stdout.split()), command
+
+
+def placed(run, *more):
+    return json.loads(run(*PLACE, *more, "--json").stdout)
+
+
+def test_an_order_cancels_itself_in_15_minutes_unless_told_otherwise(run):
+    """show says so; 0 is none."""
+    order = placed(run)
+    assert "deadline  cancels itself in 15 min" in run("show", order["order_id"]).stdout
+    assert placed(run, "--order-deadline", "0")["deadline_at"] is None
+    assert "deadline" not in run(*PLACE, "--order-deadline", "0").stdout
+
+
+@pytest.mark.parametrize(("value", "why"), [("15", "has no unit"), ("-1m", "is negative"), ("2y", "is not a duration")])
+@pytest.mark.parametrize("command", [PLACE, ["import", "-"], ["run"]])
+def test_a_deadline_that_is_no_duration_is_a_usage_error(run, command, value, why):
+    """Exit 2, nothing is placed, and what to write."""
+    refused = run(*command, "--order-deadline", value)
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+    assert "write 15m" in refused.stderr.replace("\n", " ")
+
+
+def test_a_clock_that_is_certainly_wrong_sets_no_deadline(run, monkeypatch):
+    """On 2000-01-01 every deadline would be over before it began; without one the order is placed."""
+    monkeypatch.setattr("order_service.__main__._now_ms", lambda: 946_684_800_000)
+    refused = run(*PLACE)
+    assert refused.exit_code == 1
+    assert "the clock of this host says 2000-01-01T00:00:00.000Z: set it, or give --order-deadline 0" in refused.stderr
+    assert run(*PLACE, "--order-deadline", "0").exit_code == 0
+
+
+def test_a_worker_gives_a_deadline_to_pending_orders_without_one(run):
+    """Counted from its start; to no other order, and to none unless it is told."""
+    waiting, timed = placed(run, "--order-deadline", "0"), placed(run)
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        OrderService(lambda: 5_000, str).starting(database)
+        assert json.loads(run("show", waiting["order_id"], "--json").stdout)["deadline_at"] is None
+        OrderService(lambda: 5_000, str, 60_000).starting(database)
+    given = json.loads(run("show", waiting["order_id"], "--json").stdout)
+    assert given["deadline_at"] == "1970-01-01T00:01:05.000Z"
+    assert json.loads(run("show", timed["order_id"], "--json").stdout)["deadline_at"] == timed["deadline_at"]
+
+
+def test_a_deadline_that_is_parked_cannot_be_discarded(run):
+    """It is part of its row; it is shown, and can be retried."""
+    order = placed(run)
+    key, record = order["order_id"], Record(Partition("orders.deadline_at", -2), 7, b"", None, 0, [])
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        blocked_keys.append(tx, [Parked(key, 1, record._replace(key=key.encode()))])
+        blocked_keys.change(tx, {}, {key: BlockedKey(key, "inventory.reserved", 0, 1, 1, 1, 0, 0, "no")})
+    who = ("--by", "ada", "--reason", "a test")
+    refused = run("parked", "discard", key, *who)
+    assert refused.exit_code == 1
+    assert "orders.deadline_at/-2/7 is a deadline" in refused.stderr
+    assert f"{{'key': '{key}', 'due_ms': 7}}" in run("parked", "show", key).stdout
+    assert run("parked", "retry", key, *who).exit_code == 0
