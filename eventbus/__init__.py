@@ -44,7 +44,7 @@ if TYPE_CHECKING:
         registry,
         schema_registry_url,
     )
-    from eventbus.cli.parked_commands import parked_here, parked_line
+    from eventbus.cli.parked_commands import parked_here, parked_line, parked_with
     from eventbus.worker.service_cli import service_cli
     from eventbus.worker.worker import Ending, Worker
 
@@ -57,6 +57,7 @@ _ON_DEMAND = {
     "fail": "eventbus.cli.options",
     "parked_here": "eventbus.cli.parked_commands",
     "parked_line": "eventbus.cli.parked_commands",
+    "parked_with": "eventbus.cli.parked_commands",
     "print_json": "eventbus.cli.options",
     "registry": "eventbus.cli.options",
     "schema_registry_url": "eventbus.cli.options",
@@ -100,6 +101,7 @@ __all__ = [
     "handed_in",
     "parked_here",
     "parked_line",
+    "parked_with",
     "print_json",
     "publish",
     "reacts_to",
