@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from eventbus.database import (
     ConcurrentUpdate,
     Database,
+    DueColumn,
     NotThere,
     ReadOnlyOrFull,
     Row,
@@ -27,10 +28,11 @@ from eventbus.database import (
 from eventbus.database.schema_version import Schema, schema_in
 from eventbus.database.short_keys import whole_key
 from eventbus.event import Event, Rule, event
+from eventbus.event.overdue import Overdue
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import CallStyle, NoState, Service, TryAgain, Unasked, reacts_to
+from eventbus.service import CallStyle, NoState, Service, TryAgain, Unasked, reacts_to, when_due
 from eventbus.text import handed_in
 from eventbus.text.redaction import HIDDEN, redact
 
@@ -76,10 +78,12 @@ __all__ = [
     "Codec",
     "ConcurrentUpdate",
     "Database",
+    "DueColumn",
     "Ending",
     "Event",
     "NoState",
     "NotThere",
+    "Overdue",
     "PoisonRecord",
     "ReadOnlyOrFull",
     "Row",
@@ -119,6 +123,7 @@ __all__ = [
     "secret",
     "service_cli",
     "to_iso",
+    "when_due",
     "whole_key",
 ]
 

@@ -155,6 +155,14 @@ class LogUnavailable(ConnectionError):
     """The broker did not respond in time. Retry later."""
 
 
+class NoBrokerAnswers(LogUnavailable):
+    """No broker answers at all: which of them is not the question; `why` is what was seen of them."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"no Kafka broker answers: {why}")
+        self.why = why
+
+
 class CommitOutcomeUnknown(Exception):
     """The transaction may or may not have been committed: recover. The log is ready to publish again."""
 

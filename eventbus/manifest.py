@@ -16,7 +16,7 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 from eventbus.avro_schema import parse
 from eventbus.event import Event
 from eventbus.log import PROGRESS, RESOLUTIONS
-from eventbus.service import Reaction, Service
+from eventbus.service import Deadline, Reaction, Service
 
 FORMAT = 1
 """The version of the document; a reader refuses others."""
@@ -48,6 +48,17 @@ class DeclaredReaction(Struct, frozen=True, forbid_unknown_fields=True):
     repeats: bool = False
 
 
+class DeclaredDeadline(Struct, frozen=True, forbid_unknown_fields=True):
+    """A deadline and its handler: see `eventbus.when_due`. `name` is table.column, `file` is path:line."""
+
+    name: str
+    handler: str
+    purpose: str
+    file: str
+    publishes: tuple[str, ...] = ()
+    compensates: tuple[str, ...] = ()
+
+
 class DeclaredEvent(Struct, frozen=True, forbid_unknown_fields=True):
     """The contract of an event: the field that keys it, and its Avro schema, which is in `file`."""
 
@@ -65,18 +76,21 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     file: str
     initiates: tuple[str, ...] = ()
+    on_request: tuple[str, ...] = ()
     completes: tuple[str, ...] = ()
     aborts: tuple[str, ...] = ()
     owns: tuple[str, ...] = ()
     reactions: tuple[DeclaredReaction, ...] = ()
     events: dict[str, DeclaredEvent] = {}
     dead_letters: str = ""
+    deadlines: tuple[DeclaredDeadline, ...] = ()
 
     @property
     def publishes(self) -> tuple[str, ...]:
         """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in self.reactions for event in reaction.publishes)
-        return tuple(dict.fromkeys((*self.initiates, *caused)))
+        overdue = (event for deadline in self.deadlines for event in deadline.publishes)
+        return tuple(dict.fromkeys((*self.initiates, *caused, *overdue, *self.on_request)))
 
     @property
     def consumes(self) -> tuple[str, ...]:
@@ -107,12 +121,14 @@ def declare(service: type[Service[Any]]) -> Declaration:
         (getdoc(service) or "").partition("\n")[0],
         _file_of(service.__module__, getattr(sys.modules[service.__module__], "__file__", None) or ""),
         _topics(service.initiates),
+        _topics(service.on_request),
         _topics(service.completes),
         _topics(service.aborts),
         _topics(service.owns),
         tuple(map(_declared, service.reactions.values())),
         events,
         service.dead_letters(),
+        tuple(map(_declared_deadline, service.deadlines.values())),
     )
 
 
@@ -140,15 +156,17 @@ def read_declaration(document: str | bytes, where: str) -> Declaration:
 def _check_names(declaration: Declaration, where: str) -> None:
     """Accept only names that are valid in Kafka and Python: tools print them, and generate diagrams and ACLs."""
     events = {event for does in declaration.reactions for event in (does.event, *does.compensates, *does.awaits)}
+    events |= {event for does in declaration.deadlines for event in (does.name, *does.compensates)}
     events |= {*declaration.publishes, *declaration.completes, *declaration.aborts, *declaration.owns}
     for name in sorted(events | {declaration.service, declaration.dead_letters, *declaration.events}):
         if not NAME.fullmatch(name):
             raise BadDeclaration(
                 f"{where}: {name!r:.80} is not a valid name of a topic or group: use letters, digits, . _ and -"
             )
-    for does in declaration.reactions:
-        if not does.handler.isidentifier():
-            raise BadDeclaration(f"{where}: {does.handler!r:.80} is not a valid name of a handler")
+    handlers = [does.handler for does in declaration.reactions] + [does.handler for does in declaration.deadlines]
+    for handler in handlers:
+        if not handler.isidentifier():
+            raise BadDeclaration(f"{where}: {handler!r:.80} is not a valid name of a handler")
     for event in sorted(set(declaration.publishes) - set(declaration.events)):
         raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
     for event, declared in declaration.events.items():
@@ -158,6 +176,14 @@ def _check_names(declaration: Declaration, where: str) -> None:
             raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not valid: {error!r:.200}") from error
         if not record:
             raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not a record")
+
+
+def _declared_deadline(deadline: Deadline) -> DeclaredDeadline:
+    does = deadline.reaction
+    code = does.handler.__code__
+    where = f"{_file_of(does.handler.__module__, code.co_filename)}:{code.co_firstlineno}"
+    publishes, compensates = _topics(does.publishes), _topics(does.compensates)
+    return DeclaredDeadline(deadline.column.name, does.name, does.purpose, where, publishes, compensates)
 
 
 def _declared(reaction: Reaction) -> DeclaredReaction:

@@ -7,11 +7,14 @@ from functools import cache
 
 from eventbus.database import Transaction
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.log import Headers, Output, new_tuple
 from eventbus.serde.codec import MAX_VALUE_BYTES, Codec
 from eventbus.store import progress, quarantine, schema_source
 
 CONTENT_TYPE = b"application/avro"
+DEADLINE = "ce_deadline"
+"""The header of an event that a deadline causes: when that was over, in milliseconds since 1970 UTC."""
 
 
 def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes | None = None) -> Output:
@@ -25,6 +28,13 @@ def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes |
     headers.append(("ce_causationid", cause.encode()))
     made: Output = new_tuple(Output, (topic, event.key.encode(), codec.encode(event), headers))
     return made
+
+
+def overdue(codec: Codec, source: bytes, event: Event, over: Overdue) -> Output:
+    """Return the output for an event that a deadline causes; its id is `topic@due_ms/key`, the same for ever."""
+    headers = _headers(f"{event.topic}@{over.due_ms}/{over.key}", event.topic, source, None)
+    headers.append((DEADLINE, str(over.due_ms).encode()))
+    return Output(event.topic, event.key.encode(), codec.encode(event), headers)
 
 
 def root_event(codec: Codec, source: bytes, event: Event, trace: bytes | None = None) -> Output:

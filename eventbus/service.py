@@ -10,11 +10,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, TypeVar
 
+from eventbus.database import DueColumn
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.log import PROGRESS, RESOLUTIONS
 
 if typing.TYPE_CHECKING:
-    from eventbus.database import Transaction
+    from eventbus.database import Database, Transaction
     from eventbus.database.schema_version import Schema
 
 W = TypeVar("W")
@@ -120,9 +122,23 @@ class Reaction:
         return (inspect.getdoc(self.handler) or "").partition("\n")[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A deadline of a service: the column that holds it, and the handler that is called when it is over."""
+
+    column: DueColumn
+    reaction: Reaction
+    """To `Overdue`; it has no remote function."""
+
+
 def by_topic(reactions: Mapping[type[Event], Reaction]) -> dict[str, Reaction]:
     """Return reactions by the topic of their events."""
     return {event.topic: reaction for event, reaction in reactions.items()}
+
+
+def deadline_reactions(deadlines: Mapping[str, Deadline]) -> dict[str, Reaction]:
+    """Return the reactions to deadlines, by their names."""
+    return {name: deadline.reaction for name, deadline in deadlines.items()}
 
 
 class _Mark(NamedTuple):
@@ -167,13 +183,40 @@ def reacts_to(  # noqa: PLR0913 - a declaration, all keyword-only
     return mark
 
 
+class _DueMark(NamedTuple):
+    """The arguments of `@when_due`."""
+
+    column: DueColumn
+    compensates: tuple[type[Event], ...]
+
+
+def when_due(column: DueColumn, *, compensates: Sequence[type[Event]] = ()) -> Callable[[F], F]:
+    """Declare that a method is called when the deadline in `column` of one of the service's rows is over.
+
+    The method is called as `handler(self, overdue, work)`, with an `Overdue`, in the same kind of transaction as for an
+    event. It must clear or move the deadline: one that is left as it was is an error. One method for each column. The
+    return annotation names every event that may be published; `compensates` is as in `reacts_to`.
+    """
+    declared = _DueMark(column, tuple(compensates))
+
+    def mark(method: F) -> F:
+        method._when_due = declared  # type: ignore[attr-defined]  # noqa: SLF001
+        return method
+
+    return mark
+
+
 class Service(Generic[W]):
     """A participant. Subclass it, name it, give it handlers; `W` is the repository's working set."""
 
     name: ClassVar[str]
     """The consumer group, the event source, and the prefix of the dead-letter topic's name."""
     initiates: ClassVar[tuple[type[Event], ...]] = ()
-    """Its root events: published without a cause in the log (they start a saga)."""
+    """Its root events that start a saga: published without a cause in the log."""
+    on_request: ClassVar[tuple[type[Event], ...]] = ()
+    """Its root events that a person may request while a saga runs, to abort it for example.
+
+    The service remembers the request: after a final event that was requested it publishes no other one."""
     completes: ClassVar[tuple[type[Event], ...]] = ()
     """Its final events that complete the saga successfully."""
     aborts: ClassVar[tuple[type[Event], ...]] = ()
@@ -181,6 +224,8 @@ class Service(Generic[W]):
     owns: ClassVar[tuple[type[Event], ...]] = ()
     """Its events that are not named after it, as payment.charged is after payment-service."""
     reactions: ClassVar[dict[type[Event], Reaction]]
+    deadlines: ClassVar[dict[str, Deadline]]
+    """By the name of the column."""
 
     repository: Repository[W]
 
@@ -193,6 +238,7 @@ class Service(Generic[W]):
                     raise TypeError(f"{cls.__name__} reacts to {declared.event.topic} twice")
                 own[declared.event] = _reaction(method, declared)
         cls.reactions = {**getattr(cls, "reactions", {}), **own}
+        cls.deadlines = {**getattr(cls, "deadlines", {}), **_deadlines(cls)}
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, W]]:
@@ -202,6 +248,9 @@ class Service(Generic[W]):
         """
         del key
         return {}
+
+    def starting(self, database: Database) -> None:
+        """Do what a worker does once, before it reads anything. May be called again if the database is unavailable."""
 
     @property
     def call_style(self) -> CallStyle:
@@ -231,7 +280,13 @@ class Service(Generic[W]):
     def publishes(cls) -> list[type[Event]]:
         """Every event it may publish, in the order of declaration."""
         caused = (event for reaction in cls.reactions.values() for event in reaction.publishes)
-        return list(dict.fromkeys((*cls.initiates, *caused)))
+        overdue = (event for each in cls.deadlines.values() for event in each.reaction.publishes)
+        return list(dict.fromkeys((*cls.initiates, *caused, *overdue, *cls.on_request)))
+
+    @classmethod
+    def root_events(cls) -> list[type[Event]]:
+        """Every event that it may publish without a cause in the log: a worker of it takes them from the database."""
+        return [*cls.initiates, *cls.on_request]
 
     @classmethod
     def events(cls) -> list[type[Event]]:
@@ -268,6 +323,21 @@ def _reaction(method: Callable[..., Any], declared: _Mark) -> Reaction:
         declared.read_only,
         declared.repeats,
     )
+
+
+def _deadlines(cls: type[Service[Any]]) -> dict[str, Deadline]:
+    """Return the deadlines that a class declares itself."""
+    found: dict[str, Deadline] = {}
+    for method in vars(cls).values():
+        declared: _DueMark | None = getattr(method, "_when_due", None)
+        if declared is None:
+            continue
+        if declared.column.name in found:
+            raise TypeError(f"{cls.__name__} has two handlers for the deadline {declared.column.name}")
+        publishes = _returned_events(method)
+        reaction = Reaction(Overdue, method, None, False, publishes, declared.compensates)
+        found[declared.column.name] = Deadline(declared.column, reaction)
+    return found
 
 
 def _returned_events(method: Callable[..., Any]) -> tuple[type[Event], ...]:

@@ -6,7 +6,7 @@
 |                 | paid first, reserves all items or none                  | inventory.reservation.failed             |
 | payment.charged | reserves all items or none, or, if they are not known   | inventory.reserved /                     |
 |                 | yet, waits for them                                     | inventory.reservation.failed             |
-| order.cancelled | releases what is reserved; reserves nothing later       |                                          |
+| order.cancelled | releases what is reserved; reserves nothing later       | inventory.released                       |
 
 States: awaiting_payment or awaiting_items, then reserved or failed; cancelled. It keeps two tables, `reservation` and
 `stock`.

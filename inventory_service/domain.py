@@ -94,6 +94,11 @@ def note_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) ->
     return Change(known._replace(status="cancelled"), released)
 
 
+def was_released(before: Reservation | None, after: Reservation) -> bool:
+    """Return whether what was set aside was given back between the two."""
+    return before is not None and before.status == "reserved" and after.status != "reserved"
+
+
 def _set_aside(order_id: str, items: Items, shelf: Shelf) -> Change:
     """Reserve all items, or none."""
     taken: list[Stock] = []

@@ -16,9 +16,17 @@ from inventory_service.domain import (
     note_cancellation,
     note_items,
     note_payment,
+    was_released,
 )
 from inventory_service.repository import InventoryRepository, Warehouse
-from schemas import InventoryReservationFailed, InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged
+from schemas import (
+    InventoryReleased,
+    InventoryReservationFailed,
+    InventoryReserved,
+    OrderCancelled,
+    OrderCreated,
+    PaymentCharged,
+)
 
 
 class InventoryService(Service[Warehouse]):
@@ -58,24 +66,35 @@ class InventoryService(Service[Warehouse]):
         return self._change(warehouse, order_id, lambda known, shelf: note_payment(known, order_id, shelf))
 
     @reacts_to(OrderCancelled, compensates=[InventoryReserved])
-    def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> None:
+    def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> InventoryReleased | None:
         """Release what is set aside for the order; set nothing aside for it later."""
         order_id = cancelled.order_id
-        self._change(warehouse, order_id, lambda known, shelf: note_cancellation(known, order_id, shelf))
+        known = warehouse.reservations.get(order_id)
+        after = self._decide(warehouse, order_id, lambda known, shelf: note_cancellation(known, order_id, shelf))
+        return InventoryReleased(order_id) if was_released(known, after) else None
 
     def _change(
         self, warehouse: Warehouse, order_id: str, decide: Callable[[Reservation | None, Shelf], Change]
     ) -> InventoryReserved | InventoryReservationFailed | None:
         before = warehouse.reservations.get(order_id)
+        after = self._decide(warehouse, order_id, decide)
+        if after is before:
+            return None
+        if after.status == "reserved":
+            return InventoryReserved(order_id)
+        return InventoryReservationFailed(order_id, after.error or "") if after.status == "failed" else None
+
+    def _decide(
+        self, warehouse: Warehouse, order_id: str, decide: Callable[[Reservation | None, Shelf], Change]
+    ) -> Reservation:
+        """Decide, and note what changes; return the reservation, the same object if nothing does."""
+        before = warehouse.reservations.get(order_id)
         try:
             after, stock = decide(before, warehouse.stock.get)
         except ReservationContradiction as contradiction:
             raise PoisonRecord("contradiction", f"order {order_id}: {contradiction}") from contradiction
-        if after is before:
-            return None
-        warehouse.reservations.put(order_id, after)
-        for article in stock:
-            warehouse.stock.put(article.sku, article)
-        if after.status == "reserved":
-            return InventoryReserved(order_id)
-        return InventoryReservationFailed(order_id, after.error or "") if after.status == "failed" else None
+        if after is not before:
+            warehouse.reservations.put(order_id, after)
+            for article in stock:
+                warehouse.stock.put(article.sku, article)
+        return after

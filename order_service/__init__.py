@@ -3,6 +3,7 @@
 | consumes                     | does                               | publishes                             |
 |------------------------------|------------------------------------|---------------------------------------|
 | `order-service place`        | creates the order, pending         | order.created                         |
+| `order-service cancel`       | cancels the order                  | order.cancelled                       |
 | inventory.reserved           | confirms the order                 | order.confirmed                       |
 | payment.failed               | cancels the order                  | order.cancelled                       |
 | inventory.reservation.failed | cancels the order                  | order.cancelled                       |

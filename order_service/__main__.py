@@ -36,12 +36,23 @@ from eventbus import (
     registry,
     schema_registry_url,
     service_cli,
+    to_iso,
     whole_key,
 )
 from order_service import report
 from order_service.currency import to_minor
-from order_service.domain import STATUSES, Items, Order, OrderRequest, Status
-from order_service.door import admit
+from order_service.domain import (
+    STATUSES,
+    AlreadyConfirmed,
+    Items,
+    NoSuchOrder,
+    Order,
+    OrderRequest,
+    Status,
+    is_refunded,
+)
+from order_service.door import admit, cancellation_reason
+from order_service.duration import to_ms
 from order_service.intake import ImportReport, import_orders
 from order_service.repository import (
     ORDERS,
@@ -60,15 +71,57 @@ TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
 
 
-def worker() -> OrderService:
+CLOCKS_SINCE_MS = 1_577_836_800_000
+"""2020-01-01: before it, no clock is right."""
+
+
+def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
+    try:
+        return to_ms(text) if text is not None else 0
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+NEW_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    envvar="ORDER_DEADLINE",
+    show_envvar=True,
+    default="15m",
+    callback=_duration,
+    help="An order still pending after this time is cancelled. As in 15m, 1h30m or PT15M; 0: it waits for ever.",
+)
+OLD_ORDERS = click.option(
+    "--order-deadline",
+    "deadline_ms",
+    metavar="DURATION",
+    callback=_duration,
+    help="Pending orders without a deadline are cancelled if they are still pending this long after the start of the"
+    " worker. As in 15m, 1h30m or PT15M; 0 or not given: they wait for ever.",
+)
+
+
+def worker(deadline_ms: int = 0) -> OrderService:
     """Start a worker: it confirms and cancels orders, and publishes new ones.
 
     Example: order-service run --bootstrap-servers localhost:9092
     """
-    return OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+    return OrderService(now=_now_ms, new_id=lambda: str(uuid7()), deadline_ms=deadline_ms)
 
 
-main = service_cli(OrderService, SCHEMA, build=worker, distribution="order-saga")
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _accepting(deadline_ms: int) -> OrderService:
+    """Return the service for new orders, unless the clock is certainly wrong."""
+    if deadline_ms and _now_ms() < CLOCKS_SINCE_MS:
+        fail(f"the clock of this host says {to_iso(_now_ms())}: set it, or give --order-deadline 0")
+    return worker(deadline_ms)
+
+
+main = service_cli(OrderService, SCHEMA, build=worker, options=[OLD_ORDERS], distribution="order-saga")
 
 
 def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[str, ...]) -> Items:
@@ -95,6 +148,7 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @click.option(
     "--traceparent", envvar="TRACEPARENT", show_envvar=True, help="W3C trace context that the order's events carry."
 )
+@NEW_ORDERS
 @DATABASE
 @schema_registry_url
 @as_json
@@ -107,6 +161,7 @@ def place(
     request_id: str | None,
     wait: float | None,
     traceparent: str | None,
+    deadline_ms: int,
     database: str,
     schema_registry_url: str | None,
     as_json: bool,
@@ -124,27 +179,84 @@ def place(
         click.echo(f"{traceparent[:80]!r} is not a W3C traceparent: the order is placed without it", err=True)
     with _open(database) as orders:
         try:
-            order, repeated = worker().create_order(request, orders, _codec(schema_registry_url), trace)
+            order, repeated = _accepting(deadline_ms).create_order(request, orders, _codec(schema_registry_url), trace)
         except ValueError as refusal:
             fail(str(refusal))
         if repeated:
             click.echo("this request id was used before: its order is shown", err=True)
         if wait is not None:
-            order = _final(orders, order, wait)
+            order = _awaited(orders, order, wait, lambda order: order.is_final)
     if as_json:
         print_json({**report.as_dict(order), "repeated": repeated})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
     if wait is not None and not order.is_final:
         fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
 
 
-@main.command("import")
-@click.argument("file", type=click.File("rb"))
+@main.command("cancel")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
+@click.option("--reason", metavar="TEXT", help="Why, for people; at most 500 printable characters.")
+@click.option("--by", metavar="NAME", help="Who cancels it, for people; at most 200 printable characters.")
+@click.option(
+    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its charge is refunded; exit 1 if not."
+)
 @DATABASE
 @schema_registry_url
 @as_json
-def import_command(file: BinaryIO, database: str, schema_registry_url: str | None, as_json: bool) -> None:
+def cancel_command(
+    *,
+    order_id: str,
+    reason: str | None,
+    by: str | None,
+    wait: float | None,
+    database: str,
+    schema_registry_url: str | None,
+    as_json: bool,
+) -> None:
+    """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
+
+    One that is cancelled already is shown, and nothing is done. A confirmed one is not cancelled; exit 1.
+
+    Example: order-service cancel 01980c4e --by ann --reason 'ordered twice' --wait 10
+    """
+    try:
+        why = cancellation_reason(reason, by)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    with _existing(database) as orders:
+        with orders.snapshot() as tx:
+            order_id = whole_key(tx, order_id, ORDERS)
+        try:
+            order, repeated = worker().cancel_order(order_id, why, orders, _codec(schema_registry_url))
+        except NoSuchOrder as unknown:
+            fail(f"{unknown} in {redact(database)}")
+        except AlreadyConfirmed as refusal:
+            fail(str(refusal))
+        if repeated:
+            click.echo("the order was cancelled before: nothing was done", err=True)
+        if wait is not None:
+            order = _awaited(orders, order, wait, is_refunded)
+    if as_json:
+        print_json({**report.as_dict(order), "repeated": repeated})
+    else:
+        click.echo(report.as_text(order, _now_ms()))
+    if wait is not None and not is_refunded(order):
+        fail(
+            f"order {order.order_id} is cancelled, but after {wait:g} s no refund is stored: nothing was charged, or it"
+            f" is not refunded yet (payment-service show {order.order_id})"
+        )
+
+
+@main.command("import")
+@click.argument("file", type=click.File("rb"))
+@NEW_ORDERS
+@DATABASE
+@schema_registry_url
+@as_json
+def import_command(
+    file: BinaryIO, deadline_ms: int, database: str, schema_registry_url: str | None, as_json: bool
+) -> None:
     """Place one order per line of FILE (- is stdin), 500 per transaction; exit 1 if a line was rejected.
 
     A line is JSON: {"request_id": "a-1", "customer_id": "42", "total": 2933, "currency": "USD", "items": [{"sku":
@@ -156,7 +268,8 @@ def import_command(file: BinaryIO, database: str, schema_registry_url: str | Non
     result = ImportReport()
     with _open(database) as orders, _progress(file) as seen:
         try:
-            for result in import_orders(worker(), file, orders, _codec(schema_registry_url), seen):  # noqa: B007
+            service, codec = _accepting(deadline_ms), _codec(schema_registry_url)
+            for result in import_orders(service, file, orders, codec, seen):  # noqa: B007
                 pass
         except (Unavailable, ReadOnlyOrFull, ConcurrentUpdate, KeyboardInterrupt) as error:
             done = f"{result.placed} placed and {result.repeated} repeated so far"
@@ -194,7 +307,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
     if as_json:
         print_json({**report.as_dict(order), "parked": parked})
     else:
-        click.echo(report.as_text(order))
+        click.echo(report.as_text(order, _now_ms()))
         if parked:
             click.echo(parked_line(parked))
 
@@ -235,9 +348,10 @@ def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> N
         click.echo(f"{total} {'order' if total == 1 else 'orders'}: {by_status} ({refunded} refunded)")
 
 
-def _final(orders: Database, order: Order, seconds: float) -> Order:
+def _awaited(orders: Database, order: Order, seconds: float, there: Callable[[Order], bool]) -> Order:
+    """Return the order as soon as it is `there`, or as it is after so many seconds."""
     until = time.monotonic() + seconds
-    while not order.is_final and time.monotonic() < until:
+    while not there(order) and time.monotonic() < until:
         time.sleep(LOOK_AGAIN_SECONDS)
         with orders.snapshot() as tx:
             order = find_order(tx, order.order_id) or order
@@ -245,7 +359,8 @@ def _final(orders: Database, order: Order, seconds: float) -> Order:
 
 
 def _codec(registry_url: str | None) -> Codec:
-    return Codec(registry(registry_url, OrderService.initiates), OrderService.initiates)
+    events = OrderService.root_events()
+    return Codec(registry(registry_url, events), events)
 
 
 def _existing(url: str) -> AbstractContextManager[Database]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from order_service.duration import to_text
+
 Status = Literal["pending", "confirmed", "cancelled"]
 STATUSES: tuple[Status, ...] = ("pending", "confirmed", "cancelled")
 
@@ -20,6 +22,14 @@ MAX_REASON = 1_000
 
 class OrderContradiction(Exception):
     """The event contradicts what is already known of the order."""
+
+
+class NoSuchOrder(LookupError):
+    """No order with this id was placed here."""
+
+
+class AlreadyConfirmed(ValueError):
+    """The order is confirmed, so it cannot be cancelled any more."""
 
 
 class RequestConflict(ValueError):
@@ -50,6 +60,10 @@ class Order(NamedTuple):
     refunded: int
     created_at: int
     updated_at: int
+    deadline_at: int | None = None
+    """When it cancels itself; None: never, or not any more."""
+    deadline_set_at: int | None = None
+    """When that was decided, by the clock that decided it."""
 
     @property
     def is_final(self) -> bool:
@@ -67,12 +81,15 @@ class Progress(NamedTuple):
     reason: str | None
     refunded: int
     updated_at: int
+    deadline_at: int | None = None
+    deadline_set_at: int | None = None
 
 
-def new_order(order_id: str, request: OrderRequest, now: int) -> Order:
-    """Return a new order for a request."""
+def new_order(order_id: str, request: OrderRequest, now: int, deadline_ms: int = 0) -> Order:
+    """Return a new order for a request; after `deadline_ms` it cancels itself, unless that is 0."""
     customer_id, total, currency, items, request_id = request
-    return Order(order_id, request_id, customer_id, total, currency, items, "pending", None, 0, now, now)
+    order = Order(order_id, request_id, customer_id, total, currency, items, "pending", None, 0, now, now)
+    return order._replace(deadline_at=now + deadline_ms, deadline_set_at=now) if deadline_ms else order
 
 
 def check_repeated(order: Order, request: OrderRequest) -> None:
@@ -88,8 +105,8 @@ def confirm(order: Progress | None, now: int) -> Progress:
     """Every item is reserved. If the order is cancelled, inventory itself consumes that event and releases them."""
     order = _known(order)
     if order.status == "pending":
-        order_id, total, currency, _, reason, refunded, _ = order
-        return Progress(order_id, total, currency, "confirmed", reason, refunded, now)
+        order_id, total, currency, _, reason, refunded, *_ = order
+        return Progress(order_id, total, currency, "confirmed", reason, refunded, now, None, None)
     return order
 
 
@@ -99,8 +116,35 @@ def cancel(order: Progress | None, reason: str, now: int) -> Progress:
     if order.status == "confirmed":
         raise OrderContradiction(f"it is confirmed, but its payment or reservation was refused: {reason}")
     if order.status == "pending":
-        return order._replace(status="cancelled", reason=_for_people(reason), updated_at=now)
+        cancelled = order._replace(status="cancelled", reason=_for_people(reason), updated_at=now)
+        return _without_deadline(cancelled)
     return order
+
+
+def cancel_on_request(order: Progress | None, order_id: str, reason: str, now: int) -> Progress:
+    """A person cancels the order. Raises NoSuchOrder, AlreadyConfirmed; one that is cancelled stays as it is."""
+    if order is None:
+        raise NoSuchOrder(f"there is no order {order_id}")
+    if order.status == "confirmed":
+        raise AlreadyConfirmed(
+            f"order {order_id} is confirmed: it is paid, its items are set aside, and it cannot be cancelled any more."
+            " Take the goods back, and have the payment provider refund the customer"
+        )
+    return cancel(order, reason, now)
+
+
+def expire(order: Progress | None, due_ms: int, now: int) -> Progress:
+    """Its deadline was over at `due_ms`. If a worker of an older release has ended the order, it is only cleared."""
+    order = _known(order)
+    if order.deadline_at != due_ms or order.deadline_set_at is None:
+        raise OrderContradiction(f"its deadline is {order.deadline_at}, not {due_ms}")
+    if order.status != "pending":
+        return _without_deadline(order)
+    return cancel(order, f"nobody answered within {to_text(order.deadline_at - order.deadline_set_at)}", now)
+
+
+def _without_deadline(order: Progress) -> Progress:
+    return order._replace(deadline_at=None, deadline_set_at=None)
 
 
 def note_refund(order: Progress | None, amount: int, currency: str, now: int) -> Progress:
@@ -113,6 +157,11 @@ def note_refund(order: Progress | None, amount: int, currency: str, now: int) ->
     if order.refunded == amount:
         return order
     return order._replace(refunded=amount, updated_at=now)
+
+
+def is_refunded(order: Order) -> bool:
+    """Return whether nothing of the total of a cancelled order is left to be refunded."""
+    return order.status == "cancelled" and order.refunded == order.total
 
 
 def _known(order: Progress | None) -> Progress:

@@ -11,6 +11,8 @@ from schemas import Item, OrderCreated
 from schemas.events import MAX_ID_CHARACTERS
 from schemas.money import decimals
 
+MAX_REASON_CHARACTERS = 500
+
 
 def admit(request: OrderRequest) -> OrderRequest:
     """Return the request if it can become an order; otherwise raise ValueError, naming the value."""
@@ -35,6 +37,16 @@ def check_request_id(request_id: str | None) -> None:
     """Raise ValueError if it is not a valid request id; in order.created an empty one means none."""
     if request_id is not None and not (0 < len(request_id) <= MAX_ID_CHARACTERS and request_id.isprintable()):
         raise ValueError(f"request_id {request_id[:80]!r} must be 1 to {MAX_ID_CHARACTERS} printable characters")
+
+
+def cancellation_reason(reason: str | None, by: str | None) -> str:
+    """Return why a person cancels an order, as people read it; otherwise raise ValueError, naming the value."""
+    for what, text, most in (("reason", reason, MAX_REASON_CHARACTERS), ("by", by, MAX_ID_CHARACTERS)):
+        if text is not None and not (0 < len(text) <= most and text.isprintable() and text == text.strip()):
+            raise ValueError(
+                f"{what} {text[:80]!r} must be 1 to {most} printable characters, without a blank around them"
+            )
+    return "on request" + (f" of {by}" if by else "") + (f": {reason}" if reason else "")
 
 
 def created(order: Order) -> OrderCreated:

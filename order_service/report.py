@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from eventbus import to_iso
+from order_service import duration
 from order_service.domain import Order
 from schemas.money import to_text
+
+MINUTE_MS = 60_000
 
 
 def as_dict(order: Order) -> dict[str, Any]:
@@ -23,11 +26,12 @@ def as_dict(order: Order) -> dict[str, Any]:
         "updated_at": to_iso(order.updated_at),
         "request_id": order.request_id,
         "refunded": order.refunded,
+        "deadline_at": to_iso(order.deadline_at) if order.deadline_at is not None else None,
     }
 
 
-def as_text(order: Order) -> str:
-    """Return an order as text."""
+def as_text(order: Order, now: int) -> str:
+    """Return an order as text; `now` in ms since 1970 UTC."""
     lines = {
         "order": order.order_id,
         "request": order.request_id,
@@ -39,8 +43,20 @@ def as_text(order: Order) -> str:
         "refunded": to_text(order.refunded, order.currency) if order.refunded else None,
         "created": to_iso(order.created_at),
         "updated": to_iso(order.updated_at),
+        "deadline": _deadline(order, now),
     }
     return "\n".join(f"{name:<9} {value}" for name, value in lines.items() if value is not None)
+
+
+def _deadline(order: Order, now: int) -> str | None:
+    """Return when the order cancels itself; the last second, or minute, is rounded up."""
+    if order.deadline_at is None:
+        return None
+    left = order.deadline_at - now
+    if left <= 0:
+        return f"over since {to_iso(order.deadline_at)}: a worker cancels it"
+    unit = MINUTE_MS if left > 2 * MINUTE_MS else 1_000
+    return f"cancels itself in {duration.to_text(-(-left // unit) * unit)}"
 
 
 COLUMNS = ("order", "status", "refunded", "total", "customer", "reason")

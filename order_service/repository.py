@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec.json import Decoder, Encoder
 
-from eventbus import Event, Row, Table, Transaction, WorkingSet, schema_in
+from eventbus import DueColumn, Event, Row, Table, Transaction, WorkingSet, schema_in
 from order_service.domain import STATUSES, Items, Order, Progress, Status
 
 SCHEMA = schema_in(Path(__file__).parent)
 ORDERS = Table("orders", Order._fields)
 PROGRESS = Table("orders", Progress._fields)
+DEADLINE = DueColumn("orders", "order_id", "deadline_at", "deadline_set_at")
 PAGE = 1_000
 
 Orders = WorkingSet[Progress]
@@ -25,12 +26,21 @@ class OrderRepository:
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> Orders:
         """Load and lock the orders that these events are about."""
-        rows = tx.load(PROGRESS, (event.key for event in events))
-        return WorkingSet({row[0]: Progress(*row) for row in rows})
+        return load_orders(tx, (event.key for event in events))
 
     def save(self, tx: Transaction, work: Orders) -> None:
         """Write back what changed; events never create an order."""
-        work.save(tx, PROGRESS, tuple)
+        save_orders(tx, work)
+
+
+def load_orders(tx: Transaction, order_ids: Iterable[str]) -> Orders:
+    """Load and lock the progress of these orders."""
+    return WorkingSet({row[0]: Progress(*row) for row in tx.load(PROGRESS, order_ids)})
+
+
+def save_orders(tx: Transaction, orders: Orders) -> None:
+    """Write back what changed of orders that this transaction has loaded."""
+    orders.save(tx, PROGRESS, tuple)
 
 
 def insert_orders(tx: Transaction, orders: Sequence[Order]) -> None:
@@ -49,6 +59,21 @@ def orders_by_request(tx: Transaction, request_ids: Sequence[str]) -> dict[str, 
     marks = ", ".join("?" * len(request_ids))
     rows = tx.rows(f"select {', '.join(ORDERS.columns)} from orders where request_id in ({marks})", *request_ids)
     return {row[1]: _order(row) for row in rows}
+
+
+def set_deadlines(tx: Transaction, after: str, now: int, deadline_ms: int) -> str | None:
+    """Set the deadline of pending orders without one, some of those with an id after this one, from now on.
+
+    Returns the last id, or None if there are no more.
+    """
+    where = "order_id > ? and status = 'pending' and deadline_at is null"
+    ids = [
+        key for (key,) in tx.rows(f"select order_id from orders where {where} order by order_id limit {PAGE}", after)
+    ]
+    loaded = (Progress(*row) for row in tx.load(PROGRESS, ids))
+    waiting = [order for order in loaded if order.status == "pending" and order.deadline_at is None]
+    tx.update(PROGRESS, [each._replace(deadline_at=now + deadline_ms, deadline_set_at=now) for each in waiting])
+    return ids[-1] if ids else None
 
 
 def find_order(tx: Transaction, order_id: str) -> Order | None:

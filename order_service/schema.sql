@@ -11,5 +11,10 @@ create table orders (
     reason text,                                               -- why it was cancelled
     refunded bigint not null default 0 check (refunded >= 0),  -- minor units given back
     created_at bigint not null,                                -- ms since 1970 UTC
-    updated_at bigint not null
+    updated_at bigint not null,
+    deadline_at bigint,                                        -- when it cancels itself; null: never, or not any more
+    deadline_set_at bigint                                     -- when that was decided: the difference is its length
 );
+
+create index orders_deadline_at on orders (deadline_at) where deadline_at is not null;
+create index orders_deadline_set_at on orders (deadline_set_at) where deadline_set_at is not null;

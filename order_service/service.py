@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 from eventbus import (
     Codec,
     Database,
+    Overdue,
     PoisonRecord,
     Service,
     Transaction,
@@ -15,6 +17,7 @@ from eventbus import (
     reacts_to,
     retry_on_conflict,
     root_event_check,
+    when_due,
 )
 from order_service.domain import (
     STATUSES,
@@ -23,13 +26,25 @@ from order_service.domain import (
     OrderRequest,
     Progress,
     cancel,
+    cancel_on_request,
     check_repeated,
     confirm,
+    expire,
     new_order,
     note_refund,
 )
 from order_service.door import admit, created
-from order_service.repository import OrderRepository, Orders, insert_orders, orders_by_request
+from order_service.repository import (
+    DEADLINE,
+    OrderRepository,
+    Orders,
+    find_order,
+    insert_orders,
+    load_orders,
+    orders_by_request,
+    save_orders,
+    set_deadlines,
+)
 from schemas import (
     InventoryReservationFailed,
     InventoryReserved,
@@ -40,9 +55,21 @@ from schemas import (
     PaymentRefunded,
 )
 
+OVERDUE = "deadline"
+"""The cause of an order.cancelled that no event caused."""
+REQUEST = "request"
+"""The cause of an order.cancelled that a person ordered."""
+
 
 class Placed(NamedTuple):
     """The order of a request; `repeated` when the request had been placed before."""
+
+    order: Order
+    repeated: bool
+
+
+class Cancellation(NamedTuple):
+    """The order that a person cancelled; `repeated` when it had been cancelled before, so that nothing was done."""
 
     order: Order
     repeated: bool
@@ -53,22 +80,37 @@ class OrderService(Service[Orders]):
 
     name = "order-service"
     initiates = (OrderCreated,)
+    on_request = (OrderCancelled,)
     completes = (OrderConfirmed,)
     aborts = (OrderCancelled,)
 
-    def __init__(self, now: Callable[[], int], new_id: Callable[[], str]) -> None:
-        """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7)."""
+    def __init__(self, now: Callable[[], int], new_id: Callable[[], str], deadline_ms: int = 0) -> None:
+        """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7).
+
+        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits for ever.
+        """
         self.repository = OrderRepository()
         self._now = now
         self._new_id = new_id
+        self._deadline_ms = deadline_ms
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, Orders]]:
         """Return an example of every state."""
         service = cls(lambda: 0, lambda: key)
         known = {status: Progress(key, 1, "ABC", status, None, 0, 0) for status in STATUSES}
-        states = {"unknown": Orders()} | {status: Orders({key: order}) for status, order in known.items()}
+        overdue = {
+            f"{status}, overdue": order._replace(deadline_at=1, deadline_set_at=0) for status, order in known.items()
+        }
+        states = {"unknown": Orders()} | {state: Orders({key: order}) for state, order in (known | overdue).items()}
         return {state: (service, orders) for state, orders in states.items()}
+
+    def starting(self, database: Database) -> None:
+        """Give the pending orders without a deadline this worker's, from now on."""
+        now, deadline_ms = self._now(), self._deadline_ms
+        last = "" if deadline_ms else None
+        while last is not None:
+            last = retry_on_conflict(database, partial(set_deadlines, after=last, now=now, deadline_ms=deadline_ms))
 
     def create_order(
         self, request: OrderRequest, database: Database, codec: Codec, trace: bytes | None = None
@@ -111,13 +153,36 @@ class OrderService(Service[Orders]):
             if before is not None:
                 check_repeated(before, request)
                 return Placed(before, repeated=True)
-            order = new_order(self._new_id(), admit(request), self._now())
+            order = new_order(self._new_id(), admit(request), self._now(), self._deadline_ms)
             check(order)
         except ValueError as refusal:
             return refusal
         if request.request_id:
             known[request.request_id] = order
         return Placed(order, repeated=False)
+
+    def cancel_order(
+        self, order_id: str, reason: str, database: Database, codec: Codec, trace: bytes | None = None
+    ) -> Cancellation:
+        """Cancel an order that a person does not want any more: one transaction writes it and order.cancelled.
+
+        `reason` as `order_service.door.cancellation_reason` returns it. Raises NoSuchOrder, AlreadyConfirmed,
+        Unavailable.
+        """
+
+        def decide(tx: Transaction) -> Cancellation:
+            orders = load_orders(tx, [order_id])
+            before = orders.get(order_id)
+            after = cancel_on_request(before, order_id, reason, self._now())
+            if after is not before:
+                orders.put(order_id, after)
+                save_orders(tx, orders)
+                publish(tx, codec, self.name, [OrderCancelled(order_id, after.reason or "", cause=REQUEST)], trace)
+            order = find_order(tx, order_id)
+            assert order is not None
+            return Cancellation(order, repeated=after is before)
+
+        return retry_on_conflict(database, decide)
 
     @reacts_to(InventoryReserved)
     def confirm_order(self, reserved: InventoryReserved, orders: Orders) -> OrderConfirmed | None:
@@ -135,6 +200,15 @@ class OrderService(Service[Orders]):
     def cancel_unreserved_order(self, failed: InventoryReservationFailed, orders: Orders) -> OrderCancelled | None:
         """Cancel the order: an item is missing."""
         return self._cancel(orders, failed, failed.error)
+
+    @when_due(DEADLINE, compensates=[OrderCreated])
+    def cancel_overdue_order(self, overdue: Overdue, orders: Orders) -> OrderCancelled | None:
+        """Cancel the order: nobody answered in time."""
+        order_id, before = overdue.key, orders.get(overdue.key)
+        after = self._change(orders, order_id, lambda order: expire(order, overdue.due_ms, self._now()))
+        if before is None or after is None or after.status == before.status:
+            return None
+        return OrderCancelled(order_id, after.reason or "", cause=OVERDUE)
 
     @reacts_to(PaymentRefunded)
     def note_refund(self, refunded: PaymentRefunded, orders: Orders) -> None:

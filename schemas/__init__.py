@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from schemas.events import (
+    InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     Item,
@@ -26,11 +27,13 @@ EVENTS = (
     OrderConfirmed,
     OrderCancelled,
     PaymentRefunded,
+    InventoryReleased,
 )
 
 __all__ = [
     "EVENTS",
     "IDS",
+    "InventoryReleased",
     "InventoryReservationFailed",
     "InventoryReserved",
     "Item",

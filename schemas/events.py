@@ -110,6 +110,13 @@ class InventoryReserved(_Fact, frozen=True):
     summary = "every item was set aside"
 
 
+@event(HERE / "inventory.released.avsc", key="order_id")
+class InventoryReleased(_Fact, frozen=True):
+    """Every item that was set aside for the order was given back."""
+
+    summary = "every item that was set aside was given back"
+
+
 @event(HERE / "order.confirmed.avsc", key="order_id")
 class OrderConfirmed(_Fact, frozen=True):
     """The saga ended well."""
@@ -146,7 +153,8 @@ class InventoryReservationFailed(_Failure, frozen=True):
 class OrderCancelled(Event, frozen=True):
     """The saga ended without a sale. Final: each participant undoes its own part when it consumes it.
 
-    `reason` is for people; `cause` is the topic of the event that ended it (since version 2, before that empty).
+    `reason` is for people; `cause` is the topic of the event that ended it, or `request` where a person ordered it
+    (since version 2, before that empty).
     """
 
     summary = "the order was cancelled: {reason}"

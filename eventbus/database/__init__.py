@@ -73,6 +73,33 @@ class Table:
         return self.columns[0]
 
 
+@dataclass(frozen=True, slots=True)
+class DueColumn:
+    """The two nullable columns of a service's table that hold a deadline, in milliseconds since 1970 UTC.
+
+    They are set and cleared by the same write as the row, and each has an index `where … is not null`. A constant in a
+    repository, never built from input.
+    """
+
+    table: str
+    key: str
+    """The primary key's column, of type text: the key of the events about the row."""
+    at: str
+    """When the deadline is over; null: none is set."""
+    set_at: str
+    """When it was set, by the clock that set it: the difference is its length."""
+
+    @property
+    def name(self) -> str:
+        """The deadline's name in declarations and messages."""
+        return f"{self.table}.{self.at}"
+
+    @property
+    def rows(self) -> Table:
+        """The key and the deadline of each row."""
+        return Table(self.table, (self.key, self.at, self.set_at))
+
+
 class Transaction(Protocol):
     """Reads and writes between begin and commit.
 

@@ -22,10 +22,17 @@ class PartitionBatch:
     """A leader epoch in which the log reached `end`."""
     blocked: BlockedKey | None = None
     """The blocked key that the items are parked behind."""
+    due: bool = False
+    """The items are deadlines that are over, found by the owner of this partition."""
+
+    @property
+    def from_log(self) -> bool:
+        """Whether the items are records of the partition, as they follow each other."""
+        return self.blocked is None and not self.due
 
     def cut(self, at: int) -> None:
         """Keep only the items before index `at`."""
-        if self.blocked is None:
+        if self.from_log:
             self.end, self.leader_epoch = self.items[at].record.offset, self.items[at].record.leader_epoch
         del self.items[at:]
 
@@ -43,7 +50,7 @@ class PartitionBatch:
         if at < len(self.items):
             for item in self.items[at:]:
                 item.back_to_buffer()
-            if self.blocked is None:
+            if self.from_log:
                 self.owned.buffer[:0] = self.items[at:]
             self.cut(at)
 

@@ -33,6 +33,8 @@ class EngineConfig:
     """The same for a service that publishes root events: they are queried after each poll."""
     idle_check_after: float = 1.0
     """The interval at which a busy worker, too, checks whether another worker has moved a checkpoint."""
+    deadline_check_after: float = 0.1
+    """The same for a worker that fires deadlines: another process may set one that is over before this interval is."""
     judge_after: float = 5.0
     """The interval at which every worker compares its database with what all workers of the service have published."""
     prune_after: float = 0.5

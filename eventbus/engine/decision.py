@@ -12,6 +12,7 @@ from eventbus.database import NO_RECORDS_FAULT, ConcurrentUpdate, Database, Tran
 from eventbus.engine.assignment import Owned
 from eventbus.engine.batch import PartitionBatch, keys
 from eventbus.engine.delivery import Delivery
+from eventbus.engine.firing import Firing, StillDue
 from eventbus.engine.handlers import HandlerFailed, Handlers
 from eventbus.engine.observer import Handled, Parking
 from eventbus.engine.parking import Retries, TooManyParked, check_unmoved, skip_blocked, update_blocks
@@ -85,6 +86,7 @@ class Decision:
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, retries: Retries) -> None:
         self._repository, self._retries = service.repository, retries
         self._handlers = Handlers(service, codec, dead_letter_limit, retries.now_ms)
+        self._firing = Firing(service.deadlines)
 
     def commit(
         self,
@@ -103,7 +105,7 @@ class Decision:
         batch = _DecisionBatch(parts, root_partition)
         whole = [replace(part, items=[*part.items]) for part in parts]
         try:
-            decided = self._try(database, batch, failpoint)
+            decided = self._until_changed(database, batch, failpoint)
         except RepositoryFailed as failed:
             if not parts:
                 raise
@@ -117,6 +119,15 @@ class Decision:
         if decided.parking.unparked:
             failpoint("unparked")
         return decided
+
+    def _until_changed(self, database: Database, batch: _DecisionBatch, failpoint: Callable[[str], None]) -> Decided:
+        """Decide, and commit; again without the deadlines that their handlers leave as they were: those are parked."""
+        while True:
+            try:
+                return self._try(database, batch, failpoint)
+            except StillDue as left:
+                _decide_again([item for item in batch.items() if not item.failure])
+                left.blame()
 
     def _try(
         self, database: Database, batch: _DecisionBatch, failpoint: Callable[[str], None], *, dry_run: bool = False
@@ -136,6 +147,10 @@ class Decision:
                 failpoint("during database commit")
         except (*NO_RECORDS_FAULT, TooManyParked, UnsafeToContinue, _DryRunEnded):
             raise
+        except StillDue as left:
+            if not dry_run:
+                raise
+            raise RepositoryFailed(str(left)) from left
         except Exception as error:
             raise RepositoryFailed(f"the repository raised {type(error).__name__}: {error}") from error
         return decided
@@ -177,6 +192,7 @@ class Decision:
             if blocks or raised:
                 errors = skip_blocked(parts, blocks)
             work = self._repository.load(tx, _to_handle(batch.items()))
+            self._firing.read_again(tx, batch.items())
             raised, too_bad = self._handlers.decide(parts, work)
             paused |= too_bad
             if not raised:
@@ -186,6 +202,7 @@ class Decision:
                     item.decide_again()
         failpoint("before save")
         self._repository.save(tx, work)
+        self._firing.check_changed(tx, batch.items())
         failpoint("after save")
         if any(item.skipped for item in batch.items()):
             failpoint("parking")
@@ -255,7 +272,7 @@ def handled(parts: Sequence[PartitionBatch], decided: Decided, seconds: float) -
     """Summarize a batch: per batch, not per event, because a log line per event costs more than the database."""
     consumed: Counter[str] = Counter()
     published: Counter[str] = Counter()
-    fresh = [part for part in parts if part.items and part.blocked is None]
+    fresh = [part for part in parts if part.items and part.from_log]
     for part in fresh:
         consumed[part.owned.partition.topic] += len(part.items)
     for entry in decided.entries.values():

@@ -9,12 +9,16 @@ from msgspec import Struct
 
 from eventbus.deadletters.resolutions import original_record
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.log import RESOLUTIONS, Limit, Output, Oversized, Partition, Record, TooLarge
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction
 
 UNPUBLISHED = -1
 """The partition number of a parked output: it is not published yet, so it has no partition."""
+DUE = -2
+"""The partition number of a deadline that is over; in place of the topic is the deadline's name, of the offset the time
+at which it was over."""
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
 
@@ -51,6 +55,8 @@ class Delivery(Struct, eq=False):
     """Whether its remote call was made, or known not to be needed..."""
     outcome: Any = None
     """...and the result: what the handler receives, or an exception."""
+    lapsed: bool = False
+    """A deadline that is no longer over: its row has changed since it was found."""
     skipped: bool = False
     """Not handled in this transaction: its key is blocked."""
     failure: str = ""
@@ -66,13 +72,18 @@ class Delivery(Struct, eq=False):
         return self.unpublished.output.key_text if self.unpublished is not None else None
 
     @property
+    def is_due(self) -> bool:
+        """Whether it is a deadline that is over, not a record of the log."""
+        return self.record.partition.number == DUE
+
+    @property
     def address(self) -> Address:
         """Partition and offset of the record."""
         return self.record.partition, self.record.offset
 
     def decide_again(self) -> None:
         """Forget what an attempt of a transaction decided."""
-        self.skipped, self.failure, self.output = False, "", None
+        self.lapsed, self.skipped, self.failure, self.output = False, False, "", None
         if self.event is not None:
             self.poison = None
 
@@ -85,15 +96,18 @@ class Delivery(Struct, eq=False):
 def decode(codec: Codec, record: Record, reactions: Mapping[str, Reaction]) -> Delivery | None:
     """Decode one record; poison is a result, not an exception. Raises RegistryUnavailable.
 
-    `reactions` are the service's, by topic. A redrive is decoded as its original record, whose topic must be one of
-    them; a resolution without an original gives None. Poison is copied: the traceback of the raised exception would
-    keep every record decoded so far alive.
+    `reactions` are the service's, by topic, and those to deadlines, by name. A redrive is decoded as its original
+    record, whose topic must be one of them; a resolution without an original gives None. Poison is copied: the
+    traceback of the raised exception would keep every record decoded so far alive.
     """
     topic, source = record.partition.topic, record
     if record.partition.number == UNPUBLISHED:
         return Delivery(
             record, record, unpublished=Unpublished(Output(topic, record.key, record.value, record.headers))
         )
+    if record.partition.number == DUE:
+        over = Overdue((record.key or b"").decode(), record.offset)
+        return Delivery(record, record, over, reactions[topic]) if topic in reactions else Delivery(record, record)
     try:
         if topic.endswith(RESOLUTIONS):
             original = original_record(record, reactions)

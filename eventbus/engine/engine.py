@@ -16,6 +16,7 @@ from eventbus.engine.backoff import Backoff
 from eventbus.engine.batch import PartitionBatch, take
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.context import EngineContext
+from eventbus.engine.deadlines import Deadlines
 from eventbus.engine.decision import Decision, handled
 from eventbus.engine.errors import TRANSIENT
 from eventbus.engine.handlers import HandlerFailed
@@ -52,6 +53,7 @@ class Engine:
         self._recoverer = Recoverer(context, undelivered, self._publisher)
         self._housekeeping = Housekeeping(context, self._recoverer)
         self._retrying = Retrying(context, self._remote.unanswered)
+        self._deadlines = Deadlines(context)
         self._listener = RebalanceListener(context, self._publisher, self._remote.unanswered)
         self._worked_at = self._looked_at = deps.clock()
         self._stopping = False
@@ -87,7 +89,8 @@ class Engine:
             raise deleted(missing.topic) from missing
 
     def _run_once(self) -> None:
-        fetched = self._intake.fetch(self._remote.limit, asking=self._retrying.asking is not None)
+        asking, at_most = self._retrying.asking is not None, self._deadlines.seconds()
+        fetched = self._intake.fetch(self._remote.limit, asking=asking, at_most=at_most)
         self._recoverer.recover_due()
         if self._stopping:
             return
@@ -100,7 +103,8 @@ class Engine:
             self._looked_at = 0.0 if self._retrying.more else self._looked_at
         drained = not fetched and not batch
         self._publisher.publish_if_due(drained=drained)
-        if drained or self._deps.clock() - self._looked_at > self._config.idle_check_after:
+        overdue = self._deadlines.look_now(self._looked_at)
+        if drained or overdue or self._deps.clock() - self._looked_at > self._config.idle_check_after:
             self._look_around()
         self._recoverer.seek_published()
         self._intake.resume_due()
@@ -159,7 +163,7 @@ class Engine:
             raise failed
 
     def _look_around(self) -> None:
-        """Check whether root events wait, a zombie has moved a checkpoint, or a topic was recreated."""
+        """Check for root events, deadlines, parked records, checkpoints that a zombie moved, recreated topics."""
         known = self._assignment.recovered()
         if not known and self._deps.clock() - self._looked_at <= self._config.idle_check_after:
             return
@@ -170,6 +174,8 @@ class Engine:
             root = self._assignment.root()
             if due and (parts := self._retrying.begin(due)):
                 self._decide(parts, None, self._deps.clock())
+            if overdue := self._deadlines.found(seen):
+                self._decide(overdue, None, self._deps.clock())
             if self._retrying.asking is None and self._retrying.more:
                 self._looked_at = 0.0
             if seen.waiting and root is not None:

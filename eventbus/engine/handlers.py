@@ -11,8 +11,9 @@ from eventbus.deadletters.limit import WINDOW, DeadLetterLimit
 from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.delivery import Delivery
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.log import Headers, Partition, Record, TooLarge
-from eventbus.publishing import caused
+from eventbus.publishing import caused, overdue
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction, Service
 
@@ -39,7 +40,7 @@ class Handlers:
     def note(self, parts: Sequence[PartitionBatch]) -> None:
         """Record what was committed, for the dead-letter limit."""
         for part in parts:
-            if part.blocked is None:
+            if part.from_log:
                 bad = [index for index, item in enumerate(part.items) if item.poison is not None]
                 self._limit.note(part.owned.partition, len(part.items), bad)
 
@@ -53,14 +54,14 @@ class Handlers:
         for part in parts:
             bad = 0
             for index, item in enumerate(part.items):
-                if item.skipped or (stopped and item.record.key in stopped):
+                if item.skipped or item.lapsed or (stopped and item.record.key in stopped):
                     continue
                 if item.poison is None:
                     self._handle(item, work)
                     if item.failure:
                         stopped.add(item.record.key)
                 if item.poison is not None:
-                    if part.blocked is None and not self._limit.allows(part.owned.partition, index, bad):
+                    if part.from_log and not self._limit.allows(part.owned.partition, index, bad):
                         paused[part.owned.partition] = self._too_many(item.record, item.poison)
                         part.cut(index)
                         break
@@ -80,12 +81,17 @@ class Handlers:
             answer = self._answer(item, item.event, item.reaction, work)
             if answer is None:
                 item.output = None
+            elif isinstance(item.event, Overdue):
+                item.output = overdue(self._codec, self._source, answer, item.event)
             else:
                 source = item.source
                 item.output = caused(self._codec, self._source, answer, source.address, _trace(source.headers))
         except PoisonRecord as poison:
             # Its traceback refers to the record: a reference cycle, and those are collected rarely (worker.GARBAGE).
-            item.poison = poison.with_traceback(None)
+            if item.is_due:  # it is no record that could be a dead letter
+                item.failure = str(HandlerFailed(item.record, "the deadline's handler", poison))
+            else:
+                item.poison = poison.with_traceback(None)
         except (ConcurrentUpdate, Unavailable):
             raise
         except (HandlerFailed, TooLarge) as failed:

@@ -21,6 +21,7 @@ class Housekeeping:
         self._recoverer = recoverer
         self._judged_at = self._deps.clock()
         self._seen = NOTHING_SEEN
+        self._deadlines = [each.column for each in self._service.deadlines.values()]
 
     def look(self, known: list[Owned]) -> DatabaseView:
         """Check the topics and the database of these recovered partitions; return what the database says.
@@ -31,7 +32,7 @@ class Housekeeping:
         if not known:
             self._topics.check_stored(self._service.subscriptions())
         with self._deps.database.snapshot() as tx:
-            seen = progress.poll_database(tx)
+            seen = progress.poll_database(tx, self._deadlines)
         with suppress(LogUnavailable):  # nothing depends on it, and it is retried later
             self._topics.note_limits()
         self._judge_copies()

@@ -22,12 +22,13 @@ class Intake:
         placed_over = config.keys_placed_over
         self._placement = Placement(deps.log, placed_over) if placed_over else None
 
-    def fetch(self, limit: int, *, asking: bool) -> bool:
+    def fetch(self, limit: int, *, asking: bool, at_most: float) -> bool:
         """Read and decode up to about `limit` records, and buffer them; return whether anything was read.
 
-        Waits for records as long as there is nothing else to do; `asking`: remote calls are in progress.
+        Waits for records as long as there is nothing else to do, up to `at_most` seconds; `asking`: remote calls are in
+        progress.
         """
-        fetched = self._deps.log.poll(self._wanted(limit), self._timeout(asking=asking))
+        fetched = self._deps.log.poll(self._wanted(limit), min(at_most, self._timeout(asking=asking)))
         self._deps.failpoint("polled")
         self._accept(fetched)
         return bool(fetched)

@@ -14,7 +14,7 @@ from eventbus.engine.unanswered import Unanswered
 from eventbus.log import Limit, Partition
 from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
-from eventbus.service import by_topic
+from eventbus.service import by_topic, deadline_reactions
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey, Due, Parked
 
@@ -25,7 +25,7 @@ class Retrying:
     def __init__(self, context: EngineContext, unanswered: Unanswered) -> None:
         self._service, self._deps, self._config, self._assignment, _ = context
         self._unanswered = unanswered
-        self._reactions = by_topic(self._service.reactions)
+        self._reactions = by_topic(self._service.reactions) | deadline_reactions(self._service.deadlines)
         self.asking: Asking | None = None
         """The remote calls in progress for parked records; the loop does not wait for them."""
         self._reported = (0, 0)

@@ -63,7 +63,7 @@ class Unanswered:
         self._number += 1
         if not self._suspects and not any(is_unknown(item.outcome) for item in called):
             return
-        fresh = [part for part in parts if part.blocked is None and part.items]
+        fresh = [part for part in parts if part.from_log and part.items]
         unanswered = frozenset(
             item.address
             for part in fresh

@@ -26,6 +26,7 @@ from eventbus.kafka.causes import LOGIN, TLS, explained
 from eventbus.kafka.committed_offsets import GroupOffsets, committed_offset_of
 from eventbus.kafka.config import Connection, client, consumer_config, incremental
 from eventbus.kafka.headers import headers_of
+from eventbus.kafka.outage import Outage
 from eventbus.kafka.producer import Producers, SizeRefused, Witness
 from eventbus.kafka.progress_topic import ProgressTopic
 from eventbus.kafka.topic_ids import TopicIds
@@ -112,6 +113,8 @@ class KafkaLog:
         clock: Callable[[], float] = time.monotonic,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.outage = Outage(connection.bootstrap_servers)
+        """Whether any broker answers, as far as the consumer knows."""
         self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
         self.signal: Signal | None = None
         """What a poll that waits for records returns early for."""
@@ -148,9 +151,21 @@ class KafkaLog:
         return consumer
 
     def _on_error(self, error: KafkaError) -> None:
-        """Warn that brokers now reject a consumer that was connected; calls raise all other errors themselves."""
+        """Note that no broker answers; warn that one now rejects a consumer that was connected.
+
+        Calls raise all other errors themselves.
+        """
+        self.outage.on_error(error)
         if error.code() in LOGIN or error.code() == TLS:
             self._warn(explained(error))
+
+    def answers(self) -> bool:
+        """Ask, for SLICE_SECONDS at most, and return whether a broker answers."""
+        try:
+            self._consumer.list_topics(timeout=SLICE_SECONDS)
+        except KafkaException:
+            return False
+        return True
 
     def _join_twice(self) -> None:
         """Join a second time if the first assignment was not taken (see `_on_assign`)."""

@@ -14,7 +14,7 @@ from eventbus.deadletters.letter import ROOM_BYTES
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka.diagnosis import diagnose
-from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, TopicMissing, UnsafeToContinue
+from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, NoBrokerAnswers, TopicMissing, UnsafeToContinue
 from eventbus.serde.codec import MAX_VALUE_BYTES
 
 SECONDS = 5.0
@@ -97,8 +97,7 @@ def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
         found = diagnose(config, complaints.errors)
         if found is not None and found.ours:
             raise AuthenticationFailed(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
-        why = explained(error.args[0]) if found is None else found.why
-        raise LogUnavailable(f"no broker answers at {connection.bootstrap_servers}: {why}") from error
+        raise NoBrokerAnswers(explained(error.args[0]) if found is None else found.why) from error
 
 
 def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:

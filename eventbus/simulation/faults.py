@@ -27,8 +27,9 @@ _ABOUT_SO_OFTEN = {
     ),
     8: ("assigned", "recovering", "claiming", "claimed", "recovered", "tidying", "tidied"),
     4: ("before remote", "remote under way", "calling", "called"),
+    3: ("deadlines found",),
     2: ("revoked", "revoked and published", "parking", "parked", "retrying", "unparking", "unparked"),
-    1: ("closing", "closing and published", "leaving", "left", "quarantined"),
+    1: ("closing", "closing and published", "leaving", "left", "quarantined", "deadlines set again"),
 }
 STEPS = {step: count for count, steps in _ABOUT_SO_OFTEN.items() for step in steps}
 """Where a process can crash, stall, or see the group change: the failpoints of the engine, and of its shutdown.
@@ -251,6 +252,20 @@ def _beside_trouble(draw: random.Random, kinds: Sequence[str]) -> list[Fault]:
     stall = Fault("stall", where, nth, draw.choice((WHOLE_PROCESS, ITS_HEARTBEATS_GO_ON)), draw.choice((0.5, 5)))
     possible = [fault for fault in (crash, stall) if fault.kind in kinds]
     return [draw.choice(possible)] if possible else []
+
+
+def beside_deadlines(draw: random.Random, kinds: Sequence[str]) -> tuple[Fault, ...]:
+    """Return one more fault, or none: while a worker fires deadlines."""
+    where, nth, seconds = "deadlines found", draw.randint(1, 3), draw.choice((0.5, 5, 12, 25))
+    possible = [
+        Fault("crash", where, nth, seconds=seconds),
+        Fault("stall", where, nth, WHOLE_PROCESS, seconds),
+        Fault("stall", where, nth, ITS_HEARTBEATS_GO_ON, seconds),
+        Fault("rebalance", where, nth, ADD_A_WORKER),
+        Fault("clock", where, nth, draw.choice(list(JUMPS)), seconds),
+    ]
+    possible = [fault for fault in possible if fault.kind in kinds]
+    return (draw.choice(possible),) if possible and draw.random() < 0.5 else ()  # noqa: PLR2004 - one run in two
 
 
 def _clock_beside_trouble(draw: random.Random) -> Fault:

@@ -51,6 +51,7 @@ from eventbus.simulation.surroundings import (
     TroubledHost,
 )
 from eventbus.simulation.troubles import HANDLER_RAISES, WatchedService
+from eventbus.store import deadlines
 from eventbus.store.blocked_keys import BlockedKey
 
 E = TypeVar("E", bound=Event)
@@ -248,6 +249,8 @@ class Simulation:
             shared = self.databases[service.name]
             with shared.database.snapshot() as tx:
                 if any(tx.rows(f"select 1 from {table} limit 1") for table in ("outbox", "uncaused", "parked")):
+                    return False
+                if any(deadlines.is_set(tx, each.column) for each in service.deadlines.values()):
                     return False
             committed = self.cluster.group(service.name).offsets
             for topic in service.subscriptions():

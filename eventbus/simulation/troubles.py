@@ -11,7 +11,7 @@ from eventbus.database import Transaction
 from eventbus.engine.delivery import decode
 from eventbus.event import Event
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import Reaction, Service, by_topic
+from eventbus.service import Reaction, Service, by_topic, deadline_reactions
 from eventbus.store import blocked_keys
 
 HANDLER_RAISES, TABLE_REFUSES = "its handlers raise", "its rows are refused"
@@ -41,13 +41,15 @@ class WatchedService:
 
     def __init__(self, service: Service[Any], codec: Codec, injector: FaultInjector) -> None:
         self._service, self._injector, self._inner = service.name, injector, service.repository
-        self._codec, self._reads = codec, by_topic(service.reactions)
+        self._codec, self._reads = codec, by_topic(service.reactions) | deadline_reactions(service.deadlines)
         self.schema = service.repository.schema
         self._handled: list[Event] = []
         self._parked: dict[str, list[str]] = {}
         service.repository = self
         watched = {kind: self._watched(reaction) for kind, reaction in service.reactions.items()}
         vars(service)["reactions"] = watched
+        overdue = service.deadlines.items()
+        vars(service)["deadlines"] = {n: replace(each, reaction=self._watched(each.reaction)) for n, each in overdue}
 
     def load(self, tx: Transaction, events: Sequence[Event]) -> Any:
         """See Repository; every load begins a new transaction."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import lt
 from typing import NamedTuple
 
-from eventbus.database import Row, Table, Transaction
+from eventbus.database import DueColumn, Row, Table, Transaction
 from eventbus.log import Identity, Output, Partition
-from eventbus.store import age, quarantine
+from eventbus.store import age, deadlines, quarantine
 from eventbus.store.packing import pack, unpack
 
 EPOCH = "case when leader_epoch_offset = next_offset then leader_epoch end"
@@ -148,26 +148,31 @@ def entries_above(tx: Transaction, published: Mapping[Partition, int]) -> dict[P
 
 
 def add_root_event(tx: Transaction, event_id: str, output: Output) -> None:
-    """Insert a root event, and wake the worker that waits for one.
+    """Insert a root event behind all that wait, and wake the worker that waits for one.
+
+    Two transactions may give the same number to events of different keys. Those of one key are numbered one after the
+    other, if the transactions that insert them lock the row of the key.
 
     If others wait already, the worker is on its way: on PostgreSQL commits that notify exclude each other.
     """
-    sql = "insert into uncaused (id, records) values (?, ?) returning exists (select 1 from uncaused as others)"
+    number = "(select coalesce(max(number), 0) + 1 from uncaused)"
+    sql = f"insert into uncaused (id, records, number) values (?, ?, {number})"
+    sql += " returning exists (select 1 from uncaused as others)"
     [(others,)] = tx.rows(sql, event_id, pack([output]))
     if not others:
         tx.signal()
 
 
 def take_root_events(tx: Transaction, limit: int, limit_bytes: int) -> list[Output]:
-    """Remove the oldest root events and return them, in the order of their ids.
+    """Remove the oldest root events and return them, in the order in which they were inserted.
 
     At most `limit` of them, and no further one once `limit_bytes` are reached.
     """
-    oldest = "select id, length(records) as bytes from uncaused order by id limit ?"
-    summed = f"select id, sum(bytes) over (order by id) - bytes as before_it from ({oldest}) as oldest"
+    oldest = "select number, id, length(records) as bytes from uncaused order by number, id limit ?"
+    summed = f"select id, sum(bytes) over (order by number, id) - bytes as before_it from ({oldest}) as oldest"
     sql = f"delete from uncaused where id in (select id from ({summed}) as summed where before_it < ?)"
-    taken = tx.rows(f"{sql} returning id, records", limit, limit_bytes)
-    return [output for _, blob in sorted(taken) for output in unpack(blob)]
+    taken = tx.rows(f"{sql} returning number, id, records", limit, limit_bytes)
+    return [output for _, _, blob in sorted(taken) for output in unpack(blob)]
 
 
 class DatabaseView(NamedTuple):
@@ -179,6 +184,8 @@ class DatabaseView(NamedTuple):
     """Whether root events wait to be published."""
     retries_ms: tuple[int, int] | None
     """When the first and the last parked records of all workers are due for a retry; None if none is parked."""
+    deadlines: Sequence[tuple[int | None, int | None]] = ()
+    """For each of the service's deadlines when the first one is over, and the last was set; None if none is set."""
 
     def went_back(self, before: DatabaseView) -> bool:
         """Return whether a checkpoint moved backwards or is gone: the database was replaced by another copy."""
@@ -189,18 +196,20 @@ class DatabaseView(NamedTuple):
 NOTHING_SEEN = DatabaseView({}, waiting=False, retries_ms=None)
 
 
-def poll_database(tx: Transaction) -> DatabaseView:
-    """Return every checkpoint of the service, whether root events wait, and when parked records are due.
+def poll_database(tx: Transaction, columns: Sequence[DueColumn] = ()) -> DatabaseView:
+    """Return every checkpoint of the service, whether root events wait, and when parked records and deadlines are due.
 
     One statement, no lock. Raises Quarantined.
     """
     sql = f"select topic, partition, {CHECKPOINT}, exists (select 1 from uncaused),"
     sql += f" (select min(retry_at_ms) from fence), (select max(retry_at_ms) from fence), ({quarantine.OPEN})"
+    sql += "".join(f", {deadlines.first(column)}, {deadlines.last_set(column)}" for column in columns)
     rows = tx.rows(f"{sql} from checkpoint")
     if not rows:
-        return NOTHING_SEEN
-    waiting, first_ms, last_ms, in_quarantine = rows[0][6:]
+        return NOTHING_SEEN._replace(deadlines=[(None, None)] * len(columns))
+    waiting, first_ms, last_ms, in_quarantine = rows[0][6:10]
+    due = list(zip(rows[0][10::2], rows[0][11::2], strict=True))
     if in_quarantine is not None:
         quarantine.check(tx)
     retries_ms = None if first_ms is None else (first_ms, last_ms)
-    return DatabaseView({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms)
+    return DatabaseView({row[:2]: row[2:6] for row in rows}, bool(waiting), retries_ms, due)

@@ -32,9 +32,12 @@ create table outbox (                    -- the encoded outputs of one batch of 
 );
 
 create table uncaused (                  -- events without a cause in the log, waiting for their turn
-    id text primary key,                 -- their ce_id; sorts by time
-    records bytea not null
+    id text primary key,                 -- their ce_id
+    records bytea not null,
+    number bigint not null default 0     -- they are published in this order; older workers insert 0, and look at the id
 );
+
+create index uncaused_number on uncaused (number, id);
 
 create table fence (                     -- a key in trouble: its records are parked, and tried again in order
     key text primary key,

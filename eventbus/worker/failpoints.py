@@ -33,6 +33,7 @@ STEPS = (
     *("compared", "before save", "after save"),
     *("before database commit", "during database commit", "after database commit"),
     *("parking", "parked", "retrying", "unparking", "unparked"),
+    *("deadlines found", "deadlines set again"),
     *("before begin", "begun", "produced", "during offsets", "offsets sent"),
     *("before commit", "during commit", "committed", "published"),
     *("tidying", "tidied"),

@@ -15,8 +15,9 @@ from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from eventbus.engine.observer import Handled, Observer, Parking
+from eventbus.kafka.outage import Outage
 from eventbus.kafka.topics import ReachedCluster
-from eventbus.log import Partition
+from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.text.redaction import scrub
 from eventbus.worker.console import for_people
 
@@ -24,8 +25,9 @@ ALIVE_SECONDS = 90.0
 """The loop must complete an iteration this often. The timeouts of calls to an unavailable broker bound the longest."""
 REPEAT_SECONDS = 5.0
 """The same warning is logged at most this often."""
-NORMAL = ("GETPID",)
-"""What librdkafka warns of although it is normal: GETPID, the coordinator of transactions is still loading."""
+NORMAL = ("GETPID", "FAIL")
+"""What librdkafka warns of although it is normal (GETPID: the coordinator of transactions is still loading), or is said
+in a sentence (FAIL: a connection that broke, or could not be made)."""
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
@@ -70,6 +72,8 @@ class Telemetry(Observer):
         """Returns which step exceeds its limit, or None."""
         self.behind: Callable[[], int] = lambda: 0
         """Returns how many offsets are not read yet."""
+        self.outage = Outage("")
+        """Whether any Kafka broker answers."""
         self._last_iteration = self._not_ready_since = time.monotonic()
         self._ready = False
         self._owned = 0
@@ -121,6 +125,7 @@ class Telemetry(Observer):
 
     def connected(self, servers: str, cluster: ReachedCluster) -> None:
         """Log which cluster was reached. Kafka's client does not learn the version of the brokers."""
+        self.reached()
         client = f"librdkafka {libversion()[0]}"
         self.log.info("kafka.connected", servers=servers, brokers=cluster.brokers, cluster=cluster.id, client=client)
 
@@ -135,9 +140,38 @@ class Telemetry(Observer):
         """Return why the worker is not ready: it has no partitions, or some of them are paused."""
         return list(self._paused.values()) if self._owned else ["no partitions are assigned"]
 
+    def unavailable(self, error: Exception) -> None:
+        """Log that a dependency is away, as often as `warn` does."""
+        if isinstance(error, NoBrokerAnswers):
+            self.outage.begin(error.why)
+            self.outage.confirmed = True
+        warn = self.warn_of_kafka if isinstance(error, LogUnavailable) else self.warn
+        warn(str(error))
+
+    def warn_of_kafka(self, what: str) -> None:
+        """Do the same as `warn`; while no broker answers, that is what is logged instead."""
+        if self.outage.confirmed:
+            self._warn(str(self.outage), "outage")
+        elif not self.outage.active:
+            self.warn(what)
+
+    def away(self) -> None:
+        """Log that no broker answers: one was asked."""
+        self.outage.confirmed = True
+        self.warn_of_kafka("")
+
+    def reached(self) -> None:
+        """Log that a broker answers again, if it was logged that none did."""
+        known, seconds = self.outage.confirmed, self.outage.end()
+        if known:
+            self.log.info("kafka.reached", seconds=round(seconds or 0.0, 1))
+
     def warn(self, what: str) -> None:
         """Log a problem that is retried, each kind at most every REPEAT_SECONDS, whichever key it is about."""
-        now, kind = time.monotonic(), UUID.sub("…", what)
+        self._warn(what, UUID.sub("…", what))
+
+    def _warn(self, what: str, kind: str) -> None:
+        now = time.monotonic()
         if now - self._logged_at.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
             self._logged_at = {w: t for w, t in self._logged_at.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)
@@ -228,7 +262,7 @@ class Telemetry(Observer):
         for metric in self._scheduled:
             metric.inc()
         self.log.debug("partition.recovery_scheduled", partition=str(partition), why=why, retry_in=round(retry_in, 2))
-        self.warn(why)
+        self.warn_of_kafka(why)
 
     def parked(self, keys: int, records: int) -> None:
         """See Observer."""
@@ -276,7 +310,7 @@ class StructlogHandler(logging.Handler):
         """See logging.Handler."""
         message = record.getMessage()
         kind = message.partition(" ")[0]
-        if any(each in kind for each in NORMAL):
+        if any(each in kind for each in NORMAL) or self._telemetry.outage.active:
             self._telemetry.log.debug("rdkafka", line=message)
             return
         now = time.monotonic()

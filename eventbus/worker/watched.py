@@ -23,7 +23,7 @@ LEAVE_SECONDS = 10.0
 STATEMENT_SECONDS = 10.0
 """A statement waits up to LOCK_WAIT_MS for each lock; the first one connects."""
 
-CONSUMER = ("poll", "consume", "committed", "seek", "pause", "resume", "subscribe")
+CONSUMER = ("poll", "consume", "committed", "seek", "pause", "resume", "subscribe", "list_topics")
 PRODUCER = (
     *("init_transactions", "begin_transaction", "send_offsets_to_transaction"),
     *("commit_transaction", "abort_transaction", "flush", "poll", "purge"),

@@ -33,6 +33,7 @@ from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog, Signal
+from eventbus.kafka.outage import Outage
 from eventbus.kafka.topics import check_topics
 from eventbus.log import (
     AuthenticationFailed,
@@ -88,6 +89,7 @@ EXIT_CODES: dict[type[Exception], int] = {
 """The exit code for each error that ends a worker. 0: told to stop; 2 also: a usage error; 8: see watchdog."""
 AWAY = (Unavailable, LogUnavailable, RegistryUnavailable, ConcurrentUpdate)
 LAG_SECONDS = 2.0
+ASK_SECONDS = 2.0
 GARBAGE = (50_000, 20, 100)
 """Thresholds of Python's garbage collector. A batch makes tens of thousands of objects and no cycles: with the default
 thresholds a tenth of the time goes into collections (measured)."""
@@ -118,6 +120,8 @@ class Worker:
         self._telemetry = Telemetry(service.name, config.instance, service.subscriptions())
         self._watchdog = Watchdog(self._telemetry.log)
         self._telemetry.overdue = lambda: self._watchdog.overdue
+        self._telemetry.outage = Outage(config.bootstrap_servers)
+        self._asked_at = 0.0
         self._steps: Steps
 
     def stop(self) -> None:
@@ -166,6 +170,7 @@ class Worker:
         if self._config.upgrade_database:
             self._retry_while_unavailable(self._upgrade)
         database = self._retry_while_unavailable(self._database)
+        self._retry_while_unavailable(lambda: self._service.starting(database))
         lease_database = self._retry_while_unavailable(self._database)
         lease = self._lease(lease_database)
         self._telemetry.named(lease.name)
@@ -246,8 +251,9 @@ class Worker:
             try:
                 engine.run_once()
             except AWAY as error:
-                self._telemetry.warn(str(error))
+                self._telemetry.unavailable(error)
                 self._stop.wait(0.2)
+            self._ask_during_outage(deps.log)
             if time.monotonic() - lag_at > LAG_SECONDS:
                 self._telemetry.lag(deps.log.lag())
                 self._evenness.look(deps.log.partition_counts, time.monotonic())
@@ -280,9 +286,15 @@ class Worker:
         equal_counts = {topic: partition_counts[topic] for topic in events}
         self._evenness = Evenness(equal_counts, lambda why: telemetry.log.warning("topics.uneven", why=why))
         announcement = Announcement(type(service), connection, partition_counts, telemetry)
-        log = KafkaLog(connection, warn=telemetry.warn, failpoint=reached, stopping=self._stop.is_set)
+        log = KafkaLog(
+            connection,
+            warn=telemetry.warn_of_kafka,
+            failpoint=reached,
+            stopping=self._stop.is_set,
+        )
+        log.outage = telemetry.outage
         telemetry.behind = lambda: sum(log.lag().values())
-        if service.initiates:
+        if service.root_events() or service.deadlines:
             log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance
@@ -314,9 +326,18 @@ class Worker:
             except RegistryAuthenticationFailed:
                 raise
             except AWAY as error:
-                self._telemetry.warn(str(error))
+                self._telemetry.unavailable(error)
                 self._stop.wait(1.0)
         raise Stopped
+
+    def _ask_during_outage(self, log: KafkaLog) -> None:
+        """While no broker answers, ask every few seconds, and say so: the client does not tell when one does again."""
+        if log.outage.active and time.monotonic() - self._asked_at > ASK_SECONDS:
+            if log.answers():
+                self._telemetry.reached()
+            else:
+                self._telemetry.away()
+            self._asked_at = time.monotonic()
 
 
 def _now_ms() -> int:

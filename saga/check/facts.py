@@ -64,6 +64,8 @@ class EventFact(NamedTuple):
     digest: int
     """Equal for equal bytes."""
     body: PlacedOrder | Money | None
+    deadline: str | None = None
+    """When the deadline was over that it has in the place of a cause."""
 
     @property
     def address(self) -> Address:
@@ -73,11 +75,13 @@ class EventFact(NamedTuple):
     @property
     def ce_id(self) -> str:
         """The event's id, as in its header."""
-        return made_id(self.topic, self.order_id, self.cause) if self.event_id is None else self.event_id
+        return made_id(self.topic, self.order_id, self.cause, self.deadline) if self.event_id is None else self.event_id
 
 
-def made_id(topic: str, order_id: str, cause: Address | None) -> str:
-    """Return the only id that an event with this cause may have."""
+def made_id(topic: str, order_id: str, cause: Address | None, deadline: str | None = None) -> str:
+    """Return the only id that an event with this cause, or of this deadline, may have."""
+    if cause is None and deadline is not None:
+        return f"{topic}@{deadline}/{order_id}"
     return f"{topic}/{order_id}" if cause is None else f"{topic}<{cause}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from eventbus import Codec, Event, PoisonRecord
 from eventbus.kafka.headers import headers_of
+from eventbus.publishing import DEADLINE
 from saga.check.facts import Address, EventFact, LogFacts, Money, Oldest, PlacedOrder, made_id, shared
 from saga.check.rules import CLOCK_SKEW_MS
 from saga.kafka.event_topics import EventTopics
@@ -69,6 +70,7 @@ def fact_of(message: Any, event: Event, before: Ends) -> EventFact:
     headers = dict(reversed(headers_of(message)))  # of headers with one name the first counts
     cause = _address(headers.get("ce_causationid"))
     event_id = _text(headers.get("ce_id"))
+    deadline = _text(headers[DEADLINE]) if cause is None and DEADLINE in headers else None
     offset = message.offset()
     return EventFact(
         topic=event.topic,
@@ -76,11 +78,12 @@ def fact_of(message: Any, event: Event, before: Ends) -> EventFact:
         offset=offset,
         order_id=intern(event.key),
         cause=cause,
-        event_id=None if event_id == made_id(event.topic, event.key, cause) else event_id,
+        event_id=None if event_id == made_id(event.topic, event.key, cause, deadline) else event_id,
         early=offset < before[event.topic, message.partition()],
         timestamp_ms=max(0, message.timestamp()[1]),
         digest=hash(message.value()),
         body=_body(event),
+        deadline=deadline,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from itertools import islice
 from typing import Any
 
@@ -17,8 +18,10 @@ from saga.kafka.cluster import Cluster
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import Reader
+from saga.kafka.target import KafkaTarget
 from saga.kafka.topics_file import read_topics
 from saga.kafka.unreadable import said
+from saga.kafka.waiting import until_reached
 from schemas import EVENTS
 
 POLL_SECONDS = 0.5
@@ -51,21 +54,34 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     where["from_beginning"] |= no_follow
     decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
     census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
-    with exit_cleanly(), Reader(topics=[topic], **where) as reader:
+    with exit_cleanly(), ExitStack() as stack:
+
+        def opened() -> Reader:
+            return stack.enter_context(Reader(topics=[topic], **where))
+
+        target = KafkaTarget(where["bootstrap_servers"], where["kafka_config"])
+        reader = opened() if no_follow else until_reached(target, opened, _warn)
         for record in islice(_records(reader, census, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))
 
 
+def _warn(why: str) -> None:
+    click.echo(f"warning: {why}", err=True)
+
+
 def _records(reader: Reader, census: Census, *, follow: bool) -> Iterator[Record]:
-    told = 0
+    told, away = 0, False
     stuck: list[str] = []
     while follow or not (census.all_read(reader.positions) and reader.at_end):
         yield from reader.read(POLL_SECONDS)
+        if away != reader.outage.active:
+            away = reader.outage.active
+            _warn(reader.complaint if away else "a Kafka broker answers again")
         if census.look(reader.positions):
             before, stuck = stuck, [str(each) for each in census.stuck]
             for each in stuck:
                 if each not in before:
-                    click.echo(f"warning: {each}", err=True)
+                    _warn(each)
         for at, batch in reader.unreadable[told:]:
             click.echo(f"{at}: {said(batch)}", err=True)
         told = len(reader.unreadable)

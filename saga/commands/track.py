@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from eventbus.worker.health import serve
 from eventbus.worker.telemetry import configure_logging
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
+from saga.kafka.waiting import until_reached
 from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.installed import MODEL
 from saga.tracker.rebuild import build_anew
@@ -52,21 +54,39 @@ def track_command(
     port = options.pop("metrics_port")
     source = TrackedLog(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()
-    cluster = source.cluster_id()
-    with (
-        exit_cleanly(),
-        exclusive_lock(tracker),
-        closing(Store(tracker, MODEL, cluster=cluster)) as store,
-        _serving(watch, port),
-    ):
-        if store.renewed:
-            click.echo(f"{tracker} is rebuilt: {store.renewed}; the old content is kept in {store.kept}", err=True)
-        if rebuild:
-            build_anew(source, store, watch, cluster, verify=verify)
-        with source.reader(source.resumable(store)) as reader:
-            tracking = Tracking(reader, source.intake(), store, watch, source.census())
-            while not (no_follow and tracking.done):
-                tracking.run_once()
+    job = _Job(source, tracker, watch, rebuild=rebuild, verify=verify, follow=not no_follow)
+    with exit_cleanly(), _serving(watch, port):
+        if no_follow:
+            job.run()
+        else:
+            until_reached(source, job.run, watch.waiting)
+
+
+@dataclass
+class _Job:
+    """What the command does. It begins again when no broker answers while it begins."""
+
+    source: TrackedLog
+    tracker: Path
+    watch: Watch
+    rebuild: bool
+    verify: bool
+    follow: bool
+
+    def run(self) -> None:
+        """Read to the end of the log, or follow it. Raises Unreachable."""
+        cluster = self.source.cluster_id()
+        with exclusive_lock(self.tracker), closing(Store(self.tracker, MODEL, cluster=cluster)) as store:
+            if store.renewed:
+                why = f"{store.renewed}; the old content is kept in {store.kept}"
+                click.echo(f"{self.tracker} is rebuilt: {why}", err=True)
+            if self.rebuild:
+                build_anew(self.source, store, self.watch, cluster, verify=self.verify)
+                self.rebuild = False
+            with self.source.reader(self.source.resumable(store)) as reader:
+                tracking = Tracking(reader, self.source.intake(), store, self.watch, self.source.census())
+                while self.follow or not tracking.done:
+                    tracking.run_once()
 
 
 @contextmanager

@@ -48,10 +48,10 @@ def _databases(command: F) -> F:
 def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_json: bool, **databases: str) -> None:
     """List the workers that consume now: since when, how far behind, and which orders wait for a retry.
 
-    Workers and lag are those of the consumer groups: a worker that has just ended is listed until its session ends. Since
-    when, as each worker announced at its start; orders to retry, from the databases. A worker that retries in place,
-    because a database or the payment provider is away, is behind and says why in its log. `<service> workers` lists who
-    holds the instance names.
+    Workers and lag are those of the consumer groups: a worker that has just ended is listed until its session ends.
+    Since when, as each worker announced at its start; orders to retry, from the databases. A worker that retries in
+    place, because a database or the payment provider is away, is behind and says why in its log. `<service> workers`
+    lists who holds the instance names.
 
     Example: saga workers
     """

@@ -46,7 +46,7 @@ class DemoRun:
     def __init__(self, plan: DemoPlan, place: DemoPlace, orders: Database) -> None:
         self._plan, self._place, self._orders = plan, place, orders
         self._registry = registry_at(None, EVENTS)
-        self._codec = Codec(self._registry, OrderService.initiates)
+        self._codec = Codec(self._registry, OrderService.root_events())
         self._service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
 
     @classmethod

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from functools import cached_property
-from graphlib import TopologicalSorter
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, NamedTuple
 
-from eventbus.manifest import Declaration, DeclaredEvent, DeclaredReaction, declare
+from eventbus.manifest import Declaration, DeclaredDeadline, DeclaredEvent, DeclaredReaction, declare
 from eventbus.service import Service
 
 
@@ -38,6 +38,13 @@ class Handler(NamedTuple):
     def name(self) -> str:
         """Service and handler, as text."""
         return f"{self.service} {self.does.handler}"
+
+
+class ServiceDeadline(NamedTuple):
+    """A deadline of a service; `does` is its declaration."""
+
+    service: str
+    does: DeclaredDeadline
 
 
 class Flow:
@@ -82,6 +89,16 @@ class Flow:
         return tuple(event for service in self.services for event in service.initiates)
 
     @cached_property
+    def on_request(self) -> tuple[str, ...]:
+        """The events that a person may request while a saga runs."""
+        return tuple(event for service in self.services for event in service.on_request)
+
+    @property
+    def root_events(self) -> frozenset[str]:
+        """The events that may be published without a cause in the log."""
+        return frozenset((*self.initiates, *self.on_request))
+
+    @cached_property
     def completes(self) -> frozenset[str]:
         """The events with which a saga succeeds."""
         return frozenset(event for service in self.services for event in service.completes)
@@ -95,6 +112,16 @@ class Flow:
     def endings(self) -> frozenset[str]:
         """The final events. What follows one compensates, or builds on the outcome; the opposite end is impossible."""
         return self.completes | self.aborts
+
+    @cached_property
+    def deadlines(self) -> tuple[ServiceDeadline, ...]:
+        """Every deadline of every service."""
+        return tuple(ServiceDeadline(service.service, does) for service in self.services for does in service.deadlines)
+
+    @cached_property
+    def overdue(self) -> frozenset[str]:
+        """The events that may be published because a deadline is over: they have no cause then."""
+        return frozenset(event for _, does in self.deadlines for event in does.publishes)
 
     @cached_property
     def edges(self) -> tuple[Edge, ...]:
@@ -154,13 +181,21 @@ class Flow:
     def reverse_topological(self) -> list[str]:
         """Return every topic, each before those of its causes. Raises graphlib.CycleError if there is no such order.
 
-        An edge that is declared to close a cycle is ignored.
+        What a compensation publishes comes before what it undoes, if that makes no cycle. An edge that is declared to
+        close a cycle is ignored.
         """
         causes: dict[str, set[str]] = {event: set() for event in self.causes}
         for _, does in self.handlers:
             for event in () if does.repeats else does.publishes:
                 causes[event].add(does.event)
-        return list(TopologicalSorter(causes).static_order())[::-1]
+        undone = {event: set(causes[event]) for event in causes}
+        for _, does in self.handlers:
+            for event in does.publishes:
+                undone[event].update(step for step in does.compensates if step in causes)
+        try:
+            return list(TopologicalSorter(undone).static_order())[::-1]
+        except CycleError:
+            return list(TopologicalSorter(causes).static_order())[::-1]
 
     @cached_property
     def levels(self) -> Mapping[str, int]:

@@ -21,9 +21,9 @@ def consumed_events_are_published(flow: Flow) -> Iterator[Finding]:
 
 
 def published_events_are_consumed(flow: Flow) -> Iterator[Finding]:
-    """Every published event is consumed by some service, unless it is final."""
+    """Every published event is consumed by some service, unless it is final or tells that a step was undone."""
     for event in flow.events:
-        if not flow.consumers(event) and event not in flow.endings:
+        if not flow.consumers(event) and event not in flow.endings | flow.compensations:
             yield at_publisher(flow, event, "no service consumes it, and it neither completes nor aborts the saga")
 
 
@@ -87,6 +87,7 @@ RULES: tuple[Rule, ...] = (
     ways.steps_before_a_failure_are_compensated,
     ways.compensations_are_triggered,
     ways.waits_end,
+    ways.silence_ends,
     ways.cycles_are_declared,
     events_are_their_services_own,
     events_have_one_publisher,

@@ -34,6 +34,9 @@ def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]
             for reaction, does in handlers.items():
                 handler = Handler(service.name, does)
                 yield from (Finding(does.event, handler.name, does.file, told) for told in _failures(service, reaction))
+            for deadline, due in zip(service.deadlines.values(), declare(service).deadlines, strict=True):
+                name = f"{service.name} {due.handler}"
+                yield from (Finding(due.name, name, due.file, told) for told in _failures(service, deadline.reaction))
 
     rule.__name__ = every_state_has_a_rule_for_every_event.__name__
     return rule

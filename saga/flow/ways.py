@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from graphlib import CycleError
 
-from saga.flow.finding import Finding, at_handler, at_publisher, shown
+from saga.flow.finding import Finding, at_handler, at_publisher, at_service, shown
 from saga.flow.model import Flow, Handler
 from saga.flow.progress import runs
 
@@ -66,6 +66,15 @@ def waits_end(flow: Flow) -> Iterator[Finding]:
                 break
 
 
+def silence_ends(flow: Flow) -> Iterator[Finding]:
+    """A service that starts a saga and hears its answers has a deadline that ends it: an answer may never come."""
+    for service in flow.services:
+        ends = any(flow.endings.intersection(does.publishes) for does in service.deadlines)
+        if service.initiates and service.reactions and not ends:
+            told = "it waits for ever if nobody answers: declare a deadline that ends the saga (eventbus.when_due)"
+            yield at_service(service, service.initiates[0], told)
+
+
 def cycles_are_declared(flow: Flow) -> Iterator[Finding]:
     """Events do not cause each other in a cycle, unless a handler declares that it repeats."""
     try:
@@ -83,13 +92,18 @@ def _all_runs(flow: Flow) -> list[tuple[str, ...]]:
 
 
 def _undone(flow: Flow, event: str, run: tuple[str, ...]) -> bool:
-    """Return whether an event of an aborted run needs no compensation in it, or has one."""
+    """Return whether an event of an aborted run needs no compensation in it, or has one.
+
+    A service that aborts the saga on request undoes its own part when it publishes that.
+    """
     done_by = [handler for handler in flow.handlers if event in handler.does.publishes and handler.does.event in run]
     harmless = bool(done_by) and all(handler.does.read_only for handler in done_by)
     after_the_end = run.index(event) > min(run.index(end) for end in run if end in flow.aborts)
     own = flow.publishers(event)
     compensated = any(h.service in own and h.does.event in run for h in flow.compensates.get(event, ()))
-    return event in flow.compensations or event in flow.endings or harmless or after_the_end or compensated
+    by_itself = any(flow.publishers(end) == own for end in flow.on_request if end in flow.aborts and end in run)
+    undone = compensated or by_itself
+    return event in flow.compensations or event in flow.endings or harmless or after_the_end or undone
 
 
 def _released(flow: Flow, handler: Handler, missing: list[str], run: tuple[str, ...]) -> bool:

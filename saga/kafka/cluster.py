@@ -13,6 +13,7 @@ from confluent_kafka.admin import AdminClient
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import NO_CREATION, refusal
 from eventbus.kafka.diagnosis import diagnose
+from eventbus.kafka.outage import Outage
 from eventbus.kafka.topics import hidden, metadata
 from eventbus.text.redaction import scrub, secrets_in
 
@@ -41,6 +42,13 @@ SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_
 class Unreachable(ConnectionError):
     """No broker answered in time, or the broker refused this client."""
 
+    def __init__(self, message: str, silence: str = "", since: float | None = None) -> None:
+        super().__init__(message)
+        self.silence = silence
+        """Why no broker answers, if one may later without a change of this command; else empty."""
+        self.since = since
+        """Since when, in seconds since 1970."""
+
 
 class BadConfiguration(ValueError):
     """A librdkafka property that does not exist or does not accept this value."""
@@ -63,6 +71,7 @@ class Cluster:
         self._servers, self._seconds = bootstrap_servers, answer_seconds
         self.kafka_config = dict(kafka_config or {})
         self._complaints, self._reached = Complaints(), False
+        self._asked_at = 0.0
         self._config = {**client_config(bootstrap_servers, kafka_config), "error_cb": self._complaints}
         with refused_config(self._config):
             self.admin = AdminClient(self._config)
@@ -118,7 +127,7 @@ class Cluster:
 
         It is retried while a new topic is still electing its leaders, and, by a new client, while no broker answers.
         """
-        until = time.monotonic() + self._seconds
+        until, self._asked_at = time.monotonic() + self._seconds, time.time()
         while True:
             try:
                 answer = question()
@@ -150,9 +159,12 @@ class Cluster:
         if error.args[0].code() not in SILENT:
             return Unreachable(f"Kafka at {self._servers} says: {self._scrubbed(explained(error.args[0]))}")
         found = diagnose(self._config, self._complaints.errors, probe=not self._reached)
-        why = explained(error.args[0]) if found is None else found.why
-        patience = "" if self._complaints.refused else f" within {self._seconds:.0f} s"
-        return Unreachable(f"no Kafka broker answers at {self._servers}{patience} ({self._scrubbed(why)})")
+        why = self._scrubbed(explained(error.args[0]) if found is None else found.why)
+        if self._complaints.refused or (found is not None and found.ours):
+            return Unreachable(f"no Kafka broker answers at {self._servers} ({why})")
+        outage = Outage(self._servers, f"gave up after {self._seconds:.0f} s")
+        outage.begin(why, since=self._asked_at)
+        return Unreachable(str(outage), why, self._asked_at)
 
     def _metadata(self) -> Any:
         return metadata(self.admin, self._complaints, self.question_seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,6 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from eventbus.kafka.headers import headers_of
 from eventbus.kafka.log import UNREADABLE
+from eventbus.kafka.outage import Outage
 from eventbus.log import Partition, Record
 from saga.kafka.cluster import (
     ASK_AGAIN_SECONDS,
@@ -61,8 +61,9 @@ class Reader:
     ) -> None:
         """Start at `positions`; partitions that are not in it, at the beginning or at the end."""
         self._positions = dict(positions or {})
-        self.complaint = ""
-        """The transient error that keeps it from reading at the moment; empty if there is none."""
+        self.outage = Outage(bootstrap_servers)
+        """Whether any broker answers."""
+        self._complaint = ""
         self.unreadable: list[tuple[Partition, range]] = []
         """Batches that cannot be decompressed: their records are skipped, and reading continues after them."""
         self._servers, self._topics, self._extra = bootstrap_servers, list(topics), dict(kafka_config or {})
@@ -135,12 +136,17 @@ class Reader:
         if messages:
             last = {(message.topic(), message.partition()): message.offset() for message in messages}
             self._positions.update((Partition(*at), offset + 1) for at, offset in last.items())  # type: ignore[arg-type,operator]
-            self.complaint = ""
+            self._complaint = ""
         for message in received:
             error = message.error()
             if error is not None:
                 self._handle_error(message, error)
         return messages
+
+    @property
+    def complaint(self) -> str:
+        """What keeps it from reading at the moment, and passes; empty if nothing does."""
+        return str(self.outage) if self.outage.active else self._complaint
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -170,9 +176,15 @@ class Reader:
             self._unfinished.update(new)
 
     def _check_topic_ids(self) -> None:
-        """Raise TopicRecreated if a topic was recreated; if no broker answers, the next call retries."""
-        with suppress(Unreachable):
-            check_same(self._ids, self._cluster.topic_ids(self._topics))
+        """Raise TopicRecreated if a topic was recreated; if no broker answers, note that: the next call retries."""
+        try:
+            topic_ids = self._cluster.topic_ids(self._topics)
+        except Unreachable as error:
+            if error.silence:
+                self.outage.begin(error.silence, since=error.since)
+        else:
+            self.outage.end()
+            check_same(self._ids, topic_ids)
         self._checked_topic_ids = time.monotonic()
 
     def _handle_error(self, message: Message, error: KafkaError) -> None:
@@ -180,9 +192,10 @@ class Reader:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - that is how the client spells it
             self._unfinished.discard(at)
             self._positions[at] = max(self._positions.get(at, 0), message.offset() or 0)
-            self.complaint = ""
+            self._complaint = ""
         elif error.retriable() or error.code() in _PASSING:
-            self.complaint = str(error.str())
+            self.outage.on_error(error)
+            self._complaint = str(error.str())
         elif error.code() in UNREADABLE:
             self._skip_batch(at, message.offset() or 0)
         else:

@@ -16,6 +16,7 @@ from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import Fault, NoProgress, Setup, Simulation, WorkerStopped, plan
 from eventbus.simulation.clients import Message
+from eventbus.simulation.faults import beside_deadlines
 from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
@@ -40,6 +41,11 @@ TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
 """Minor units: one is free of charge, one above the provider's limit."""
 DEAD_LETTERS = (1, 2, 100, 100)
 """The dead-letter limit before a partition is paused; a low one is reached in some runs."""
+LONG_MS = 600_000
+"""A deadline that is over only if nobody answers."""
+SHORT_MS = (1, 50, 500, 2_000, 10_000, LONG_MS)
+WRONG_CLOCKS_MS = (0, 0, 0, 0, 3_600_000, -3_600_000)
+"""How far the clock of a customer's host is off."""
 SOON = (0.0, 0.0, 0.05, 2.0)
 """The durations within which orders are placed, in seconds."""
 
@@ -75,8 +81,11 @@ class Outcome:
 def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     """Run one case to its end and judge it."""
     draw = random.Random(f"faults of {case.seed}")  # noqa: S311 - faults, not secrets
-    faults = plan(draw, case.kinds) if case.faults is None else case.faults
     saga = _Saga(case)
+    faults = case.faults
+    if faults is None:
+        faults = plan(draw, case.kinds)
+        faults += beside_deadlines(saga.chance, case.kinds) if saga.in_a_hurry else ()
     few = random.Random(f"limit of {case.seed}").choice(DEAD_LETTERS)  # noqa: S311 - faults, not secrets
     setup = Setup(saga.services, EVENTS, case.workers, 2, EngineConfig(prune_after=0.2, attempts=3, dead_letters=few))
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
@@ -109,18 +118,30 @@ class _Saga:
         self._case = case
         self._provider: Provider = open_gateway(f"simulated://?decline-above={DECLINE_ABOVE}")
         self._ids = 0
+        self.chance = random.Random(f"deadlines of {case.seed}")  # noqa: S311 - schedules, not secrets
+        self.in_a_hurry = self.chance.random() < 0.5  # noqa: PLR2004 - one run in two
+        """Whether orders have short deadlines, and customers wrong clocks."""
         self.services = (self._orders, lambda _: PaymentService(self._provider), lambda _: InventoryService())
 
     def _orders(self, simulation: Simulation) -> OrderService:
+        return self._order_service(simulation, 0, 0)
+
+    def _order_service(self, simulation: Simulation, deadline_ms: int, clock_off_ms: int) -> OrderService:
         def new_id() -> str:
             self._ids += 1
             return f"order-{self._ids}-{simulation.chance.randrange(100)}"
 
-        return OrderService(lambda: round(simulation.now * 1000), new_id)
+        return OrderService(lambda: round(simulation.now * 1000) + clock_off_ms, new_id, deadline_ms)
+
+    def _customer(self, simulation: Simulation) -> OrderService:
+        """Return the order service as one customer uses it, in a process of its own."""
+        if not self.in_a_hurry:
+            return self._order_service(simulation, LONG_MS, 0)
+        return self._order_service(simulation, self.chance.choice(SHORT_MS), self.chance.choice(WRONG_CLOCKS_MS))
 
     def open(self, simulation: Simulation) -> None:
         """Set the stock, and schedule the orders."""
-        orders, _, inventory = simulation.services
+        inventory = simulation.services[-1]
         with simulation.database(inventory).transaction() as tx:
             set_on_hand(tx, STOCK)
         draw = simulation.chance
@@ -129,7 +150,7 @@ class _Saga:
             skus = draw.sample(sorted(STOCK), draw.choice((1, 2)))
             items = tuple((sku, draw.choice((1, 1, 2, 3))) for sku in skus)
             request = OrderRequest(f"customer-{number}", draw.choice(TOTALS), "USD", items, f"request-{number}")
-            simulation.after(draw.random() * soon, partial(_place, simulation, orders, request))
+            simulation.after(draw.random() * soon, partial(_place, simulation, self._customer(simulation), request))
 
     def judged(self, simulation: Simulation) -> list[LawViolation]:
         """Return the broken laws."""

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from msgspec.json import decode
 
-from saga.tracker.model import TrackerModel
+from saga.tracker.model import OVERDUE, TrackerModel
 
 VERSION = 3
 """The version of the tracker's database: raised with every change of the tables, or of their content."""
@@ -161,8 +161,10 @@ class Fold:
             yield "undeclared-publisher", f"{said}; {self._model.publisher[topic]} declares it"
         causes = self._model.causes[topic]
         if cause is None:
-            if topic not in self._model.starts:
+            if topic not in self._model.starts | self._model.on_request:
                 yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
+        elif cause.partition("/")[0] == OVERDUE and topic in self._model.overdue:
+            return
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
 
@@ -182,11 +184,16 @@ class Fold:
                 yield _violation("second-answer", event, f"the order already has the other answer, {rival.address}")
             elif before is not event:
                 yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
-            if end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS:
+            too_late = end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS
+            if end is not None and too_late and not self._is_requested(end):
                 late = f"{event.at - end.at} ms after {end.address}"
                 yield _violation(
                     "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
                 )
+
+    def _is_requested(self, end: TrackedEvent) -> bool:
+        """Return whether a person requested this ending: the services that are at work hear of it later."""
+        return end.cause is None and end.topic in self._model.on_request
 
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""

@@ -10,10 +10,12 @@ from msgspec.json import Encoder
 from eventbus import Codec, PoisonRecord
 from eventbus.kafka.headers import headers_of
 from eventbus.log import Partition
+from eventbus.publishing import DEADLINE
 from eventbus.serde.framing import schema_id_of
 from eventbus.text.json_form import json_form
 from saga.kafka.unreadable import said
 from saga.tracker.fold import TrackedEvent, TrackedViolation
+from saga.tracker.model import OVERDUE
 
 ENCODER = Encoder(enc_hook=json_form)
 MOST_TEXT = 500
@@ -65,6 +67,8 @@ class TrackerIntake:
                 service = intern(_text(content))
             elif name == "ce_causationid" and cause is None:
                 cause = _text(content)
+            elif name == DEADLINE and cause is None:
+                cause = f"{OVERDUE}/{_text(content)}"
         at = max(0, message.timestamp()[1])
         schema_id = schema_id_of(value, headers)
         fields = ENCODER.encode(event).decode()

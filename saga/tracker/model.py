@@ -56,6 +56,10 @@ class State(NamedTuple):
         return ",".join(sorted({owed.service for owed in self.owed})) or None
 
 
+OVERDUE = "deadline"
+"""The cause of an event that a deadline caused, followed by the time of that in milliseconds since 1970."""
+
+
 class StateColumns(NamedTuple):
     """The columns of the table `orders` that follow from an order's state; see State."""
 
@@ -73,6 +77,10 @@ class TrackerModel:
     publisher: Mapping[str, str]
     causes: Mapping[str, frozenset[str]]
     starts: frozenset[str]
+    on_request: frozenset[str]
+    """The events that may name no cause because a person requested them."""
+    overdue: frozenset[str]
+    """The events that a deadline may cause."""
     endings: frozenset[str]
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
@@ -91,14 +99,16 @@ class TrackerModel:
         )
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
-        starts = frozenset(flow.initiates)
-        return cls(tuple(flow.events), publisher, flow.causes, starts, flow.endings, failures, arrows)
+        starts, on_request = frozenset(flow.initiates), frozenset(flow.on_request)
+        kinds = (starts, on_request, flow.overdue, flow.endings, failures)
+        return cls(tuple(flow.events), publisher, flow.causes, *kinds, arrows)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        return json.dumps([self.topics, self.publisher, sorted(self.starts), sorted(self.endings), arrows])
+        kinds = (self.starts, self.on_request, self.overdue, self.endings)
+        return json.dumps([self.topics, self.publisher, *map(sorted, kinds), arrows])
 
     @cached_property
     def bits(self) -> dict[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from eventbus.cli.tables import table_lines
 from eventbus.log import to_iso
 from saga.tracker.fold import OrderRow, TrackedEvent, TrackedViolation
+from saga.tracker.model import OVERDUE
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences, money, printable
 from saga.tracker.timeline import Timeline, TimelineStep
@@ -79,6 +80,8 @@ def step_text(step: TimelineStep, sentences: Sentences) -> Iterator[str]:
     if step.cause is not None:
         times = f"waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
         yield f"{'':26}answers {step.cause.address}: {times}"
+    elif event.cause is not None and event.cause.startswith(f"{OVERDUE}/"):
+        yield f"{'':26}its deadline was over: nobody had answered"
     elif event.cause is not None:
         yield f"{'':26}answers {printable(event.cause)}, which is not a known event of this order"
     if step.undoes is not None:

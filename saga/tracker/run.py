@@ -36,6 +36,7 @@ class Watch:
         self._behind = Gauge("saga_tracker_behind_records", "Offsets not yet read.", registry=self.registry)
         self._turned = self._said = time.monotonic()
         self._since_said = 0
+        self._waits, self._waited = False, -SAY_SECONDS
         self._known: dict[str, int] = {}
         self._at_end = False
         self._stuck: list[str] = []
@@ -63,13 +64,23 @@ class Watch:
         if behind is not None:
             self._behind.set(behind)
         self._since_said += events
+        if complaint:
+            self.waiting(complaint)
+        elif self._waits:
+            self._waits = False
+            self.log.info("waiting.over")
         if self._turned - self._said >= SAY_SECONDS:
-            if complaint:
-                self.log.warning("waiting", why=complaint)
             if self._since_said:
                 rate = round(self._since_said / (self._turned - self._said))
                 self.log.info("events.tracked", events=self._since_said, events_per_second=rate, behind=behind)
             self._said, self._since_said = self._turned, 0
+
+    def waiting(self, why: str) -> None:
+        """Log what it waits for, at most every few seconds; waiting is not being stuck."""
+        self._turned, self._waits = time.monotonic(), True
+        if self._turned - self._waited >= SAY_SECONDS:
+            self.log.warning("waiting", why=why)
+            self._waited = self._turned
 
     def violations(self, counts: Mapping[str, int]) -> None:
         """Store the number of violations; new ones are logged."""

@@ -12,6 +12,7 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaException
 
+from eventbus.kafka.outage import Outage
 from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.tracker.exclusive_lock import LogIsFollowed, exclusive_lock
@@ -57,13 +58,16 @@ class Following:
 
     def _pulse(self) -> None:
         servers, config = self._source.bootstrap_servers, self._source.kafka_config
-        cluster = Cluster(servers, config, answer_seconds=ANSWER_SECONDS)
+        cluster, outage = Cluster(servers, config, answer_seconds=ANSWER_SECONDS), Outage(servers)
         while not self._stop.is_set():
             try:
                 cluster.id()
+                outage.end()
                 self.broker = ""
-            except Unreachable as why:
-                self.broker = str(why)
+            except Unreachable as error:
+                if error.silence:
+                    outage.begin(error.silence, since=error.since)
+                self.broker = str(outage) if error.silence else str(error)
             self._stop.wait(PULSE_SECONDS)
 
     def _track(self) -> None:

@@ -86,7 +86,7 @@ class Customers:
         self._kept = min(KEPT, len(requests) // KEPT_SHARE)
         self._placed_at = 0.0
         self._service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
-        self._codec = Codec(registry_at(None, EVENTS), OrderService.initiates)
+        self._codec = Codec(registry_at(None, EVENTS), OrderService.root_events())
         self._thread = threading.Thread(target=self._order, daemon=True)
 
     def begin(self) -> None:

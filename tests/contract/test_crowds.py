@@ -25,7 +25,11 @@ def test_uncaused_events_are_taken_in_order_up_to_so_many_bytes(database_url, li
     database = things(database_url)
     with database.transaction() as tx:
         for key in reversed(KEYS):
-            tx.execute("insert into uncaused values (?, ?)", key, pack([Output(LANE.topic, key.encode(), LARGE, [])]))
+            tx.execute(
+                "insert into uncaused (id, records) values (?, ?)",
+                key,
+                pack([Output(LANE.topic, key.encode(), LARGE, [])]),
+            )
     found = []
     while len(found) < len(KEYS):
         with database.transaction() as tx:

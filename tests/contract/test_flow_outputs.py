@@ -103,7 +103,7 @@ def test_json_has_everything_with_stable_keys() -> None:
         "heard_by": ["payment-service", "inventory-service"],
         "final": "aborts",
     }
-    assert len(told["runs"]) == 3
+    assert len(told["runs"]) == 4
 
 
 def test_services_side_by_side_are_all_shown_and_a_join_follows_the_later_event() -> None:

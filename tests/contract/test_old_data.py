@@ -40,6 +40,7 @@ ACCEPTED = {
     ],
     "inventory.reserved": [{"order_id": LONG}],
     "inventory.reservation.failed": [{"order_id": LONG, "error": "e" * 100_000}],
+    "inventory.released": [{"order_id": LONG}],
     "order.confirmed": [{"order_id": LONG}],
     "order.cancelled": [{"order_id": LONG, "reason": "r" * 1_000, "cause": "c" * 200}],
 }

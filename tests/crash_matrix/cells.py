@@ -13,7 +13,14 @@ CANNOT_OCCUR = {
     for step in ("before remote", "remote under way")
     for service in SERVICES
     if service != "payment_service"
-} | {("quarantined", service): "no database is older than the log" for service in SERVICES}
+} | {
+    **{("quarantined", service): "no database is older than the log" for service in SERVICES},
+    **{
+        (step, service): "no deadline is over (tests/integration/test_deadlines.py kills workers there)"
+        for step in ("deadlines found", "deadlines set again")
+        for service in SERVICES
+    },
+}
 """Steps that a service never comes to, and why."""
 
 ON_REVOCATION = ("revoked", "revoked and published")

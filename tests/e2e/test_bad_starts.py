@@ -80,7 +80,7 @@ def assert_waits(worker: Worker, *words: str) -> None:
 
 @pytest.mark.parametrize("module", SERVICES)
 def test_brokers_that_do_not_answer_are_waited_for(workers, tmp_path, away, module):
-    assert_waits(workers.start(module, env=saga_environment(tmp_path, away)), "no broker answers at", away)
+    assert_waits(workers.start(module, env=saga_environment(tmp_path, away)), "no Kafka broker answers at", away)
 
 
 def test_a_postgresql_that_does_not_answer_is_waited_for(workers, tmp_path, away):

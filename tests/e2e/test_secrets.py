@@ -75,7 +75,7 @@ def test_what_kafkas_client_says_is_without_its_secrets(
     """Even with all its debugging on: it shows its configuration, and what it could not read of it."""
     (tmp_path / "kafka.properties").write_text(f"{properties}debug=all\n")
     worker = start(workers, tmp_path, away, KAFKA_CONFIG_FILE=str(tmp_path / "kafka.properties"))
-    worker.wait_for("no broker answers")
+    worker.wait_for("no Kafka broker answers")
     assert MARK not in everything(worker)
     assert worker.terminate() == 0
     assert MARK not in worker.log

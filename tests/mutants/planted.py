@@ -517,4 +517,64 @@ MUTANTS = (
         "    if False:\n",
         faults="old database",
     ),
+    Mutant(
+        "deadline: forget to clear it with the order that it cancels",
+        "order_service/domain.py",
+        "        return _without_deadline(cancelled)\n",
+        "        return cancelled\n",
+    ),
+    Mutant(
+        "deadline: leave it with a confirmed order, and cancel whatever is overdue",
+        "order_service/domain.py",
+        '"confirmed", reason, refunded, now, None, None)',
+        '"confirmed", reason, refunded, now, order.deadline_at, order.deadline_set_at)',
+        (('    if order.status != "pending":\n        return _without_deadline(order)\n', ""),),
+    ),
+    Mutant(
+        "deadline: do not read it again before it is fired",
+        "eventbus/engine/firing.py",
+        "item.lapsed = row is None or row[1] != item.record.offset",
+        "item.lapsed = False",
+    ),
+    Mutant(
+        "deadline: fire from a zombie",
+        "eventbus/engine/decision.py",
+        "                compare(tx, owned)\n",
+        "                if not parts_are_due(batch.parts):\n                    compare(tx, owned)\n",
+        (
+            (
+                "class _DecisionBatch(NamedTuple):\n",
+                (
+                    "def parts_are_due(parts):\n    return bool(parts) and parts[0].due\n\n\n"
+                    "class _DecisionBatch(NamedTuple):\n"
+                ),
+            ),
+        ),
+    ),
+    Mutant(
+        "deadline: lose what it causes",
+        "eventbus/engine/decision.py",
+        "if item.output is not None]",
+        "if item.output is not None and not part.due]",
+    ),
+    Mutant(
+        "deadline: wait for what a clock that was ahead has set",
+        "eventbus/engine/deadlines.py",
+        "            if last_set is not None and last_set > now_ms + CLOCKS_DIFFER_MS:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "deadline: lose one that fails",
+        "eventbus/engine/parking.py",
+        "        yield Parked(key, known.last + 1, item.record)\n",
+        "        if not item.is_due:\n            yield Parked(key, known.last + 1, item.record)\n",
+        faults="trouble",
+    ),
+    Mutant(
+        "deadline: fire it although its key is blocked",
+        "eventbus/store/deadlines.py",
+        '    return f"(select 1 from fence where fence.key = {column.table}.{column.key}) is null"\n',
+        '    return "1 = 1"\n',
+        faults="trouble",
+    ),
 )

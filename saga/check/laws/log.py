@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from saga.check.facts import Address, EventFact, Saga, made_id
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     OrderCancelled,
@@ -26,6 +27,7 @@ REQUIRES: Mapping[str, tuple[str, ...]] = {
     InventoryReserved.topic: (OrderCreated.topic, PaymentCharged.topic),
     OrderConfirmed.topic: (OrderCreated.topic, PaymentCharged.topic, InventoryReserved.topic),
     PaymentRefunded.topic: (OrderCreated.topic, OrderCancelled.topic),
+    InventoryReleased.topic: (InventoryReserved.topic, OrderCancelled.topic),
 }
 """What must have happened before, besides the one cause: inventory, for example, waits for two events."""
 
@@ -34,6 +36,7 @@ EXCLUDES: tuple[tuple[str, str], ...] = (
     (OrderConfirmed.topic, PaymentFailed.topic),
     (OrderConfirmed.topic, InventoryReservationFailed.topic),
     (OrderConfirmed.topic, PaymentRefunded.topic),
+    (OrderConfirmed.topic, InventoryReleased.topic),
     (PaymentCharged.topic, PaymentFailed.topic),
     (PaymentFailed.topic, PaymentRefunded.topic),
     (PaymentFailed.topic, InventoryReserved.topic),
@@ -58,15 +61,18 @@ def event_id_follows_cause(saga: Saga, _rules: Rules) -> Iterator[LawFinding]:
     """The id of an event is derived from its cause, or from its key if it has none."""
     for event in saga.events:
         if event.event_id is not None:
-            made = made_id(event.topic, event.order_id, event.cause)
+            made = made_id(event.topic, event.order_id, event.cause, event.deadline)
             yield finding(f"the ce_id is {event.event_id!r}, expected {made!r}", event)
 
 
 def cause_is_legal(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """An event answers only events that some service declares to answer with it."""
+    """An event answers only events that some service declares to answer with it, or has a declared deadline."""
     for event in saga.events:
         legal = rules.flow.causes.get(event.topic, frozenset())
-        if event.cause is None and legal:
+        if event.deadline is not None:
+            if event.topic not in rules.flow.overdue:
+                yield finding(f"no service declares a deadline that ends with {event.topic}", event)
+        elif event.cause is None and legal and event.topic not in rules.flow.root_events:
             yield finding(f"{event.topic} has no cause; it answers {_either(legal)}", event)
         elif event.cause is not None and event.cause.topic not in legal:
             yield finding(f"{event.topic} answers {event.cause}; only {_either(legal)} may cause it", event)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 from saga.check.facts import EventFact, Money, PlacedOrder, Saga
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
     InventoryReserved,
     OrderCancelled,
@@ -52,6 +53,7 @@ TRACES = {
     PaymentRefunded.topic: _trace("payment", "refunded", "charged cancelled"),
     InventoryReserved.topic: _trace("reservation", "reserved cancelled", AWAITING),
     InventoryReservationFailed.topic: _trace("reservation", "failed cancelled", AWAITING),
+    InventoryReleased.topic: _trace("reservation", "cancelled", f"reserved {AWAITING}"),
 }
 ORIGINS = {
     ("order", "confirmed"): Origin(OrderConfirmed.topic, frozenset()),
@@ -98,17 +100,23 @@ def event_tells_what_the_database_says(saga: Saga, _rules: Rules) -> Iterator[La
 
 
 def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """Every state was caused by an event on the log."""
+    """Every state was caused by an event on the log, or by a deadline."""
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
         origin = ORIGINS.get((store, status or ""))
-        if origin is None:
+        if origin is None or _by_deadline(saga, rules, origin.published_by):
             continue
         causes = rules.flow.causes.get(origin.published_by or "", frozenset()) | origin.heard
         if causes and all(rules.lacks(saga, cause) for cause in causes):
             yield finding(f"the {store} is {status}, but there is no {' or '.join(sorted(causes))} on the log")
     if saga.order is not None and saga.order.refunded and rules.lacks(saga, PaymentRefunded.topic):
         yield finding(f"the order has a refund, but there is no {PaymentRefunded.topic} on the log")
+
+
+def _by_deadline(saga: Saga, rules: Rules, topic: str | None) -> bool:
+    """Return whether a deadline may have caused the state that this event reports; once published, it says so."""
+    published = [event.deadline is not None for event in saga.events if event.topic == topic]
+    return topic in rules.flow.overdue and all(published)
 
 
 def state_is_published(saga: Saga, rules: Rules) -> Iterator[LawFinding]:

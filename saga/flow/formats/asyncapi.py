@@ -15,7 +15,8 @@ VERSION, BINDING = "3.1.0", "0.5.0"
 AVRO = "application/vnd.apache.avro;version=1.9.0"
 HEADERS = {
     "ce_id": "Derived from its cause, so it is the same however often the cause is handled.",
-    "ce_causationid": "The record that it answers: topic/partition/offset. Absent on an event that starts a saga.",
+    "ce_causationid": "The record that it answers: topic/partition/offset. Absent on one that starts a saga, or that a"
+    " person requested.",
     "ce_source": "The service that published it.",
     "ce_type": "The event, which is also the name of the topic.",
 }

@@ -43,6 +43,7 @@ def _facts(service: Declaration) -> Iterator[tuple[str, ...]]:
     yield "consumer group", f"`{service.service}`"
     yield "dead letters", f"`{service.dead_letters}`"
     yield "starts sagas with", _list(service.initiates)
+    yield "on request publishes", _list(service.on_request)
     yield "completes them with", _list(service.completes)
     yield "aborts them with", _list(service.aborts)
     remote = [f"`{does.remote}` before `{does.handler}`" for does in service.reactions if does.remote]

@@ -29,7 +29,9 @@ def as_text(flow: Flow) -> str:
     blocks = [
         [TextLine(fill(f"Declared by {declared_by}.", COLUMNS))],
         tree,
+        _titled("On request", _on_request(flow)),
         _titled("Compensations", _compensations(flow)),
+        _titled("Deadlines", _deadlines(flow)),
         _titled("Events out of order", _out_of_order(flow)),
         _titled("Without a consumer here", _unconsumed(flow)),
     ]
@@ -73,9 +75,7 @@ class _Tree:
             yield from self.below(answer, happened | aside | {answer}, deeper)
 
     def _branch(self, event: str, handler: Handler, indent: str) -> TextLine:
-        ending = "  COMPLETED" if event in self._flow.completes else ""
-        ending = "  ABORTED" if event in self._flow.aborts else ending
-        return TextLine(f"{indent}{event}{ending}", handler.name)
+        return TextLine(f"{indent}{event}{_ending(self._flow, event)}", handler.name)
 
     def _answered(self, event: str, happened: frozenset[str]) -> bool:
         return any(self._why_silent(handler, happened) is None for handler in self._flow.consumers(event))
@@ -95,11 +95,31 @@ class _Tree:
         return None if happened.isdisjoint(alternatives) else "already answered"
 
 
+def _on_request(flow: Flow) -> Iterator[TextLine]:
+    for service in flow.services:
+        for event in service.on_request:
+            ending = "COMPLETED" if event in flow.completes else "ABORTED" if event in flow.aborts else ""
+            yield TextLine(f"  {event}  {ending}", f"{service.service} publishes it")
+            yield TextLine("", "  when a person asks for it")
+
+
 def _compensations(flow: Flow) -> Iterator[TextLine]:
     for event in (event for event in flow.events if event in flow.compensates):
         for number, handler in enumerate(flow.compensates[event]):
             yield TextLine(f"  {'' if number else event}", handler.name)
             yield TextLine("", f"  on {handler.does.event}")
+
+
+def _deadlines(flow: Flow) -> Iterator[TextLine]:
+    for service, does in flow.deadlines:
+        yield TextLine(f"  after {does.name}", f"{service} {does.handler}")
+        for event in does.publishes:
+            yield TextLine("", f"  publishes {event}{_ending(flow, event)}")
+
+
+def _ending(flow: Flow, event: str) -> str:
+    ending = "  COMPLETED" if event in flow.completes else ""
+    return "  ABORTED" if event in flow.aborts else ending
 
 
 def _out_of_order(flow: Flow) -> Iterator[TextLine]:

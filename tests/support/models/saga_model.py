@@ -29,6 +29,7 @@ from tests.support.saga.declarations import declared
 CREATED, CHARGED, FAILED = "order.created", "payment.charged", "payment.failed"
 RESERVED, SHORT = "inventory.reserved", "inventory.reservation.failed"
 CONFIRMED, CANCELLED, REFUNDED = "order.confirmed", "order.cancelled", "payment.refunded"
+RELEASED = "inventory.released"
 PARTITIONS = 2
 FLOW = Flow(
     [
@@ -38,7 +39,9 @@ FLOW = Flow(
             heard={RESERVED: (CONFIRMED,), FAILED: (CANCELLED,), SHORT: (CANCELLED,), REFUNDED: ()},
         ),
         declared("payment-service", heard={CREATED: (CHARGED, FAILED, REFUNDED), CANCELLED: (REFUNDED,)}),
-        declared("inventory-service", heard={CREATED: (RESERVED, SHORT), CHARGED: (RESERVED, SHORT), CANCELLED: ()}),
+        declared(
+            "inventory-service", heard={CREATED: (RESERVED, SHORT), CHARGED: (RESERVED, SHORT), CANCELLED: (RELEASED,)}
+        ),
     ]
 )
 LISTENS = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from eventbus.manifest import Declaration, DeclaredEvent, DeclaredReaction
+from eventbus.manifest import Declaration, DeclaredDeadline, DeclaredEvent, DeclaredReaction
 
 SCHEMA = {"type": "record", "name": "Fact", "fields": [{"name": "order_id", "type": "string"}]}
 
@@ -25,6 +25,10 @@ def declared(
 ) -> Declaration:
     """Return the declaration of a service: of these reactions, or of what it hears and may answer."""
     all_of_them = reactions + tuple(reaction(event, *says, service=service) for event, says in (heard or {}).items())
+    if more.get("initiates") and "deadlines" not in more:
+        ends = (*more.get("aborts", ()), *more.get("completes", ()))[:1]
+        file = f"{service.replace('-', '_')}/service.py:1"
+        more["deadlines"] = (DeclaredDeadline("rows.due_at", "give_up", "Gives up.", file, ends),)
     said = {e for does in all_of_them for e in (does.event, *does.publishes)} | set(more.get("initiates", ()))
     events = {
         event: DeclaredEvent("order_id", f"It is {event}.", f"schemas/{event}.avsc", SCHEMA) for event in sorted(said)

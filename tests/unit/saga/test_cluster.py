@@ -72,7 +72,7 @@ def test_half_of_the_time_is_left_for_a_second_client() -> None:
         cluster.admin.list_topics(timeout=cluster.question_seconds)
 
     began = time.monotonic()
-    with pytest.raises(Unreachable, match=rf"no Kafka broker answers at {NOWHERE} within 4 s"):
+    with pytest.raises(Unreachable, match=rf"no Kafka broker answers at {NOWHERE} since .*; gave up after 4 s"):
         cluster.ask(question)
     assert time.monotonic() - began < 4 + 3
     assert len({id(admin) for admin in asked}) == len(asked) == 2

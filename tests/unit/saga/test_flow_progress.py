@@ -11,6 +11,7 @@ FLOW = Flow.of(SERVICES)
 CREATED, CHARGED, FAILED = "order.created", "payment.charged", "payment.failed"
 RESERVED, SHORT = "inventory.reserved", "inventory.reservation.failed"
 CONFIRMED, CANCELLED, REFUNDED = "order.confirmed", "order.cancelled", "payment.refunded"
+RELEASED = "inventory.released"
 
 
 def names(handlers):
@@ -24,13 +25,14 @@ def test_services_and_events_come_in_the_order_of_the_saga():
         "payment-service",
         "inventory-service",
     ]
-    assert list(FLOW.events) == [CREATED, CHARGED, FAILED, RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED]
+    assert list(FLOW.events) == [CREATED, CHARGED, FAILED, RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED, RELEASED]
 
 
-def test_a_saga_can_go_three_ways():
-    """All is well; something is missing and the money goes back; the charge is refused."""
+def test_a_saga_can_go_four_ways():
+    """All is well; a person cancels it; something is missing and the money goes back; the charge is refused."""
     assert runs(FLOW, CREATED) == [
         (CREATED, CHARGED, RESERVED, CONFIRMED),
+        (CREATED, CHARGED, RESERVED, CANCELLED, REFUNDED, RELEASED),
         (CREATED, CHARGED, SHORT, CANCELLED, REFUNDED),
         (CREATED, FAILED, CANCELLED),
     ]
@@ -50,7 +52,28 @@ def test_an_edge_names_the_handler_and_a_start_has_none():
     """What is drawn, and what a record's cause is compared with."""
     assert Edge(None, CREATED, "order-service", None) in FLOW.edges
     assert Edge(CANCELLED, REFUNDED, "payment-service", "refund_payment") in FLOW.edges
-    assert len(FLOW.edges) == 12
+    assert len(FLOW.edges) == 13
+
+
+def test_what_a_person_may_request_can_happen_before_every_step_until_the_end():
+    """And the service that was asked publishes no other ending; one that another service decided does not stop it."""
+    steps = (
+        declared("a-service", reaction("b.done", "a.ended"), initiates=("a.asked",), completes=("a.ended",)),
+        declared("b-service", reaction("a.asked", "b.done")),
+    )
+    asked = declared(
+        "a-service",
+        reaction("b.done", "a.ended"),
+        initiates=("a.asked",),
+        completes=("a.ended",),
+        aborts=("a.stopped",),
+        on_request=("a.stopped",),
+    )
+    assert runs(Flow(steps), "a.asked") == [("a.asked", "b.done", "a.ended")]
+    assert set(map(frozenset, runs(Flow([asked, steps[1]]), "a.asked"))) == {
+        frozenset({"a.asked", "b.done", "a.ended"}),
+        frozenset({"a.asked", "b.done", "a.stopped"}),
+    }
 
 
 def test_a_cycle_is_followed_once():

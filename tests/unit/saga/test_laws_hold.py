@@ -37,7 +37,7 @@ def test_a_running_saga_is_never_called_broken(seed, orders, pace):
 
 def test_in_the_wrong_order_the_same_sagas_would_be_called_broken():
     """The order of reading is what makes the laws sound: with causes read first, many a moment looks broken."""
-    worlds = [World(Random(seed), 4) for seed in range(100)]
+    worlds = [World(Random(seed), 4) for seed in range(300)]
     broken = [judge(read_causes_first(w, moving(w, 4)), Rules(FLOW)).violations for w in worlds]
     assert sum(map(bool, broken)) >= 5
 

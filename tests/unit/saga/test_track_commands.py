@@ -23,7 +23,17 @@ from saga.tracker.sentences import Sentences
 from saga.tracker.store import AnotherTracker, NotATracker, Store
 from saga.tracker.timeline import timeline
 from schemas import EVENTS as TYPES
-from tests.support.models.saga_model import CANCELLED, CHARGED, CONFIRMED, CREATED, FAILED, REFUNDED, RESERVED, SHORT
+from tests.support.models.saga_model import (
+    CANCELLED,
+    CHARGED,
+    CONFIRMED,
+    CREATED,
+    FAILED,
+    REFUNDED,
+    RELEASED,
+    RESERVED,
+    SHORT,
+)
 from tests.support.models.tracked import of_order, stored, tracked_events
 
 ROOT = Path(__file__).parents[3]
@@ -133,7 +143,7 @@ def test_a_timeline_says_what_was_undone_what_is_due_and_what_can_still_happen(f
     assert then["order"]["status"] == "cancelled"
     assert then["due"] == [{"service": "payment-service", "event": CANCELLED, "answers": [REFUNDED]}]
     waiting = ask(file, "show", OPEN_ORDER[0].order_id)
-    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED]
+    assert waiting["possible"] == [RESERVED, SHORT, CONFIRMED, CANCELLED, REFUNDED, RELEASED]
     text = saga(file, "show", order_id).stdout
     assert f"undoes {by_event[CHARGED]['address']}" in text
     assert "can still happen: nothing; this is final" in text

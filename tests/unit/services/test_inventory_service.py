@@ -12,7 +12,15 @@ from eventbus.database import connect
 from inventory_service.domain import BelowReserved, Reservation, Stock
 from inventory_service.repository import SCHEMA, STOCK, all_reservations, all_stock, find_reservation, set_on_hand
 from inventory_service.service import InventoryService
-from schemas import InventoryReservationFailed, InventoryReserved, Item, OrderCancelled, OrderCreated, PaymentCharged
+from schemas import (
+    InventoryReleased,
+    InventoryReservationFailed,
+    InventoryReserved,
+    Item,
+    OrderCancelled,
+    OrderCreated,
+    PaymentCharged,
+)
 from tests.support.engines.stepping import deliver
 
 
@@ -52,12 +60,12 @@ def stock(database):
 
 
 def test_a_paid_order_takes_all_its_items_and_gives_them_back_when_cancelled(service, database):
-    """inventory.reserved is published once; the release is silent."""
+    """inventory.reserved is published once, and inventory.released is."""
     assert deliver(service, database, placed("o", a=2, b=1)) == []
     assert deliver(service, database, paid("o")) == [InventoryReserved("o")]
     assert deliver(service, database, paid("o"), placed("o", a=2, b=1)) == []
     assert stock(database) == {"a": (5, 2), "b": (1, 1)}
-    assert deliver(service, database, cancelled("o"), cancelled("o")) == []
+    assert deliver(service, database, cancelled("o"), cancelled("o")) == [InventoryReleased("o")]
     assert stock(database) == {"a": (5, 0), "b": (1, 0)}
     with database.snapshot() as tx:
         assert find_reservation(tx, "o") == Reservation("o", "cancelled", (("a", 2), ("b", 1)))
@@ -85,7 +93,7 @@ def test_orders_of_one_batch_share_what_is_there(service, database):
         InventoryReservationFailed("o4", "out of stock: x is not a known article"),
     ]
     assert stock(database) == {"a": (5, 5), "b": (1, 1)}
-    assert deliver(service, database, cancelled("o3"), cancelled("o1")) == []
+    assert deliver(service, database, cancelled("o3"), cancelled("o1")) == [InventoryReleased("o1")]
     assert stock(database) == {"a": (5, 2), "b": (1, 1)}
 
 

@@ -107,5 +107,5 @@ def test_a_new_order_is_pending_and_nothing_is_refunded():
     """What a request starts is the request's content, pending."""
     order = new_order("o", REQUEST, NOW)
     assert order[:6] == ("o", "r", "customer", 2933, "USD", (("CD-04", 2),))
-    assert order[6:] == ("pending", None, 0, NOW, NOW)
+    assert order[6:] == ("pending", None, 0, NOW, NOW, None, None)
     assert not order.is_final

@@ -28,7 +28,7 @@ from schemas import (
 from tests.support.engines.stepping import deliver
 
 REQUEST = OrderRequest("customer", 2933, "USD", (("CD-04", 2), ("CD-05", 1)), "r1")
-CODEC = Codec(registry_at(None, OrderService.initiates), OrderService.initiates)
+CODEC = Codec(registry_at(None, OrderService.root_events()), OrderService.root_events())
 
 
 @pytest.fixture

@@ -1,0 +1,132 @@
+"""A broker that is away: workers and tools say the same sentence, go on trying, and go on when it is back."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from saga.tracker.source import TrackedLog
+from saga.ui.following import Following
+from tests.support.brokers.kafka_node import OwnBroker
+from tests.support.saga import Saga
+from tests.support.saga.processes import PATIENCE
+
+SAID = (
+    r"no Kafka broker answers at {servers} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+ s\): [^;]+; {doing}\. Look at"
+    r" the brokers, at the network, and at --bootstrap-servers \(KAFKA_BOOTSTRAP_SERVERS\)"
+)
+TRYING = "trying again until one does"
+
+
+@pytest.fixture
+def broker(make_broker: Callable[..., OwnBroker]) -> OwnBroker:
+    return make_broker()
+
+
+@pytest.fixture
+def saga(broker: OwnBroker, tmp_path: Path) -> Iterator[Saga]:
+    saga = Saga(tmp_path, broker.bootstrap_servers)
+    saga.make_topics(2)
+    yield saga
+    saga.close()
+
+
+def sentence(saga: Saga, doing: str = TRYING) -> re.Pattern[str]:
+    return re.compile(SAID.format(servers=re.escape(saga.bootstrap_servers), doing=re.escape(doing)))
+
+
+class Tool:
+    """A command of `saga` that follows the log; what it prints goes to a file."""
+
+    def __init__(self, saga: Saga, *arguments: str) -> None:
+        self.output = saga.folder / f"{arguments[0]}.out"
+        with self.output.open("wb") as file:
+            run = [sys.executable, "-m", "saga", *arguments]
+            self.process = subprocess.Popen(run, env=saga.env, cwd=saga.folder, stdout=file, stderr=file)
+
+    def says(self, what: re.Pattern[str] | str) -> bool:
+        assert self.process.poll() is None, self.output.read_text()
+        return re.search(what, self.output.read_text()) is not None
+
+
+@contextmanager
+def tools(saga: Saga) -> Iterator[list[Tool]]:
+    """`saga track` and `saga tail`."""
+    started = [Tool(saga, "track", "--tracker", "tracker.db"), Tool(saga, "tail", "order.created")]
+    try:
+        yield started
+    finally:
+        for tool in started:
+            tool.process.kill()
+            tool.process.wait()
+
+
+def source(saga: Saga) -> TrackedLog:
+    return TrackedLog(saga.bootstrap_servers, {}, None)
+
+
+def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(saga: Saga, broker: OwnBroker) -> None:
+    """Within seconds; a worker says it instead of what it cannot do, and nothing of librdkafka's own log."""
+    saga.place("cd-1=1", wait=0)
+    worker, *_ = saga.start_all()
+    with tools(saga) as (track, tail), Following(source(saga), None) as page:
+        saga.until(lambda: track.says("events.tracked"), "nothing was tracked")
+        assert page.broker == ""
+        broker.kill()
+        words = sentence(saga)
+        for told, who in (
+            (lambda: any(words.search(line["why"]) for line in worker.events("waiting")), "the worker"),
+            (lambda: track.says(words), "track"),
+            (lambda: tail.says(words), "tail"),
+            (lambda: words.fullmatch(page.broker), "the page"),
+        ):
+            saga.until(told, f"{who} did not say it", 30)
+        done = saga.run("saga", "check")
+        assert done.code == 1
+        assert sentence(saga, "gave up after 10 s").search(done.stderr), done.stderr
+        broker.restart()
+        saga.until(lambda: worker.events("kafka.reached"), "the worker did not go on")
+        saga.until(lambda: track.says("waiting.over"), "track did not go on")
+        saga.until(lambda: tail.says("a Kafka broker answers again"), "tail did not go on")
+        saga.until(lambda: page.broker == "", "the page did not see it")
+        later = saga.place("cd-1=1", wait=0)["order_id"]
+        saga.until(lambda: tail.says(later), "tail did not print the next record")
+    assert worker.events("rdkafka") == []
+    assert {line["why"].partition(" since")[0] for line in worker.events("waiting")} == {
+        f"no Kafka broker answers at {saga.bootstrap_servers}"
+    }
+
+
+def test_what_starts_without_a_broker_says_so_and_begins_once_there_is_one(saga: Saga, broker: OwnBroker) -> None:
+    """Where they follow the log; what reads it once gives up after ten seconds."""
+    saga.place("cd-1=1", wait=0)
+    broker.kill()
+    worker = saga.start("order_service")
+    with tools(saga) as (track, tail):
+        for tool in (track, tail):
+            saga.until(lambda tool=tool: tool.says(sentence(saga)), "a tool did not say it", 30)
+        saga.until(lambda: any(sentence(saga).search(e["why"]) for e in worker.events("waiting")), "nor the worker", 30)
+        once = saga.run("saga", "tail", "order.created", "--no-follow")
+        assert (once.code, bool(sentence(saga, "gave up after 10 s").search(once.stderr))) == (1, True), once
+        broker.restart()
+        worker.wait_ready()
+        saga.until(lambda: track.says("events.tracked"), "nothing was tracked")
+
+
+def test_a_wrong_password_is_not_waited_for(saga: Saga) -> None:
+    """Only silence is an outage: time repairs no setting."""
+    began = time.monotonic()
+    config = ["--kafka-config", "security.protocol=SASL_PLAINTEXT", "--kafka-config", "sasl.mechanism=PLAIN"]
+    config += ["--kafka-config", "sasl.username=a", "--kafka-config", "sasl.password=b"]
+    done = saga.run("saga", "track", "--tracker", "tracker.db", *config)
+    assert done.code == 1, done
+    assert "no Kafka broker answers" in done.stderr
+    assert TRYING not in done.stderr
+    assert time.monotonic() - began < PATIENCE

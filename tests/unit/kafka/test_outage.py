@@ -1,0 +1,65 @@
+"""The sentence about brokers that do not answer: which, since when, why, what is done, what to look at."""
+
+from __future__ import annotations
+
+from confluent_kafka import KafkaError
+from structlog.testing import capture_logs
+
+from eventbus.kafka.outage import LOOK, Outage
+from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
+from eventbus.worker.telemetry import Telemetry
+
+REFUSED = KafkaError(KafkaError._TRANSPORT, "b:1/bootstrap: Connect to ipv4#1.2.3.4:1 failed: Connection refused")
+ALL_DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
+
+
+def an_outage(clock: list[float]) -> Outage:
+    return Outage("b:1", clock=lambda: clock[0])
+
+
+def test_it_begins_when_all_are_away_and_says_why_and_since_when():
+    """One broker of several that is away is no outage; the reason is the newest one, the time the first."""
+    clock = [1_000.0]
+    outage = an_outage(clock)
+    outage.on_error(REFUSED)
+    assert not outage.active
+    outage.on_error(ALL_DOWN)
+    clock[0] = 1_012.0
+    outage.begin("timed out")
+    assert outage.active
+    since = "since 1970-01-01T00:16:40Z (12 s)"
+    assert str(outage) == f"no Kafka broker answers at b:1 {since}: timed out; trying again until one does. {LOOK}"
+    assert outage.end() == 12.0
+    assert (outage.active, outage.end()) == (False, None)
+
+
+def test_a_worker_says_it_in_place_of_everything_that_it_cannot_do_without_a_broker():
+    """Only once a broker was asked in vain; what a database is away for is still said."""
+    with capture_logs() as said:
+        telemetry = Telemetry("some-service", "one")
+        telemetry.outage = an_outage([1_000.0])
+        telemetry.unavailable(LogUnavailable("cannot read"))
+        telemetry.outage.on_error(ALL_DOWN)
+        telemetry.unavailable(LogUnavailable("the topic a: timed out"))
+        telemetry.away()
+        telemetry.recovery_scheduled(Partition("a", 1), "the outcome is unknown", retry_in=1.0)
+        telemetry.warn("the database is locked")
+        telemetry.reached()
+        telemetry.reached()
+    lines = [(line["event"], line.get("why", "")[:25]) for line in said if line["log_level"] != "debug"]
+    assert lines == [
+        ("waiting", "cannot read"),
+        ("waiting", "no Kafka broker answers at"[:25]),
+        ("waiting", "the database is locked"),
+        ("kafka.reached", ""),
+    ]
+
+
+def test_a_worker_that_starts_without_a_broker_says_the_same():
+    with capture_logs() as said:
+        telemetry = Telemetry("some-service", "one")
+        telemetry.outage = an_outage([1_000.0])
+        telemetry.unavailable(NoBrokerAnswers("connection refused"))
+    [line] = said
+    assert line["why"] == str(telemetry.outage)
+    assert "connection refused" in line["why"]
