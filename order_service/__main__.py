@@ -216,7 +216,8 @@ def cancel_command(
 ) -> None:
     """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
 
-    One that is cancelled already is shown, and nothing is done. A confirmed one is not cancelled; exit 1.
+    Its id may be shortened to its beginning, or to its end of 4 characters or more. One that is cancelled already is
+    shown, and nothing is done. A confirmed one is not cancelled; exit 1.
 
     Example: order-service cancel 01980c4e --by ann --reason 'ordered twice' --wait 10
     """

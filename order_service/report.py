@@ -10,6 +10,8 @@ from order_service.domain import Order
 from schemas.money import to_text
 
 MINUTE_MS = 60_000
+COLUMNS = ("order", "status", "refunded", "total", "customer", "reason")
+"""Of a list of orders."""
 
 
 def as_dict(order: Order) -> dict[str, Any]:
@@ -57,9 +59,6 @@ def _deadline(order: Order, now: int) -> str | None:
         return f"over since {to_iso(order.deadline_at)}: a worker cancels it"
     unit = MINUTE_MS if left > 2 * MINUTE_MS else 1_000
     return f"cancels itself in {duration.to_text(-(-left // unit) * unit)}"
-
-
-COLUMNS = ("order", "status", "refunded", "total", "customer", "reason")
 
 
 def as_row(order: Order) -> list[str]:

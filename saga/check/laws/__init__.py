@@ -53,6 +53,7 @@ ORDER_LAWS: tuple[Law, ...] = (
     outcome.confirmed_is_reserved_once,
     outcome.cancelled_nets_to_zero,
     outcome.cancelled_holds_nothing,
+    outcome.released_is_reserved_and_cancelled,
     outcome.payment_is_what_the_provider_says,
     outcome.all_is_finished,
     outcome.nothing_is_parked,

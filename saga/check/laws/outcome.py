@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from saga.check.facts import EventFact, Items, LedgerFact, Saga
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
+    InventoryReserved,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
@@ -71,6 +73,17 @@ def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     refusals = [event for event in saga.events if event.topic in NOTHING_RESERVED_AFTER]
     if rules.quiescent or refusals:
         yield finding("cancelled, but its items are still reserved", *refusals)
+
+
+def released_is_reserved_and_cancelled(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
+    """When nothing is in flight, every order that was reserved and cancelled has its inventory.released.
+
+    A worker of a release that did not know the event releases what it cancels, and publishes nothing.
+    """
+    given_back = {InventoryReserved.topic, OrderCancelled.topic} <= saga.topics
+    if rules.quiescent and given_back and rules.lacks(saga, InventoryReleased.topic):
+        what = f"reserved and cancelled, but {InventoryReleased.topic} is not on the log"
+        yield finding(what, *_of(saga, InventoryReserved.topic), *_of(saga, OrderCancelled.topic))
 
 
 def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawFinding]:

@@ -21,6 +21,7 @@ from tests.support.models.saga_model import (
     FAILED,
     FLOW,
     REFUNDED,
+    RELEASED,
     RESERVED,
     SHORT,
     finished,
@@ -33,6 +34,7 @@ KINDS = {
     "free": lambda facts, o: o.status == "confirmed" and o.total == 0,
     "declined": lambda facts, o: facts.payments[o.order_id].status == "declined",
     "refunded": lambda facts, o: o.refunded > 0,
+    "released": lambda facts, o: any(e.topic == RELEASED for e in facts.log.events[o.order_id]),
 }
 
 
@@ -126,6 +128,10 @@ ALWAYS: list[tuple[str, str, Break]] = [
     ("events-never-contradict", "confirmed", copied(RESERVED, topic=SHORT)),
     ("events-never-contradict", "refunded", confirmed_too),
     ("events-never-contradict", "confirmed", without(CHARGED)),
+    ("each-event-once", "released", copied(RELEASED)),
+    ("events-never-contradict", "released", without(RESERVED)),
+    ("events-never-contradict", "released", without(CANCELLED)),
+    ("event-has-its-state", "released", row("reservations", status="reserved")),
     ("order-iff-order-created", "confirmed", no_row("orders")),
     ("order-iff-order-created", "declined", without(CREATED)),
     ("event-has-its-state", "confirmed", no_row("payments")),
@@ -174,7 +180,7 @@ def an_order(facts: Facts, kind: str) -> str | None:
 
 def histories_with(kind: str, seed: int) -> tuple[Facts, str]:
     for offset in range(100):
-        facts = finished(seed + offset)
+        facts = finished(seed + offset, cancels=kind == "released")
         order_id = an_order(facts, kind)
         if order_id is not None:
             return facts, order_id
@@ -216,6 +222,15 @@ def test_what_may_be_in_flight_is_caught_when_all_is_quiet(law, kind, broken, se
     assert (law, order_id) in {(v.law, v.order_id) for v in quiet.violations}
 
 
+def test_what_was_given_back_without_its_event_is_caught_when_all_is_quiet():
+    """The event may yet come; and an order that never was set aside needs none."""
+    facts, order_id = histories_with("released", 0)
+    broken = without(RELEASED)(facts, order_id)
+    assert judge(broken, RUNNING).violations == []
+    [violation] = judge(broken, QUIET).violations
+    assert (violation.law, violation.order_id) == ("released-is-reserved-and-cancelled", order_id)
+
+
 @pytest.mark.parametrize(("kind", "broken"), [(kind, broken) for _, kind, broken in ONLY_WHEN_QUIET])
 def test_an_order_that_is_parked_is_named_and_not_called_lost(kind, broken):
     """When all is quiet, the only thing to say of it is where it is parked; while the saga runs, nothing."""
@@ -251,6 +266,7 @@ def test_every_law_is_caught_breaking_somewhere_in_this_file():
         "reserved-stock-adds-up",
         "stock-covers-reservations",
         "nothing-is-parked",
+        "released-is-reserved-and-cancelled",
     }
     assert planted == set(DESCRIPTIONS)
     assert all(text.endswith(".") for text in DESCRIPTIONS.values())
