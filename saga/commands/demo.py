@@ -112,11 +112,11 @@ def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[st
 
 
 def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bool:
-    """Run `saga check --quiescent`, repeatedly for some seconds, because the last effects follow the last event."""
+    """Run `saga check --finished`, repeatedly for some seconds, because the last effects follow the last event."""
     databases = [
         f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in ("order", "payment", "inventory")
     ]
-    command = [sys.executable, "-m", "saga", "check", "--quiescent", *databases, "--gateway", gateway]
+    command = [sys.executable, "-m", "saga", "check", "--finished", *databases, "--gateway", gateway]
     until = time.monotonic() + CHECK_SECONDS
     while True:
         done = subprocess.run(  # noqa: S603 - our own module
@@ -125,6 +125,6 @@ def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bo
         if done.returncode == 0 or time.monotonic() > until:
             break
         time.sleep(0.2)
-    console.print("saga check --quiescent", style="bold")
+    console.print("saga check --finished", style="bold")
     console.out(done.stdout, done.stderr, sep="")
     return done.returncode == 0
