@@ -23,7 +23,7 @@ CHECK_SECONDS = 20.0
 """The last effects follow the last event: until then the check is made again."""
 READINGS = 3
 """So often at least: on a busy machine one reading of a large log takes longer than that."""
-ENDINGS = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
+ENDINGS: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
 SHOWN = 5
 
 
