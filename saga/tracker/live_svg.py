@@ -33,7 +33,7 @@ def as_live_svg(flow: Flow, live: Live, style: str = STYLE) -> str:
 def _nodes(flow: Flow, live: Live) -> Iterator[LaneBox]:
     def below(event: str) -> tuple[str, ...]:
         ever, recent = live.events.get(event, (0, 0))
-        return (f"{ever:,} ever · {recent:,} lately" if ever else "never seen",)
+        return (f"{ever:,} ever · {recent:,} in {span(live.window)}" if ever else "never seen",)
 
     for node in flow_nodes(flow, below):
         wrong = live.violations_of(node.name)
@@ -50,7 +50,7 @@ def _declared(flow: Flow, live: Live) -> Iterator[Link]:
             yield link
             continue
         labelled.add(way)
-        told = f"{link.told}: {taken.times:,} lately, p50 {span(taken.p50)}, p95 {span(taken.p95)}"
+        told = f"{link.told}: {taken.times:,} in {span(live.window)}, p50 {span(taken.p50)}, p95 {span(taken.p95)}"
         yield link._replace(told=told, label=(f"{taken.times:,}", _times(span(taken.p50), span(taken.p95))))
 
 

@@ -158,7 +158,7 @@ def test_arrows_have_counts_and_times(pictures):
     """How often, the median and the 95th percentile, once a step: two handlers may give the same answer."""
     labels = [t.text for t in ET.fromstring(pictures["live"]).iter(f"{SVG}text") if t.get("class") == "count"]
     times = [text for text in labels if " / " in (text or "")]
-    with_both = pictures["live"].count("lately, p50")
+    with_both = pictures["live"].count(", p50 ")
     assert len(labels) == 2 * len(times) == 2 * with_both
 
 
