@@ -53,5 +53,7 @@ def created(order: Order) -> OrderCreated:
     """Return the order.created event."""
     items = tuple(Item(sku, quantity) for sku, quantity in order.items)
     return OrderCreated(
-        order.order_id, order.customer_id, order.total, order.currency, items, request_id=order.request_id or ""
+        *(order.order_id, order.customer_id, order.total, order.currency, items),
+        request_id=order.request_id or "",
+        cancel_at_ms=max(0, order.deadline_at or 0),  # by a clock that is wrong it may be before 1970
     )

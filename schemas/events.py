@@ -16,6 +16,7 @@ MAX_AMOUNT = 10**15
 """Minor units. Far above any order, far below the range of 64 bits, so that sums cannot overflow."""
 MAX_QUANTITY = 10_000
 MAX_ITEMS = 100
+MAX_TIME_MS = 253_402_300_799_999
 MAX_ID_CHARACTERS = 200
 """Released, like the other limits: they may become wider, never narrower, or old events could not be read any more."""
 
@@ -43,6 +44,9 @@ Currency = Annotated[
     str, Meta(min_length=3, max_length=3, description="an ISO 4217 code"), Rule(str.isascii), Rule(str.isupper)
 ]
 Quantity = Annotated[int, Meta(ge=1, le=MAX_QUANTITY)]
+TimeOrZero = Annotated[
+    int, Meta(ge=0, le=MAX_TIME_MS, description="ms since 1970 UTC, at most the end of the year 9999; 0: none")
+]
 
 
 def check_id(name: str, value: str) -> None:
@@ -65,7 +69,8 @@ Items = Annotated[tuple[Item, ...], Meta(min_length=1, max_length=MAX_ITEMS, des
 class OrderCreated(Event, frozen=True):
     """An order was placed. `total` in minor units of `currency` (ISO 4217); 1 to 100 items.
 
-    `request_id` is the customer's own key of the request, empty where there was none (since version 2).
+    `request_id` is the customer's own key of the request, empty where there was none (since version 2). `cancel_at_ms`
+    is when the order cancels itself unless it has ended, 0 if never or not known (since version 3).
     """
 
     summary = "customer {customer_id} ordered {items} for {total}"
@@ -76,6 +81,7 @@ class OrderCreated(Event, frozen=True):
     currency: Currency
     items: Items
     request_id: IdOrNone = ""
+    cancel_at_ms: TimeOrZero = 0
 
 
 class _Payment(Event, frozen=True):

@@ -89,7 +89,8 @@ def made_id(topic: str, order_id: str, cause: Address | None, deadline: str | No
 class OrderFact:
     """A row of the order service. `status`: pending, confirmed or cancelled; `refunded`: refunded minor units.
 
-    `placed_ms`: ms since 1970, by the clock of the order service; 0 if unknown.
+    `placed_ms`: ms since 1970, by the clock of the order service; 0 if unknown. `deadline_ms`: when it cancels itself;
+    0: never, or not any more.
     """
 
     order_id: str
@@ -100,6 +101,7 @@ class OrderFact:
     status: str
     refunded: int
     placed_ms: int = 0
+    deadline_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +233,8 @@ class Facts:
     ledger: Mapping[str, tuple[LedgerFact, ...]]
     log: LogFacts
     parked: Mapping[str, tuple[ParkedFact, ...]] = field(default_factory=dict)
+    orders_read_ms: int = 0
+    """When the orders were read, ms since 1970 by the clock of this host; 0 if unknown."""
 
     def sagas(self) -> Iterator[Saga]:
         """Collect the facts of each order, one order at a time."""

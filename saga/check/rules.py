@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from inspect import getdoc
 from typing import NamedTuple
 
 from saga.check.facts import Address, EventFact, Saga
@@ -11,6 +12,9 @@ from saga.flow.model import Flow
 
 CLOCK_SKEW_MS = 1_000
 """How much the clocks of two hosts may differ before an effect is reported as earlier than its cause."""
+
+DEADLINE_MARGIN_MS = 60_000
+"""How long after its deadline an order may be open: a worker that starts again cancels a backlog one by one."""
 
 
 class LawFinding(NamedTuple):
@@ -42,7 +46,10 @@ class Rules:
     flow: Flow
     finished: bool = False
     at_least_once: bool = False
+    deadline_margin_ms: int = DEADLINE_MARGIN_MS
     clock_skew_ms: int = CLOCK_SKEW_MS
+    now_ms: int = 0
+    """When the orders were read; 0 if unknown."""
     partitions: Mapping[str, int] = field(default_factory=dict)
     truncated: Mapping[tuple[str, int], int] = field(default_factory=dict)
     whole_since: Mapping[tuple[str, int], float] = field(default_factory=dict)
@@ -95,3 +102,8 @@ Law = Callable[[Saga, Rules], Iterable[LawFinding]]
 def name_of(law: Callable[..., object]) -> str:
     """Return the law's stable name, as in reports."""
     return law.__name__.replace("_", "-")
+
+
+def summary_of(law: Callable[..., object]) -> str:
+    """Return what must hold, in one sentence: the first line of the law's docstring."""
+    return (getdoc(law) or "").partition("\n")[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -36,13 +37,14 @@ class Sources(KafkaTarget):
         codec = Codec(cli.registry(self.schema_registry_url, EVENTS), EVENTS)
         topics = EventTopics(self.cluster(), flow.reverse_topological())
         before = topics.ends()
+        read_ms = time.time_ns() // 1_000_000
         orders = self.stores.read_orders()
         reservations, stock = self.stores.read_inventory()
         payments = self.stores.read_payments()
         ledger = self.stores.read_ledger()
         until = topics.ends()
         log = read_events(topics, self.client_config(), codec, before=before, until=until, watch=watch)
-        return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked())
+        return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked(), read_ms)
 
 
 def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:

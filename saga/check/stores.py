@@ -126,6 +126,7 @@ def _order(order: Order) -> OrderFact:
         shared(order.status),
         order.refunded,
         order.created_at,
+        order.deadline_at or 0,
     )
 
 

@@ -17,7 +17,7 @@ from payment_service.gateway import BadGateway
 from saga.check.laws import judge
 from saga.check.report import OpenWork, as_text, truncation
 from saga.check.report import as_json as report_as_json
-from saga.check.rules import CLOCK_SKEW_MS, Rules
+from saga.check.rules import CLOCK_SKEW_MS, DEADLINE_MARGIN_MS, Rules
 from saga.check.sources import Sources, sources_options
 from saga.deadletters.letters import LetterTarget
 from saga.deadletters.open import open_counts
@@ -56,6 +56,12 @@ CANNOT_CHECK = (
     type=click.FloatRange(0),
     default=CLOCK_SKEW_MS / 1000,
     help="Seconds by which the clocks of workers' and databases' hosts may differ.",
+)
+@click.option(
+    "--deadline-margin",
+    type=click.FloatRange(0),
+    default=DEADLINE_MARGIN_MS / 1000,
+    help="Seconds after its deadline until which an order may be pending.",
 )
 @cli.as_json
 def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
@@ -104,6 +110,11 @@ def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
         yield from shown
 
 
-def _rules(flow: Flow, *, delivery: str, finished: bool, clock_skew: float) -> Rules:
-    at_least_once = delivery == "at-least-once"
-    return Rules(flow, finished=finished, at_least_once=at_least_once, clock_skew_ms=round(clock_skew * 1000))
+def _rules(flow: Flow, *, delivery: str, clock_skew: float, deadline_margin: float, finished: bool) -> Rules:
+    return Rules(
+        flow,
+        finished=finished,
+        at_least_once=delivery == "at-least-once",
+        deadline_margin_ms=round(deadline_margin * 1000),
+        clock_skew_ms=round(clock_skew * 1000),
+    )

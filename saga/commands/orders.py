@@ -12,6 +12,7 @@ from eventbus.cli.tables import print_table
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
+from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.moments import Duration, Moment
 from saga.tracker.queries import Tracked, now, statuses, undoings
 from saga.tracker.wanted import Wanted
@@ -35,6 +36,10 @@ SERVICES = sorted(set(MODEL.publisher.values()))
     metavar="WHERE",
     help=f"Only orders that failed at a service, or with {' or '.join(sorted(MODEL.failures))}.",
 )
+@click.option(
+    "--ended-by", type=click.Choice([OVERDUE, REQUEST]), help="Only orders that their deadline, or a person, cancelled."
+)
+@click.option("--overdue", is_flag=True, help="Only orders that are still pending after their deadline.")
 @click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, help="The maximum number to print.")
 @cli.as_json
@@ -53,6 +58,7 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, l
         wanted["failed_at"] = [failed_at] if failed_at else None
     if older_than and not stuck:
         raise click.UsageError("--older-than requires --stuck")
+    wanted["overdue_since"] = now() if wanted.pop("overdue") else None
     asked = Wanted(stuck_since=now() - older_than if stuck else None, limit=limit + 1, **wanted)
     with Tracked.at(tracker, MODEL) as tracked:
         found = tracked.orders(asked)

@@ -15,7 +15,7 @@ from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL, SENTENCES
 from saga.tracker.moments import Moment
-from saga.tracker.queries import Tracked
+from saga.tracker.queries import Tracked, now
 from saga.tracker.timeline import timeline
 
 LOOK_AGAIN_SECONDS = 0.2
@@ -47,18 +47,19 @@ def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_
         if as_json:
             cli.print_json(render.timeline_json(story, SENTENCES))
         else:
-            click.echo("\n".join(render.timeline_text(story, SENTENCES)))
+            click.echo("\n".join(render.timeline_text(story, SENTENCES, now() if at is None else at)))
 
 
 def _follow(tracked: Tracked, order_id: str) -> None:
     seen: set[str] = set()
     while True:
         story = timeline(tracked, order_id)
-        for step in story.steps if story else []:
-            if step.event.address not in seen:
-                seen.add(step.event.address)
-                click.echo("\n".join(render.step_text(step, SENTENCES)))
-        if story and not story.owed:
-            click.echo(f"{story.order.status}; nothing more is due")
-            return
+        if story is not None:
+            for step in story.steps:
+                if step.event.address not in seen:
+                    seen.add(step.event.address)
+                    click.echo("\n".join(render.step_text(step, SENTENCES, story)))
+            if not story.owed:
+                click.echo(f"{story.order.status}; nothing more is due")
+                return
         time.sleep(LOOK_AGAIN_SECONDS)

@@ -12,7 +12,7 @@ from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
 from saga.tracker.queries import Tracked
-from saga.tracker.stats import branches, by_status, paces, undone, waiting
+from saga.tracker.stats import branches, by_status, ended_by, paces, undone, waiting
 
 
 @click.command("stats", context_settings=cli.CONTEXT)
@@ -22,6 +22,8 @@ from saga.tracker.stats import branches, by_status, paces, undone, waiting
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     """Print the number of orders by status; and, for the latest ones, the branches taken and the time of each step.
 
+    Of the orders that failed also how many did so by a refusal, by their deadline, and because a person wanted it.
+
     Example: saga stats
     """
     with Tracked.at(tracker, MODEL) as tracked:
@@ -30,6 +32,7 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
             "orders": sum(kind.orders for kind in kinds),
             "by_status": by_status(MODEL, kinds),
             "undone": undone(MODEL, kinds),
+            "ended_by": ended_by(kinds),
             "waiting_on": waiting(MODEL, kinds),
             "branches": [branch._asdict() for branch in branches(MODEL, newest)],
             "steps_ms": [pace._asdict() for pace in paces(newest.steps)],

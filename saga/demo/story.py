@@ -58,7 +58,7 @@ def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
     if story is None:
         return
     console.print(f"saga show {order_id}", style="bold")
-    console.out("\n".join(timeline_text(story, SENTENCES)), end="\n\n")
+    console.out("\n".join(timeline_text(story, SENTENCES, now())), end="\n\n")
     console.print(f"saga why {order_id}", style="bold")
     console.out("\n".join(why_text(explain(story, SENTENCES, now()))), end="\n\n")
 

@@ -12,8 +12,9 @@ from typing import Any, Literal, NamedTuple, get_args
 from msgspec.json import decode
 
 from saga.tracker.model import OVERDUE, TrackerModel
+from schemas.events import MAX_TIME_MS
 
-VERSION = 3
+VERSION = 4
 """The version of the tracker's database: raised with every change of the tables, or of their content."""
 CLOCK_SKEW_MS = 1_000
 """How much the clocks of two hosts may differ before a step is reported as after the end."""
@@ -62,6 +63,10 @@ class OrderRow(NamedTuple):
     failed_at: str | None
     waiting_on: str | None
     undone: str | None
+    cancel_at: int | None
+    """When it cancels itself, as order.created says; None: never, not known, or not any more."""
+    ended_by: str | None
+    """What made it fail, see TrackerModel.ended_by."""
     events: int
     violations: int
     seen: int
@@ -114,24 +119,28 @@ class Fold:
         model, topic, at = self._model, event.topic, event.at
         bit = model.bits[topic]
         if order is None:
-            order = OrderRow(event.order_id, "", None, None, None, at, at, None, None, None, None, None, 0, 0, 0, None)
+            unknown = (None, None, None, None, None, None, None)
+            order = OrderRow(event.order_id, "", None, None, None, at, at, *unknown, 0, 0, 0, None)
         judge = bool(order.violations or order.seen & (bit | model.exclusive[topic])) or not self._is_declared(event)
         _, _, customer, total, currency, placed_at, updated_at, ended_at, ending, *_, body_at = order
+        cancel_at, ended_by = order.cancel_at, order.ended_by
         if topic in model.starts:
             values = event.values
             customer, total, currency = (values.get(name) for name in ("customer_id", "total", "currency"))
+            cancel_at = _time(values.get("cancel_at_ms"))
         if topic in self._body:
             body_at = at if body_at is None else max(body_at, at)
         elif topic in model.endings:
             judge |= ending is not None
             if ending is None or ended_at is None or (at, topic) < (ended_at, ending):
-                ended_at, ending = at, topic
+                ended_at, ending, ended_by = at, topic, model.ended_by(topic, event.cause)
         judge |= ended_at is not None and body_at is not None and body_at > ended_at + CLOCK_SKEW_MS
         seen = order.seen | bit
         status, failed_at, waiting_on, undone = model.summary(seen, ending)
         merged = (
             *(order.order_id, status, customer, total, currency, min(placed_at, at), max(updated_at, at)),
-            *(ended_at, ending, failed_at, waiting_on, undone, order.events + 1, order.violations, seen, body_at),
+            *(ended_at, ending, failed_at, waiting_on, undone, cancel_at if ending is None else None, ended_by),
+            *(order.events + 1, order.violations, seen, body_at),
         )
         return OrderRow(*merged), judge
 
@@ -163,7 +172,7 @@ class Fold:
         if cause is None:
             if topic not in self._model.starts | self._model.on_request:
                 yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
-        elif self._is_overdue(event):
+        elif self._model.began(topic, cause) == OVERDUE:
             return
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
@@ -185,24 +194,17 @@ class Fold:
             elif before is not event:
                 yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
             too_late = end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS
-            if end is not None and too_late and not (self._is_requested(end) or self._is_overdue(end)):
+            # After a deadline or a request, what was under way still comes, and is undone.
+            if end is not None and too_late and self._model.began(end.topic, end.cause) is None:
                 late = f"{event.at - end.at} ms after {end.address}"
                 yield _violation(
                     "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
                 )
 
-    def _is_requested(self, end: TrackedEvent) -> bool:
-        """Return whether a person requested this ending: the services that are at work hear of it later."""
-        return end.cause is None and end.topic in self._model.on_request
-
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""
         excluded = self._model.exclusive[event.topic]
         return next((e for topic, e in first.items() if e is not event and excluded & self._model.bits[topic]), None)
-
-    def _is_overdue(self, event: TrackedEvent) -> bool:
-        """Return whether a deadline caused it: what was under way then still comes, and is undone."""
-        return (event.cause or "").partition("/")[0] == OVERDUE and event.topic in self._model.overdue
 
     def _after(self, end: TrackedEvent) -> str:
         return _listed(self._model.following[end.topic])
@@ -210,6 +212,11 @@ class Fold:
 
 def _violation(kind: Wrong, event: TrackedEvent, detail: str) -> TrackedViolation:
     return TrackedViolation(kind, event.order_id, event.topic, event.partition, event.offset, event.at, detail)
+
+
+def _time(value: object) -> int | None:
+    """Return a time in ms since 1970; None for 0, and for what another service's event has in such a field."""
+    return value if isinstance(value, int) and 0 < value <= MAX_TIME_MS else None
 
 
 def _listed(topics: Iterable[str]) -> str:

@@ -58,6 +58,8 @@ class State(NamedTuple):
 
 OVERDUE = "deadline"
 """The cause of an event that a deadline caused, followed by the time of that in milliseconds since 1970."""
+REQUEST = "request"
+"""What an event is caused by that a person requested; on the log it has no cause."""
 
 
 class StateColumns(NamedTuple):
@@ -135,6 +137,17 @@ class TrackerModel:
                 for other in arrow.answers - {topic}:
                     excluded[topic] |= self.bits[other]
         return excluded
+
+    def began(self, topic: str, cause: str | None) -> str | None:
+        """Return what caused an event that no event caused: OVERDUE or REQUEST; None if neither is declared."""
+        if cause is None:
+            return REQUEST if topic in self.on_request else None
+        return OVERDUE if topic in self.overdue and cause.partition("/")[0] == OVERDUE else None
+
+    def ended_by(self, topic: str, cause: str | None) -> str | None:
+        """Return what made an order fail that ends with this event: as `began`, or the topic of the refusal."""
+        named = cause.partition("/")[0] if cause else ""
+        return self.began(topic, cause) or (named if named in self.failures & self.causes[topic] else None)
 
     @cached_property
     def following(self) -> dict[str, frozenset[str]]:

@@ -41,6 +41,7 @@ class Kind(NamedTuple):
     seen: int
     ending: str | None
     orders: int
+    ended_by: str | None = None
 
 
 class StepTime(NamedTuple):
@@ -57,6 +58,8 @@ class Latest(NamedTuple):
     """The newest orders: their events (a bit set per order, see Model.bits), and the steps of their services."""
 
     seen: list[int]
+    ended: list[tuple[str, str]]
+    """The ending and what caused it, of those that did not end well; see OrderRow.ended_by."""
     steps: list[StepTime]
 
 
@@ -177,15 +180,17 @@ class Tracked:
 
     def kinds(self) -> list[Kind]:
         """Return the number of orders of each kind."""
-        rows = self._db.execute("select seen, nullif(ending, ''), orders from kinds")
+        rows = self._db.execute("select seen, nullif(ending, ''), orders, nullif(ended_by, '') from kinds")
         return [Kind(*row) for row in rows]
 
     def latest(self, orders: int) -> Latest:
         """Return the given number of latest orders, and their steps in the same snapshot."""
         self._db.execute("begin")
         try:
-            rows = self._db.execute("select seen from orders order by placed_at desc, order_id desc limit ?", (orders,))
-            return Latest([seen for (seen,) in rows], self.step_times(orders))
+            newest = "select seen, ending, ended_by from orders order by placed_at desc, order_id desc limit ?"
+            rows = self._db.execute(newest, (orders,)).fetchall()
+            ended = [(ending, ended_by) for _, ending, ended_by in rows if ended_by]
+            return Latest([seen for seen, *_ in rows], ended, self.step_times(orders))
         finally:
             self._db.execute("rollback")
 

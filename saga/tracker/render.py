@@ -10,8 +10,9 @@ from typing import Any
 
 from eventbus.cli.tables import table_lines
 from eventbus.log import to_iso
+from saga.tracker.endings import cancels_itself
 from saga.tracker.fold import OrderRow, TrackedEvent, TrackedViolation
-from saga.tracker.model import OVERDUE
+from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences, money, printable
 from saga.tracker.timeline import Timeline, TimelineStep
@@ -45,13 +46,15 @@ def order_json(order: OrderRow) -> dict[str, Any]:
         "failed_at": order.failed_at,
         "waiting_on": order.waiting_on.split(",") if order.waiting_on else [],
         "undone": order.undone.split(",") if order.undone else [],
+        "cancel_at": None if order.cancel_at is None else to_iso(order.cancel_at),
+        "ended_by": order.ended_by,
         "events": order.events,
         "violations": order.violations,
     }
 
 
-def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
-    """Return an order's timeline line by line."""
+def timeline_text(story: Timeline, sentences: Sentences, now: int) -> Iterator[str]:
+    """Return an order's timeline line by line, as of `now` (ms since 1970)."""
     order = story.order
     total = "" if order.total is None else f", {money(order.total, order.currency)}"
     customer = "" if order.customer_id is None else f", customer {order.customer_id}"
@@ -60,18 +63,20 @@ def timeline_text(story: Timeline, sentences: Sentences) -> Iterator[str]:
     yield f"placed {to_iso(order.placed_at)}, last event {to_iso(order.updated_at)}"
     yield ""
     for step in story.steps:
-        yield from step_text(step, sentences)
+        yield from step_text(step, sentences, story)
     yield ""
     for violation in story.violations:
         yield from violation_text(violation)
     for owed in story.owed:
         to = f" to {owed.event}" if owed.event else ""
         yield f"due: {owed.service} answers{to} with {owed.any_of}"
+    if cancels := cancels_itself(order.cancel_at, now):
+        yield f"{cancels} ({to_iso(order.cancel_at or 0)})"
     yield f"can still happen: {', '.join(story.possible) or 'nothing; this is final'}"
 
 
-def step_text(step: TimelineStep, sentences: Sentences) -> Iterator[str]:
-    """Return the lines of one event."""
+def step_text(step: TimelineStep, sentences: Sentences, story: Timeline) -> Iterator[str]:
+    """Return the lines of one event of an order."""
     event = step.event
     at = f"{to_iso(event.at)[11:-1]}  {'+' + span(step.since_placed):>10}"
     by = printable(event.service) or "unknown"
@@ -80,8 +85,8 @@ def step_text(step: TimelineStep, sentences: Sentences) -> Iterator[str]:
     if step.cause is not None:
         times = f"waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
         yield f"{'':26}answers {step.cause.address}: {times}"
-    elif event.cause is not None and event.cause.startswith(f"{OVERDUE}/"):
-        yield f"{'':26}its deadline was over: nobody had answered"
+    elif event.topic == story.order.ending and story.why_ended:
+        yield printable(f"{'':26}{story.why_ended}")
     elif event.cause is not None:
         yield f"{'':26}answers {printable(event.cause)}, which is not a known event of this order"
     if step.undoes is not None:
@@ -98,6 +103,7 @@ def timeline_json(story: Timeline, sentences: Sentences) -> dict[str, Any]:
         "violations": [violation_json(violation) for violation in story.violations],
         "due": [{"service": o.service, "event": o.event, "answers": sorted(o.answers)} for o in story.owed],
         "possible": story.possible,
+        "why_ended": story.why_ended or None,
     }
 
 
@@ -157,6 +163,8 @@ def stats_text(report: dict[str, Any], width: int | None = None) -> Iterator[str
         yield f"  {status:12} {count:>10}  {_share(count, report['orders']):>7}"
     for word, count in report["undone"].items():
         yield f"  {count} of them {word}"
+    for what, count in report["ended_by"].items():
+        yield f"  {count} {_ended_by(what)}"
     for service, count in report["waiting_on"].items():
         yield f"  {count} wait for {service}"
     yield f"branches of the latest {report['steps_of_latest']} orders, by the cause that each event names"
@@ -167,6 +175,11 @@ def stats_text(report: dict[str, Any], width: int | None = None) -> Iterator[str
     yield from table_lines(("cause", "event", "p50", "p95", "p99"), steps, right=("p50", "p95", "p99"), width=width)
     found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())
     yield f"violations: {found or 'none'}"
+
+
+def _ended_by(what: str) -> str:
+    known = {OVERDUE: "ended by their deadline", REQUEST: "ended by a person"}
+    return known.get(what) or f"ended by a refusal, {what}"
 
 
 def version(event: TrackedEvent) -> str:

@@ -28,6 +28,8 @@ create table orders (
     failed_at   text,
     waiting_on  text,
     undone      text,
+    cancel_at   integer,
+    ended_by    text,
     events      integer not null,
     violations  integer not null,
     seen        integer not null,
@@ -41,15 +43,18 @@ create index orders_by_status on orders (status, placed_at);
 create index orders_by_customer on orders (customer_id, placed_at);
 create index orders_by_failure on orders (failed_at, placed_at) where failed_at is not null;
 create index orders_undone on orders (undone, placed_at) where undone is not null;
+create index orders_cancelling on orders (cancel_at) where cancel_at is not null;
+create index orders_by_cause_of_end on orders (ended_by, placed_at) where ended_by is not null;
 create index orders_waiting on orders (waiting_on, placed_at) where waiting_on is not null;
 create index orders_stuck on orders (updated_at) where waiting_on is not null;
 
 -- How many orders there are of each kind: of those that have the same events and ended the same way.
 create table kinds (
-    seen   integer not null,
-    ending text not null,
-    orders integer not null,
-    primary key (seen, ending)
+    seen     integer not null,
+    ending   text not null,
+    ended_by text not null,
+    orders   integer not null,
+    primary key (seen, ending, ended_by)
 ) without rowid;
 
 create view steps as

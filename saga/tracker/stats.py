@@ -7,12 +7,15 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from saga.tracker.model import TrackerModel
+from saga.tracker.model import OVERDUE, REQUEST, TrackerModel
 from saga.tracker.queries import Kind, Latest, StepTime
 
 
 class Branch(NamedTuple):
-    """Of `of` orders that have the event `cause`, `orders` have `event` in answer to it."""
+    """Of `of` orders that have the event `cause`, `orders` have `event` in answer to it.
+
+    `deadline` and `request` as the cause may come to any order that was placed.
+    """
 
     cause: str
     event: str
@@ -46,6 +49,11 @@ def undone(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     return _counted((model.summary(kind.seen, kind.ending).undone, kind.orders) for kind in kinds)
 
 
+def ended_by(kinds: Sequence[Kind]) -> dict[str, int]:
+    """Return the number of orders that failed by what made them fail: a deadline, a request, a refusal's event."""
+    return _counted((kind.ended_by, kind.orders) for kind in kinds)
+
+
 def waiting(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
     """Return the number of orders that wait for an answer, by service."""
     return _counted((model.summary(kind.seen, kind.ending).waiting_on, kind.orders) for kind in kinds)
@@ -73,6 +81,10 @@ def branches(model: TrackerModel, latest: Latest) -> list[Branch]:
         of = sum(orders for seen, orders in having.items() if seen & cause)
         answers = sorted(arrow.publishes, key=model.topics.index)
         found += [Branch(arrow.event, event, arrow.service, of, taken[arrow.event, event]) for event in answers]
+    placed = sum(orders for seen, orders in having.items() if any(seen & model.bits[topic] for topic in model.starts))
+    ended = Counter(latest.ended)
+    for began, events in ((OVERDUE, model.overdue), (REQUEST, model.on_request)):
+        found += [Branch(began, event, model.publisher[event], placed, ended[event, began]) for event in sorted(events)]
     return found
 
 

@@ -227,10 +227,10 @@ class Store:
 
     def _count(self, known: Mapping[str, OrderRow], orders: Mapping[str, OrderRow]) -> None:
         """Move the orders from their old kind to their new one."""
-        moved = Counter((row.seen, row.ending or "") for row in orders.values())
-        moved.subtract((row.seen, row.ending or "") for row in known.values())
+        moved = Counter(map(_kind, orders.values()))
+        moved.subtract(map(_kind, known.values()))
         self._db.executemany(
-            "insert into kinds values (?, ?, ?) on conflict do update set orders = orders + excluded.orders",
+            "insert into kinds values (?, ?, ?, ?) on conflict do update set orders = orders + excluded.orders",
             ((*kind, count) for kind, count in moved.items()),
         )
         self._db.execute("delete from kinds where orders = 0")
@@ -290,6 +290,10 @@ class Store:
     def _meta(self, name: str) -> str:
         row = self._db.execute("select value from meta where name = ?", (name,)).fetchone()
         return row[0] if row else ""
+
+
+def _kind(order: OrderRow) -> tuple[int, str, str]:
+    return order.seen, order.ending or "", order.ended_by or ""
 
 
 _WHY = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import NamedTuple
 
+from saga.tracker.endings import why_ended
 from saga.tracker.fold import Fold, OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.model import Owed, TrackerModel
 from saga.tracker.queries import Tracked
@@ -37,6 +38,8 @@ class Timeline(NamedTuple):
     """The answers that are due."""
     possible: list[str]
     """Every event that can still come."""
+    why_ended: str
+    """Why it ended, if no event caused that; see endings.why_ended."""
 
     def asked(self, owed: Owed) -> TrackedEvent | None:
         """Return the event that an answer is due to; None if no event of the order requires it yet."""
@@ -51,6 +54,7 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
     model = tracked.model
     order, violations = Fold(model).again(events)
     state = model.state(order.seen, order.ending)
+    end = next((event for event in events if event.topic == order.ending), None)
     undecodable = [v for v in tracked.violations("undecodable", order_id) if at is None or v.at <= at]
     return Timeline(
         order,
@@ -58,6 +62,7 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
         [*violations, *undecodable],
         state.owed,
         possible(model, state.owed, {event.topic for event in events}),
+        "" if end is None else why_ended(model, events, end),
     )
 
 

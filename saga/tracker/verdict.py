@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from saga.tracker.endings import ON_REQUEST
 from saga.tracker.fold import TrackedEvent
-from saga.tracker.sentences import money
+from saga.tracker.sentences import money, printable
 from saga.tracker.timeline import Timeline
 from schemas import OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunded
 
@@ -22,11 +23,17 @@ class CustomerVerdict(NamedTuple):
 def verdict(story: Timeline) -> CustomerVerdict:
     """Return what a support person tells the customer; the log is the only source."""
     text, tone = _open(story) if story.order.ending is None else _ended(story)
+    if story.why_ended:
+        text = f"Cancelled {_for_people(story.why_ended)}. {text}"
     if story.violations:
         return CustomerVerdict(
             f"{text} But the log has something that no service declares: look before you answer.", "bad"
         )
     return CustomerVerdict(text, tone)
+
+
+def _for_people(why: str) -> str:
+    return printable(why if why.startswith(ON_REQUEST) else f"because {why}")
 
 
 def _open(story: Timeline) -> CustomerVerdict:

@@ -50,6 +50,10 @@ class Wanted(NamedTuple):
     since: int | None = None
     undone: str | None = None
     """Only orders of which this was undone: `refunded`."""
+    ended_by: str | None = None
+    """Only orders that this made fail, see OrderRow."""
+    overdue_since: int | None = None
+    """Only pending orders whose deadline was over then."""
     search: str = ""
     """The beginning or end of the order's id, the customer's id, or a text in one of its events."""
     seen: int = 0
@@ -74,6 +78,8 @@ def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> tuple[list[str], dic
         "status": ("status = :status", wanted.status),
         "stuck_since": ("waiting_on is not null and updated_at <= :stuck_since", wanted.stuck_since),
         "customer": ("customer_id = :customer", wanted.customer),
+        "ended_by": ("ended_by = :ended_by", wanted.ended_by),
+        "overdue_since": ("cancel_at is not null and cancel_at <= :overdue_since", wanted.overdue_since),
         "since": ("placed_at >= :since", wanted.since),
         "seen": ("seen & :seen = :seen", wanted.seen or None),
         "undone": ("undone is not null and instr(',' || undone || ',', ',' || :undone || ',')", wanted.undone),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from saga.tracker.endings import ON_REQUEST, cancels_itself
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.model import NOBODY, PENDING, Owed
 from saga.tracker.moments import span
@@ -48,16 +49,25 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
         last = story.steps[-1]
         since = span(max(0, now - order.placed_at))
         yield f"{PENDING} for {since}, last event: {told[last.event.address]}"
+        if cancels := cancels_itself(order.cancel_at, now):
+            yield cancels
         yield from waiting
         return
-    because = f", because {told[end.cause.address]}" if end.cause else ""
-    yield f"{end.event.topic.rpartition('.')[2]} {span(end.since_placed)} after it was placed{because}"
+    word, because = end.event.topic.rpartition(".")[2], _because(story, end, told)
+    yield f"{word} {span(end.since_placed)} after it was placed{because}"
     for step in story.steps:
         if step.undoes is not None and step is not end:
             yield f"{told[step.event.address]} {span(step.event.at - end.event.at)} later"
     yield from waiting
     for violation in story.violations:
         yield f"but {violation.address} is not as declared ({violation.kind}: {violation.detail})"
+
+
+def _because(story: Timeline, end: TimelineStep, told: dict[str, str]) -> str:
+    because = told[end.cause.address] if end.cause else story.why_ended
+    if not because:
+        return ""
+    return f", {because}" if because.startswith(ON_REQUEST) else f", because {because}"
 
 
 def _commands(story: Timeline) -> Iterator[str]:

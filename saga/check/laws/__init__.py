@@ -27,13 +27,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from inspect import getdoc
 from math import inf
 
 from saga.check.facts import Facts
 from saga.check.laws import log, outcome, state, stock
 from saga.check.laws.stock import StockLaw
-from saga.check.rules import Law, LawViolation, Rules, name_of
+from saga.check.rules import Law, LawViolation, Rules, name_of, summary_of
 
 ORDER_LAWS: tuple[Law, ...] = (
     log.each_event_once,
@@ -55,15 +54,16 @@ ORDER_LAWS: tuple[Law, ...] = (
     outcome.cancelled_holds_nothing,
     outcome.released_is_reserved_and_cancelled,
     outcome.payment_is_what_the_provider_says,
+    outcome.no_order_is_overdue,
     outcome.all_is_finished,
     outcome.nothing_is_parked,
 )
 STOCK_LAWS: tuple[StockLaw, ...] = (stock.reserved_stock_adds_up, stock.stock_covers_reservations)
 DESCRIPTIONS: Mapping[str, str] = {
-    **{name_of(law): getdoc(law) or "" for law in ORDER_LAWS},
-    **{name_of(law): getdoc(law) or "" for law in STOCK_LAWS},
+    **{name_of(law): summary_of(law) for law in ORDER_LAWS},
+    **{name_of(law): summary_of(law) for law in STOCK_LAWS},
 }
-"""The text of each law, in the order in which they are reported."""
+"""The text of each law, the first line of its docstring, in the order in which they are reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,7 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
     """Apply every law to all facts."""
     rules = replace(
         rules,
+        now_ms=facts.orders_read_ms,
         partitions=facts.log.partitions,
         truncated=facts.log.truncated,
         whole_since={tp: _whole_since(facts, tp) for tp in facts.log.truncated},

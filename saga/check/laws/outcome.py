@@ -103,6 +103,19 @@ def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawF
         yield LawFinding(f"the provider has {_shown(saga.ledger)}, but order.cancelled is not on the log")
 
 
+def no_order_is_overdue(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
+    """No order is pending long after its deadline: by then it has cancelled itself.
+
+    One that is parked in the order service is not lost: it is retried, and counts as open.
+    """
+    order = saga.order
+    if order is None or order.status != "pending" or not order.deadline_ms or saga.parked:
+        return
+    late = rules.now_ms - order.deadline_ms
+    if late > rules.deadline_margin_ms + rules.clock_skew_ms:
+        yield LawFinding(f"pending {late / 1000:.0f} s after its deadline: does a worker of order-service run?")
+
+
 def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, no order is open."""
     why = open_because(saga, rules) if rules.finished else None

@@ -11,9 +11,9 @@ from pathlib import Path
 
 HERE = Path(__file__).parents[3]
 PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
-NEWEST = {"order.created": 2, "order.cancelled": 2, "payment.failed": 3}
+NEWEST = {"order.created": 3, "order.cancelled": 2, "payment.failed": 3}
 """The events that have more than one version, and the one that is written now."""
-WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: NEWEST | {"payment.failed": 2}}
+WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: NEWEST | {"order.created": 2, "payment.failed": 2}}
 """The earlier releases, and which versions they wrote."""
 CODE = '    code: Literal["UNSPECIFIED", "DECLINED", "LIMIT_EXCEEDED"] = "UNSPECIFIED"\n'
 ALL_DECLINED = {
@@ -22,6 +22,15 @@ ALL_DECLINED = {
         ("Declined(line.detail, _code(line))", "Declined(line.detail)"),
     ),
 }
+NO_DEADLINE = {
+    "order_service/door.py": (
+        (
+            "        cancel_at_ms=max(0, order.deadline_at or 0),  # by a clock that is wrong it may be before 1970\n",
+            "",
+        ),
+    )
+}
+CANCEL_AT = ("    cancel_at_ms: TimeOrZero = 0\n", "")
 EDITS = {
     1: ALL_DECLINED
     | {
@@ -29,15 +38,19 @@ EDITS = {
             ('    request_id: IdOrNone = ""\n', ""),
             ('    cause: IdOrNone = ""\n', ""),
             (CODE, ""),
+            CANCEL_AT,
         ),
-        "order_service/door.py": ((', request_id=order.request_id or ""', ""),),
+        "order_service/door.py": (
+            ('        request_id=order.request_id or "",\n', ""),
+            *NO_DEADLINE["order_service/door.py"],
+        ),
         "order_service/service.py": (
             (", cause=failed.topic", ""),
             ('f" ({failed.code})" if failed.code != "UNSPECIFIED" else ""', '""'),
         ),
         "payment_service/service.py": ((', payment.error or "", answer.code)', ', payment.error or "")'),),
     },
-    2: ALL_DECLINED | {"schemas/events.py": ((CODE, CODE.replace(', "LIMIT_EXCEEDED"', "")),)},
+    2: ALL_DECLINED | NO_DEADLINE | {"schemas/events.py": ((CODE, CODE.replace(', "LIMIT_EXCEEDED"', "")), CANCEL_AT)},
 }
 """What each of them had otherwise."""
 

@@ -249,7 +249,7 @@ DEFECTS = {
     "not as released": lambda d: edit(d / "order.created.avsc", "who ordered", "who has ordered"),
     "not released": lambda d: [p.unlink() for p in (d / "released").glob("order.created.*")],
     "no schema": lambda d: (d / "order.created.avsc").unlink(),
-    "version missing": lambda d: (d / "released/order.created.v1.avsc").rename(d / "released/order.created.v3.avsc"),
+    "version missing": lambda d: (d / "released/order.created.v1.avsc").rename(d / "released/order.created.v9.avsc"),
     "file name": lambda d: (d / "released/order.created.avsc").write_text("{}"),
     "not a usable schema": lambda d: (d / "released/order.created.v1.avsc").write_text("{"),
     "ids": lambda d: edit(d / "ids.json", '"1": "released/order.created.v1.avsc",', ""),

@@ -232,6 +232,21 @@ def test_what_was_given_back_without_its_event_is_caught_when_all_is_quiet():
     assert (violation.law, violation.order_id) == ("released-is-reserved-and-cancelled", order_id)
 
 
+def test_an_order_that_is_pending_long_after_its_deadline_is_caught():
+    """Not within the margin and the difference of clocks, not without a deadline, not if it is parked."""
+    facts, order_id = histories_with("confirmed", 0)
+    pending = row("orders", status="pending", deadline_ms=5_000)(without(CONFIRMED)(facts, order_id), order_id)
+    rules = Rules(FLOW, deadline_margin_ms=100, clock_skew_ms=10)
+    for read_ms, broken in ((0, 0), (5_110, 0), (5_111, 1)):
+        violations = judge(replace(pending, orders_read_ms=read_ms), rules).violations
+        assert [(v.law, v.order_id) for v in violations] == [("no-order-is-overdue", order_id)] * broken
+    late = replace(pending, orders_read_ms=10**9)
+    assert "pending 999995 s after its deadline" in judge(late, rules).violations[0].detail
+    parked = {order_id: (ParkedFact(order_id, "order-service", 1, "ValueError: no"),)}
+    assert judge(replace(late, parked=parked), rules).violations == []
+    assert judge(row("orders", deadline_ms=0)(late, order_id), rules).violations == []
+
+
 @pytest.mark.parametrize(("kind", "broken"), [(kind, broken) for _, kind, broken in ONLY_WHEN_QUIET])
 def test_an_order_that_is_parked_is_named_and_not_called_lost(kind, broken):
     """When all is quiet, the only thing to say of it is where it is parked; while the saga runs, nothing."""
@@ -268,9 +283,10 @@ def test_every_law_is_caught_breaking_somewhere_in_this_file():
         "stock-covers-reservations",
         "nothing-is-parked",
         "released-is-reserved-and-cancelled",
+        "no-order-is-overdue",
     }
     assert planted == set(DESCRIPTIONS)
-    assert all(text.endswith(".") for text in DESCRIPTIONS.values())
+    assert all(text.endswith(".") and "\n" not in text for text in DESCRIPTIONS.values())
 
 
 def test_a_copy_with_the_same_id_and_bytes_is_allowed_at_least_once_and_only_then():

@@ -97,8 +97,8 @@ def rows(path):
         "delete from orders where order_id = ?",
         (
             "insert into orders select 'a-ghost', status, customer_id, total, currency, placed_at, updated_at,"
-            " ended_at, ending, failed_at, waiting_on, undone, events, violations, seen, body_at from orders"
-            " where order_id = ?"
+            " ended_at, ending, failed_at, waiting_on, undone, cancel_at, ended_by, events, violations, seen, body_at"
+            " from orders where order_id = ?"
         ),
         (
             "insert into violations select 'second-ending', order_id, topic, partition, offset, at, '' from events"

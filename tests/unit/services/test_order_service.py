@@ -80,6 +80,15 @@ def test_creating_an_order_writes_it_and_leaves_its_event_in_one_transaction(ser
     assert ("traceparent", b"00-trace") in outputs[0].headers
 
 
+def test_an_order_tells_in_its_event_when_it_cancels_itself(database):
+    """Without a deadline it says 0."""
+    for order_id, deadline_ms, expected in (("a", 900_000, 1_700_000_900_000), ("b", 0, 0)):
+        placing = OrderService(lambda: 1_700_000_000_000, iter([order_id]).__next__, deadline_ms)
+        placing.create_order(REQUEST._replace(request_id=None), database, CODEC)
+        events, _ = announced(database)
+        assert [event.cancel_at_ms for event in events if event.order_id == order_id] == [expected]
+
+
 def test_a_request_placed_twice_is_one_order(service, database):
     """The same request id brings the same order back, in one call or in two, and announces it once."""
     first = service.create_order(REQUEST, database, CODEC)

@@ -1,0 +1,50 @@
+"""Endings that no event caused, a deadline or a person, and the deadline of an order that is pending, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from saga.tracker.fold import TrackedEvent
+from saga.tracker.model import OVERDUE, REQUEST, Owed, TrackerModel
+from saga.tracker.moments import span
+
+ON_REQUEST = "on request"
+PATIENCE_MS = 60_000
+"""An order that is pending this long after its deadline is in trouble: no worker cancels it."""
+
+
+def silent(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> tuple[Owed, ...]:
+    """Return the answers that were due when a deadline ended the order; `events` are all of the order, by time."""
+    before = {event.topic for event in events if (event.at, event.topic) < (end.at, end.topic)}
+    seen = sum(model.bits[topic] for topic in before - model.endings)
+    return tuple(owed for owed in model.state(seen, None).owed if owed.event)
+
+
+def why_ended(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> str:
+    """Return why it ended with this event, for people, if no event caused that; otherwise an empty text.
+
+    `its deadline was over: payment-service had not answered`, or `on request of ann: ordered twice`.
+    """
+    began = model.began(end.topic, end.cause)
+    if began == OVERDUE:
+        owed = silent(model, events, end)
+        missing = dict.fromkeys(_missing(each, end.service) for each in owed)
+        return "its deadline was over" + (f": {' and '.join(missing)}" if missing else "")
+    if began == REQUEST:
+        reason = str(end.values.get("reason") or ON_REQUEST)
+        return reason if reason.startswith(ON_REQUEST) else f"{ON_REQUEST}: {reason}"
+    return ""
+
+
+def cancels_itself(cancel_at: int | None, now: int) -> str:
+    """Return when a pending order cancels itself, for people; an empty text if the log does not say it."""
+    if cancel_at is None:
+        return ""
+    if now <= cancel_at:
+        return f"cancels itself in {span(cancel_at - now)}"
+    late = f"its deadline was over {span(now - cancel_at)} ago"
+    return late if now - cancel_at <= PATIENCE_MS else f"{late}, and no worker has cancelled it"
+
+
+def _missing(owed: Owed, by: str) -> str:
+    return f"{by} had not handled {owed.event}" if owed.service == by else f"{owed.service} had not answered"

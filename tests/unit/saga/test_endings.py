@@ -1,0 +1,209 @@
+"""Endings that no event caused, and deadlines of pending orders: what the tracker keeps of them, and says."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import msgspec
+import pytest
+from click.testing import CliRunner
+
+from eventbus.log import to_iso
+from saga.__main__ import main
+from saga.tracker.endings import cancels_itself
+from saga.tracker.fold import Fold, TrackedEvent
+from saga.tracker.installed import MODEL
+from saga.tracker.moments import span
+from saga.tracker.queries import Tracked, now
+from saga.tracker.timeline import timeline
+from saga.tracker.verdict import verdict
+from schemas import InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
+from schemas.events import Item
+from tests.support.models.tracked import SCHEMA_ID, stored
+
+MINUTE = 60_000
+DEADLINE = 15 * MINUTE
+
+
+def tracked(event: Any, at: int, cause: TrackedEvent | str | None = None) -> TrackedEvent:
+    """Return an event as the tracker takes it in; each order in a partition of its own, its offset is its time."""
+    address = cause.address if isinstance(cause, TrackedEvent) else cause
+    body = msgspec.json.encode(event).decode()
+    return TrackedEvent(
+        event.key,
+        event.topic,
+        crc32(event.key.encode()),
+        at,
+        at,
+        MODEL.publisher[event.topic],
+        SCHEMA_ID,
+        address,
+        body,
+    )
+
+
+def created(order_id: str, at: int, cancel_at: int = 0) -> TrackedEvent:
+    return tracked(OrderCreated(order_id, "42", 2_933, "USD", (Item("CD-04", 2),), cancel_at_ms=cancel_at), at)
+
+
+def overdue(order_id: str, at: int) -> TrackedEvent:
+    event = OrderCancelled(order_id, "nobody answered within 15 min", cause="deadline")
+    return tracked(event, at, f"deadline/{at}")
+
+
+def requested(order_id: str, at: int, reason: str = "on request of ann: ordered twice") -> TrackedEvent:
+    return tracked(OrderCancelled(order_id, reason, cause="request"), at)
+
+
+PLACED = now() - DEADLINE
+SILENT = [created("silent", PLACED, PLACED + DEADLINE), overdue("silent", PLACED + DEADLINE)]
+CHARGED = tracked(PaymentCharged("unreserved", "p", 2_933, "USD"), PLACED + 10, created("unreserved", PLACED))
+RESERVED = tracked(InventoryReserved("unhandled"), PLACED + 20, created("unhandled", PLACED))
+UNRESERVED = [created("unreserved", PLACED, PLACED + 50), CHARGED, overdue("unreserved", PLACED + 50)]
+UNHANDLED = [
+    created("unhandled", PLACED, PLACED + 50),
+    tracked(PaymentCharged("unhandled", "p", 2_933, "USD"), PLACED + 10, created("unhandled", PLACED)),
+    RESERVED,
+    overdue("unhandled", PLACED + 50),
+]
+LATE = [*SILENT, tracked(PaymentCharged("silent", "p", 2_933, "USD"), PLACED + DEADLINE + 9, SILENT[0])]
+UNWANTED = [created("unwanted", PLACED, PLACED + DEADLINE), requested("unwanted", PLACED + 3_000)]
+DECLINED = [
+    created("declined", PLACED),
+    tracked(PaymentFailed("declined", "no cover"), PLACED + 5, created("declined", PLACED)),
+]
+DECLINED.append(tracked(OrderCancelled("declined", "no cover", cause="payment.failed"), PLACED + 9, DECLINED[1]))
+GIVEN_BACK = [*LATE, tracked(PaymentRefunded("silent", "p", 2_933, "USD"), PLACED + DEADLINE + 20, SILENT[1])]
+
+WHY = [
+    (SILENT, "because its deadline was over: payment-service had not answered"),
+    (LATE, "because its deadline was over: payment-service had not answered"),
+    (UNRESERVED, "because its deadline was over: inventory-service had not answered"),
+    (UNHANDLED, "because its deadline was over: order-service had not handled inventory.reserved"),
+    (SILENT[1:], "because its deadline was over"),
+    (UNWANTED, "on request of ann: ordered twice"),
+    ([UNWANTED[0], requested("unwanted", PLACED + 3_000, "by the shop")], "on request: by the shop"),
+]
+
+
+def saga(folder: Path, events: list[TrackedEvent], *arguments: str) -> str:
+    """Return what a command prints about these events."""
+    if not (folder / "tracker.db").exists():
+        stored(folder / "tracker.db", events).close()
+    result = CliRunner().invoke(main, [*arguments], env={"SAGA_TRACKER": str(folder / "tracker.db")})
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.mark.parametrize(("events", "because"), WHY)
+def test_an_ending_without_an_event_as_its_cause_is_explained(tmp_path, events, because):
+    """Whose answers were due when the deadline was over, whatever came later; who requested it, and why."""
+    order_id, end = events[0].order_id, next(event for event in events if event.topic == "order.cancelled")
+    headline = saga(tmp_path, events, "why", order_id).splitlines()[0]
+    expected = f"cancelled {span(end.at - events[0].at)} after it was placed, {because}"
+    assert headline == expected or headline.startswith(f"{expected}; ")
+    shown = saga(tmp_path, events, "show", order_id)
+    assert f"\n{'':26}{because.removeprefix('because ')}\n" in shown
+    assert "nobody had answered" not in shown
+    assert json.loads(saga(tmp_path, events, "show", order_id, "--json"))["why_ended"] == because.removeprefix(
+        "because "
+    )
+    with Tracked.at(tmp_path / "tracker.db", MODEL) as reading:
+        story = timeline(reading, order_id)
+        assert story is not None
+        assert verdict(story).text.startswith(f"Cancelled {because}. ")
+
+
+def test_the_verdict_says_what_it_means_in_money(tmp_path):
+    """Nothing was charged, or what was charged late was given back."""
+    assert told(tmp_path / "a.db", SILENT).endswith("not answered. The customer pays nothing: nothing was charged.")
+    assert told(tmp_path / "b.db", GIVEN_BACK).endswith("The customer pays nothing: 29.33 USD were given back.")
+
+
+def told(file: Path, events: list[TrackedEvent]) -> str:
+    stored(file, events).close()
+    with Tracked.at(file, MODEL) as reading:
+        story = timeline(reading, events[0].order_id)
+    assert story is not None
+    return verdict(story).text
+
+
+def test_a_refusal_is_explained_by_its_event(tmp_path):
+    """As before."""
+    assert saga(tmp_path, DECLINED, "why", "declined").splitlines()[0] == (
+        "cancelled 9 ms after it was placed, because the charge was refused: no cover"
+    )
+    assert json.loads(saga(tmp_path, DECLINED, "show", "declined", "--json"))["why_ended"] is None
+
+
+SOON = now() + 12 * MINUTE
+PENDING = [created("soon", SOON - DEADLINE, SOON)]
+
+
+def test_a_pending_order_says_when_it_cancels_itself(tmp_path):
+    """In `show`, also as it was then, in `why`, and in JSON; one that has ended, or has no deadline, does not."""
+    events = [*PENDING, *UNWANTED, created("forever", PLACED), created("late", PLACED, PLACED + MINUTE)]
+    assert re.search(r"^cancels itself in 1[12]\.\d min \(20", saga(tmp_path, events, "show", "soon"), re.MULTILINE)
+    assert re.search(r"; cancels itself in 1[12]\.\d min; payment-service has", saga(tmp_path, events, "why", "soon"))
+    assert json.loads(saga(tmp_path, events, "show", "soon", "--json"))["order"]["cancel_at"] is not None
+    for order_id in ("unwanted", "forever"):
+        assert "cancels itself" not in saga(tmp_path, events, "show", order_id)
+        assert json.loads(saga(tmp_path, events, "show", order_id, "--json"))["order"]["cancel_at"] is None
+    then = saga(tmp_path, events, "show", "unwanted", "--at", to_iso(PLACED + 1_000))
+    assert "cancels itself in 15.0 min" in then
+    assert ", and no worker has cancelled it" in saga(tmp_path, events, "why", "late")
+
+
+def test_a_deadline_is_told_as_of_now():
+    """Before it, shortly after it, and long after it: then no worker does its work."""
+    assert cancels_itself(None, 5) == ""
+    assert cancels_itself(720_000, 0) == "cancels itself in 12.0 min"
+    assert cancels_itself(1_000, 61_000) == "its deadline was over 1.0 min ago"
+    assert cancels_itself(1_000, 61_001) == "its deadline was over 1.0 min ago, and no worker has cancelled it"
+
+
+def test_orders_are_found_by_what_ended_them_and_by_their_deadline(tmp_path):
+    """`--ended-by` and `--overdue`."""
+    late = [created("late", PLACED, PLACED + MINUTE)]
+    events = [*PENDING, *late, *SILENT, *UNWANTED, *DECLINED]
+    for option, expected in (
+        (["--ended-by", "deadline"], ["silent"]),
+        (["--ended-by", "request"], ["unwanted"]),
+        (["--overdue"], ["late"]),
+        (["--status", "pending"], ["soon", "late"]),
+    ):
+        listed = json.loads(saga(tmp_path, events, "orders", *option, "--json"))
+        assert [order["order_id"] for order in listed] == expected, option
+    ended = {order["order_id"]: order["ended_by"] for order in json.loads(saga(tmp_path, events, "orders", "--json"))}
+    expected_ends = {"silent": "deadline", "unwanted": "request", "declined": "payment.failed"}
+    assert ended == expected_ends | dict.fromkeys(("soon", "late"))
+
+
+def test_statistics_say_how_many_failed_by_what(tmp_path):
+    """In all, and as branches of the latest."""
+    events = [*PENDING, *SILENT, *UNWANTED, *DECLINED]
+    stats = json.loads(saga(tmp_path, events, "stats", "--json"))
+    assert stats["ended_by"] == {"deadline": 1, "payment.failed": 1, "request": 1}
+    branches = {(b["cause"], b["event"]): (b["orders"], b["of"]) for b in stats["branches"]}
+    assert branches["deadline", "order.cancelled"] == branches["request", "order.cancelled"] == (1, 4)
+    assert branches["payment.failed", "order.cancelled"] == (1, 1)
+    text = saga(tmp_path, events, "stats")
+    for line in ("1 ended by their deadline", "1 ended by a person", "1 ended by a refusal, payment.failed"):
+        assert f"  {line}\n" in text
+
+
+def test_the_deadline_is_kept_whatever_arrives_first():
+    """The end may be read before the beginning; then there is no deadline any more."""
+    fold = Fold(MODEL)
+    for events in (UNWANTED, UNWANTED[::-1]):
+        order = None
+        for event in events:
+            order, _ = fold.merge(order, event)
+        assert order is not None
+        assert (order.cancel_at, order.ended_by, order.status) == (None, "request", "cancelled")
+    order, _ = fold.merge(None, PENDING[0])
+    assert (order.cancel_at, order.ended_by) == (SOON, None)
