@@ -561,13 +561,6 @@ MUTANTS = (
         "            if False:\n",
     ),
     Mutant(
-        "deadline: lose one that fails",
-        "eventbus/engine/parking.py",
-        "        yield Parked(key, known.last + 1, item.record)\n",
-        "        if not item.is_due:\n            yield Parked(key, known.last + 1, item.record)\n",
-        faults="trouble",
-    ),
-    Mutant(
         "deadline: fire it although its key is blocked",
         "eventbus/store/deadlines.py",
         '    return f"(select 1 from fence where fence.key = {column.table}.{column.key}) is null"\n',
