@@ -80,7 +80,9 @@ def test_one_that_has_changed_since_it_was_found_is_left_alone(service, database
     """Moved or cleared: its handler is not called."""
     with database.transaction() as tx:
         tx.execute(f"update timer set {change} where name = 'A'")
-    assert keys(fire(service, database, "A", "B")) == ["B"]
+    decided = fire(service, database, "A", "B")
+    assert keys(decided) == ["B"]
+    assert decided.parking.blocked == []
     assert times(database) == {"A": 0, "B": 1, "C": 0}
 
 
