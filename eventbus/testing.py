@@ -7,6 +7,7 @@ SQL are the real ones, on SQLite in memory; the broker is the simulator's model 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -75,8 +76,8 @@ class Scenario:
         outcome: tuple[Any, ...] = ()
         if reaction.remote is not None:
             with self._database.snapshot() as tx:
-                known = (service.repository.load(tx, [event]),) if reaction.remote_takes_state else ()
-            outcome = (answer_of(finished(reaction.remote(service, event, *known))),)
+                known = service.repository.load(tx, [event]) if reaction.remote_takes_state else None
+            outcome = (answer_of(finished(reaction.call_remote(service, event, known, _now_ms()))),)
         with self._database.transaction() as tx:
             work = service.repository.load(tx, [event])
             answer = reaction.answer(service, event, *outcome, work=work)
@@ -126,6 +127,10 @@ def run_seeded(
         simulation.after(chance.random(), lambda event=event: simulation.publish(event))  # type: ignore[misc]
     simulation.run()
     return simulation
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ignoring(make: Callable[[], Service[Any]]) -> Callable[[Simulation], Service[Any]]:

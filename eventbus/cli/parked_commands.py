@@ -79,6 +79,11 @@ def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
     return None if known is None else as_dict(known)
 
 
+def parked_with(tx: Transaction, topic: str) -> list[dict[str, Any]]:
+    """Return the reports on the keys of which a record of this topic is parked."""
+    return [as_dict(each) for each in blocked_keys.waiting(tx, topic)]
+
+
 def as_dict(known: BlockedKey) -> dict[str, Any]:
     """Return a blocked key for JSON.
 

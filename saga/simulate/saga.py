@@ -56,7 +56,7 @@ TWICE = 0.3
 """...and the share of those that two people cancel at about the same time."""
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
-RULES = Rules(Flow.of(SERVICES), quiescent=True)
+RULES = Rules(Flow.of(SERVICES), finished=True)
 
 
 @dataclass(frozen=True, slots=True)

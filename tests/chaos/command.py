@@ -21,7 +21,7 @@ from eventbus.cli.connection_options import secret
 from eventbus.text.redaction import HIDDEN, is_secret
 from saga.commands.exits import exit_cleanly, stoppable
 from saga.demo.place import InUse, real
-from saga.demo.plan import make_plan
+from saga.demo.plan import Shares, make_plan
 from saga.kafka.cluster import Cluster
 from tests.chaos.brokers import Brokers, Control, Node
 from tests.chaos.customers import Minds
@@ -169,7 +169,7 @@ def chaos_command(
         "kafka_config": {name: HIDDEN if is_secret(name) else value for name, value in where["kafka_config"].items()},
         "mutant": where["mutant"],
     }
-    plan = make_plan(orders, DECLINED, SHORT, seed)
+    plan = make_plan(orders, Shares(DECLINED, SHORT), seed)
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))
     with exit_cleanly(), stoppable(), ExitStack() as stack:
         try:

@@ -1,4 +1,4 @@
-"""What must be true when all is quiet: the laws of `saga check --quiescent`, and every order as its plan says."""
+"""What must be true when all is quiet: the laws of `saga check --finished`, and every order as its plan says."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ CHECK_SECONDS = 20.0
 """The last effects follow the last event: until then the check is made again."""
 READINGS = 3
 """So often at least: on a busy machine one reading of a large log takes longer than that."""
-ENDINGS = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
+ENDINGS: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled"}
 SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """Does what `saga check --quiescent` does. `kept`: what topics held that are gone by now."""
+    """Does what `saga check --finished` does. `kept`: what topics held that are gone by now."""
 
     sources: Sources
     kept: KeptEvents = field(default_factory=KeptEvents)
@@ -41,7 +41,7 @@ class Judge:
         for reading in count(1):
             facts = self.sources.collect(flow)
             facts = replace(facts, log=self.kept.joined(facts.log))
-            verdict = judge(facts, Rules(flow, quiescent=True))
+            verdict = judge(facts, Rules(flow, finished=True))
             if not verdict.violations or (time.monotonic() > until and reading >= READINGS):
                 break
             time.sleep(1)

@@ -62,7 +62,7 @@ def test_an_order_in_trouble_is_seen_everywhere_and_goes_on_when_it_is_mended(sa
     assert "refused for a while" in waiting_orders["error"]
     assert f"{INVENTORY}: 1 parked, next retry " in saga.run("saga", "workers").stdout
 
-    check = saga.run("saga", "check", "--quiescent")
+    check = saga.run("saga", "check", "--finished")
     assert check.code == 1
     assert f"nothing-is-parked: order {order_id}: 2 events are parked in {INVENTORY}" in check.stdout
     assert "1 violations" in check.stdout

@@ -2,7 +2,7 @@
 
 The ends of the topics were noted before the databases were read (`early` events are below them) and again after. So an
 early event has the state that published it, and a state has the events that led to it; every other difference may be in
-flight, and is checked only with `quiescent`.
+flight, and is checked only with `finished`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         for event in created:
             if rules.settled(event):
                 yield finding("order.created is on the log, but the order service has no such order", event)
-    elif rules.lacks(saga, OrderCreated.topic) and (rules.quiescent or _was_decided(saga, rules)):
+    elif rules.lacks(saga, OrderCreated.topic) and (rules.finished or _was_decided(saga, rules)):
         yield finding(f"the order is {saga.order.status}, but order.created is not on the log")
 
 
@@ -129,7 +129,7 @@ def _may_have_no_cause(saga: Saga, rules: Rules, topic: str | None) -> bool:
 
 def state_is_published(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, every decision is on the log."""
-    if not rules.quiescent:
+    if not rules.finished:
         return
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)

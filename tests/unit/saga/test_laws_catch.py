@@ -27,7 +27,7 @@ from tests.support.models.saga_model import (
     finished,
 )
 
-RUNNING, QUIET = Rules(FLOW), Rules(FLOW, quiescent=True)
+RUNNING, QUIET = Rules(FLOW), Rules(FLOW, finished=True)
 Break = Callable[[Facts, str], Facts]
 KINDS = {
     "confirmed": lambda facts, o: o.status == "confirmed" and o.total > 0,
@@ -215,7 +215,7 @@ def test_money_in_a_violation_is_written_for_people():
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1_000_000))
 def test_what_may_be_in_flight_is_caught_when_all_is_quiet(law, kind, broken, seed):
-    """An event that may yet come is no violation, except with --quiescent."""
+    """An event that may yet come is no violation, except with --finished."""
     facts, order_id = histories_with(kind, seed)
     running, quiet = judge(broken(facts, order_id), RUNNING), judge(broken(facts, order_id), QUIET)
     assert running.violations == []
@@ -276,7 +276,7 @@ def test_every_law_is_caught_breaking_somewhere_in_this_file():
 def test_a_copy_with_the_same_id_and_bytes_is_allowed_at_least_once_and_only_then():
     """With at-least-once delivery an event may stand twice on the log, if it is the very same."""
     facts, order_id = histories_with("refunded", 0)
-    lenient = Rules(FLOW, quiescent=True, at_least_once=True)
+    lenient = Rules(FLOW, finished=True, at_least_once=True)
     for topic in (CREATED, CHARGED, SHORT, CANCELLED, REFUNDED):
         assert judge(copied(topic)(facts, order_id), lenient).violations == []
         assert judge(copied(topic)(facts, order_id), QUIET).violations != []
@@ -349,7 +349,7 @@ def _renamed(found: object) -> object:
     return replace(found, order_id="a-ghost")
 
 
-EXACT = Rules(FLOW, quiescent=True, clock_skew_ms=0)
+EXACT = Rules(FLOW, finished=True, clock_skew_ms=0)
 END_MS = 10_000_000
 
 

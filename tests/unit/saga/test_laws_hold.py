@@ -46,7 +46,7 @@ def test_in_the_wrong_order_the_same_sagas_would_be_called_broken():
 @given(SEEDS, st.booleans())
 def test_a_finished_saga_is_clean_and_has_no_open_order(seed, cancels):
     """When all is quiet, every law holds strictly and nothing is open."""
-    verdict = judge(finished(seed, cancels=cancels), Rules(FLOW, quiescent=True))
+    verdict = judge(finished(seed, cancels=cancels), Rules(FLOW, finished=True))
     assert (verdict.violations, verdict.orders, verdict.open) == ([], 12, 0)
 
 
@@ -59,7 +59,7 @@ def test_open_orders_are_counted_and_are_violations_only_when_all_should_be_quie
         if possible := world.steps():
             world.random.choice(possible)()
     facts = read(world)
-    running, quiet = judge(facts, Rules(FLOW)), judge(facts, Rules(FLOW, quiescent=True))
+    running, quiet = judge(facts, Rules(FLOW)), judge(facts, Rules(FLOW, finished=True))
     assert running.violations == []
     assert running.open == quiet.open == sum(v.law == "all-is-finished" for v in quiet.violations)
     assert (quiet.open > 0) == bool(set(quiet.violations))
