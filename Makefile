@@ -15,7 +15,7 @@ PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check bench bench-track bench-peers profile simulate mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test test-all check bench bench-track bench-peers profile simulate docs mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -60,6 +60,9 @@ check: setup ## Lint, formatting, types, which package may import which, and the
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/saga verify
+
+docs: setup ## Make docs/commands.md from the help of the commands.
+	@$(BIN)/python -m tests.support.commands_page
 
 bench: setup ## Measure (needs a Kafka, as the tests do).
 	@$(BIN)/python -m tests.bench $(ARGS)

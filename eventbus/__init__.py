@@ -37,6 +37,7 @@ from eventbus.text import handed_in
 from eventbus.text.redaction import HIDDEN, redact
 
 if TYPE_CHECKING:
+    from eventbus.cli.completion import complete_keys
     from eventbus.cli.connection_options import secret
     from eventbus.cli.options import (
         WorkerConfig,
@@ -47,7 +48,8 @@ if TYPE_CHECKING:
         registry,
         schema_registry_url,
     )
-    from eventbus.cli.parked_commands import parked_here, parked_line
+    from eventbus.cli.parked_commands import parked_here, parked_line, parked_with
+    from eventbus.cli.tables import print_table
     from eventbus.worker.service_cli import service_cli
     from eventbus.worker.worker import Ending, Worker
 
@@ -56,11 +58,14 @@ _ON_DEMAND = {
     "Worker": "eventbus.worker.worker",
     "WorkerConfig": "eventbus.cli.options",
     "as_json": "eventbus.cli.options",
+    "complete_keys": "eventbus.cli.completion",
     "database_option": "eventbus.cli.options",
     "fail": "eventbus.cli.options",
     "parked_here": "eventbus.cli.parked_commands",
     "parked_line": "eventbus.cli.parked_commands",
+    "parked_with": "eventbus.cli.parked_commands",
     "print_json": "eventbus.cli.options",
+    "print_table": "eventbus.cli.tables",
     "registry": "eventbus.cli.options",
     "schema_registry_url": "eventbus.cli.options",
     "secret": "eventbus.cli.connection_options",
@@ -97,6 +102,7 @@ __all__ = [
     "WrongDatabase",
     "as_json",
     "check_file",
+    "complete_keys",
     "connect",
     "database_option",
     "event",
@@ -105,7 +111,9 @@ __all__ = [
     "handed_in",
     "parked_here",
     "parked_line",
+    "parked_with",
     "print_json",
+    "print_table",
     "publish",
     "reacts_to",
     "redact",

@@ -11,6 +11,7 @@ import click
 from eventbus import (
     Database,
     as_json,
+    complete_keys,
     connect,
     database_option,
     existing,
@@ -18,6 +19,7 @@ from eventbus import (
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     retry_on_conflict,
     service_cli,
@@ -35,7 +37,7 @@ main = service_cli(InventoryService, SCHEMA, facts=[BelowReserved], distribution
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(InventoryService.name, RESERVATION))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
@@ -43,7 +45,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more.
 
-    Example: inventory-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Example: inventory-service show 01980c4e --json
     """
     with _existing(database) as opened, opened.snapshot() as tx:
         order_id = whole_key(tx, order_id, RESERVATION)
@@ -120,9 +122,8 @@ def show_command(database: str, as_json: bool) -> None:
     if as_json:
         print_json([article._asdict() for article in articles])
         return
-    click.echo(f"{'on hand':>13}  {'reserved':>13}  sku")
-    for article in articles:
-        click.echo(f"{article.on_hand:>13}  {article.reserved:>13}  {article.sku}")
+    rows = [[str(article.on_hand), str(article.reserved), article.sku] for article in articles]
+    print_table(("on hand", "reserved", "sku"), rows, right=("on hand", "reserved"))
 
 
 def _count(url: str, counts: Mapping[str, int]) -> None:

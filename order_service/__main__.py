@@ -22,6 +22,7 @@ from eventbus import (
     ReadOnlyOrFull,
     Unavailable,
     as_json,
+    complete_keys,
     connect,
     database_option,
     existing,
@@ -30,6 +31,7 @@ from eventbus import (
     parked_here,
     parked_line,
     print_json,
+    print_table,
     redact,
     registry,
     schema_registry_url,
@@ -52,7 +54,15 @@ from order_service.domain import (
 from order_service.door import admit, cancellation_reason
 from order_service.duration import to_ms
 from order_service.intake import ImportReport, import_orders
-from order_service.repository import ORDERS, SCHEMA, all_orders, count_by_status, count_refunded, find_order
+from order_service.repository import (
+    ORDERS,
+    SCHEMA,
+    all_orders,
+    count_by_status,
+    count_refunded,
+    find_order,
+    newest_orders,
+)
 from order_service.service import OrderService
 
 LOOK_AGAIN_SECONDS = 0.05
@@ -185,7 +195,7 @@ def place(
 
 
 @main.command("cancel")
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
 @click.option("--reason", metavar="TEXT", help="Why, for people; at most 500 printable characters.")
 @click.option("--by", metavar="NAME", help="Who cancels it, for people; at most 200 printable characters.")
 @click.option(
@@ -206,15 +216,18 @@ def cancel_command(
 ) -> None:
     """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
 
-    One that is cancelled already is shown, and nothing is done. A confirmed one is not cancelled; exit 1.
+    Its id may be shortened to its beginning, or to its end of 4 characters or more. One that is cancelled already is
+    shown, and nothing is done. A confirmed one is not cancelled; exit 1.
 
-    Example: order-service cancel 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ann --reason 'ordered twice' --wait 10
+    Example: order-service cancel 01980c4e --by ann --reason 'ordered twice' --wait 10
     """
     try:
         why = cancellation_reason(reason, by)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     with _existing(database) as orders:
+        with orders.snapshot() as tx:
+            order_id = whole_key(tx, order_id, ORDERS)
         try:
             order, repeated = worker().cancel_order(order_id, why, orders, _codec(schema_registry_url))
         except NoSuchOrder as unknown:
@@ -277,7 +290,7 @@ def import_command(
 
 
 @main.command()
-@click.argument("order_id")
+@click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
 @DATABASE
 @as_json
 def show(order_id: str, database: str, as_json: bool) -> None:
@@ -285,7 +298,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more.
 
-    Example: order-service show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --json
+    Example: order-service show 01980c4e --json
     """
     with _existing(database) as orders, orders.snapshot() as tx:
         order_id = whole_key(tx, order_id, ORDERS)
@@ -302,24 +315,29 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
 @main.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option("--summary", is_flag=True, help="Only how many there are in each status.")
+@click.option("--customer", metavar="ID", help="Only orders of this customer.")
+@click.option("--limit", type=click.IntRange(1), help="Only the newest ones, at most this many.")
+@click.option("--summary", is_flag=True, help="Only how many there are in each status, and how many were refunded.")
 @DATABASE
 @as_json
-def list_command(status: Status | None, summary: bool, database: str, as_json: bool) -> None:
+def list_command(
+    *, status: Status | None, customer: str | None, limit: int | None, summary: bool, database: str, as_json: bool
+) -> None:
     """List orders, oldest first, or count them.
 
-    Example: order-service list --status cancelled
+    Example: order-service list --status cancelled --limit 20
     """
-    if summary and status:
-        raise click.UsageError("--summary counts the orders of every status: give it without --status")
+    if summary and (status or customer or limit):
+        raise click.UsageError("--summary counts all orders: give it without --status, --customer and --limit")
     with _existing(database) as orders, orders.snapshot() as tx:
         if summary:
             _print_summary(count_by_status(tx), count_refunded(tx), as_json)
-        elif as_json:
-            print_json([report.as_dict(order) for order in all_orders(tx, status)])
+            return
+        found = newest_orders(tx, limit, status, customer) if limit else all_orders(tx, status, customer)
+        if as_json:
+            print_json([report.as_dict(order) for order in found])
         else:
-            for order in all_orders(tx, status):
-                click.echo(report.as_line(order))
+            print_table(report.COLUMNS, map(report.as_row, found), right=("refunded", "total"))
 
 
 def _print_summary(counts: dict[Status, int], refunded: int, as_json: bool) -> None:

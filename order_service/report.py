@@ -10,6 +10,8 @@ from order_service.domain import Order
 from schemas.money import to_text
 
 MINUTE_MS = 60_000
+COLUMNS = ("order", "status", "refunded", "total", "customer", "reason")
+"""Of a list of orders."""
 
 
 def as_dict(order: Order) -> dict[str, Any]:
@@ -59,7 +61,8 @@ def _deadline(order: Order, now: int) -> str | None:
     return f"cancels itself in {duration.to_text(-(-left // unit) * unit)}"
 
 
-def as_line(order: Order) -> str:
-    """Return an order as one line of a list."""
-    total = to_text(order.total, order.currency)
-    return f"{order.order_id}  {order.status:<9}  {total:>16}  {order.customer_id}  {order.reason or ''}".rstrip()
+def as_row(order: Order) -> list[str]:
+    """Return an order as a row of a table with COLUMNS."""
+    total, refunded = to_text(order.total, order.currency), to_text(order.refunded, order.currency)
+    money_back = refunded if order.refunded else ""
+    return [order.order_id, order.status, money_back, total, order.customer_id, order.reason or ""]

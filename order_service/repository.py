@@ -82,14 +82,25 @@ def find_order(tx: Transaction, order_id: str) -> Order | None:
     return _order(rows[0]) if rows else None
 
 
-def all_orders(tx: Transaction, status: Status | None = None) -> Iterator[Order]:
-    """Return every order, or those with one status, sorted by id: oldest first."""
-    which = "order_id > ?" if status is None else "order_id > ? and status = ?"
-    sql = f"select {', '.join(ORDERS.columns)} from orders where {which} order by order_id limit {PAGE}"
+def all_orders(tx: Transaction, status: Status | None = None, customer: str | None = None) -> Iterator[Order]:
+    """Return every order, or those with one status or of one customer, sorted by id: oldest first."""
+    which, values = _which(status, customer)
+    sql = f"select {', '.join(ORDERS.columns)} from orders where order_id > ?{which} order by order_id limit {PAGE}"
     last = ""
-    while rows := tx.rows(sql, last, *([] if status is None else [status])):
+    while rows := tx.rows(sql, last, *values):
         yield from map(_order, rows)
         last = rows[-1][0]
+
+
+def newest_orders(
+    tx: Transaction, limit: int, status: Status | None = None, customer: str | None = None
+) -> list[Order]:
+    """Return the newest of these orders, in the same order."""
+    which, values = _which(status, customer)
+    sql = (
+        f"select {', '.join(ORDERS.columns)} from orders where order_id > ?{which} order by order_id desc limit {limit}"
+    )
+    return [_order(row) for row in reversed(tx.rows(sql, "", *values))]
 
 
 def count_by_status(tx: Transaction) -> dict[Status, int]:
@@ -102,6 +113,12 @@ def count_refunded(tx: Transaction) -> int:
     """Return how many orders got their money back; all of them are cancelled."""
     [(count,)] = tx.rows("select count(*) from orders where refunded > 0")
     return int(count)
+
+
+def _which(status: Status | None, customer: str | None) -> tuple[str, list[str]]:
+    tests = {"status": status, "customer_id": customer}
+    wanted = {column: value for column, value in tests.items() if value is not None}
+    return "".join(f" and {column} = ?" for column in wanted), list(wanted.values())
 
 
 _to_json = Encoder().encode

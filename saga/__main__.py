@@ -10,14 +10,18 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.help import CommandGroup
 from eventbus.manifest import BadDeclaration
 from eventbus.text.terminal import safe_stdout
 
-COMMANDS = (
-    *("demo", "dev", "topics", "broker", "tail", "decode", "schemas", "flow", "verify", "acls", "check", "simulate"),
-    *("deadletters", "track", "orders", "show", "why", "sql", "stats", "violations", "audit", "ui"),
-)
-"""In the order of typical use. Each is a file in `saga.commands`, imported only when called: `saga` starts fast."""
+SECTIONS = {
+    "Run": ("demo", "dev", "topics", "track", "ui", "broker"),
+    "Ask": ("orders", "show", "why", "stats", "workers", "violations", "sql", "check", "tail", "decode", "audit"),
+    "Repair": ("deadletters",),
+    "Develop": ("flow", "verify", "acls", "schemas", "simulate"),
+}
+"""By what they are for. Each is a file in `saga.commands`, imported only when called: `saga` starts fast."""
+COMMANDS = tuple(name for names in SECTIONS.values() for name in names)
 
 FACTS = {
     "saga.audit.export": ("CannotWrite",),
@@ -47,22 +51,24 @@ FACTS = {
 """Exceptions that are not bugs and are reported in one line; a module that was not imported cannot have raised one."""
 
 
-class Commands(click.Group):
+class Commands(CommandGroup):
     """The group of COMMANDS, which reports FACTS in one line."""
+
+    sections = SECTIONS
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's
         """Return all names."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002 - click's
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a command; return None if there is none of this name."""
         if name not in COMMANDS:
             return None
         try:
-            command: click.Command = getattr(import_module(f"saga.commands.{name}"), f"{name}_command")
+            self.add_command(getattr(import_module(f"saga.commands.{name}"), f"{name}_command"))
         except BadDeclaration as error:  # of the folder that SAGA_DECLARATIONS names
             cli.fail(str(error))
-        return command
+        return super().get_command(ctx, name)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Call the command; exit code 1 if it raises one of FACTS, 3 if a topic was deleted and recreated."""

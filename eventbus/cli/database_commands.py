@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from eventbus.cli.backup_commands import add_backup_commands
+from eventbus.cli.help import CommandGroup
 from eventbus.cli.options import as_json, database_option, print_json
 from eventbus.database.schema_version import Schema
 from eventbus.database.upgrade import Component, status, upgrade
@@ -18,7 +19,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
     """Return the group of commands about a service's database."""
     commands = _DatabaseCommands(service.name, schema)
     program = f"{service.name} database"
-    group = click.Group(
+    group = CommandGroup(
         "database",
         help=f"Show and upgrade the database's tables; resolve a quarantine.\n\nExample: {program} status",
     )

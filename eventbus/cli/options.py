@@ -13,6 +13,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 import click
 from click.core import ParameterSource
 
+from eventbus.cli.completion import complete_instances
 from eventbus.cli.connection_options import (
     REGISTRY_CONFIG,
     config_file,
@@ -24,6 +25,7 @@ from eventbus.cli.connection_options import (
     subject,
     url,
 )
+from eventbus.cli.help import CommandGroup
 from eventbus.deadletters.resolutions import BY_CHARACTERS, WHY_CHARACTERS
 from eventbus.event import Event
 from eventbus.manifest import declare
@@ -238,12 +240,6 @@ _WORKER_OPTIONS = (
         default="exactly-once",
         help="at-least-once is for brokers without transactions: a crash may repeat events on the log, never effects.",
     ),
-    click.option(
-        "--instance",
-        envvar="SAGA_INSTANCE",
-        show_envvar=True,
-        help="This worker's stable name  [default: the host's name and the first free number]",
-    ),
     click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here."),
     click.option(
         "--log-format",
@@ -277,9 +273,20 @@ _WORKER_OPTIONS = (
 )
 
 
+def _instance(service: str) -> Callable[[F], F]:
+    return click.option(
+        "--instance",
+        envvar="SAGA_INSTANCE",
+        show_envvar=True,
+        shell_complete=complete_instances(service),
+        help="This worker's stable name  [default: the host's name and the first free number]",
+    )
+
+
 def worker_options(service: str) -> _Options:
     """Return every option of a worker; `worker_config` takes their values."""
-    return (bootstrap_servers, database_option(service), schema_registry_url, kafka_config, *_WORKER_OPTIONS)
+    connections = (bootstrap_servers, database_option(service), schema_registry_url, kafka_config)
+    return (*connections, _instance(service), *_WORKER_OPTIONS)
 
 
 def worker_config(options: dict[str, Any]) -> WorkerConfig:
@@ -335,7 +342,7 @@ def scrubbed_usage() -> Iterator[None]:
 def group_saying(*facts: type[Exception]) -> type[click.Group]:
     """Return a click group that reports these, which are not bugs, in one line on stderr; exit code 1."""
 
-    class ReportingGroup(click.Group):
+    class ReportingGroup(CommandGroup):
         def invoke(self, ctx: click.Context) -> Any:
             try:
                 with safe_stdout(), scrubbed_usage():

@@ -9,6 +9,7 @@ from eventbus.database import Table, Transaction
 LEAST_END = 4
 """The least number of characters of a key's end: fewer are rather a mistyped beginning."""
 MOST_SHOWN = 5
+MOST_OFFERED = 100
 BLOCKED_KEYS = Table("fence", ("key",))
 
 
@@ -41,6 +42,13 @@ def only(given: str, found: Sequence[str]) -> str:
             f"{given!r} is the beginning or the end of several ids: {shown}; type more of the one you mean"
         )
     return found[0] if found else given
+
+
+def beginning_with(tx: Transaction, given: str, tables: Sequence[Table]) -> list[str]:
+    """Return keys of these tables that begin with `given`, in order, at most MOST_OFFERED: a shell completes them."""
+    begins = [f"select {t.key} as found from {t.name} where substr({t.key}, 1, {len(given)}) = ?" for t in tables]
+    sql = f"select found from ({' union '.join(begins)}) as alike order by found limit {MOST_OFFERED}"
+    return [key for (key,) in tx.rows(sql, *[given] * len(tables))]
 
 
 def _alike(table: Table, given: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from eventbus.cli.options import as_json, database_option, print_json
+from eventbus.cli.tables import print_table
 from eventbus.database import existing
 from eventbus.database.schema_version import Schema
 from eventbus.log import to_iso
@@ -25,10 +26,11 @@ def workers_command(service: type[Service[Any]], schema: Schema | str) -> click.
         if as_json:
             print_json(found)
             return
-        for each in found:
-            place = f"host {each['host']}, pid {each['pid']}"
-            click.echo(f"{each['name']}  {place}, since {each['since']}, last seen {each['last_seen']}")
-        if not found:
+        if found:
+            columns = ("name", "host", "pid", "since", "last_seen")
+            rows = ([str(each[column]) for column in columns] for each in found)
+            print_table([column.replace("_", " ") for column in columns], rows, right=("pid",))
+        else:
             click.echo(f"no worker has a lease in {redact(database)}", err=True)
 
     text = f"""List the workers that hold an instance name: where they run, since when, and when they renewed it last.

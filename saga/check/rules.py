@@ -40,7 +40,7 @@ class Rules:
     """How strictly to judge. `judge` sets the fields after `clock_skew_ms` from the facts, see LogFacts."""
 
     flow: Flow
-    quiescent: bool = False
+    finished: bool = False
     at_least_once: bool = False
     clock_skew_ms: int = CLOCK_SKEW_MS
     partitions: Mapping[str, int] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Rules:
 
     def settled(self, event: EventFact) -> bool:
         """Return whether the effect of the event must be found in the databases."""
-        return event.early or self.quiescent
+        return event.early or self.finished
 
     def lacks(self, saga: Saga, topic: str) -> bool:
         """Return whether this event of the order was never published: it is not on the log and cannot have expired.

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.help import CommandGroup
 from saga.audit.export import whole_file, write_lines
 from saga.audit.findings import MISSING
 from saga.audit.history import AuditHistory, AuditSelection, in_order
@@ -25,7 +26,7 @@ from saga.services import installed_services
 from saga.tracker.moments import Moment
 
 
-@click.group("audit", context_settings=cli.CONTEXT)
+@click.group("audit", cls=CommandGroup, context_settings=cli.CONTEXT)
 def audit_command() -> None:
     """Export the history of the log as evidence, and compare it with the log later.
 

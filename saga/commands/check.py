@@ -44,7 +44,13 @@ CANNOT_CHECK = (
     default="exactly-once",
     help="at-least-once: an event may be on the log more than once, with the same ce_id and bytes.",
 )
-@click.option("--quiescent", is_flag=True, help="Nothing is in flight any more: an open order is a violation, too.")
+@click.option(
+    "--finished",
+    "--quiescent",
+    "finished",
+    is_flag=True,
+    help="Nothing is in flight any more: an open order is a violation, too. (--quiescent is its former name.)",
+)
 @click.option(
     "--clock-skew",
     type=click.FloatRange(0),
@@ -60,7 +66,7 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     as a violation for a missing event: such orders are counted. What is open and breaks no law (orders that have not
     ended, parked ones, dead letters, records that are not events) is listed with the command that shows it.
 
-    Example: saga check --quiescent
+    Example: saga check --finished
     """
     flow = Flow.of(SERVICES)
     try:
@@ -98,6 +104,6 @@ def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
         yield from shown
 
 
-def _rules(flow: Flow, *, delivery: str, quiescent: bool, clock_skew: float) -> Rules:
+def _rules(flow: Flow, *, delivery: str, finished: bool, clock_skew: float) -> Rules:
     at_least_once = delivery == "at-least-once"
-    return Rules(flow, quiescent=quiescent, at_least_once=at_least_once, clock_skew_ms=round(clock_skew * 1000))
+    return Rules(flow, finished=finished, at_least_once=at_least_once, clock_skew_ms=round(clock_skew * 1000))

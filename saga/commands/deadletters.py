@@ -13,6 +13,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import from_file, secret
+from eventbus.cli.help import CommandGroup
 from eventbus.database import check_file, connect
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote
 from eventbus.log import Partition
@@ -34,7 +35,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 limit_option = click.option("--limit", type=click.IntRange(1), help="The maximum number to print.")
 
 
-@click.group("deadletters", context_settings=cli.CONTEXT)
+@click.group("deadletters", cls=CommandGroup, context_settings=cli.CONTEXT)
 def deadletters_command() -> None:
     """List, show, redrive, discard and skip dead letters; every decision is kept on record.
 

@@ -23,7 +23,8 @@ def decode_command(schema_registry_url: str | None) -> None:
 
     \b
     Example:
-      kcat -C -b localhost:9092 -t order.created -e -q -X isolation.level=read_committed -f '%R%s' | saga decode
+      kcat -C -b localhost:9092 -t order.created -e -q -f '%R%s' \\
+        -X isolation.level=read_committed | saga decode
     """  # noqa: D301 - \b is click's
     decoder = Decoder(registry(schema_registry_url))
     count = bad = 0

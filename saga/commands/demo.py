@@ -20,7 +20,7 @@ from eventbus.serde.registry import registry_at
 from eventbus.text.terminal import raw_stdout
 from saga.commands.exits import exit_cleanly, stoppable
 from saga.demo.place import DemoPlace, InUse, embedded, real
-from saga.demo.plan import DECLINE_ABOVE, DemoPlan, make_plan
+from saga.demo.plan import DECLINE_ABOVE, DemoPlan, Shares, make_plan
 from saga.demo.run import DemoRun, DemoStuck
 from saga.demo.shown import page
 from saga.demo.story import examples, print_order, print_outcomes, surprises
@@ -32,6 +32,9 @@ from schemas import EVENTS
 
 PLAIN_WIDTH = 140
 CHECK_SECONDS = 60.0
+ROUNDING = 1e-9
+TIMEOUT_MS = 500
+"""How long a call waits for a payment provider that says nothing."""
 
 
 class _Console(Console):
@@ -46,6 +49,13 @@ class _Console(Console):
 @click.option(
     "--short", type=click.FloatRange(0, 1), default=0.2, help="Share of orders that are paid, but out of stock."
 )
+@click.option("--cancel", type=click.FloatRange(0, 1), default=0.1, help="Share of orders that customers cancel.")
+@click.option(
+    "--silent",
+    type=click.FloatRange(0, 1),
+    default=0.1,
+    help="Share of orders about which the payment provider says nothing: they cancel themselves after 2 s.",
+)
 @click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
 @click.option("--ui", is_flag=True, help="Also serve the web page, until Ctrl-C.")
 @click.option(
@@ -54,7 +64,7 @@ class _Console(Console):
     help="A real broker, exactly-once.  [default: a broker inside this process]",
 )
 @cli.kafka_config
-def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bool, **where: Any) -> None:
+def demo_command(*, orders: int, seed: int, ui: bool, **more: Any) -> None:
     """Run the whole saga: a broker, the three workers as processes, and orders that progress from event to event.
 
     All data is in a temporary folder, which is removed at the end. On a real broker the saga's topics must be missing
@@ -62,17 +72,19 @@ def demo_command(orders: int, decline: float, short: float, seed: int, *, ui: bo
 
     With --ui a web page shows them live, at an address that is printed first and last, until Ctrl-C.
 
-    Example: saga demo --orders 200 --decline 0.1 --short 0.3 --seed 7
+    Example: saga demo --orders 200 --decline 0.1 --short 0.3 --cancel 0.1 --silent 0.1 --seed 7
     """
-    if decline + short > 1:
-        raise click.UsageError(f"--decline {decline:g} and --short {short:g} add up to more than 1")
-    plan = make_plan(orders, decline, short, seed)
+    shares = Shares(*(more[name] for name in Shares._fields))
+    if sum(shares) > 1 + ROUNDING:
+        given = ", ".join(f"--{name} {share:g}" for name, share in shares._asdict().items() if share)
+        raise click.UsageError(f"{given} add up to more than 1")
+    plan = make_plan(orders, shares, seed)
     console = _Console(highlight=False, file=raw_stdout())
     if not console.is_terminal:
         console = _Console(highlight=False, width=PLAIN_WIDTH, file=raw_stdout())
     with exit_cleanly(), stoppable():
         try:
-            _demo(plan, console, where["bootstrap_servers"], where["kafka_config"], ui=ui)
+            _demo(plan, console, more["bootstrap_servers"], more["kafka_config"], ui=ui)
         except (InUse, DemoStuck, WorkerDied) as error:
             cli.fail(str(error))
 
@@ -81,9 +93,9 @@ def _demo(plan: DemoPlan, console: Console, servers: str | None, kafka_config: d
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="saga-demo-")))
         place = stack.enter_context(real(servers, kafka_config) if servers else embedded())
-        gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}"
+        gateway = f"simulated:///{folder}/provider.db?decline-above={DECLINE_ABOVE}&timeout-ms={TIMEOUT_MS}"
         options = [*place.options(folder), "--log-format", "json", "--instance", folder.name]
-        run = stack.enter_context(DemoRun.prepared(plan, folder, place))
+        run = stack.enter_context(DemoRun.prepared(plan, folder, place, gateway))
         workers = stack.enter_context(Workers(folder, options, {"payment-service": ["--gateway", gateway]}))
         shown = stack.enter_context(page(folder, place, wanted=ui))
         if shown:
@@ -112,11 +124,11 @@ def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[st
 
 
 def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bool:
-    """Run `saga check --quiescent`, repeatedly for some seconds, because the last effects follow the last event."""
+    """Run `saga check --finished`, repeatedly for some seconds, because the last effects follow the last event."""
     databases = [
         f"--{name}-database=sqlite:///{folder}/{name}_service.db" for name in ("order", "payment", "inventory")
     ]
-    command = [sys.executable, "-m", "saga", "check", "--quiescent", *databases, "--gateway", gateway]
+    command = [sys.executable, "-m", "saga", "check", "--finished", *databases, "--gateway", gateway]
     until = time.monotonic() + CHECK_SECONDS
     while True:
         done = subprocess.run(  # noqa: S603 - our own module
@@ -125,6 +137,6 @@ def _check(console: Console, folder: Path, place: DemoPlace, gateway: str) -> bo
         if done.returncode == 0 or time.monotonic() > until:
             break
         time.sleep(0.2)
-    console.print("saga check --quiescent", style="bold")
+    console.print("saga check --finished", style="bold")
     console.out(done.stdout, done.stderr, sep="")
     return done.returncode == 0

@@ -43,8 +43,10 @@ LIVE_FORMATS = ("text", "svg", "json")
 @click.command("flow", context_settings=cli.CONTEXT)
 @flow_options
 @click.option("--format", "form", type=click.Choice([*FORMATS, "json"]), default="text", help="The output format.")
-@click.option("--live", is_flag=True, help="Add the traffic that `saga track` saw lately; as text, svg or json.")
-@click.option("--window", type=Duration(), default="5m", help="With --live: the time span that counts as lately.")
+@click.option("--live", is_flag=True, help="Add the traffic that `saga track` saw; as text, svg or json.")
+@click.option(
+    "--window", type=Duration(), default="5m", help="With --live: the time span that is counted beside all of it."
+)
 @tracker
 def flow_command(source: FlowSource, form: str, *, live: bool, window: int, tracker: Path) -> None:
     """Show the whole flow, merged from the declarations of the services; there is no central definition.

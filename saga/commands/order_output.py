@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import NoReturn
-
-import click
 
 from eventbus.cli import options as cli
 from eventbus.log import to_iso
@@ -32,11 +29,3 @@ def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
         f"no event of order {order_id!r}{when} in {tracked.path}. The tracker {ago}"
         f"{lag if behind.written_at else ''}. Check the id, and that `saga track` is running"
     )
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows in columns, with headings."""
-    cells = [list(columns), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
-from saga.commands.order_output import print_table
+from eventbus.cli.tables import print_table
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
@@ -30,7 +30,10 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders that wait for an answer of this service.")
 @click.option("--customer", metavar="ID", help="Only orders of this customer.")
 @click.option(
-    "--failed-at", type=click.Choice([*SERVICES, *sorted(MODEL.failures)]), help="Only orders that failed here."
+    "--failed-at",
+    type=click.Choice([*SERVICES, *sorted(MODEL.failures)]),
+    metavar="WHERE",
+    help=f"Only orders that failed at a service, or with {' or '.join(sorted(MODEL.failures))}.",
 )
 @click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
 @click.option("--limit", type=click.IntRange(1), default=20, help="The maximum number to print.")

@@ -8,6 +8,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import url
+from eventbus.cli.help import CommandGroup
 from eventbus.serde.subjects import Subjects
 from eventbus.text.redaction import redact
 from saga.evolution.released import check, released
@@ -16,7 +17,7 @@ from schemas import EVENTS, IDS
 FOLDER = IDS.parent
 
 
-@click.group("schemas", context_settings=cli.CONTEXT)
+@click.group("schemas", cls=CommandGroup, context_settings=cli.CONTEXT)
 def schemas_command() -> None:
     """Register and check the released schemas of the events.
 

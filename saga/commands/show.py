@@ -10,6 +10,7 @@ import click
 from eventbus.cli import options as cli
 from saga.commands.exits import exit_cleanly
 from saga.commands.order_output import order_timeline
+from saga.commands.tracker_option import order_id as order
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL, SENTENCES
@@ -21,7 +22,7 @@ LOOK_AGAIN_SECONDS = 0.2
 
 
 @click.command("show", context_settings=cli.CONTEXT)
-@click.argument("order_id")
+@order
 @tracker
 @click.option("--at", type=Moment(), help="The state at this time: RFC 3339, or 10m, 2h ago.")
 @click.option("--follow", is_flag=True, help="Print events as they arrive, until no more are due.")
@@ -33,8 +34,8 @@ def show_command(order_id: str, tracker: Path, at: int | None, follow: bool, as_
 
     \b
     Examples:
-      saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
-      saga show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --at 2026-01-31T12:00:00.250Z
+      saga show 01980c4e
+      saga show 01980c4e --at 2026-01-31T12:00:00.250Z
     """  # noqa: D301 - \b is click's
     if follow and (at is not None or as_json):
         raise click.UsageError("--follow cannot be combined with --at or --json")

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.tables import print_table
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
-from saga.commands.order_output import print_table
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL

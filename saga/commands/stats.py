@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.tables import terminal_width
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
@@ -39,4 +40,4 @@ def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     if as_json:
         cli.print_json(report)
     else:
-        click.echo("\n".join(render.stats_text(report)))
+        click.echo("\n".join(render.stats_text(report, terminal_width())))

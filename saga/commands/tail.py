@@ -20,14 +20,19 @@ from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import Reader
 from saga.kafka.target import KafkaTarget
+from saga.kafka.topics_file import read_topics
 from saga.kafka.unreadable import said
 from saga.kafka.waiting import until_reached
 
 POLL_SECONDS = 0.5
 
 
+def _topics(_context: click.Context, _parameter: click.Parameter, given: str) -> list[str]:
+    return [topic.name for topic in read_topics() if topic.name.startswith(given)]
+
+
 @click.command("tail", context_settings=cli.CONTEXT)
-@click.argument("topic")
+@click.argument("topic", shell_complete=_topics)
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url

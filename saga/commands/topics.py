@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.cli.help import CommandGroup
 from saga.commands.options import cluster_options
 from saga.kafka.cluster import Cluster
 from saga.kafka.topics import BROKERS_DEFAULT, DIFFERS, FAILED, RETENTION_MS, Extent, create, extents, short_retention
@@ -25,7 +26,7 @@ file_option = click.option(
 )
 
 
-@click.group("topics", context_settings=cli.CONTEXT)
+@click.group("topics", cls=CommandGroup, context_settings=cli.CONTEXT)
 def topics_command() -> None:
     """Create the topics of the saga, or list them.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
-from saga.commands.tracker_option import tracker
+from saga.commands.tracker_option import complete_order, tracker
 from saga.tracker import render
 from saga.tracker.fold import KINDS
 from saga.tracker.installed import MODEL
@@ -17,8 +17,8 @@ from saga.tracker.queries import Tracked
 
 @click.command("violations", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--order", "order_id", metavar="ID", help="Only violations of this order.")
-@click.option("--kind", type=click.Choice(KINDS), help="Only violations of this kind.")
+@click.option("--order", "order_id", metavar="ID", shell_complete=complete_order, help="Only violations of this order.")
+@click.option("--kind", type=click.Choice(KINDS), metavar="KIND", help=f"Only {', '.join(KINDS)}.")
 @click.option("--limit", type=click.IntRange(1), default=100, help="The maximum number to print, newest first.")
 @cli.as_json
 def violations_command(tracker: Path, order_id: str | None, kind: str | None, limit: int, as_json: bool) -> None:

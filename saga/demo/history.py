@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from eventbus.log import Record
-from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
+from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunded
 
 
 class DemoStep(NamedTuple):
@@ -49,6 +49,11 @@ class DemoHistory:
         events = {step.event for step in self.orders.get(order_id, ())}
         return next((topic for topic in _FURTHEST_FIRST if topic in events), "")
 
+    def ended_by_nobodys_answer(self, order_id: str) -> bool:
+        """Return whether the order was cancelled although no service refused it: by its deadline, or by a person."""
+        events = {step.event for step in self.orders.get(order_id, ())}
+        return OrderCancelled.topic in events and events <= {OrderCreated.topic, OrderCancelled.topic}
+
     def states(self) -> Counter[str]:
         """Return the number of orders in each state."""
         return Counter(map(self.state, self.orders))
@@ -61,7 +66,7 @@ class DemoHistory:
 def _is_finished(steps: list[DemoStep]) -> bool:
     events = {step.event for step in steps}
     if OrderCancelled.topic in events:
-        return PaymentFailed.topic in events or PaymentRefunded.topic in events
+        return PaymentRefunded.topic in events or (OrderCreated.topic in events and PaymentCharged.topic not in events)
     return OrderConfirmed.topic in events
 
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple
 
 from order_service.domain import Items, OrderRequest
 
-Ending = Literal["confirmed", "declined", "short"]
+Ending = Literal["confirmed", "declined", "short", "cancelled", "silent"]
+"""`cancelled`: by its customer, unless it is confirmed by then; `silent`: the payment provider does not answer."""
 
 DECLINE_ABOVE = 20_000
 """Minor units: the demo's payment provider declines every charge above."""
@@ -27,16 +28,24 @@ class DemoPlan(NamedTuple):
     stock: dict[str, int]
 
 
-def make_plan(orders: int, decline: float, short: float, seed: int) -> DemoPlan:
-    """Return a plan in which these shares (0 to 1, together at most 1) are declined and lack stock.
+class Shares(NamedTuple):
+    """Which share of the orders (0 to 1, together at most 1) ends how; the others are confirmed."""
 
-    The same numbers and the same seed make the same plan. An order that is short is charged first, so it is refunded.
+    decline: float = 0.0
+    short: float = 0.0
+    cancel: float = 0.0
+    silent: float = 0.0
+
+
+def make_plan(orders: int, shares: Shares, seed: int) -> DemoPlan:
+    """Return a plan. The same numbers and the same seed make the same plan.
+
+    An order that is short is charged first, so it is refunded.
     """
     chance = Random(seed)  # noqa: S311 - a demo, not a secret
-    declined, lacking = round(orders * decline), round(orders * short)
-    confirmed = max(0, orders - declined - lacking)
-    shares: list[tuple[Ending, int]] = [("declined", declined), ("short", lacking), ("confirmed", confirmed)]
-    endings = [ending for ending, count in shares for _ in range(count)][:orders]
+    kinds: tuple[Ending, ...] = ("declined", "short", "cancelled", "silent")
+    endings = [kind for kind, share in zip(kinds, shares, strict=True) for _ in range(round(orders * share))][:orders]
+    endings += ["confirmed"] * (orders - len(endings))
     chance.shuffle(endings)
     requests = [_request(chance, f"demo-{number}", ending) for number, ending in enumerate(endings, start=1)]
     wanted = Counter[str]()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -17,10 +17,12 @@ from eventbus.serde.registry import registry_at
 from inventory_service.repository import SCHEMA as INVENTORY_SCHEMA
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
-from order_service.domain import Order, OrderRequest
+from order_service.domain import AlreadyConfirmed, Order, OrderRequest
+from order_service.door import cancellation_reason
 from order_service.repository import SCHEMA as ORDER_SCHEMA
 from order_service.repository import all_orders
-from order_service.service import OrderService
+from order_service.service import OrderService, Placed
+from payment_service.gateway import set_outage
 from saga.demo.history import DemoHistory
 from saga.demo.place import DemoPlace
 from saga.demo.plan import DemoPlan
@@ -34,6 +36,10 @@ STUCK_SECONDS = 60.0
 """The demo fails after this long without a new event."""
 PLACING_SECONDS = 3.0
 STEP_SECONDS = 0.05
+DEADLINE_MS = 2_000
+"""Of the orders about which the payment provider says nothing."""
+SETTLE_SECONDS = 1.0
+"""What was under way when an order was cancelled still comes, and is undone."""
 
 
 class DemoStuck(RuntimeError):
@@ -43,15 +49,16 @@ class DemoStuck(RuntimeError):
 class DemoRun:
     """One run of the demo."""
 
-    def __init__(self, plan: DemoPlan, place: DemoPlace, orders: Database) -> None:
-        self._plan, self._place, self._orders = plan, place, orders
+    def __init__(self, plan: DemoPlan, place: DemoPlace, orders: Database, gateway: str) -> None:
+        self._plan, self._place, self._orders, self._gateway = plan, place, orders, gateway
         self._registry = registry_at(None, EVENTS)
         self._codec = Codec(self._registry, OrderService.root_events())
-        self._service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+        self._service = OrderService(_now_ms, lambda: str(uuid7()))
+        self._hurried = OrderService(_now_ms, self._silent_id, DEADLINE_MS)
 
     @classmethod
     @contextmanager
-    def prepared(cls, plan: DemoPlan, folder: Path, place: DemoPlace) -> Iterator[Self]:
+    def prepared(cls, plan: DemoPlan, folder: Path, place: DemoPlace, gateway: str) -> Iterator[Self]:
         """Put the plan's stock into inventory's database, and open the order service's."""
         inventory = connect(
             f"sqlite:///{folder}/inventory_service.db", service=InventoryService.name, schema=INVENTORY_SCHEMA
@@ -60,7 +67,7 @@ class DemoRun:
             set_on_hand(tx, plan.stock)
         orders = connect(f"sqlite:///{folder}/order_service.db", service=OrderService.name, schema=ORDER_SCHEMA)
         with closing(orders):
-            yield cls(plan, place, orders)
+            yield cls(plan, place, orders, gateway)
 
     def watch(self, workers: Workers, console: Console) -> DemoHistory:
         """Place the orders and show their events until all have ended. Raises WorkerDied, DemoStuck."""
@@ -74,15 +81,39 @@ class DemoRun:
         ):
             self._wait_for(workers)
             heard = time.monotonic()
-            while history.finished() < len(self._plan.requests):
-                self._service.create_orders(next(due, []), self._orders, self._codec)
+            while history.finished() < len(self._plan.requests) or time.monotonic() - heard < self._settling():
+                self._place_orders(next(due, []))
                 new = history.add(reader.read(STEP_SECONDS))
                 heard = time.monotonic() if new else heard
                 screen.show(history, new)
                 workers.check()
                 if time.monotonic() - heard > STUCK_SECONDS:
                     raise DemoStuck(self._standstill(history))
+            if "silent" in self._plan.endings.values():
+                set_outage(self._gateway, None, None)
         return history
+
+    def _settling(self) -> float:
+        return SETTLE_SECONDS if {"cancelled", "silent"} & set(self._plan.endings.values()) else 0.0
+
+    def _place_orders(self, due: list[OrderRequest]) -> None:
+        """Place these orders, and cancel those whose customers change their mind at once."""
+        endings = self._plan.endings
+        silent = [request for request in due if endings[str(request.request_id)] == "silent"]
+        others = [request for request in due if endings[str(request.request_id)] != "silent"]
+        placed = self._service.create_orders(others, self._orders, self._codec)
+        self._hurried.create_orders(silent, self._orders, self._codec)
+        for answer in placed:
+            if isinstance(answer, Placed) and endings[str(answer.order.request_id)] == "cancelled":
+                reason = cancellation_reason("changed my mind", "the customer")
+                with suppress(AlreadyConfirmed):
+                    self._service.cancel_order(answer.order.order_id, reason, self._orders, self._codec)
+
+    def _silent_id(self) -> str:
+        """Return a new order id about which the payment provider answers nothing."""
+        order_id = str(uuid7())
+        set_outage(self._gateway, "nothing", order_id)
+        return order_id
 
     def orders(self) -> list[Order]:
         """Return the orders from the order service's database."""
@@ -111,3 +142,7 @@ class DemoRun:
         finished, placed = history.finished(), len(self._plan.requests)
         states = ", ".join(f"{count} at {state}" for state, count in history.states().items())
         return f"no event for {STUCK_SECONDS:.0f} s: {finished} of {placed} orders have ended ({states})"
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

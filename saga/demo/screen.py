@@ -22,6 +22,7 @@ STYLES = {
     "payment.failed": ("!", "red", "declined"),
     "inventory.reservation.failed": ("!", "magenta", "out of stock"),
     "order.cancelled": ("✗", "red", "cancelled"),
+    "inventory.released": ("□", "cyan", "released"),
     "payment.refunded": ("↩", "blue", "refunded"),
 }
 LAST_EVENTS = 10

@@ -20,12 +20,20 @@ from saga.tracker.timeline import timeline
 from saga.tracker.why import explain
 
 NUMBER = re.compile(r"[0-9]+")
-ENDINGS: dict[str, Ending] = {
+NAMES = {
     "order.confirmed": "confirmed",
-    "order.cancelled": "declined",
-    "payment.refunded": "short",
+    "order.cancelled": "cancelled",
+    "payment.refunded": "cancelled, refunded",
 }
-NAMES: dict[Ending, str] = {"confirmed": "confirmed", "declined": "cancelled", "short": "cancelled, refunded"}
+"""How an order ended, by the last of its events."""
+EXPECTED: dict[Ending, tuple[str, ...]] = {
+    "confirmed": ("order.confirmed",),
+    "declined": ("order.cancelled",),
+    "short": ("payment.refunded",),
+    "cancelled": ("order.cancelled", "payment.refunded", "order.confirmed"),
+    "silent": ("order.cancelled", "payment.refunded"),
+}
+"""A customer may be too late to cancel an order, and may have been charged before: then it is refunded."""
 
 
 def print_outcomes(console: Console, orders: list[Order], history: DemoHistory) -> None:
@@ -56,24 +64,24 @@ def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
 
 
 def examples(history: DemoHistory) -> Iterator[str]:
-    """Return one confirmed and one refunded order, if there are any."""
+    """Return one confirmed and one refunded order, and one that its deadline or its customer cancelled, if any."""
     for state in ("order.confirmed", "payment.refunded"):
         yield from [order_id for order_id in sorted(history.orders) if history.state(order_id) == state][:1]
+    yield from [order_id for order_id in sorted(history.orders) if history.ended_by_nobodys_answer(order_id)][:1]
 
 
 def surprises(plan: DemoPlan, orders: list[Order], history: DemoHistory) -> list[str]:
     """Return the orders whose outcome is not the expected one."""
-    endings = {str(order.request_id): ENDINGS.get(history.state(order.order_id)) for order in orders}
+    ended = {str(order.request_id): history.state(order.order_id) for order in orders}
     return [
-        f"{request_id} should be {NAMES[ending]}, but is {endings.get(request_id)}"
+        f"{request_id} should be {NAMES[EXPECTED[ending][0]]}, but is {NAMES.get(ended.get(request_id, ''), 'open')}"
         for request_id, ending in plan.endings.items()
-        if endings.get(request_id) != ending
+        if ended.get(request_id) not in EXPECTED[ending]
     ]
 
 
 def _ending(order: Order, history: DemoHistory) -> str:
-    ending = ENDINGS.get(history.state(order.order_id))
-    return NAMES[ending] if ending else order.status
+    return NAMES.get(history.state(order.order_id), order.status)
 
 
 def _table(title: str) -> Table:

@@ -54,9 +54,9 @@ def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
 
 
 def _try(service: type[Service[Any]], state: str, reaction: Reaction, event: Event, outcome: list[Any]) -> str | None:
-    specimen, work = service.example_states(event.key)[state]
+    example, work = service.example_states(event.key)[state]
     try:
-        reaction.answer(specimen, event, *outcome, work=work)
+        reaction.answer(example, event, *outcome, work=work)
     except RULES:
         return None
     except Undeclared as undeclared:

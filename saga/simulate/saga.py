@@ -20,7 +20,7 @@ from eventbus.simulation.faults import beside_deadlines
 from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
-from order_service.domain import OrderRequest
+from order_service.domain import AlreadyConfirmed, NoSuchOrder, OrderRequest
 from order_service.service import OrderService
 from payment_service.gateway import Provider, open_gateway
 from payment_service.service import PaymentService
@@ -48,9 +48,15 @@ WRONG_CLOCKS_MS = (0, 0, 0, 0, 3_600_000, -3_600_000)
 """How far the clock of a customer's host is off."""
 SOON = (0.0, 0.0, 0.05, 2.0)
 """The durations within which orders are placed, in seconds."""
+CANCELS = 0.4
+"""The share of the orders that people cancel..."""
+REGRETS = (0.0, 0.1, 0.5, 2.0, 10.0)
+"""...within one of these durations in seconds..."""
+TWICE = 0.3
+"""...and the share of those that two people cancel at about the same time."""
 
 CODEC = Codec(registry_at(None, EVENTS), EVENTS)
-RULES = Rules(Flow.of(SERVICES), quiescent=True)
+RULES = Rules(Flow.of(SERVICES), finished=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,9 @@ class _Saga:
             skus = draw.sample(sorted(STOCK), draw.choice((1, 2)))
             items = tuple((sku, draw.choice((1, 1, 2, 3))) for sku in skus)
             request = OrderRequest(f"customer-{number}", draw.choice(TOTALS), "USD", items, f"request-{number}")
-            simulation.after(draw.random() * soon, partial(_place, simulation, self._customer(simulation), request))
+            regrets = _regrets(random.Random(f"regrets of {self._case.seed}/{number}"))  # noqa: S311 - no secrets
+            place = partial(_place, simulation, self._customer(simulation), request, regrets)
+            simulation.after(draw.random() * soon, place)
 
     def judged(self, simulation: Simulation) -> list[LawViolation]:
         """Return the broken laws."""
@@ -175,19 +183,45 @@ class _Saga:
         return violations
 
 
-def _place(simulation: Simulation, service: Service[Any], request: OrderRequest) -> None:
-    """Place an order, or retry a moment later."""
+def _regrets(draw: random.Random) -> Sequence[float]:
+    """Return how long after it was placed people cancel an order."""
+    if draw.random() >= CANCELS:
+        return ()
+    longest = draw.choice(REGRETS)
+    return [draw.random() * longest for _ in range(2 if draw.random() < TWICE else 1)]
+
+
+def _place(simulation: Simulation, service: Service[Any], request: OrderRequest, regrets: Sequence[float]) -> None:
+    """Place an order, or retry a moment later; then people cancel it."""
     assert isinstance(service, OrderService)
     try:
-        service.create_order(request, simulation.database(service), CODEC)
+        order = service.create_order(request, simulation.database(service), CODEC).order
     except (Unavailable, ConcurrentUpdate):
-        simulation.after(0.1, lambda: _place(simulation, service, request))
+        simulation.after(0.1, lambda: _place(simulation, service, request, regrets))
     except Quarantined:
         if not simulation.damaged:
             raise
         simulation.note(f"turned away: {request}")
     else:
         simulation.note(f"placed: {request}")
+        for seconds in regrets:
+            simulation.after(seconds, partial(_cancel, simulation, service, order.order_id))
+
+
+def _cancel(simulation: Simulation, service: OrderService, order_id: str) -> None:
+    """Cancel an order as `order-service cancel` does, or retry a moment later."""
+    try:
+        cancelled = service.cancel_order(order_id, "on request", simulation.database(service), CODEC)
+    except (Unavailable, ConcurrentUpdate):
+        simulation.after(0.1, partial(_cancel, simulation, service, order_id))
+    except AlreadyConfirmed as refusal:
+        simulation.note(f"not cancelled: {refusal}")
+    except (NoSuchOrder, Quarantined):
+        if not simulation.damaged:
+            raise
+        simulation.note(f"turned away: the cancellation of {order_id}")
+    else:
+        simulation.note(f"cancelled{' before' if cancelled.repeated else ''}: {order_id}")
 
 
 def _log(simulation: Simulation) -> LogFacts:

@@ -23,6 +23,7 @@ from saga.flow.formats.svg import (
 )
 from saga.flow.model import Flow
 from saga.tracker.live import Live
+from saga.tracker.moments import span
 from saga.tracker.sentences import printable
 
 MOST_STRANGERS, MOST_NAME = 5, 40
@@ -41,7 +42,7 @@ def as_live_svg(flow: Flow, live: Live, style: str = STYLE) -> str:
 def _passed(live: Live, boxes: Mapping[str, Box]) -> Iterator[str]:
     for event, box in boxes.items():
         ever, recent = live.events.get(event, (0, 0))
-        told = f"{ever:,} · {recent:,} lately" if ever else "never seen"
+        told = f"{ever:,} orders, {recent:,} in {span(live.window)}" if ever else "never seen"
         kind = "count" if ever else "count unseen"
         yield f'<text class="{kind}" x="{box.x + PADDING:.0f}" y="{box.y + BOX_HEIGHT + 13:.0f}">{told}</text>'
         if wrong := live.violations_of(event):
@@ -54,7 +55,7 @@ def _times(live: Live, boxes: Mapping[str, Box]) -> Iterator[str]:
         if cause in boxes and event in boxes:
             start, end = boxes[cause], boxes[event]
             x, y = (start.x + start.width + end.x) / 2, (start.middle + end.middle) / 2
-            told = f"{cause} to {event}: {taken.times:,} lately; p50 {taken.p50} ms, p95 {taken.p95} ms"
+            told = f"{cause} to {event}: {taken.times:,} in {span(live.window)}; p50 {taken.p50} ms, p95 {taken.p95} ms"
             yield (
                 f'<text class="count" text-anchor="middle" x="{x:.0f}" y="{y - 4:.0f}">'
                 f"<title>{escape(told)}</title>{taken.p50} ms</text>"

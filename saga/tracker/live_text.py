@@ -36,7 +36,7 @@ def as_live_json(flow: Flow, live: Live) -> dict[str, Any]:
 def _lines(flow: Flow, live: Live) -> Iterator[str]:
     yield f"{live.orders:,} orders were placed in the last {span(live.window)}."
     yield ""
-    yield f"{'event':63}{'ever':>12}{'lately':>12}"
+    yield f"{'event':63}{'in all':>12}{f'in {span(live.window)}':>12}"
     for event in flow.events:
         ever, recent = live.events.get(event, (0, 0))
         yield f"  {event:61}{ever:>12,}{recent:>12,}" if ever else f"  {event:61}{'never seen':>12}"

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from eventbus.database.short_keys import LEAST_END, MOST_SHOWN, only
+from eventbus.database.short_keys import LEAST_END, MOST_OFFERED, MOST_SHOWN, only
 from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.model import PENDING, TrackerModel
 from saga.tracker.wanted import ENDS, LAST, Wanted, select_orders
@@ -122,6 +122,11 @@ class Tracked:
         ends = f" union select order_id from orders where {ENDS}" if len(given) >= LEAST_END else ""
         sql = f"select order_id from orders where order_id >= ? and order_id < ?{ends} order by order_id limit ?"
         return only(given, [order_id for (order_id,) in self._db.execute(sql, [*values, MOST_SHOWN + 1])])
+
+    def beginning_with(self, given: str) -> list[str]:
+        """Return ids that begin so, in order, at most MOST_OFFERED."""
+        sql = "select order_id from orders where order_id >= ? and order_id < ? order by order_id limit ?"
+        return [order_id for (order_id,) in self._db.execute(sql, (given, given + LAST, MOST_OFFERED))]
 
     def events(self, order_id: str) -> list[TrackedEvent]:
         """Return the events of an order, by time."""

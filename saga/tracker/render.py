@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
+from eventbus.cli.tables import table_lines
 from eventbus.log import to_iso
 from saga.tracker.fold import OrderRow, TrackedEvent, TrackedViolation
 from saga.tracker.model import OVERDUE
@@ -103,6 +104,8 @@ def timeline_json(story: Timeline, sentences: Sentences) -> dict[str, Any]:
 def why_text(why: Why) -> Iterator[str]:
     """Return the answer and its chain, line by line."""
     yield printable(why.headline)
+    if why.ask:
+        yield printable(f"to see why: {', '.join(f'`{command}`' for command in why.ask)}")
     yield ""
     width = max(len(link.event.address) for link in why.chain)
     for link in why.chain:
@@ -115,6 +118,7 @@ def why_json(why: Why) -> dict[str, Any]:
     """Return the answer with stable keys."""
     return {
         "why": why.headline,
+        "ask": why.ask,
         "chain": [
             {
                 "address": link.event.address,
@@ -146,21 +150,21 @@ def violation_json(violation: TrackedViolation) -> dict[str, Any]:
     }
 
 
-def stats_text(report: dict[str, Any]) -> Iterator[str]:
+def stats_text(report: dict[str, Any], width: int | None = None) -> Iterator[str]:
     """Return the statistics line by line."""
     yield f"{report['orders']} orders, {report['behind']} records behind"
     for status, count in report["by_status"].items():
-        yield f"  {status:12} {count:>10}  {_share(count, report['orders'])}"
+        yield f"  {status:12} {count:>10}  {_share(count, report['orders']):>7}"
     for word, count in report["undone"].items():
         yield f"  {count} of them {word}"
     for service, count in report["waiting_on"].items():
         yield f"  {count} wait for {service}"
     yield f"branches of the latest {report['steps_of_latest']} orders, by the cause that each event names"
-    for b in report["branches"]:
-        yield f"  {b['cause']:29} -> {b['event']:29} {b['orders']:>10}  {_share(b['orders'], b['of'])}"
-    yield "times of the steps of the same orders, ms (p50, p95, p99)"
-    for s in report["steps_ms"]:
-        yield f"  {s['cause']:29} -> {s['event']:29} {s['p50']:>8} {s['p95']:>8} {s['p99']:>8}"
+    branches = [[b["cause"], b["event"], str(b["orders"]), _share(b["orders"], b["of"])] for b in report["branches"]]
+    yield from table_lines(("cause", "event", "orders", "share"), branches, right=("orders", "share"), width=width)
+    yield "times of the steps of the same orders, ms"
+    steps = [[s["cause"], s["event"], *(str(s[p]) for p in ("p50", "p95", "p99"))] for s in report["steps_ms"]]
+    yield from table_lines(("cause", "event", "p50", "p95", "p99"), steps, right=("p50", "p95", "p99"), width=width)
     found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())
     yield f"violations: {found or 'none'}"
 
@@ -197,4 +201,4 @@ def _step_json(step: TimelineStep, sentences: Sentences) -> dict[str, Any]:
 
 
 def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:5.1f} %" if whole else "    -"
+    return f"{100 * part / whole:.1f} %" if whole else "-"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from saga.tracker.fold import TrackedEvent
-from saga.tracker.model import PENDING, Owed
+from saga.tracker.model import NOBODY, PENDING, Owed
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences
 from saga.tracker.timeline import Timeline, TimelineStep
@@ -26,6 +26,8 @@ class Why(NamedTuple):
 
     headline: str
     chain: list[CauseLink]
+    ask: list[str]
+    """The commands that tell why an answer is missing: the log does not have it, the service's database does."""
 
 
 def explain(story: Timeline, sentences: Sentences, now: int) -> Why:
@@ -35,7 +37,7 @@ def explain(story: Timeline, sentences: Sentences, now: int) -> Why:
         CauseLink(depth, step.since_placed, step.event, told[step.event.address])
         for depth, step in _by_cause(story.steps)
     ]
-    return Why("; ".join(_headline(story, told, now)), chain)
+    return Why("; ".join(_headline(story, told, now)), chain, list(_commands(story)))
 
 
 def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
@@ -56,6 +58,13 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
     yield from waiting
     for violation in story.violations:
         yield f"but {violation.address} is not as declared ({violation.kind}: {violation.detail})"
+
+
+def _commands(story: Timeline) -> Iterator[str]:
+    for service in dict.fromkeys(owed.service for owed in story.owed if owed.service != NOBODY):
+        yield f"{service} show {story.order.order_id}"
+    if story.owed:
+        yield "saga workers"
 
 
 def _waiting(owed: Owed, story: Timeline, now: int) -> str:

@@ -29,7 +29,7 @@ def watched(ground: Ground, orders: int, rounds: int) -> Figures:
     for _ in range(rounds):
         for condition, rates in runs.items():
             rates.append(saga(ground, orders, beside=_watching(ground, condition))["orders/s"])
-            ground.run("saga", "check", "--quiescent")
+            ground.run("saga", "check", "--finished")
     alone = median(runs["alone"])
     ratios = {f"{condition} / alone": round(median(rates) / alone, 3) for condition, rates in runs.items()}
     return {f"{condition}: orders/s": rates for condition, rates in runs.items()} | ratios

@@ -21,9 +21,10 @@ from eventbus.cli.connection_options import secret
 from eventbus.text.redaction import HIDDEN, is_secret
 from saga.commands.exits import exit_cleanly, stoppable
 from saga.demo.place import InUse, real
-from saga.demo.plan import make_plan
+from saga.demo.plan import Shares, make_plan
 from saga.kafka.cluster import Cluster
 from tests.chaos.brokers import Brokers, Control, Node
+from tests.chaos.customers import Minds
 from tests.chaos.databases import NotEmpty, databases
 from tests.chaos.faults import World
 from tests.chaos.fleet import ROOT, Fleet
@@ -94,6 +95,8 @@ def _kinds(_context: click.Context, _parameter: click.Parameter, value: str | No
 @click.option("--orders", type=click.IntRange(1, 1_000_000), default=2_000, help="How many are placed.")
 @click.option("--minutes", type=click.FloatRange(0.1, 24 * 60), default=2.0, help="So long orders and faults come.")
 @click.option("--seed", type=int, default=1, help="The same seed draws the same orders and the same faults.")
+@click.option("--cancel", type=click.FloatRange(0, 0.5), default=0.1, help="Share of orders that customers cancel.")
+@click.option("--overdue", type=click.FloatRange(0, 0.5), default=0.05, help="Share of orders with a short deadline.")
 @click.option(
     "--database",
     default="sqlite",
@@ -128,6 +131,8 @@ def chaos_command(
     orders: int,
     minutes: float,
     seed: int,
+    cancel: float,
+    overdue: float,
     database: str,
     every: float,
     faults: tuple[str, ...] | None,
@@ -136,6 +141,7 @@ def chaos_command(
 ) -> None:
     """Let orders flow while everything breaks; then the laws must hold, and two readings of the log must agree.
 
+    Some orders are cancelled by their customers, and some have a deadline that is over while they are handled.
     Two workers of each service run as processes. They are killed, stopped and restarted; brokers are killed if it is
     said how (--broker-kill and --broker-start), their network breaks where workers can be sent through a proxy
     (--proxy); `make chaos` has three brokers of its own for both, and rolls them, takes two away, moves leaders and
@@ -155,6 +161,7 @@ def chaos_command(
     session = CONSUMER_SESSION if where["kafka_config"].get("group.protocol") == "consumer" else CLASSIC_SESSION
     timeline = draw(seed, minutes * 60, possible, session, every, brokers=len(control.nodes) if control else 0)
     settings = {"orders": orders, "minutes": minutes, "seed": seed, "database": database.partition(":")[0]}
+    settings |= {"cancel": cancel, "overdue": overdue}
     settings |= {
         "brokers": len(control.nodes) if control else None,
         "faults": possible,
@@ -162,13 +169,15 @@ def chaos_command(
         "kafka_config": {name: HIDDEN if is_secret(name) else value for name, value in where["kafka_config"].items()},
         "mutant": where["mutant"],
     }
+    plan = make_plan(orders, Shares(DECLINED, SHORT), seed)
     folder = Path(tempfile.mkdtemp(prefix="saga-chaos-"))
     with exit_cleanly(), stoppable(), ExitStack() as stack:
         try:
             stack.enter_context(real(where["bootstrap_servers"], where["kafka_config"]))
             proxy = stack.enter_context(Proxy(*where["proxy"])) if where["proxy"] else None
             chaos = Chaos(
-                plan=make_plan(orders, DECLINED, SHORT, seed),
+                plan=plan,
+                minds=Minds.of(plan.requests, cancel, overdue, seed),
                 seconds=minutes * 60,
                 timeline=timeline,
                 folder=folder,

@@ -10,7 +10,7 @@ from order_service.domain import OrderRequest
 from saga.check.facts import LogFacts
 from saga.check.laws import Verdict
 from tests.chaos.auditor import Auditor, View, differences
-from tests.chaos.customers import AsPlanned, Customers, Pace, open_orders, pending
+from tests.chaos.customers import AsPlanned, Customers, Minds, Pace, open_orders, pending
 from tests.chaos.faults import Faults, World
 from tests.chaos.judgement import Judge
 from tests.chaos.schedule import Schedule
@@ -33,12 +33,12 @@ class Course:
     verdict: Verdict
     log: LogFacts
 
-    def __init__(self, world: World, faults: Faults, judge: Judge, say: Callable[[str], None]) -> None:
+    def __init__(self, world: World, faults: Faults, judge: Judge, minds: Minds, say: Callable[[str], None]) -> None:
         self.failures: list[str] = []
         self.start = 0.0
         self._gone, self._final = 0, View()
         self._world, self._faults, self._judge, self._say = world, faults, judge, say
-        self._schedule = Schedule(faults, world.fleet)
+        self._minds, self._schedule = minds, Schedule(faults, world.fleet)
         self._customers: list[Customers] = []
         self._sources = judge.sources
         self._orders_url = world.databases.url("order-service")
@@ -102,7 +102,8 @@ class Course:
 
     def _new_customers(self, requests: Sequence[OrderRequest], seconds: float, pace: Pace | None = None) -> Customers:
         opening = self._world.databases.opening["order-service"]
-        new = Customers(self._orders_url, requests, seconds, pace=pace or AsPlanned(), opening=opening)
+        pace = pace or AsPlanned()
+        new = Customers(self._orders_url, requests, seconds, minds=self._minds, pace=pace, opening=opening)
         self._customers.append(new)
         return new
 

@@ -1,12 +1,17 @@
-"""Customers who order at a steady rate, whatever happens, and ask again when they get no answer."""
+"""Customers who order at a steady rate, whatever happens, and ask again when they get no answer.
+
+Some change their mind and cancel; some orders have a deadline so short that it is over while they are handled.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Protocol
+from heapq import heappop, heappush
+from random import Random
+from typing import NamedTuple, Protocol
 
 from uuid_utils import uuid7
 
@@ -16,7 +21,8 @@ from eventbus.serde.registry import registry_at
 from inventory_service.repository import SCHEMA as INVENTORY_SCHEMA
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
-from order_service.domain import OrderRequest
+from order_service.domain import AlreadyConfirmed, OrderRequest
+from order_service.door import cancellation_reason
 from order_service.repository import SCHEMA as ORDER_SCHEMA
 from order_service.repository import count_by_status
 from order_service.service import OrderService, Placed
@@ -26,6 +32,34 @@ STEP_SECONDS = 0.05
 KEPT, KEPT_SHARE = 100, 5
 """So many orders, but at most a fifth of them, are kept to come one by one as long as faults last."""
 ONE_BY_ONE_SECONDS = 0.5
+CANCELLED_AFTER = (0.0, 0.02, 0.1, 0.3, 1.0, 3.0)
+"""Seconds from placing an order until its customer cancels it: before its charge, during it, and after it."""
+DEADLINES_MS = (20, 100, 300, 1_500)
+"""Short ones: some are over before the charge is made, some just when the order would be confirmed."""
+NO_DEADLINE_MS = 0
+
+
+class Minds(NamedTuple):
+    """What customers will do, by request id: after how many seconds they cancel, and how short a deadline is, in ms."""
+
+    cancel_after: Mapping[str, float] = {}
+    deadline_ms: Mapping[str, int] = {}
+
+    @classmethod
+    def of(cls, requests: Sequence[OrderRequest], cancel: float, overdue: float, seed: int) -> Minds:
+        """Draw which shares of the requests (0 to 1, together at most 1) do what; the same seed draws the same."""
+        chance = Random(f"minds of {seed}")
+        ids = [str(request.request_id) for request in requests]
+        chance.shuffle(ids)
+        cancelled, hurried = round(len(ids) * cancel), round(len(ids) * overdue)
+        return cls(
+            {request_id: chance.choice(CANCELLED_AFTER) for request_id in ids[:cancelled]},
+            {request_id: chance.choice(DEADLINES_MS) for request_id in ids[cancelled : cancelled + hurried]},
+        )
+
+    def may_cancel(self, request_id: str) -> bool:
+        """Return whether the order may end cancelled, however it would have ended by itself."""
+        return request_id in self.cancel_after or request_id in self.deadline_ms
 
 
 class Pace(Protocol):
@@ -74,6 +108,7 @@ class Customers:
         requests: Sequence[OrderRequest],
         seconds: float,
         *,
+        minds: Minds = Minds(),  # noqa: B008 - nobody changes it
         pace: Pace = AsPlanned(),  # noqa: B008 - has no state
         opening: AbstractContextManager[object] = nullcontext(),  # noqa: B008 - the same
     ) -> None:
@@ -82,10 +117,11 @@ class Customers:
         self.asked_again = 0
         self.refused: list[str] = []
         self._url, self._requests, self._seconds = url, requests, seconds
-        self._pace, self._opening = pace, opening
+        self._minds, self._pace, self._opening = minds, pace, opening
+        self._to_cancel: list[tuple[float, str]] = []
         self._kept = min(KEPT, len(requests) // KEPT_SHARE)
         self._placed_at = 0.0
-        self._service = OrderService(now=lambda: time.time_ns() // 1_000_000, new_id=lambda: str(uuid7()))
+        self._services = {each: _service(each) for each in (NO_DEADLINE_MS, *DEADLINES_MS)}
         self._codec = Codec(registry_at(None, EVENTS), OrderService.root_events())
         self._thread = threading.Thread(target=self._order, daemon=True)
 
@@ -112,11 +148,12 @@ class Customers:
     def _order_all(self) -> None:
         start = time.monotonic()
         with closing(open_orders(self._url)) as orders:
-            while self.placed < len(self._requests):
+            while self.placed < len(self._requests) or self._to_cancel:
                 due = self._requests[self.placed : self._due(time.monotonic() - start)]
                 if due:
                     self._place(due, orders)
                     self._placed_at = time.monotonic()
+                self._cancel_due(orders)
                 time.sleep(STEP_SECONDS)
 
     def _due(self, seconds: float) -> int:
@@ -128,13 +165,42 @@ class Customers:
         return min(due, max(len(self._requests) - self._kept, self.placed + one_more))
 
     def _place(self, due: Sequence[OrderRequest], orders: Database) -> None:
+        alike: dict[int, list[OrderRequest]] = {}
+        for request in due:
+            deadline_ms = self._minds.deadline_ms.get(str(request.request_id), NO_DEADLINE_MS)
+            alike.setdefault(deadline_ms, []).append(request)
+        answers: list[Placed | ValueError] = []
         try:
             with self._opening:
-                answers = self._service.create_orders(due, orders, self._codec)
+                for deadline_ms, requests in alike.items():
+                    answers += self._services[deadline_ms].create_orders(requests, orders, self._codec)
         except (Unavailable, ConcurrentUpdate):
             self.asked_again += (
                 1  # with the same request ids: an order that was placed all the same is not placed twice
             )
             return
-        self.refused += [f"an order was refused: {answer}" for answer in answers if not isinstance(answer, Placed)]
+        for answer in answers:
+            if not isinstance(answer, Placed):
+                self.refused.append(f"an order was refused: {answer}")
+            elif (after := self._minds.cancel_after.get(str(answer.order.request_id))) is not None:
+                heappush(self._to_cancel, (time.monotonic() + after, answer.order.order_id))
         self.placed += len(due)
+
+    def _cancel_due(self, orders: Database) -> None:
+        """Cancel the orders whose time has come. One that is confirmed by then stays confirmed."""
+        while self._to_cancel and self._to_cancel[0][0] <= time.monotonic():
+            _, order_id = self._to_cancel[0]
+            try:
+                with self._opening:
+                    reason = cancellation_reason(None, "customer")
+                    self._services[NO_DEADLINE_MS].cancel_order(order_id, reason, orders, self._codec)
+            except AlreadyConfirmed:
+                pass
+            except (Unavailable, ConcurrentUpdate):
+                self.asked_again += 1
+                return
+            heappop(self._to_cancel)
+
+
+def _service(deadline_ms: int) -> OrderService:
+    return OrderService(lambda: time.time_ns() // 1_000_000, lambda: str(uuid7()), deadline_ms)

@@ -16,6 +16,7 @@ from saga.check.laws import Verdict
 from saga.check.report import OpenWork
 from saga.check.report import as_json as check_as_json
 from saga.check.report import as_text as check_as_text
+from schemas import InventoryReleased, OrderCancelled, OrderConfirmed, PaymentRefunded
 from tests.chaos.faults import Happened
 from tests.chaos.fleet import Death, Exit, Refusal
 from tests.chaos.recoveries import Recovery, calm, spread, unmoved
@@ -32,6 +33,12 @@ LIMITS = {"restarted": 5.0, "taken_over": 15.0, "exit": 5.0, "back": BACK_SECOND
 """Seconds, for the classic protocol; judged where nothing else was wrong. What is slower is said, not a failure: the
 machine may be busy."""
 ALONE, OVERLAPPED = "alone", "overlapped"
+ENDINGS = {
+    OrderConfirmed.topic: "confirmed",
+    OrderCancelled.topic: "cancelled",
+    PaymentRefunded.topic: "refunded",
+    InventoryReleased.topic: "released",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,20 @@ class Outcome:
         found = {name: sum(laws[law] for law in named) for name, named in FIGURES.items()}
         found["lost"] += max(0, self.placed - self.verdict.orders)
         return found | {"unfinished": self.verdict.open, "violations": laws.total(), "failures": len(self.failures)}
+
+    @property
+    def endings(self) -> dict[str, int]:
+        """Return how many orders ended how, and how often something was undone, by the events on the log."""
+        found = Counter[str]()
+        for events in self.log.events.values():
+            for event in events:
+                if event.topic == OrderCancelled.topic and event.cause is None:
+                    found[
+                        "cancelled when its deadline was over" if event.deadline else "cancelled by its customer"
+                    ] += 1
+                elif event.topic in ENDINGS:
+                    found[ENDINGS[event.topic]] += 1
+        return dict(sorted(found.items()))
 
     @property
     def times(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -118,6 +139,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "asked_again": outcome.asked_again,
         "records_audited": outcome.records,
         "figures": outcome.figures,
+        "endings": outcome.endings,
         "failures": list(outcome.failures),
         "times": outcome.times,
         "limits": LIMITS,
@@ -162,6 +184,7 @@ def as_text(outcome: Outcome) -> Iterator[str]:
     yield from check_as_text(outcome.verdict, outcome.log, _open_work(outcome))
     yield from (f"FAILURE: {failure}" for failure in outcome.failures)
     yield f"records read while it ran and again at the end {outcome.records}, orders placed {outcome.placed}"
+    yield ", ".join(f"{name} {count}" for name, count in outcome.endings.items())
     yield ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in outcome.figures.items())
 
 

@@ -15,7 +15,7 @@ from saga.check.stores import Stores
 from saga.demo.plan import DECLINE_ABOVE, DemoPlan
 from saga.demo.workers import MODULES
 from tests.chaos.course import Course
-from tests.chaos.customers import fill_shelves
+from tests.chaos.customers import Minds, fill_shelves
 from tests.chaos.faults import Faults, World
 from tests.chaos.fleet import supervised
 from tests.chaos.journal import Journal
@@ -33,6 +33,7 @@ class Chaos:
     """What is run where. `workers_servers`: the brokers as the workers reach them, perhaps through a proxy."""
 
     plan: DemoPlan
+    minds: Minds
     seconds: float
     timeline: list[PlannedFault]
     folder: Path
@@ -74,7 +75,7 @@ class Chaos:
         stores = Stores(url("order-service"), url("payment-service"), url("inventory-service"), self.ledger)
         judge = Judge(Sources(self.bootstrap_servers, dict(self.kafka_config), None, stores))
         faults = Faults(world, seed, self.say)
-        course = Course(world, faults, judge, self.say)
+        course = Course(world, faults, judge, self.minds, self.say)
         afterwards = [fault for fault in self.timeline if fault.kind in LAST]
         first, *rest = _shared_out(self.plan.requests, len(afterwards))
         with world.fleet:
@@ -87,7 +88,7 @@ class Chaos:
             *(str(death) for death in world.fleet.deaths if not supervised(death)),
             *world.poison.failures(),
             *world.unreadable.failures(),
-            *surprises(url("order-service"), self.plan.endings),
+            *surprises(url("order-service"), self.plan.endings, self.minds),
         ]
         found = recoveries(faults.happened, Journal(world.fleet.logs))
         return Outcome(

@@ -121,7 +121,7 @@ class Ground:
         """Return whether no order is pending."""
         return not self.saga.pending()
 
-    def quiescent(self) -> str:
+    def finished(self) -> str:
         """Return what still moves: unpublished events, or input that nobody has taken; nothing when all is still."""
         if pending := self.saga.pending():
             return f"{pending} orders are pending"
@@ -141,11 +141,11 @@ class Ground:
         return ""
 
     def violations(self) -> list[str]:
-        """Return what `saga check --quiescent` finds."""
+        """Return what `saga check --finished` finds."""
         names = ("ORDER_SERVICE_DATABASE", "PAYMENT_SERVICE_DATABASE", "INVENTORY_SERVICE_DATABASE", "PAYMENT_GATEWAY")
         stores = Stores(*(self.saga.env[name] for name in names))
         facts = Sources(self._bootstrap_servers, {}, None, stores).collect(self._flow)
-        verdict = judge(facts, Rules(self._flow, quiescent=True))
+        verdict = judge(facts, Rules(self._flow, finished=True))
         found = [f"{v.law}: order {v.order_id}: {v.detail} {list(map(str, v.where))}" for v in verdict.violations]
         if verdict.orders != self.placed:
             found.append(f"{self.placed} orders were placed, there are {verdict.orders}")

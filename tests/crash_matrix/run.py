@@ -123,13 +123,13 @@ def _restart(cell: Cell, ground: Ground, outcome: Outcome) -> None:
     outcome.held = watch.held
     if not waited(lambda: not ground.unowned(cell.service), OWNED_SECONDS):
         outcome.violations.append(f"nobody owns {', '.join(ground.unowned(cell.service))}")
-    waited(lambda: not ground.quiescent(), ENDS_SECONDS if outcome.ended else 0)
+    waited(lambda: not ground.finished(), ENDS_SECONDS if outcome.ended else 0)
     first = {line["partition"]: _seconds(line, started) for line in reversed(worker.events("partition.recovered"))}
     outcome.recovered = max(first.values(), default=None)
     outcome.progress = next((_seconds(line, started) for line in worker.events("batch.handled")), None)
     if not worker.running:
         outcome.violations.append(f"the worker that was started again ended: {worker.log[-500:]}")
-    if moving := ground.quiescent():
+    if moving := ground.finished():
         outcome.violations.append(f"it does not come to rest: {moving}")
     outcome.violations += ground.violations()
 

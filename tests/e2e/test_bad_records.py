@@ -58,7 +58,7 @@ def settled(running: Saga) -> dict[str, Any]:
     """Wait until only the order of the misplaced records breaks laws, and return the report of `saga check`."""
 
     def report() -> dict[str, Any] | None:
-        said: dict[str, Any] = json.loads(running.run("saga", "check", "--quiescent", "--json").stdout)
+        said: dict[str, Any] = json.loads(running.run("saga", "check", "--finished", "--json").stdout)
         return said if {broken["order_id"] for broken in said["violations"]} == {ORDER_ID} else None
 
     running.until(lambda: not running.pending(), "not every order had ended")

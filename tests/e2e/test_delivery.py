@@ -99,7 +99,7 @@ def test_orders_in_flight_go_on_when_partitions_are_added(make_saga: MakeSaga) -
 
 def broken(saga: Saga) -> dict[str, set[str]]:
     """Return which orders break which laws; `not at rest` while something moves."""
-    report = json.loads(saga.run("saga", "check", "--quiescent", "--json").stdout)
+    report = json.loads(saga.run("saga", "check", "--finished", "--json").stdout)
     if (report["orders"], report["open"]) != (600, 0):
         return {"not at rest": set()}
     orders: dict[str, set[str]] = {}

@@ -48,7 +48,21 @@ def test_an_order_in_trouble_is_seen_everywhere_and_goes_on_when_it_is_mended(sa
     assert worker.get("/readyz")[0] == 200
     assert [line["key"] for line in worker.events("key.blocked")] == [order_id]
 
-    check = saga.run("saga", "check", "--quiescent")
+    assert saga.run("saga", "track", "--no-follow").code == 0
+    program, *words = saga.ask("saga", "why", order_id)["ask"][0].split()
+    told = saga.run(program.replace("-", "_"), *words)
+    assert f"parked since {seen['since']}, 2 records, tried" in told.stdout + told.stderr
+    assert "refused for a while" in told.stdout + told.stderr
+    report = saga.ask("saga", "workers")
+    assert [(row["service"], row["worker"], row["behind"]) for row in report["workers"]] == [
+        (service, "a", 0) for service in ("inventory-service", "order-service", "payment-service")
+    ]
+    [waiting_orders] = report["parked"]
+    assert (waiting_orders["service"], waiting_orders["orders"]) == (INVENTORY, 1)
+    assert "refused for a while" in waiting_orders["error"]
+    assert f"{INVENTORY}: 1 parked, next retry " in saga.run("saga", "workers").stdout
+
+    check = saga.run("saga", "check", "--finished")
     assert check.code == 1
     assert f"nothing-is-parked: order {order_id}: 2 events are parked in {INVENTORY}" in check.stdout
     assert "1 violations" in check.stdout

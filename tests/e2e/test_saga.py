@@ -220,7 +220,7 @@ def test_saga_tail_shows_a_topic_and_then_what_comes(running):
 
 
 def test_after_all_that_every_law_holds(running):
-    """`saga check --quiescent`: nothing lost, nothing twice, all three services agree."""
+    """`saga check --finished`: nothing lost, nothing twice, all three services agree."""
     report = running.settle()
     assert report["orders"] == sum(running.summary().values()) > 0
     assert report["undecodable"] == 0

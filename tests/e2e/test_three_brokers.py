@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from order_service.repository import all_orders
-from saga.demo.plan import DECLINE_ABOVE, make_plan
+from saga.demo.plan import DECLINE_ABOVE, Shares, make_plan
 from tests.chaos.auditor import Auditor, differences
 from tests.chaos.brokers import Brokers
 from tests.chaos.customers import Customers, open_orders
@@ -65,7 +65,7 @@ def test_everybody_is_back_soon_after_each_fault_and_every_order_ends_as_it_must
     """
     brokers = Brokers(cluster.bootstrap_servers, {}, cluster, seed=1)
     wanted = list(faults(brokers))
-    plan = make_plan((DURING + AFTER) * (len(wanted) + 1), 0.1, 0.1, seed=1)
+    plan = make_plan((DURING + AFTER) * (len(wanted) + 1), Shares(0.1, 0.1), seed=1)
     saga.stock(**{sku.replace("-", "_"): count for sku, count in plan.stock.items()})
     requests = iter(plan.requests)
     url = saga.env["ORDER_SERVICE_DATABASE"]

@@ -76,7 +76,7 @@ def test_a_correct_history_is_clean(written):
         written.publisher.publish(created._replace(value=value), partition)
     written.publisher.publish(created._replace(key=b"another"), partition)
     written.publisher.begin(created, partition)
-    report = written.report("--quiescent")
+    report = written.report("--finished")
     written.publisher.abort()
     assert report["violations"] == []
     assert (report["orders"], report["open"], report["events"], report["undecodable"]) == (12, 0, events, 7)
@@ -123,7 +123,7 @@ def test_what_cannot_be_decompressed_is_told_and_passed_by(written):
     created, partition = written.event(CREATED)
     batch = write_unreadable({"bootstrap.servers": written.places.bootstrap_servers}, Partition(CREATED, partition))
     written.publisher.publish(created._replace(value=b"{}"), partition)
-    report = written.report("--quiescent")
+    report = written.report("--finished")
     assert (report["violations"], report["orders"], report["undecodable"]) == ([], 12, 1)
     assert report["unreadable"] == [f"{CREATED}/{partition}/{batch.start}"]
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_decompressed_is_told_and_passed_by(written):
 def test_on_postgresql_it_reads_the_same(places, postgres_url):
     """Each service's tables are found in the schema of its name; what is broken there is found too."""
     written = Written(Places(places.folder, places.bootstrap_servers, postgres_url))
-    assert written.report("--quiescent")["violations"] == []
+    assert written.report("--finished")["violations"] == []
     written.places.change("order-service", "delete from orders where order_id = ?", written.confirmed.order_id)
     found = written.report()["violations"]
     assert {(v["law"], v["order_id"]) for v in found} >= {("order-iff-order-created", written.confirmed.order_id)}
@@ -170,7 +170,7 @@ def test_a_row_that_was_tampered_with_is_found(written, law, service, sql):
 def test_stock_that_does_not_add_up_is_found_by_sku(written):
     """Stock is held against the reservations of the same snapshot."""
     written.places.change("inventory-service", "update stock set reserved = reserved - 1 where sku = 'cd-1'")
-    [violation] = written.report("--quiescent")["violations"]
+    [violation] = written.report("--finished")["violations"]
     assert (violation["law"], violation["order_id"]) == ("reserved-stock-adds-up", "")
     assert violation["detail"].startswith("cd-1: ")
 
@@ -178,8 +178,8 @@ def test_stock_that_does_not_add_up_is_found_by_sku(written):
 def test_a_copy_on_the_log_is_a_violation_only_with_exactly_once_delivery(written):
     """With at-least-once delivery the same ce_id with the same bytes may stand there twice."""
     written.publisher.publish(*written.event(RESERVED))
-    assert [v["law"] for v in written.report("--quiescent")["violations"]] == ["each-event-once"]
-    assert written.report("--quiescent", "--delivery", "at-least-once")["violations"] == []
+    assert [v["law"] for v in written.report("--finished")["violations"]] == ["each-event-once"]
+    assert written.report("--finished", "--delivery", "at-least-once")["violations"] == []
 
 
 def test_a_history_without_its_beginning_is_said_to_be_incomplete(written):
@@ -188,13 +188,13 @@ def test_a_history_without_its_beginning_is_said_to_be_incomplete(written):
     admin = AdminClient({"bootstrap.servers": written.places.bootstrap_servers})
     cut = TopicPartition(CREATED, last.partition, last.offset + 1)
     admin.delete_records([cut])[cut].result()
-    result = written.check("--quiescent", "--json")
+    result = written.check("--finished", "--json")
     report = json.loads(result.stdout)
     assert (result.exit_code, report["violations"]) == (0, [])
     assert report["truncated"] == {f"{CREATED}/{last.partition}": last.offset + 1}
     assert f"INCOMPLETE HISTORY: {CREATED}/{last.partition} begins at {last.offset + 1}" in result.stderr
     said = f"clean, but {report['not_judged']} orders could not be judged fully"
-    assert (report["not_judged"] > 0, written.check("--quiescent").stdout.splitlines()[-1]) == (True, said)
+    assert (report["not_judged"] > 0, written.check("--finished").stdout.splitlines()[-1]) == (True, said)
 
 
 def test_an_order_without_an_event_is_found_although_each_topic_has_lost_its_oldest_record(written):
@@ -265,5 +265,5 @@ def test_an_empty_postgresql_is_named_and_left_as_it_is(places, postgres_url):
 def test_an_empty_saga_is_clean(places):
     """No orders break no law."""
     write_stores(World(Random(0), 0), places)
-    result = CliRunner().invoke(check_command, ["--quiescent"], env=places.environment)
+    result = CliRunner().invoke(check_command, ["--finished"], env=places.environment)
     assert (result.exit_code, result.stdout.splitlines()[-1]) == (0, "clean")

@@ -91,7 +91,7 @@ def test_empty_partitions_and_added_ones_are_no_difference(saga, log, places):
     """A partition without records has nothing to skip; a later one is read with the others."""
     admin = Admin(places.bootstrap_servers)
     admin.grow([CREATED], PARTITIONS + 1)
-    assert saga("check", "--quiescent").exit_code == 0
+    assert saga("check", "--finished").exit_code == 0
     file = str(places.folder / "history.jsonl")
     assert saga("audit", "export", file).exit_code == 0
     placed = next(fact for fact in log.facts if fact.topic == CREATED)

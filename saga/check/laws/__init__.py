@@ -11,9 +11,9 @@ An early event was published by a transaction that was committed before step 2, 
 A state was reached by events that the service had read, so they must be found (2 before 3). Among the databases the
 order service, where a saga ends, is read first: inventory, payments and the provider are then at least as far as it
 was. What this sequence does not decide (an event that is not published yet, a refund in flight) is not checked while
-orders are open; with `quiescent` nothing changes any more, and everything must be present.
+orders are open; with `finished` nothing changes any more, and everything must be present.
 
-An order that is parked somewhere is still in flight: it is judged as such, even with `quiescent`.
+An order that is parked somewhere is still in flight: it is judged as such, even with `finished`.
 
 If the beginning of a partition has expired, a missing event proves nothing about an order that was placed before the
 first remaining record was written: laws that require the event skip the order, and it is counted as not judged. An
@@ -53,6 +53,7 @@ ORDER_LAWS: tuple[Law, ...] = (
     outcome.confirmed_is_reserved_once,
     outcome.cancelled_nets_to_zero,
     outcome.cancelled_holds_nothing,
+    outcome.released_is_reserved_and_cancelled,
     outcome.payment_is_what_the_provider_says,
     outcome.all_is_finished,
     outcome.nothing_is_parked,
@@ -85,7 +86,7 @@ def judge(facts: Facts, rules: Rules) -> Verdict:
         whole_since={tp: _whole_since(facts, tp) for tp in facts.log.truncated},
         passed_over=set(),
     )
-    moving = replace(rules, quiescent=False)
+    moving = replace(rules, finished=False)
     violations: list[LawViolation] = []
     still_open = 0
     named = [(name_of(law), law) for law in ORDER_LAWS]

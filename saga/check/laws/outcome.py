@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from saga.check.facts import EventFact, Items, LedgerFact, Saga
 from saga.check.rules import LawFinding, Rules, finding
 from schemas import (
+    InventoryReleased,
     InventoryReservationFailed,
+    InventoryReserved,
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
@@ -54,12 +56,12 @@ def cancelled_nets_to_zero(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """A cancelled order costs nothing: what was charged was refunded."""
     if saga.order is None or saga.order.status != "cancelled":
         return
-    if saga.net != 0 and (rules.quiescent or _money_is_settled(saga)):
+    if saga.net != 0 and (rules.finished or _money_is_settled(saga)):
         yield finding(f"cancelled, but the provider has {_shown(saga.ledger)}", *_of(saga, PaymentRefunded.topic))
     if saga.order.refunded and (saga.order.refunded != saga.order.total or saga.status("payment") != "refunded"):
         refunded, total = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.order.total))
         yield LawFinding(f"the order has a refund of {refunded} of {total}, but the payment is {_payment(saga)}")
-    if rules.quiescent and saga.order.refunded != saga.charged:
+    if rules.finished and saga.order.refunded != saga.charged:
         refunded, charged = (to_text(each, saga.order.currency) for each in (saga.order.refunded, saga.charged))
         yield LawFinding(f"the order has a refund of {refunded}, but the provider charged {charged}")
 
@@ -69,8 +71,19 @@ def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     if saga.order is None or saga.order.status != "cancelled" or saga.status("reservation") != "reserved":
         return
     refusals = [event for event in saga.events if event.topic in NOTHING_RESERVED_AFTER]
-    if rules.quiescent or refusals:
+    if rules.finished or refusals:
         yield finding("cancelled, but its items are still reserved", *refusals)
+
+
+def released_is_reserved_and_cancelled(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
+    """When nothing is in flight, every order that was reserved and cancelled has its inventory.released.
+
+    A worker of a release that did not know the event releases what it cancels, and publishes nothing.
+    """
+    given_back = {InventoryReserved.topic, OrderCancelled.topic} <= saga.topics
+    if rules.finished and given_back and rules.lacks(saga, InventoryReleased.topic):
+        what = f"reserved and cancelled, but {InventoryReleased.topic} is not on the log"
+        yield finding(what, *_of(saga, InventoryReserved.topic), *_of(saga, OrderCancelled.topic))
 
 
 def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -92,14 +105,14 @@ def payment_is_what_the_provider_says(saga: Saga, rules: Rules) -> Iterator[LawF
 
 def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, no order is open."""
-    why = open_because(saga, rules) if rules.quiescent else None
+    why = open_because(saga, rules) if rules.finished else None
     if why is not None:
         yield finding(f"the order is open: {why}", *saga.events[-1:])
 
 
 def nothing_is_parked(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, no order is parked; a parked one is not lost: the other laws treat it as open."""
-    if rules.quiescent:
+    if rules.finished:
         for parked in saga.parked:
             look = f"{parked.service} parked show {saga.order_id}"
             yield finding(f"{parked.records} events are parked in {parked.service}: {parked.error}; see {look}")
@@ -134,10 +147,10 @@ def _possible(saga: Saga, rules: Rules) -> list[tuple[list[tuple[int, str]], lis
     """Return the (charges, refunds) that the provider may have; None if any are allowed for the moment."""
     payment = saga.payment
     if payment is None or payment.status == "cancelled":
-        return [([], [])] if payment is None and rules.quiescent else None
+        return [([], [])] if payment is None and rules.finished else None
     amount = [(payment.amount, payment.currency)] if payment.amount else []
     if payment.status == "charged":
-        return [(amount, [])] if rules.quiescent else [(amount, []), (amount, amount)]
+        return [(amount, [])] if rules.finished else [(amount, []), (amount, amount)]
     return [(amount, amount)] if payment.status == "refunded" else [([], [])]
 
 

@@ -2,7 +2,7 @@
 
 The ends of the topics were noted before the databases were read (`early` events are below them) and again after. So an
 early event has the state that published it, and a state has the events that led to it; every other difference may be in
-flight, and is checked only with `quiescent`.
+flight, and is checked only with `finished`.
 """
 
 from __future__ import annotations
@@ -77,8 +77,15 @@ def order_iff_order_created(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         for event in created:
             if rules.settled(event):
                 yield finding("order.created is on the log, but the order service has no such order", event)
-    elif rules.lacks(saga, OrderCreated.topic) and (rules.quiescent or saga.order.status != "pending"):
+    elif rules.lacks(saga, OrderCreated.topic) and (rules.finished or _was_decided(saga, rules)):
         yield finding(f"the order is {saga.order.status}, but order.created is not on the log")
+
+
+def _was_decided(saga: Saga, rules: Rules) -> bool:
+    """Return whether its order.created was published; it can be cancelled on request before that."""
+    if saga.status("order") == "cancelled" and OrderCancelled.topic in rules.flow.on_request:
+        return OrderCancelled.topic in saga.topics
+    return saga.status("order") != "pending"
 
 
 def event_has_its_state(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
@@ -104,7 +111,7 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)
         origin = ORIGINS.get((store, status or ""))
-        if origin is None or _by_deadline(saga, rules, origin.published_by):
+        if origin is None or _may_have_no_cause(saga, rules, origin.published_by):
             continue
         causes = rules.flow.causes.get(origin.published_by or "", frozenset()) | origin.heard
         if causes and all(rules.lacks(saga, cause) for cause in causes):
@@ -113,15 +120,16 @@ def state_has_its_cause(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         yield finding(f"the order has a refund, but there is no {PaymentRefunded.topic} on the log")
 
 
-def _by_deadline(saga: Saga, rules: Rules, topic: str | None) -> bool:
-    """Return whether a deadline may have caused the state that this event reports; once published, it says so."""
-    published = [event.deadline is not None for event in saga.events if event.topic == topic]
-    return topic in rules.flow.overdue and all(published)
+def _may_have_no_cause(saga: Saga, rules: Rules, topic: str | None) -> bool:
+    """Return whether a person or a deadline may have caused the state that this event reports, and no event did."""
+    if topic not in rules.flow.on_request and topic not in rules.flow.overdue:
+        return False
+    return all(event.cause is None for event in saga.events if event.topic == topic)
 
 
 def state_is_published(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
     """When nothing is in flight, every decision is on the log."""
-    if not rules.quiescent:
+    if not rules.finished:
         return
     for store in ("order", "payment", "reservation"):
         status = saga.status(store)

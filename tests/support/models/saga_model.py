@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from random import Random
 
 from saga.check.facts import (
@@ -36,6 +37,7 @@ FLOW = Flow(
         declared(
             "order-service",
             initiates=(CREATED,),
+            on_request=(CANCELLED,),
             heard={RESERVED: (CONFIRMED,), FAILED: (CANCELLED,), SHORT: (CANCELLED,), REFUNDED: ()},
         ),
         declared("payment-service", heard={CREATED: (CHARGED, FAILED, REFUNDED), CANCELLED: (REFUNDED,)}),
@@ -57,8 +59,10 @@ Step = Callable[[], None]
 class World:
     """Some orders, and everything that is known of them in four places and on the log."""
 
-    def __init__(self, random: Random, orders: int) -> None:
+    def __init__(self, random: Random, orders: int, *, cancels: bool = False) -> None:
+        """`cancels`: people cancel orders, at any moment."""
         self.random = random
+        self.cancels = cancels
         self.clock = 1_000_000
         self.to_place = deque(f"order-{n}" for n in range(orders))
         self.orders: dict[str, OrderFact] = {}
@@ -73,6 +77,9 @@ class World:
     def steps(self) -> list[Step]:
         """Return everything that can happen next."""
         steps: list[Step] = [self._place] if self.to_place else []
+        if self.cancels:
+            pending = [order.order_id for order in self.orders.values() if order.status == "pending"]
+            steps += [partial(self._cancel, order_id) for order_id in pending[:1]]
         for key, pending in self.outbox.items():
             if pending:
                 steps.append(lambda key=key: self._publish(key))
@@ -94,6 +101,10 @@ class World:
         total = self.random.choice([0, 500, 2933, LIMIT + 1])
         self.orders[order_id] = OrderFact(order_id, "anna", total, "USD", items, "pending", 0, self.clock)
         self._later("order", CREATED, order_id, None, PlacedOrder("anna", total, "USD", items))
+
+    def _cancel(self, order_id: str) -> None:
+        self.orders[order_id] = replace(self.orders[order_id], status="cancelled")
+        self._later("order", CANCELLED, order_id, None, None)
 
     def _later(
         self, service: str, topic: str, order_id: str, cause: EventFact | None, body: PlacedOrder | Money | None
@@ -120,16 +131,20 @@ class World:
 
     def _ask(self, event: EventFact) -> bool:
         order, entries = self.orders[event.order_id], self.ledger.setdefault(event.order_id, [])
-        kind = "charge" if event.topic == CREATED else "refund"
-        known = kind in [entry.kind for entry in entries]
-        refused = order.total in (0, LIMIT + 1)
-        if not known and not refused:
-            entries.append(LedgerFact(order.order_id, kind, order.total, order.currency))
-        return not known and not refused
+        payment, made = self.payments.get(event.order_id), [entry.kind for entry in entries]
+        kind = "charge" if event.topic == CREATED and payment is None else "refund"
+        nothing_to_do = kind in made or (kind == "refund" and "charge" not in made)
+        if nothing_to_do or order.total in (0, LIMIT + 1):
+            return False
+        entries.append(LedgerFact(order.order_id, kind, order.total, order.currency))
+        return True
 
     def _payment(self, event: EventFact) -> None:
         order_id = event.order_id
-        if event.topic == CREATED:
+        known = self.payments.get(order_id)
+        if known is None and event.topic == CANCELLED:
+            self.payments[order_id] = PaymentFact(order_id, None, 0, "", "cancelled")
+        elif event.topic == CREATED and known is None:
             status = "declined" if event.body.total > LIMIT else "charged"
             self.payments[order_id] = PaymentFact(order_id, f"pay-{order_id}", event.body.total, "USD", status)
             money = Money(f"pay-{order_id}", event.body.total, "USD")
@@ -137,17 +152,18 @@ class World:
                 "payment",
                 *((CHARGED, order_id, event, money) if status == "charged" else (FAILED, order_id, event, None)),
             )
-        elif self.payments[order_id].status == "charged":
-            self.payments[order_id] = replace(self.payments[order_id], status="refunded")
-            self._later(
-                "payment", REFUNDED, order_id, event, Money(f"pay-{order_id}", self.payments[order_id].amount, "USD")
-            )
+        elif known is not None and (known.status == "charged" or self.ledger[order_id]):
+            amount = self.orders[order_id].total
+            self.payments[order_id] = PaymentFact(order_id, f"pay-{order_id}", amount, "USD", "refunded")
+            self._later("payment", REFUNDED, order_id, event, Money(f"pay-{order_id}", amount, "USD"))
 
     def _inventory(self, event: EventFact) -> None:
         order_id, known = event.order_id, self.reservations.get(event.order_id)
         if event.topic == CANCELLED:
             if known is None or known.status.startswith("awaiting"):
                 self.reservations[order_id] = ReservationFact(order_id, "cancelled", ())
+            elif known.status == "reserved":
+                self._release(event, known)
         elif known is None:
             waits = "awaiting_payment" if event.topic == CREATED else "awaiting_items"
             items = event.body.items if event.topic == CREATED else ()
@@ -162,8 +178,16 @@ class World:
         self.reservations[event.order_id] = ReservationFact(event.order_id, "reserved" if enough else "failed", items)
         self._later("inventory", RESERVED if enough else SHORT, event.order_id, event, None)
 
+    def _release(self, event: EventFact, known: ReservationFact) -> None:
+        for sku, quantity in known.items:
+            self.stock[sku] = replace(self.stock[sku], reserved=self.stock[sku].reserved - quantity)
+        self.reservations[event.order_id] = replace(known, status="cancelled")
+        self._later("inventory", RELEASED, event.order_id, event, None)
+
     def _order(self, event: EventFact) -> None:
         order = self.orders[event.order_id]
+        if order.status == "cancelled" and event.topic != REFUNDED:
+            return
         if event.topic == REFUNDED:
             self.orders[order.order_id] = replace(order, refunded=event.body.amount)
         else:
@@ -211,8 +235,8 @@ def _ends(world: World, between: Step) -> Iterator[tuple[tuple[str, int], int]]:
         yield from (((topic, partition), len(world.log[topic, partition])) for partition in range(PARTITIONS))
 
 
-def finished(seed: int, orders: int = 12) -> Facts:
+def finished(seed: int, orders: int = 12, *, cancels: bool = False) -> Facts:
     """Return what is known of orders whose sagas have all ended."""
-    world = World(Random(seed), orders)
+    world = World(Random(seed), orders, cancels=cancels)
     world.finish()
     return read(world)

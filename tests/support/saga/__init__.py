@@ -143,11 +143,11 @@ class Saga:
         return found
 
     def settle(self, *check: str, seconds: float = PATIENCE) -> dict[str, Any]:
-        """Wait until every order has ended and `saga check --quiescent` is clean, and return its report."""
+        """Wait until every order has ended and `saga check --finished` is clean, and return its report."""
         self.until(lambda: not self.pending(), "not every order had ended", seconds)
         deadline = time.monotonic() + PATIENCE
         while True:
-            done = self.run("saga", "check", "--quiescent", "--json", *check)
+            done = self.run("saga", "check", "--finished", "--json", *check)
             late = time.monotonic() > deadline
             if not done.stdout and not late:
                 continue  # it could not be made: no broker answered in time, say

@@ -18,8 +18,9 @@ from order_service.domain import new_order
 from order_service.door import admit
 from saga.__main__ import main
 from saga.demo.history import DemoHistory
-from saga.demo.plan import DECLINE_ABOVE, make_plan
-from saga.demo.story import surprises
+from saga.demo.plan import DECLINE_ABOVE, Shares, make_plan
+from saga.demo.screen import STYLES
+from saga.demo.story import examples, surprises
 from saga.demo.workers import without_settings
 from schemas import (
     EVENTS,
@@ -36,24 +37,25 @@ from tests.support.saga.processes import PATIENCE
 
 REGISTRY = registry_at(None, EVENTS)
 CODEC = Codec(REGISTRY, EVENTS)
-SHARES = st.tuples(st.floats(0, 1), st.floats(0, 1)).filter(lambda shares: sum(shares) <= 1)
+KINDS = ("declined", "short", "cancelled", "silent")
+SHARES = st.builds(Shares, *[st.floats(0, 1)] * 4).filter(lambda shares: sum(shares) <= 1)
 
 
 @given(st.integers(1, 200), SHARES, st.integers())
 def test_a_plan_has_the_shares_that_were_asked_for(orders, shares, seed):
     """To the nearest order; never more orders than asked for; every one of them can be placed."""
-    plan = make_plan(orders, *shares, seed)
+    plan = make_plan(orders, shares, seed)
     counted = Counter(plan.endings.values())
     assert sum(counted.values()) == len(plan.requests) == orders
     assert counted["declined"] == round(orders * shares[0])
-    assert abs(counted["short"] - orders * shares[1]) <= 1
+    assert all(abs(counted[kind] - orders * share) <= 2 for kind, share in zip(KINDS, shares, strict=True))
     assert [admit(request) for request in plan.requests] == plan.requests
 
 
 @given(st.integers(1, 100), st.integers())
 def test_each_order_of_a_plan_can_only_end_as_planned(orders, seed):
     """The declined cost too much and nobody else does; there is stock for all the others, but never for the short."""
-    plan = make_plan(orders, 0.3, 0.3, seed)
+    plan = make_plan(orders, Shares(0.3, 0.3, 0.1, 0.1), seed)
     wanted = Counter()
     for request in plan.requests:
         ending = plan.endings[request.request_id]
@@ -65,8 +67,8 @@ def test_each_order_of_a_plan_can_only_end_as_planned(orders, seed):
 
 
 def test_the_same_seed_makes_the_same_plan_and_another_one_another():
-    assert make_plan(50, 0.2, 0.2, 7) == make_plan(50, 0.2, 0.2, 7)
-    assert make_plan(50, 0.2, 0.2, 7) != make_plan(50, 0.2, 0.2, 8)
+    assert make_plan(50, Shares(0.2, 0.2), 7) == make_plan(50, Shares(0.2, 0.2), 7)
+    assert make_plan(50, Shares(0.2, 0.2), 7) != make_plan(50, Shares(0.2, 0.2), 8)
 
 
 @pytest.mark.parametrize("arguments", [["--decline", "0.7", "--short", "0.7"], ["--orders", "0"], ["--short", "2"]])
@@ -115,6 +117,7 @@ CANCELLED = OrderCancelled("o", "why")
         ([CREATED, CHARGED, InventoryReserved("o"), OrderConfirmed("o")], 1),
         ([CREATED, PaymentFailed("o", "no"), CANCELLED], 1),
         ([CREATED, CHARGED, CANCELLED], 0),
+        ([CREATED, CANCELLED], 1),
         ([CREATED, CHARGED, CANCELLED, REFUNDED], 1),
         ([CANCELLED], 0),
     ],
@@ -135,11 +138,30 @@ def test_an_event_that_stands_on_the_log_twice_is_told_once():
 
 def test_an_order_that_ends_otherwise_than_planned_is_named():
     """The demo then fails."""
-    plan = make_plan(1, 1.0, 0.0, 1)
+    plan = make_plan(1, Shares(1.0), 1)
     order = new_order("o", plan.requests[0], now=0)
     confirmed = history_of(CREATED, CHARGED, InventoryReserved("o"), OrderConfirmed("o"))
     assert surprises(plan, [order], confirmed) == ["demo-1 should be cancelled, but is confirmed"]
     assert surprises(plan, [order], history_of(CREATED, PaymentFailed("o", "no"), CANCELLED)) == []
+
+
+@pytest.mark.parametrize("ending", ["cancelled", "silent"])
+def test_an_order_that_nobody_refused_may_end_with_or_without_a_refund(ending):
+    """A customer who cancels may be too late; a deadline is not, as long as the provider says nothing."""
+    shares = Shares(cancel=1.0) if ending == "cancelled" else Shares(silent=1.0)
+    plan = make_plan(1, shares, 1)
+    order = new_order("o", plan.requests[0], now=0)
+    by_itself = history_of(CREATED, CANCELLED)
+    assert surprises(plan, [order], by_itself) == []
+    assert list(examples(by_itself)) == ["o"]
+    assert surprises(plan, [order], history_of(CREATED, CHARGED, CANCELLED, REFUNDED)) == []
+    confirmed = history_of(CREATED, CHARGED, InventoryReserved("o"), OrderConfirmed("o"))
+    assert bool(surprises(plan, [order], confirmed)) == (ending == "silent")
+
+
+def test_every_event_has_a_sign_on_a_terminal():
+    """Or the live picture ends with a KeyError."""
+    assert {event.topic for event in EVENTS} <= STYLES.keys()
 
 
 def test_no_setting_of_the_callers_reaches_the_demos_workers(monkeypatch):

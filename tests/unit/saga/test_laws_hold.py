@@ -28,10 +28,10 @@ def moving(world: World, pace: float) -> Step:
 
 
 @settings(max_examples=300)
-@given(SEEDS, st.integers(1, 8), st.floats(0.5, 20))
-def test_a_running_saga_is_never_called_broken(seed, orders, pace):
+@given(SEEDS, st.integers(1, 8), st.floats(0.5, 20), st.booleans())
+def test_a_running_saga_is_never_called_broken(seed, orders, pace, cancels):
     """What is in flight is no violation, wherever the steps of the saga fall between the single readings."""
-    world = World(Random(seed), orders)
+    world = World(Random(seed), orders, cancels=cancels)
     assert judge(read(world, moving(world, pace)), Rules(FLOW)).violations == []
 
 
@@ -43,10 +43,10 @@ def test_in_the_wrong_order_the_same_sagas_would_be_called_broken():
 
 
 @settings(max_examples=100)
-@given(SEEDS)
-def test_a_finished_saga_is_clean_and_has_no_open_order(seed):
+@given(SEEDS, st.booleans())
+def test_a_finished_saga_is_clean_and_has_no_open_order(seed, cancels):
     """When all is quiet, every law holds strictly and nothing is open."""
-    verdict = judge(finished(seed), Rules(FLOW, quiescent=True))
+    verdict = judge(finished(seed, cancels=cancels), Rules(FLOW, finished=True))
     assert (verdict.violations, verdict.orders, verdict.open) == ([], 12, 0)
 
 
@@ -59,7 +59,7 @@ def test_open_orders_are_counted_and_are_violations_only_when_all_should_be_quie
         if possible := world.steps():
             world.random.choice(possible)()
     facts = read(world)
-    running, quiet = judge(facts, Rules(FLOW)), judge(facts, Rules(FLOW, quiescent=True))
+    running, quiet = judge(facts, Rules(FLOW)), judge(facts, Rules(FLOW, finished=True))
     assert running.violations == []
     assert running.open == quiet.open == sum(v.law == "all-is-finished" for v in quiet.violations)
     assert (quiet.open > 0) == bool(set(quiet.violations))
@@ -71,3 +71,6 @@ def test_the_model_reaches_every_end(outcome):
     facts: list[Facts] = [finished(seed) for seed in range(5)]
     assert any(order.status == outcome for f in facts for order in f.orders.values())
     assert {payment.status for f in facts for payment in f.payments.values()} == {"charged", "declined", "refunded"}
+    cancelled = [finished(seed, cancels=True) for seed in range(20)]
+    assert any("inventory.released" in {e.topic for e in events} for f in cancelled for events in f.log.events.values())
+    assert "cancelled" in {payment.status for f in cancelled for payment in f.payments.values()}

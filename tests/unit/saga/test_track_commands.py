@@ -174,8 +174,12 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
         f" the charge of 29.33 USD was given back {refund.at - end.at} ms later"
     )
     assert [link["address"] for link in why["chain"]] == [event.address for event in REFUNDED_ORDER]
-    waits = ask(file, "why", OPEN_ORDER[0].order_id)["why"]
-    assert f"inventory-service has not answered {OPEN_ORDER[1].address} for" in waits
+    assert why["ask"] == []
+    waits = ask(file, "why", OPEN_ORDER[0].order_id)
+    assert f"inventory-service has not answered {OPEN_ORDER[1].address} for" in waits["why"]
+    assert waits["ask"] == [f"inventory-service show {OPEN_ORDER[0].order_id}", "saga workers"]
+    [_, hint, *_] = saga(file, "why", OPEN_ORDER[0].order_id).stdout.splitlines()
+    assert hint == f"to see why: `inventory-service show {OPEN_ORDER[0].order_id}`, `saga workers`"
 
 
 def test_an_event_without_a_sentence_is_told_by_its_fields_and_nothing_reaches_the_terminal_that_it_would_obey():
