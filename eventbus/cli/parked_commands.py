@@ -131,7 +131,7 @@ class _ParkedCommands:
     def show(self, key: str, database: str, as_json: bool, schema_registry_url: str | None) -> None:
         """Show one blocked key and its parked events, in sequence.
 
-        Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
+        Example: show 01980c4e
         """
         with self._open(database) as opened, opened.snapshot() as tx:
             key = whole_key(tx, key)
@@ -178,7 +178,7 @@ class _ParkedCommands:
     def discard(self, everything: bool, **options: Any) -> None:
         """Discard the first parked event of a key, or all of them, on record. The remaining ones are retried.
 
-        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test event'
+        Example: discard 01980c4e --by ada --reason 'a test event'
         """
         who = _actor(options)
         self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)

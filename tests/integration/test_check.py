@@ -97,7 +97,9 @@ def test_what_is_open_is_said_beside_the_verdict_with_the_command_that_shows_it(
     note = AuditNote("ada", "a test", 0)
     written.publisher.publish(resolution(letters[1], resolved, DISCARD, note), 0)
     written.publisher.publish(created._replace(value=b"{}"), partition)
-    pending = "insert into orders select 'open', null, customer_id, total, currency, items, 'pending', null, 0, 1, 1"
+    columns = "order_id, customer_id, total, currency, items, status, refunded, created_at, updated_at"
+    values = "'open', customer_id, total, currency, items, 'pending', 0, 1, 1"
+    pending = f"insert into orders ({columns}) select {values}"
     written.places.change("order-service", f"{pending} from orders where order_id = ?", written.confirmed.order_id)
     with written.places.transaction("inventory-service") as tx:
         blocked_keys.change(tx, {}, {"open": BlockedKey("open", CREATED, 0, 1, 1, 1, 0, 1, "no")})
