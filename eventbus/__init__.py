@@ -48,7 +48,7 @@ if TYPE_CHECKING:
         registry,
         schema_registry_url,
     )
-    from eventbus.cli.parked_commands import parked_here, parked_line
+    from eventbus.cli.parked_commands import parked_here, parked_line, parked_with
     from eventbus.cli.tables import print_table
     from eventbus.worker.service_cli import service_cli
     from eventbus.worker.worker import Ending, Worker
@@ -63,6 +63,7 @@ _ON_DEMAND = {
     "fail": "eventbus.cli.options",
     "parked_here": "eventbus.cli.parked_commands",
     "parked_line": "eventbus.cli.parked_commands",
+    "parked_with": "eventbus.cli.parked_commands",
     "print_json": "eventbus.cli.options",
     "print_table": "eventbus.cli.tables",
     "registry": "eventbus.cli.options",
@@ -110,6 +111,7 @@ __all__ = [
     "handed_in",
     "parked_here",
     "parked_line",
+    "parked_with",
     "print_json",
     "print_table",
     "publish",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, ValidationError, convert, to_builtins
+from msgspec.structs import replace
 
 from eventbus.avro_schema import parse
 from eventbus.event import Event
@@ -66,6 +67,10 @@ class DeclaredEvent(Struct, frozen=True, forbid_unknown_fields=True):
     purpose: str
     file: str
     schema: dict[str, Any]
+    summary: str = ""
+    """See `eventbus.Event.summary`."""
+    released: dict[str, dict[str, Any]] = {}
+    """The schemas of its released versions by the ids that records name; in its publisher's declaration only."""
 
 
 class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
@@ -115,6 +120,8 @@ class Declaration(Struct, frozen=True, forbid_unknown_fields=True):
 def declare(service: type[Service[Any]]) -> Declaration:
     """Read what a service declares."""
     events = {event.topic: _event(event) for event in service.events()}
+    for event in service.publishes():
+        events[event.topic] = replace(events[event.topic], released=_released(event))
     return Declaration(
         service.name,
         _version(service),
@@ -170,12 +177,19 @@ def _check_names(declaration: Declaration, where: str) -> None:
     for event in sorted(set(declaration.publishes) - set(declaration.events)):
         raise BadDeclaration(f"{where}: {event} is published, but events does not describe it")
     for event, declared in declaration.events.items():
-        try:
-            record = parse(dict(declared.schema))["type"] == "record"
-        except Exception as error:
-            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not valid: {error!r:.200}") from error
-        if not record:
-            raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not a record")
+        if not all(number.isdecimal() for number in declared.released):
+            raise BadDeclaration(f"{where}: {event!r:.80} has a released schema whose id is not a number")
+        for schema in (declared.schema, *declared.released.values()):
+            _check_schema(event, schema, where)
+
+
+def _check_schema(event: str, schema: dict[str, Any], where: str) -> None:
+    try:
+        record = parse(dict(schema))["type"] == "record"
+    except Exception as error:
+        raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not valid: {error!r:.200}") from error
+    if not record:
+        raise BadDeclaration(f"{where}: the schema of {event!r:.80} is not a record")
 
 
 def _declared_deadline(deadline: Deadline) -> DeclaredDeadline:
@@ -204,7 +218,18 @@ def _declared(reaction: Reaction) -> DeclaredReaction:
 
 def _event(event: type[Event]) -> DeclaredEvent:
     purpose, file = (getdoc(event) or "").partition("\n")[0], f"{event.ids.parent.name}/{event.topic}.avsc"
-    return DeclaredEvent(event.key_field, purpose, file, json.loads(event.schema_text))
+    return DeclaredEvent(event.key_field, purpose, file, json.loads(event.schema_text), event.summary)
+
+
+def _released(event: type[Event]) -> dict[str, dict[str, Any]]:
+    """Return the event's released schemas by their ids; empty if a registry has the ids, not a file."""
+    if not event.ids.is_file():
+        return {}
+    named = json.loads(event.ids.read_text(encoding="utf-8"))
+    schemas = {
+        number: json.loads((event.ids.parent / name).read_text(encoding="utf-8")) for number, name in named.items()
+    }
+    return {number: schema for number, schema in schemas.items() if parse(schema)["name"] == event.schema["name"]}
 
 
 def _topics(events: tuple[type[Event], ...]) -> tuple[str, ...]:

@@ -98,6 +98,8 @@ class Reaction:
     remote: Callable[..., Any] | None
     remote_takes_state: bool
     """The remote function takes a working set, read without locks, as its second argument."""
+    remote_takes_time: bool
+    """The remote function takes the timestamp of the event's record as its third argument."""
     publishes: tuple[type[Event], ...]
     compensates: tuple[type[Event], ...] = ()
     awaits: tuple[type[Event], ...] = ()
@@ -115,6 +117,12 @@ class Reaction:
         if answer is not None and type(answer) not in self.publishes:
             raise Undeclared(f"{self.name} returned {type(answer).__name__}, which its signature does not name")
         return answer
+
+    def call_remote(self, service: Service[Any], event: Event, known: Any, at_ms: int) -> Any:
+        """Call the remote function, with as many of the arguments as it takes."""
+        assert self.remote is not None
+        more = (known, at_ms) if self.remote_takes_time else (known,) if self.remote_takes_state else ()
+        return self.remote(service, event, *more)
 
     @property
     def purpose(self) -> str:
@@ -166,7 +174,9 @@ def reacts_to(  # noqa: PLR0913 - a declaration, all keyword-only
     The method is called as `handler(self, event, work)`, or `handler(self, event, outcome, work)` when `remote` is
     given: `remote(self, event)`, or `remote(self, event, work)` with what the repository loaded, runs before the
     transaction, many at once, and must be idempotent; if it needs no remote call it returns `Unasked(outcome)`. It
-    may be an `async def`. The return annotation names every event that may be published.
+    may be an `async def`. As `remote(self, event, work, at_ms)` it is also given the timestamp of the event's record
+    (ms since 1970 UTC; of a redriven one the original's, so it is as old as the event): since when the remote side may
+    have been called about it. The return annotation names every event that may be published.
 
     The other arguments declare what types cannot express, for `saga flow` and `saga verify`; they do not change how
     events are handled: `compensates`, the events of this service whose effect the handler undoes; `awaits`, the events
@@ -227,7 +237,8 @@ class Service(Generic[W]):
     deadlines: ClassVar[dict[str, Deadline]]
     """By the name of the column."""
 
-    repository: Repository[W]
+    repository: Repository[W] = typing.cast("Repository[W]", NoState())
+    """What it keeps, usually set in `__init__`; by default it keeps nothing, and its working set is None."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -310,13 +321,14 @@ class Service(Generic[W]):
 
 
 def _reaction(method: Callable[..., Any], declared: _Mark) -> Reaction:
-    takes_state = declared.remote is not None and len(inspect.signature(declared.remote).parameters) > 2  # noqa: PLR2004
+    takes = 0 if declared.remote is None else len(inspect.signature(declared.remote).parameters)
     publishes = _returned_events(method)
     return Reaction(
         declared.event,
         method,
         declared.remote,
-        takes_state,
+        takes > 2,  # noqa: PLR2004 - self, event, work
+        takes > 3,  # noqa: PLR2004 - self, event, work, at_ms
         publishes,
         declared.compensates,
         declared.awaits,
@@ -335,7 +347,7 @@ def _deadlines(cls: type[Service[Any]]) -> dict[str, Deadline]:
         if declared.column.name in found:
             raise TypeError(f"{cls.__name__} has two handlers for the deadline {declared.column.name}")
         publishes = _returned_events(method)
-        reaction = Reaction(Overdue, method, None, False, publishes, declared.compensates)
+        reaction = Reaction(Overdue, method, None, False, False, publishes, declared.compensates)
         found[declared.column.name] = Deadline(declared.column, reaction)
     return found
 

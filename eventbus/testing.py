@@ -7,6 +7,7 @@ SQL are the real ones, on SQLite in memory; the broker is the simulator's model 
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +15,10 @@ import pytest
 
 from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
+from eventbus.event.overdue import Overdue
 from eventbus.serde.codec import PoisonRecord
 from eventbus.service import Service, answer_of, finished
+from eventbus.store import deadlines
 
 if TYPE_CHECKING:
     from eventbus.simulation import Simulation
@@ -66,18 +69,33 @@ class Scenario:
 
     def _handle(self, event: Event) -> Event | None:
         service = self._service
+        if isinstance(event, Overdue):
+            return self._fire(event)
         event.check()
         reaction = service.reactions[type(event)]
         outcome: tuple[Any, ...] = ()
         if reaction.remote is not None:
             with self._database.snapshot() as tx:
-                known = (service.repository.load(tx, [event]),) if reaction.remote_takes_state else ()
-            outcome = (answer_of(finished(reaction.remote(service, event, *known))),)
+                known = service.repository.load(tx, [event]) if reaction.remote_takes_state else None
+            outcome = (answer_of(finished(reaction.call_remote(service, event, known, _now_ms()))),)
         with self._database.transaction() as tx:
             work = service.repository.load(tx, [event])
             answer = reaction.answer(service, event, *outcome, work=work)
             service.repository.save(tx, work)
         return answer and answer.check()
+
+    def _fire(self, over: Overdue) -> Event | None:
+        """Call the handler of the deadline that the row with this key has. LookupError if it has none at that time."""
+        service = self._service
+        with self._database.transaction() as tx:
+            work = service.repository.load(tx, [over])
+            for deadline in service.deadlines.values():
+                rows = deadlines.load(tx, deadline.column, [over.key])
+                if over.key in rows and rows[over.key][1] == over.due_ms:
+                    answer = deadline.reaction.answer(service, over, work=work)
+                    service.repository.save(tx, work)
+                    return answer and answer.check()
+        raise LookupError(f"no deadline of {over.key} is over at {over.due_ms}")
 
 
 def run_seeded(
@@ -109,6 +127,10 @@ def run_seeded(
         simulation.after(chance.random(), lambda event=event: simulation.publish(event))  # type: ignore[misc]
     simulation.run()
     return simulation
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ignoring(make: Callable[[], Service[Any]]) -> Callable[[Simulation], Service[Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from typing import Any
 
 import click
 
@@ -16,6 +17,7 @@ from eventbus import (
     fail,
     parked_here,
     parked_line,
+    parked_with,
     print_json,
     print_table,
     redact,
@@ -23,11 +25,16 @@ from eventbus import (
     service_cli,
     whole_key,
 )
+from payment_service.domain import Payment
 from payment_service.gateway import BadGateway, check_ledger, open_gateway, set_outage
-from payment_service.repository import PAYMENT, SCHEMA, find_payment, totals
+from payment_service.ledger import NO_REFUNDS
+from payment_service.repository import PAYMENT, SCHEMA, all_payments, find_payment, totals
 from payment_service.service import PaymentService
+from schemas import OrderCancelled, OrderCreated
 from schemas.money import to_text
 
+REFUNDS = (OrderCancelled.topic, OrderCreated.topic)
+"""The topics whose records refund; order.created where the order was cancelled before."""
 DATABASE = database_option(PaymentService.name)
 GATEWAY = click.option(
     "--gateway",
@@ -36,7 +43,7 @@ GATEWAY = click.option(
     default="simulated:///provider.db",
     callback=secret,
     help="The payment provider: simulated:///FILE?decline-above=CENTS&latency-ms=N&failure-rate=P&lose-reply-rate=P"
-    "&seed=N&timeout-ms=N; all parameters optional, P from 0 to 1."
+    "&seed=N&timeout-ms=N&key-lifetime-s=N; all parameters optional, P from 0 to 1."
     " Without a file (simulated://) it is in this process's memory.",
 )
 
@@ -82,6 +89,36 @@ def show(order_id: str, database: str, as_json: bool) -> None:
         click.echo("\n".join(lines + ([parked_line(parked)] if parked else [])))
 
 
+@main.command("list")
+@click.option("--refund-pending", is_flag=True, help="Only those of cancelled orders whose refund is still requested.")
+@DATABASE
+@as_json
+def list_command(*, refund_pending: bool, database: str, as_json: bool) -> None:
+    """List payments by order id; with --refund-pending those whose refund has failed so far: it is requested again.
+
+    Example: payment-service list --refund-pending
+    """
+    with _snapshot(database) as tx:
+        payments = _refund_pending(tx) if refund_pending else ((payment, None) for payment in all_payments(tx))
+        if as_json:
+            print_json([payment._asdict() | ({"parked": parked} if parked else {}) for payment, parked in payments])
+            return
+        print_table(("order", "status", "amount", "parked"), map(_row, payments), right=("amount",))
+
+
+def _row(listed: tuple[Payment, dict[str, Any] | None]) -> tuple[str, ...]:
+    payment, parked = listed
+    amount = to_text(payment.amount, payment.currency) if payment.currency else ""
+    return payment.order_id, payment.status, amount, parked_line(parked) if parked else ""
+
+
+def _refund_pending(tx: Transaction) -> list[tuple[Payment, dict[str, Any] | None]]:
+    """Return the payments whose order.cancelled is parked, or whose late order.created, until a refund is made."""
+    parked = {report["key"]: report for topic in REFUNDS for report in parked_with(tx, topic)}
+    known = [(find_payment(tx, key), report) for key, report in sorted(parked.items())]
+    return [(payment, report) for payment, report in known if payment and payment.status in ("charged", "cancelled")]
+
+
 @main.command()
 @DATABASE
 @GATEWAY
@@ -110,19 +147,28 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("answer", type=click.Choice(["500", "429", "nothing", "over"]))
+@click.argument("answer", type=click.Choice(["500", "429", "nothing", NO_REFUNDS, "over"]))
 @click.option("--order", "order_id", metavar="ORDER_ID", help="Only requests about this order.")
 @GATEWAY
 def outage(answer: str, order_id: str | None, gateway: str) -> None:
     """Make the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.
+
+    With `no-refunds` it charges as usual, and refuses to refund what it has charged.
 
     An outage can begin and end while workers run, to see how they react. `over` without --order ends every outage.
 
     Example: payment-service outage 500 --order 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
     """
     set_outage(gateway, None if answer == "over" else answer, order_id)
-    about = "every request" if order_id is None else f"every request about order {order_id}"
-    click.echo(f"{about} is answered {'again' if answer == 'over' else f'with {answer}'}")
+    request = "request" if answer != NO_REFUNDS else "refund"
+    about = f"every {request}" if order_id is None else f"every {request} about order {order_id}"
+    click.echo(f"{about} {_answered(answer)}")
+
+
+def _answered(answer: str) -> str:
+    if answer == NO_REFUNDS:
+        return "is refused"
+    return "is answered again" if answer == "over" else f"is answered with {answer}"
 
 
 def _by_currency(sums: dict[str, tuple[int, int]]) -> dict[str, dict[str, int]]:

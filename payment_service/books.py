@@ -8,10 +8,10 @@ from typing import Literal, NamedTuple
 from msgspec import Struct
 from msgspec.structs import replace
 
-from payment_service.domain import Answer, Charge, Conflict, Declined, NothingTaken, Refund, Refusal
+from payment_service.domain import Answer, Charge, Conflict, Declined, Found, NothingTaken, Refund, Refusal
 from schemas.money import to_text
 
-Kind = Literal["charge", "refund"]
+Kind = Literal["charge", "refund", "find"]
 
 
 class Request(Struct, frozen=True, gc=False):
@@ -41,16 +41,36 @@ class LedgerLine(Struct, frozen=True, gc=False):
     outcome: Literal["done", "declined", "above limit", "nothing", "void"]
     detail: str
     refund_key: str | None = None
+    at_ms: int = 0
+    """When it was asked for first, ms since 1970; 0: not known, and never forgotten."""
 
 
-def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None) -> Answer:
+def found(request: Request, lines: dict[str, LedgerLine]) -> Found:
+    """Answer a search for a charge, by its reference: the key under which it was made."""
+    line = lines.get(request.charge_key)
+    if line is None or line.outcome != "done":
+        return None
+    return Charge(line.detail) if line.refund_key is None else Refund(line.detail)
+
+
+def forget(request: Request, lines: dict[str, LedgerLine], before_ms: float) -> None:
+    """Let the provider forget the request's key if it was used before this time; what was done under it stays done."""
+    line = lines.get(request.key)
+    if line is None or line.at_ms == 0 or line.at_ms >= before_ms:
+        return
+    kept = f"{request.key} of {line.at_ms}"
+    lines[kept] = replace(line, request=replace(line.request, key=kept))
+    del lines[request.key]
+
+
+def settled(request: Request, lines: dict[str, LedgerLine], decline_above: int | None, now_ms: int = 0) -> Answer:
     """Answer one request from the lines of its keys, adding or changing the lines that follow from it."""
     line = lines.get(request.key)
     if line is None:
         line = _charged(request, decline_above) if request.kind == "charge" else _refunded(request, lines)
         if line is None:
             return Conflict(f"{request.key} conflicts with what the provider has for {request.charge_key}")
-        lines[request.key] = line
+        lines[request.key] = line = replace(line, at_ms=now_ms)
     elif line.request != request:
         known = line.request
         return Conflict(

@@ -27,6 +27,13 @@ class PaymentContradiction(Exception):
     """The event contradicts what is already known of the payment."""
 
 
+class RefundRefused(Exception):
+    """The provider does not refund the charge now.
+
+    That is no answer: the order is parked, and the refund is requested again, with backoff, until it is made.
+    """
+
+
 class Outdated(Exception):
     """The provider was called with a request that no longer matches the payment's state."""
 
@@ -81,6 +88,27 @@ class NotAsked(Struct, frozen=True):
 Question = Literal["charge", "refund", "void"] | None
 """`void`: refund what a worker may have charged before it crashed without recording it, and charge nothing later."""
 Answer = Charge | Declined | Refund | NothingTaken | Conflict | NotAsked
+Found = Charge | Refund | None
+"""The result of a search for a charge: it was made, it was refunded since, or there is none."""
+
+
+def may_be_forgotten(asked_since_ms: int, now_ms: int, key_lifetime: float | None) -> bool:
+    """Return whether the provider may have forgotten what it was asked about an event with this timestamp.
+
+    A timestamp in the future, and one that is missing (0 or less), says nothing of the event's age.
+    """
+    if key_lifetime is None:
+        return False
+    return not 0 < asked_since_ms <= now_ms < asked_since_ms + 1_000 * key_lifetime
+
+
+def known_from(found: Found, question: Question) -> Answer | None:
+    """Return the answer to a question that a search gives; None if the provider has to be asked nevertheless."""
+    if found is None:
+        return None
+    if question == "charge":
+        return Charge(found.payment_id)
+    return found if isinstance(found, Refund) else None
 
 
 def to_ask_for_order(known: Payment | None) -> Question:

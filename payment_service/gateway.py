@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from eventbus import HIDDEN, CallStyle, check_file, redact
 from payment_service.books import LedgerEntry
-from payment_service.domain import Answer
+from payment_service.domain import Answer, Found
 from payment_service.ledger import Ledger, MemoryLedger, NotALedger
 from payment_service.simulated import BadBehaviour, Behaviour, MemoryProvider, SimulatedProvider
 
@@ -27,6 +27,7 @@ PARAMETERS: dict[str, Callable[[str], float]] = {
     "lose-reply-rate": float,
     "seed": int,
     "timeout-ms": float,
+    "key-lifetime-s": float,
 }
 
 
@@ -37,13 +38,17 @@ class BadGateway(ValueError):
 class Gateway(Protocol):
     """What the service calls on a payment provider; amounts in minor units.
 
-    `charge` and `refund` are plain functions, or both are `async def`. They raise TryAgain when the outcome is not
-    known, and answer Conflict when the key was used before with other parameters.
+    `charge`, `refund` and `find_charge` are plain functions, or all are `async def`. They raise TryAgain when the
+    outcome is not known; `charge` and `refund` answer Conflict when the key was used before with other parameters.
     """
 
     @property
     def call_style(self) -> CallStyle:
         """How it is called: see Service.call_style."""
+
+    @property
+    def key_lifetime(self) -> float | None:
+        """How many seconds the provider remembers an idempotency key, rather too few than too many; None: for ever."""
 
     def charge(self, key: str, amount: int, currency: str) -> Answer | Awaitable[Answer]:
         """Charge the amount, once: Charge or Declined."""
@@ -52,7 +57,15 @@ class Gateway(Protocol):
         """Refund, once, everything that was charged under `charge_key`: Refund or NothingTaken.
 
         If nothing was charged, any charge under that key is refused from then on: a request that is still in flight
-        must not charge an amount that would never be refunded.
+        must not charge an amount that would never be refunded. Raises RefundRefused when the provider does not refund
+        the charge now.
+        """
+
+    def find_charge(self, key: str) -> Found | Awaitable[Found]:
+        """Search for the charge that was made under this key, which the provider may have forgotten by now.
+
+        Every provider stores a reference with a charge: give it the key. Charge, Refund if it was refunded, or None.
+        Not called if `key_lifetime` is None.
         """
 
 
@@ -79,9 +92,9 @@ def open_gateway(url: str) -> Provider:
     place, _, query = url.partition("?")
     behaviour = _behaviour(query)
     if place in IN_MEMORY:
-        ledger = MemoryLedger(behaviour.decline_above)
+        ledger = MemoryLedger(behaviour.decline_above, behaviour.key_lifetime_s)
         return MemoryProvider(ledger) if behaviour.is_prompt else SimulatedProvider(ledger, behaviour)
-    return SimulatedProvider(_open_ledger(url, behaviour.decline_above), behaviour)
+    return SimulatedProvider(_open_ledger(url, behaviour), behaviour)
 
 
 def set_outage(url: str, answer: str | None, charge_key: str | None) -> None:
@@ -94,7 +107,7 @@ def set_outage(url: str, answer: str | None, charge_key: str | None) -> None:
         raise BadGateway(
             f"{redact(url)} is in the memory of one process: give the simulated provider a file, simulated:///FILE"
         )
-    with closing(_open_ledger(url, _behaviour(query).decline_above)) as ledger:
+    with closing(_open_ledger(url, _behaviour(query))) as ledger:
         ledger.outage(answer, charge_key)
 
 
@@ -103,13 +116,13 @@ def check_ledger(url: str) -> None:
     check_file("the provider's ledger", url.partition("?")[0], SCHEME)
 
 
-def _open_ledger(url: str, decline_above: int | None) -> Ledger:
+def _open_ledger(url: str, behaviour: Behaviour) -> Ledger:
     place = url.partition("?")[0]
     path = place.removeprefix(SCHEME)
     if not place.startswith(SCHEME) or not path:
         raise BadGateway(f"the gateway {redact(url)!r} is not simulated:///FILE?parameter=value")
     try:
-        return Ledger(path, decline_above)
+        return Ledger(path, behaviour.decline_above, behaviour.key_lifetime_s)
     except NotALedger as error:
         raise BadGateway(f"the gateway's ledger cannot be used: {error}") from error
 

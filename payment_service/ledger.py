@@ -7,8 +7,8 @@ import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from payment_service.books import LedgerEntry, LedgerLine, Request, settled
-from payment_service.domain import Answer
+from payment_service.books import LedgerEntry, LedgerLine, Request, forget, found, settled
+from payment_service.domain import Answer, Found
 
 LOCK_WAIT_SECONDS = 5.0
 OPENING_ATTEMPTS = 50
@@ -22,19 +22,23 @@ create table if not exists provider_ledger (
     currency text not null,
     outcome text not null,      -- done; declined, above limit; nothing: was not charged; void: refunded before it was
     detail text not null,       -- the provider's id of the charge, or why it was declined
-    refund_key text             -- of a refunded charge: the key of its refund
+    refund_key text,            -- of a refunded charge: the key of its refund
+    at_ms integer not null default 0  -- when it was asked for first, ms since 1970; 0: not known
 ) without rowid
 """
+ADD_TIME = "alter table provider_ledger add column at_ms integer not null default 0"
 OUTAGE = """
 create table if not exists provider_outage (
-    answer text not null        -- how requests are answered while there is a row: 500, 429, nothing; "500 KEY": only
-                                -- requests about this charge
+    answer text not null        -- how requests are answered while there is a row: 500, 429, nothing, or no-refunds:
+                                -- refunds are refused; "500 KEY": only requests about this charge
 )
 """
 OF_ONE_CHARGE = "instr(answer, ' ') > 0 and substr(answer, instr(answer, ' ') + 1) = ?"
+DELETE = "delete from provider_ledger where key = ?"
+NO_REFUNDS = "no-refunds"
 TABLES = {"provider_ledger", "provider_outage"}
-COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key"
-REPLACE = f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?)"
+COLUMNS = "kind, key, charge_key, amount, currency, outcome, detail, refund_key, at_ms"
+REPLACE = f"replace into provider_ledger ({COLUMNS}) values (?,?,?,?,?,?,?,?,?)"
 
 
 class NotALedger(Exception):
@@ -45,15 +49,19 @@ class Outage(Exception):
     """The provider processes no requests now; the message says how it answers."""
 
 
+class NoRefund(Outage):
+    """The provider refuses to refund this charge now."""
+
+
 class Ledger:
     """One connection to the ledger, used by one thread at a time; other processes may write in between.
 
     synchronous=FULL: a charge that was answered outlives a power failure.
     """
 
-    def __init__(self, path: str, decline_above: int | None) -> None:
-        """Open the ledger, or create it. Raises NotALedger."""
-        self._decline_above = decline_above
+    def __init__(self, path: str, decline_above: int | None, key_lifetime: float | None = None) -> None:
+        """Open the ledger, or create it; it forgets keys after `key_lifetime` seconds. Raises NotALedger."""
+        self._decline_above, self._key_lifetime = decline_above, key_lifetime
         try:
             self._connection = sqlite3.connect(
                 path, timeout=LOCK_WAIT_SECONDS, isolation_level=None, check_same_thread=False
@@ -62,7 +70,7 @@ class Ledger:
         except sqlite3.Error as error:
             raise NotALedger(f"{path}: {error}") from error
 
-    def settle(self, requests: Sequence[Request]) -> list[Answer | Outage]:
+    def settle(self, requests: Sequence[Request]) -> list[Answer | Found | Outage]:
         """Answer all requests, in one transaction. After sqlite3.OperationalError the outcome is unknown.
 
         Raises Outage when no request is processed.
@@ -72,9 +80,11 @@ class Ledger:
             refused = self._refuse_in_an_outage()
             lines = self._lines(requests)
             before = dict(lines)
+            now_ms = _now_ms()
             answers = [
-                refused.get(request.charge_key) or settled(request, lines, self._decline_above) for request in requests
+                self._refusal(request, refused, lines) or self._settled(request, lines, now_ms) for request in requests
             ]
+            self._connection.executemany(DELETE, [(key,) for key in before if key not in lines])
             changed = [_row(line) for key, line in lines.items() if before.get(key) is not line]
             self._connection.executemany(REPLACE, changed)
             self._connection.execute("commit")
@@ -83,6 +93,23 @@ class Ledger:
                 self._connection.execute("rollback")
             raise
         return answers
+
+    def _settled(self, request: Request, lines: dict[str, LedgerLine], now_ms: int) -> Answer | Found:
+        if request.kind == "find":
+            return found(request, lines)
+        if self._key_lifetime is not None:
+            forget(request, lines, now_ms - 1_000 * self._key_lifetime)
+        return settled(request, lines, self._decline_above, now_ms)
+
+    @staticmethod
+    def _refusal(request: Request, refused: dict[str, Outage], lines: dict[str, LedgerLine]) -> Outage | None:
+        """Return why a request is not processed. Refunds are refused only where there is something to refund."""
+        outage = refused.get(request.charge_key) or refused.get("")
+        if not isinstance(outage, NoRefund):
+            return outage
+        charge = lines.get(request.charge_key)
+        refundable = charge is not None and charge.outcome == "done" and charge.refund_key is None
+        return outage if request.kind == "refund" and refundable else None
 
     def outage(self, answer: str | None, charge_key: str | None = None) -> None:
         """Begin an outage, for every process that uses this ledger; None ends it.
@@ -124,13 +151,14 @@ class Ledger:
         self._connection.close()
 
     def _refuse_in_an_outage(self) -> dict[str, Outage]:
-        """Return the charges whose requests are not processed. Raises Outage when none is processed."""
+        """Return the charges whose requests are not processed, "" for all. Raises Outage when none is processed."""
         refused: dict[str, Outage] = {}
         for (row,) in self._connection.execute("select answer from provider_outage").fetchall():
             answer, _, charge_key = row.partition(" ")
-            if not charge_key:
-                raise Outage(answer)
-            refused[charge_key] = Outage(answer)
+            outage = NoRefund(answer) if answer == NO_REFUNDS else Outage(answer)
+            if not charge_key and not isinstance(outage, NoRefund):
+                raise outage
+            refused[charge_key] = outage
         return refused
 
     def _prepare(self, path: str) -> None:
@@ -148,7 +176,15 @@ class Ledger:
                 time.sleep(0.02)
         self._connection.execute("pragma synchronous = full")
         self._connection.execute(LEDGER)
+        if not self._has_time():
+            self._connection.execute("begin immediate")
+            if not self._has_time():  # nor has another process added it
+                self._connection.execute(ADD_TIME)
+            self._connection.execute("commit")
         self._connection.execute(OUTAGE)
+
+    def _has_time(self) -> bool:
+        return any(row[1] == "at_ms" for row in self._connection.execute("pragma table_info(provider_ledger)"))
 
     def _lines(self, requests: Sequence[Request]) -> dict[str, LedgerLine]:
         keys = {key for request in requests for key in (request.key, request.charge_key)}
@@ -160,23 +196,35 @@ class Ledger:
 def _row(line: LedgerLine) -> tuple[str | int | None, ...]:
     asked = line.request
     terms = (asked.kind, asked.key, asked.charge_key, asked.amount, asked.currency)
-    return *terms, line.outcome, line.detail, line.refund_key
+    return *terms, line.outcome, line.detail, line.refund_key, line.at_ms
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 class MemoryLedger:
     """A ledger that lasts as long as its process; used by one thread at a time."""
 
-    def __init__(self, decline_above: int | None) -> None:
-        self._decline_above = decline_above
+    def __init__(self, decline_above: int | None, key_lifetime: float | None = None) -> None:
+        self._decline_above, self.key_lifetime = decline_above, key_lifetime
         self._lines: dict[str, LedgerLine] = {}
 
-    def settle(self, requests: Iterable[Request]) -> list[Answer | Outage]:
+    def settle(self, requests: Iterable[Request]) -> list[Answer | Found | Outage]:
         """Answer all requests."""
-        return [self.settle_one(request) for request in requests]
+        return [found(each, self._lines) if each.kind == "find" else self.settle_one(each) for each in requests]
+
+    def find(self, request: Request) -> Found:
+        """Answer a search."""
+        return found(request, self._lines)
 
     def settle_one(self, request: Request) -> Answer:
-        """Answer one request."""
-        return settled(request, self._lines, self._decline_above)
+        """Answer one request that is no search."""
+        now_ms = 0
+        if self.key_lifetime is not None:
+            now_ms = _now_ms()
+            forget(request, self._lines, now_ms - 1_000 * self.key_lifetime)
+        return settled(request, self._lines, self._decline_above, now_ms)
 
     def entries(self) -> Iterator[LedgerEntry]:
         """Return every charge and refund, by key."""

@@ -8,14 +8,15 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from eventbus import CallStyle, TryAgain
 from payment_service.books import Request
-from payment_service.domain import Answer
-from payment_service.ledger import Ledger, MemoryLedger, Outage
+from payment_service.domain import Answer, Found, RefundRefused
+from payment_service.ledger import Ledger, MemoryLedger, NoRefund, Outage
 
 HOUR_MS = 3_600_000
+YEAR_SECONDS = 31_536_000
 
 
 class LedgerFailure(NamedTuple):
@@ -24,7 +25,7 @@ class LedgerFailure(NamedTuple):
     why: str
 
 
-Settled = Answer | Outage | LedgerFailure
+Settled = Answer | Found | Outage | LedgerFailure
 
 
 class BadBehaviour(ValueError):
@@ -37,7 +38,8 @@ class Behaviour:
 
     `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
     refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
-    `timeout_ms`: how long a caller waits for an answer while there is none (see Ledger.outage).
+    `timeout_ms`: how long a caller waits for an answer while there is none (see Ledger.outage). `key_lifetime_s`: how
+    many seconds it remembers idempotency keys; None: for ever.
     """
 
     decline_above: int | None = None
@@ -46,6 +48,7 @@ class Behaviour:
     lose_reply_rate: float = 0
     seed: int | None = None
     timeout_ms: float = 5_000
+    key_lifetime_s: float | None = None
 
     def __post_init__(self) -> None:
         if self.decline_above is not None and self.decline_above < 0:
@@ -53,6 +56,8 @@ class Behaviour:
         for name, duration in (("latency-ms", self.latency_ms), ("timeout-ms", self.timeout_ms)):
             if not 0 <= duration <= HOUR_MS:
                 raise BadBehaviour(f"{name} is {duration:g}, but must be 0 to {HOUR_MS}")
+        if self.key_lifetime_s is not None and not 0 < self.key_lifetime_s <= YEAR_SECONDS:
+            raise BadBehaviour(f"key-lifetime-s is {self.key_lifetime_s:g}, but must be above 0, to {YEAR_SECONDS}")
         for name, rate in (("failure-rate", self.failure_rate), ("lose-reply-rate", self.lose_reply_rate)):
             if not 0 <= rate <= 1:
                 raise BadBehaviour(f"{name} is {rate:g}, but must be 0 to 1")
@@ -77,19 +82,24 @@ class SimulatedProvider:
         self.behaviour, self._ledger = behaviour, ledger
         # What arrives together is one transaction; but a slow provider shows what --remote-concurrency does.
         self.call_style: CallStyle = "async" if behaviour.latency_ms else "together"
+        self.key_lifetime = behaviour.key_lifetime_s
         self._chance = random.Random(behaviour.seed)  # noqa: S311 - faults, not secrets
         self._waiting: list[tuple[Request, asyncio.Future[Settled]]] = []
         self.entries, self.totals, self.close = ledger.entries, ledger.totals, ledger.close
 
     async def charge(self, key: str, amount: int, currency: str) -> Answer:
         """See Gateway."""
-        return await self._ask(Request("charge", key, key, amount, currency))
+        return cast("Answer", await self._ask(Request("charge", key, key, amount, currency)))
 
     async def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Answer:
         """See Gateway."""
-        return await self._ask(Request("refund", key, charge_key, amount, currency))
+        return cast("Answer", await self._ask(Request("refund", key, charge_key, amount, currency)))
 
-    async def _ask(self, request: Request) -> Answer:
+    async def find_charge(self, key: str) -> Found:
+        """See Gateway."""
+        return cast("Found", await self._ask(Request("find", key, key, 0, "")))
+
+    async def _ask(self, request: Request) -> Answer | Found:
         behaviour = self.behaviour
         if behaviour.latency_ms:
             await asyncio.sleep(behaviour.latency_ms / 1000)
@@ -98,6 +108,8 @@ class SimulatedProvider:
         answer = await self._settled(request)
         if isinstance(answer, LedgerFailure):
             raise TryAgain(answer.why)
+        if isinstance(answer, NoRefund):
+            raise RefundRefused(f"the provider refuses to refund {request.charge_key} for now")
         if isinstance(answer, Outage):
             raise await self._unanswered(str(answer))
         if behaviour.lose_reply_rate and self._chance.random() < behaviour.lose_reply_rate:
@@ -143,6 +155,7 @@ class MemoryProvider:
 
     def __init__(self, ledger: MemoryLedger) -> None:
         self._ledger, self._turn = ledger, threading.Lock()
+        self.key_lifetime = ledger.key_lifetime
         self.entries, self.totals, self.close = ledger.entries, ledger.totals, ledger.close
 
     def charge(self, key: str, amount: int, currency: str) -> Answer:
@@ -154,3 +167,8 @@ class MemoryProvider:
         """See Gateway."""
         with self._turn:
             return self._ledger.settle_one(Request("refund", key, charge_key, amount, currency))
+
+    def find_charge(self, key: str) -> Found:
+        """See Gateway."""
+        with self._turn:
+            return self._ledger.find(Request("find", key, key, 0, ""))

@@ -11,10 +11,11 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.cli.help import CommandGroup
+from eventbus.manifest import BadDeclaration
 from eventbus.text.terminal import safe_stdout
 
 SECTIONS = {
-    "Run": ("demo", "topics", "track", "ui", "broker"),
+    "Run": ("demo", "dev", "topics", "track", "ui", "broker"),
     "Ask": ("orders", "show", "why", "stats", "workers", "violations", "sql", "check", "tail", "decode", "audit"),
     "Repair": ("deadletters",),
     "Develop": ("flow", "verify", "acls", "schemas", "simulate"),
@@ -63,7 +64,10 @@ class Commands(CommandGroup):
         """Import a command; return None if there is none of this name."""
         if name not in COMMANDS:
             return None
-        self.add_command(getattr(import_module(f"saga.commands.{name}"), f"{name}_command"))
+        try:
+            self.add_command(getattr(import_module(f"saga.commands.{name}"), f"{name}_command"))
+        except BadDeclaration as error:  # of the folder that SAGA_DECLARATIONS names
+            cli.fail(str(error))
         return super().get_command(ctx, name)
 
     def invoke(self, ctx: click.Context) -> Any:

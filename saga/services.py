@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
-from eventbus.manifest import INSTALLED
+from eventbus.manifest import INSTALLED, BadDeclaration, Declaration, read_declaration
 from eventbus.service import Service
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
@@ -13,6 +15,10 @@ from payment_service.service import PaymentService
 
 SERVICES = (OrderService, PaymentService, InventoryService)
 """The saga's own services, which are installed with these tools."""
+
+
+DECLARATIONS = "SAGA_DECLARATIONS"
+"""The environment variable for a folder of declarations of more services, as `<service> declaration` writes them."""
 
 
 class NoService(LookupError):
@@ -38,3 +44,20 @@ def _load(point: EntryPoint) -> type[Service[Any]]:
     if not (isinstance(service, type) and issubclass(service, Service)):
         raise NoService(f"the entry point {point.name} = {point.value} is not an eventbus.Service")
     return service
+
+
+def declared_elsewhere() -> list[Declaration]:
+    """Return the declarations of services that are not the saga's own, from the folder. Raises BadDeclaration."""
+    folder = os.environ.get(DECLARATIONS)
+    if not folder:
+        return []
+    if not Path(folder).is_dir():
+        raise BadDeclaration(f"{DECLARATIONS}={folder}: there is no such folder")
+    found: dict[str, Declaration] = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        declaration = read_declaration(path.read_bytes(), str(path))
+        if declaration.service in found:
+            raise BadDeclaration(f"{path}: {declaration.service} is already declared in another file of the folder")
+        found[declaration.service] = declaration
+    own = {service.name for service in SERVICES}
+    return [declaration for name, declaration in found.items() if name not in own]

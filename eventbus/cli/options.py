@@ -33,6 +33,7 @@ from eventbus.serde.registry import Registry, registry_at
 from eventbus.serde.registry_config import RegistryConfig
 from eventbus.serde.subjects import TOPIC_NAME
 from eventbus.service import Service
+from eventbus.startable import cannot_start
 from eventbus.text.json_form import to_json
 from eventbus.text.redaction import scrub
 from eventbus.text.terminal import safe_stdout, visible
@@ -298,6 +299,8 @@ def declaration_command(service: type[Service[Any]]) -> click.Command:
     """Return the `declaration` command of a service."""
 
     def write() -> None:
+        if found := cannot_start(service):
+            fail("; ".join(found))
         click.echo(declare(service).to_json(), nl=False)
 
     text = f"""Print the service's declaration as JSON: what it consumes, may publish, compensates and waits for.

@@ -31,10 +31,10 @@ from eventbus.engine.delivery import decode
 from eventbus.log import Record, to_iso
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
-from eventbus.service import Service, by_topic
+from eventbus.service import Service, by_topic, deadline_reactions
 from eventbus.store import blocked_keys, interventions
 from eventbus.store.blocked_keys import BlockedKey
-from eventbus.store.interventions import Actor, Intervention
+from eventbus.store.interventions import Actor, Intervention, OfADeadline
 from eventbus.text.redaction import redact
 
 SHOWN_RECORDS = 1_000
@@ -77,6 +77,11 @@ def parked_here(tx: Transaction, key: str) -> dict[str, Any] | None:
     """Return the report on a key that is blocked in this database; None if it is not."""
     known = blocked_keys.blocking(tx, [key]).get(key)
     return None if known is None else as_dict(known)
+
+
+def parked_with(tx: Transaction, topic: str) -> list[dict[str, Any]]:
+    """Return the reports on the keys of which a record of this topic is parked."""
+    return [as_dict(each) for each in blocked_keys.waiting(tx, topic)]
 
 
 def as_dict(known: BlockedKey) -> dict[str, Any]:
@@ -181,7 +186,10 @@ class _ParkedCommands:
         Example: discard 01980c4e --by ada --reason 'a test event'
         """
         who = _actor(options)
-        self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)
+        try:
+            self._each(lambda tx, key: interventions.discard(tx, key, who, everything=everything), **options)
+        except OfADeadline as refusal:
+            fail(str(refusal))
 
     def _each(self, act: Act, database: str, *, dry_run: bool, **which: Any) -> None:
         """Act key by key, each in a transaction of its own: an interrupted command can be run again."""
@@ -207,7 +215,8 @@ class _ParkedCommands:
 
     def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
         """Return the event, decoded as the engine decodes it: redriven records, too."""
-        delivery = decode(codec, record, by_topic(self._service.reactions))
+        reactions = by_topic(self._service.reactions) | deadline_reactions(self._service.deadlines)
+        delivery = decode(codec, record, reactions)
         if delivery is not None and delivery.event is not None:
             return delivery.event.to_avro()
         why = delivery.poison or "too large for its topic" if delivery else "nothing to handle"

@@ -14,7 +14,7 @@ from eventbus.engine.assignment import Owned
 from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.context import EngineContext
 from eventbus.engine.decision import compare
-from eventbus.engine.delivery import DUE, Delivery, decode
+from eventbus.engine.delivery import Delivery, decode
 from eventbus.log import Partition, Record
 from eventbus.service import Deadline, deadline_reactions
 from eventbus.store import deadlines
@@ -68,7 +68,7 @@ class Deadlines:
         with self._deps.database.snapshot() as tx:
             for each in self._declared.values():
                 for key, at in deadlines.due(tx, each.column, now_ms, self._config.batch - len(found)):
-                    record = Record(Partition(each.column.name, DUE), at, key.encode(), None, now_ms, [])
+                    record = Record(Partition(each.column.name, deadlines.DUE), at, key.encode(), None, now_ms, [])
                     item = decode(self._deps.codec, record, self._reactions)
                     found += [item] if item is not None else []
         return found

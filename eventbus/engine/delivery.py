@@ -13,12 +13,10 @@ from eventbus.event.overdue import Overdue
 from eventbus.log import RESOLUTIONS, Limit, Output, Oversized, Partition, Record, TooLarge
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.service import Reaction
+from eventbus.store.deadlines import DUE
 
 UNPUBLISHED = -1
 """The partition number of a parked output: it is not published yet, so it has no partition."""
-DUE = -2
-"""The partition number of a deadline that is over; in place of the topic is the deadline's name, of the offset the time
-at which it was over."""
 Address = tuple[Partition, int]
 """Partition and offset of a record."""
 

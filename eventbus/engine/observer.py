@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from eventbus.log import Partition, Record
 from eventbus.serde.codec import PoisonRecord
-from eventbus.store.blocked_keys import BlockedKey
+from eventbus.store.blocked_keys import BlockedKey, ParkedCounts
 
 
 @dataclass(slots=True)
@@ -70,8 +70,8 @@ class Observer:
     def recovery_scheduled(self, partition: Partition, why: str, *, retry_in: float) -> None:
         """A partition will be recovered in `retry_in` seconds."""
 
-    def parked(self, keys: int, records: int) -> None:
-        """The number of blocked keys that this worker retries, and of the records parked behind them."""
+    def parked(self, counts: ParkedCounts) -> None:
+        """How many blocked keys this worker retries, and how many records are parked behind them."""
 
     def set_aside(self, parking: Parking) -> None:
         """Outputs that are too large for their topics were parked."""

@@ -166,10 +166,8 @@ def _raise(error: Exception) -> None:
 def _call(service: Service[Any], item: Delivery, known: Any) -> Call:
     reaction = item.reaction
     assert reaction is not None
-    assert reaction.remote is not None
-    if reaction.remote_takes_state:
-        return partial(reaction.remote, service, item.event, known)
-    return partial(reaction.remote, service, item.event)
+    assert item.event is not None
+    return partial(reaction.call_remote, service, item.event, known, item.source.timestamp_ms)
 
 
 def _cut_before_failures(

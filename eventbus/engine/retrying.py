@@ -16,7 +16,7 @@ from eventbus.serde.lookups import StillAsking
 from eventbus.serde.registry import RegistryUnavailable
 from eventbus.service import by_topic, deadline_reactions
 from eventbus.store import blocked_keys
-from eventbus.store.blocked_keys import BlockedKey, Due, Parked
+from eventbus.store.blocked_keys import BlockedKey, Due, Parked, ParkedCounts
 
 
 class Retrying:
@@ -28,7 +28,7 @@ class Retrying:
         self._reactions = by_topic(self._service.reactions) | deadline_reactions(self._service.deadlines)
         self.asking: Asking | None = None
         """The remote calls in progress for parked records; the loop does not wait for them."""
-        self._reported = (0, 0)
+        self._reported = ParkedCounts()
         self._after = self._count_at = 0.0
         self._limits: dict[str, Limit] = {}
         self.more = False
@@ -63,7 +63,7 @@ class Retrying:
         """
         self.more = False
         if retries_ms is None:
-            self._report((0, 0))
+            self._report(ParkedCounts())
             return []
         ours = self._assignment.consumed()
         self._count(ours)
@@ -118,7 +118,7 @@ class Retrying:
         with self._deps.database.snapshot() as tx:
             self._report(blocked_keys.counted(tx, ours))
 
-    def _report(self, counted: tuple[int, int]) -> None:
+    def _report(self, counted: ParkedCounts) -> None:
         if counted != self._reported:
             self._reported = counted
-            self._deps.observer.parked(*counted)
+            self._deps.observer.parked(counted)

@@ -26,7 +26,7 @@ from eventbus.kafka.causes import LOGIN, TLS, explained
 from eventbus.kafka.committed_offsets import GroupOffsets, committed_offset_of
 from eventbus.kafka.config import Connection, client, consumer_config, incremental
 from eventbus.kafka.headers import headers_of
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.kafka.producer import Producers, SizeRefused, Witness
 from eventbus.kafka.progress_topic import ProgressTopic
 from eventbus.kafka.topic_ids import TopicIds
@@ -113,7 +113,7 @@ class KafkaLog:
         clock: Callable[[], float] = time.monotonic,
         stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.outage = Outage(connection.bootstrap_servers)
+        self.outage = BrokerOutage(connection.bootstrap_servers)
         """Whether any broker answers, as far as the consumer knows."""
         self._connection, self._warn, self._clock, self._stopping = connection, warn, clock, stopping
         self.signal: Signal | None = None

@@ -7,16 +7,17 @@ from collections.abc import Callable
 
 from confluent_kafka import KafkaError
 
-from eventbus.kafka.causes import explained
+from eventbus.kafka.causes import LOGIN, TLS, explained
 from eventbus.log import to_iso
 
 KEEPS_TRYING = "trying again until one does"
 LOOK = "Look at the brokers, at the network, and at --bootstrap-servers (KAFKA_BOOTSTRAP_SERVERS)"
-AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT})  # noqa: SLF001 - the client's names
+AWAY = frozenset({KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._TIMED_OUT, TLS}) | LOGIN  # noqa: SLF001
+"""The errors of one broker: it cannot be reached, or refuses us now."""
 ALL_AWAY = KafkaError._ALL_BROKERS_DOWN  # noqa: SLF001
 
 
-class Outage:
+class BrokerOutage:
     """What one client knows of the brokers. Its text is the sentence; it counts by the wall clock, as people do."""
 
     def __init__(self, servers: str, doing: str = KEEPS_TRYING, clock: Callable[[], float] = time.time) -> None:

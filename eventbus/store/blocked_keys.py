@@ -7,6 +7,7 @@ before the service's own rows.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
@@ -124,11 +125,32 @@ def due(tx: Transaction, owners: Collection[Partition], when: Due, limit: int) -
     return [BlockedKey(*row) for row in tx.rows(sql, *ours, when.now_ms, when.now_ms + when.most_ms, limit)]
 
 
-def counted(tx: Transaction, owners: Collection[Partition]) -> tuple[int, int]:
-    """Return how many blocked keys, and how many parked records, the owner of these partitions retries."""
-    sql = "select topic, partition, count(*), sum(last - first + 1) from fence group by topic, partition"
-    ours = [(keys, int(records)) for topic, number, keys, records in tx.rows(sql) if (topic, number) in owners]
-    return sum(keys for keys, _ in ours), sum(records for _, records in ours)
+class ParkedCounts(NamedTuple):
+    """How much is parked; `keys_by_topic`: the blocked keys by the topic of the record that is retried."""
+
+    keys: int = 0
+    records: int = 0
+    keys_by_topic: tuple[tuple[str, int], ...] = ()
+
+
+def counted(tx: Transaction, owners: Collection[Partition]) -> ParkedCounts:
+    """Return what the owner of these partitions retries."""
+    sql = (
+        "select fence.topic, fence.partition, parked.topic, count(*), sum(fence.last - fence.first + 1) from fence"
+        " join parked on parked.key = fence.key and parked.position = fence.first"
+        " group by fence.topic, fence.partition, parked.topic"
+    )
+    ours = [row[2:] for row in tx.rows(sql) if row[:2] in owners]
+    by_topic: Counter[str] = Counter()
+    for topic, keys, _ in ours:
+        by_topic[topic] += keys
+    return ParkedCounts(by_topic.total(), sum(int(records) for *_, records in ours), tuple(sorted(by_topic.items())))
+
+
+def waiting(tx: Transaction, topic: str) -> list[BlockedKey]:
+    """Return the blocked keys of which a record of this topic is parked, in key order."""
+    parked = "exists (select 1 from parked where parked.key = fence.key and parked.topic = ?)"
+    return [BlockedKey(*row) for row in tx.rows(f"select {COLUMNS} from fence where {parked} order by key", topic)]
 
 
 def count(tx: Transaction) -> int:

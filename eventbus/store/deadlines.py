@@ -10,6 +10,10 @@ from collections.abc import Iterable, Mapping
 
 from eventbus.database import DueColumn, Row, Transaction
 
+DUE = -2
+"""The partition number of a deadline that is over; in place of the topic is the deadline's name, of the offset the time
+at which it was over."""
+
 
 def _free(column: DueColumn) -> str:
     return f"(select 1 from fence where fence.key = {column.table}.{column.key}) is null"

@@ -10,6 +10,7 @@ from uuid_utils import uuid7
 from eventbus.database import Transaction
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import COLUMNS, BlockedKey
+from eventbus.store.deadlines import DUE
 
 
 class Intervention(NamedTuple):
@@ -23,6 +24,10 @@ class Intervention(NamedTuple):
     error: str
     by: str
     reason: str
+
+
+class OfADeadline(Exception):
+    """What is parked is a deadline that is over: it cannot be discarded, because it is part of its row."""
 
 
 class Actor(NamedTuple):
@@ -66,12 +71,18 @@ def retry(tx: Transaction, key: str, who: Actor) -> list[Intervention]:
 
 
 def discard(tx: Transaction, key: str, who: Actor, *, everything: bool) -> list[Intervention]:
-    """Delete the first parked record of a key, or every one; the rest is retried at once."""
+    """Delete the first parked record of a key, or every one; the rest is retried at once. Raises OfADeadline."""
     known = blocked_keys.blocking(tx, [key])
     if not known:
         return []
     before = known[key]
     count = before.records if everything else 1
+    for _, _, record in blocked_keys.records(tx, before, count):
+        if record.partition.number == DUE:
+            raise OfADeadline(
+                f"{key}: {record.address} is a deadline, which is part of its row and would be found again:"
+                " correct what fails, then retry; nothing was discarded of this key"
+            )
     done = _record_each(tx, "discard", before, count, who)
     blocked_keys.remove(tx, key, before.first, before.first + count - 1)
     left = before._replace(first=before.first + count, attempts=0, retry_at_ms=blocked_keys.NOW_MS, error="")

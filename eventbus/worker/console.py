@@ -34,8 +34,9 @@ def _ready(event: Fields) -> str:
 
 def _batch(event: Fields) -> str:
     consumed, published = _by_topic(event["consumed"]), _by_topic(event["published"])
-    said = [f"handled {consumed or 'no new record'}"]
+    said = [f"handled {consumed}"] if consumed else []
     said += [f"to publish: {published}"] if published else []
+    said = said or ["retried what is parked"]
     said += [_count(event["dead_letters"], "dead letter")] if event["dead_letters"] else []
     example = [f"e.g. {event['example']}"] if event["example"] else []
     return "; ".join([", ".join(said), *example, f"{event['milliseconds']:.0f} ms, lag {event['lag']}"])

@@ -26,7 +26,8 @@ from eventbus.database.short_keys import AmbiguousKey
 from eventbus.serde.plans import BadCodec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from eventbus.serde.registry_config import BadRegistryConfig
-from eventbus.service import Service
+from eventbus.service import NoState, Service
+from eventbus.startable import cannot_start
 from eventbus.store.quarantine import Quarantined
 from eventbus.store.schema_source import OtherSchemaIds
 from eventbus.text.redaction import scrub, secrets_in
@@ -46,7 +47,7 @@ Build = Callable[..., Service[Any] | AbstractContextManager[Service[Any]]]
 
 def service_cli(  # noqa: PLR0913 - what differs from service to service, each by its name
     service: type[Service[Any]],
-    schema: Schema | str,
+    schema: Schema | str = NoState.schema,
     *,
     build: Build | None = None,
     options: Sequence[Callable[[Any], Any]] = (),
@@ -55,10 +56,11 @@ def service_cli(  # noqa: PLR0913 - what differs from service to service, each b
 ) -> click.Group:
     """Return the command of a service: `run`, `parked`, `database`, `workers` and `declaration`; add your own to it.
 
-    Its help is the class's docstring. `build` returns the service, or a context manager with it, and is called with
-    what `options` say (click options that only `run` takes); its docstring is the help of `run`. By default it is the
-    class. `facts` are exceptions of your commands that are not bugs: they are reported in one line on stderr, exit
-    code 1. `distribution`: the package whose version --version prints.
+    Its help is the class's docstring. `schema`: the tables of its repository; without it, it keeps nothing. `build`
+    returns the service, or a context manager with it, and is called with what `options` say (click options that only
+    `run` takes); its docstring is the help of `run`. By default it is the class. `facts` are exceptions of your
+    commands that are not bugs: they are reported in one line on stderr, exit code 1. `distribution`: the package whose
+    version --version prints.
     """
     main = group_saying(*FACTS, *facts)(
         service.name, help=_help(service, f"Example: {service.name} run"), context_settings=CONTEXT
@@ -76,6 +78,8 @@ def service_cli(  # noqa: PLR0913 - what differs from service to service, each b
 def _run_command(service: type[Service[Any]], build: Build, options: Sequence[Callable[[Any], Any]]) -> click.Command:
     def run(**arguments: Any) -> None:
         config = worker_config(arguments)
+        if found := cannot_start(service, registry=config.schema_registry_url is not None):
+            fail(f"{service.__name__} cannot start: {'; '.join(found)}")
         secrets = secrets_in(config.kafka_config)
         configure_logging(config.log_format, config.log_level, secrets)
         built = build(**arguments)

@@ -15,9 +15,10 @@ from confluent_kafka import libversion
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from eventbus.engine.observer import Handled, Observer, Parking
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.kafka.topics import ReachedCluster
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
+from eventbus.store.blocked_keys import ParkedCounts
 from eventbus.text.redaction import scrub
 from eventbus.worker.console import for_people
 
@@ -72,7 +73,7 @@ class Telemetry(Observer):
         """Returns which step exceeds its limit, or None."""
         self.behind: Callable[[], int] = lambda: 0
         """Returns how many offsets are not read yet."""
-        self.outage = Outage("")
+        self.outage = BrokerOutage("")
         """Whether any Kafka broker answers."""
         self._last_iteration = self._not_ready_since = time.monotonic()
         self._ready = False
@@ -109,6 +110,12 @@ class Telemetry(Observer):
             Gauge("saga_blocked_keys", "Blocked keys that this worker retries.", registry=registry),
             Gauge("saga_parked_orders", "Deprecated: saga_blocked_keys.", registry=registry),
         ]
+        self._blocked_at = Gauge(
+            "saga_blocked_keys_by_topic",
+            "Those, by the topic of the record that is retried.",
+            ["topic"],
+            registry=registry,
+        )
         self._parked = Gauge("saga_parked_records", "Parked records of these keys.", registry=registry)
         self._partitions = Gauge("saga_partitions_assigned", "Partitions assigned to this worker.", registry=registry)
         self._lag = Gauge(
@@ -264,11 +271,14 @@ class Telemetry(Observer):
         self.log.debug("partition.recovery_scheduled", partition=str(partition), why=why, retry_in=round(retry_in, 2))
         self.warn_of_kafka(why)
 
-    def parked(self, keys: int, records: int) -> None:
+    def parked(self, counts: ParkedCounts) -> None:
         """See Observer."""
         for metric in self._blocked:
-            metric.set(keys)
-        self._parked.set(records)
+            metric.set(counts.keys)
+        self._parked.set(counts.records)
+        self._blocked_at.clear()
+        for topic, keys in counts.keys_by_topic:
+            self._blocked_at.labels(topic).set(keys)
 
     def set_aside(self, parking: Parking) -> None:
         """See Observer."""

@@ -33,7 +33,7 @@ from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog, Signal
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.kafka.topics import check_topics
 from eventbus.log import (
     AuthenticationFailed,
@@ -120,7 +120,7 @@ class Worker:
         self._telemetry = Telemetry(service.name, config.instance, service.subscriptions())
         self._watchdog = Watchdog(self._telemetry.log)
         self._telemetry.overdue = lambda: self._watchdog.overdue
-        self._telemetry.outage = Outage(config.bootstrap_servers)
+        self._telemetry.outage = BrokerOutage(config.bootstrap_servers)
         self._asked_at = 0.0
         self._steps: Steps
 

@@ -19,11 +19,11 @@ from saga.audit.report import as_json as report_as_json
 from saga.audit.report import as_text
 from saga.audit.summary import Summary
 from saga.audit.verify import AuditVerdict, compare, entries_of, verify_file
+from saga.declared import registry
 from saga.flow.model import Flow
 from saga.kafka.decode import Decoder
 from saga.services import installed_services
 from saga.tracker.moments import Moment
-from schemas import EVENTS
 
 
 @click.group("audit", cls=CommandGroup, context_settings=cli.CONTEXT)
@@ -62,7 +62,7 @@ def export_command(
       saga audit export history.jsonl
       saga audit export history.json --format ocel --since 7d
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(cli.registry(where.pop("schema_registry_url"), EVENTS))
+    decoder = Decoder(registry(where.pop("schema_registry_url")))
     flow, selection = Flow.of(installed_services()), AuditSelection(since, until, order_id)
     with whole_file(file) as out:
         history = AuditHistory(reverse_topological=flow.reverse_topological(), **where)
@@ -100,7 +100,7 @@ def verify_command(file: Path, digest: str | None, live: bool, as_json: bool, **
       saga audit verify history.jsonl
       saga audit verify history.jsonl --live
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(cli.registry(where.pop("schema_registry_url"), EVENTS))
+    decoder = Decoder(registry(where.pop("schema_registry_url")))
     verdict = verify_file(file)
     if digest is not None and digest.strip().lower() != verdict.digest:
         verdict.findings.add("altered", "the file", f"its digest is {verdict.digest or 'missing'}")

@@ -24,10 +24,10 @@ from saga.deadletters.letters import STATUS, LetterTarget, groups, letters_of, r
 from saga.deadletters.resolve import ResolveRequest, resolve
 from saga.deadletters.selection import LetterSelection, selecting
 from saga.deadletters.skip import reader_of, skip
+from saga.declared import registry
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import NoSuchTopic
-from schemas import EVENTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -86,7 +86,7 @@ def show_command(letter: str, where: LetterTarget, schema_registry_url: str | No
     selection = LetterSelection.named(letter)
     [group] = selection.groups(list)
     found = selection.found(letters_of(where, group))[0]
-    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    decoder = Decoder(registry(schema_registry_url))
     described: dict[str, Any] = {**describe(found.record, decoder)}
     shown: dict[str, Any] = {
         name: described[name] for name in ("headers", "value", "value_base64", "error") if name in described

@@ -9,8 +9,8 @@ import click
 from eventbus.cli import options as cli
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
+from saga.declared import registry
 from saga.kafka.decode import Decoder, NotKcat, Undecodable, frames
-from schemas import EVENTS
 
 
 @click.command("decode", context_settings=cli.CONTEXT)
@@ -26,7 +26,7 @@ def decode_command(schema_registry_url: str | None) -> None:
       kcat -C -b localhost:9092 -t order.created -e -q -f '%R%s' \\
         -X isolation.level=read_committed | saga decode
     """  # noqa: D301 - \b is click's
-    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    decoder = Decoder(registry(schema_registry_url))
     count = bad = 0
     with exit_cleanly():
         try:

@@ -13,6 +13,7 @@ from eventbus.cli import options as cli
 from eventbus.log import Record
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
+from saga.declared import registry
 from saga.kafka.census import Census
 from saga.kafka.cluster import Cluster
 from saga.kafka.decode import Decoder
@@ -22,7 +23,6 @@ from saga.kafka.target import KafkaTarget
 from saga.kafka.topics_file import read_topics
 from saga.kafka.unreadable import said
 from saga.kafka.waiting import until_reached
-from schemas import EVENTS
 
 POLL_SECONDS = 0.5
 
@@ -52,7 +52,7 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     """  # noqa: D301 - \b is click's
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
-    decoder = Decoder(cli.registry(schema_registry_url, EVENTS))
+    decoder = Decoder(registry(schema_registry_url))
     census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
     with exit_cleanly(), ExitStack() as stack:
 

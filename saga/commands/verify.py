@@ -10,6 +10,7 @@ from eventbus.cli import options as cli
 from saga.flow.progress import runs
 from saga.flow.rules import joined_topics_have_the_same_partitions
 from saga.flow.sources import FlowSource, flow_options
+from saga.flow.starting import every_service_can_start
 from saga.flow.states import every_state_has_a_rule_for_every_event
 from saga.flow.verify import RuleViolation, verify
 
@@ -30,7 +31,7 @@ def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
       saga verify order-service.json payment-service.json inventory-service.json
       saga verify --topics --bootstrap-servers localhost:9092
     """  # noqa: D301 - \b is click's
-    more = [every_state_has_a_rule_for_every_event(source.services)]
+    more = [every_service_can_start(source.services), every_state_has_a_rule_for_every_event(source.services)]
     if topics or source.workers:
         more.append(joined_topics_have_the_same_partitions(_partitions(source)))
     violations = verify(source.flow, more)

@@ -13,7 +13,7 @@ from confluent_kafka.admin import AdminClient
 from eventbus.kafka.causes import DENIED, Complaints, explained
 from eventbus.kafka.config import NO_CREATION, refusal
 from eventbus.kafka.diagnosis import diagnose
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.kafka.topics import hidden, metadata
 from eventbus.text.redaction import scrub, secrets_in
 
@@ -162,7 +162,7 @@ class Cluster:
         why = self._scrubbed(explained(error.args[0]) if found is None else found.why)
         if self._complaints.refused or (found is not None and found.ours):
             return Unreachable(f"no Kafka broker answers at {self._servers} ({why})")
-        outage = Outage(self._servers, f"gave up after {self._seconds:.0f} s")
+        outage = BrokerOutage(self._servers, f"gave up after {self._seconds:.0f} s")
         outage.begin(why, since=self._asked_at)
         return Unreachable(str(outage), why, self._asked_at)
 

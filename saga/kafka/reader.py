@@ -11,7 +11,7 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, 
 
 from eventbus.kafka.headers import headers_of
 from eventbus.kafka.log import UNREADABLE
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from eventbus.log import Partition, Record
 from saga.kafka.cluster import (
     ASK_AGAIN_SECONDS,
@@ -61,7 +61,7 @@ class Reader:
     ) -> None:
         """Start at `positions`; partitions that are not in it, at the beginning or at the end."""
         self._positions = dict(positions or {})
-        self.outage = Outage(bootstrap_servers)
+        self.outage = BrokerOutage(bootstrap_servers)
         """Whether any broker answers."""
         self._complaint = ""
         self.unreadable: list[tuple[Partition, range]] = []

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from saga.kafka.cluster import Unreachable
 from saga.kafka.target import KafkaTarget
 
@@ -23,7 +23,7 @@ def until_reached(target: KafkaTarget, attempt: Callable[[], T], say: Callable[[
 
     Raises Unreachable if waiting does not help: a broker refuses this client.
     """
-    outage, said = Outage(target.bootstrap_servers), -SAY_SECONDS
+    outage, said = BrokerOutage(target.bootstrap_servers), -SAY_SECONDS
     cluster = target.cluster(ANSWER_SECONDS)
     while True:
         try:

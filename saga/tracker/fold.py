@@ -163,7 +163,7 @@ class Fold:
         if cause is None:
             if topic not in self._model.starts | self._model.on_request:
                 yield "undeclared-cause", f"it names no cause; declared are {_listed(causes)}"
-        elif cause.partition("/")[0] == OVERDUE and topic in self._model.overdue:
+        elif self._is_overdue(event):
             return
         elif cause.partition("/")[0] not in causes:
             yield "undeclared-cause", f"it answers {cause}; declared are {_listed(causes)}"
@@ -185,7 +185,7 @@ class Fold:
             elif before is not event:
                 yield _violation("repeated-step", event, f"the order already has this event, {before.address}")
             too_late = end is not None and topic in self._body and event.at > end.at + CLOCK_SKEW_MS
-            if end is not None and too_late and not self._is_requested(end):
+            if end is not None and too_late and not (self._is_requested(end) or self._is_overdue(end)):
                 late = f"{event.at - end.at} ms after {end.address}"
                 yield _violation(
                     "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
@@ -199,6 +199,10 @@ class Fold:
         """Return an earlier event of the order that excludes this one."""
         excluded = self._model.exclusive[event.topic]
         return next((e for topic, e in first.items() if e is not event and excluded & self._model.bits[topic]), None)
+
+    def _is_overdue(self, event: TrackedEvent) -> bool:
+        """Return whether a deadline caused it: what was under way then still comes, and is undone."""
+        return (event.cause or "").partition("/")[0] == OVERDUE and event.topic in self._model.overdue
 
     def _after(self, end: TrackedEvent) -> str:
         return _listed(self._model.following[end.topic])

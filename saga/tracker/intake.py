@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from sys import intern
 from typing import Any, NamedTuple
 
@@ -10,9 +11,11 @@ from msgspec.json import Encoder
 from eventbus import Codec, PoisonRecord
 from eventbus.kafka.headers import headers_of
 from eventbus.log import Partition
+from eventbus.manifest import DeclaredEvent
 from eventbus.publishing import DEADLINE
-from eventbus.serde.framing import schema_id_of
+from eventbus.serde.framing import Headers, schema_id_of
 from eventbus.text.json_form import json_form
+from saga.kafka.decode import Decoder, Undecodable
 from saga.kafka.unreadable import said
 from saga.tracker.fold import TrackedEvent, TrackedViolation
 from saga.tracker.model import OVERDUE
@@ -33,11 +36,30 @@ class Batch(NamedTuple):
     undecodable: list[TrackedViolation]
 
 
+class ForeignEvents:
+    """Events of declared services, whose classes are not here: their fields as they were written, unchecked."""
+
+    def __init__(self, events: Mapping[str, DeclaredEvent], decoder: Decoder) -> None:
+        self._events, self._decoder = events, decoder
+        self.topics = frozenset(events)
+
+    def decode(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> tuple[str, Any]:
+        """Return the key and a dict of the fields. Raises PoisonRecord."""
+        try:
+            fields = self._decoder.decode(value, headers)
+        except Undecodable as error:
+            raise PoisonRecord("malformed", str(error)) from error
+        field = self._events[topic].key
+        if str(fields.get(field)).encode() != key:
+            raise PoisonRecord("key_mismatch", f"the key is {key!r:.80}, the {field} is {fields.get(field)!r:.80}")
+        return str(fields[field]), fields
+
+
 class TrackerIntake:
     """Turns the client's messages into rows. Records that the services refuse are not events for the tracker either."""
 
-    def __init__(self, codec: Codec) -> None:
-        self._codec = codec
+    def __init__(self, codec: Codec, foreign: ForeignEvents | None = None) -> None:
+        self._codec, self._foreign = codec, foreign
 
     def batch(self, messages: list[Any]) -> Batch:
         """Return the rows for these messages. Raises RegistryUnavailable when a schema cannot be fetched now."""
@@ -60,20 +82,24 @@ class TrackerIntake:
     def _event(self, message: Any) -> TrackedEvent:
         topic, value = message.topic(), message.value()
         headers = headers_of(message)
-        event = self._codec.decode(topic, message.key(), value, headers)
+        if self._foreign is not None and topic in self._foreign.topics:
+            key, content = self._foreign.decode(topic, message.key(), value, headers)
+        else:
+            event = self._codec.decode(topic, message.key(), value, headers)
+            key, content = event.key, event
         service, cause = "", None
-        for name, content in headers:
+        for name, text in headers:
             if name == "ce_source" and not service:
-                service = intern(_text(content))
+                service = intern(_text(text))
             elif name == "ce_causationid" and cause is None:
-                cause = _text(content)
+                cause = _text(text)
             elif name == DEADLINE and cause is None:
-                cause = f"{OVERDUE}/{_text(content)}"
+                cause = f"{OVERDUE}/{_text(text)}"
         at = max(0, message.timestamp()[1])
         schema_id = schema_id_of(value, headers)
-        fields = ENCODER.encode(event).decode()
+        fields = ENCODER.encode(content).decode()
         return TrackedEvent(
-            *(event.key, topic, message.partition(), message.offset(), at, service),
+            *(key, topic, message.partition(), message.offset(), at, service),
             *(schema_id if isinstance(schema_id, int) else str(schema_id), cause, fields),
         )
 

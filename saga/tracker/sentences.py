@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from eventbus.event import Event
+from eventbus.manifest import DeclaredEvent
 from eventbus.text.json_form import to_json
 from schemas.money import to_text
 
@@ -16,9 +17,12 @@ MONEY = ("total", "amount")
 class Sentences:
     """Formats events as sentences."""
 
-    def __init__(self, events: Iterable[type[Event]]) -> None:
+    def __init__(self, events: Iterable[type[Event]], declared: Mapping[str, DeclaredEvent] | None = None) -> None:
+        declared = declared or {}
         self._templates = {event.topic: event.summary for event in events}
+        self._templates |= {topic: event.summary for topic, event in declared.items()}
         self._keys = {event.topic: event.key_field for event in events}
+        self._keys |= {topic: event.key for topic, event in declared.items()}
 
     def tell(self, topic: str, fields: Mapping[str, Any]) -> str:
         """Return the event as one clause, without a full stop, safe for a terminal."""

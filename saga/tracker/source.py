@@ -13,13 +13,15 @@ from eventbus import Codec
 from eventbus.cli import options as cli
 from eventbus.log import Partition
 from eventbus.serde.registry import Registry
+from saga.declared import with_declared
 from saga.kafka.census import Census
 from saga.kafka.cluster import TopicRecreated, check_same
+from saga.kafka.decode import Decoder
 from saga.kafka.reader import Reader
 from saga.kafka.target import KafkaTarget
 from saga.kafka.topics import extents
-from saga.tracker.installed import MODEL
-from saga.tracker.intake import TrackerIntake
+from saga.tracker.installed import FOREIGN, MODEL
+from saga.tracker.intake import ForeignEvents, TrackerIntake
 from saga.tracker.run import Tracking, Watch
 from saga.tracker.store import Store
 from schemas import EVENTS
@@ -63,7 +65,8 @@ class TrackedLog(KafkaTarget):
 
     def intake(self) -> TrackerIntake:
         """Return the intake, which turns records into rows."""
-        return TrackerIntake(Codec(self.registry, EVENTS))
+        declared = ForeignEvents(FOREIGN, Decoder(with_declared(self.registry)))
+        return TrackerIntake(Codec(self.registry, EVENTS), declared)
 
     def _compare(self, store: Store) -> None:
         known, actual = store.topic_ids(), self.topic_ids()

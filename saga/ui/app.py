@@ -23,23 +23,21 @@ from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
-from saga.tracker.installed import MODEL
+from saga.tracker.installed import MODEL, SENTENCES
 from saga.tracker.live import LiveTracked
 from saga.tracker.live_svg import as_live_svg
 from saga.tracker.moments import DURATION, UNITS
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
-from saga.tracker.sentences import Sentences, money
+from saga.tracker.sentences import money
 from saga.tracker.stats import by_status, undone, waiting
 from saga.tracker.timeline import timeline
 from saga.tracker.wanted import Wanted
 from saga.tracker.why import explain
 from saga.ui.access import Access
 from saga.ui.picture import as_picture
-from schemas import EVENTS
 
 STATIC = Path(__file__).parent / "static"
 SERVICES = tuple(dict.fromkeys(MODEL.publisher.values()))
-SENTENCES = Sentences(EVENTS)
 LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15.0
 MOST_ORDERS = 1_000

@@ -12,7 +12,7 @@ from typing import Self
 import structlog
 from confluent_kafka import KafkaException
 
-from eventbus.kafka.outage import Outage
+from eventbus.kafka.outage import BrokerOutage
 from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.tracker.exclusive_lock import LogIsFollowed, exclusive_lock
@@ -58,7 +58,7 @@ class Following:
 
     def _pulse(self) -> None:
         servers, config = self._source.bootstrap_servers, self._source.kafka_config
-        cluster, outage = Cluster(servers, config, answer_seconds=ANSWER_SECONDS), Outage(servers)
+        cluster, outage = Cluster(servers, config, answer_seconds=ANSWER_SECONDS), BrokerOutage(servers)
         while not self._stop.is_set():
             try:
                 cluster.id()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from eventbus.log import Output, Partition, Record
@@ -58,3 +60,21 @@ def test_parked_records_are_read_in_order_up_to_so_many_bytes(database_url, limi
         assert blocked_keys.records(tx, known, limit, limit_bytes) == records[:taken]
         assert blocked_keys.records(tx, known._replace(first=7), limit, limit_bytes) == records[4:]
     database.close()
+
+
+def test_root_events_leave_in_the_order_in_which_they_were_made(database_url):
+    """Not in that of their ids; what a worker of an earlier release inserts has no number, and leaves before others."""
+    made = [f"{topic}/{number}" for number in range(12) for topic in ("order.created", "order.cancelled")]
+    with closing(things(database_url)) as database:
+        for key in made:
+            with database.transaction() as tx:
+                progress.add_root_event(tx, key, Output(LANE.topic, key.encode(), b"", []))
+        with database.transaction() as tx:
+            tx.execute(
+                "insert into uncaused (id, records) values (?, ?)", "z", pack([Output(LANE.topic, b"z", b"", [])])
+            )
+        taken = []
+        while len(taken) <= len(made):
+            with database.transaction() as tx:
+                taken += [output.key.decode() for output in progress.take_root_events(tx, 5, 1_000)]
+    assert taken == ["z", *made]

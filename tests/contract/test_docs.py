@@ -141,6 +141,13 @@ def test_adding_a_service_shows_its_files_as_they_are(file: str) -> None:
     assert text(ROOT / "docs" / "examples" / "shipping" / file) in shown
 
 
+@pytest.mark.parametrize("file", ["bell_service.py", "test_bell_service.py"])
+def test_adding_a_service_begins_with_the_smallest_one_and_its_test(file: str) -> None:
+    """What is shown is what is run."""
+    shown = blocks(ROOT / "docs" / "adding-a-service.md", "python")
+    assert text(ROOT / "docs" / "examples" / "bell" / file) in shown[:2]
+
+
 def test_the_page_of_your_payment_provider_shows_its_file_as_it_is() -> None:
     """What is shown is what is run."""
     shown = blocks(ROOT / "docs" / "payment-provider.md", "python")

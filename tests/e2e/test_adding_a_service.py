@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from confluent_kafka import Message, Producer
@@ -17,7 +19,8 @@ from tests.support.brokers.admin import Admin
 from tests.support.brokers.kafka_node import Broker
 from tests.support.saga.processes import PATIENCE, Workers, command, environment
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "shipping"
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+EXAMPLE = EXAMPLES / "shipping"
 CODEC = Codec(registry_at(None, [OrderConfirmed]), [OrderConfirmed])
 
 
@@ -27,7 +30,8 @@ def env(fresh_broker: Broker, tmp_path: Path) -> Iterator[dict[str, str]]:
     env = environment(
         KAFKA_BOOTSTRAP_SERVERS=fresh_broker.bootstrap_servers,
         SHIPPING_SERVICE_DATABASE=f"sqlite:///{tmp_path}/shipping_service.db",
-        PYTHONPATH=str(EXAMPLE),
+        BELL_SERVICE_DATABASE=f"sqlite:///{tmp_path}/bell-service.db",
+        PYTHONPATH=f"{EXAMPLE}:{EXAMPLES / 'bell'}",
     )
     for file in ([], ["--file", str(EXAMPLE / "topics.yaml")]):
         made = command("saga", "topics", "create", "--partitions", "4", *file, env=env, folder=tmp_path)
@@ -74,3 +78,54 @@ def test_every_confirmed_order_is_shipped_once_also_after_a_kill(
     headers = dict(shipped()[0].headers())
     assert headers["ce_source"] == b"shipping-service"
     assert headers["ce_causationid"].startswith(b"order.confirmed/")
+
+
+def test_the_smallest_service_runs_as_the_page_says(
+    fresh_broker: Broker, workers: Workers, env: dict[str, str], tmp_path: Path
+) -> None:
+    """Topics made from its declaration; it keeps nothing, publishes nothing, and goes on where it was."""
+    declared = command("bell_service", "declaration", env=env, folder=tmp_path)
+    (tmp_path / "bell-service.json").write_text(declared.stdout)
+    flow = command("saga", "flow", "--format", "topics", "bell-service.json", env=env, folder=tmp_path)
+    (tmp_path / "bell-topics.yaml").write_text(flow.stdout)
+    made = command(
+        "saga", "topics", "create", "--partitions", "4", "--file", "bell-topics.yaml", env=env, folder=tmp_path
+    )
+    assert made.code == 0, made
+    for order in ("first", "second"):
+        confirm(fresh_broker, [order])
+        worker = workers.start("bell_service", "--instance", "a", env=env)
+        worker.wait_for(f"ring: {order}")
+        assert worker.terminate() == 0
+    assert "ring: first" not in worker.log
+
+
+def test_its_events_are_shown_by_tools_that_do_not_import_it(
+    fresh_broker: Broker, workers: Workers, env: dict[str, str], tmp_path: Path
+) -> None:
+    """By its declaration in a folder: tail, track, show and why; without it the message says where to put it."""
+    confirm(fresh_broker, ["order-1"])
+    workers.start("shipping_service", "--instance", "a", env=env).wait_for('"published": {"order.shipped": 1}')
+
+    def tail() -> dict[str, Any]:
+        done = command("saga", "tail", "order.shipped", "--no-follow", env=env, folder=tmp_path)
+        assert done.code == 0, done
+        return json.loads(done.stdout)
+
+    until(lambda: admin_reads(fresh_broker))
+    assert "no released schema has the id 1001 (see SAGA_DECLARATIONS" in tail()["error"]
+    (tmp_path / "declarations").mkdir()
+    declared = command("shipping_service", "declaration", env=env, folder=tmp_path)
+    (tmp_path / "declarations" / "shipping-service.json").write_text(declared.stdout)
+    env = env | {"SAGA_DECLARATIONS": "declarations", "SAGA_TRACKER": "tracker.db", "PYTHONPATH": ""}
+    assert tail()["value"] == {"order_id": "order-1", "parcel": "parcel-order-1"}
+    tracked = command("saga", "track", "--no-follow", env=env, folder=tmp_path)
+    assert tracked.code == 0, tracked
+    for question in ("show", "why"):
+        told = command("saga", question, "order-1", env=env, folder=tmp_path)
+        assert told.code == 0, told
+        assert "order.shipped: parcel parcel-order-1" in told.stdout, told
+
+
+def admin_reads(broker: Broker) -> bool:
+    return bool(Admin(broker.bootstrap_servers).read("order.shipped"))

@@ -544,10 +544,7 @@ MUTANTS = (
         (
             (
                 "class _DecisionBatch(NamedTuple):\n",
-                (
-                    "def parts_are_due(parts):\n    return bool(parts) and parts[0].due\n\n\n"
-                    "class _DecisionBatch(NamedTuple):\n"
-                ),
+                "def parts_are_due(parts):\n    return parts and parts[0].due\n\n\nclass _DecisionBatch(NamedTuple):\n",
             ),
         ),
     ),

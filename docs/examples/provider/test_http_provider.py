@@ -18,7 +18,7 @@ from starlette.routing import Route
 from eventbus import TryAgain
 from eventbus.engine.calling import RemoteCalls
 from eventbus.service import finished
-from payment_service.domain import Charge, Conflict, Declined, NothingTaken, Refund
+from payment_service.domain import Charge, Conflict, Declined, NothingTaken, Refund, RefundRefused
 from payment_service.gateway import open_gateway
 from payment_service.service import PaymentService
 from schemas import Item, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
@@ -32,7 +32,12 @@ class Remote:
     def __init__(self) -> None:
         self.ledger = open_gateway("simulated://?decline-above=10000")
         self.fails_with = 0
-        routes = [Route("/charges", self.charge, methods=["POST"]), Route("/refunds", self.refund, methods=["POST"])]
+        self.refuses_refunds = False
+        routes = [
+            Route("/charges", self.charge, methods=["POST"]),
+            Route("/charges", self.find, methods=["GET"]),
+            Route("/refunds", self.refund, methods=["POST"]),
+        ]
         self.provider = HttpProvider("http://provider", httpx2.ASGITransport(Starlette(routes=routes)))
 
     async def charge(self, request: Request) -> Response:
@@ -43,9 +48,18 @@ class Remote:
 
     async def refund(self, request: Request) -> Response:
         """Answer `POST /refunds`."""
+        if self.refuses_refunds:
+            return JSONResponse({"reason": "no refunds before noon"}, 422)
         terms = await request.json()
         key = request.headers["Idempotency-Key"]
         return await self._said(self.ledger.refund(key, terms["charge"], terms["amount"], terms["currency"]))
+
+    async def find(self, request: Request) -> Response:
+        """Answer `GET /charges?reference=KEY`."""
+        found = self.ledger.find_charge(request.query_params["reference"])
+        if found is None:
+            return JSONResponse({}, 404)
+        return JSONResponse({"id": found.payment_id, "refunded": isinstance(found, Refund)})
 
     async def _said(self, answer: Any) -> Response:
         await asyncio.sleep(SLOW_SECONDS)
@@ -86,6 +100,26 @@ def test_each_answer_is_told_from_the_others(remote: Remote) -> None:
     assert isinstance(finished(provider.charge("a", 2, "USD")), Conflict)
     assert finished(provider.refund("refund/b", "b", 1, "USD")) == NothingTaken()
     assert isinstance(finished(provider.charge("b", 1, "USD")), Declined)
+
+
+def test_a_charge_is_found_by_its_reference(remote: Remote) -> None:
+    """As it is now: not there, made, given back."""
+    provider = remote.provider
+    assert finished(provider.find_charge("a")) is None
+    charged = finished(provider.charge("a", 1, "USD"))
+    assert finished(provider.find_charge("a")) == charged
+    finished(provider.refund("refund/a", "a", 1, "USD"))
+    assert finished(provider.find_charge("a")) == Refund(charged.payment_id)
+
+
+def test_a_refund_that_is_refused_is_no_answer(remote: Remote) -> None:
+    """The worker parks the order and asks again; nothing is recorded as refunded."""
+    finished(remote.provider.charge("a", 1, "USD"))
+    remote.refuses_refunds = True
+    with pytest.raises(RefundRefused, match="no refunds before noon"):
+        finished(remote.provider.refund("refund/a", "a", 1, "USD"))
+    remote.refuses_refunds = False
+    assert isinstance(finished(remote.provider.refund("refund/a", "a", 1, "USD")), Refund)
 
 
 @pytest.mark.parametrize("status", [401, 429, 500, 503])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,8 +35,9 @@ def _reach_out(service: Service[Any], database: Database, batch: Sequence[Event]
     outcomes = []
     for event in batch:
         reaction = service.reactions[type(event)]
-        arguments = (event, known) if reaction.remote_takes_state else (event,)
-        outcomes.append([answer_of(finished(reaction.remote(service, *arguments)))] if reaction.remote else [])
+        now_ms = time.time_ns() // 1_000_000
+        asked = reaction.remote is not None
+        outcomes.append([answer_of(finished(reaction.call_remote(service, event, known, now_ms)))] if asked else [])
     return outcomes
 
 

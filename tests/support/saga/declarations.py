@@ -26,7 +26,8 @@ def declared(
     """Return the declaration of a service: of these reactions, or of what it hears and may answer."""
     all_of_them = reactions + tuple(reaction(event, *says, service=service) for event, says in (heard or {}).items())
     if more.get("initiates") and "deadlines" not in more:
-        ends = (*more.get("aborts", ()), *more.get("completes", ()))[:1]
+        own = {event for does in all_of_them for event in does.publishes}
+        ends = tuple(event for event in (*more.get("aborts", ()), *more.get("completes", ())) if event in own)[:1]
         file = f"{service.replace('-', '_')}/service.py:1"
         more["deadlines"] = (DeclaredDeadline("rows.due_at", "give_up", "Gives up.", file, ends),)
     said = {e for does in all_of_them for e in (does.event, *does.publishes)} | set(more.get("initiates", ()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
-from eventbus.kafka.outage import LOOK, Outage
+from eventbus.kafka.outage import LOOK, BrokerOutage
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.worker.telemetry import Telemetry
 
@@ -13,8 +13,8 @@ REFUSED = KafkaError(KafkaError._TRANSPORT, "b:1/bootstrap: Connect to ipv4#1.2.
 ALL_DOWN = KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down")
 
 
-def an_outage(clock: list[float]) -> Outage:
-    return Outage("b:1", clock=lambda: clock[0])
+def an_outage(clock: list[float]) -> BrokerOutage:
+    return BrokerOutage("b:1", clock=lambda: clock[0])
 
 
 def test_it_begins_when_all_are_away_and_says_why_and_since_when():
@@ -31,6 +31,13 @@ def test_it_begins_when_all_are_away_and_says_why_and_since_when():
     assert str(outage) == f"no Kafka broker answers at b:1 {since}: timed out; trying again until one does. {LOOK}"
     assert outage.end() == 12.0
     assert (outage.active, outage.end()) == (False, None)
+
+
+def test_brokers_that_refuse_a_password_that_they_took_before_are_the_reason():
+    outage = an_outage([1_000.0])
+    outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "b:1/bootstrap: SASL authentication error"))
+    outage.on_error(ALL_DOWN)
+    assert "SASL authentication error (look at sasl.username and sasl.password); trying again" in str(outage)
 
 
 def test_a_worker_says_it_in_place_of_everything_that_it_cannot_do_without_a_broker():

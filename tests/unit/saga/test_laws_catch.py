@@ -115,6 +115,7 @@ ALWAYS: list[tuple[str, str, Break]] = [
     ("event-id-follows-cause", "confirmed", changed(RESERVED, event_id="drawn")),
     ("event-id-follows-cause", "declined", changed(CREATED, event_id="")),
     ("cause-is-legal", "confirmed", changed(CHARGED, cause=None)),
+    ("cause-is-legal", "confirmed", changed(CHARGED, cause=None, deadline="1700000000000")),
     ("cause-is-legal", "confirmed", changed(CONFIRMED, cause=Address(CHARGED, 0, 0))),
     ("cause-is-legal", "confirmed", changed(CREATED, cause=Address(CREATED, 0, 0))),
     ("cause-is-on-the-log", "confirmed", changed(CHARGED, cause=Address(CREATED, 0, 10_000))),

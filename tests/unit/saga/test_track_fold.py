@@ -46,6 +46,15 @@ def kinds(*events):
     return [violation.kind for violation in violations]
 
 
+def test_what_comes_after_a_deadline_is_declared():
+    """The charge that was under way, and its refund. No other event has one."""
+    created, charged, _, cancelled, refunded = REFUNDED_ORDER
+    ended = cancelled._replace(cause="deadline/1700000000000", at=created.at + 1)
+    late = charged._replace(at=ended.at + 60_000)
+    assert kinds(created, ended, late, refunded._replace(at=late.at + 1)) == []
+    assert kinds(created, charged._replace(cause="deadline/1700000000000")) == ["undeclared-cause"]
+
+
 ROGUES = [
     rogue(FAILED),
     rogue(CONFIRMED),

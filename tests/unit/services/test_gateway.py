@@ -8,13 +8,14 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import pytest
 
 from eventbus import TryAgain
 from eventbus.service import finished
 from payment_service.books import LedgerEntry, Request
-from payment_service.domain import Charge, Conflict, Declined, NothingTaken, Refund
+from payment_service.domain import Charge, Conflict, Declined, NothingTaken, Refund, RefundRefused
 from payment_service.gateway import BadGateway, open_gateway, set_outage
 from payment_service.ledger import Ledger
 from payment_service.service import PaymentService
@@ -112,6 +113,43 @@ def test_no_charge_is_given_back_twice(provider):
     refund(provider, "refund/o", "o", 2933, "USD")
     assert isinstance(refund(provider, "again/o", "o", 2933, "USD"), Conflict)
     assert provider.totals() == {"USD": (2933, 2933)}
+
+
+def test_refunds_are_refused_for_a_while_and_everything_else_is_answered(url):
+    """Only what can be refunded is refused, of one charge or of all; afterwards it is refunded once."""
+    provider = open_gateway(url)
+    for key in ("a", "b"):
+        charge(provider, key, 1, "USD")
+    set_outage(url, "no-refunds", "a")
+    with pytest.raises(RefundRefused, match="refuses to refund a"):
+        refund(provider, "refund/a", "a", 1, "USD")
+    assert isinstance(refund(provider, "refund/b", "b", 1, "USD"), Refund)
+    set_outage(url, "no-refunds", None)
+    assert refund(provider, "refund/c", "c", 1, "USD") == NothingTaken()
+    assert isinstance(charge(provider, "d", 1, "USD"), Charge)
+    assert isinstance(refund(provider, "refund/b", "b", 1, "USD"), Refund), "what was refunded is said again"
+    with pytest.raises(RefundRefused):
+        refund(provider, "refund/a", "a", 1, "USD")
+    set_outage(url, None, None)
+    assert isinstance(refund(provider, "refund/a", "a", 1, "USD"), Refund)
+    assert provider.totals() == {"USD": (3, 2)}
+    provider.close()
+
+
+def test_a_ledger_of_an_earlier_release_is_used_on(tmp_path, url):
+    """It gets the column that tells when a key was used; what was charged before is never forgotten."""
+    with closing(sqlite3.connect(tmp_path / "provider.db")) as old:
+        columns = (
+            "charge_key text, kind text, amount integer, currency text, outcome text, detail text, refund_key text"
+        )
+        old.execute(f"create table provider_ledger (key text primary key, {columns}) without rowid")
+        old.execute("insert into provider_ledger values ('o', 'o', 'charge', 1, 'USD', 'done', 'ch_1', null)")
+        old.commit()
+    provider = open_gateway(f"{url}?key-lifetime-s=0.001")
+    time.sleep(0.01)
+    assert charge(provider, "o", 1, "USD") == Charge("ch_1")
+    assert provider.totals() == {"USD": (1, 0)}
+    provider.close()
 
 
 def test_a_charge_that_comes_after_its_refund_takes_nothing(provider):

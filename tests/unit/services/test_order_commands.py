@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 from click.testing import CliRunner
 
+from eventbus import Codec
 from eventbus.database import connect
+from eventbus.log import Partition, Record
+from eventbus.serde.registry import registry_at
+from eventbus.store import blocked_keys, progress
+from eventbus.store.blocked_keys import BlockedKey, Parked
 from eventbus.store.packing import unpack
 from order_service.__main__ import main
 from order_service.currency import to_minor
@@ -408,3 +414,188 @@ def test_every_command_helps_with_an_example():
         shown = CliRunner().invoke(main, [name, "--help"])
         assert shown.exit_code == 0
         assert f"Example: order-service {name}" in " ".join(shown.stdout.split()), command
+
+
+def placed(run, *more):
+    return json.loads(run(*PLACE, *more, "--json").stdout)
+
+
+def test_an_order_cancels_itself_in_15_minutes_unless_told_otherwise(run):
+    """show says so; 0 is none."""
+    order = placed(run)
+    assert "deadline  cancels itself in 15 min" in run("show", order["order_id"]).stdout
+    assert placed(run, "--order-deadline", "0")["deadline_at"] is None
+    assert "deadline" not in run(*PLACE, "--order-deadline", "0").stdout
+
+
+@pytest.mark.parametrize(("value", "why"), [("15", "has no unit"), ("-1m", "is negative"), ("2y", "is not a duration")])
+@pytest.mark.parametrize("command", [PLACE, ["import", "-"], ["run"]])
+def test_a_deadline_that_is_no_duration_is_a_usage_error(run, command, value, why):
+    """Exit 2, nothing is placed, and what to write."""
+    refused = run(*command, "--order-deadline", value)
+    assert refused.exit_code == 2
+    assert why in refused.stderr
+    assert "write 15m" in refused.stderr.replace("\n", " ")
+
+
+def test_a_clock_that_is_certainly_wrong_sets_no_deadline(run, monkeypatch):
+    """On 2000-01-01 every deadline would be over before it began; without one the order is placed."""
+    monkeypatch.setattr("order_service.__main__._now_ms", lambda: 946_684_800_000)
+    refused = run(*PLACE)
+    assert refused.exit_code == 1
+    assert "the clock of this host says 2000-01-01T00:00:00.000Z: set it, or give --order-deadline 0" in refused.stderr
+    assert run(*PLACE, "--order-deadline", "0").exit_code == 0
+
+
+def test_a_worker_gives_a_deadline_to_pending_orders_without_one(run):
+    """Counted from its start; to no other order, and to none unless it is told."""
+    waiting, timed = placed(run, "--order-deadline", "0"), placed(run)
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        OrderService(lambda: 5_000, str).starting(database)
+        assert json.loads(run("show", waiting["order_id"], "--json").stdout)["deadline_at"] is None
+        OrderService(lambda: 5_000, str, 60_000).starting(database)
+    given = json.loads(run("show", waiting["order_id"], "--json").stdout)
+    assert given["deadline_at"] == "1970-01-01T00:01:05.000Z"
+    assert json.loads(run("show", timed["order_id"], "--json").stdout)["deadline_at"] == timed["deadline_at"]
+
+
+def test_a_deadline_that_is_parked_cannot_be_discarded(run):
+    """It is part of its row; it is shown, and can be retried."""
+    order = placed(run)
+    key, record = order["order_id"], Record(Partition("orders.deadline_at", -2), 7, b"", None, 0, [])
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        blocked_keys.append(tx, [Parked(key, 1, record._replace(key=key.encode()))])
+        blocked_keys.change(tx, {}, {key: BlockedKey(key, "inventory.reserved", 0, 1, 1, 1, 0, 0, "no")})
+    who = ("--by", "ada", "--reason", "a test")
+    refused = run("parked", "discard", key, *who)
+    assert refused.exit_code == 1
+    assert "orders.deadline_at/-2/7 is a deadline" in refused.stderr
+    assert f"{{'key': '{key}', 'due_ms': 7}}" in run("parked", "show", key).stdout
+    assert run("parked", "retry", key, *who).exit_code == 0
+
+
+def placed_id(run):
+    return json.loads(run(*PLACE, "--json").stdout)["order_id"]
+
+
+def handled(*events):
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        return deliver(OrderService(lambda: 0, lambda: ""), database, *events)
+
+
+def root_events():
+    """Return the topics of the root events that wait, in the order in which they leave."""
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        return [output.topic for output in progress.take_root_events(tx, 100, 1_000_000)]
+
+
+def test_a_pending_order_is_cancelled_once_and_its_events_leave_in_order(run):
+    """By their ids order.cancelled would come first. Again it is a no-op that says so, exit 0, whatever the reason."""
+    order_id = placed_id(run)
+    done = run("cancel", order_id, "--by", "ann", "--reason", "ordered twice", "--json")
+    cancelled = json.loads(done.stdout)
+    assert (done.exit_code, cancelled["status"], cancelled["repeated"]) == (0, "cancelled", False)
+    assert cancelled["reason"] == "on request of ann: ordered twice"
+    again = run("cancel", order_id, "--by", "bob", "--json")
+    assert (again.exit_code, again.stderr) == (0, "the order was cancelled before: nothing was done\n")
+    assert json.loads(again.stdout) == cancelled | {"repeated": True}
+    assert root_events() == ["order.created", "order.cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ([], "on request"),
+        (["--by", "ann"], "on request of ann"),
+        (["--reason", "too late"], "on request: too late"),
+    ],
+)
+def test_a_cancelled_order_says_who_and_why(run, options, reason):
+    """As far as it was said."""
+    done = run("cancel", placed_id(run), *options)
+    assert f"reason    {reason}\n" in done.stdout
+
+
+def test_a_confirmed_order_is_not_cancelled_and_what_to_do_instead_is_said(run):
+    """Exit 1, and nothing is published."""
+    order_id = placed_id(run)
+    handled(InventoryReserved(order_id))
+    done = run("cancel", order_id)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert f"order {order_id} is confirmed" in done.stderr
+    assert "Take the goods back, and have the payment provider refund the customer" in done.stderr
+    assert root_events() == ["order.created"]
+
+
+def test_what_is_reserved_for_a_cancelled_order_does_not_confirm_it(run):
+    """Whoever was first wins; inventory gives the items back."""
+    order_id = placed_id(run)
+    run("cancel", order_id)
+    assert handled(InventoryReserved(order_id), PaymentFailed(order_id, "no money")) == []
+    assert json.loads(run("show", order_id, "--json").stdout)["reason"] == "on request"
+
+
+def test_an_order_that_failed_before_a_person_cancels_it_keeps_its_reason(run):
+    """It is cancelled already."""
+    order_id = placed_id(run)
+    handled(PaymentFailed(order_id, "no money"))
+    assert json.loads(run("cancel", order_id, "--json").stdout)["reason"] == "no money"
+    assert root_events() == ["order.created"]
+
+
+def test_an_order_that_is_not_there_is_not_cancelled(run):
+    """Neither in a database nor without one."""
+    assert "order-service" in run("cancel", "o").stderr
+    placed_id(run)
+    done = run("cancel", "no-such-order")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert "there is no order no-such-order in sqlite:///order_service.db" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--reason", ""],
+        ["--reason", "r" * 501],
+        ["--reason", "two\nlines"],
+        ["--reason", " blank"],
+        ["--by", "b" * 201],
+        ["--by", "\x1b[31m"],
+    ],
+)
+def test_a_reason_that_cannot_be_shown_is_refused(run, options):
+    """Exit 2, and the option is named."""
+    order_id = placed_id(run)
+    done = run("cancel", order_id, *options)
+    assert done.exit_code == 2
+    assert f"{options[0][2:]} {options[1][:80]!r} must be 1 to" in done.stderr
+    assert root_events() == ["order.created"]
+
+
+def test_two_people_cancel_at_once_and_one_of_them_wins(run):
+    """The order's row is locked: the other one is told that it was cancelled before."""
+    order_id = placed_id(run)
+    with ThreadPoolExecutor(8) as people:
+        done = list(people.map(lambda number: cancel_order(order_id, f"on request of {number}"), range(8)))
+    assert [each.repeated for each in done].count(False) == 1
+    assert len({each.order.reason for each in done}) == 1
+    assert root_events() == ["order.created", "order.cancelled"]
+
+
+def cancel_order(order_id, reason):
+    events = OrderService.root_events()
+    with closing(connect(URL, service=OrderService.name, schema=SCHEMA)) as database:
+        service = OrderService(lambda: 0, lambda: "")
+        return service.cancel_order(order_id, reason, database, Codec(registry_at(None, events), events))
+
+
+def test_who_waits_for_a_refund_that_does_not_come_is_told(run):
+    """Exit 1 after that time, with where to look; a refund that is stored ends the waiting, a total of 0 needs none."""
+    order_id = placed_id(run)
+    done = run("cancel", order_id, "--wait", "0.1")
+    assert done.exit_code == 1
+    assert "after 0.1 s no refund is stored: nothing was charged, or it is not refunded yet" in done.stderr
+    handled(PaymentRefunded(order_id, "p", 2933, "USD"))
+    assert run("cancel", order_id, "--wait", "60").exit_code == 0
+    free = json.loads(run(*replaced("--total", "0"), "--json").stdout)["order_id"]
+    assert run("cancel", free, "--wait", "60").exit_code == 0

@@ -13,6 +13,7 @@ from order_service.domain import (
     cancel,
     check_repeated,
     confirm,
+    expire,
     new_order,
     note_refund,
 )
@@ -21,14 +22,17 @@ PENDING = Progress("o", 2933, "USD", "pending", None, 0, 1)
 CONFIRMED = PENDING._replace(status="confirmed")
 CANCELLED = PENDING._replace(status="cancelled", reason="first")
 REFUNDED = CANCELLED._replace(refunded=2933)
+SET = {"deadline_at": 900_001, "deadline_set_at": 1}
 NOW = 7
 
 EVENTS = {
     "inventory.reserved": lambda order: confirm(order, NOW),
     "payment.failed or inventory.reservation.failed": lambda order: cancel(order, "why", NOW),
     "payment.refunded": lambda order: note_refund(order, 2933, "USD", NOW),
+    "its deadline": lambda order: expire(order, 900_001, NOW),
 }
 STATES = {"unknown": None, "pending": PENDING, "confirmed": CONFIRMED, "cancelled": CANCELLED, "refunded": REFUNDED}
+STATES |= {f"{name} with a deadline": order._replace(**SET) for name, order in STATES.items() if order is not None}
 SAME, CONTRADICTION = "same", "contradiction"
 
 DECISIONS = {
@@ -47,7 +51,26 @@ DECISIONS = {
     ("refunded", "inventory.reserved"): SAME,
     ("refunded", "payment.failed or inventory.reservation.failed"): SAME,
     ("refunded", "payment.refunded"): SAME,
+    **dict.fromkeys([(name, "its deadline") for name in STATES if "with" not in name], CONTRADICTION),
 }
+OVERDUE = CANCELLED._replace(reason="nobody answered within 15 min", updated_at=NOW)
+DECISIONS |= {
+    (f"{name} with a deadline", event): decision
+    for (name, event), decision in DECISIONS.items()
+    if name not in ("unknown", "refunded", "cancelled", "confirmed") and event != "its deadline"
+}
+DECISIONS |= {
+    (f"{name} with a deadline", event): decision if isinstance(decision, str) else decision._replace(**SET)
+    for (name, event), decision in DECISIONS.items()
+    if name in ("refunded", "cancelled", "confirmed") and event != "its deadline"
+}
+DECISIONS |= {
+    ("pending with a deadline", "its deadline"): OVERDUE,
+    ("confirmed with a deadline", "its deadline"): CONFIRMED,
+    ("cancelled with a deadline", "its deadline"): CANCELLED,
+    ("refunded with a deadline", "its deadline"): REFUNDED,
+}
+"""A final order has a deadline only if a worker of an older release, which knows of none, has ended it."""
 
 
 @pytest.mark.parametrize("event", EVENTS)
@@ -109,3 +132,15 @@ def test_a_new_order_is_pending_and_nothing_is_refunded():
     assert order[:6] == ("o", "r", "customer", 2933, "USD", (("CD-04", 2),))
     assert order[6:] == ("pending", None, 0, NOW, NOW, None, None)
     assert not order.is_final
+
+
+def test_a_new_order_has_the_deadline_of_its_length():
+    """Counted from when it was placed; with 0 it has none."""
+    order = new_order("o", REQUEST, NOW, 900_000)
+    assert (order.deadline_at, order.deadline_set_at) == (NOW + 900_000, NOW)
+
+
+def test_a_deadline_that_was_moved_meanwhile_cancels_nothing():
+    """Only the one that the order has now."""
+    with pytest.raises(OrderContradiction, match="its deadline is 900001, not 5"):
+        expire(PENDING._replace(**SET), 5, NOW)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 
 import pytest
@@ -10,7 +11,10 @@ from click.testing import CliRunner
 
 from eventbus import TryAgain
 from eventbus.database import connect
+from eventbus.log import Partition, Record
 from eventbus.service import finished
+from eventbus.store import blocked_keys
+from eventbus.store.blocked_keys import BlockedKey, Parked
 from payment_service.__main__ import main
 from payment_service.domain import Charge
 from payment_service.gateway import open_gateway
@@ -114,3 +118,27 @@ def test_an_outage_is_of_a_provider_with_a_file_and_ends(run):
     refused = run("outage", "500", "--gateway", "simulated://?latency-ms=1")
     assert (refused.exit_code, refused.stdout) == (1, "")
     assert "is in the memory of one process" in refused.stderr
+
+
+def test_payments_are_listed_and_those_whose_refund_fails_are_told_apart(run, two_orders):
+    """The order.cancelled of a charged order is parked; one behind its own charge is none, nor is a refunded one."""
+    assert [each["order_id"] for each in json.loads(run("list", "--json").stdout)] == ["a", "b", "c"]
+    assert run("list", "--refund-pending").stdout.split() == ["order", "status", "amount", "parked"]
+    park("a", OrderCancelled.topic, "RefundRefused: not before noon")
+    park("b", OrderCancelled.topic, "what is refunded is refunded")
+    park("unknown", OrderCancelled.topic, "it waits behind its order.created")
+    [pending] = json.loads(run("list", "--refund-pending", "--json").stdout)
+    assert (pending["order_id"], pending["amount"], pending["parked"]["attempts"]) == ("a", 100, 3)
+    assert pending["parked"]["error"] == "RefundRefused: not before noon"
+    listed = run("list", "--refund-pending").stdout
+    assert re.search(r"^a +charged +1\.00 USD +parked since", listed, re.MULTILINE), listed
+    assert "RefundRefused: not before noon" in run("show", "a").stdout
+    assert len(json.loads(run("list", "--json").stdout)) == 3
+
+
+def park(order_id, topic, error):
+    url = "sqlite:///payment_service.db"
+    with closing(connect(url, service=PaymentService.name, schema=SCHEMA)) as database, database.transaction() as tx:
+        record = Record(Partition(topic, 0), 0, order_id.encode(), b"", 1, [])
+        blocked_keys.change(tx, {}, {order_id: BlockedKey(order_id, topic, 0, 1, 1, 3, 1, 1, error)})
+        blocked_keys.append(tx, [Parked(order_id, 1, record)])
