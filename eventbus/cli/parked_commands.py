@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from inspect import getdoc
 from typing import Any
 
 import click
@@ -67,7 +68,7 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
         as_json(command)
     schema_registry_url(reports[1])
     for command in (*reports, *acts):
-        text, _, example = (command.callback.__doc__ or "").partition("Example: ")
+        text, _, example = (getdoc(command.callback) or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
     return group
