@@ -15,7 +15,7 @@ PYTEST = $(BIN)/python -m pytest $(if $(filter-out 1,$(JOBS)),-n $(JOBS) --dist 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test test-all check bench bench-track bench-peers profile simulate docs mutants crash-matrix outages chaos clean
+.PHONY: help setup demo test test-all pictures check bench bench-track bench-peers profile simulate docs mutants crash-matrix outages chaos clean
 
 help: ## Show the targets.
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -53,6 +53,9 @@ test: setup ## Run the quick tests, on the best Kafka there is; REQUIRE_BROKER=1
 
 test-all: setup ## Run every test (half an hour on two cores).
 	@$(PYTEST) $(ARGS)
+
+pictures: setup ## Make the page's pictures in docs/ again, in a real browser (needs a Kafka and Chromium).
+	@SAGA_SCREENSHOTS=1 $(BIN)/python -m pytest -q tests/e2e/test_ui_looks.py $(ARGS)
 
 check: setup ## Lint, formatting, types, which package may import which, and the choreography.
 	$(BIN)/ruff check .

@@ -16,10 +16,12 @@ from eventbus.worker.telemetry import configure_logging
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
 from saga.deadletters.letters import LetterTarget
+from saga.kafka.decode import Decoder
 from saga.services import SERVICES
 from saga.tracker.installed import FLOW
 from saga.tracker.source import TrackedLog
 from saga.ui.following import Following
+from saga.ui.health import WorkersQuery
 from saga.ui.trouble import TroubleReport
 from schemas import EVENTS
 
@@ -77,7 +79,8 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops on it, then raises it once more
     with exit_cleanly(), Following(source, None if no_track else tracker) as following:
-        answers = PageData(tracker, FLOW, following, TroubleReport(where, databases).report)
+        trouble, workers = TroubleReport(where, databases, Decoder(registry)), WorkersQuery(databases)
+        answers = PageData(tracker, FLOW, following, trouble.report, workers.report)
         serve(answers, token, host, port)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from msgspec.json import encode
+
 from eventbus.database.short_keys import LEAST_END
 
 MOST_FOUND = 10_000
@@ -14,12 +16,25 @@ LAST = "\U0010ffff"
 
 ENDS = f"substr(order_id, -{LEAST_END}) = ? and substr(order_id, -?) = ?"
 """Whether an order's id ends with a text of LEAST_END characters or more: these, its length, the text; by an index."""
+LEAST_TEXT = 3
+"""The least number of characters of a text in an event that is searched for."""
 _FOUND = f"""order_id in (
-    select * from (select order_id from orders where order_id >= ? and order_id < ? limit ?)
-    union select * from (select order_id from orders where customer_id = ? order by placed_at desc limit ?)
-    union select * from (select order_id from orders where {ENDS} limit ?)
-    union select * from (select order_id from orders where customer_id >= ? and customer_id < ? limit ?)
+    select * from (select order_id from orders where order_id >= :text and order_id < :last limit :most)
+    union select * from (select order_id from orders where customer_id = :text order by placed_at desc limit :most)
+    union select * from (select order_id from orders where customer_id >= :text and customer_id < :last limit :most)
+    union select * from (
+        select order_id from orders where length(:text) >= {LEAST_END} and substr(order_id, -{LEAST_END}) = :end
+        and substr(order_id, -length(:text)) = :text limit :most)
+    union select e.order_id from (select order_id from orders order by placed_at desc limit :most) as latest
+        cross join events as e using (order_id)
+        where length(:text) >= {LEAST_TEXT} and instr(lower(e.fields), lower(:json)) and exists (
+            select 1 from json_tree(e.fields) as field where field.type = 'text'
+            and field.value <> e.order_id and instr(lower(field.value), lower(:text)))
 )"""
+"""By the beginning or the end of its id, by its customer, by the texts of its events: a request id, an SKU, a reason.
+
+The texts are those of the latest orders only: they have no index. JSON's own words must not match, hence `json_tree`.
+"""
 
 
 class Wanted(NamedTuple):
@@ -36,47 +51,52 @@ class Wanted(NamedTuple):
     undone: str | None = None
     """Only orders of which this was undone: `refunded`."""
     search: str = ""
-    """How the order's or the customer's id begins, or how the order's ends."""
+    """The beginning or end of the order's id, the customer's id, or a text in one of its events."""
+    seen: int = 0
+    """Only orders that have all of these events (a bit set, see TrackerModel.bits)."""
     after: tuple[int, str] | None = None
     """The time and id of the last order of the previous page: `placed_at`, for stuck ones `updated_at`."""
     limit: int = 20
 
 
-def select_orders(wanted: Wanted, waits_on: Sequence[str]) -> tuple[str, list[Any]]:
+def select_orders(wanted: Wanted, waits_on: Sequence[str]) -> tuple[str, dict[str, Any]]:
     """Return the statement and its values; `waits_on` are the values of the column that name the service."""
-    pairs = _conditions(wanted, waits_on)
-    where = f"where {' and '.join(condition for condition, _ in pairs)}" if pairs else ""
+    conditions, values = _conditions(wanted, waits_on)
+    where = f"where {' and '.join(conditions)}" if conditions else ""
     by = "updated_at, order_id" if wanted.stuck_since is not None else "placed_at desc, order_id desc"
-    values = [value for _, some in pairs for value in some]
-    return f"select * from orders {where} order by {by} limit ?", [*values, wanted.limit]
+    return f"select * from orders {where} order by {by} limit :limit", {**values, "limit": wanted.limit}
 
 
-def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> list[tuple[str, Sequence[Any]]]:
-    pairs: list[tuple[str, Sequence[Any]]] = []
-    if wanted.status is not None:
-        pairs.append(("status = ?", [wanted.status]))
-    if wanted.stuck_since is not None:
-        pairs.append(("waiting_on is not null and updated_at <= ?", [wanted.stuck_since]))
-    if wanted.waiting_on is not None:
-        pairs.append((f"waiting_on in ({_marks(waits_on)})", waits_on))
-    if wanted.customer is not None:
-        pairs.append(("customer_id = ?", [wanted.customer]))
-    if wanted.failed_at is not None:
-        pairs.append((f"failed_at is not null and failed_at in ({_marks(wanted.failed_at)})", wanted.failed_at))
-    if wanted.since is not None:
-        pairs.append(("placed_at >= ?", [wanted.since]))
-    if wanted.undone is not None:
-        pairs.append(("undone is not null and ',' || undone || ',' like ?", [f"%,{wanted.undone},%"]))
+def _conditions(wanted: Wanted, waits_on: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    conditions: list[str] = []
+    values: dict[str, Any] = {}
+    simple = {
+        "status": ("status = :status", wanted.status),
+        "stuck_since": ("waiting_on is not null and updated_at <= :stuck_since", wanted.stuck_since),
+        "customer": ("customer_id = :customer", wanted.customer),
+        "since": ("placed_at >= :since", wanted.since),
+        "seen": ("seen & :seen = :seen", wanted.seen or None),
+        "undone": ("undone is not null and instr(',' || undone || ',', ',' || :undone || ',')", wanted.undone),
+    }
+    for name, (condition, value) in simple.items():
+        if value is not None:
+            conditions.append(condition)
+            values[name] = value
+    lists = {"waiting_on": waits_on if wanted.waiting_on is not None else None, "failed_at": wanted.failed_at}
+    for name, some in lists.items():
+        if some is not None:
+            conditions.append(f"{name} is not null and {name} in (select value from json_each(:{name}))")
+            values[name] = _json(list(some))
     if wanted.search:
-        begins = (wanted.search, wanted.search + LAST, MOST_FOUND)
-        end = wanted.search if len(wanted.search) >= LEAST_END else None
-        ends = (end and end[-LEAST_END:], len(end or ""), end, MOST_FOUND)
-        pairs.append((_FOUND, [*begins, wanted.search, MOST_FOUND, *ends, *begins]))
+        conditions.append(_FOUND)
+        values |= {"text": wanted.search, "last": wanted.search + LAST, "json": _json(wanted.search)[1:-1]}
+        values |= {"most": MOST_FOUND, "end": wanted.search[-LEAST_END:]}
     if wanted.after is not None:
         place = "(updated_at, order_id) >" if wanted.stuck_since is not None else "(placed_at, order_id) <"
-        pairs.append((f"{place} (?, ?)", wanted.after))
-    return pairs
+        conditions.append(f"{place} (:after_at, :after_id)")
+        values |= dict(zip(("after_at", "after_id"), wanted.after, strict=True))
+    return conditions, values
 
 
-def _marks(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
+def _json(value: Any) -> str:
+    return encode(value).decode()

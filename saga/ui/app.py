@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,18 +23,23 @@ from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
+from saga.tracker.fold import OrderRow
 from saga.tracker.installed import MODEL, SENTENCES
-from saga.tracker.live import LiveTracked
 from saga.tracker.live_svg import as_live_svg
-from saga.tracker.moments import DURATION, UNITS
+from saga.tracker.moments import DURATION, UNITS, span
+from saga.tracker.page_queries import PageTracked
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
-from saga.tracker.sentences import money
+from saga.tracker.sentences import money, printable
 from saga.tracker.stats import by_status, undone, waiting
-from saga.tracker.timeline import timeline
+from saga.tracker.timeline import Timeline, timeline
+from saga.tracker.verdict import verdict
 from saga.tracker.wanted import Wanted
 from saga.tracker.why import explain
 from saga.ui.access import Access
+from saga.ui.health import health
 from saga.ui.picture import as_picture
+from saga.ui.trouble import Found
+from schemas import OrderCreated
 
 STATIC = Path(__file__).parent / "static"
 SERVICES = tuple(dict.fromkeys(MODEL.publisher.values()))
@@ -42,6 +47,7 @@ LOOK_SECONDS = 0.25
 ALIVE_SECONDS = 15.0
 MOST_ORDERS = 1_000
 MOST_VIOLATIONS = 500
+MOST_OTHERS = 10
 WINDOW_MS = 300_000
 UNREADABLE = (NotTracked, sqlite3.Error)
 """Errors of a missing database, or of one that is being rebuilt."""
@@ -63,6 +69,8 @@ class PageData:
     flow: Flow
     following: FollowingState
     trouble: Callable[[], dict[str, Any]]
+    workers: Callable[[], Found] = lambda: ([], [])
+    """What the services' databases say of their workers; see health.WorkersQuery."""
 
     def state(self, before: Mapping[str, Any]) -> dict[str, Any]:
         """Return the current state; it differs from `before` if something has changed since.
@@ -97,41 +105,53 @@ class PageData:
         """Return a page of orders; for the next one give `after_at` and `after_id` of the last."""
         wanted = _wanted(request)
         stuck = wanted.stuck_since is not None
-        with Tracked.at(self.path, MODEL) as tracked:
+        with PageTracked.at(self.path, MODEL) as tracked:
             found = tracked.orders(wanted)
+            shown = _listed(tracked, found)
         last = found[-1] if len(found) == wanted.limit else None
         after = last and {"after_at": last.updated_at if stuck else last.placed_at, "after_id": last.order_id}
-        shown = [
-            render.order_json(order)
-            | {"money": "" if order.total is None else money(order.total, order.currency), "at": order.placed_at}
-            for order in found
-        ]
         return Json({"orders": shown, "after": after})
 
     def order(self, request: Request) -> Response:
-        """Return an order's timeline, the reason for its state, and its picture."""
+        """Return an order's verdict, timeline, the reason for its state, its picture, and its customer's others."""
         order_id = request.query_params.get("id", "")
-        with Tracked.at(self.path, MODEL) as tracked:
+        with PageTracked.at(self.path, MODEL) as tracked:
             try:
                 story = timeline(tracked, tracked.whole_id(order_id))
             except AmbiguousKey as several:
                 raise HTTPException(409, str(several)) from several
-        if story is None:
-            raise HTTPException(404, f"the order {order_id!r} is unknown")
-        return Json(
-            render.timeline_json(story, SENTENCES)
-            | render.why_json(explain(story, SENTENCES, now()))
-            | {"picture": as_picture(story, SERVICES)}
-        )
+            if story is None:
+                raise HTTPException(404, f"the order {order_id!r} is unknown")
+            [shown] = _listed(tracked, [story.order])
+            others = tracked.orders(Wanted(customer=story.order.customer_id, limit=MOST_OTHERS + 1))
+            others = (
+                [each for each in others if each.order_id != story.order.order_id] if story.order.customer_id else []
+            )
+            told = render.timeline_json(story, SENTENCES) | render.why_json(explain(story, SENTENCES, now()))
+            return Json(
+                told
+                | {
+                    "order": shown | _contents(story),
+                    "verdict": verdict(story)._asdict(),
+                    "picture": as_picture(story, SERVICES),
+                    "others": _listed(tracked, others[:MOST_OTHERS]),
+                }
+            )
+
+    def health(self, _request: Request) -> Response:
+        """Return who works, how far behind each service is, and what it waits for."""
+        workers = self.workers()
+        with PageTracked.at(self.path, MODEL) as tracked:
+            return Json(health(self.flow, tracked, workers, now()))
 
     def drawn_flow(self, request: Request) -> Response:
         """Return the flow as a picture, with the observed traffic."""
         window = _span(request, "window", WINDOW_MS)
-        with LiveTracked.at(self.path, MODEL) as tracked:
+        with PageTracked.at(self.path, MODEL) as tracked:
             live = tracked.live(window, now())
         undeclared = [event._asdict() for event in live.undeclared]
         picture = as_live_svg(self.flow, live, style="")
-        return Json({"orders": live.orders, "undeclared": undeclared, "picture": picture})
+        return Json({"orders": live.orders, "window": span(window), "undeclared": undeclared, "picture": picture})
 
     def violations(self, _request: Request) -> Response:
         """Return the newest violations."""
@@ -177,7 +197,7 @@ def application(answers: PageData, token: str | None) -> Starlette:
         return FileResponse(STATIC / "index.html")
 
     def choices(_request: Request) -> Response:
-        return Json({"statuses": statuses(MODEL), "services": SERVICES})
+        return Json({"statuses": statuses(MODEL), "services": SERVICES, "events": MODEL.topics})
 
     routes = [
         Route("/", page),
@@ -187,6 +207,7 @@ def application(answers: PageData, token: str | None) -> Starlette:
         Route("/api/flow", answers.drawn_flow),
         Route("/api/violations", answers.violations),
         Route("/api/trouble", answers.in_trouble),
+        Route("/api/health", answers.health),
         Route("/api/changes", answers.changes),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
@@ -202,17 +223,54 @@ def _unreadable(_request: Request, error: Exception) -> Response:
     return Json({"error": str(error)}, 503)
 
 
+def _listed(tracked: PageTracked, orders: Sequence[OrderRow]) -> list[dict[str, Any]]:
+    """Return orders as rows of the list."""
+    reasons = tracked.reasons(orders)
+    return [
+        render.order_json(order)
+        | {
+            "money": "" if order.total is None else money(order.total, order.currency),
+            "at": order.placed_at,
+            "reason": printable(reasons.get(order.order_id, "")),
+        }
+        for order in orders
+    ]
+
+
+def _contents(story: Timeline) -> dict[str, Any]:
+    """Return what was ordered; empty if the log has no order.created of it."""
+    placed = next((step.event.values for step in story.steps if step.event.topic == OrderCreated.topic), {})
+    return {"items": placed.get("items", []), "request_id": placed.get("request_id", "")}
+
+
 def _wanted(request: Request) -> Wanted:
     asked = request.query_params
-    status = asked.get("status") or None
-    if status is not None and status not in statuses(MODEL):
-        raise HTTPException(400, f"status {status!r} is not one of {', '.join(statuses(MODEL))}")
+    status = _choice(request, "status", statuses(MODEL))
+    event = _choice(request, "event", MODEL.topics)
     stuck = now() - _span(request, "stuck", 0) if asked.get("stuck") else None
+    since = now() - _span(request, "window", 0) if asked.get("window") else None
     limit = _number(request, "limit", 100)
     if not 0 < limit <= MOST_ORDERS:
         raise HTTPException(400, f"limit {limit} is not between 1 and {MOST_ORDERS}")
-    after = (_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None
-    return Wanted(status, stuck, search=asked.get("search", ""), after=after, limit=limit)
+    return Wanted(
+        status,
+        stuck,
+        waiting_on=asked.get("waiting_on") or None,
+        customer=asked.get("customer") or None,
+        since=since,
+        undone=asked.get("undone") or None,
+        search=asked.get("search", ""),
+        seen=MODEL.bits[event] if event else 0,
+        after=(_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None,
+        limit=limit,
+    )
+
+
+def _choice(request: Request, name: str, choices: Sequence[str]) -> str | None:
+    given = request.query_params.get(name) or None
+    if given is not None and given not in choices:
+        raise HTTPException(400, f"{name} {given!r} is not one of {', '.join(choices)}")
+    return given
 
 
 def _number(request: Request, name: str, default: int) -> int:

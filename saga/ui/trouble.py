@@ -1,4 +1,7 @@
-"""Orders with problems: dead letters, from their topics, and parked orders, from the services' databases. Read only."""
+"""Orders with problems: dead letters, from their topics, and parked orders, from the services' databases. Read only.
+
+Each with the record itself, decoded, and the commands that put it right, for copying: the page does nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,39 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from shlex import quote
 from typing import Any
 
 import psycopg
 from confluent_kafka import KafkaException
 
 from eventbus.cli.parked_commands import as_dict
-from eventbus.database import SQLITE, NotThere, WrongDatabase, check_file
-from eventbus.database.postgresql import checked
+from eventbus.database import NotThere, WrongDatabase
+from eventbus.log import Partition, Record
+from eventbus.serde.registry import RegistryUnavailable
 from eventbus.store.blocked_keys import COLUMNS, BlockedKey
+from eventbus.store.packing import unpack_record
 from eventbus.text.redaction import scrub
-from saga.deadletters.letters import LetterTarget, groups, letters_of, resolutions_of
+from saga.deadletters.letters import Letter, LetterTarget, groups, letters_of, resolutions_of
 from saga.kafka.cluster import Unreachable
+from saga.kafka.decode import Decoder
+from saga.kafka.describe import describe
 from saga.kafka.event_topics import TopicsMissing
 from saga.kafka.reader import NoSuchTopic
 from saga.kafka.records import LogMoved
+from saga.ui.databases import Select, reading
 
 MOST = 500
+MOST_SHOWN = 50
+"""At most this many records of a service are decoded and shown."""
+MOST_BASE64 = 400
+WHO = "--by YOU --reason 'WHY'"
 FRESH_SECONDS = 5.0
 WAIT_SECONDS = 1.5
 CANNOT_READ = (
     KafkaException,
     LogMoved,
+    RegistryUnavailable,
     NoSuchTopic,
     WrongDatabase,
     NotThere,
@@ -86,9 +99,10 @@ class TroubleQuery:
 class TroubleReport:
     """The sources: the cluster, and the database of each service. Results are kept for some seconds."""
 
-    def __init__(self, where: LetterTarget, databases: Mapping[str, str]) -> None:
-        self.where = where
-        self._parked = TroubleQuery(lambda: parked_orders(databases), "parked orders: a database does not answer")
+    def __init__(self, where: LetterTarget, databases: Mapping[str, str], decoder: Decoder) -> None:
+        self.where, self._decoder = where, decoder
+        silent = "parked orders: a database does not answer"
+        self._parked = TroubleQuery(lambda: parked_orders(databases, decoder), silent)
         self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
 
     def report(self) -> dict[str, Any]:
@@ -108,41 +122,79 @@ class TroubleReport:
             except NoSuchTopic:
                 resolved = {}
             still_open = (letter for letter in letters_of(self.where, group) if letter.address not in resolved)
-            found += [letter.described(None) for letter in deque(still_open, maxlen=MOST)]
+            newest = deque(still_open, maxlen=MOST)
+            found += [
+                letter.described(None)
+                | _shown(letter.record, self._decoder if number < MOST_SHOWN else None)
+                | {"commands": _letter_commands(letter)}
+                for number, letter in enumerate(reversed(newest))
+            ]
         return found
 
 
-def parked_orders(databases: Mapping[str, str]) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the parked orders in the services' databases, and which of these could not be read, and why."""
+def parked_orders(
+    databases: Mapping[str, str], decoder: Decoder | None = None
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return the parked orders in the services' databases, and which of these could not be read, and why.
+
+    With a `decoder` also the record on which the handler failed.
+    """
     parked: list[dict[str, Any]] = []
     errors: list[str] = []
     for service, url in databases.items():
         try:
-            check_file(f"the database of {service}", url)
-            parked += [_parked(service, BlockedKey(*row)) for row in _rows(url, service)]
+            with reading(service, url) as select:
+                blocked = [BlockedKey(*row) for row in select(_BLOCKED)]
+                firsts = _first_records(select) if blocked and decoder else {}
+            for known in blocked:
+                record = firsts.get(known.key)
+                shown = _shown(record, decoder) if record else {"value": None, "headers": {}}
+                parked.append(_parked(service, known) | {"record": record and record.address} | shown)
         except CANNOT_READ as why:
             errors.append(scrub(str(why)))
     return parked, errors
 
 
-def _rows(url: str, service: str) -> list[tuple[Any, ...]]:
-    """Return the blocked keys of a database; none if its schema is older than parking."""
-    sql = f"select {COLUMNS} from fence order by since_ms desc limit {MOST}"
-    try:
-        if url.startswith(SQLITE):
-            path = f"file:{url.removeprefix(SQLITE)}?mode=ro"
-            with closing(sqlite3.connect(path, uri=True, timeout=2)) as database:
-                return database.execute(sql).fetchall()
-        with psycopg.connect(checked(url), connect_timeout=3) as server:
-            server.read_only = True
-            server.execute(f"set local search_path = {service.replace('-', '_')}".encode())
-            return server.execute(sql.encode()).fetchall()
-    except (psycopg.errors.UndefinedTable, sqlite3.OperationalError) as error:
-        if "no such table" in str(error) or isinstance(error, psycopg.errors.UndefinedTable):
-            return []
-        raise
+_BLOCKED = f"select {COLUMNS} from fence order by since_ms desc limit {MOST}"
+_FIRST = f"""
+select f.key, p.topic, p.partition, p.log_offset, p.timestamp_ms, p.record
+from (select key, first from fence order by since_ms desc limit {MOST_SHOWN}) as f
+join parked as p on p.key = f.key and p.position = f.first"""
+
+
+def _first_records(select: Select) -> dict[str, Record]:
+    """Return the record on which the handler failed, by key."""
+    found = {}
+    for key, topic, number, offset, at, blob in select(_FIRST):
+        record_key, value, headers = unpack_record(bytes(blob))
+        place = Partition(topic, number)
+        found[key] = Record(place, offset, record_key, value, at, headers)  # type: ignore[arg-type]
+    return found
+
+
+def _shown(record: Record, decoder: Decoder | None) -> dict[str, Any]:
+    """Return a record's address, headers and decoded value; None as the decoder if there are too many."""
+    if decoder is None:
+        return {"value": None, "headers": {}}
+    described = describe(record, decoder)
+    shown = {"headers": described["headers"], "value": described["value"]}
+    if "error" in described:
+        shown |= {"value_error": described["error"], "value_base64": described.get("value_base64", "")[:MOST_BASE64]}
+    return shown
 
 
 def _parked(service: str, known: BlockedKey) -> dict[str, Any]:
     told = as_dict(known)
-    return {"service": service, "order_id": told.pop("key"), **told}
+    key = quote(known.key)
+    commands = [
+        f"{service} parked show {key}",
+        f"{service} parked retry {key} {WHO}",
+        f"{service} parked discard {key} {WHO}",
+    ]
+    return {"service": service, "order_id": told.pop("key"), **told, "commands": commands}
+
+
+def _letter_commands(letter: Letter) -> list[str]:
+    redrive = [] if letter.is_cut else [f"saga deadletters redrive {letter.address} {WHO}"]
+    show, discard = f"saga deadletters show {letter.address}", f"saga deadletters discard {letter.address} {WHO}"
+    return [show, *redrive, discard]

@@ -121,6 +121,11 @@ class Tab:
         feature = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.call("Emulation.setEmulatedMedia", features=[feature])
 
+    def resize(self, width: int, height: int) -> None:
+        """Show the page in a window of this size."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self.call("Emulation.setDeviceMetricsOverride", **size)
+
     def screenshot(self, scale: float = 0.75) -> bytes:
         """Return the page as PNG."""
         width, height = self.run("[innerWidth, innerHeight]")

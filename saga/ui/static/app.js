@@ -1,32 +1,60 @@
 // The page: asks the server again whenever its stream says that something has changed. What comes from the log is only
 // ever put in as text; the pictures are SVG that the server has escaped.
 import { OrderList } from "/static/list.js";
-import { ask, drawn, element, fill, shortly } from "/static/dom.js";
+import { $, ask, element, fill, link, number, ordersHash, shortly } from "/static/dom.js";
+import { forget, showOrder } from "/static/order.js";
+import { counted, overview, showFlow, showHealth, showTrouble, showViolations } from "/static/views.js";
 
-const $ = (id) => document.getElementById(id);
+const quietly = (work) => () => work().catch((error) => console.warn(error.message));
 const VIEWS = ["orders", "flow", "violations", "trouble"];
+const CHIPS = { undone: "was", waiting_on: "waits for", event: "has", customer: "customer" };
 let view = "orders";
 let chosen = "";
+let narrowed = {};
 let state = {};
+let connected = true;
+let before = null; // the query of the address that the list was narrowed by
+let summed = "";
 
 const list = new OrderList($("list"), $("rows"), (id) => open(id));
 const refresh = shortly(300, async () => {
   if (view !== "orders") await new Promise((go) => setTimeout(go, 700)); // dearer questions, less often
-  await Promise.all([view === "orders" && list.refresh(), view === "orders" && chosen && showOrder(), show()]);
+  await Promise.all([view === "orders" && list.refresh(), view === "orders" && readOrder(), show(), showHealth()]);
 });
 
+// What the list shows is in the address: links narrow it, and it can be shared.
 function filter() {
-  const wanted = { search: $("search").value.trim(), status: $("status").value };
-  if ($("stuck").checked) wanted.stuck = $("older").value;
-  list.want(wanted);
+  const wanted = { ...narrowed, search: $("search").value.trim(), status: $("status").value, stuck: $("stuck").checked ? $("older").value : "" };
+  const hash = ordersHash(chosen, wanted);
+  before = hash.split("?")[1] ?? "";
+  history.replaceState(null, "", hash);
+  narrow(wanted);
+}
+
+function narrow(wanted) {
+  narrowed = Object.fromEntries(Object.entries(wanted).filter(([name, value]) => name in CHIPS && value));
+  fill($("chips"), Object.entries(narrowed).map(([name, value]) => chip(name, value, wanted)));
+  const some = Object.values(wanted).some(Boolean);
+  fill($("none"), some
+    ? [element("p", "quiet", "No order matches. Texts (SKU, reason, request) are searched in the latest 10,000 orders."), element("p", "", "", link("show all orders", "#/orders"))]
+    : [element("p", "quiet", "No order is on the log yet.")]);
+  return list.want(wanted);
+}
+
+function chip(name, value, wanted) {
+  const made = link(`${CHIPS[name]} ${value} ✕`, ordersHash(chosen, { ...wanted, [name]: "" }));
+  made.className = "chip";
+  made.setAttribute("aria-label", `no longer only: ${CHIPS[name]} ${value}`);
+  return made;
 }
 
 function open(id) {
-  location.hash = id ? `#/orders/${encodeURIComponent(id)}` : "#/orders";
+  location.hash = ordersHash(id, list.wanted);
 }
 
 async function route() {
-  const [, name, id] = location.hash.split("/");
+  const [path, query = ""] = location.hash.split("?");
+  const [, name, id] = path.split("/");
   view = VIEWS.includes(name) ? name : "orders";
   for (const each of VIEWS) {
     $(each).hidden = each !== view;
@@ -36,100 +64,54 @@ async function route() {
   if (view === "orders") {
     let wanted = "";
     try { wanted = decodeURIComponent(id ?? ""); } catch { /* no id of ours */ }
-    if (wanted !== chosen) {
-      chosen = wanted;
-      list.select(chosen);
-      fill($("order"), [element("p", "quiet", chosen ? "…" : "Choose an order: click, or arrow keys and Enter.")]);
+    if (query !== before) {
+      before = query;
+      const filters = Object.fromEntries(new URLSearchParams(query));
+      $("search").value = filters.search ?? "";
+      $("status").value = filters.status ?? "";
+      $("stuck").checked = Boolean(filters.stuck);
+      if (filters.stuck) $("older").value = filters.stuck;
+      narrow(filters).catch((error) => console.warn(error.message));
     }
-    if (chosen) await showOrder();
+    choose(wanted);
   }
+  document.body.classList.toggle("reading", view === "orders" && Boolean(chosen));
+  if (view === "orders") await readOrder();
   await show();
+}
+
+function choose(wanted) {
+  if (wanted === chosen && $("order").childNodes.length) return;
+  chosen = wanted;
+  forget();
+  list.select(chosen);
+  summed = "";
+  fill($("order"), [element("p", "quiet", "…")]);
+  $("order").scrollTop = 0;
+}
+
+async function readOrder() {
+  const id = chosen;
+  if (id) return showOrder(id, () => id === chosen);
+  const said = JSON.stringify([state.by_status, state.undone, state.waiting_on, state.violations, counted]);
+  if (said !== summed) fill($("order"), overview(state));
+  summed = said;
 }
 
 async function show() {
   try {
     if (view === "flow") await showFlow();
     if (view === "violations") await showViolations();
-    if (view === "trouble") await showTrouble();
+    if (view === "trouble") await showTrouble(true);
   } catch (error) {
     alarm(error.message);
   }
 }
 
-async function showOrder() {
-  const id = chosen;
-  let told;
-  try {
-    told = await ask("order", { id });
-  } catch (error) {
-    if (id === chosen) fill($("order"), [element("p", "bad", error.message)]);
-    return;
-  }
-  if (id !== chosen) return;
-  const order = told.order;
-  const due = told.due.map((d) => element("p", "pending", `Due: ${d.service} answers ${d.event} with ${d.answers.join(" or ")}`));
-  const chain = told.chain.map((link) => {
-    const line = element("li", "");
-    line.append(element("span", "since", `+${span(link.since_placed_ms)}`), element("span", "", `${link.service || "unknown"}: ${link.sentence}`),
-      element("span", "where", link.address));
-    return line;
-  });
-  const chained = element("ol", "chain");
-  chained.append(...chain);
-  const picture = element("div", "wide");
-  picture.tabIndex = 0;
-  picture.append(drawn(told.picture));
-  fill($("order"), [
-    element("h2", "", order.order_id),
-    element("p", `status ${order.status}`, [order.status, ...order.undone].join(", ")),
-    element("p", "quiet", `customer ${order.customer_id ?? "unknown"}, placed ${order.placed_at}`),
-    element("p", "why", told.why), ...due, picture, chained,
-    ...told.violations.map((v) => element("p", "bad", `${v.kind}: ${v.address}: ${v.detail}`)),
-    element("p", "quiet", `Can still happen: ${told.possible.join(", ") || "nothing; this is final"}`),
-  ]);
-  $("order").querySelector(".status").style.textAlign = "left";
-}
-
-async function showFlow() {
-  const told = await ask("flow");
-  $("flow-told").textContent = `${told.orders.toLocaleString("en")} orders placed in the last 5 minutes; times are the median of these minutes, in the latest 5,000 orders at most. Dashed: undoes. Dotted: not seen. Red arrows: no declaration allows it.`;
-  fill($("flow-picture"), [drawn(told.picture)]);
-  fill($("undeclared"), told.undeclared.map((r) => element("li", "",
-    `${r.times} x ${r.event} by ${r.service || "an unknown service"}${r.cause ? ` in answer to ${r.cause}` : ""}: ${r.kinds.join(", ")}`)));
-}
-
-async function showViolations() {
-  const found = await ask("violations");
-  fill($("violation-rows"), found.map((v) => row([v.kind, v.address, orderLink(v.order_id), v.at, v.detail])));
-}
-
-async function showTrouble() {
-  const told = await ask("trouble");
-  $("n-trouble").textContent = told.parked.length + told.dead_letters.length || "";
-  $("trouble-errors").textContent = told.errors.join("; ");
-  fill($("parked-rows"), told.parked.map((p) => row([orderLink(p.order_id), p.service, p.records, p.attempts, p.since, p.retry_at, p.error])));
-  fill($("letter-rows"), told.dead_letters.map((l) => row([l.letter, l.record, orderLink(l.key), l.attempts, l.reason, l.last, l.error])));
-}
-
-function row(cells) {
-  const line = element("tr", "");
-  for (const cell of cells) {
-    const td = element("td", "", cell instanceof Node ? "" : String(cell ?? ""));
-    if (cell instanceof Node) td.append(cell);
-    line.append(td);
-  }
-  return line;
-}
-
-function span(ms) {
-  return ms < 1000 ? `${ms} ms` : ms < 60000 ? `${(ms / 1000).toFixed(1)} s` : `${(ms / 60000).toFixed(1)} min`;
-}
-
-function orderLink(id) {
-  if (!id) return "unknown";
-  const link = element("a", "", id);
-  link.href = `#/orders/${encodeURIComponent(id)}`;
-  return link;
+async function countTrouble() {
+  await showTrouble(view === "trouble");
+  setTimeout(quietly(countTrouble), counted.known ? 30_000 : 5000);
+  if (view === "orders" && !chosen) await readOrder();
 }
 
 function alarm(text) {
@@ -137,20 +119,26 @@ function alarm(text) {
   $("alarm").textContent = text;
 }
 
+function tell(kind, text) {
+  $("state").className = kind;
+  $("state").textContent = text;
+}
+
 function heard(told) {
-  const moved = told.writes !== state.writes || told.orders !== state.orders || told.error !== state.error;
+  const moved = !connected || told.writes !== state.writes || told.orders !== state.orders || told.error !== state.error;
+  connected = true;
   state = told;
   const ails = [told.broker && `The broker is away: ${told.broker}`, told.error, told.tracker && !told.broker && `Not following the log: ${told.tracker}`];
   alarm(ails.filter(Boolean).join(" · "));
-  $("state").className = told.broker || told.error ? "bad" : "";
-  $("state").textContent = told.error ? "no tracker" : told.behind ? `behind by ${told.behind.toLocaleString("en")}` : "live";
+  if (told.error) tell("bad", "no tracker");
+  else if (told.broker) tell("bad", "broker away");
+  else if (told.tracker) tell("bad", "not following");
+  else if (told.behind) tell("late", `behind by ${number(told.behind)}`);
+  else tell("", "live");
   $("state").title = told.reader ?? "";
-  $("n-orders").textContent = told.orders?.toLocaleString("en") ?? "";
-  $("n-violations").textContent = told.violations || "";
+  $("n-orders").textContent = told.orders === undefined ? "" : number(told.orders);
+  $("n-violations").textContent = told.violations ? number(told.violations) : "";
   $("n-violations").className = told.violations ? "bad" : "";
-  const counts = Object.entries(told.by_status ?? {}).map(([name, n]) => `${n.toLocaleString("en")} ${name}`);
-  const waits = Object.entries(told.waiting_on ?? {}).map(([name, n]) => `${n.toLocaleString("en")} wait for ${name}`);
-  $("counts").textContent = [...counts, ...waits].join(" · ");
   if (moved) refresh();
 }
 
@@ -158,35 +146,55 @@ function listen() {
   const stream = new EventSource("/api/changes");
   stream.onmessage = (event) => heard(JSON.parse(event.data));
   stream.onerror = () => {
-    $("state").className = "bad";
-    $("state").textContent = "the page's server does not answer; trying again";
+    connected = false;
+    tell("bad", "the page's server does not answer");
     if (stream.readyState === EventSource.CLOSED) setTimeout(listen, 2000);
   };
 }
 
+function escaped(typing, target) {
+  if (typing) target.blur();
+  else if (chosen) open("");
+  else if (Object.values(list.wanted).some(Boolean)) location.hash = "#/orders";
+}
+
 function keyed(event) {
-  const typing = event.target.matches("input, select");
-  if (event.key === "Escape") { event.target.blur(); $("list").focus(); }
-  if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (event.key === "/") { if (view !== "orders") open(chosen); setTimeout(() => $("search").focus()); event.preventDefault(); }
-  if (event.key === "s") { $("stuck").checked = !$("stuck").checked; filter(); }
-  if ("1234".includes(event.key)) location.hash = `#/${VIEWS[event.key - 1]}`;
+  const typing = event.target.matches("input:not([type=checkbox]), select");
   const at = VIEWS.indexOf(event.target.id?.replace("tab-", ""));
-  if (event.target.role === "tab" && at >= 0 && ["ArrowRight", "ArrowLeft"].includes(event.key)) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (view === "orders" && event.key === "Escape") return escaped(typing, event.target);
+  if (at >= 0 && ["ArrowRight", "ArrowLeft"].includes(event.key)) {
     const next = VIEWS[(at + (event.key === "ArrowRight" ? 1 : 3)) % 4];
     location.hash = `#/${next}`;
     $(`tab-${next}`).focus();
+    return;
   }
+  const reading = $("order").contains(event.target);
+  const moves = !typing && !reading || event.target.id === "search" && event.key.startsWith("Arrow");
+  if (view === "orders" && moves && list.keyed(event.key)) { event.preventDefault(); return; }
+  if (typing) return;
+  if (view === "orders" && event.key === "Enter" && chosen && event.target.matches("body, #list")) $("order").focus();
+  if (event.key === "/") { if (view !== "orders") location.hash = ordersHash(chosen, list.wanted); setTimeout(() => $("search").focus()); event.preventDefault(); }
+  if (view === "orders" && event.key === "s") { $("stuck").checked = !$("stuck").checked; filter(); }
+  if ("1234".includes(event.key)) location.hash = event.key === "1" ? ordersHash(chosen, list.wanted) : `#/${VIEWS[event.key - 1]}`;
 }
 
-for (const name of VIEWS) $(`tab-${name}`).addEventListener("click", () => { location.hash = `#/${name}`; });
+for (const name of VIEWS) {
+  $(`tab-${name}`).addEventListener("click", () => { location.hash = name === "orders" ? ordersHash(chosen, list.wanted) : `#/${name}`; });
+}
+const typed = shortly(150, filter);
 $("filter").addEventListener("submit", (event) => event.preventDefault());
-$("filter").addEventListener("input", shortly(150, filter));
+$("filter").addEventListener("input", typed);
+$("flow-filter").addEventListener("submit", (event) => event.preventDefault());
+$("window").addEventListener("input", show);
 addEventListener("keydown", keyed);
 addEventListener("hashchange", route);
-ask("choices").then((told) => {
+const choices = ask("choices").then((told) => {
   for (const status of told.statuses) $("status").append(new Option(status, status));
 });
 setInterval(() => { if ($("stuck").checked || view === "trouble") refresh(); }, 5000);
+setInterval(quietly(showHealth), 5000);
 listen();
-route();
+choices.catch(() => {}).finally(route);
+quietly(showHealth)();
+quietly(countTrouble)();

@@ -13,12 +13,17 @@ from pathlib import Path
 import pytest
 
 from eventbus.database import connect
+from eventbus.serde.registry import registry_at
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey
 from saga.deadletters.letters import LetterTarget
+from saga.kafka.decode import Decoder
 from saga.ui import trouble
 from saga.ui.trouble import TroubleReport, parked_orders
+from schemas import EVENTS
 from tests.support.saga.processes import PATIENCE
+
+DECODER = Decoder(registry_at(None, EVENTS))
 
 
 def database(path: Path, *statements: str) -> str:
@@ -36,7 +41,7 @@ def test_parked_orders_are_read_and_what_cannot_be_read_is_said(tmp_path):
     older = database(tmp_path / "order.db", "create table orders (id text)")
     missing = tmp_path / "inventory.db"
     databases = {"payment-service": parking, "order-service": older, "inventory-service": f"sqlite:///{missing}"}
-    parked, errors = parked_orders(databases)
+    parked, errors = parked_orders(databases, DECODER)
     assert parked == [
         {
             "service": "payment-service",
@@ -47,6 +52,14 @@ def test_parked_orders_are_read_and_what_cannot_be_read_is_said(tmp_path):
             "since": "1970-01-01T00:00:00.000Z",
             "retry_at": "1970-01-01T00:01:30.000Z",
             "error": "IntegrityError",
+            "record": None,
+            "value": None,
+            "headers": {},
+            "commands": [
+                "payment-service parked show o",
+                "payment-service parked retry o --by YOU --reason 'WHY'",
+                "payment-service parked discard o --by YOU --reason 'WHY'",
+            ],
         }
     ]
     [away] = errors
@@ -67,7 +80,7 @@ def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_secon
     with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
         blocked_keys.change(tx, {}, {"o": BlockedKey("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
     for servers in (mute, "127.0.0.1:1"):
-        asked = TroubleReport(LetterTarget(servers, {}), {"payment-service": parking})
+        asked = TroubleReport(LetterTarget(servers, {}), {"payment-service": parking}, DECODER)
         for _ in range(2):
             began = time.monotonic()
             told = asked.report()

@@ -1,0 +1,66 @@
+"""What an order means for its customer, in one sentence: what is paid, what was given back, who is waited for."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from saga.tracker.fold import TrackedEvent
+from saga.tracker.sentences import money
+from saga.tracker.timeline import Timeline
+from schemas import OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunded
+
+Tone = Literal["good", "neutral", "waiting", "bad"]
+
+
+class CustomerVerdict(NamedTuple):
+    """The sentence, and whether somebody has to look: `bad`."""
+
+    text: str
+    tone: Tone
+
+
+def verdict(story: Timeline) -> CustomerVerdict:
+    """Return what a support person tells the customer; the log is the only source."""
+    text, tone = _open(story) if story.order.ending is None else _ended(story)
+    if story.violations:
+        return CustomerVerdict(
+            f"{text} But the log has something that no service declares: look before you answer.", "bad"
+        )
+    return CustomerVerdict(text, tone)
+
+
+def _open(story: Timeline) -> CustomerVerdict:
+    if _event(story, OrderCreated.topic) is None:
+        return CustomerVerdict("The log no longer has the beginning of this order, or not yet.", "bad")
+    charged = _amount(story, PaymentCharged.topic)
+    so_far = f"{charged} were charged" if charged else "Nothing was charged so far"
+    return CustomerVerdict(f"{so_far}; the order waits for {_waits(story)}.", "waiting")
+
+
+def _ended(story: Timeline) -> CustomerVerdict:
+    charged, refunded = _amount(story, PaymentCharged.topic), _amount(story, PaymentRefunded.topic)
+    if story.order.ending == OrderConfirmed.topic:
+        return CustomerVerdict(
+            f"The customer pays {charged}, and gets everything." if charged else "It is confirmed.", "good"
+        )
+    if refunded:
+        return CustomerVerdict(f"The customer pays nothing: {refunded} were given back.", "neutral")
+    if charged:
+        return CustomerVerdict(f"{charged} were charged and are not given back yet: {_waits(story)} has to.", "bad")
+    return CustomerVerdict("The customer pays nothing: nothing was charged.", "neutral")
+
+
+def _waits(story: Timeline) -> str:
+    return ", ".join(dict.fromkeys(owed.service for owed in story.owed)) or "nobody"
+
+
+def _event(story: Timeline, topic: str) -> TrackedEvent | None:
+    return next((step.event for step in story.steps if step.event.topic == topic), None)
+
+
+def _amount(story: Timeline, topic: str) -> str:
+    event = _event(story, topic)
+    if event is None:
+        return ""
+    values = event.values
+    return money(values.get("amount"), values.get("currency"))
