@@ -28,7 +28,7 @@ from eventbus.database import (
 from eventbus.database.schema_version import Schema, schema_in
 from eventbus.database.short_keys import whole_key
 from eventbus.event import Event, Rule, event
-from eventbus.event.overdue import Overdue
+from eventbus.event.overdue import Overdue, WrongClock, check_clock
 from eventbus.log import to_iso
 from eventbus.publishing import publish, root_event_check
 from eventbus.serde.codec import Codec, PoisonRecord
@@ -99,8 +99,10 @@ __all__ = [
     "Worker",
     "WorkerConfig",
     "WorkingSet",
+    "WrongClock",
     "WrongDatabase",
     "as_json",
+    "check_clock",
     "check_file",
     "complete_keys",
     "connect",

@@ -21,7 +21,9 @@ from eventbus import (
     Database,
     ReadOnlyOrFull,
     Unavailable,
+    WrongClock,
     as_json,
+    check_clock,
     complete_keys,
     connect,
     database_option,
@@ -36,7 +38,6 @@ from eventbus import (
     registry,
     schema_registry_url,
     service_cli,
-    to_iso,
     whole_key,
 )
 from order_service import report
@@ -69,10 +70,6 @@ LOOK_AGAIN_SECONDS = 0.05
 QUANTITY = re.compile(r"[0-9]{1,9}")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
-
-
-CLOCKS_SINCE_MS = 1_577_836_800_000
-"""2020-01-01: before it, no clock is right."""
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
@@ -116,8 +113,11 @@ def _now_ms() -> int:
 
 def _accepting(deadline_ms: int) -> OrderService:
     """Return the service for new orders, unless the clock is certainly wrong."""
-    if deadline_ms and _now_ms() < CLOCKS_SINCE_MS:
-        fail(f"the clock of this host says {to_iso(_now_ms())}: set it, or give --order-deadline 0")
+    if deadline_ms:
+        try:
+            check_clock(_now_ms())
+        except WrongClock as wrong:
+            fail(f"{wrong}; or give --order-deadline 0")
     return worker(deadline_ms)
 
 

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
+from inspect import getdoc
 from typing import Any
 
 import click
@@ -63,7 +64,7 @@ def add_backup_commands(group: click.Group, service: type[Service[Any]], schema:
         command = click.Command(name, callback=act)
         for option in (*options, database_option(service.name)):
             option(command)
-        text, _, example = (act.__doc__ or "").partition("Example: ")
+        text, _, example = (getdoc(act) or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
 

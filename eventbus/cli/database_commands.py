@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import getdoc
 from typing import Any
 
 import click
@@ -28,7 +29,7 @@ def database_commands(service: type[Service[Any]], schema: Schema | str) -> clic
         click.Command("upgrade", callback=commands.upgrade),
     ):
         database_option(service.name)(command)
-        text, _, example = (command.callback.__doc__ or "").partition("Example: ")
+        text, _, example = (getdoc(command.callback) or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
     as_json(group.commands["status"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from inspect import getdoc
 from typing import Any
 
 import click
@@ -67,7 +68,7 @@ def parked_commands(service: type[Service[Any]], schema: Schema | str) -> click.
         as_json(command)
     schema_registry_url(reports[1])
     for command in (*reports, *acts):
-        text, _, example = (command.callback.__doc__ or "").partition("Example: ")
+        text, _, example = (getdoc(command.callback) or "").partition("Example: ")
         command.help = f"{text.rstrip()}\n\nExample: {program} {example.strip()}"
         group.add_command(command)
     return group
@@ -136,7 +137,7 @@ class _ParkedCommands:
     def show(self, key: str, database: str, as_json: bool, schema_registry_url: str | None) -> None:
         """Show one blocked key and its parked events, in sequence.
 
-        Example: show 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21
+        Example: show 01980c4e
         """
         with self._open(database) as opened, opened.snapshot() as tx:
             key = whole_key(tx, key)
@@ -183,7 +184,7 @@ class _ParkedCommands:
     def discard(self, everything: bool, **options: Any) -> None:
         """Discard the first parked event of a key, or all of them, on record. The remaining ones are retried.
 
-        Example: discard 01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21 --by ada --reason 'a test event'
+        Example: discard 01980c4e --by ada --reason 'a test event'
         """
         who = _actor(options)
         try:

@@ -51,9 +51,13 @@ class Refusals:
         return None
 
     def answered(self, call: Call, answer: object) -> None:
-        """Record that the provider answered a call."""
+        """Record that the provider answered a call; a key about which it was not asked shows nobody that it answers."""
         event = _about(call)
-        if event is not None and not isinstance(answer, (Exception, Unasked)):
+        if event is None or isinstance(answer, Exception):
+            return
+        if isinstance(answer, Unasked):
+            self._answered.pop(event.key, None)
+        else:
             self._answered.setdefault(event.key, self._asked.copy())
 
     def kept_waiting(self, unread: Mapping[Partition, Iterable[str]]) -> list[str]:

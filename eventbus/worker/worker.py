@@ -31,6 +31,7 @@ from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.decision import RepositoryFailed
 from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
+from eventbus.event.overdue import WrongClock, check_clock
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog, Signal
 from eventbus.kafka.outage import BrokerOutage
@@ -77,6 +78,7 @@ EXIT_CODES: dict[type[Exception], int] = {
     RegistryAuthenticationFailed: 1,
     AuthenticationFailed: 1,
     PortTaken: 1,
+    WrongClock: 1,
     BadKafkaConfig: 2,
     BadCodec: 2,
     BadFailpoint: 2,
@@ -165,6 +167,8 @@ class Worker:
                 health.end(server)
 
     def _run(self) -> None:
+        if self._service.deadlines:
+            check_clock(_now_ms())
         connection = self._connection()
         try_out(connection)
         if self._config.upgrade_database:

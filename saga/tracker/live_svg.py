@@ -41,15 +41,12 @@ def _nodes(flow: Flow, live: Live) -> Iterator[LaneBox]:
 
 
 def _declared(flow: Flow, live: Live) -> Iterator[Link]:
-    """Return the declared arrows; of two handlers with the same answer to the same event only one has the label."""
-    labelled = set[tuple[str, str]]()
+    """Return the declared arrows; those that were taken say how often and how long it took."""
     for link in flow_links(flow, live.edges):
-        way = (link.start, link.end)
-        taken = live.edges.get(way)
-        if taken is None or way in labelled:
+        taken = live.edges.get((link.start, link.end))
+        if taken is None:
             yield link
             continue
-        labelled.add(way)
         told = f"{link.told}: {taken.times:,} in {span(live.window)}, p50 {span(taken.p50)}, p95 {span(taken.p95)}"
         yield link._replace(told=told, label=(f"{taken.times:,}", _times(span(taken.p50), span(taken.p95))))
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from heapq import heappop, heappush
 from random import Random
 from typing import NamedTuple, Protocol
@@ -147,14 +147,19 @@ class Customers:
 
     def _order_all(self) -> None:
         start = time.monotonic()
-        with closing(open_orders(self._url)) as orders:
-            while self.placed < len(self._requests) or self._to_cancel:
-                due = self._requests[self.placed : self._due(time.monotonic() - start)]
-                if due:
-                    self._place(due, orders)
-                    self._placed_at = time.monotonic()
-                self._cancel_due(orders)
-                time.sleep(STEP_SECONDS)
+        while self.placed < len(self._requests) or self._to_cancel:
+            due = self._requests[self.placed : self._due(time.monotonic() - start)]
+            if due:
+                self._place(due)
+                self._placed_at = time.monotonic()
+            self._cancel_due()
+            time.sleep(STEP_SECONDS)
+
+    @contextmanager
+    def _orders(self) -> Iterator[Database]:
+        """Open the database, as each command does: the file may be another one than the last time."""
+        with self._opening, closing(open_orders(self._url)) as orders:
+            yield orders
 
     def _due(self, seconds: float) -> int:
         """Return how many are to be placed so many seconds after the start."""
@@ -164,14 +169,14 @@ class Customers:
         one_more = time.monotonic() - self._placed_at >= ONE_BY_ONE_SECONDS
         return min(due, max(len(self._requests) - self._kept, self.placed + one_more))
 
-    def _place(self, due: Sequence[OrderRequest], orders: Database) -> None:
+    def _place(self, due: Sequence[OrderRequest]) -> None:
         alike: dict[int, list[OrderRequest]] = {}
         for request in due:
             deadline_ms = self._minds.deadline_ms.get(str(request.request_id), NO_DEADLINE_MS)
             alike.setdefault(deadline_ms, []).append(request)
         answers: list[Placed | ValueError] = []
         try:
-            with self._opening:
+            with self._orders() as orders:
                 for deadline_ms, requests in alike.items():
                     answers += self._services[deadline_ms].create_orders(requests, orders, self._codec)
         except (Unavailable, ConcurrentUpdate):
@@ -186,12 +191,12 @@ class Customers:
                 heappush(self._to_cancel, (time.monotonic() + after, answer.order.order_id))
         self.placed += len(due)
 
-    def _cancel_due(self, orders: Database) -> None:
+    def _cancel_due(self) -> None:
         """Cancel the orders whose time has come. One that is confirmed by then stays confirmed."""
         while self._to_cancel and self._to_cancel[0][0] <= time.monotonic():
             _, order_id = self._to_cancel[0]
             try:
-                with self._opening:
+                with self._orders() as orders:
                     reason = cancellation_reason(None, "customer")
                     self._services[NO_DEADLINE_MS].cancel_order(order_id, reason, orders, self._codec)
             except AlreadyConfirmed:

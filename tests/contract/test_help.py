@@ -36,6 +36,8 @@ def test_help_fits_eighty_columns_and_breaks_no_word(name: str) -> None:
     """A terminal would break a longer line inside a word, and what is broken at a hyphen cannot be copied."""
     command, shown = COMMANDS[name], help_of(name)
     assert [line for line in shown.splitlines() if len(line) > COLUMNS] == []
+    body = shown.partition("Options:")[0].replace("\n    ", "")
+    assert "   " not in body.replace("\n  ", ""), "an indentation of the source is in the text"
     words = set(shown.split())
     for example in re.findall(r"Example: (.*)$", command.help or "", re.MULTILINE):
         assert set(example.split()) <= words, example

@@ -175,9 +175,8 @@ def read_an_order(tab: Tab, page: Page, saga: Saga, found: dict[str, str]) -> No
     for text in (found["refunded"][-6:], "POSTER-1977", "poster-1977 wanted"):
         tab.run(f"document.getElementById('search').value = {json.dumps(text)}")
         tab.run("document.getElementById('filter').dispatchEvent(new Event('input'))")
-        tab.until(
-            f"document.querySelectorAll('.row').length === 1 && {row('cancelled', '5.00 USD · refunded', found['refunded'])}"
-        )
+        shown = row("cancelled", "5.00 USD · refunded", found["refunded"])
+        tab.until(f"document.querySelectorAll('.row').length === 1 && {shown}")
     tab.until(row("out of stock: 3 of poster-1977 wanted"))
     tab.run("document.querySelector('.row').click()")
     tab.until("document.querySelector('.verdict').innerText === 'The customer pays nothing: 5.00 USD were given back.'")

@@ -41,7 +41,7 @@ def assert_charged_once(saga: Saga) -> None:
 def test_a_worker_that_hangs_ends_and_the_next_one_goes_on(saga: Saga, step: str) -> None:
     """/livez says it first; the log says which step, for how long and where. Nothing is lost or repeated."""
     hung = saga.start("payment_service", SAGA_FAILPOINT=f"{step}:1:hang")
-    hung.wait_for("worker.ready")
+    hung.wait_for("partitions.assigned")
     saga.until(lambda: hung.get("/livez")[0] == 503, "/livez did not say it")
     assert f"{step!r} has taken" in hung.get("/livez")[1]
     assert hung.running, "/livez says it before the end"

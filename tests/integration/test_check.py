@@ -22,7 +22,10 @@ from eventbus.log import Output, Partition, Record
 from eventbus.service import finished
 from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey
+from inventory_service.repository import RESERVATION
+from order_service.repository import ORDERS
 from payment_service.gateway import open_gateway
+from payment_service.repository import PAYMENT
 from saga.commands.check import check_command
 from tests.chaos.unreadable import write_unreadable
 from tests.support.brokers.admin import Admin
@@ -31,6 +34,8 @@ from tests.support.models.saga_model import CHARGED, CREATED, RESERVED, World
 from tests.support.models.written_saga import Places, WrittenLog, write_stores
 
 pytestmark = pytest.mark.quick
+
+TABLES = {table.name: table for table in (ORDERS, PAYMENT, RESERVATION)}
 
 
 class Written(WrittenLog):
@@ -97,7 +102,9 @@ def test_what_is_open_is_said_beside_the_verdict_with_the_command_that_shows_it(
     note = AuditNote("ada", "a test", 0)
     written.publisher.publish(resolution(letters[1], resolved, DISCARD, note), 0)
     written.publisher.publish(created._replace(value=b"{}"), partition)
-    pending = "insert into orders select 'open', null, customer_id, total, currency, items, 'pending', null, 0, 1, 1"
+    columns = "order_id, customer_id, total, currency, items, status, refunded, created_at, updated_at"
+    values = "'open', customer_id, total, currency, items, 'pending', 0, 1, 1"
+    pending = f"insert into orders ({columns}) select {values}"
     written.places.change("order-service", f"{pending} from orders where order_id = ?", written.confirmed.order_id)
     with written.places.transaction("inventory-service") as tx:
         blocked_keys.change(tx, {}, {"open": BlockedKey("open", CREATED, 0, 1, 1, 1, 0, 1, "no")})
@@ -226,9 +233,13 @@ def copy_of(written: Written, order_id: str, name: str) -> None:
         ("inventory-service", "reservation"),
     ):
         with places.transaction(service) as tx:
-            [row] = tx.rows(f"select * from {table} where order_id = ?", order_id)
-            values = [name, *row[1:-2], now, now] if table == "orders" else [name, *row[1:]]
-            tx.execute(f"insert into {table} values ({', '.join('?' * len(values))})", *values)
+            columns = TABLES[table].columns
+            [row] = tx.rows(f"select {', '.join(columns)} from {table} where order_id = ?", order_id)
+            copied = dict(zip(columns, row, strict=True)) | {"order_id": name}
+            if table == "orders":
+                copied |= {"created_at": now, "updated_at": now}
+            marks = ", ".join("?" * len(copied))
+            tx.execute(f"insert into {table} ({', '.join(copied)}) values ({marks})", *copied.values())
     with closing(open_gateway(places.gateway)) as provider:
         finished(provider.charge(name, written.confirmed.total, "USD"))
 

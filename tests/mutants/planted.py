@@ -44,9 +44,10 @@ class Mutant(NamedTuple):
 # Not among them, because nobody can see them: reading checkpoint and entries in two snapshots (since every recovery
 # raises the epoch first, ADR 8, nobody can decide between the two); retrying parked records without comparing the
 # checkpoint (the blocked key alone tells that another worker was there); reading on from the committed offset instead
-# of the checkpoint (what is handled again then, the handlers know already); confirming a cancelled order (inventory
-# never says both); comparing only the own partitions with the database in recovery alone (`judge_copies` compares all
-# some seconds later: the bug that is found leaves out both).
+# of the checkpoint (what is handled again then, the handlers know already); comparing only the own partitions with the
+# database in recovery alone (`judge_copies` compares all some seconds later: the bug that is found leaves out both);
+# root events out of order, and a cancellation that does not lock its order (the simulated database runs one transaction
+# at a time): tests/contract/test_crowds.py and test_cancellation.py find these.
 MUTANTS = (
     Mutant(
         "skip the checkpoint's compare",
@@ -561,17 +562,68 @@ MUTANTS = (
         "            if False:\n",
     ),
     Mutant(
-        "deadline: lose one that fails",
-        "eventbus/engine/parking.py",
-        "        yield Parked(key, known.last + 1, item.record)\n",
-        "        if not item.is_due:\n            yield Parked(key, known.last + 1, item.record)\n",
-        faults="trouble",
-    ),
-    Mutant(
         "deadline: fire it although its key is blocked",
         "eventbus/store/deadlines.py",
         '    return f"(select 1 from fence where fence.key = {column.table}.{column.key}) is null"\n',
         '    return "1 = 1"\n',
         faults="trouble",
+    ),
+    Mutant(
+        "confirm an order that a person cancelled",
+        "order_service/domain.py",
+        '    if order.status == "pending":\n        order_id, total',
+        '    if order.status != "confirmed":\n        order_id, total',
+    ),
+    Mutant(
+        "cancel an order that is confirmed",
+        "order_service/domain.py",
+        '    if order.status == "confirmed":\n        raise AlreadyConfirmed(',
+        '    if order.status == "confirmed":\n'
+        '        return order._replace(status="cancelled", reason=reason, updated_at=now)\n'
+        "    if not order:\n        raise AlreadyConfirmed(",
+    ),
+    Mutant(
+        "cancel an order without telling anybody",
+        "order_service/service.py",
+        "                publish(tx, codec, self.name, [OrderCancelled(",
+        "                str([OrderCancelled(",
+        (("cause=REQUEST)], trace)", "cause=REQUEST)])"),),
+    ),
+    Mutant(
+        "publish every request to cancel, also of what is cancelled",
+        "order_service/service.py",
+        "            if after is not before:\n                orders.put",
+        "            if after:\n                orders.put",
+    ),
+    Mutant(
+        "burn no key of an order that was cancelled before it was charged",
+        "payment_service/domain.py",
+        '    return "void" if known.status == "cancelled" else None\n',
+        "    return None\n",
+        (
+            (
+                "        if isinstance(answer, NothingTaken):\n            return known\n",
+                "        if isinstance(answer, (NothingTaken, NotAsked)):\n            return known\n",
+            ),
+        ),
+        faults="provider,slow provider,crash",
+    ),
+    Mutant(
+        "set aside for an order that was cancelled before it was paid",
+        "inventory_service/domain.py",
+        '    if known.status == "awaiting_payment":\n',
+        '    if known.status in ("awaiting_payment", "cancelled"):\n',
+    ),
+    Mutant(
+        "publish the release of what was never set aside",
+        "inventory_service/domain.py",
+        'return before is not None and before.status == "reserved" and after.status != "reserved"',
+        'return before is not after and after.status == "cancelled"',
+    ),
+    Mutant(
+        "release what is reserved without publishing it",
+        "inventory_service/service.py",
+        "return InventoryReleased(order_id) if was_released(known, after) else None",
+        "return None",
     ),
 )

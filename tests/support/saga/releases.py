@@ -13,7 +13,9 @@ HERE = Path(__file__).parents[3]
 PACKAGES = ("eventbus", "schemas", "order_service", "payment_service", "inventory_service", "saga")
 NEWEST = {"order.created": 3, "order.cancelled": 2, "payment.failed": 3}
 """The events that have more than one version, and the one that is written now."""
-WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: NEWEST | {"order.created": 2, "payment.failed": 2}}
+BEFORE = NEWEST | {"order.created": 2}
+"""What the latest of them wrote."""
+WRITTEN = {1: dict.fromkeys(NEWEST, 1), 2: BEFORE | {"payment.failed": 2}, 3: BEFORE}
 """The earlier releases, and which versions they wrote."""
 CODE = '    code: Literal["UNSPECIFIED", "DECLINED", "LIMIT_EXCEEDED"] = "UNSPECIFIED"\n'
 ALL_DECLINED = {
@@ -31,6 +33,51 @@ NO_DEADLINE = {
     )
 }
 CANCEL_AT = ("    cancel_at_ms: TimeOrZero = 0\n", "")
+CLASS = '''@event(HERE / "inventory.released.avsc", key="order_id")
+class InventoryReleased(_Fact, frozen=True):
+    """Every item that was set aside for the order was given back."""
+
+    summary = "every item that was set aside was given back"
+
+
+'''
+NUMBERED = (
+    ("(id, records, number) values (?, ?, {number})", "(id, records) values (?, ?)"),
+    ("select number, id, length(records)", "select id, length(records)"),
+    ("from uncaused order by number, id limit", "from uncaused order by id limit"),
+    ("over (order by number, id)", "over (order by id)"),
+    ("returning number, id, records", "returning id, id, records"),
+)
+NUMBER = """    records bytea not null,
+    number bigint not null default 0     -- they are published in this order; older workers insert 0, and look at the id
+);
+
+create index uncaused_number on uncaused (number, id);
+"""
+SILENT = {
+    "schemas/__init__.py": (
+        ("from schemas.events import (\n    InventoryReleased,\n", "from schemas.events import (\n"),
+        ("    PaymentRefunded,\n    InventoryReleased,\n)", "    PaymentRefunded,\n)"),
+        ('    "InventoryReleased",\n', ""),
+    ),
+    "schemas/events.py": ((CLASS, ""),),
+    "inventory_service/service.py": (
+        ("from schemas import (\n    InventoryReleased,\n", "from schemas import (\n"),
+        (") -> InventoryReleased | None:", ") -> None:"),
+        ("return InventoryReleased(order_id) if was_released(known, after) else None", "del known, after"),
+    ),
+    "eventbus/store/progress.py": NUMBERED,
+    "eventbus/store/schema.sql": ((NUMBER, "    records bytea not null\n);\n"),),
+}
+"""Without inventory.released; root events leave in the order of their ids."""
+ADDED = {
+    3: (
+        "schemas/inventory.released.avsc",
+        "schemas/released/inventory.released.v1.avsc",
+        "eventbus/store/migrations/0007_root_event_order.sql",
+    ),
+}
+"""The files that it did not have."""
 EDITS = {
     1: ALL_DECLINED
     | {
@@ -51,6 +98,7 @@ EDITS = {
         "payment_service/service.py": ((', payment.error or "", answer.code)', ', payment.error or "")'),),
     },
     2: ALL_DECLINED | NO_DEADLINE | {"schemas/events.py": ((CODE, CODE.replace(', "LIMIT_EXCEEDED"', "")), CANCEL_AT)},
+    3: SILENT | NO_DEADLINE | {"schemas/events.py": ((CLASS, ""), CANCEL_AT)},
 }
 """What each of them had otherwise."""
 
@@ -71,6 +119,9 @@ def earlier_release(number: int, folder: Path, *, knows_the_next: bool) -> Path:
     schemas = folder / "schemas"
     for topic, version in WRITTEN[number].items():
         shutil.copy(schemas / f"released/{topic}.v{version}.avsc", schemas / f"{topic}.avsc")
+    for file in ADDED.get(number, ()):
+        (folder / file).unlink()
+    _forget_ids({file.removeprefix("schemas/") for file in ADDED.get(number, ())}, schemas)
     if not knows_the_next:
         _forget_what_came_after(WRITTEN[number], schemas)
     return folder
@@ -84,6 +135,10 @@ def _forget_what_came_after(written: dict[str, int], schemas: Path) -> None:
     }
     for name in forgotten:
         (schemas / name).unlink()
+    _forget_ids(forgotten, schemas)
+
+
+def _forget_ids(forgotten: set[str], schemas: Path) -> None:
     ids = json.loads((schemas / "ids.json").read_text(encoding="utf-8"))
     known = {number: name for number, name in ids.items() if name not in forgotten}
     (schemas / "ids.json").write_text(json.dumps(known), encoding="utf-8")

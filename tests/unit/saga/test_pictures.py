@@ -155,7 +155,7 @@ def test_the_legend_says_what_the_lines_mean(pictures):
 
 
 def test_arrows_have_counts_and_times(pictures):
-    """How often, the median and the 95th percentile, once a step: two handlers may give the same answer."""
+    """How often, the median and the 95th percentile, once a step."""
     labels = [t.text for t in ET.fromstring(pictures["live"]).iter(f"{SVG}text") if t.get("class") == "count"]
     times = [text for text in labels if " / " in (text or "")]
     with_both = pictures["live"].count(", p50 ")

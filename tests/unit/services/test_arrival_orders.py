@@ -17,12 +17,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from eventbus import ConcurrentUpdate, Event, WorkingSet
+from eventbus.event.overdue import Overdue
 from eventbus.service import answer_of
 from inventory_service.domain import Reservation, Stock
 from inventory_service.repository import Warehouse
 from inventory_service.service import InventoryService
 from order_service.domain import AlreadyConfirmed, Progress, cancel_on_request
-from order_service.service import OrderService
+from order_service.service import REQUEST, OrderService
 from payment_service.books import LedgerLine
 from payment_service.domain import Payment
 from payment_service.ledger import MemoryLedger
@@ -30,7 +31,7 @@ from payment_service.service import PaymentService
 from payment_service.simulated import MemoryProvider
 from schemas import Item, OrderCancelled, OrderCreated
 
-ID, SKU, TOTAL, NOW = "o", "cd-1", 2_933, 1_000
+ID, SKU, TOTAL, NOW, DUE = "o", "cd-1", 2_933, 10_000, 5_000
 CREATED = OrderCreated(ID, "42", TOTAL, "USD", (Item(SKU, 2),))
 SERVICES: dict[str, Any] = {"order": OrderService, "payment": PaymentService, "inventory": InventoryService}
 
@@ -85,17 +86,25 @@ class Steps:
         if state.to_publish:
             first, *rest = state.to_publish
             yield state._replace(to_publish=tuple(rest), log=(*state.log, first))
-        if state.order.status == "pending":
-            yield from (self._cancelled(state, cause) for cause in self._setting.causes)
+        if "request" in self._setting.causes and state.order.status == "pending":
+            yield self._requested(state)
+        if state.order.deadline_at is not None:
+            yield self._overdue(state)
         for event in state.log:
             for service, kind in SERVICES.items():
                 if type(event) in kind.reactions and (service, event.topic) not in state.heard:
                     yield from self._heard(state, service, event)
 
-    def _cancelled(self, state: State, cause: str) -> State:
+    def _requested(self, state: State) -> State:
         order = cancel_on_request(state.order, ID, "on request", NOW)
-        event = OrderCancelled(ID, order.reason or "", cause=cause)
+        event = OrderCancelled(ID, order.reason or "", cause=REQUEST)
         return state._replace(order=order, to_publish=(*state.to_publish, event))
+
+    def _overdue(self, state: State) -> State:
+        orders = WorkingSet({ID: state.order})
+        event = self._order.cancel_overdue_order(Overdue(ID, DUE), orders)
+        assert event is not None
+        return state._replace(order=orders.get(ID), to_publish=(*state.to_publish, event))  # type: ignore[arg-type]
 
     def _heard(self, state: State, service: str, event: Event) -> Iterator[State]:
         if service == "order":
@@ -187,6 +196,7 @@ def _ends_lawfully(state: State, setting: Setting) -> None:
     topics = {event.topic for event in state.log}
     kinds = Counter(line.request.kind for _, line in state.ledger if line.outcome == "done")
     assert state.order.status != "pending"
+    assert state.order.deadline_at is None
     if state.order.status == "confirmed":
         assert setting.accepted
         assert setting.in_stock
@@ -224,6 +234,8 @@ def test_an_order_ends_lawfully_in_every_order_in_which_its_events_can_arrive(se
     """At most one charge and one refund at every moment; at the end money and goods are where the order says."""
     walked = Enumeration(setting)
     start = START if setting.in_stock else START._replace(stock=Stock(SKU, 1))
+    if "deadline" in setting.causes:
+        start = start._replace(order=start.order._replace(deadline_at=DUE, deadline_set_at=DUE - 1_000))
     ways = walked.ways(start)
     for end in walked.ends:
         _ends_lawfully(end, setting)

@@ -443,7 +443,8 @@ def test_a_clock_that_is_certainly_wrong_sets_no_deadline(run, monkeypatch):
     monkeypatch.setattr("order_service.__main__._now_ms", lambda: 946_684_800_000)
     refused = run(*PLACE)
     assert refused.exit_code == 1
-    assert "the clock of this host says 2000-01-01T00:00:00.000Z: set it, or give --order-deadline 0" in refused.stderr
+    assert "the clock of this host says 2000-01-01T00:00:00.000Z: set it" in refused.stderr
+    assert "or give --order-deadline 0" in refused.stderr
     assert run(*PLACE, "--order-deadline", "0").exit_code == 0
 
 
