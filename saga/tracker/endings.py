@@ -15,8 +15,9 @@ PATIENCE_MS = 60_000
 
 def silent(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> tuple[Owed, ...]:
     """Return the answers that were due when a deadline ended the order; `events` are all of the order, by time."""
-    before = {event.topic for event in events if (event.at, event.topic) < (end.at, end.topic)}
-    seen = sum(model.bits[topic] for topic in before - model.endings)
+    after = model.endings | model.following[end.topic]
+    before = {event.topic for event in events if event.at <= end.at} - after
+    seen = sum(model.bits[topic] for topic in before)
     return tuple(owed for owed in model.state(seen, None).owed if owed.event)
 
 

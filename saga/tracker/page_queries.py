@@ -66,6 +66,12 @@ class PageTracked(LiveTracked):
                 found[service] = Waiting(orders, since)
         return found
 
+    def overdue(self, at: int) -> int:
+        """Return how many orders are pending although their deadline was over at this time (ms since 1970)."""
+        where = "cancel_at is not null and cancel_at <= ?"
+        [(orders,)] = self._db.execute(f"select count(*) from orders where {where}", (at,))
+        return int(orders)
+
     def lag(self, topics: Iterable[str], handled: Mapping[tuple[str, int], int]) -> Lag:
         """Return the events on these topics from the next offsets on that the service `handled` up to."""
         places = [(topic, number) for topic, number in self._partitions() if topic in set(topics)]

@@ -47,6 +47,7 @@ def order_json(order: OrderRow) -> dict[str, Any]:
         "waiting_on": order.waiting_on.split(",") if order.waiting_on else [],
         "undone": order.undone.split(",") if order.undone else [],
         "cancel_at": None if order.cancel_at is None else to_iso(order.cancel_at),
+        "ending": order.ending,
         "ended_by": order.ended_by,
         "events": order.events,
         "violations": order.violations,

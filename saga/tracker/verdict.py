@@ -41,7 +41,8 @@ def _open(story: Timeline) -> CustomerVerdict:
         return CustomerVerdict("The log no longer has the beginning of this order, or not yet.", "bad")
     charged = _amount(story, PaymentCharged.topic)
     so_far = f"{charged} were charged" if charged else "Nothing was charged so far"
-    return CustomerVerdict(f"{so_far}; the order waits for {_waits(story)}.", "waiting")
+    deadline = ", and cancels itself at its deadline" if story.order.cancel_at else ""
+    return CustomerVerdict(f"{so_far}; the order waits for {_waits(story)}{deadline}.", "waiting")
 
 
 def _ended(story: Timeline) -> CustomerVerdict:

@@ -23,6 +23,7 @@ from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
+from saga.tracker.endings import PATIENCE_MS
 from saga.tracker.fold import OrderRow
 from saga.tracker.installed import MODEL, SENTENCES
 from saga.tracker.live_svg import as_live_svg
@@ -30,7 +31,7 @@ from saga.tracker.moments import DURATION, UNITS, span
 from saga.tracker.page_queries import PageTracked
 from saga.tracker.queries import NotTracked, Tracked, now, statuses
 from saga.tracker.sentences import money, printable
-from saga.tracker.stats import by_status, undone, waiting
+from saga.tracker.stats import by_status, ended_by, undone, waiting
 from saga.tracker.timeline import Timeline, timeline
 from saga.tracker.verdict import verdict
 from saga.tracker.wanted import Wanted
@@ -95,6 +96,7 @@ class PageData:
                     "orders": sum(kind.orders for kind in kinds),
                     "by_status": by_status(MODEL, kinds),
                     "undone": undone(MODEL, kinds),
+                    "ended_by": ended_by(kinds),
                     "waiting_on": waiting(MODEL, kinds),
                     "violations": sum(tracked.violation_counts().values()),
                 }
@@ -133,6 +135,7 @@ class PageData:
                 | {
                     "order": shown | _contents(story),
                     "verdict": verdict(story)._asdict(),
+                    "late": story.order.cancel_at is not None and story.order.cancel_at < now() - PATIENCE_MS,
                     "picture": as_picture(story, SERVICES),
                     "others": _listed(tracked, others[:MOST_OTHERS]),
                 }
@@ -259,6 +262,8 @@ def _wanted(request: Request) -> Wanted:
         customer=asked.get("customer") or None,
         since=since,
         undone=asked.get("undone") or None,
+        ended_by=asked.get("ended_by") or None,
+        overdue_since=now() - PATIENCE_MS if asked.get("overdue") else None,
         search=asked.get("search", ""),
         seen=MODEL.bits[event] if event else 0,
         after=(_number(request, "after_at", 0), asked.get("after_id", "")) if "after_at" in asked else None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from eventbus.text.redaction import scrub
 from saga.flow.model import Flow
+from saga.tracker.endings import PATIENCE_MS
 from saga.tracker.page_queries import Lag, PageTracked, Waiting
 from saga.tracker.stats import waiting
 from saga.ui.databases import reading
@@ -43,6 +44,7 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int) -> dict[s
     """Return the health of each service with stable keys; `now` in ms since 1970."""
     known = {entry["service"]: entry for entry in workers[0]}
     waits = tracked.waits(waiting(tracked.model, tracked.kinds()))
+    late = tracked.overdue(now - PATIENCE_MS)
     found = []
     for service in flow.services:
         name = service.service
@@ -51,6 +53,7 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int) -> dict[s
         lag = None if entry["handled"] is None else tracked.lag(consumed, entry["handled"])
         alive = [each for each in entry["workers"] if now - each["heartbeat_at_ms"] < ALIVE_MS]
         tone, says = _says(entry, len(alive), lag, now) if name in known else ("unknown", "not known yet")
+        overdue = late if set(service.publishes) & flow.overdue else 0
         found.append(
             {
                 "service": name,
@@ -60,7 +63,8 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int) -> dict[s
                 "last_event": tracked.last_event(service.publishes),
                 "waiting": waits[name]._asdict() if name in waits else None,
                 "parked": entry["parked"],
-                "tone": tone,
+                "overdue": overdue,
+                "tone": "bad" if overdue else tone,
                 "says": says,
                 "error": entry["error"],
             }

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from saga.flow.formats.lanes import UNDOES, Drawing, LaneBox, Link, Sample
 from saga.flow.formats.svg import ANSWERS, UNDOING
 from saga.tracker.live_svg import WRONG
+from saga.tracker.model import REQUEST
 from saga.tracker.moments import span
 from saga.tracker.sentences import printable
-from saga.tracker.timeline import Timeline
+from saga.tracker.timeline import Timeline, TimelineStep
 
 NOBODY, MOST_NAME = "unknown", 60
 DUE = Sample("due", "is due")
@@ -41,8 +42,9 @@ def _nodes(story: Timeline) -> Iterator[LaneBox]:
         column = max(free.get(lane, 0), last, after)
         undoing = step.undoes and event.topic != story.order.ending
         kind = "wrong" if event.address in wrong else "undoing" if undoing else "event"
+        lines = (event.topic, f"+{span(step.since_placed)}", *_began(story, step))
         told = f"{event.address}: waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
-        yield LaneBox(event.address, lane, column, (event.topic, f"+{span(step.since_placed)}"), kind, told)
+        yield LaneBox(event.address, lane, column, lines, kind, told)
         columns[event.address] = last = column
         free[lane] = column + 1
     for number, owed in enumerate(story.owed):
@@ -52,6 +54,13 @@ def _nodes(story: Timeline) -> Iterator[LaneBox]:
         lines = (answers[0].removeprefix(" or "), *answers[1:], "due")
         yield LaneBox(f"due/{number}", owed.service, column, lines, "due", f"answers {owed.event}")
         free[owed.service] = column + 1
+
+
+def _began(story: Timeline, step: TimelineStep) -> tuple[str, ...]:
+    """Return what began an ending that no event caused: then no arrow leads to its box."""
+    if step.event.topic != story.order.ending or not story.why_ended:
+        return ()
+    return ("on request",) if story.order.ended_by == REQUEST else ("at its deadline",)
 
 
 def _links(story: Timeline) -> Iterator[Link]:

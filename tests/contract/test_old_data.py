@@ -26,11 +26,12 @@ ORDER = {
     "currency": DROPPED,
     "items": [{"sku": "s" * 200, "quantity": 10_000}] * 100,
     "request_id": "r" * 200,
+    "cancel_at_ms": 253_402_300_799_999,
 }
 ACCEPTED = {
     "order.created": [
         ORDER,
-        ORDER | {"total": 0, "request_id": "", "currency": "BGN"},
+        ORDER | {"total": 0, "request_id": "", "currency": "BGN", "cancel_at_ms": 0},
         ORDER | {"customer_id": "a  b"},
     ],
     "payment.charged": [PAYMENT, PAYMENT | {"amount": 0, "currency": "XAU"}],

@@ -126,20 +126,26 @@ def keep(tab: Tab, name: str) -> None:
         (Path(folder) / f"{name}.png").write_bytes(picture)
 
 
-def place(saga: Saga, item: str, customer: str, total: str = "29.33") -> str:
-    placed = saga.ask("order_service", "place", "--customer", customer, "--total", total, "--item", item)
+def place(saga: Saga, item: str, customer: str, total: str = "29.33", deadline: str = "15m") -> str:
+    what = ("--customer", customer, "--total", total, "--item", item, "--order-deadline", deadline)
+    placed = saga.ask("order_service", "place", *what)
     return str(placed["order_id"])
 
 
 def work(saga: Saga) -> tuple[list[Worker], dict[str, str]]:
     """Start the workers, and place orders of every end; return the workers, and an order of each."""
     saga.stock(cd_1=50, poster_1977=1)
+    unwanted = place(saga, "cd-1=1", "dora")
+    saga.ask("order_service", "cancel", unwanted, "--by", "ann", "--reason", "ordered twice")
+    overdue = place(saga, "cd-1=1", "carla", deadline="1ms")
     workers = saga.start_all()
     saga.import_orders("shown", 12, "cd-1")
     found = {
         "confirmed": place(saga, "cd-1=2", "anna"),
         "refunded": place(saga, "poster-1977=3", "anna", "5.00"),
         "declined": place(saga, "cd-1=1", "berta", "201.00"),
+        "unwanted": unwanted,
+        "overdue": overdue,
     }
     place(saga, "cd-1=30", "customer-3", "99.70")
     saga.until(lambda: not saga.pending(), "not every order had ended")
@@ -161,10 +167,37 @@ def test_full(saga: Saga, tab: Tab, axe: str) -> None:
     _, found = work(saga)
     with served(saga.env, saga.folder) as page:
         looked_at(tab, page, "full", found["refunded"], axe)
+        look_at_endings(tab, page, found, axe)
         read_an_order(tab, page, saga, found)
         use_the_keyboard(tab, page)
         use_a_phone(tab, page)
         use_the_flow(tab, page, found)
+
+
+def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> None:
+    """Orders that a person, or their deadline, cancelled: the verdict, the row of the list, the picture, the counts."""
+    said = {
+        "unwanted": "Cancelled on request of ann: ordered twice. The customer pays nothing: ",
+        "overdue": "Cancelled because its deadline was over: payment-service had not answered. The customer pays ",
+    }
+    began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "at its deadline")}
+    for name, text in said.items():
+        cause, drawn = began[name]
+        for width in (1280, PHONE):
+            tab.resize(width, SIZES[width])
+            tab.open("about:blank")
+            tab.open(f"{page.url}#/orders/{found[name]}?ended_by={cause}")
+            tab.until(f"document.querySelector('.verdict')?.innerText.startsWith({json.dumps(text)})")
+            tab.until(f"document.querySelector('#order .picture').textContent.includes({json.dumps(drawn)})")
+            keep(tab, f"full-{name}-{width}-light")
+            assert complaints(tab, axe) == []
+        tab.resize(1280, 800)
+        tab.until(f"document.querySelectorAll('.row').length === 1 && {row(found[name])}")
+        tab.until(f"document.querySelector('.chip').innerText.startsWith('ended by {cause}')")
+    tab.open("about:blank")
+    tab.open(page.url)
+    for counted in ("1 by their deadline", "1 on request of a person", "1 by payment.failed"):
+        tab.until(f"document.getElementById('order').innerText.includes({json.dumps(counted)})")
 
 
 def read_an_order(tab: Tab, page: Page, saga: Saga, found: dict[str, str]) -> None:
@@ -279,5 +312,13 @@ def test_in_trouble(saga: Saga, tab: Tab, axe: str) -> None:
             "[...document.querySelectorAll('#health a')].find(a => a.innerText.includes('payment-service')).click()"
         )
         tab.until(f"document.querySelectorAll('.row').length === 1 && {row(waiting, 'waits for payment-service')}")
+        tab.until(row(waiting, "cancels itself in 15 min"))
+        tab.run("document.querySelector('.row').click()")
+        tab.until("document.querySelector('.verdict')?.innerText.includes('and cancels itself at its deadline')")
+        for width in (1280, PHONE):
+            tab.resize(width, SIZES[width])
+            tab.until("document.querySelector('#order .facts').innerText.includes('cancels itself in 1')")
+            keep(tab, f"trouble-pending-{width}-light")
+        tab.resize(1280, 800)
         looked_at(tab, page, "trouble", found["confirmed"], axe)
         assert tab.run("document.title") == "Order saga"

@@ -7,7 +7,7 @@ import { counted, overview, showFlow, showHealth, showTrouble, showViolations } 
 
 const quietly = (work) => () => work().catch((error) => console.warn(error.message));
 const VIEWS = ["orders", "flow", "violations", "trouble"];
-const CHIPS = { undone: "was", waiting_on: "waits for", event: "has", customer: "customer" };
+const CHIPS = { undone: "was", waiting_on: "waits for", event: "has", customer: "customer", ended_by: "ended by", overdue: "pending past the deadline" };
 let view = "orders";
 let chosen = "";
 let narrowed = {};
@@ -42,9 +42,10 @@ function narrow(wanted) {
 }
 
 function chip(name, value, wanted) {
-  const made = link(`${CHIPS[name]} ${value} ✕`, ordersHash(chosen, { ...wanted, [name]: "" }));
+  const said = name === "overdue" ? CHIPS[name] : `${CHIPS[name]} ${value}`;
+  const made = link(`${said} ✕`, ordersHash(chosen, { ...wanted, [name]: "" }));
   made.className = "chip";
-  made.setAttribute("aria-label", `no longer only: ${CHIPS[name]} ${value}`);
+  made.setAttribute("aria-label", `no longer only: ${said}`);
   return made;
 }
 
@@ -93,7 +94,7 @@ function choose(wanted) {
 async function readOrder() {
   const id = chosen;
   if (id) return showOrder(id, () => id === chosen);
-  const said = JSON.stringify([state.by_status, state.undone, state.waiting_on, state.violations, counted]);
+  const said = JSON.stringify([state.by_status, state.undone, state.ended_by, state.waiting_on, state.violations, counted]);
   if (said !== summed) fill($("order"), overview(state));
   summed = said;
 }

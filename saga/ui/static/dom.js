@@ -152,11 +152,20 @@ export function ago(at) {
   return made;
 }
 
-function since(at) {
+// "in 12 min" of a time to come, kept true; when it is over, how long ago.
+export function ahead(at) {
+  const made = ago(at);
+  made.dataset.ahead = "";
+  made.textContent = since(at, true);
+  return made;
+}
+
+function since(at, isAhead = false) {
   const ms = Date.now() - new Date(at).getTime();
+  if (isAhead && ms < 0) return `in ${coarse(-ms)}`;
   return ms < 1000 ? "now" : `${coarse(ms)} ago`;
 }
 
 setInterval(() => {
-  for (const time of document.querySelectorAll("time")) time.textContent = since(time.dateTime);
+  for (const time of document.querySelectorAll("time")) time.textContent = since(time.dateTime, "ahead" in time.dataset);
 }, 5000);

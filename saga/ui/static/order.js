@@ -1,5 +1,5 @@
 // One order: what it means for the customer, what was ordered, why it is as it is, each event as it is on the log.
-import { $, ago, ask, clickable, copied, drawn, element, fill, link, local, number, ordersHash, plural, span, state } from "/static/dom.js";
+import { $, ago, ahead, ask, clickable, copied, drawn, element, fill, link, local, number, ordersHash, plural, span, state } from "/static/dom.js";
 
 let shown = "";
 let last = "";
@@ -44,12 +44,12 @@ function parts(told) {
     back(),
     element("p", `verdict ${verdict.tone}`, verdict.text),
     element("h2", "", "", copied("", order.order_id, "the order id")),
-    facts(order), why,
+    facts(order, told.why_ended, told.late), why,
     ...told.due.map((due) => element("p", "pending", `Due: ${due.service} answers ${due.event || "first"} with ${due.answers.join(" or ")}`)),
     ...told.violations.map((v) => element("p", "bad", `${v.kind}: ${v.address}: ${v.detail}`)),
     picture,
     element("h3", "", "Events"),
-    element("div", "steps", "", ...told.chain.map((each) => event(each, known.get(each.address)))),
+    element("div", "steps", "", ...told.chain.map((each) => event(each, known.get(each.address), told))),
     element("p", "quiet", `Can still happen: ${told.possible.join(", ") || "nothing; this is final"}`),
     ...others(order, told.others),
   ];
@@ -62,7 +62,7 @@ function back() {
   return button;
 }
 
-function facts(order) {
+function facts(order, whyEnded, late) {
   const list = element("dl", "facts");
   const add = (name, ...values) => list.append(element("dt", "", name), element("dd", "", "", ...values));
   add("status", element("span", `status ${order.status}`, state(order)));
@@ -72,13 +72,15 @@ function facts(order) {
     add("items", element("ul", "items", "", ...order.items.map((item) => element("li", "", `${number(item.quantity)} × ${item.sku}`))));
   }
   if (order.reason) add("reason", order.reason);
+  if (whyEnded && !order.reason.includes(whyEnded)) add("ended", whyEnded);
+  if (order.cancel_at) add("deadline", late ? element("span", "bad", "over, and no worker has cancelled it: ") : "cancels itself ", ahead(order.cancel_at), `, ${local(order.cancel_at)}`);
   add("placed", `${local(order.placed_at)}, `, ago(order.placed_at));
   if (order.ended_at) add("ended", `${local(order.ended_at)}, `, ago(order.ended_at));
   if (order.request_id) add("request", copied("", order.request_id, "the request id"));
   return list;
 }
 
-function event(each, step) {
+function event(each, step, told) {
   const made = element("details", "step");
   made.dataset.address = each.address;
   made.open = opened.has(each.address);
@@ -91,7 +93,8 @@ function event(each, step) {
   add("event", `${step.event}, ${step.schema}`);
   add("address", step.address);
   add("at", local(step.at));
-  if (step.cause) add("answers", step.cause);
+  if (told.why_ended && step.event === told.order.ending) add("because", told.why_ended);
+  else if (step.cause) add("answers", step.cause);
   if (step.waited_ms !== null) add("waited", `${span(step.waited_ms)} for its turn, then handled in ${span(step.handled_ms)}`);
   if (step.undoes) add("undoes", step.undoes);
   if (step.undone_by) add("undone by", step.undone_by);

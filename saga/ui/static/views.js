@@ -101,6 +101,7 @@ function healthCard(s, now) {
   const facts = [workers, lag, s.last_event ? "last event " : ""].filter(Boolean);
   const line = element("span", "line quiet", facts.join(" · "), ...(s.last_event ? [ago(s.last_event)] : []));
   made.append(element("strong", "", s.service), " ", element("span", s.tone === "bad" ? "bad" : "quiet", s.says), line);
+  if (s.overdue) made.append(link(`${plural(s.overdue, "order")} past the deadline, not cancelled`, ordersHash("", { overdue: "1" })));
   made.title = s.error || s.workers.map((w) => `${w.name}: host ${w.host}, pid ${w.pid}, since ${local(w.started_at_ms)}`).join("\n");
   if (s.waiting) {
     made.append(link(`${waits(s.waiting.orders)} for ${s.service}, oldest ${coarse(now - s.waiting.since)}`, ordersHash("", { waiting_on: s.service })));
@@ -118,12 +119,15 @@ function inTrouble() {
   return element("p", "well", "No parked order and no dead letter, all well.");
 }
 
+const ENDED_BY = { deadline: "by their deadline", request: "on request of a person" };
+
 // What the pane beside the list shows while no order is chosen.
 export function overview(state) {
   const counts = Object.entries(state.by_status ?? {});
   if (!counts.length) return [element("p", "quiet", "Orders appear here as soon as one is placed.")];
   const lines = counts.map(([status, count]) => element("li", "", "", link(`${number(count)} ${status}`, ordersHash("", { status }))));
   const undone = Object.entries(state.undone ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${what}`, ordersHash("", { undone: what }))));
+  const failed = Object.entries(state.ended_by ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${ENDED_BY[what] ?? `by ${what}`}`, ordersHash("", { ended_by: what }))));
   const waiting = Object.entries(state.waiting_on ?? {}).map(([name, count]) =>
     element("li", "", "", link(`${waits(count)} for ${name}`, ordersHash("", { waiting_on: name }))));
   const wrong = state.violations
@@ -132,6 +136,7 @@ export function overview(state) {
   return [
     element("h2", "", plural(state.orders, "order")), element("ul", "", "", ...lines),
     ...(undone.length ? [element("h3", "", "Of these"), element("ul", "", "", ...undone)] : []),
+    ...(failed.length ? [element("h3", "", "Cancelled"), element("ul", "", "", ...failed)] : []),
     element("h3", "", "Waiting"),
     waiting.length ? element("ul", "", "", ...waiting) : element("p", "well", "No order waits for a service."),
     element("h3", "", "Trouble"), wrong,

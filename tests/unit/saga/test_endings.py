@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
-from zlib import crc32
 
-import msgspec
 import pytest
 from click.testing import CliRunner
 
@@ -21,69 +18,36 @@ from saga.tracker.moments import span
 from saga.tracker.queries import Tracked, now
 from saga.tracker.timeline import timeline
 from saga.tracker.verdict import verdict
-from schemas import InventoryReserved, OrderCancelled, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
-from schemas.events import Item
-from tests.support.models.tracked import SCHEMA_ID, stored
+from tests.support.models.endings import (
+    DEADLINE,
+    DECLINED,
+    GIVEN_BACK,
+    LATE,
+    MINUTE,
+    PLACED,
+    RELEASING,
+    SILENT,
+    UNHANDLED,
+    UNRESERVED,
+    UNWANTED,
+    created,
+    overdue,
+    requested,
+)
+from tests.support.models.tracked import stored
+from tests.unit.saga.test_ui import client_of
 
-MINUTE = 60_000
-DEADLINE = 15 * MINUTE
-
-
-def tracked(event: Any, at: int, cause: TrackedEvent | str | None = None) -> TrackedEvent:
-    """Return an event as the tracker takes it in; each order in a partition of its own, its offset is its time."""
-    address = cause.address if isinstance(cause, TrackedEvent) else cause
-    body = msgspec.json.encode(event).decode()
-    return TrackedEvent(
-        event.key,
-        event.topic,
-        crc32(event.key.encode()),
-        at,
-        at,
-        MODEL.publisher[event.topic],
-        SCHEMA_ID,
-        address,
-        body,
-    )
-
-
-def created(order_id: str, at: int, cancel_at: int = 0) -> TrackedEvent:
-    return tracked(OrderCreated(order_id, "42", 2_933, "USD", (Item("CD-04", 2),), cancel_at_ms=cancel_at), at)
-
-
-def overdue(order_id: str, at: int) -> TrackedEvent:
-    event = OrderCancelled(order_id, "nobody answered within 15 min", cause="deadline")
-    return tracked(event, at, f"deadline/{at}")
-
-
-def requested(order_id: str, at: int, reason: str = "on request of ann: ordered twice") -> TrackedEvent:
-    return tracked(OrderCancelled(order_id, reason, cause="request"), at)
-
-
-PLACED = now() - DEADLINE
-SILENT = [created("silent", PLACED, PLACED + DEADLINE), overdue("silent", PLACED + DEADLINE)]
-CHARGED = tracked(PaymentCharged("unreserved", "p", 2_933, "USD"), PLACED + 10, created("unreserved", PLACED))
-RESERVED = tracked(InventoryReserved("unhandled"), PLACED + 20, created("unhandled", PLACED))
-UNRESERVED = [created("unreserved", PLACED, PLACED + 50), CHARGED, overdue("unreserved", PLACED + 50)]
-UNHANDLED = [
-    created("unhandled", PLACED, PLACED + 50),
-    tracked(PaymentCharged("unhandled", "p", 2_933, "USD"), PLACED + 10, created("unhandled", PLACED)),
-    RESERVED,
-    overdue("unhandled", PLACED + 50),
-]
-LATE = [*SILENT, tracked(PaymentCharged("silent", "p", 2_933, "USD"), PLACED + DEADLINE + 9, SILENT[0])]
-UNWANTED = [created("unwanted", PLACED, PLACED + DEADLINE), requested("unwanted", PLACED + 3_000)]
-DECLINED = [
-    created("declined", PLACED),
-    tracked(PaymentFailed("declined", "no cover"), PLACED + 5, created("declined", PLACED)),
-]
-DECLINED.append(tracked(OrderCancelled("declined", "no cover", cause="payment.failed"), PLACED + 9, DECLINED[1]))
-GIVEN_BACK = [*LATE, tracked(PaymentRefunded("silent", "p", 2_933, "USD"), PLACED + DEADLINE + 20, SILENT[1])]
-
+AT_ONCE = [created("silent", PLACED), overdue("silent", PLACED)]
+"""Both events were published in the same millisecond."""
 WHY = [
     (SILENT, "because its deadline was over: payment-service had not answered"),
     (LATE, "because its deadline was over: payment-service had not answered"),
     (UNRESERVED, "because its deadline was over: inventory-service had not answered"),
     (UNHANDLED, "because its deadline was over: order-service had not handled inventory.reserved"),
+    (
+        [created("silent", PLACED), overdue("silent", PLACED)],
+        "because its deadline was over: payment-service had not answered",
+    ),
     (SILENT[1:], "because its deadline was over"),
     (UNWANTED, "on request of ann: ordered twice"),
     ([UNWANTED[0], requested("unwanted", PLACED + 3_000, "by the shop")], "on request: by the shop"),
@@ -207,3 +171,37 @@ def test_the_deadline_is_kept_whatever_arrives_first():
         assert (order.cancel_at, order.ended_by, order.status) == (None, "request", "cancelled")
     order, _ = fold.merge(None, PENDING[0])
     assert (order.cancel_at, order.ended_by) == (SOON, None)
+
+
+def test_the_page_shows_deadlines_and_endings(tmp_path):
+    """The verdict, when it cancels itself, what began the end in the picture; lists and counts."""
+    late = created("late", PLACED, PLACED + MINUTE)
+    stored(tmp_path / "tracker.db", [*PENDING, late, *SILENT, *RELEASING]).close()
+    page = client_of(tmp_path / "tracker.db")
+
+    def order(order_id: str) -> dict:
+        return page.get("/api/order", params={"id": order_id}).json()
+
+    assert order("soon")["verdict"]["text"] == (
+        "Nothing was charged so far; the order waits for payment-service, and cancels itself at its deadline."
+    )
+    assert [order(name)["late"] for name in ("soon", "late", "silent")] == [False, True, False]
+    assert order("soon")["order"]["cancel_at"] == to_iso(SOON)
+    assert "at its deadline" in order("silent")["picture"]
+    released = order("released")
+    assert released["verdict"]["text"] == (
+        "Cancelled on request of ann: ordered twice. The customer pays nothing: 29.33 USD were given back."
+    )
+    assert released["order"]["undone"] == ["refunded", "released"]
+    for said in ("on request", "inventory.released", "undoes"):
+        assert said in released["picture"]
+    for wanted, expected in (({"ended_by": "request"}, ["released"]), ({"overdue": "1"}, ["late"])):
+        found = page.get("/api/orders", params=wanted).json()["orders"]
+        assert [each["order_id"] for each in found] == expected
+    services = {each["service"]: each for each in page.get("/api/health").json()["services"]}
+    assert {name: each["overdue"] for name, each in services.items()} == {
+        "order-service": 1,
+        "payment-service": 0,
+        "inventory-service": 0,
+    }
+    assert services["order-service"]["tone"] == "bad"

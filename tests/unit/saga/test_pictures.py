@@ -17,6 +17,7 @@ from saga.tracker.live_svg import as_live_svg
 from saga.tracker.queries import Tracked
 from saga.tracker.timeline import timeline
 from saga.ui.picture import as_picture
+from tests.support.models.endings import GIVEN_BACK, RELEASING
 from tests.support.models.saga_model import (
     CANCELLED,
     CHARGED,
@@ -53,8 +54,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     rogue = orders["confirmed"][-1]._replace(offset=9_000, service="a-stranger")
     waiting = orders["confirmed"][0]._replace(order_id="waiting", offset=9_001)
     charged = [event._replace(order_id="charged", offset=9_002) for event in orders["confirmed"][:2]]
-    stored(path, [*EVENTS, rogue, waiting, *charged]).close()
+    stored(path, [*EVENTS, rogue, waiting, *charged, *GIVEN_BACK, *RELEASING]).close()
     ids = {name: events[0].order_id for name, events in orders.items()} | {"waiting": "waiting", "charged": "charged"}
+    ids |= {"late": "silent", "released": "released"}
     with Tracked.at(path, MODEL) as tracked:
         found = {name: as_picture(timeline(tracked, order_id), SERVICES) for name, order_id in ids.items()}
     with LiveTracked.at(path, MODEL) as watched:
@@ -62,7 +64,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return found | {"flow": as_svg(FLOW), "live": as_live_svg(FLOW, live)}
 
 
-NAMES = ["confirmed", "refunded", "declined", "waiting", "charged", "flow", "live"]
+NAMES = ["confirmed", "refunded", "declined", "waiting", "charged", "late", "released", "flow", "live"]
 
 
 def areas(picture: ET.Element, kind: str) -> list[Area]:
@@ -138,7 +140,7 @@ def test_only_what_is_undone_is_dashed(pictures):
     dashed = [link for link in flow_links(FLOW) if UNDOES in link.kind]
     assert [(link.start, link.end) for link in dashed] == [(CANCELLED, REFUNDED), (CANCELLED, RELEASED)]
     counts = {name: pictures[name].count('<path class="undoes') for name in NAMES}
-    assert counts == dict.fromkeys(NAMES, 0) | {"refunded": 1, "flow": 2, "live": 2}
+    assert counts == dict.fromkeys(NAMES, 0) | {"refunded": 1, "late": 1, "released": 2, "flow": 2, "live": 2}
 
 
 def test_the_legend_says_what_the_lines_mean(pictures):
