@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.queries import Kind, StepTime, Tracked
 from saga.tracker.stats import percentile
 
@@ -47,6 +49,9 @@ class Live(NamedTuple):
     events: Mapping[str, Passed]
     edges: Mapping[tuple[str, str], Taken]
     undeclared: Sequence[UndeclaredEvent]
+    began: Mapping[tuple[str, str], int] = {}
+    """How often an event was published in the window because a deadline was over or a person wanted it, by the event
+    and OVERDUE or REQUEST."""
 
     def violations_of(self, event: str) -> int:
         """Return how many records of this event violate the declarations."""
@@ -62,12 +67,17 @@ class LiveTracked(Tracked):
         times = self.step_times(LATEST, now - window)
         events = {topic: Passed(_with(ever, bit), _with(recent, bit)) for topic, bit in self.model.bits.items()}
         orders = sum(kind.orders for kind in recent)
-        return Live(window, orders, events, _taken(times), self._rogues())
+        began = Counter[tuple[str, str]]()
+        for kind in recent:
+            if kind.ending and kind.ended_by in {OVERDUE, REQUEST}:
+                began[kind.ending, kind.ended_by] += kind.orders
+        return Live(window, orders, events, _taken(times), self._rogues(), began)
 
     def _kinds_since(self, since: int) -> list[Kind]:
         rows = self._db.execute(
-            "select seen, ending, count(*) from"
-            " (select seen, ending from orders where placed_at >= ? order by placed_at desc limit ?) group by 1, 2",
+            "select seen, ending, count(*), ended_by from"
+            " (select seen, ending, ended_by from orders where placed_at >= ? order by placed_at desc limit ?)"
+            " group by seen, ending, ended_by",
             (since, MOST_RECENT),
         )
         return [Kind(*row) for row in rows]

@@ -29,6 +29,7 @@ def as_live_json(flow: Flow, live: Live) -> dict[str, Any]:
         "events": {event: live.events[event]._asdict() for event in flow.events if event in live.events},
         "steps": steps,
         "steps_of_latest": LATEST,
+        "began": [{"event": event, "by": by, "times": times} for (event, by), times in sorted(live.began.items())],
         "not_declared": [rogue._asdict() for rogue in live.undeclared],
     }
 
@@ -47,6 +48,8 @@ def _lines(flow: Flow, live: Live) -> Iterator[str]:
         taken = live.edges.get((cause, event))
         seen = f"{taken.times:>12,}{span(taken.p50):>12}{span(taken.p95):>12}" if taken else f"{'not seen':>12}"
         yield f"  {cause:29} -> {event:28}{seen}"
+    for (event, began), times in sorted(live.began.items()):
+        yield f"  {began:29} -> {event:28}{times:>12,}"
     if live.undeclared:
         yield ""
         yield "Not declared (see `saga violations`)"

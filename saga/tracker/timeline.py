@@ -52,6 +52,8 @@ def timeline(tracked: Tracked, order_id: str, at: int | None = None) -> Timeline
     if not events:
         return None
     model = tracked.model
+    rank = {topic: number for number, topic in enumerate(model.topics)}  # of the same millisecond causes come first
+    events.sort(key=lambda event: (event.at, rank[event.topic], event.partition, event.offset))
     order, violations = Fold(model).again(events)
     state = model.state(order.seen, order.ending)
     end = next((event for event in events if event.topic == order.ending), None)

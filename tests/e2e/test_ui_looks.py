@@ -180,6 +180,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
         "unwanted": "Cancelled on request of ann: ordered twice. The customer pays nothing: ",
         "overdue": "Cancelled because its deadline was over: payment-service had not answered. The customer pays ",
     }
+    tab.dark(dark=False)
     began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "at its deadline")}
     for name, text in said.items():
         cause, drawn = began[name]

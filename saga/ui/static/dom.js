@@ -61,6 +61,7 @@ export function copied(kind, text, what) {
 export function drawn(picture) {
   const svg = document.importNode(new DOMParser().parseFromString(picture, "image/svg+xml").documentElement, true);
   svg.setAttribute("aria-label", svg.querySelector("title").textContent);
+  svg.style.minWidth = `min(620px, ${svg.getAttribute("width")}px)`; // a small picture is not made larger
   return svg;
 }
 

@@ -44,7 +44,7 @@ function parts(told) {
     back(),
     element("p", `verdict ${verdict.tone}`, verdict.text),
     element("h2", "", "", copied("", order.order_id, "the order id")),
-    facts(order, told.why_ended, told.late), why,
+    facts(order, told.late), why,
     ...told.due.map((due) => element("p", "pending", `Due: ${due.service} answers ${due.event || "first"} with ${due.answers.join(" or ")}`)),
     ...told.violations.map((v) => element("p", "bad", `${v.kind}: ${v.address}: ${v.detail}`)),
     picture,
@@ -62,7 +62,7 @@ function back() {
   return button;
 }
 
-function facts(order, whyEnded, late) {
+function facts(order, late) {
   const list = element("dl", "facts");
   const add = (name, ...values) => list.append(element("dt", "", name), element("dd", "", "", ...values));
   add("status", element("span", `status ${order.status}`, state(order)));
@@ -72,7 +72,6 @@ function facts(order, whyEnded, late) {
     add("items", element("ul", "items", "", ...order.items.map((item) => element("li", "", `${number(item.quantity)} × ${item.sku}`))));
   }
   if (order.reason) add("reason", order.reason);
-  if (whyEnded && !order.reason.includes(whyEnded)) add("ended", whyEnded);
   if (order.cancel_at) add("deadline", late ? element("span", "bad", "over, and no worker has cancelled it: ") : "cancels itself ", ahead(order.cancel_at), `, ${local(order.cancel_at)}`);
   add("placed", `${local(order.placed_at)}, `, ago(order.placed_at));
   if (order.ended_at) add("ended", `${local(order.ended_at)}, `, ago(order.ended_at));

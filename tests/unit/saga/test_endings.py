@@ -13,7 +13,10 @@ from eventbus.log import to_iso
 from saga.__main__ import main
 from saga.tracker.endings import cancels_itself
 from saga.tracker.fold import Fold, TrackedEvent
-from saga.tracker.installed import MODEL
+from saga.tracker.installed import FLOW, MODEL
+from saga.tracker.live import LiveTracked
+from saga.tracker.live_svg import as_live_svg
+from saga.tracker.live_text import as_live_json, as_live_text
 from saga.tracker.moments import span
 from saga.tracker.queries import Tracked, now
 from saga.tracker.timeline import timeline
@@ -80,6 +83,12 @@ def test_an_ending_without_an_event_as_its_cause_is_explained(tmp_path, events, 
         story = timeline(reading, order_id)
         assert story is not None
         assert verdict(story).text.startswith(f"Cancelled {because}. ")
+
+
+def test_of_one_millisecond_the_beginning_comes_first(tmp_path):
+    """The names of events do not decide."""
+    shown = saga(tmp_path, AT_ONCE, "show", "silent")
+    assert shown.index("  order.created/") < shown.index("  order.cancelled/")
 
 
 def test_the_verdict_says_what_it_means_in_money(tmp_path):
@@ -171,6 +180,22 @@ def test_the_deadline_is_kept_whatever_arrives_first():
         assert (order.cancel_at, order.ended_by, order.status) == (None, "request", "cancelled")
     order, _ = fold.merge(None, PENDING[0])
     assert (order.cancel_at, order.ended_by) == (SOON, None)
+
+
+def test_the_flow_says_how_many_ended_without_an_arrow(tmp_path):
+    """In the box of the event, in text and in JSON; only orders of the window count."""
+    stored(tmp_path / "tracker.db", [*SILENT, *RELEASING]).close()
+    shown = [("order.cancelled", "deadline"), ("order.cancelled", "request")]
+    with LiveTracked.at(tmp_path / "tracker.db", MODEL) as reading:
+        live = reading.live(2 * DEADLINE, PLACED + DEADLINE)
+        assert live.began == dict.fromkeys(shown, 1)
+        assert reading.live(1_000, PLACED + DEADLINE).began == {}
+    picture = as_live_svg(FLOW, live)
+    assert "1 at their deadline" in picture
+    assert "1 on request" in picture
+    assert re.search(r"deadline +-> order\.cancelled +1\n", as_live_text(FLOW, live))
+    told = as_live_json(FLOW, live)["began"]
+    assert [(each["event"], each["by"], each["times"]) for each in told] == [(*each, 1) for each in shown]
 
 
 def test_the_page_shows_deadlines_and_endings(tmp_path):
