@@ -44,7 +44,12 @@ def cancels_itself(cancel_at: int | None, now: int) -> str:
     if now <= cancel_at:
         return f"cancels itself in {span(cancel_at - now)}"
     late = f"its deadline was over {span(now - cancel_at)} ago"
-    return late if now - cancel_at <= PATIENCE_MS else f"{late}, and no worker has cancelled it"
+    return f"{late}, and no worker has cancelled it" if is_late(cancel_at, now) else late
+
+
+def is_late(cancel_at: int | None, now: int) -> bool:
+    """Return whether an order is pending so long after its deadline that no worker seems to fire it."""
+    return cancel_at is not None and now - cancel_at > PATIENCE_MS
 
 
 def _missing(owed: Owed, by: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from saga.tracker.endings import ON_REQUEST
+from saga.tracker.endings import ON_REQUEST, is_late
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.sentences import money, printable
 from saga.tracker.timeline import Timeline
@@ -20,9 +20,9 @@ class CustomerVerdict(NamedTuple):
     tone: Tone
 
 
-def verdict(story: Timeline) -> CustomerVerdict:
-    """Return what a support person tells the customer; the log is the only source."""
-    text, tone = _open(story) if story.order.ending is None else _ended(story)
+def verdict(story: Timeline, now: int) -> CustomerVerdict:
+    """Return what a support person tells the customer; the log is the only source, `now` in ms since 1970."""
+    text, tone = _open(story, now) if story.order.ending is None else _ended(story)
     if story.why_ended:
         text = f"Cancelled {_for_people(story.why_ended)}. {text}"
     if story.violations:
@@ -36,13 +36,16 @@ def _for_people(why: str) -> str:
     return printable(why if why.startswith(ON_REQUEST) else f"because {why}")
 
 
-def _open(story: Timeline) -> CustomerVerdict:
+def _open(story: Timeline, now: int) -> CustomerVerdict:
     if _event(story, OrderCreated.topic) is None:
         return CustomerVerdict("The log no longer has the beginning of this order, or not yet.", "bad")
     charged = _amount(story, PaymentCharged.topic)
     so_far = f"{charged} were charged" if charged else "Nothing was charged so far"
+    waits = f"{so_far}; the order waits for {_waits(story)}"
+    if is_late(story.order.cancel_at, now):
+        return CustomerVerdict(f"{waits}. Its deadline is over, and no worker has cancelled it.", "bad")
     deadline = ", and cancels itself at its deadline" if story.order.cancel_at else ""
-    return CustomerVerdict(f"{so_far}; the order waits for {_waits(story)}{deadline}.", "waiting")
+    return CustomerVerdict(f"{waits}{deadline}.", "waiting")
 
 
 def _ended(story: Timeline) -> CustomerVerdict:

@@ -23,7 +23,7 @@ from eventbus.database.short_keys import AmbiguousKey
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
-from saga.tracker.endings import PATIENCE_MS
+from saga.tracker.endings import PATIENCE_MS, is_late
 from saga.tracker.fold import OrderRow
 from saga.tracker.installed import MODEL, SENTENCES
 from saga.tracker.live_svg import as_live_svg
@@ -124,18 +124,19 @@ class PageData:
                 raise HTTPException(409, str(several)) from several
             if story is None:
                 raise HTTPException(404, f"the order {order_id!r} is unknown")
+            at = now()
             [shown] = _listed(tracked, [story.order])
             others = tracked.orders(Wanted(customer=story.order.customer_id, limit=MOST_OTHERS + 1))
             others = (
                 [each for each in others if each.order_id != story.order.order_id] if story.order.customer_id else []
             )
-            told = render.timeline_json(story, SENTENCES) | render.why_json(explain(story, SENTENCES, now()))
+            told = render.timeline_json(story, SENTENCES) | render.why_json(explain(story, SENTENCES, at))
             return Json(
                 told
                 | {
                     "order": shown | _contents(story),
-                    "verdict": verdict(story)._asdict(),
-                    "late": story.order.cancel_at is not None and story.order.cancel_at < now() - PATIENCE_MS,
+                    "verdict": verdict(story, at)._asdict(),
+                    "late": is_late(story.order.cancel_at, at),
                     "picture": as_picture(story, SERVICES),
                     "others": _listed(tracked, others[:MOST_OTHERS]),
                 }

@@ -197,7 +197,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
         tab.until(f"document.querySelector('.chip').innerText.startsWith('ended by {cause}')")
     tab.open("about:blank")
     tab.open(page.url)
-    for counted in ("1 by their deadline", "1 on request of a person", "1 by payment.failed"):
+    for counted in ("1 by their deadline", "1 on request of a person", "1 after payment.failed"):
         tab.until(f"document.getElementById('order').innerText.includes({json.dumps(counted)})")
 
 

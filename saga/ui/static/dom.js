@@ -153,7 +153,7 @@ export function ago(at) {
   return made;
 }
 
-// "in 12 min" of a time to come, kept true; when it is over, how long ago.
+// "cancels itself in 12 min", kept true; when it is over, for how long it has been.
 export function ahead(at) {
   const made = ago(at);
   made.dataset.ahead = "";
@@ -163,7 +163,7 @@ export function ahead(at) {
 
 function since(at, isAhead = false) {
   const ms = Date.now() - new Date(at).getTime();
-  if (isAhead && ms < 0) return `in ${coarse(-ms)}`;
+  if (isAhead) return ms < 0 ? `cancels itself in ${coarse(-ms)}` : `overdue for ${coarse(ms)}`;
   return ms < 1000 ? "now" : `${coarse(ms)} ago`;
 }
 

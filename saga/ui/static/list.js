@@ -101,10 +101,9 @@ export class OrderList {
     row.setAttribute("aria-posinset", String(i + 1));
     row.setAttribute("aria-setsize", this.after ? "-1" : String(this.orders.length));
     const waits = order.waiting_on.length ? `waits for ${order.waiting_on.join(", ")}` : "";
-    const deadline = element("span", "pending", "cancels itself ");
-    if (order.cancel_at) deadline.append(ahead(order.cancel_at));
+    const deadline = order.cancel_at && element("span", "pending", "", ahead(order.cancel_at));
     const wrong = order.violations ? `${order.violations} not as declared` : "";
-    const notes = [wrong && element("span", "bad", wrong), waits && element("span", "pending", waits), order.cancel_at && deadline, order.reason && element("span", "", order.reason),
+    const notes = [wrong && element("span", "bad", wrong), waits && element("span", "pending", waits), deadline, order.reason && element("span", "", order.reason),
       !order.reason && !wrong && !waits && order.ended_at && element("span", "quiet", `ended after ${span(Date.parse(order.ended_at) - order.at)}`)];
     const note = element("span", "note");
     for (const each of notes.filter(Boolean)) note.append(...(note.childNodes.length ? [" · "] : []), each);

@@ -72,8 +72,8 @@ function facts(order, late) {
     add("items", element("ul", "items", "", ...order.items.map((item) => element("li", "", `${number(item.quantity)} × ${item.sku}`))));
   }
   if (order.reason) add("reason", order.reason);
-  if (order.cancel_at) add("deadline", late ? element("span", "bad", "over, and no worker has cancelled it: ") : "cancels itself ", ahead(order.cancel_at), `, ${local(order.cancel_at)}`);
   add("placed", `${local(order.placed_at)}, `, ago(order.placed_at));
+  if (order.cancel_at) add("deadline", `${local(order.cancel_at)}, `, ahead(order.cancel_at), late ? element("span", "bad", ", and no worker has cancelled it") : "");
   if (order.ended_at) add("ended", `${local(order.ended_at)}, `, ago(order.ended_at));
   if (order.request_id) add("request", copied("", order.request_id, "the request id"));
   return list;

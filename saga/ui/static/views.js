@@ -127,7 +127,7 @@ export function overview(state) {
   if (!counts.length) return [element("p", "quiet", "Orders appear here as soon as one is placed.")];
   const lines = counts.map(([status, count]) => element("li", "", "", link(`${number(count)} ${status}`, ordersHash("", { status }))));
   const undone = Object.entries(state.undone ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${what}`, ordersHash("", { undone: what }))));
-  const failed = Object.entries(state.ended_by ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${ENDED_BY[what] ?? `by ${what}`}`, ordersHash("", { ended_by: what }))));
+  const failed = Object.entries(state.ended_by ?? {}).map(([what, count]) => element("li", "", "", link(`${number(count)} ${ENDED_BY[what] ?? `after ${what}`}`, ordersHash("", { ended_by: what }))));
   const waiting = Object.entries(state.waiting_on ?? {}).map(([name, count]) =>
     element("li", "", "", link(`${waits(count)} for ${name}`, ordersHash("", { waiting_on: name }))));
   const wrong = state.violations

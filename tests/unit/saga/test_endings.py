@@ -82,7 +82,7 @@ def test_an_ending_without_an_event_as_its_cause_is_explained(tmp_path, events, 
     with Tracked.at(tmp_path / "tracker.db", MODEL) as reading:
         story = timeline(reading, order_id)
         assert story is not None
-        assert verdict(story).text.startswith(f"Cancelled {because}. ")
+        assert verdict(story, now()).text.startswith(f"Cancelled {because}. ")
 
 
 def test_of_one_millisecond_the_beginning_comes_first(tmp_path):
@@ -102,7 +102,7 @@ def told(file: Path, events: list[TrackedEvent]) -> str:
     with Tracked.at(file, MODEL) as reading:
         story = timeline(reading, events[0].order_id)
     assert story is not None
-    return verdict(story).text
+    return verdict(story, now()).text
 
 
 def test_a_refusal_is_explained_by_its_event(tmp_path):
@@ -210,6 +210,11 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
     assert order("soon")["verdict"]["text"] == (
         "Nothing was charged so far; the order waits for payment-service, and cancels itself at its deadline."
     )
+    assert order("late")["verdict"] == {
+        "text": "Nothing was charged so far; the order waits for payment-service. Its deadline is over, and no worker"
+        " has cancelled it.",
+        "tone": "bad",
+    }
     assert [order(name)["late"] for name in ("soon", "late", "silent")] == [False, True, False]
     assert order("soon")["order"]["cancel_at"] == to_iso(SOON)
     assert "at its deadline" in order("silent")["picture"]

@@ -114,7 +114,7 @@ def test_the_verdict_is_what_is_told_to_the_customer(tmp_path, events, says, ton
     assert story is not None
     amounts = [event.values["amount"] for event in events if event.topic == CHARGED]
     charged = f"{amounts[0] / 100:.2f} USD" if amounts else ""
-    assert verdict(story) == (says.format(charged=charged), tone)
+    assert verdict(story, 0) == (says.format(charged=charged), tone)
 
 
 def test_a_box_of_the_flow_lists_its_orders(page):
