@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from tests.bench.deadlines import deadlines
 from tests.bench.ground import SERVICES, Ground
 from tests.bench.latency import latency
 from tests.bench.memory import memory
@@ -21,7 +22,7 @@ from tests.bench.workers import workers
 from tests.support.brokers.admin import Admin
 from tests.support.brokers.for_commands import started_broker
 
-PARTS = ("payment", "postgres", "saga", "latency", "parked", "watched", "memory", "workers")
+PARTS = ("payment", "postgres", "saga", "latency", "parked", "watched", "memory", "workers", "deadlines")
 
 
 @click.command(context_settings={"show_default": True})
@@ -36,6 +37,9 @@ PARTS = ("payment", "postgres", "saga", "latency", "parked", "watched", "memory"
     "--parked-rounds", type=click.IntRange(1), default=2, help="Clean runs and runs beside trouble, in turns."
 )
 @click.option("--workers-events", type=click.IntRange(1), default=6_000, help="Backlog of one, two and four workers.")
+@click.option("--due", type=click.IntRange(1), default=20_000, help="Deadlines that are over, for deadlines.")
+@click.option("--due-rate", type=click.FloatRange(0.1), default=100.0, help="Deadlines that come due a second.")
+@click.option("--pending", type=click.IntRange(1), default=1_000_000, help="Deadlines that are far away.")
 @click.option("--memory-events", type=click.IntRange(1), default=100_000)
 @click.option(
     "--json", "json_file", type=click.Path(path_type=Path, dir_okay=False), help="Write the figures here, too."
@@ -87,6 +91,9 @@ def _one(part: str, ground: Ground, sizes: dict[str, float]) -> Figures:  # noqa
         return parked(ground, sizes["rate"], sizes["seconds"], int(sizes["parked_rounds"]))
     if part == "workers":
         return workers(ground, int(sizes["workers_events"]), int(sizes["rounds"]), click.echo)
+    if part == "deadlines":
+        sizes_of = (int(sizes["due"]), sizes["due_rate"], sizes["seconds"], int(sizes["pending"]))
+        return deadlines(ground, *sizes_of)
     if part == "watched":
         return watched(ground, int(sizes["saga_orders"]), int(sizes["rounds"]))
     return memory(ground, int(sizes["memory_events"]), click.echo)
