@@ -201,7 +201,8 @@ def test_the_flow_says_how_many_ended_without_an_arrow(tmp_path):
 def test_the_page_shows_deadlines_and_endings(tmp_path):
     """The verdict, when it cancels itself, what began the end in the picture; lists and counts."""
     late = created("late", PLACED, PLACED + MINUTE)
-    stored(tmp_path / "tracker.db", [*PENDING, late, *SILENT, *RELEASING]).close()
+    older = created("older", PLACED - 1, PLACED)
+    stored(tmp_path / "tracker.db", [*PENDING, late, older, *SILENT, *RELEASING]).close()
     page = client_of(tmp_path / "tracker.db")
 
     def order(order_id: str) -> dict:
@@ -225,12 +226,12 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
     assert released["order"]["undone"] == ["refunded", "released"]
     for said in ("on request", "inventory.released", "undoes"):
         assert said in released["picture"]
-    for wanted, expected in (({"ended_by": "request"}, ["released"]), ({"overdue": "1"}, ["late"])):
+    for wanted, expected in (({"ended_by": "request"}, ["released"]), ({"overdue": "1"}, ["late", "older"])):
         found = page.get("/api/orders", params=wanted).json()["orders"]
         assert [each["order_id"] for each in found] == expected
     services = {each["service"]: each for each in page.get("/api/health").json()["services"]}
     assert {name: each["overdue"] for name, each in services.items()} == {
-        "order-service": 1,
+        "order-service": 2,
         "payment-service": 0,
         "inventory-service": 0,
     }
