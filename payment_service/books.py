@@ -50,6 +50,10 @@ def found(request: Request, lines: dict[str, LedgerLine]) -> Found:
     line = lines.get(request.charge_key)
     if line is None or line.outcome != "done":
         return None
+    made = line.request
+    if (made.amount, made.currency) != (request.amount, request.currency):
+        was, asked = to_text(made.amount, made.currency), to_text(request.amount, request.currency)
+        return Conflict(f"the provider has a charge {request.charge_key} of {was}, not of {asked}")
     return Charge(line.detail) if line.refund_key is None else Refund(line.detail)
 
 

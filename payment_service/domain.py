@@ -88,8 +88,8 @@ class NotAsked(Struct, frozen=True):
 Question = Literal["charge", "refund", "void"] | None
 """`void`: refund what a worker may have charged before it crashed without recording it, and charge nothing later."""
 Answer = Charge | Declined | Refund | NothingTaken | Conflict | NotAsked
-Found = Charge | Refund | None
-"""The result of a search for a charge: it was made, it was refunded since, or there is none."""
+Found = Charge | Refund | Conflict | None
+"""The result of a search for a charge: it was made, it was refunded since, it is another one, or there is none."""
 
 
 def may_be_forgotten(asked_since_ms: int, now_ms: int, key_lifetime: float | None) -> bool:
@@ -104,8 +104,8 @@ def may_be_forgotten(asked_since_ms: int, now_ms: int, key_lifetime: float | Non
 
 def known_from(found: Found, question: Question) -> Answer | None:
     """Return the answer to a question that a search gives; None if the provider has to be asked nevertheless."""
-    if found is None:
-        return None
+    if found is None or isinstance(found, Conflict):
+        return found
     if question == "charge":
         return Charge(found.payment_id)
     return found if isinstance(found, Refund) else None

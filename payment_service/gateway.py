@@ -39,7 +39,7 @@ class Gateway(Protocol):
     """What the service calls on a payment provider; amounts in minor units.
 
     `charge`, `refund` and `find_charge` are plain functions, or all are `async def`. They raise TryAgain when the
-    outcome is not known; `charge` and `refund` answer Conflict when the key was used before with other parameters.
+    outcome is not known, and answer Conflict when the key was used before with other parameters.
     """
 
     @property
@@ -61,10 +61,11 @@ class Gateway(Protocol):
         the charge now.
         """
 
-    def find_charge(self, key: str) -> Found | Awaitable[Found]:
+    def find_charge(self, key: str, amount: int, currency: str) -> Found | Awaitable[Found]:
         """Search for the charge that was made under this key, which the provider may have forgotten by now.
 
-        Every provider stores a reference with a charge: give it the key. Charge, Refund if it was refunded, or None.
+        Every provider stores a reference with a charge: give it the key. Charge, Refund if it was refunded, None
+        if there is none, Conflict if it is one of another amount.
         Not called if `key_lifetime` is None.
         """
 

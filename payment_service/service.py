@@ -116,7 +116,7 @@ class PaymentService(Service[Payments]):
 
     def _search_first(self, question: Question, terms: Terms) -> Asked:
         """Ask only if the provider does not have what is asked for: it would do it again under a key that it forgot."""
-        found = self._gateway.find_charge(terms.order_id)
+        found = self._gateway.find_charge(*terms)
         if isinstance(found, Awaitable):
             return self._found_or_asked(found, question, terms)
         return known_from(found, question) or self._request(question, terms)

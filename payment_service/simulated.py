@@ -95,9 +95,9 @@ class SimulatedProvider:
         """See Gateway."""
         return cast("Answer", await self._ask(Request("refund", key, charge_key, amount, currency)))
 
-    async def find_charge(self, key: str) -> Found:
+    async def find_charge(self, key: str, amount: int, currency: str) -> Found:
         """See Gateway."""
-        return cast("Found", await self._ask(Request("find", key, key, 0, "")))
+        return cast("Found", await self._ask(Request("find", key, key, amount, currency)))
 
     async def _ask(self, request: Request) -> Answer | Found:
         behaviour = self.behaviour
@@ -168,7 +168,7 @@ class MemoryProvider:
         with self._turn:
             return self._ledger.settle_one(Request("refund", key, charge_key, amount, currency))
 
-    def find_charge(self, key: str) -> Found:
+    def find_charge(self, key: str, amount: int, currency: str) -> Found:
         """See Gateway."""
         with self._turn:
-            return self._ledger.find(Request("find", key, key, 0, ""))
+            return self._ledger.find(Request("find", key, key, amount, currency))

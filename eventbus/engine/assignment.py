@@ -89,7 +89,7 @@ class Assignment:
 
     def __init__(self, deps: Dependencies, config: EngineConfig, service: Service[Any]) -> None:
         self._deps = deps
-        self._root = Partition(service.topics()[0], 0) if service.root_events() or service.deadlines else None
+        self._root = Partition(service.subscriptions()[0], 0) if service.root_events() or service.deadlines else None
         self._backoff = Backoff(config.backoff, config.backoff_most, deps.random)
         self._owned: dict[Partition, Owned] = {}
         self._turns = 0

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from eventbus.engine.assignment import Owned
 from eventbus.engine.delivery import Delivery
+from eventbus.log import Partition
 from eventbus.store.blocked_keys import BlockedKey
 
 
@@ -75,8 +76,12 @@ def take(owned: Iterable[Owned], limit: int) -> list[PartitionBatch]:
 
 
 def retry(owned: Owned, block: BlockedKey, items: list[Delivery]) -> PartitionBatch:
-    """Take the parked records of one key, up to and including its first remote call."""
+    """Take the parked records of one key, up to and including its first remote call; a deadline begins a new batch.
+
+    What is before a deadline may clear it, and whether it is still over is read before the handlers are called.
+    """
     count = _allowed(items, set(), len(items))
+    count = next((index for index in range(1, count) if items[index].is_due), count)
     return PartitionBatch(owned, items[:count], owned.checkpoint.next_offset, owned.checkpoint.leader_epoch, block)
 
 
@@ -90,6 +95,11 @@ def _allowed(buffer: list[Delivery], called: set[bytes | None], limit: int) -> i
             called.add(key)
         count += 1
     return count
+
+
+def handled_partitions(parts: Iterable[PartitionBatch]) -> set[Partition]:
+    """Return what failures of these parts are counted by: the partitions of their records, or of their deadlines."""
+    return {item.record.partition for part in parts if not part.from_log for item in part.items}
 
 
 def keys(parts: Iterable[PartitionBatch]) -> Iterator[str]:

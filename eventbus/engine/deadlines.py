@@ -15,9 +15,11 @@ from eventbus.engine.batch import PartitionBatch
 from eventbus.engine.context import EngineContext
 from eventbus.engine.decision import compare
 from eventbus.engine.delivery import Delivery, decode
+from eventbus.engine.parking import MAX_BLOCKED_KEYS
+from eventbus.event.overdue import check_clock
 from eventbus.log import Partition, Record
 from eventbus.service import Deadline, deadline_reactions
-from eventbus.store import deadlines
+from eventbus.store import blocked_keys, deadlines
 from eventbus.store.progress import DatabaseView
 
 CLOCKS_DIFFER_MS = 1_000
@@ -33,6 +35,8 @@ class Deadlines:
         self._reactions = deadline_reactions(service.deadlines)
         self._first_ms: int | None = None
         """When the first one is over, as far as is known."""
+        self._full_until = 0.0
+        """Until then nothing is fired, because too many keys are blocked."""
 
     def seconds(self) -> float:
         """Return in how many seconds the first one is over; a second if it is not known."""
@@ -47,31 +51,53 @@ class Deadlines:
         return self.seconds() == 0 or self._deps.clock() - looked_at > self._config.deadline_check_after
 
     def found(self, seen: DatabaseView) -> list[PartitionBatch]:
-        """Return the deadlines that are over. Those that a wrong clock has set are set again."""
+        """Return the deadlines that are over. Those that a wrong clock has set are set again.
+
+        Raises WrongClock if this host's certainly is: it would set all again, and fire all when it is corrected.
+        """
         self._first_ms = min((first for first, _ in seen.deadlines if first is not None), default=None)
         root = self._assignment.root()
         if root is None or not self._declared:
             return []
         now_ms = self._deps.now_ms()
+        check_clock(now_ms)
         for each, (_, last_set) in zip(self._declared.values(), seen.deadlines, strict=True):
             if last_set is not None and last_set > now_ms + CLOCKS_DIFFER_MS:
                 self._set_again(each, root, now_ms)
         if self._first_ms is None or self._first_ms > now_ms:
             return []
-        part = PartitionBatch(root, self._due(now_ms), 0, due=True)
+        if not (room := self._room()):
+            self._first_ms = None
+            return []
+        part = PartitionBatch(root, self._due(now_ms, room), 0, due=True)
         self._deps.failpoint("deadlines found")
         part.stay()
         return [part] if part.items else []
 
-    def _due(self, now_ms: int) -> list[Delivery]:
-        found: list[Delivery] = []
+    def _room(self) -> int:
+        """Return how many may be fired at once: no more than could be parked, or root events would wait for them."""
+        if self._deps.clock() < self._full_until:
+            return 0
+        with self._deps.database.snapshot() as tx:
+            blocked = blocked_keys.count(tx)
+        if blocked >= MAX_BLOCKED_KEYS:
+            wait = self._config.backoff_most
+            self._full_until = self._deps.clock() + wait
+            why = f"no deadline is fired, because {blocked} keys are blocked already"
+            self._deps.observer.recovery_scheduled(Partition("*", -1), why, retry_in=wait)
+        return min(self._config.batch, max(0, MAX_BLOCKED_KEYS - blocked))
+
+    def _due(self, now_ms: int, room: int) -> list[Delivery]:
+        """Return those that are over, one of each key: the handler of one may clear another."""
+        found: dict[str, Delivery] = {}
         with self._deps.database.snapshot() as tx:
             for each in self._declared.values():
-                for key, at in deadlines.due(tx, each.column, now_ms, self._config.batch - len(found)):
+                for key, at in deadlines.due(tx, each.column, now_ms, room - len(found)):
                     record = Record(Partition(each.column.name, deadlines.DUE), at, key.encode(), None, now_ms, [])
                     item = decode(self._deps.codec, record, self._reactions)
-                    found += [item] if item is not None else []
-        return found
+                    if item is not None:
+                        found.setdefault(key, item)
+        return list(found.values())
 
     def _set_again(self, declared: Deadline, root: Owned, now_ms: int) -> None:
         """Set the deadlines of the future again. Raises ConcurrentUpdate, Unavailable, ReadOnlyOrFull."""

@@ -13,7 +13,7 @@ from typing import Any
 from eventbus.database import ReadOnlyOrFull
 from eventbus.engine.assignment import NOBODY, Assignment, Owned
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import PartitionBatch, take
+from eventbus.engine.batch import PartitionBatch, handled_partitions, take
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.context import EngineContext
 from eventbus.engine.deadlines import Deadlines
@@ -74,8 +74,8 @@ class Engine:
     def run_once(self) -> None:
         """Poll, recover, handle, publish.
 
-        Raises UnsafeToContinue, TopicMissing, HandlerFailed, ReadOnlyOrFull: all final, nothing is lost. Transient
-        failures are retried in a later call. After UnsafeToContinue nothing more is published, not even by `close`.
+        Raises UnsafeToContinue, TopicMissing, HandlerFailed, ReadOnlyOrFull, WrongClock: all final, nothing is lost.
+        Others are retried in a later call. After UnsafeToContinue nothing more is published, not even by `close`.
         """
         try:
             self._run_once()
@@ -143,7 +143,7 @@ class Engine:
                 decided = self._decision.commit(self._deps.database, mine, root, self._deps.failpoint)
                 self._worked_at = self._deps.clock()
                 self._publisher.add(decided)
-                for partition in decided.checkpoints:
+                for partition in {*decided.checkpoints, *handled_partitions(mine)}:
                     del self._consecutive_failures[partition]
                 self._deps.observer.batch_handled(handled(mine, decided, self._worked_at - started))
                 self._assignment.pause(decided.paused)

@@ -299,7 +299,8 @@ class Worker:
         log.outage = telemetry.outage
         telemetry.behind = lambda: sum(log.lag().values())
         if service.root_events() or service.deadlines:
-            log.signal = Signal(Partition(service.topics()[0], 0), RootEventSignal(database, time.monotonic).seen)
+            root = Partition(service.subscriptions()[0], 0)
+            log.signal = Signal(root, RootEventSignal(database, time.monotonic).seen)
         calls = RemoteCalls(config.remote_concurrency, service.call_style)
         name = connection.instance
         deps = Dependencies(

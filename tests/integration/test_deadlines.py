@@ -9,10 +9,12 @@ from collections import Counter
 import pytest
 from confluent_kafka import Producer
 
+from eventbus import DueColumn, Overdue, Service, Transaction, WrongClock, when_due
+from eventbus.engine import deadlines, parking
 from eventbus.engine.config import EngineConfig
 from tests.support.engines import CODEC, Playground, Worker
-from tests.support.engines.sample import Pang, Ping
-from tests.support.engines.sample.timed import TimedService
+from tests.support.engines.sample import Pang, Ping, Pong
+from tests.support.engines.sample.timed import DUE, TimedService, Timer, TimerRepository, Timers
 
 HOUR_MS = 3_600_000
 QUICK = {"session_timeout_ms": "6000", "max_poll_interval_ms": "6000"}
@@ -181,6 +183,97 @@ def test_a_thousand_bad_ones_do_not_hold_up_the_next_good_one(playground: Playgr
     assert_each_once(playground, [*bad, "good"])
 
 
+def test_more_failing_ones_than_can_be_parked_hold_up_no_events(
+    playground: Playground, service: TimedService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They wait in their rows, and root events and records do not wait for them; mended, all are fired."""
+    for module in (parking, deadlines):
+        monkeypatch.setattr(module, "MAX_BLOCKED_KEYS", 20)
+    bad = [f"bad-{number}" for number in range(50)]
+    service.broken = lambda name: name.startswith("bad")
+    worker = ready(playground)
+    now = service.now_ms()
+    set_deadlines(playground, bad, now - 5_000, now - 10_000)
+    playground.turn_until(lambda: "no deadline is fired, because 20 keys are blocked already" in worker.watch.doubts)
+    send(playground, *(Ping(name, HOUR_MS) for name in NAMES))
+    pinged = "select count(*) from timer where name like 'name-%'"
+    playground.turn_until(lambda: playground.sql(pinged) == [(len(NAMES),)], 20)
+    assert playground.sql("select count(*) from fence") == [(20,)]
+    service.broken = lambda _name: False
+    playground.turn_until(lambda: len(playground.pongs()) >= len(bad))
+    assert rung(playground) == Counter(bad)
+
+
+def test_failures_of_the_database_now_and_then_are_not_counted_for_ever(
+    playground: Playground, service: TimedService
+) -> None:
+    """Only those that follow each other end the worker: a deadline that was fired ends the count."""
+
+    class Flaky(TimerRepository):
+        failures = 0
+
+        def save(self, tx: Transaction, work: Timers) -> None:
+            if self.failures:
+                self.failures -= 1
+                raise RuntimeError("now and then")
+            super().save(tx, work)
+
+    service.repository = flaky = Flaky()
+    ready(playground)
+    now = service.now_ms()
+    for name in NAMES[: 2 * playground.tuning.attempts]:
+        flaky.failures = 2
+        set_deadlines(playground, [name], now, now - 1_000)
+        playground.turn_until(lambda: playground.sql("select 1 from timer where times = 0") == [])
+    assert flaky.failures == 0
+
+
+def test_of_two_deadlines_of_a_row_the_second_is_not_fired_if_the_first_one_clears_it(playground: Playground) -> None:
+    """Both are over: the handler of one clears both."""
+    fired: list[str] = []
+
+    class Twice(TimedService):
+        @when_due(DueColumn("timer", "name", "set_at", "set_at"))
+        def ring_too(self, overdue: Overdue, timers: Timers) -> Pong:
+            """Clear the row as the other one does."""
+            fired.append(overdue.key)
+            timers.put(overdue.key, Timer(overdue.key, 1))
+            return Pong(overdue.key, 0, 1)
+
+    service = Twice(playground.now_ms)
+    playground.make_service = lambda: service
+    ready(playground)
+    now = service.now_ms()
+    set_deadlines(playground, NAMES, now, now - 1_000)
+    playground.turn_until(lambda: playground.sql("select 1 from timer where due_at is not null") == [])
+    playground.turn_until(lambda: len(playground.pongs()) >= len(NAMES))
+    assert fired == []
+    assert_each_once(playground, NAMES)
+
+
+def test_a_service_that_reads_no_topic_fires_too(sqlite_playground: Playground) -> None:
+    """Its workers share the resolutions of its dead letters."""
+
+    class Alone(Service[Timers]):
+        """A service that only waits."""
+
+        name = "alone"
+        repository = TimerRepository()
+
+        @when_due(DUE)
+        def ring(self, overdue: Overdue, timers: Timers) -> Pong:
+            """Clear it."""
+            timers.put(overdue.key, Timer(overdue.key, 1))
+            return Pong(overdue.key, 0, 1)
+
+    sqlite_playground.make_service, sqlite_playground.redrives = Alone, True
+    sqlite_playground.worker()
+    now = sqlite_playground.now_ms()
+    set_deadlines(sqlite_playground, NAMES, now, now - 1_000)
+    sqlite_playground.turn_until(lambda: len(sqlite_playground.pongs()) >= len(NAMES))
+    assert_each_once(sqlite_playground, NAMES)
+
+
 def test_a_handler_that_clears_nothing_is_parked_and_not_fired_for_ever(
     playground: Playground, service: TimedService
 ) -> None:
@@ -212,6 +305,23 @@ def test_no_deadline_is_held_longer_than_its_own_length(
     playground.turn_until(lambda: len(playground.pongs()) >= len(NAMES), 20)
     clock.ahead = 0
     assert_each_once(playground, NAMES)
+
+
+def test_a_clock_that_falls_back_to_2000_ends_the_worker(
+    playground: Playground, service: TimedService, clock: Clock
+) -> None:
+    """Else it would set all deadlines again by it, and all would be over when it is corrected."""
+    worker = ready(playground)
+    send(playground, Ping("A", HOUR_MS))
+    playground.turn_until(lambda: playground.sql("select 1 from timer") != [])
+    before = playground.sql("select * from timer")
+    clock.ahead = 946_684_800_000 - service.now_ms()
+    with pytest.raises(WrongClock, match="the clock of this host says 2000-01-01"):
+        playground.turn_until(lambda: False, 20)
+    playground.workers.remove(worker)
+    worker.engine.close()
+    assert playground.sql("select * from timer") == before
+    clock.ahead = 0
 
 
 def test_firing_and_handling_the_same_keys_at_once_ends(playground: Playground, service: TimedService) -> None:

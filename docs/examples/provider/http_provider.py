@@ -44,11 +44,13 @@ class HttpProvider:
             raise RefundRefused(said["reason"])
         return Refund(said["id"]) if status == httpx2.codes.OK else Conflict(said["reason"])
 
-    async def find_charge(self, key: str) -> Found:
+    async def find_charge(self, key: str, amount: int, currency: str) -> Found:
         """Search for the charge by the reference that was stored with it."""
         status, said = await self._answer(self._client.get("/charges", params={"reference": key}))
         if status == httpx2.codes.NOT_FOUND:
             return None
+        if (said["amount"], said["currency"]) != (amount, currency):
+            return Conflict(f"the provider has a charge {key} of {said['amount']} {said['currency']}")
         return Refund(said["id"]) if said["refunded"] else Charge(said["id"])
 
     async def _post(self, path: str, key: str, terms: dict[str, Any]) -> tuple[int, Any]:

@@ -56,10 +56,13 @@ class Remote:
 
     async def find(self, request: Request) -> Response:
         """Answer `GET /charges?reference=KEY`."""
-        found = self.ledger.find_charge(request.query_params["reference"])
-        if found is None:
+        reference = request.query_params["reference"]
+        made = {entry.key: entry for entry in self.ledger.entries()}.get(reference)
+        if made is None:
             return JSONResponse({}, 404)
-        return JSONResponse({"id": found.payment_id, "refunded": isinstance(found, Refund)})
+        found = self.ledger.find_charge(reference, made.amount, made.currency)
+        money = {"amount": made.amount, "currency": made.currency}
+        return JSONResponse({"id": found.payment_id, "refunded": isinstance(found, Refund), **money})
 
     async def _said(self, answer: Any) -> Response:
         await asyncio.sleep(SLOW_SECONDS)
@@ -103,13 +106,14 @@ def test_each_answer_is_told_from_the_others(remote: Remote) -> None:
 
 
 def test_a_charge_is_found_by_its_reference(remote: Remote) -> None:
-    """As it is now: not there, made, given back."""
+    """As it is now: not there, made, given back; with another amount it is another charge."""
     provider = remote.provider
-    assert finished(provider.find_charge("a")) is None
+    assert finished(provider.find_charge("a", 1, "USD")) is None
     charged = finished(provider.charge("a", 1, "USD"))
-    assert finished(provider.find_charge("a")) == charged
+    assert finished(provider.find_charge("a", 1, "USD")) == charged
+    assert isinstance(finished(provider.find_charge("a", 2, "USD")), Conflict)
     finished(provider.refund("refund/a", "a", 1, "USD"))
-    assert finished(provider.find_charge("a")) == Refund(charged.payment_id)
+    assert finished(provider.find_charge("a", 1, "USD")) == Refund(charged.payment_id)
 
 
 def test_a_refund_that_is_refused_is_no_answer(remote: Remote) -> None:

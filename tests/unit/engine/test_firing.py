@@ -10,22 +10,24 @@ from eventbus import Codec, PoisonRecord, connect
 from eventbus.database import Database
 from eventbus.engine.assignment import Owned
 from eventbus.engine.backoff import Backoff
-from eventbus.engine.batch import PartitionBatch
+from eventbus.engine.batch import PartitionBatch, retry
 from eventbus.engine.decision import Decided, Decision
 from eventbus.engine.delivery import decode
 from eventbus.engine.parking import Retries
 from eventbus.event.overdue import Overdue
 from eventbus.log import Identity, Partition, Record
 from eventbus.serde.registry import registry_at
-from eventbus.service import deadline_reactions
+from eventbus.service import by_topic, deadline_reactions
 from eventbus.store import interventions, progress
+from eventbus.store.blocked_keys import BlockedKey
 from eventbus.store.deadlines import DUE
 from eventbus.store.progress import Checkpoint
 from eventbus.testing import MakeScenario
-from tests.support.engines.sample import Ping, Pong
+from tests.support.engines.sample import Pang, Ping, Pong
 from tests.support.engines.sample.timed import TimedService
 
-CODEC = Codec(registry_at(None, (Ping, Pong)), (Ping, Pong))
+EVENTS = (Pang, Ping, Pong)
+CODEC = Codec(registry_at(None, EVENTS), EVENTS)
 ROOT = Partition("ping", 0)
 START = Checkpoint(7, 0, 1)
 RETRIES = Retries(lambda: 1_000, Backoff(0.1, 60.0, lambda: 0.5))
@@ -97,6 +99,18 @@ def test_all_that_are_left_as_they_were_are_parked_at_once_and_the_others_are_fi
     assert [(each.key, each.owner) for each in blocked] == [("A", ROOT), ("C", ROOT)]
     assert "ring left the deadline timer.due_at/-2/10 of A as it was" in blocked[0].error
     assert times(database) == {"A": 0, "B": 1, "C": 0}
+
+
+def test_a_parked_deadline_is_tried_after_what_is_parked_before_it_is_committed():
+    """What is before it may clear it: only then is it read again."""
+    pang = Record(Partition("pang", 0), 5, b"A", CODEC.encode(Pang("A", 0)), 0, [])
+    over = Record(Partition("timer.due_at", DUE), 10, b"A", None, 0, [])
+    reactions = by_topic(TimedService.reactions) | deadline_reactions(TimedService.deadlines)
+    items = [item for record in (pang, over, pang) if (item := decode(CODEC, record, reactions)) is not None]
+    owned = Owned(ROOT, 0, recovered=True, consuming=True, checkpoint=START, reached=START.next_offset)
+    block = BlockedKey("A", *ROOT, 1, 3, 1, 0, 0, "no")
+    assert retry(owned, block, items).items == items[:1]
+    assert retry(owned, block, items[1:]).items == items[1:]
 
 
 def test_a_handler_that_calls_it_a_contradiction_makes_no_dead_letter(service, database):

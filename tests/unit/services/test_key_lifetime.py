@@ -156,6 +156,20 @@ def test_a_cancelled_order_that_nobody_charged_is_not_charged_however_late(
     assert (desk.status(), provider.totals()) == ("cancelled", {})
 
 
+def test_a_charge_of_another_amount_that_is_found_is_a_conflict(desk: Desk, provider: Any, clock: Clock) -> None:
+    """As it is while the provider remembers the key: a redrive days later must not take it for this order's charge."""
+    finished(provider.charge("o", 1, "USD"))
+    with pytest.raises(PoisonRecord, match="the provider knows o"):
+        desk.handle(ORDER)
+    clock.days_later(3)
+    with pytest.raises(PoisonRecord, match=r"0\.01 USD, not of 29\.33 USD"):
+        desk.handle(ORDER)
+    desk.handle(CANCELLED)
+    with pytest.raises(PoisonRecord, match=r"0\.01 USD, not of 29\.33 USD"):
+        desk.handle(ORDER)
+    assert provider.totals() == {"USD": (1, 0)}
+
+
 @pytest.mark.parametrize(
     ("asked_since_ms", "lifetime", "forgotten"),
     [
