@@ -77,7 +77,16 @@ class Ground:
     def join(self) -> list[Partition]:
         self.log.subscribe([self.source], self.listener)
         self.until(lambda: len(self.listener.mine) == 2)
+        self.until(self.has_producer)
         return sorted(self.listener.mine)
+
+    def has_producer(self) -> bool:
+        """Whether the brokers let it publish: one that has just started may still load its transactions."""
+        try:
+            self.log.committed([])
+        except LogUnavailable:
+            return False
+        return True
 
     def write(self, partition: int, *values: bytes) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap})
