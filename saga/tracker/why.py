@@ -8,7 +8,7 @@ from typing import NamedTuple
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.model import NOBODY, PENDING, Owed
 from saga.tracker.moments import span
-from saga.tracker.sentences import Sentences
+from saga.tracker.sentences import Sentences, printable
 from saga.tracker.timeline import Timeline, TimelineStep
 
 
@@ -50,7 +50,7 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
         yield f"{PENDING} for {since}, last event: {told[last.event.address]}"
         yield from waiting
         return
-    because = f", because {told[end.cause.address]}" if end.cause else ""
+    because = f", because {told[end.cause.address]}" if end.cause else _reason(end.event)
     yield f"{end.event.topic.rpartition('.')[2]} {span(end.since_placed)} after it was placed{because}"
     for step in story.steps:
         if step.undoes is not None and step is not end:
@@ -58,6 +58,12 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
     yield from waiting
     for violation in story.violations:
         yield f"but {violation.address} is not as declared ({violation.kind}: {violation.detail})"
+
+
+def _reason(end: TrackedEvent) -> str:
+    """Return the reason in an ending that no known event caused: a person wanted it, or its deadline was over."""
+    reason = end.values.get("reason")
+    return f": {printable(str(reason))}" if reason else ""
 
 
 def _commands(story: Timeline) -> Iterator[str]:
