@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.model import OVERDUE, REQUEST, Owed, TrackerModel
 from saga.tracker.moments import span
+from saga.tracker.sentences import printable
 
 ON_REQUEST = "on request"
 PATIENCE_MS = 60_000
@@ -32,7 +33,7 @@ def why_ended(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedE
         missing = dict.fromkeys(_missing(each, end.service) for each in owed)
         return "its deadline was over" + (f": {' and '.join(missing)}" if missing else "")
     if began == REQUEST:
-        reason = str(end.values.get("reason") or ON_REQUEST)
+        reason = printable(str(end.values.get("reason") or ON_REQUEST))
         return reason if reason.startswith(ON_REQUEST) else f"{ON_REQUEST}: {reason}"
     return ""
 

@@ -87,7 +87,7 @@ def step_text(step: TimelineStep, sentences: Sentences, story: Timeline) -> Iter
         times = f"waited {span(step.waited or 0)}, handled in {span(step.handled or 0)}"
         yield f"{'':26}answers {step.cause.address}: {times}"
     elif event.topic == story.order.ending and story.why_ended:
-        yield printable(f"{'':26}{story.why_ended}")
+        yield f"{'':26}{story.why_ended}"
     elif event.cause is not None:
         yield f"{'':26}answers {printable(event.cause)}, which is not a known event of this order"
     if step.undoes is not None:

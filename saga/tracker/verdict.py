@@ -6,9 +6,9 @@ from typing import Literal, NamedTuple
 
 from saga.tracker.endings import ON_REQUEST, is_late
 from saga.tracker.fold import TrackedEvent
-from saga.tracker.sentences import money, printable
+from saga.tracker.sentences import money
 from saga.tracker.timeline import Timeline
-from schemas import OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunded
+from schemas import OrderConfirmed, OrderCreated, PaymentCharged, PaymentFailed, PaymentRefunded
 
 Tone = Literal["good", "neutral", "waiting", "bad"]
 
@@ -33,7 +33,7 @@ def verdict(story: Timeline, now: int) -> CustomerVerdict:
 
 
 def _for_people(why: str) -> str:
-    return printable(why if why.startswith(ON_REQUEST) else f"because {why}")
+    return why if why.startswith(ON_REQUEST) else f"because {why}"
 
 
 def _open(story: Timeline, now: int) -> CustomerVerdict:
@@ -58,7 +58,11 @@ def _ended(story: Timeline) -> CustomerVerdict:
         return CustomerVerdict(f"The customer pays nothing: {refunded} were given back.", "neutral")
     if charged:
         return CustomerVerdict(f"{charged} were charged and are not given back yet: {_waits(story)} has to.", "bad")
-    return CustomerVerdict("The customer pays nothing: nothing was charged.", "neutral")
+    if _event(story, PaymentFailed.topic) is not None:
+        return CustomerVerdict("The customer pays nothing: nothing was charged.", "neutral")
+    # It was cancelled before payment answered, which may just be charging, or not know whether it has.
+    unknown = "no charge is known, and one that was under way is given back"
+    return CustomerVerdict(f"The customer pays nothing: {unknown}.", "neutral")
 
 
 def _waits(story: Timeline) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -27,6 +28,38 @@ def await_cancelled(saga: Saga, order_id: str) -> None:
     saga.until(lambda: saga.records("order.cancelled", order_id), "it was not published")
 
 
+def why(saga: Saga, order_id: str) -> str:
+    tracker = ("--tracker", f"{saga.folder}/tracker-of-{order_id}.db")
+    assert saga.run("saga", "track", "--no-follow", *tracker).code == 0
+    return str(saga.ask("saga", "why", order_id, *tracker)["why"])
+
+
+def overdue(saga: Saga) -> list[str]:
+    """Return the orders that `saga check` finds pending after their deadline."""
+    found = saga.run("saga", "check", "--deadline-margin", "0", "--clock-skew", "0", "--json")
+    violations = json.loads(found.stdout)["violations"]
+    return [each["order_id"] for each in violations if each["law"] == "no-order-is-overdue"]
+
+
+def test_an_order_that_no_worker_cancels_is_found(saga: Saga) -> None:
+    """Until a worker of the order service runs again: by `saga check` in its database, by `saga why` on the log."""
+    for module in ("payment_service", "inventory_service"):  # their databases are looked into
+        saga.start(module, *SESSION).wait_ready()
+    saga.workers.kill_all()
+    saga.start("order_service", *SESSION).wait_ready()
+    order_id = place(saga, "4s")
+    saga.until(lambda: saga.records("order.created", order_id), "it was not published")
+    saga.workers.kill_all()
+    assert "; cancels itself in " in (told := why(saga, order_id)) or "its deadline was over" in told
+    saga.until(lambda: order_id in overdue(saga), "it was not found")
+    assert "; its deadline was over " in why(saga, order_id)
+    for module in ("order_service", "payment_service", "inventory_service"):
+        saga.start(module, *SESSION).wait_ready()
+    await_cancelled(saga, order_id)
+    saga.settle()
+    assert order_id not in overdue(saga)
+
+
 @pytest.mark.quick
 def test_an_order_that_nobody_answers_cancels_itself(saga: Saga) -> None:
     """Neither payment nor inventory runs. Started later they charge and reserve nothing that is not undone."""
@@ -41,6 +74,9 @@ def test_an_order_that_nobody_answers_cancels_itself(saga: Saga) -> None:
     headers = headers_of(cancelled)
     assert headers["ce_id"] == f"order.cancelled@{headers['ce_deadline']}/{order_id}"
     assert "ce_causationid" not in headers
+    assert why(saga, order_id).endswith(
+        " after it was placed, because its deadline was over: payment-service had not answered"
+    )
     for module in ("payment_service", "inventory_service"):
         saga.start(module, *SESSION).wait_ready()
     released = f"select 1 from reservation where status = 'cancelled' and order_id = '{order_id}'"

@@ -25,7 +25,7 @@ from saga.check.facts import (
     StockFact,
 )
 from saga.flow.model import Flow
-from tests.support.saga.declarations import declared
+from tests.support.saga.declarations import declared, reaction
 
 CREATED, CHARGED, FAILED = "order.created", "payment.charged", "payment.failed"
 RESERVED, SHORT = "inventory.reserved", "inventory.reservation.failed"
@@ -42,7 +42,9 @@ FLOW = Flow(
         ),
         declared("payment-service", heard={CREATED: (CHARGED, FAILED, REFUNDED), CANCELLED: (REFUNDED,)}),
         declared(
-            "inventory-service", heard={CREATED: (RESERVED, SHORT), CHARGED: (RESERVED, SHORT), CANCELLED: (RELEASED,)}
+            "inventory-service",
+            reaction(CANCELLED, RELEASED, service="inventory-service", compensates=(RESERVED,)),
+            heard={CREATED: (RESERVED, SHORT), CHARGED: (RESERVED, SHORT)},
         ),
     ]
 )

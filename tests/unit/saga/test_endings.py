@@ -93,7 +93,9 @@ def test_of_one_millisecond_the_beginning_comes_first(tmp_path):
 
 def test_the_verdict_says_what_it_means_in_money(tmp_path):
     """Nothing was charged, or what was charged late was given back."""
-    assert told(tmp_path / "a.db", SILENT).endswith("not answered. The customer pays nothing: nothing was charged.")
+    assert told(tmp_path / "a.db", SILENT).endswith(
+        "not answered. The customer pays nothing: no charge is known, and one that was under way is given back."
+    )
     assert told(tmp_path / "b.db", GIVEN_BACK).endswith("The customer pays nothing: 29.33 USD were given back.")
 
 

@@ -22,6 +22,7 @@ from saga.tracker.queries import Tracked
 from saga.tracker.sentences import Sentences
 from saga.tracker.store import AnotherTracker, NotATracker, Store
 from saga.tracker.timeline import timeline
+from saga.tracker.why import explain
 from schemas import EVENTS as TYPES
 from tests.support.models.saga_model import (
     CANCELLED,
@@ -180,6 +181,25 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
     assert waits["ask"] == [f"inventory-service show {OPEN_ORDER[0].order_id}", "saga workers"]
     [_, hint, *_] = saga(file, "why", OPEN_ORDER[0].order_id).stdout.splitlines()
     assert hint == f"to see why: `inventory-service show {OPEN_ORDER[0].order_id}`, `saga workers`"
+
+
+@pytest.mark.parametrize(
+    ("cause", "reason"),
+    [
+        (None, "on request of ann: \N{REPLACEMENT CHARACTER}[2J"),
+        ("deadline/1000", "because its deadline was over: payment-service had not answered"),
+    ],
+)
+def test_why_says_for_what_reason_an_order_ended_that_no_event_ended(tmp_path, cause, reason):
+    """A person cancelled it, or its deadline was over: what the event says is safe for a terminal."""
+    end = REFUNDED_ORDER[3]._replace(cause=cause, fields='{"reason": "on request of ann: \\u001b[2J"}')
+    stored(tmp_path / "tracker.db", [REFUNDED_ORDER[0], end]).close()
+    with Tracked.at(tmp_path / "tracker.db", MODEL) as tracked:
+        story = timeline(tracked, end.order_id)
+    assert story is not None
+    why = explain(story, Sentences(TYPES), end.at)
+    after = f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after it was placed"
+    assert why.headline == f"{after}, {reason}"
 
 
 def test_an_event_without_a_sentence_is_told_by_its_fields_and_nothing_reaches_the_terminal_that_it_would_obey():

@@ -24,6 +24,12 @@ EVENTS = tracked_events(60)
 CONFIRMING = of_order(EVENTS, CREATED, CHARGED, RESERVED, CONFIRMED)
 REFUNDING = of_order(EVENTS, CREATED, CHARGED, SHORT, CANCELLED, REFUNDED)
 DECLINING = of_order(EVENTS, CREATED, FAILED, CANCELLED)
+UNANSWERED = [DECLINING[0], DECLINING[2]._replace(cause=None)]
+"""A person cancelled it before payment-service answered."""
+NO_CHARGE_KNOWN = (
+    f"Cancelled on request: {UNANSWERED[1].values['reason']}. The customer pays nothing: no charge is known, and one"
+    " that was under way is given back."
+)
 IN_FULL = "01a225ea-a4d0-726e-8896-12b4441afc5f"
 ROGUE = "But the log has something that no service declares: look before you answer."
 QUOTED = 'say "why" \\ 100%_'
@@ -95,6 +101,7 @@ def test_without_an_ending_the_failed_step_says_why(tmp_path):
         (CONFIRMING, "The customer pays {charged}, and gets everything.", "good"),
         (REFUNDING, "The customer pays nothing: {charged} were given back.", "neutral"),
         (DECLINING, "The customer pays nothing: nothing was charged.", "neutral"),
+        (UNANSWERED, NO_CHARGE_KNOWN, "neutral"),
         (CONFIRMING[:1], "Nothing was charged so far; the order waits for payment-service.", "waiting"),
         (CONFIRMING[:2], "{charged} were charged; the order waits for inventory-service.", "waiting"),
         (REFUNDING[:4], "{charged} were charged and are not given back yet: payment-service has to.", "bad"),
