@@ -131,3 +131,24 @@ def test_a_refund_that_the_provider_refuses_is_seen_and_made_when_it_is_accepted
     saga.settle()
     assert saga.ask("payment_service", "list", "--refund-pending") == []
     assert money(saga)["net"] == 0
+
+
+def test_a_refused_refund_of_a_charge_that_nobody_noted_is_seen_too(saga: Saga) -> None:
+    """The answer to the charge was lost, then the order was cancelled: so it is its order.created that is parked."""
+    deaf = saga.start("payment_service", PAYMENT_GATEWAY=f"{saga.env['PAYMENT_GATEWAY']}?lose-reply-rate=1")
+    deaf.wait_ready()
+    saga.start("order_service").wait_ready()
+    saga.start("inventory_service").wait_ready()
+    order_id = saga.place("cd-1=2", wait=0)["order_id"]
+    saga.until(lambda: deaf.events("waiting"), "the provider was not asked")
+    assert saga.run("payment_service", "outage", "no-refunds").code == 0
+    cancel(saga, order_id)
+    pending = saga.until(lambda: saga.ask("payment_service", "list", "--refund-pending"), "no refund is pending")
+    assert [(each["order_id"], each["status"]) for each in pending] == [(order_id, "cancelled")]
+    assert deaf.metric("saga_blocked_keys_by_topic", topic="order.created") == 1
+    deaf.kill()
+    assert saga.run("payment_service", "outage", "over").code == 0
+    saga.start("payment_service").wait_ready()
+    assert cancel(saga, order_id, "--wait", "120")["refunded"] == 2933
+    saga.settle()
+    assert money(saga) == {"charged": 2933, "refunded": 2933, "net": 0}
