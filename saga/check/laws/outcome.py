@@ -76,10 +76,8 @@ def cancelled_holds_nothing(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
 
 
 def released_is_reserved_and_cancelled(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
-    """When nothing is in flight, every order that was reserved and cancelled has its inventory.released.
-
-    A worker of a release that did not know the event releases what it cancels, and publishes nothing.
-    """
+    """When nothing is in flight, every order that was reserved and cancelled has its inventory.released."""
+    # A worker of a release that did not know the event releases what it cancels, and publishes nothing.
     given_back = {InventoryReserved.topic, OrderCancelled.topic} <= saga.topics
     if rules.finished and given_back and rules.lacks(saga, InventoryReleased.topic):
         what = f"reserved and cancelled, but {InventoryReleased.topic} is not on the log"

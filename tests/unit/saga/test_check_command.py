@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from saga.check.laws import DESCRIPTIONS
 from saga.commands.check import _with_a_bar
 
 
@@ -28,3 +29,10 @@ def test_how_much_of_the_log_is_read_is_shown_on_a_terminal_only(monkeypatch, wa
     assert list(_with_a_bar(iter(range(20_000)), 25_000)) == list(range(20_000))
     assert ("reading the log" in stderr.getvalue()) == watched
     assert ("20%" in stderr.getvalue()) == watched
+
+
+@pytest.mark.parametrize("law", DESCRIPTIONS)
+def test_a_law_is_described_in_one_line(law: str) -> None:
+    """The report is a table with one law a line."""
+    assert DESCRIPTIONS[law]
+    assert "\n" not in DESCRIPTIONS[law]
