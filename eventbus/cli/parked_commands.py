@@ -105,10 +105,14 @@ def as_dict(known: BlockedKey) -> dict[str, Any]:
 
 def parked_line(parked: dict[str, Any]) -> str:
     """Return the same as a line of text."""
-    tried = f"tried {parked['attempts']} times, next at {parked['retry_at']}"
+    tried = f"tried {_counted(parked['attempts'], 'time')}, next at {parked['retry_at']}"
     ahead = " (by a clock that was ahead)" if parked["since"] > to_iso(_now_ms()) else ""
     since = f"parked since {parked['since']}{ahead}"
-    return f"{since}, {parked['records']} records, {tried}: {parked['error'] or 'waiting for a retry'}"
+    return f"{since}, {_counted(parked['records'], 'record')}, {tried}: {parked['error'] or 'waiting for a retry'}"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _now_ms() -> int:

@@ -200,7 +200,8 @@ class Telemetry(Observer):
             self._dead.labels(poison.reason).inc()
             self.log.warning("record.dead_lettered", record=record.address, reason=poison.reason, detail=str(poison))
         self._log_parking(batch.parking)
-        self.log.info(
+        tell = self.log.info if batch.consumed or batch.published else self.log.debug  # a retry that failed again
+        tell(
             "batch.handled",
             consumed=batch.consumed,
             published=batch.published,
