@@ -12,10 +12,6 @@ JUMPS = {"an hour ahead": 3_600.0, "an hour behind": -3_600.0}
 """Seconds by which a clock is off."""
 
 
-BEGAN_MS = 1_767_225_600_000
-"""When a simulation begins by every right clock: 2026-01-01. One that is certainly wrong fires no deadlines."""
-
-
 class Time(Protocol):
     """The source of the true time: the simulation."""
 
@@ -31,7 +27,7 @@ class Clocks:
 
     def now_ms(self, worker: str) -> int:
         """Return the time by the worker's wall clock, in milliseconds."""
-        return BEGAN_MS + round((self._time.now + self._off.get(worker, 0.0)) * 1000)
+        return round((self._time.now + self._off.get(worker, 0.0)) * 1000)
 
     def jump(self, worker: str, seconds: float) -> None:
         """Set a worker's clock this number of seconds off; 0 is correct."""

@@ -17,7 +17,6 @@ from typing import Literal, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, murmur2
 
 from eventbus.log import Headers, Partition
-from eventbus.simulation.clocks import BEGAN_MS
 from eventbus.simulation.group import Group
 
 State = Literal["ongoing", "committed", "aborted"]
@@ -223,7 +222,7 @@ class SimulatedCluster:
         """Write a batch of `records` records that cannot be decompressed, and return their offsets."""
         tp = self._tps[partition]
         batch = range(len(tp.entries), len(tp.entries) + records)
-        now, epoch = BEGAN_MS + round(self.clock() * 1000), tp.leader_epoch
+        now, epoch = round(self.clock() * 1000), tp.leader_epoch
         tp.entries += [LogEntry(None, None, [], now, None, no_record=True, leader_epoch=epoch) for _ in batch]
         tp.unreadable.append(batch)
         return batch
@@ -235,7 +234,7 @@ class SimulatedCluster:
     def append(self, partition: Partition, record: Written, transaction: SimulatedTransaction | None = None) -> int:
         """Write one record at the end of a partition and return its offset."""
         tp = self._tps[partition]
-        entry = LogEntry(record.key, record.value, record.headers, BEGAN_MS + round(self.clock() * 1000), transaction)
+        entry = LogEntry(record.key, record.value, record.headers, round(self.clock() * 1000), transaction)
         entry.leader_epoch = tp.leader_epoch
         tp.entries.append(entry)
         offset = len(tp.entries) - 1
@@ -336,7 +335,7 @@ class SimulatedCluster:
             for partition in transaction.unmarked:
                 tp = self._tps[partition]
                 del tp.undecided[transaction]
-                marker = LogEntry(None, None, [], BEGAN_MS + round(now * 1000), transaction, no_record=True)
+                marker = LogEntry(None, None, [], round(now * 1000), transaction, no_record=True)
                 marker.leader_epoch = tp.leader_epoch
                 tp.entries.append(marker)
             if transaction.offsets and transaction.state == "committed":

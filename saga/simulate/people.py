@@ -17,7 +17,6 @@ from eventbus.service import Service
 from eventbus.simulation import Fault, Simulation
 from eventbus.simulation.clients import ClientFault as Lost
 from eventbus.simulation.clients import ClientHost
-from eventbus.simulation.clocks import BEGAN_MS
 from eventbus.store import progress
 from saga.deadletters.letters import AGAIN_SECONDS, Letter, LetterTarget, open_letters
 from saga.deadletters.resolve import ResolveRequest, Unresolved, resolve
@@ -53,7 +52,7 @@ class ModelledTarget(LetterTarget):
 
     def now_ms(self) -> int:
         """See KafkaTarget."""
-        return BEGAN_MS + round(self._simulation.now * 1000)
+        return round(self._simulation.now * 1000)
 
     def await_decisions(self, topic: str) -> None:
         """See KafkaTarget."""

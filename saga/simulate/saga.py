@@ -16,7 +16,6 @@ from eventbus.serde.registry import registry_at
 from eventbus.service import Service
 from eventbus.simulation import Fault, NoProgress, Setup, Simulation, WorkerStopped, plan
 from eventbus.simulation.clients import Message
-from eventbus.simulation.clocks import BEGAN_MS
 from eventbus.simulation.faults import beside_deadlines
 from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
@@ -138,7 +137,7 @@ class _Saga:
             self._ids += 1
             return f"order-{self._ids}-{simulation.chance.randrange(100)}"
 
-        return OrderService(lambda: BEGAN_MS + round(simulation.now * 1000) + clock_off_ms, new_id, deadline_ms)
+        return OrderService(lambda: round(simulation.now * 1000) + clock_off_ms, new_id, deadline_ms)
 
     def _customer(self, simulation: Simulation) -> OrderService:
         """Return the order service as one customer uses it, in a process of its own."""
