@@ -27,9 +27,12 @@ REQUIRES: Mapping[str, tuple[str, ...]] = {
     InventoryReserved.topic: (OrderCreated.topic, PaymentCharged.topic),
     OrderConfirmed.topic: (OrderCreated.topic, PaymentCharged.topic, InventoryReserved.topic),
     PaymentRefunded.topic: (OrderCreated.topic, OrderCancelled.topic),
-    InventoryReleased.topic: (InventoryReserved.topic, OrderCancelled.topic),
+    InventoryReleased.topic: (OrderCancelled.topic,),
 }
-"""What must have happened before, besides the one cause: inventory, for example, waits for two events."""
+"""What must have been on the log before, besides the one cause: inventory, for example, waits for two events."""
+
+REQUIRES_IN_THE_END: Mapping[str, tuple[str, ...]] = {InventoryReleased.topic: (InventoryReserved.topic,)}
+"""What the same service published before: as an answer to another partition, so it may become visible later."""
 
 EXCLUDES: tuple[tuple[str, str], ...] = (
     (OrderConfirmed.topic, OrderCancelled.topic),
@@ -129,7 +132,8 @@ def events_never_contradict(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         if one in present and other in present:
             yield finding(f"{one} and {other} exclude each other", present[one], present[other])
     for topic, event in present.items():
-        for needed in REQUIRES.get(topic, ()):
+        before = REQUIRES.get(topic, ()) + (REQUIRES_IN_THE_END.get(topic, ()) if rules.finished else ())
+        for needed in before:
             if rules.lacks(saga, needed):
                 yield finding(f"{topic} without {needed}", event)
 

@@ -91,7 +91,7 @@ def test_what_is_parked_is_listed_with_the_reason(run: Run) -> None:
     assert listed(run, "--where", "topic=order.created", "--where", "key=b") == ["b"]
     assert listed(run, "--where", "error=Error", "--where", "error=no") == ["a", "b"]
     [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
-    assert "parked since 2023-11-14T22:13:20.000Z, 1 records, tried 7 times" in line
+    assert "parked since 2023-11-14T22:13:20.000Z, 1 record, tried 7 times" in line
     assert r"IntegrityError: \0\ud800" in line
 
 
@@ -191,7 +191,7 @@ def test_what_was_written_by_a_clock_that_was_ahead_is_said_to_be_tried_now(run:
         known = blocked_keys.blocking(tx, ["c"])
         blocked_keys.change(tx, known, {"c": known["c"]._replace(since_ms=hour_ahead, retry_at_ms=hour_ahead)})
     [line] = run("parked", "list", "--where", "key=c").stdout.splitlines()
-    assert f"parked since {to_iso(hour_ahead)} (by a clock that was ahead), 1 records" in line
+    assert f"parked since {to_iso(hour_ahead)} (by a clock that was ahead), 1 record" in line
     assert run("parked", "retry", "a", *WHO).exit_code == 0
     now = to_iso(time.time_ns() // 1_000_000)
     for each in json.loads(run("parked", "list", "--json").stdout):
