@@ -63,6 +63,8 @@ PATIENCE = 0.1
 DEEPEST = 3
 """The most processes that are stalled in the middle of a step at once."""
 MOST_TURNS = 6_000
+BEGINNING = 1_600_000_000.0
+"""When every run begins, in seconds since 1970: in 2020, because a clock before that is certainly wrong."""
 MOST_SECONDS = 1_800.0
 """Every run is over by then, whatever happens: a longer wait is one for a wrong clock (they jump an hour)."""
 DAMAGED_SECONDS = 60.0
@@ -98,7 +100,7 @@ class Simulation:
     """One run. `after` schedules an action from outside (publish an event); `run` runs until all work is done."""
 
     def __init__(self, setup: Setup, seed: object, plan: Iterable[faults.Fault] = (), *, tracing: bool = False) -> None:
-        self.setup, self.now = setup, 1_000.0
+        self.setup, self.now = setup, BEGINNING
         self.chance = random.Random(f"{seed}")  # noqa: S311 - schedules, not secrets
         self.trace: list[str] = []
         self.steps: Counter[str] = Counter()
@@ -208,15 +210,15 @@ class Simulation:
     def note(self, what: str) -> None:
         """Add a line to the trace."""
         if self._tracing:
-            self.trace.append(f"{self.now - 1_000:9.3f} {what}")
+            self.trace.append(f"{self.now - BEGINNING:9.3f} {what}")
 
     # One step after another.
 
     def _step(self) -> None:
         """Advance time, and run every process that is able to, in random order."""
         self.turns += 1
-        if self.turns > MOST_TURNS or self.now > 1_000 + MOST_SECONDS:
-            raise NoProgress(f"after {self.turns} turns and {self.now - 1_000:.0f} s some work is not done")
+        if self.turns > MOST_TURNS or self.now > BEGINNING + MOST_SECONDS:
+            raise NoProgress(f"after {self.turns} turns and {self.now - BEGINNING:.0f} s some work is not done")
         while self._later and self._later[0][0] <= self.now:
             self._moved = True
             self._later.pop(0)[1]()
