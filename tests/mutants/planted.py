@@ -560,6 +560,7 @@ MUTANTS = (
         "eventbus/engine/deadlines.py",
         "            if last_set is not None and last_set > now_ms + CLOCKS_DIFFER_MS:\n",
         "            if False:\n",
+        faults="poison",
     ),
     Mutant(
         "deadline: fire it although its key is blocked",
