@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.support.saga.processes import PATIENCE
 
 pytestmark = pytest.mark.quick
 
+DEADLINE = timedelta(minutes=15)
+"""Of an order for which none is given."""
 PATH_OF_A_CONFIRMED_ORDER = ("order.created", "payment.charged", "inventory.reserved", "order.confirmed")
 
 
@@ -195,6 +198,7 @@ def test_kcat_reads_a_topic_and_saga_decode_shows_it(running):
             "currency": "USD",
             "items": [{"sku": "cd-1", "quantity": 3}],
             "request_id": "",
+            "cancel_at_ms": round((datetime.fromisoformat(order["created_at"]) + DEADLINE).timestamp() * 1000),
         }
     ]
 

@@ -71,13 +71,13 @@ def test_an_error_leaves_the_stages_as_they_were():
 def test_a_turn_without_work_does_not_count():
     """A worker that waits for its partitions, or for a backlog, costs nothing."""
     clock = StageClock()
-    idle, busy = (clock.within(stage, lambda: burn(0.01), works=works) for stage, works in (("idle", 0), ("busy", 1)))
+    idle, busy = (clock.within(stage, lambda: burn(0.05), works=works) for stage, works in (("idle", 0), ("busy", 1)))
     turn = clock.outermost("turn", lambda stages: [stage() for stage in stages])
     turn([idle])
     assert not clock.spent(FREE).cpu
     turn([idle, busy])
     turn([idle])
-    assert 10 <= milliseconds(clock.spent(FREE).cpu, "idle") < 20
+    assert 50 <= milliseconds(clock.spent(FREE).cpu, "idle") < 100
 
 
 def test_other_threads_are_not_measured():

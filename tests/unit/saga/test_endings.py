@@ -115,13 +115,15 @@ def test_a_refusal_is_explained_by_its_event(tmp_path):
     assert json.loads(saga(tmp_path, DECLINED, "show", "declined", "--json"))["why_ended"] is None
 
 
-SOON = now() + 12 * MINUTE
-PENDING = [created("soon", SOON - DEADLINE, SOON)]
+def pending() -> list[TrackedEvent]:
+    """Return the events of an order that cancels itself in 12 minutes from now."""
+    soon = now() + 12 * MINUTE
+    return [created("soon", soon - DEADLINE, soon)]
 
 
 def test_a_pending_order_says_when_it_cancels_itself(tmp_path):
     """In `show`, also as it was then, in `why`, and in JSON; one that has ended, or has no deadline, does not."""
-    events = [*PENDING, *UNWANTED, created("forever", PLACED), created("late", PLACED, PLACED + MINUTE)]
+    events = [*pending(), *UNWANTED, created("forever", PLACED), created("late", PLACED, PLACED + MINUTE)]
     assert re.search(r"^cancels itself in 1[12]\.\d min \(20", saga(tmp_path, events, "show", "soon"), re.MULTILINE)
     assert re.search(r"; cancels itself in 1[12]\.\d min; payment-service has", saga(tmp_path, events, "why", "soon"))
     assert json.loads(saga(tmp_path, events, "show", "soon", "--json"))["order"]["cancel_at"] is not None
@@ -144,7 +146,7 @@ def test_a_deadline_is_told_as_of_now():
 def test_orders_are_found_by_what_ended_them_and_by_their_deadline(tmp_path):
     """`--ended-by` and `--overdue`."""
     late = [created("late", PLACED, PLACED + MINUTE)]
-    events = [*PENDING, *late, *SILENT, *UNWANTED, *DECLINED]
+    events = [*pending(), *late, *SILENT, *UNWANTED, *DECLINED]
     for option, expected in (
         (["--ended-by", "deadline"], ["silent"]),
         (["--ended-by", "request"], ["unwanted"]),
@@ -160,7 +162,7 @@ def test_orders_are_found_by_what_ended_them_and_by_their_deadline(tmp_path):
 
 def test_statistics_say_how_many_failed_by_what(tmp_path):
     """In all, and as branches of the latest."""
-    events = [*PENDING, *SILENT, *UNWANTED, *DECLINED]
+    events = [*pending(), *SILENT, *UNWANTED, *DECLINED]
     stats = json.loads(saga(tmp_path, events, "stats", "--json"))
     assert stats["ended_by"] == {"deadline": 1, "payment.failed": 1, "request": 1}
     branches = {(b["cause"], b["event"]): (b["orders"], b["of"]) for b in stats["branches"]}
@@ -180,8 +182,9 @@ def test_the_deadline_is_kept_whatever_arrives_first():
             order, _ = fold.merge(order, event)
         assert order is not None
         assert (order.cancel_at, order.ended_by, order.status) == (None, "request", "cancelled")
-    order, _ = fold.merge(None, PENDING[0])
-    assert (order.cancel_at, order.ended_by) == (SOON, None)
+    [placed] = pending()
+    order, _ = fold.merge(None, placed)
+    assert (order.cancel_at, order.ended_by) == (placed.at + DEADLINE, None)
 
 
 def test_the_flow_says_how_many_ended_without_an_arrow(tmp_path):
@@ -204,7 +207,8 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
     """The verdict, when it cancels itself, what began the end in the picture; lists and counts."""
     late = created("late", PLACED, PLACED + MINUTE)
     older = created("older", PLACED - 1, PLACED)
-    stored(tmp_path / "tracker.db", [*PENDING, late, older, *SILENT, *RELEASING]).close()
+    [soon] = pending()
+    stored(tmp_path / "tracker.db", [soon, late, older, *SILENT, *RELEASING]).close()
     page = client_of(tmp_path / "tracker.db")
 
     def order(order_id: str) -> dict:
@@ -219,7 +223,7 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
         "tone": "bad",
     }
     assert [order(name)["late"] for name in ("soon", "late", "silent")] == [False, True, False]
-    assert order("soon")["order"]["cancel_at"] == to_iso(SOON)
+    assert order("soon")["order"]["cancel_at"] == to_iso(soon.at + DEADLINE)
     assert "at its deadline" in order("silent")["picture"]
     released = order("released")
     assert released["verdict"]["text"] == (
