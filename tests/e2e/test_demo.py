@@ -80,7 +80,7 @@ def assert_nothing_is_left(temporary: Path, started: dict[int, str]) -> None:
 
 
 def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
-    """With outcomes, `saga show` and `saga why` of two orders, a clean check, and nothing left; in under 60 s.
+    """With outcomes, `saga show` and `saga why` of three orders, a clean check, and nothing left; in under 60 s.
 
     What the environment says of a broker is not looked at.
     """
@@ -90,11 +90,12 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
     stdout, stderr = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, stderr) == (0, "")
     assert watch.seconds < 60
-    assert re.search(r"confirmed +12\b", stdout)
-    assert len(re.findall(r"ended +\S+ +payment\.refunded$", stdout, re.MULTILINE)) == 4
+    assert re.search(r"confirmed +(?:8|9|10)\b", stdout)  # two customers cancel, and may be too late
+    assert len(re.findall(r"ended +\S+ +payment\.refunded$", stdout, re.MULTILINE)) in (4, 5, 6)
+    assert re.search(r"cancelled +2 +nobody answered within 2 s *$", stdout, re.MULTILINE)
     for event in (*EVENTS_OF_A_CONFIRMED_ORDER, "order.cancelled/", "payment.refunded/"):
         assert re.search(rf"\+[\d.]+ m?s +{re.escape(event)}\d+/\d+ ", stdout), event
-    assert len(re.findall(r"^saga (?:show|why) \S+$", stdout, re.MULTILINE)) == 4
+    assert len(re.findall(r"^saga (?:show|why) \S+$", stdout, re.MULTILINE)) == 6
     refunded = r"^cancelled .* after it was placed, because inventory could not reserve: .* was given back"
     assert re.search(refunded, stdout, re.MULTILINE)
     assert "orders 20, of which 0 open" in stdout

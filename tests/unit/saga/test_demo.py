@@ -136,6 +136,15 @@ def test_an_event_that_stands_on_the_log_twice_is_told_once():
     assert [step.event for _, step in history.add(log.records)] == ["order.created"]
 
 
+def test_what_happened_in_one_millisecond_is_told_with_the_placing_first():
+    """A customer who cancels at once; the topics are read in any order."""
+    log = Written()
+    log.write(CREATED)
+    log.write(CANCELLED)
+    same = [record._replace(timestamp_ms=1_000) for record in reversed(log.records)]
+    assert [step.event for _, step in DemoHistory().add(same)] == ["order.created", "order.cancelled"]
+
+
 def test_an_order_that_ends_otherwise_than_planned_is_named():
     """The demo then fails."""
     plan = make_plan(1, Shares(1.0), 1)
