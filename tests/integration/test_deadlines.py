@@ -297,7 +297,7 @@ def test_no_deadline_is_held_longer_than_its_own_length(
     playground: Playground, service: TimedService, clock: Clock, ahead: int
 ) -> None:
     """It was set an hour from now, by a clock that was ahead, or as ours tells, which is behind."""
-    ready(playground)
+    worker = ready(playground)
     now = service.now_ms()
     clock.ahead = min(ahead, 0)
     set_ms = now + max(ahead, 0)
@@ -305,6 +305,8 @@ def test_no_deadline_is_held_longer_than_its_own_length(
     playground.turn_until(lambda: len(playground.pongs()) >= len(NAMES), 20)
     clock.ahead = 0
     assert_each_once(playground, NAMES)
+    assert worker.seen["deadlines set again"] > 0
+    assert worker.seen["deadlines found"] > 0
 
 
 def test_a_clock_that_falls_back_to_2000_ends_the_worker(
