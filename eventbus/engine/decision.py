@@ -183,6 +183,7 @@ class Decision:
     ) -> tuple[dict[Partition, str], Parking]:
         """Load, call the handlers, and save; call them again without the records on which they raised."""
         parts, _ = batch
+        not_from_log = [item for part in parts if not part.from_log for item in part.items]
         blocks = blocked_keys.blocking(tx, keys(parts))
         check_unmoved(parts, blocks)
         paused: dict[Partition, str] = {}
@@ -192,7 +193,7 @@ class Decision:
             if blocks or raised:
                 errors = skip_blocked(parts, blocks)
             work = self._repository.load(tx, _to_handle(batch.items()))
-            self._firing.read_again(tx, batch.items())
+            self._firing.read_again(tx, not_from_log)
             raised, too_bad = self._handlers.decide(parts, work)
             paused |= too_bad
             if not raised:
@@ -202,7 +203,7 @@ class Decision:
                     item.decide_again()
         failpoint("before save")
         self._repository.save(tx, work)
-        self._firing.check_changed(tx, batch.items())
+        self._firing.check_changed(tx, not_from_log)
         failpoint("after save")
         if any(item.skipped for item in batch.items()):
             failpoint("parking")
