@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import signal
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from eventbus.cli import options as cli
-from eventbus.cli.connection_options import secret
 from eventbus.worker.telemetry import configure_logging
+from saga.commands.database_options import database_options
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
 from saga.deadletters.letters import LetterTarget
@@ -25,21 +24,8 @@ from saga.ui.health import WorkersQuery
 from saga.ui.trouble import TroubleReport
 from schemas import EVENTS
 
-F = TypeVar("F", bound=Callable[..., Any])
 LEAST_TOKEN = 16
 """The least number of characters: a shorter token can be guessed."""
-
-
-def _database(service: str) -> Callable[[F], F]:
-    variable, default = cli.database_of(service)
-    return click.option(
-        f"--{service.removesuffix('-service')}-database",
-        envvar=variable,
-        show_envvar=True,
-        default=default,
-        callback=secret,
-        help=f"The database of {service}: its parked orders are shown.",
-    )
 
 
 @click.command("ui", context_settings=cli.CONTEXT)
@@ -47,9 +33,7 @@ def _database(service: str) -> Callable[[F], F]:
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url
-@_database("order-service")
-@_database("payment-service")
-@_database("inventory-service")
+@database_options("its parked orders are shown")
 @click.option("--no-track", is_flag=True, help="Only read the database that `saga track` writes elsewhere.")
 @click.option("--host", default="127.0.0.1", help="The address to listen on; any but a loopback address needs a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The port; 0 means any free one.")

@@ -2,48 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from eventbus.cli import options as cli
-from eventbus.cli.connection_options import secret
 from eventbus.cli.tables import print_table
 from eventbus.database import SQLITE
 from eventbus.log import to_iso
+from saga.commands.database_options import database_options
 from saga.flow.sources import from_announcements
 from saga.kafka.cluster import Unreachable
 from saga.kafka.group_members import GroupLag, group_lag
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.kafka.target import KafkaTarget
-from saga.services import SERVICES, installed_services
+from saga.services import installed_services
 from saga.ui.trouble import parked_orders
 
-F = TypeVar("F", bound=Callable[..., Any])
 COLUMNS = ("service", "worker", "host", "since", "partitions", "behind")
-
-
-def _databases(command: F) -> F:
-    for service in reversed(SERVICES):
-        variable, default = cli.database_of(service.name)
-        command = click.option(
-            f"--{service.name.removesuffix('-service')}-database",
-            envvar=variable,
-            show_envvar=True,
-            default=default,
-            callback=secret,
-            help=f"The database of {service.name}: its parked orders are counted, if it can be read here.",
-        )(command)
-    return command
 
 
 @click.command("workers", context_settings=cli.CONTEXT)
 @cli.bootstrap_servers
 @cli.kafka_config
-@_databases
+@database_options("its parked orders are counted, if it can be read here")
 @cli.as_json
 def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_json: bool, **databases: str) -> None:
     """List the workers that consume now: since when, how far behind, and which orders wait for a retry.
