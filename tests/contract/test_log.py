@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from eventbus.kafka.config import Clients, Connection
 from eventbus.kafka.embedded import EmbeddedBroker
@@ -425,3 +425,37 @@ def test_a_partition_is_revoked_before_somebody_else_has_it(transactional: Groun
         assert not transactional.listener.mine & second.mine, "never two owners"
     assert len(transactional.listener.mine) == len(second.mine) == 1
     other.close()
+
+
+class AssignedInClose(Consumer):
+    """Notes whether an assignment is answered inside close, where librdkafka now and then never returns."""
+
+    closing = noted = False
+
+    def close(self) -> None:
+        self.closing = True
+        super().close()
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self.noted |= self.closing
+        super().assign(partitions)
+
+
+@pytest.mark.parametrize("ground", ["kafka"], indirect=True)
+def test_an_assignment_that_waits_is_answered_before_close(ground: Ground) -> None:
+    """As of a worker that refuses its database and polls no more."""
+    consumers: list[AssignedInClose] = []
+
+    def watched(*args: object, **keywords: object) -> AssignedInClose:
+        consumers.append(AssignedInClose(*args, **keywords))
+        return consumers[-1]
+
+    ground.made_by = Clients(consumer=watched)
+    log = ground.another("two")
+    log.subscribe([ground.source], ground.listener)
+    deadline = time.monotonic() + PATIENCE
+    while not Admin(ground.bootstrap).shares(ground.group) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(1)  # the assignment is on its way
+    log.close()
+    assert [each.noted for each in consumers] == [False]
