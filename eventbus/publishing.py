@@ -31,7 +31,7 @@ def caused(codec: Codec, source: bytes, event: Event, cause: str, trace: bytes |
 
 
 def overdue(codec: Codec, source: bytes, event: Event, over: Overdue) -> Output:
-    """Return the output for an event that a deadline causes; its id is `topic@due_ms/key`, the same for ever."""
+    """Return the output for an event that a deadline causes; its id is `topic@due_ms/key`, the same forever."""
     headers = _headers(f"{event.topic}@{over.due_ms}/{over.key}", event.topic, source, None)
     headers.append((DEADLINE, str(over.due_ms).encode()))
     return Output(event.topic, event.key.encode(), codec.encode(event), headers)

@@ -11,7 +11,7 @@ from eventbus.store import deadlines
 
 
 class StillDue(Exception):
-    """Handlers left deadlines as they were: nothing is committed, or they would be fired for ever."""
+    """Handlers left deadlines as they were: nothing is committed, or they would be fired forever."""
 
     def __init__(self, items: Sequence[Delivery]) -> None:
         super().__init__(_failure(items[0]))

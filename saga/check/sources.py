@@ -13,6 +13,7 @@ import click
 from eventbus import Codec
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import secret
+from saga.check.database_options import database_options
 from saga.check.facts import Facts
 from saga.check.log import Watch, read_events
 from saga.check.stores import Stores
@@ -47,28 +48,19 @@ class Sources(KafkaTarget):
         return Facts(orders, payments, reservations, stock, ledger, log, self.stores.read_parked(), read_ms)
 
 
-def _store(option: str, environment: str, default: str, what: str) -> Callable[[F], F]:
-    return click.option(option, envvar=environment, show_envvar=True, default=default, callback=secret, help=what)
-
-
 SOURCES = (
     cli.bootstrap_servers,
     cli.kafka_config,
     cli.schema_registry_url,
-    _store("--order-database", "ORDER_SERVICE_DATABASE", "sqlite:///order_service.db", "The order service's database."),
-    _store(
-        "--payment-database",
-        "PAYMENT_SERVICE_DATABASE",
-        "sqlite:///payment_service.db",
-        "The payment service's database.",
+    database_options("what it holds is checked"),
+    click.option(
+        "--gateway",
+        envvar="PAYMENT_GATEWAY",
+        show_envvar=True,
+        default="simulated:///provider.db",
+        callback=secret,
+        help="The payment provider: its ledger is checked.",
     ),
-    _store(
-        "--inventory-database",
-        "INVENTORY_SERVICE_DATABASE",
-        "sqlite:///inventory_service.db",
-        "The inventory service's database.",
-    ),
-    _store("--gateway", "PAYMENT_GATEWAY", "simulated:///provider.db", "The payment provider; its ledger is read."),
 )
 
 

@@ -11,7 +11,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.worker.telemetry import configure_logging
-from saga.commands.database_options import database_options
+from saga.check.database_options import database_options
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
 from saga.deadletters.letters import LetterTarget

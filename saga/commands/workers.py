@@ -13,7 +13,7 @@ from eventbus.cli import options as cli
 from eventbus.cli.tables import print_table
 from eventbus.database import SQLITE
 from eventbus.log import to_iso
-from saga.commands.database_options import database_options
+from saga.check.database_options import database_options
 from saga.flow.sources import from_announcements
 from saga.kafka.cluster import Unreachable
 from saga.kafka.group_members import GroupLag, group_lag

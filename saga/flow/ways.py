@@ -71,7 +71,7 @@ def silence_ends(flow: Flow) -> Iterator[Finding]:
     for service in flow.services:
         ends = any(flow.endings.intersection(does.publishes) for does in service.deadlines)
         if service.initiates and service.reactions and not ends:
-            told = "it waits for ever if nobody answers: declare a deadline that ends the saga (eventbus.when_due)"
+            told = "it waits forever if nobody answers: declare a deadline that ends the saga (eventbus.when_due)"
             yield at_service(service, service.initiates[0], told)
 
 

@@ -69,7 +69,7 @@ class Poison:
             self.decide(group, DISCARD)
 
     def wait(self, groups: Sequence[str]) -> None:
-        """Wait until no law of dead letters is broken; not for ever."""
+        """Wait until no law of dead letters is broken; not forever."""
         until = time.monotonic() + SETTLE_SECONDS
         while any(True for group in groups for _ in self.broken(group)) and time.monotonic() < until:
             time.sleep(WAIT_SECONDS)

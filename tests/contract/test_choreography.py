@@ -43,7 +43,7 @@ RELEASED = released(IDS.parent)
 
 
 def test_every_event_that_a_service_reacts_to_is_published_by_one():
-    """Else it would wait for ever."""
+    """Else it would wait forever."""
     published = {event for service in SERVICES for event in service.publishes()}
     assert {event for service in SERVICES for event in service.reactions} <= published
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from saga.kafka.topics_file import read_topics
+from tests.conftest import do_without
 from tests.support.brokers.kafka_node import Broker
+from tests.support.chromium import NoChromium, Tab, chromium
 from tests.support.registries.small_registry import SmallRegistry
 from tests.support.saga import SERVICES, Saga
 
@@ -43,3 +45,13 @@ def small_registry() -> Iterator[SmallRegistry]:
     registry = SmallRegistry().start()
     yield registry
     registry.stop()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    """A Chromium for the module."""
+    try:
+        with chromium(tmp_path_factory.mktemp("chromium")) as tab:
+            yield tab
+    except NoChromium as why:
+        do_without("Chromium", why)

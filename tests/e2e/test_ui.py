@@ -16,9 +16,8 @@ from eventbus import publishing
 from eventbus.log import Output
 from saga.ui.following import OTHER_READS, READS
 from schemas import Item, OrderCreated
-from tests.conftest import do_without
 from tests.support.brokers.kafka_node import OwnBroker
-from tests.support.chromium import NoChromium, Tab, chromium
+from tests.support.chromium import Tab
 from tests.support.models.tracked import stored, tracked_events
 from tests.support.models.written_saga import Publisher
 from tests.support.pages import Page, served
@@ -49,16 +48,6 @@ SCROLL = """(async () => {
     return [[...seen], most, frames];
 })()"""
 """Goes on from where the list stands, past a thousand rows."""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    """A Chromium for the module."""
-    try:
-        with chromium(tmp_path_factory.mktemp("chromium")) as tab:
-            yield tab
-    except NoChromium as why:
-        do_without("Chromium", why)
 
 
 @pytest.fixture

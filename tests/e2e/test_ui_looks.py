@@ -19,7 +19,7 @@ from tests.conftest import do_without
 from tests.support.axe import axe_source, complaints
 from tests.support.brokers.kafka_node import Broker
 from tests.support.brokers.maven import Missing
-from tests.support.chromium import NoChromium, Tab, chromium
+from tests.support.chromium import Tab
 from tests.support.models.written_saga import Publisher
 from tests.support.pages import Page, served
 from tests.support.saga import SERVICES, Saga
@@ -51,15 +51,6 @@ def axe() -> str:
         return axe_source()
     except Missing as why:
         do_without("axe-core", why)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
-    try:
-        with chromium(tmp_path_factory.mktemp("chromium")) as tab:
-            yield tab
-    except NoChromium as why:
-        do_without("Chromium", why)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ def settle(playground: Playground, letters: int, pongs: int) -> None:
 
 
 def test_a_redriven_record_is_handled_once_as_if_it_had_just_come(choosy: Playground) -> None:
-    """Its answer names the original as its cause, so it is the same for ever; a second redrive finds nothing to do."""
+    """Its answer names the original as its cause, so it is the same forever; a second redrive finds nothing to do."""
     worker = choosy.worker()
     ping(choosy, 5, 6, 7)
     settle(choosy, 3, 0)

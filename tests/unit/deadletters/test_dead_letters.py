@@ -50,7 +50,7 @@ def test_a_dead_letter_is_the_record_byte_for_byte_and_its_provenance_follows(
     ids=["value", "key", "header", "headers"],
 )
 def test_what_no_topic_takes_is_cut_and_says_so(key: bytes | None, value: bytes | None, headers: Headers) -> None:
-    """Compressed, a small batch holds a record of any size; a dead letter that does not fit would wait for ever."""
+    """Compressed, a small batch holds a record of any size; a dead letter that does not fit would wait forever."""
     output = letter(key, value, headers)
     [limit] = {int(t.config["max.message.bytes"]) for t in read_topics() if t.kind == "dead_letters"}
     assert size(output) < limit
