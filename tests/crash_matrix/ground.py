@@ -36,6 +36,8 @@ PLENTY = 10_000_000
 DECLINED_ABOVE = 20_000
 ORDERS_A_GROUND = 4_000
 """After so many, everything begins anew: a check reads all there is."""
+OVERDUE_MS = 6_000
+"""Long enough for an order to be published before, and for the worker that has published it to end."""
 DEBUG = ("--log-level", "debug")
 MACHINE = 5
 """So many times slower the machine may be, and no more is waited for."""
@@ -65,8 +67,7 @@ class Ground:
         self.saga.remove_topics()
         self.saga.make_topics(PARTITIONS)
         self.saga.stock(cd_1=PLENTY)
-        database = connect(self.saga.env["ORDER_SERVICE_DATABASE"], service=OrderService.name, schema="")
-        self._orders, self._service = database, OrderService(lambda: time.time_ns() // 1_000_000, lambda: str(uuid7()))
+        self._orders = connect(self.saga.env["ORDER_SERVICE_DATABASE"], service=OrderService.name, schema="")
         self.workers = dict(zip(SERVICES, self.saga.start_all(*DEBUG), strict=True))
         self.placed = 0
         self._poison = Poison(self._bootstrap_servers, {})
@@ -83,12 +84,27 @@ class Ground:
         """Start a worker; it is not ready yet."""
         return self.saga.start(service, *DEBUG, *arguments, instance=instance, **env)
 
-    def place(self, count: int) -> None:
-        """Place orders as the order service's own commands do."""
+    def place(self, count: int, deadline_ms: int = 0, ahead_ms: int = 0) -> None:
+        """Place orders as the order service's own commands do, perhaps by a clock that is ahead."""
         numbers = [next(self._numbers) for _ in range(count)]
-        answers = self._service.create_orders([_request(number) for number in numbers], self._orders, self.saga.codec)
+        service = OrderService(lambda: time.time_ns() // 1_000_000 + ahead_ms, lambda: str(uuid7()), deadline_ms)
+        answers = service.create_orders([_request(number) for number in numbers], self._orders, self.saga.codec)
         assert all(isinstance(answer, Placed) for answer in answers)
         self.placed += count
+
+    def let_time_run_out(self, count: int) -> None:
+        """Place orders that nobody answers, publish them, and end the order service before they are overdue."""
+        self.workers["payment_service"].terminate()
+        overdue = time.monotonic() + OVERDUE_MS / 1_000
+        self.place(count, OVERDUE_MS)
+        waited(lambda: self.saga.rows("order-service", "select 1 from uncaused limit 1") == [], OVERDUE_MS / 2_000)
+        self.workers["order_service"].terminate()
+        time.sleep(max(0.0, overdue - time.monotonic()))
+
+    def answer(self) -> None:
+        """Let the payment service run again."""
+        if not self.workers["payment_service"].running:
+            self.workers["payment_service"] = self.start("payment_service")
 
     def write_poison(self, service: str, count: int) -> None:
         """Write bad records to a topic of a service, and wait until they, alone, are its open dead letters."""

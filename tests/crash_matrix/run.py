@@ -11,7 +11,17 @@ from datetime import datetime
 from typing import Any
 
 from eventbus.worker.failpoints import VARIABLE
-from tests.crash_matrix.cells import ON_CLOSING, ON_REVOCATION, ON_TROUBLE, REDRIVEN, Cell
+from tests.crash_matrix.cells import (
+    ON_CLOSING,
+    ON_REVOCATION,
+    ON_TROUBLE,
+    OVERDUE,
+    OVERDUE_AT_START,
+    REDRIVEN,
+    SET_AHEAD,
+    SKIPPED,
+    Cell,
+)
 from tests.crash_matrix.ground import Ground, waited
 from tests.support.saga import SESSION
 from tests.support.saga.processes import Worker
@@ -25,6 +35,8 @@ NUDGE = 20
 """Steps that depend on luck want more work: so many more orders at once, when all others have ended."""
 NUDGE_SECONDS = 2.0
 """But after a pause: a worker tidies up only when it has nothing else to do."""
+PLACED_WITH = {OVERDUE_AT_START: (1,), SET_AHEAD: (900_000, 3_600_000)}
+"""The deadlines of orders, and how far ahead the clock is that sets them, in ms."""
 
 
 @dataclass(slots=True)
@@ -57,6 +69,8 @@ def run(cell: Cell, ground: Ground) -> Outcome:
     outcome = Outcome(*cell)
     if cell.decided == REDRIVEN:
         ground.write_poison(cell.service, int(REDRIVEN.split()[0]))
+    if cell.decided == OVERDUE:
+        ground.let_time_run_out(int(OVERDUE.split()[0]))
     ground.workers[cell.service].terminate()
     victim, others = _start_victim(cell, ground)
     outcome.reached = _dies(cell, ground, victim)
@@ -64,6 +78,7 @@ def run(cell: Cell, ground: Ground) -> Outcome:
         victim.kill()
     outcome.exit_code = victim.wait()
     ground.accept()
+    ground.answer()
     _restart(cell, ground, outcome)
     for other in others:
         other.terminate()
@@ -76,12 +91,15 @@ def _start_victim(cell: Cell, ground: Ground) -> tuple[Worker, list[Worker]]:
     """Start the worker that is to die; orders wait for it, unless they come while it is closing or revoked."""
     failpoint = {VARIABLE: cell.step}
     if cell.decided:
-        (ground.redrive if cell.decided == REDRIVEN else ground.skip)(cell.service)
+        if cell.decided == REDRIVEN:
+            ground.redrive(cell.service)
+        if cell.decided == SKIPPED:
+            ground.skip(cell.service)
         return ground.start(cell.service, **failpoint), []
     if cell.step in ON_TROUBLE:
         ground.refuse(cell.service, everything=cell.orders == 1)
     if cell.step not in ON_CLOSING + ON_REVOCATION:
-        ground.place(cell.orders)
+        ground.place(cell.orders, *PLACED_WITH.get(cell.step, ()))
         return ground.start(cell.service, **failpoint), []
     victim = ground.start(cell.service, **failpoint)
     victim.wait_ready()
