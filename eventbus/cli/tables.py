@@ -15,9 +15,14 @@ GAP = "  "
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Print rows in columns, with headings; `right` names the columns of numbers.
 
-    A terminal that is too narrow gets one field a line: it would break lines inside words.
+    A terminal that is too narrow gets one field a line: it would break lines inside words. Without rows, stderr has a
+    word for it.
     """
-    for line in table_lines(columns, rows, right=right, width=terminal_width()):
+    cells = list(rows)
+    if not cells:
+        click.echo("none", err=True)
+        return
+    for line in table_lines(columns, cells, right=right, width=terminal_width()):
         click.echo(line)
 
 

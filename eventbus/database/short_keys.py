@@ -14,19 +14,22 @@ BLOCKED_KEYS = Table("fence", ("key",))
 
 
 class AmbiguousKey(LookupError):
-    """Several keys begin or end with what was given."""
+    """What was given does not tell which key is meant."""
+
+
+class TooShort(AmbiguousKey):
+    """No key begins with it, and it is too short to be compared with their ends."""
 
 
 def whole_key(tx: Transaction, given: str, *tables: Table) -> str:
     """Return the only key of these tables, or of a blocked key, that begins or ends with `given`.
 
     A key that is exactly `given` is meant by it, whatever begins or ends so; `given` itself is returned if no key is
-    meant. An end has LEAST_END characters or more. It reads the tables from one end to the other, unless the key is
-    whole. Raises AmbiguousKey.
+    meant. It reads the tables from one end to the other, unless the key is whole. Raises AmbiguousKey (see `only`).
     """
     places = (*tables, BLOCKED_KEYS)
     exactly = " union ".join(f"select {each.key} from {each.name} where {each.key} = ?" for each in places)
-    if not given or tx.rows(exactly, *[given] * len(places)):
+    if tx.rows(exactly, *[given] * len(places)):
         return given
     like_it = " union ".join(_alike(each, given) for each in places)
     sql = f"select found from ({like_it}) as alike order by found limit {MOST_SHOWN + 1}"
@@ -35,12 +38,19 @@ def whole_key(tx: Transaction, given: str, *tables: Table) -> str:
 
 
 def only(given: str, found: Sequence[str]) -> str:
-    """Return the only key that was found, or `given` if there is none. Raises AmbiguousKey if there are several."""
+    """Return the only key that was found, or `given` if there is none.
+
+    Raises AmbiguousKey if there are several, TooShort if there is none and `given` has fewer characters than an end.
+    """
+    if not given:
+        raise AmbiguousKey("an empty id is the beginning of every id: type some of the one you mean")
     if len(found) > 1:
         shown = ", ".join(found[:MOST_SHOWN]) + (", …" if len(found) > MOST_SHOWN else "")
         raise AmbiguousKey(
             f"{given!r} is the beginning or the end of several ids: {shown}; type more of the one you mean"
         )
+    if not found and len(given) < LEAST_END:
+        raise TooShort(f"no id begins with {given!r}; of an id's end, type {LEAST_END} characters or more")
     return found[0] if found else given
 
 

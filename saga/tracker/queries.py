@@ -119,7 +119,7 @@ class Tracked:
 
     def whole_id(self, given: str) -> str:
         """Return the only id that begins or ends with `given`, or `given` if there is none. Raises AmbiguousKey."""
-        if not given or self.order(given) is not None:
+        if self.order(given) is not None:
             return given
         values = [given, given + LAST, *([given[-LEAST_END:], len(given), given] if len(given) >= LEAST_END else [])]
         ends = f" union select order_id from orders where {ENDS}" if len(given) >= LEAST_END else ""

@@ -19,7 +19,7 @@ from starlette.responses import FileResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from eventbus.database.short_keys import AmbiguousKey
+from eventbus.database.short_keys import AmbiguousKey, TooShort
 from eventbus.text.json_form import to_json
 from saga.flow.model import Flow
 from saga.tracker import render
@@ -120,8 +120,8 @@ class PageData:
         with PageTracked.at(self.path, MODEL) as tracked:
             try:
                 story = timeline(tracked, tracked.whole_id(order_id))
-            except AmbiguousKey as several:
-                raise HTTPException(409, str(several)) from several
+            except AmbiguousKey as unclear:
+                raise HTTPException(404 if isinstance(unclear, TooShort) else 409, str(unclear)) from unclear
             if story is None:
                 raise HTTPException(404, f"the order {order_id!r} is unknown")
             at = now()

@@ -173,15 +173,20 @@ FORWARD_AND_BACK = [
 SILENT_RELEASE = "released-is-reserved-and-cancelled"
 
 
-def test_orders_are_cancelled_while_two_releases_work_side_by_side(own_saga: Saga, tmp_path: Path) -> None:
-    """The earlier release knows no inventory.released, and publishes root events in the order of their ids.
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_orders_are_cancelled_while_two_releases_work_side_by_side(
+    own_saga: Saga, tmp_path: Path, database: str, request: pytest.FixtureRequest
+) -> None:
+    """The earlier release knows no deadlines and no inventory.released, and publishes root events by their ids.
 
     It ships the new version of order.created, as its readers must without a registry, and does not write it.
-    Its databases are upgraded under its workers. At every step some orders in flight are cancelled, so an old worker
-    hears of cancellations that nobody of its release made: it gives back what it set aside, without the event. That
-    alone is found by `saga check`.
+    Its databases are upgraded under its workers. At every step some orders in flight are cancelled and some become
+    overdue, so an old worker hears of cancellations that nobody of its release made: it gives back what it set aside,
+    without the event. That alone is found by `saga check`. What it leaves of deadlines, a new worker clears in the end.
     """
     saga, old = own_saga, earlier_release(3, tmp_path / "old", knows_the_next=True)
+    if database == "postgresql":
+        saga.env |= {f"{module.upper()}_DATABASE": request.getfixturevalue("postgres_url") for module in SERVICES}
     fleet = Fleet(saga, old)
     with placed_by(saga, old):
         saga.stock(cd_1=100_000)
@@ -193,19 +198,27 @@ def test_orders_are_cancelled_while_two_releases_work_side_by_side(own_saga: Sag
         with placed_by(saga, old if is_old else None):
             saga.import_orders(f"{modules[0]}-{instance}-{is_old}", FEW, "cd-1")
         cancelled += cancel_some(saga)
+        saga.import_orders(f"{modules[0]}-{instance}-{is_old}-soon", FEW, "cd-1", more=("--order-deadline", "500ms"))
         fleet.start(instance, old=is_old, of=modules)
     saga.until(lambda: not saga.pending(), "not every order had ended")
+    overdue = overdue_orders(saga)
     assert cancelled
+    assert overdue
     laws = saga.until(lambda: only_silent_releases(saga), "the laws were broken")
     assert laws <= {SILENT_RELEASE}
     assert fleet.all_running()
     assert fleet.dead_letters() == []
     causes = {record.key().decode() for record in saga.records("order.cancelled") if not has_cause(record)}
-    assert causes == set(cancelled)
+    assert causes == {*cancelled, *overdue}
+    assert saga.rows("order-service", f"{LEFT} limit 1"), "no old worker left a deadline"
+    fleet.start("a", old=False, of=["order_service"])
+    saga.until(lambda: not saga.rows("order-service", LEFT), "deadlines of orders that have ended were left")
+    assert overdue_orders(saga) == overdue
     assert saga.shelf()["cd-1"]["reserved"] == saga.summary()["confirmed"]
 
 
 FEW = 20
+LEFT = "select order_id from orders where deadline_at is not null"
 
 
 def cancel_some(saga: Saga) -> list[str]:
@@ -218,6 +231,12 @@ def cancel_some(saga: Saga) -> list[str]:
             with suppress(AlreadyConfirmed):
                 done.append(service.cancel_order(order_id, "on request", database, saga.codec).order.order_id)
     return done
+
+
+def overdue_orders(saga: Saga) -> set[str]:
+    """Return the orders that nobody answered in time."""
+    rows = saga.rows("order-service", "select order_id from orders where reason like 'nobody answered within%'")
+    return {order_id for (order_id,) in rows}
 
 
 def only_silent_releases(saga: Saga) -> set[str] | None:

@@ -84,7 +84,9 @@ class Saga:
         )
         return placed
 
-    def import_orders(self, name: str, count: int, sku: str, total: int = 100) -> dict[str, Any]:
+    def import_orders(
+        self, name: str, count: int, sku: str, total: int = 100, more: tuple[str, ...] = ()
+    ) -> dict[str, Any]:
         """Place so many orders of one article at once; `name` keeps their request ids apart from other tests'."""
         orders = (
             {
@@ -97,7 +99,7 @@ class Saga:
             for number in range(count)
         )
         result: dict[str, Any] = self.ask(
-            "order_service", "import", "-", stdin="".join(json.dumps(order) + "\n" for order in orders)
+            "order_service", "import", *more, "-", stdin="".join(json.dumps(order) + "\n" for order in orders)
         )
         assert result == {"placed": count, "repeated": 0, "rejected": []}
         return result

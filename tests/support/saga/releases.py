@@ -32,6 +32,18 @@ NO_DEADLINE = {
         ),
     )
 }
+NEVER_OVERDUE = {
+    "order_service/service.py": (("    @when_due(DEADLINE, compensates=[OrderCreated])\n", ""),),
+    "order_service/domain.py": (
+        ('"confirmed", reason, refunded, now, None, None)', '"confirmed", reason, refunded, now, *order[7:])'),
+        ("return _without_deadline(cancelled)", "return cancelled"),
+        (
+            "return order._replace(deadline_at=now + deadline_ms, deadline_set_at=now) if deadline_ms else order",
+            "return order",
+        ),
+    ),
+}
+"""It fires no deadline, and leaves those of orders that it ends where they are: it does not know the columns."""
 CANCEL_AT = ("    cancel_at_ms: TimeOrZero = 0\n", "")
 CLASS = '''@event(HERE / "inventory.released.avsc", key="order_id")
 class InventoryReleased(_Fact, frozen=True):
@@ -98,7 +110,7 @@ EDITS = {
         "payment_service/service.py": ((', payment.error or "", answer.code)', ', payment.error or "")'),),
     },
     2: ALL_DECLINED | NO_DEADLINE | {"schemas/events.py": ((CODE, CODE.replace(', "LIMIT_EXCEEDED"', "")), CANCEL_AT)},
-    3: SILENT | NO_DEADLINE | {"schemas/events.py": ((CLASS, ""), CANCEL_AT)},
+    3: SILENT | NO_DEADLINE | NEVER_OVERDUE | {"schemas/events.py": ((CLASS, ""), CANCEL_AT)},
 }
 """What each of them had otherwise."""
 

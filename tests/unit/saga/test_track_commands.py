@@ -118,7 +118,7 @@ def test_an_order_is_found_by_how_its_id_begins_or_ends(file):
         refused = saga(file, command, "0198")
         assert refused.exit_code == 1
         assert f"several ids: {', '.join(ids[:5])}, …; type more" in refused.stderr
-    assert "no event of order '003'" in saga(file, "show", "003").stderr
+    assert "no id begins with '003'; of an id's end, type 4 characters" in saga(file, "show", "003").stderr
 
 
 def test_a_list_that_stops_at_the_limit_says_so(file):
