@@ -87,7 +87,7 @@ class OrderService(Service[Orders]):
     def __init__(self, now: Callable[[], int], new_id: Callable[[], str], deadline_ms: int = 0) -> None:
         """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7).
 
-        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits for ever.
+        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits indefinitely.
         """
         self.repository = OrderRepository()
         self._now = now

@@ -39,7 +39,7 @@ class Behaviour:
     `decline_above` in minor units; `latency_ms` of each call; rates from 0 to 1: `failure_rate` of calls that are
     refused before anything happened, `lose_reply_rate` of calls whose effect happens but whose answer is lost.
     `timeout_ms`: how long a caller waits for an answer while there is none (see Ledger.outage). `key_lifetime_s`: how
-    many seconds it remembers idempotency keys; None: for ever.
+    many seconds it remembers idempotency keys; None: forever.
     """
 
     decline_above: int | None = None

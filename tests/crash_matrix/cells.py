@@ -16,7 +16,7 @@ CANNOT_OCCUR = {
 } | {
     **{("quarantined", service): "no database is older than the log" for service in SERVICES},
     **{
-        (step, service): "no deadline is over (tests/integration/test_deadlines.py kills workers there)"
+        (step, service): "no deadline has passed (tests/integration/test_deadlines.py kills workers there)"
         for step in ("deadlines found", "deadlines set again")
         for service in SERVICES
     },
