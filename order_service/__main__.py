@@ -214,7 +214,7 @@ def cancel_command(
     schema_registry_url: str | None,
     as_json: bool,
 ) -> None:
-    """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
+    """Cancel an order that is still pending: what was charged is refunded, what was reserved is released.
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more. One that is cancelled already is
     shown, and nothing is done. A confirmed one is not cancelled; exit 1.

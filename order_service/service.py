@@ -186,7 +186,7 @@ class OrderService(Service[Orders]):
 
     @reacts_to(InventoryReserved)
     def confirm_order(self, reserved: InventoryReserved, orders: Orders) -> OrderConfirmed | None:
-        """Confirm the order: it is paid, and every item is set aside."""
+        """Confirm the order: it is paid, and every item is reserved."""
         changed = self._change(orders, reserved.order_id, lambda order: confirm(order, self._now()))
         return OrderConfirmed(reserved.order_id) if changed else None
 
