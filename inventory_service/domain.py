@@ -95,7 +95,7 @@ def note_cancellation(known: Reservation | None, order_id: str, shelf: Shelf) ->
 
 
 def was_released(before: Reservation | None, after: Reservation) -> bool:
-    """Return whether what was set aside was given back between the two."""
+    """Return whether what was reserved was released between the two."""
     return before is not None and before.status == "reserved" and after.status != "reserved"
 
 

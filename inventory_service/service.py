@@ -67,7 +67,7 @@ class InventoryService(Service[Warehouse]):
 
     @reacts_to(OrderCancelled, compensates=[InventoryReserved])
     def release_inventory(self, cancelled: OrderCancelled, warehouse: Warehouse) -> InventoryReleased | None:
-        """Release what is set aside for the order; set nothing aside for it later."""
+        """Release what is reserved for the order; reserve nothing for it later."""
         order_id = cancelled.order_id
         known = warehouse.reservations.get(order_id)
         after = self._decide(warehouse, order_id, lambda known, shelf: note_cancellation(known, order_id, shelf))

@@ -87,7 +87,7 @@ NEW_ORDERS = click.option(
     show_envvar=True,
     default="15m",
     callback=_duration,
-    help="An order still pending after this time is cancelled. As in 15m, 1h30m or PT15M; 0: it waits forever.",
+    help="An order still pending after this time is cancelled. As in 15m, 1h30m or PT15M; 0: it waits indefinitely.",
 )
 OLD_ORDERS = click.option(
     "--order-deadline",
@@ -95,7 +95,7 @@ OLD_ORDERS = click.option(
     metavar="DURATION",
     callback=_duration,
     help="Pending orders without a deadline are cancelled if they are still pending this long after the start of the"
-    " worker. As in 15m, 1h30m or PT15M; 0 or not given: they wait forever.",
+    " worker. As in 15m, 1h30m or PT15M; 0 or not given: they wait indefinitely.",
 )
 
 
@@ -196,8 +196,8 @@ def place(
 
 @main.command("cancel")
 @click.argument("order_id", shell_complete=complete_keys(OrderService.name, ORDERS))
-@click.option("--reason", metavar="TEXT", help="Why, for people; at most 500 printable characters.")
-@click.option("--by", metavar="NAME", help="Who cancels it, for people; at most 200 printable characters.")
+@click.option("--reason", metavar="TEXT", help="The reason, in words; at most 500 printable characters.")
+@click.option("--by", metavar="NAME", help="Who cancels it; at most 200 printable characters.")
 @click.option(
     "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its charge is refunded; exit 1 if not."
 )
@@ -214,7 +214,7 @@ def cancel_command(
     schema_registry_url: str | None,
     as_json: bool,
 ) -> None:
-    """Cancel an order that is still pending: what was charged is refunded, what was set aside is released.
+    """Cancel an order that is still pending: what was charged is refunded, what was reserved is released.
 
     Its id may be shortened to its beginning, or to its end of 4 characters or more. One that is cancelled already is
     shown, and nothing is done. A confirmed one is not cancelled; exit 1.

@@ -127,14 +127,14 @@ def cancel_on_request(order: Progress | None, order_id: str, reason: str, now: i
         raise NoSuchOrder(f"there is no order {order_id}")
     if order.status == "confirmed":
         raise AlreadyConfirmed(
-            f"order {order_id} is confirmed: it is paid, its items are set aside, and it cannot be cancelled any more."
+            f"order {order_id} is confirmed: it is paid, its items are reserved, and it can no longer be cancelled."
             " Take the goods back, and have the payment provider refund the customer"
         )
     return cancel(order, reason, now)
 
 
 def expire(order: Progress | None, due_ms: int, now: int) -> Progress:
-    """Its deadline was over at `due_ms`. If a worker of an older release has ended the order, it is only cleared."""
+    """Its deadline passed at `due_ms`. If a worker of an older release has ended the order, it is only cleared."""
     order = _known(order)
     if order.deadline_at != due_ms or order.deadline_set_at is None:
         raise OrderContradiction(f"its deadline is {order.deadline_at}, not {due_ms}")

@@ -87,7 +87,7 @@ class OrderService(Service[Orders]):
     def __init__(self, now: Callable[[], int], new_id: Callable[[], str], deadline_ms: int = 0) -> None:
         """`now` returns the time in ms since 1970 UTC; `new_id` returns order ids that sort by time (UUIDv7).
 
-        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits forever.
+        An order that is neither confirmed nor cancelled after `deadline_ms` cancels itself; 0: it waits indefinitely.
         """
         self.repository = OrderRepository()
         self._now = now
@@ -186,7 +186,7 @@ class OrderService(Service[Orders]):
 
     @reacts_to(InventoryReserved)
     def confirm_order(self, reserved: InventoryReserved, orders: Orders) -> OrderConfirmed | None:
-        """Confirm the order: it is paid, and every item is set aside."""
+        """Confirm the order: it is paid, and every item is reserved."""
         changed = self._change(orders, reserved.order_id, lambda order: confirm(order, self._now()))
         return OrderConfirmed(reserved.order_id) if changed else None
 

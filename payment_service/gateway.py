@@ -48,7 +48,7 @@ class Gateway(Protocol):
 
     @property
     def key_lifetime(self) -> float | None:
-        """How many seconds the provider remembers an idempotency key, rather too few than too many; None: forever."""
+        """How many seconds the provider remembers an idempotency key, too few rather than too many; None: forever."""
 
     def charge(self, key: str, amount: int, currency: str) -> Answer | Awaitable[Answer]:
         """Charge the amount, once: Charge or Declined."""

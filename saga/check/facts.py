@@ -65,7 +65,7 @@ class EventFact(NamedTuple):
     """Equal for equal bytes."""
     body: PlacedOrder | Money | None
     deadline: str | None = None
-    """When the deadline was over that it has in the place of a cause."""
+    """When the deadline passed that it has instead of a cause."""
 
     @property
     def address(self) -> Address:

@@ -15,7 +15,7 @@ from saga.flow.sources import FlowSource, flow_options
 @click.option("--tool-user", metavar="NAME", default="saga", help="The user of `saga` itself; it only reads.")
 @click.option("--cluster", metavar="NAME", default="kafka", help="strimzi: the name of the Kafka resource.")
 def acls_command(source: FlowSource, form: str, tool_user: str, cluster: str) -> None:
-    """Print the least rights that each service needs on the brokers, for principals named after the services.
+    """Print the minimum rights that each service needs on the brokers, for principals named after the services.
 
     kafka: commands of kafka-acls.sh. strimzi: a KafkaUser for each. No right to create topics is included.
 

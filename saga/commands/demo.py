@@ -34,7 +34,7 @@ PLAIN_WIDTH = 140
 CHECK_SECONDS = 60.0
 ROUNDING = 1e-9
 TIMEOUT_MS = 500
-"""How long a call waits for a payment provider that says nothing."""
+"""How long a call waits for a payment provider that does not answer."""
 
 
 class _Console(Console):
@@ -54,7 +54,7 @@ class _Console(Console):
     "--silent",
     type=click.FloatRange(0, 1),
     default=0.1,
-    help="Share of orders about which the payment provider says nothing: they cancel themselves after 2 s.",
+    help="Share of orders that the payment provider never answers: they cancel themselves after 2 s.",
 )
 @click.option("--seed", type=int, default=1, help="The same seed places the same orders.")
 @click.option("--ui", is_flag=True, help="Also serve the web page, until Ctrl-C.")

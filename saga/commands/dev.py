@@ -43,7 +43,7 @@ SOURCES = (".py", ".avsc", ".json", ".sql", ".html", ".js", ".css")
     envvar="KAFKA_BOOTSTRAP_SERVERS",
     show_envvar=True,
     callback=servers,
-    help="A Kafka that runs.  [default: one is started: in Docker, else the embedded broker]",
+    help="A running Kafka.  [default: one is started: in Docker, else the embedded broker]",
 )
 @cli.kafka_config
 @click.option("--partitions", type=click.IntRange(1, 1000), default=4, help="Partitions of topics that are missing.")
@@ -51,8 +51,8 @@ SOURCES = (".py", ".avsc", ".json", ".sql", ".html", ".js", ".css")
 def dev_command(bootstrap_servers: str | None, kafka_config: dict[str, str], partitions: int, port: int) -> None:
     """Run everything in one terminal: a broker, the three workers, the tracker with the page; until Ctrl-C.
 
-    A worker is restarted when its source changes, or the source of what it uses. One that ends is said, and started
-    again after the next change.
+    A worker is restarted when its source changes, or the source of what it uses. One that ends is reported, and
+    started again after the next change.
 
     Without --bootstrap-servers it starts a broker of its own and says which; what that broker and the databases hold
     is removed at the end, and the environment's settings are not used. With it, they are: databases, gateway, tracker.

@@ -23,7 +23,7 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.command("orders", context_settings=cli.CONTEXT)
 @tracker
 @click.option("--status", type=click.Choice(statuses(MODEL)), help="Only orders with this status.")
-@click.option("--undone", type=click.Choice(undoings(MODEL)), help="Only orders of which this was undone.")
+@click.option("--undone", type=click.Choice(undoings(MODEL)), help="Only orders with this compensation done.")
 @click.option("--stuck", is_flag=True, help="Only orders that wait for an answer, longest waiting first.")
 @click.option(
     "--older-than", type=Duration(), help="With --stuck: without an event for this long, e.g. 30s.", default="0s"
@@ -44,7 +44,7 @@ SERVICES = sorted(set(MODEL.publisher.values()))
 @click.option("--limit", type=click.IntRange(1), default=20, help="The maximum number to print.")
 @cli.as_json
 def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, limit: int, **wanted: Any) -> None:
-    """List orders, newest first; a note on stderr tells when there are more than --limit.
+    """List orders, newest first; a note on stderr says if there are more than --limit.
 
     \b
     Examples:

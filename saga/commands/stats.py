@@ -22,7 +22,7 @@ from saga.tracker.stats import branches, by_status, ended_by, paces, undone, wai
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     """Print the number of orders by status; and, for the latest ones, the branches taken and the time of each step.
 
-    Of the orders that failed also how many did so by a refusal, by their deadline, and because a person wanted it.
+    For failed orders also how many were cancelled by a refusal, by their deadline, and on request.
 
     Example: saga stats
     """

@@ -23,8 +23,8 @@ from saga.tracker.why import explain
 def why_command(order_id: str, tracker: Path, as_json: bool) -> None:
     """Explain an order's state: the chain of causes, each with its address in the log.
 
-    If an answer is missing, it names the commands that tell whether the service failed at it, when it tries again, and
-    whether a worker of it runs.
+    If an answer is missing, it names the commands that tell whether the service failed on it, when it retries, and
+    whether one of its workers is running.
 
     The order's id may be shortened to its beginning, or to its end of 4 characters or more.
 

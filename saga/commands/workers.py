@@ -34,9 +34,9 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
     """List the workers that consume now: since when, how far behind, and which orders wait for a retry.
 
     Workers and lag are those of the consumer groups: a worker that has just ended is listed until its session ends.
-    Since when, as each worker announced at its start; orders to retry, from the databases. A worker that retries in
-    place, because a database or the payment provider is away, is behind and says why in its log. `<service> workers`
-    lists who holds the instance names.
+    Since when: as each worker published at its start; orders to retry: from the databases. A worker that retries in
+    place, because a database or the payment provider is unavailable, is behind and says why in its log. `<service>
+    workers` lists who holds the instance names.
 
     Example: saga workers
     """
@@ -59,7 +59,7 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
             f"; `{each['service']} parked list`"
         )
     for error in errors:
-        click.echo(f"parked orders are not known: {error}", err=True)
+        click.echo(f"parked orders are unknown: {error}", err=True)
 
 
 def _announced(target: KafkaTarget) -> dict[tuple[str, str], int]:

@@ -120,7 +120,7 @@ class Flow:
 
     @cached_property
     def overdue(self) -> frozenset[str]:
-        """The events that may be published because a deadline is over: they have no cause then."""
+        """The events that may be published because a deadline has passed: they have no cause then."""
         return frozenset(event for _, does in self.deadlines for event in does.publishes)
 
     @cached_property

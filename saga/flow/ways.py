@@ -67,11 +67,11 @@ def waits_end(flow: Flow) -> Iterator[Finding]:
 
 
 def silence_ends(flow: Flow) -> Iterator[Finding]:
-    """A service that starts a saga and hears its answers has a deadline that ends it: an answer may never come."""
+    """A service that starts a saga and consumes its answers has a deadline that ends it: an answer may never come."""
     for service in flow.services:
         ends = any(flow.endings.intersection(does.publishes) for does in service.deadlines)
         if service.initiates and service.reactions and not ends:
-            told = "it waits forever if nobody answers: declare a deadline that ends the saga (eventbus.when_due)"
+            told = "it waits indefinitely if no answer comes: declare a deadline that ends the saga (eventbus.when_due)"
             yield at_service(service, service.initiates[0], told)
 
 

@@ -25,13 +25,13 @@ def silent(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEven
 def why_ended(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> str:
     """Return why it ended with this event, for people, if no event caused that; otherwise an empty text.
 
-    `its deadline was over: payment-service had not answered`, or `on request of ann: ordered twice`.
+    `its deadline had passed: payment-service had not answered`, or `on request of ann: ordered twice`.
     """
     began = model.began(end.topic, end.cause)
     if began == OVERDUE:
         owed = silent(model, events, end)
         missing = dict.fromkeys(_missing(each, end.service) for each in owed)
-        return "its deadline was over" + (f": {' and '.join(missing)}" if missing else "")
+        return "its deadline had passed" + (f": {' and '.join(missing)}" if missing else "")
     if began == REQUEST:
         reason = printable(str(end.values.get("reason") or ON_REQUEST))
         return reason if reason.startswith(ON_REQUEST) else f"{ON_REQUEST}: {reason}"
@@ -44,7 +44,7 @@ def cancels_itself(cancel_at: int | None, now: int) -> str:
         return ""
     if now <= cancel_at:
         return f"cancels itself in {span(cancel_at - now)}"
-    late = f"its deadline was over {span(now - cancel_at)} ago"
+    late = f"its deadline passed {span(now - cancel_at)} ago"
     return f"{late}, and no worker has cancelled it" if is_late(cancel_at, now) else late
 
 

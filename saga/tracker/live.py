@@ -50,7 +50,7 @@ class Live(NamedTuple):
     edges: Mapping[tuple[str, str], Taken]
     undeclared: Sequence[UndeclaredEvent]
     began: Mapping[tuple[str, str], int] = {}
-    """How often an event was published in the window because a deadline was over or a person wanted it, by the event
+    """How often an event was published in the window because a deadline passed or a person requested it, by the event
     and OVERDUE or REQUEST."""
 
     def violations_of(self, event: str) -> int:

@@ -67,7 +67,7 @@ class PageTracked(LiveTracked):
         return found
 
     def overdue(self, at: int) -> int:
-        """Return how many orders are pending although their deadline was over at this time (ms since 1970)."""
+        """Return how many orders are pending although their deadline had passed at this time (ms since 1970)."""
         where = "cancel_at is not null and cancel_at <= ?"
         [(orders,)] = self._db.execute(f"select count(*) from orders where {where}", (at,))
         return int(orders)

@@ -1,4 +1,4 @@
-"""What an order means for its customer, in one sentence: what is paid, what was given back, who is waited for."""
+"""What an order means for its customer, in one sentence: what is paid, what was refunded, which service is due."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def verdict(story: Timeline, now: int) -> CustomerVerdict:
         text = f"Cancelled {_for_people(story.why_ended)}. {text}"
     if story.violations:
         return CustomerVerdict(
-            f"{text} But the log has something that no service declares: look before you answer.", "bad"
+            f"{text} But the log has something that no service declares: check before you answer.", "bad"
         )
     return CustomerVerdict(text, tone)
 
@@ -40,10 +40,10 @@ def _open(story: Timeline, now: int) -> CustomerVerdict:
     if _event(story, OrderCreated.topic) is None:
         return CustomerVerdict("The log no longer has the beginning of this order, or not yet.", "bad")
     charged = _amount(story, PaymentCharged.topic)
-    so_far = f"{charged} were charged" if charged else "Nothing was charged so far"
+    so_far = f"{charged} was charged" if charged else "Nothing has been charged so far"
     waits = f"{so_far}; the order waits for {_waits(story)}"
     if is_late(story.order.cancel_at, now):
-        return CustomerVerdict(f"{waits}. Its deadline is over, and no worker has cancelled it.", "bad")
+        return CustomerVerdict(f"{waits}. Its deadline has passed, and no worker has cancelled it.", "bad")
     deadline = ", and cancels itself at its deadline" if story.order.cancel_at else ""
     return CustomerVerdict(f"{waits}{deadline}.", "waiting")
 
@@ -55,13 +55,13 @@ def _ended(story: Timeline) -> CustomerVerdict:
             f"The customer pays {charged}, and gets everything." if charged else "It is confirmed.", "good"
         )
     if refunded:
-        return CustomerVerdict(f"The customer pays nothing: {refunded} were given back.", "neutral")
+        return CustomerVerdict(f"The customer pays nothing: {refunded} was refunded.", "neutral")
     if charged:
-        return CustomerVerdict(f"{charged} were charged and are not given back yet: {_waits(story)} has to.", "bad")
+        return CustomerVerdict(f"{charged} was charged and is not refunded yet: that is up to {_waits(story)}.", "bad")
     if _event(story, PaymentFailed.topic) is not None:
         return CustomerVerdict("The customer pays nothing: nothing was charged.", "neutral")
     # It was cancelled before payment answered, which may just be charging, or not know whether it has.
-    unknown = "no charge is known, and one that was under way is given back"
+    unknown = "no charge is known, and one still in flight will be refunded"
     return CustomerVerdict(f"The customer pays nothing: {unknown}.", "neutral")
 
 

@@ -54,7 +54,9 @@ class _Compared:
             self._advance(tp)
             claimed = self._claimed.get(tp, 0)
             if claimed > ends.get(tp, 0):
-                said = f"read up to {claimed}, but the log ends at {ends.get(tp, 0)}: the topic was recreated or cut"
+                said = (
+                    f"read up to {claimed}, but the log ends at {ends.get(tp, 0)}: the topic was recreated or truncated"
+                )
                 self.found.differs(f"{tp[0]}/{tp[1]}", said)
 
     def take(self, tp: TopicAndPartition, row: Row) -> None:

@@ -53,7 +53,7 @@ class Wanted(NamedTuple):
     ended_by: str | None = None
     """Only orders that this made fail, see OrderRow."""
     overdue_since: int | None = None
-    """Only pending orders whose deadline was over then."""
+    """Only pending orders whose deadline had passed by then."""
     search: str = ""
     """The beginning or end of the order's id, the customer's id, or a text in one of its events."""
     seen: int = 0

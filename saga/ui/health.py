@@ -76,9 +76,9 @@ def _says(entry: Mapping[str, Any], alive: int, lag: Lag | None, now: int) -> tu
     """Return the tone, and what the service waits for."""
     left = lag.events if lag else 0
     if entry["error"]:
-        return "unknown", "workers not known: its database cannot be read"
+        return "unknown", "workers unknown: its database cannot be read"
     if entry["stopped"]:
-        return "bad", f"stopped, a person has to decide: {entry['stopped']}"
+        return "bad", f"stopped, an operator has to decide: {entry['stopped']}"
     if not alive:
         return "bad", f"no worker runs, events not handled: {left:,}" if left else "no worker runs"
     if entry["parked"]:

@@ -84,7 +84,7 @@ class Outcome:
             for event in events:
                 if event.topic == OrderCancelled.topic and event.cause is None:
                     found[
-                        "cancelled when its deadline was over" if event.deadline else "cancelled by its customer"
+                        "cancelled when its deadline had passed" if event.deadline else "cancelled by its customer"
                     ] += 1
                 elif event.topic in ENDINGS:
                     found[ENDINGS[event.topic]] += 1

@@ -189,7 +189,7 @@ def test_a_broker_that_is_away_is_said_and_comes_back(make_broker: Callable[...,
         tab.open(page.url)
         tab.until("document.getElementById('state').textContent === 'live'")
         broker.kill()
-        tab.until(f"{alarm}.includes('The broker is away')")
+        tab.until(f"{alarm}.includes('The broker is unavailable')")
         assert tab.run("document.getElementById('state').textContent") == "broker away"
         broker.restart()
         tab.until(f"{alarm} === ''")

@@ -169,7 +169,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
     """Orders that a person, or their deadline, cancelled: the verdict, the row of the list, the picture, the counts."""
     said = {
         "unwanted": "Cancelled on request of ann: ordered twice. The customer pays nothing: ",
-        "overdue": "Cancelled because its deadline was over: payment-service had not answered. The customer pays ",
+        "overdue": "Cancelled because its deadline had passed: payment-service had not answered. The customer pays ",
     }
     tab.dark(dark=False)
     began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "at its deadline")}
@@ -188,7 +188,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
         tab.until(f"document.querySelector('.chip').innerText.startsWith('ended by {cause}')")
     tab.open("about:blank")
     tab.open(page.url)
-    for counted in ("1 by their deadline", "1 on request of a person", "1 after payment.failed"):
+    for counted in ("1 by their deadline", "1 on request", "1 after payment.failed"):
         tab.until(f"document.getElementById('order').innerText.includes({json.dumps(counted)})")
 
 
@@ -204,7 +204,7 @@ def read_an_order(tab: Tab, page: Page, saga: Saga, found: dict[str, str]) -> No
         tab.until(f"document.querySelectorAll('.row').length === 1 && {shown}")
     tab.until(row("out of stock: 3 of poster-1977 wanted"))
     tab.run("document.querySelector('.row').click()")
-    tab.until("document.querySelector('.verdict').innerText === 'The customer pays nothing: 5.00 USD were given back.'")
+    tab.until("document.querySelector('.verdict').innerText === 'The customer pays nothing: 5.00 USD was refunded.'")
     tab.until("document.querySelector('.items').innerText === '3 \\u00d7 poster-1977'")
     told = str(tab.run("document.getElementById('order').innerText"))
     assert found["confirmed"] in told, "the customer's other order"

@@ -111,7 +111,7 @@ def no_order_is_overdue(saga: Saga, rules: Rules) -> Iterator[LawFinding]:
         return
     late = rules.now_ms - order.deadline_ms
     if late > rules.deadline_margin_ms + rules.clock_skew_ms:
-        yield LawFinding(f"pending {late / 1000:.0f} s after its deadline: does a worker of order-service run?")
+        yield LawFinding(f"pending {late / 1000:.0f} s after its deadline: is an order-service worker running?")
 
 
 def all_is_finished(saga: Saga, rules: Rules) -> Iterator[LawFinding]:

@@ -17,7 +17,7 @@ HEADERS = {
     "ce_id": "Derived from its cause, so it is the same however often the cause is handled.",
     "ce_causationid": "The record that it answers: topic/partition/offset. Absent on one that starts a saga, or that a"
     " person requested.",
-    "ce_deadline": "When the deadline was over that caused it: ms since 1970 UTC. Only there, instead of a cause.",
+    "ce_deadline": "When the deadline that caused it passed: ms since 1970 UTC. Present only then, instead of a cause.",
     "ce_source": "The service that published it.",
     "ce_type": "The event, which is also the name of the topic.",
 }

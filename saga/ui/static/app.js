@@ -45,7 +45,7 @@ function chip(name, value, wanted) {
   const said = name === "overdue" ? CHIPS[name] : `${CHIPS[name]} ${value}`;
   const made = link(`${said} ✕`, ordersHash(chosen, { ...wanted, [name]: "" }));
   made.className = "chip";
-  made.setAttribute("aria-label", `no longer only: ${said}`);
+  made.setAttribute("aria-label", `remove the filter: ${said}`);
   return made;
 }
 
@@ -129,7 +129,7 @@ function heard(told) {
   const moved = !connected || told.writes !== state.writes || told.orders !== state.orders || told.error !== state.error;
   connected = true;
   state = told;
-  const ails = [told.broker && `The broker is away: ${told.broker}`, told.error, told.tracker && !told.broker && `Not following the log: ${told.tracker}`];
+  const ails = [told.broker && `The broker is unavailable: ${told.broker}`, told.error, told.tracker && !told.broker && `Not following the log: ${told.tracker}`];
   alarm(ails.filter(Boolean).join(" · "));
   if (told.error) tell("bad", "no tracker");
   else if (told.broker) tell("bad", "broker away");

@@ -43,15 +43,15 @@ from tests.unit.saga.test_ui import client_of
 AT_ONCE = [created("silent", PLACED), overdue("silent", PLACED)]
 """Both events were published in the same millisecond."""
 WHY = [
-    (SILENT, "because its deadline was over: payment-service had not answered"),
-    (LATE, "because its deadline was over: payment-service had not answered"),
-    (UNRESERVED, "because its deadline was over: inventory-service had not answered"),
-    (UNHANDLED, "because its deadline was over: order-service had not handled inventory.reserved"),
+    (SILENT, "because its deadline had passed: payment-service had not answered"),
+    (LATE, "because its deadline had passed: payment-service had not answered"),
+    (UNRESERVED, "because its deadline had passed: inventory-service had not answered"),
+    (UNHANDLED, "because its deadline had passed: order-service had not handled inventory.reserved"),
     (
         [created("silent", PLACED), overdue("silent", PLACED)],
-        "because its deadline was over: payment-service had not answered",
+        "because its deadline had passed: payment-service had not answered",
     ),
-    (SILENT[1:], "because its deadline was over"),
+    (SILENT[1:], "because its deadline had passed"),
     (UNWANTED, "on request of ann: ordered twice"),
     ([UNWANTED[0], requested("unwanted", PLACED + 3_000, "by the shop")], "on request: by the shop"),
 ]
@@ -68,7 +68,7 @@ def saga(folder: Path, events: list[TrackedEvent], *arguments: str) -> str:
 
 @pytest.mark.parametrize(("events", "because"), WHY)
 def test_an_ending_without_an_event_as_its_cause_is_explained(tmp_path, events, because):
-    """Whose answers were due when the deadline was over, whatever came later; who requested it, and why."""
+    """Whose answers were due when the deadline had passed, whatever came later; who requested it, and why."""
     order_id, end = events[0].order_id, next(event for event in events if event.topic == "order.cancelled")
     headline = saga(tmp_path, events, "why", order_id).splitlines()[0]
     expected = f"cancelled {span(end.at - events[0].at)} after it was placed, {because}"
@@ -94,9 +94,9 @@ def test_of_one_millisecond_the_beginning_comes_first(tmp_path):
 def test_the_verdict_says_what_it_means_in_money(tmp_path):
     """Nothing was charged, or what was charged late was given back."""
     assert told(tmp_path / "a.db", SILENT).endswith(
-        "not answered. The customer pays nothing: no charge is known, and one that was under way is given back."
+        "not answered. The customer pays nothing: no charge is known, and one still in flight will be refunded."
     )
-    assert told(tmp_path / "b.db", GIVEN_BACK).endswith("The customer pays nothing: 29.33 USD were given back.")
+    assert told(tmp_path / "b.db", GIVEN_BACK).endswith("The customer pays nothing: 29.33 USD was refunded.")
 
 
 def told(file: Path, events: list[TrackedEvent]) -> str:
@@ -139,8 +139,8 @@ def test_a_deadline_is_told_as_of_now():
     """Before it, shortly after it, and long after it: then no worker does its work."""
     assert cancels_itself(None, 5) == ""
     assert cancels_itself(720_000, 0) == "cancels itself in 12.0 min"
-    assert cancels_itself(1_000, 61_000) == "its deadline was over 1.0 min ago"
-    assert cancels_itself(1_000, 61_001) == "its deadline was over 1.0 min ago, and no worker has cancelled it"
+    assert cancels_itself(1_000, 61_000) == "its deadline passed 1.0 min ago"
+    assert cancels_itself(1_000, 61_001) == "its deadline passed 1.0 min ago, and no worker has cancelled it"
 
 
 def test_orders_are_found_by_what_ended_them_and_by_their_deadline(tmp_path):
@@ -215,11 +215,11 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
         return page.get("/api/order", params={"id": order_id}).json()
 
     assert order("soon")["verdict"]["text"] == (
-        "Nothing was charged so far; the order waits for payment-service, and cancels itself at its deadline."
+        "Nothing has been charged so far; the order waits for payment-service, and cancels itself at its deadline."
     )
     assert order("late")["verdict"] == {
-        "text": "Nothing was charged so far; the order waits for payment-service. Its deadline is over, and no worker"
-        " has cancelled it.",
+        "text": "Nothing has been charged so far; the order waits for payment-service. Its deadline has passed, and no"
+        " worker has cancelled it.",
         "tone": "bad",
     }
     assert [order(name)["late"] for name in ("soon", "late", "silent")] == [False, True, False]
@@ -227,7 +227,7 @@ def test_the_page_shows_deadlines_and_endings(tmp_path):
     assert "at its deadline" in order("silent")["picture"]
     released = order("released")
     assert released["verdict"]["text"] == (
-        "Cancelled on request of ann: ordered twice. The customer pays nothing: 29.33 USD were given back."
+        "Cancelled on request of ann: ordered twice. The customer pays nothing: 29.33 USD was refunded."
     )
     assert released["order"]["undone"] == ["refunded", "released"]
     for said in ("on request", "inventory.released", "undoes"):

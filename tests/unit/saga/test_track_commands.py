@@ -187,11 +187,11 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
     ("cause", "reason"),
     [
         (None, "on request of ann: \N{REPLACEMENT CHARACTER}[2J"),
-        ("deadline/1000", "because its deadline was over: payment-service had not answered"),
+        ("deadline/1000", "because its deadline had passed: payment-service had not answered"),
     ],
 )
 def test_why_says_for_what_reason_an_order_ended_that_no_event_ended(tmp_path, cause, reason):
-    """A person cancelled it, or its deadline was over: what the event says is safe for a terminal."""
+    """A person cancelled it, or its deadline had passed: what the event says is safe for a terminal."""
     end = REFUNDED_ORDER[3]._replace(cause=cause, fields='{"reason": "on request of ann: \\u001b[2J"}')
     stored(tmp_path / "tracker.db", [REFUNDED_ORDER[0], end]).close()
     with Tracked.at(tmp_path / "tracker.db", MODEL) as tracked:

@@ -28,10 +28,10 @@ UNANSWERED = [DECLINING[0], DECLINING[2]._replace(cause=None)]
 """A person cancelled it before payment-service answered."""
 NO_CHARGE_KNOWN = (
     f"Cancelled on request: {UNANSWERED[1].values['reason']}. The customer pays nothing: no charge is known, and one"
-    " that was under way is given back."
+    " still in flight will be refunded."
 )
 IN_FULL = "01a225ea-a4d0-726e-8896-12b4441afc5f"
-ROGUE = "But the log has something that no service declares: look before you answer."
+ROGUE = "But the log has something that no service declares: check before you answer."
 QUOTED = 'say "why" \\ 100%_'
 
 
@@ -99,12 +99,12 @@ def test_without_an_ending_the_failed_step_says_why(tmp_path):
     ("events", "says", "tone"),
     [
         (CONFIRMING, "The customer pays {charged}, and gets everything.", "good"),
-        (REFUNDING, "The customer pays nothing: {charged} were given back.", "neutral"),
+        (REFUNDING, "The customer pays nothing: {charged} was refunded.", "neutral"),
         (DECLINING, "The customer pays nothing: nothing was charged.", "neutral"),
         (UNANSWERED, NO_CHARGE_KNOWN, "neutral"),
-        (CONFIRMING[:1], "Nothing was charged so far; the order waits for payment-service.", "waiting"),
-        (CONFIRMING[:2], "{charged} were charged; the order waits for inventory-service.", "waiting"),
-        (REFUNDING[:4], "{charged} were charged and are not given back yet: payment-service has to.", "bad"),
+        (CONFIRMING[:1], "Nothing has been charged so far; the order waits for payment-service.", "waiting"),
+        (CONFIRMING[:2], "{charged} was charged; the order waits for inventory-service.", "waiting"),
+        (REFUNDING[:4], "{charged} was charged and is not refunded yet: that is up to payment-service.", "bad"),
         (CONFIRMING[1:2], "The log no longer has the beginning of this order, or not yet.", "bad"),
         (
             [*CONFIRMING, CONFIRMING[-1]._replace(offset=9_000, service="a-stranger")],

@@ -62,7 +62,7 @@ class TimedService(Service[Timers]):
 
     @when_due(DUE)
     def ring(self, overdue: Overdue, timers: Timers) -> Pong:
-        """Count how often the deadline was over."""
+        """Count how often the deadline had passed."""
         if self.broken(overdue.key):
             raise RuntimeError("a mistake in the code")
         known = timers.get(overdue.key)
