@@ -111,7 +111,7 @@ class Decision:
                 raise
             for part, before in zip(parts, whole, strict=True):
                 part.restore(before)
-            decided = self._without_one(database, batch, failed, failpoint)
+            decided = self._without_one(database, batch, str(failed), failpoint)
         self._handlers.note(parts)
         failpoint("after database commit")
         if decided.parking.parked:
@@ -156,9 +156,12 @@ class Decision:
         return decided
 
     def _without_one(
-        self, database: Database, batch: _DecisionBatch, failed: RepositoryFailed, failpoint: Callable[[str], None]
+        self, database: Database, batch: _DecisionBatch, why: str, failpoint: Callable[[str], None]
     ) -> Decided:
-        """Bisect for the first record on which the repository fails, and park it; later ones return to the buffer."""
+        """Bisect for the first record on which the repository fails, and park it; later ones return to the buffer.
+
+        Only the text of a failure is kept: an exception that is kept keeps this frame, and the frame its records.
+        """
         good, bad = 0, len(batch.items())
         _decide_again(batch.items())
         while bad - good > 1:
@@ -166,13 +169,13 @@ class Decision:
             try:
                 self._try(database, batch.first(middle), _no_failpoint, dry_run=True)
             except RepositoryFailed as sooner:
-                bad, failed = middle, sooner
+                bad, why = middle, str(sooner)
             except _DryRunEnded:
                 good = middle
             _decide_again(batch.items())
         blamed = batch.items()[bad - 1]
         batch.give_back(bad)
-        blamed.failure = str(failed)
+        blamed.failure = why
         try:
             return self._try(database, batch, failpoint)
         except RepositoryFailed as still:
@@ -183,7 +186,6 @@ class Decision:
     ) -> tuple[dict[Partition, str], Parking]:
         """Load, call the handlers, and save; call them again without the records on which they raised."""
         parts, _ = batch
-        not_from_log = [item for part in parts if not part.from_log for item in part.items]
         blocks = blocked_keys.blocking(tx, keys(parts))
         check_unmoved(parts, blocks)
         paused: dict[Partition, str] = {}
@@ -193,7 +195,7 @@ class Decision:
             if blocks or raised:
                 errors = skip_blocked(parts, blocks)
             work = self._repository.load(tx, _to_handle(batch.items()))
-            self._firing.read_again(tx, not_from_log)
+            self._firing.read_again(tx, _not_from_log(parts))
             raised, too_bad = self._handlers.decide(parts, work)
             paused |= too_bad
             if not raised:
@@ -203,7 +205,7 @@ class Decision:
                     item.decide_again()
         failpoint("before save")
         self._repository.save(tx, work)
-        self._firing.check_changed(tx, not_from_log)
+        self._firing.check_changed(tx, _not_from_log(parts))
         failpoint("after save")
         if any(item.skipped for item in batch.items()):
             failpoint("parking")
@@ -215,6 +217,11 @@ class Decision:
 def _decide_again(items: Sequence[Delivery]) -> None:
     for item in items:
         item.decide_again()
+
+
+def _not_from_log(parts: Iterable[PartitionBatch]) -> list[Delivery]:
+    """Return the items that may be deadlines: found or parked ones."""
+    return [item for part in parts if not part.from_log for item in part.items]
 
 
 def _to_handle(items: Iterable[Delivery]) -> list[Event]:

@@ -7,7 +7,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from eventbus.log import Record
-from schemas import OrderCancelled, OrderConfirmed, OrderCreated, PaymentCharged, PaymentRefunded
+from schemas import (
+    InventoryReservationFailed,
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    PaymentCharged,
+    PaymentRefunded,
+)
 
 
 class DemoStep(NamedTuple):
@@ -53,6 +60,10 @@ class DemoHistory:
         """Return whether the order was cancelled although no service refused it: by its deadline, or by a person."""
         events = {step.event for step in self.orders.get(order_id, ())}
         return OrderCancelled.topic in events and events <= {OrderCreated.topic, OrderCancelled.topic}
+
+    def had_no_stock(self, order_id: str) -> bool:
+        """Return whether inventory could not reserve the order's items."""
+        return any(step.event == InventoryReservationFailed.topic for step in self.orders.get(order_id, ()))
 
     def states(self) -> Counter[str]:
         """Return the number of orders in each state."""

@@ -64,9 +64,13 @@ def print_order(console: Console, tracked: Tracked, order_id: str) -> None:
 
 
 def examples(history: DemoHistory) -> Iterator[str]:
-    """Return one confirmed and one refunded order, and one that its deadline or its customer cancelled, if any."""
+    """Return one confirmed and one refunded order, and one that its deadline or its customer cancelled, if any.
+
+    The refunded one is rather one without stock than one that its customer cancelled after the charge.
+    """
     for state in ("order.confirmed", "payment.refunded"):
-        yield from [order_id for order_id in sorted(history.orders) if history.state(order_id) == state][:1]
+        alike = [order_id for order_id in sorted(history.orders) if history.state(order_id) == state]
+        yield from sorted(alike, key=lambda order_id: not history.had_no_stock(order_id))[:1]
     yield from [order_id for order_id in sorted(history.orders) if history.ended_by_nobodys_answer(order_id)][:1]
 
 

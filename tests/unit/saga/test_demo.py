@@ -24,6 +24,7 @@ from saga.demo.story import examples, surprises
 from saga.demo.workers import without_settings
 from schemas import (
     EVENTS,
+    InventoryReservationFailed,
     InventoryReserved,
     Item,
     OrderCancelled,
@@ -166,6 +167,14 @@ def test_an_order_that_nobody_refused_may_end_with_or_without_a_refund(ending):
     assert surprises(plan, [order], history_of(CREATED, CHARGED, CANCELLED, REFUNDED)) == []
     confirmed = history_of(CREATED, CHARGED, InventoryReserved("o"), OrderConfirmed("o"))
     assert bool(surprises(plan, [order], confirmed)) == (ending == "silent")
+
+
+def test_the_refunded_example_is_rather_one_without_stock():
+    """Than one that its customer cancelled after the charge: which comes first is a matter of milliseconds."""
+    history = history_of(CREATED, CHARGED, CANCELLED, REFUNDED)
+    [steps] = history.orders.values()
+    history.orders = {"a": steps, "b": [*steps, steps[0]._replace(event=InventoryReservationFailed.topic)]}
+    assert list(examples(history)) == ["b"]
 
 
 def test_every_event_has_a_sign_on_a_terminal():
