@@ -398,16 +398,19 @@ def _percent(sql: str) -> bytes:
 
 @contextmanager
 def _pipeline(connection: psycopg.Connection[Row]) -> Iterator[None]:
-    """Send statements without waiting for each answer. The first error is raised, not what follows from it."""
-    first: Exception | None = None
+    """Send statements without waiting for each answer. The first error is raised, not what follows from it.
+
+    In no variable of this frame, or error and frame would keep each other, and the batch, until garbage is collected.
+    """
+    first: list[Exception] = []
     try:
         with connection.pipeline():
             try:
                 yield
             except Exception as error:  # noqa: BLE001 - raised below, when the other answers are read
-                first = error
+                first.append(error)
     except psycopg.Error:
-        if first is None:
+        if not first:
             raise
-    if first is not None:
-        raise first
+    if first:
+        raise first.pop()

@@ -87,8 +87,8 @@ class _CallbackErrors:
 
     def raise_first(self) -> None:
         if self.errors:
-            error, self.errors = self.errors[0], []
-            raise error
+            first, self.errors = self.errors[:1], []
+            raise first.pop()  # in no variable: error and frame would keep each other
 
 
 class Signal(NamedTuple):
