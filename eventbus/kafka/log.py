@@ -442,7 +442,7 @@ class KafkaLog:
 
     def close(self) -> None:
         """See Log."""
-        with contextlib.suppress(KafkaException):
+        with contextlib.suppress(KafkaException, RuntimeError):  # RuntimeError: it is closed already
             # An assignment may wait. Answered inside close, it now and then never returns, and holds the interpreter
             # (measured: librdkafka 2.16, 8 of 144 closes). What else is polled here is not committed.
             self._consumer.poll(0)

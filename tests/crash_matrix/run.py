@@ -78,7 +78,8 @@ def run(cell: Cell, ground: Ground) -> Outcome:
         victim.kill()
     outcome.exit_code = victim.wait()
     ground.accept()
-    ground.answer()
+    if cell.decided == OVERDUE:
+        ground.answer()
     _restart(cell, ground, outcome)
     for other in others:
         other.terminate()
