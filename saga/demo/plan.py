@@ -47,12 +47,25 @@ def make_plan(orders: int, shares: Shares, seed: int) -> DemoPlan:
     endings = [kind for kind, share in zip(kinds, shares, strict=True) for _ in range(round(orders * share))][:orders]
     endings += ["confirmed"] * (orders - len(endings))
     chance.shuffle(endings)
+    endings = _silent_early(endings, chance)
     requests = [_request(chance, f"demo-{number}", ending) for number, ending in enumerate(endings, start=1)]
     wanted = Counter[str]()
     for request in requests:
         wanted.update(dict(request.items))
     stock = {sku: wanted[sku] for sku in PRICES} | {RARE: 1}
     return DemoPlan(requests, {str(r.request_id): e for r, e in zip(requests, endings, strict=True)}, stock)
+
+
+def _silent_early(endings: list[Ending], chance: Random) -> list[Ending]:
+    """Move the silent ones into the first half. A key is blocked only while the provider answers for others.
+
+    The last order of all would hold up those behind it in its partition: nobody else's answer shows that it is alone.
+    """
+    moved: list[Ending] = [ending for ending in endings if ending != "silent"]
+    silent = len(endings) - len(moved)
+    for place in sorted(chance.sample(range(max(silent, len(endings) // 2)), silent)):
+        moved.insert(place, "silent")
+    return moved
 
 
 def _request(chance: Random, request_id: str, ending: Ending) -> OrderRequest:

@@ -32,7 +32,7 @@ from saga.kafka.reader import Reader
 from schemas import EVENTS
 
 START_SECONDS = 60.0
-STUCK_SECONDS = 60.0
+STUCK_SECONDS = 120.0
 """The demo fails after this long without a new event."""
 PLACING_SECONDS = 3.0
 STEP_SECONDS = 0.05

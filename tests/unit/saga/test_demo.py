@@ -51,6 +51,8 @@ def test_a_plan_has_the_shares_that_were_asked_for(orders, shares, seed):
     assert counted["declined"] == round(orders * shares[0])
     assert all(abs(counted[kind] - orders * share) <= 2 for kind, share in zip(KINDS, shares, strict=True))
     assert [admit(request) for request in plan.requests] == plan.requests
+    silent = [place for place, request in enumerate(plan.requests) if plan.endings[request.request_id] == "silent"]
+    assert all(place < max(len(silent), orders // 2) for place in silent), "nobody answers after the last one"
 
 
 @given(st.integers(1, 100), st.integers())
