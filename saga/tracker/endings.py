@@ -15,9 +15,12 @@ PATIENCE_MS = 60_000
 
 
 def silent(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> tuple[Owed, ...]:
-    """Return the answers that were due when a deadline ended the order; `events` are all of the order, by time."""
+    """Return the answers that were due when a deadline ended the order; `events` are all of the order, by time.
+
+    What starts an order was there, whatever its timestamp: both may be published within two milliseconds.
+    """
     after = model.endings | model.following[end.topic]
-    before = {event.topic for event in events if event.at <= end.at} - after
+    before = {event.topic for event in events if event.at <= end.at or event.topic in model.starts} - after
     seen = sum(model.bits[topic] for topic in before)
     return tuple(owed for owed in model.state(seen, None).owed if owed.event)
 

@@ -51,6 +51,10 @@ WHY = [
         [created("silent", PLACED), overdue("silent", PLACED)],
         "because its deadline had passed: payment-service had not answered",
     ),
+    (
+        [overdue("silent", PLACED), created("silent", PLACED + 2)],
+        "because its deadline had passed: payment-service had not answered",
+    ),
     (SILENT[1:], "because its deadline had passed"),
     (UNWANTED, "on request of ann: ordered twice"),
     ([UNWANTED[0], requested("unwanted", PLACED + 3_000, "by the shop")], "on request: by the shop"),
