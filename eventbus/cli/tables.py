@@ -15,8 +15,8 @@ GAP = "  "
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, right: Sequence[str] = ()) -> None:
     """Print rows in columns, with headings; `right` names the columns of numbers.
 
-    A terminal that is too narrow gets one field a line: it would break lines inside words. Without rows, stderr has a
-    word for it.
+    A terminal that is too narrow gets one field a line: it would break lines inside words. Without rows, only
+    `none` is printed, on stderr.
     """
     cells = list(rows)
     if not cells:

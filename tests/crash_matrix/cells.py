@@ -8,6 +8,11 @@ from typing import NamedTuple
 from eventbus.worker.failpoints import STEPS
 from tests.support.saga import SERVICES
 
+OVERDUE_AT_START = "deadlines found"
+"""Reached when orders became overdue while nobody looked."""
+SET_AHEAD = "deadlines set again"
+"""Reached when a clock that was an hour ahead set the orders' deadlines."""
+
 CANNOT_OCCUR = {
     (step, service): "only the payment service makes remote calls"
     for step in ("before remote", "remote under way")
@@ -17,7 +22,7 @@ CANNOT_OCCUR = {
     **{("quarantined", service): "no database is older than the log" for service in SERVICES},
     **{
         (step, service): "only the order service has deadlines"
-        for step in ("deadlines found", "deadlines set again")
+        for step in (OVERDUE_AT_START, SET_AHEAD)
         for service in SERVICES
         if service != "order_service"
     },
@@ -30,10 +35,6 @@ ON_CLOSING = ("closing", "closing and published", "leaving", "left")
 """Reached after SIGTERM."""
 ON_TROUBLE = ("parking", "parked", "retrying", "unparking", "unparked")
 """Reached when the service's table refuses orders for a while."""
-OVERDUE_AT_START = "deadlines found"
-"""Reached when orders became overdue while nobody looked."""
-SET_AHEAD = "deadlines set again"
-"""Reached when a clock that was an hour ahead set the orders' deadlines."""
 
 REDRIVEN, SKIPPED = "20 redriven", "a batch skipped"
 ON_DECIDED = {

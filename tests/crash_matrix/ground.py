@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import sqlite3
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 from confluent_kafka import TopicPartition
@@ -29,6 +27,7 @@ from saga.services import SERVICES as CHECKED
 from tests.chaos.poison import GROUPS, TOPICS, Poison
 from tests.chaos.refusals import SOME, accept, refuse
 from tests.chaos.unreadable import Unreadable
+from tests.support.databases.deadlines import HOUR_MS, let_deadlines_pass
 from tests.support.saga import SERVICES, Saga
 from tests.support.saga.processes import Worker
 from tests.support.stopwatch import Stopwatch
@@ -38,7 +37,6 @@ PLENTY = 10_000_000
 DECLINED_ABOVE = 20_000
 ORDERS_A_GROUND = 4_000
 """After so many, everything begins anew: a check reads all there is."""
-HOUR_MS = 3_600_000
 PUBLISHED_SECONDS = 10.0
 DEBUG = ("--log-level", "debug")
 MACHINE = 5
@@ -98,14 +96,9 @@ class Ground:
         """Place orders that nobody answers, publish them, end the order service, and only then make them overdue."""
         self.workers["payment_service"].terminate()
         self.place(count, deadline_ms=HOUR_MS)
-        waited(lambda: self.saga.rows("order-service", "select 1 from uncaused limit 1") == [], PUBLISHED_SECONDS)
+        assert waited(lambda: not self.saga.rows("order-service", "select 1 from uncaused limit 1"), PUBLISHED_SECONDS)
         self.workers["order_service"].terminate()
-        with closing(sqlite3.connect(self._url("order-service").removeprefix("sqlite:///"))) as file, file:
-            file.execute(
-                "update orders set deadline_at = deadline_at - ?, deadline_set_at = deadline_set_at - ?"
-                " where deadline_at is not null",
-                (2 * HOUR_MS, 2 * HOUR_MS),
-            )
+        let_deadlines_pass(self._url("order-service"))
 
     def answer(self) -> None:
         """Let the payment service run again."""

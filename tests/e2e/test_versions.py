@@ -221,7 +221,7 @@ def test_orders_are_cancelled_while_two_releases_work_side_by_side(
 
 FEW = 20
 LEFT = "select order_id from orders where deadline_at < {}"
-"""Orders whose deadline was over at this time (ms since 1970) and is still in their row."""
+"""Orders whose deadline had passed at this time (ms since 1970) and is still in their row."""
 
 
 def cancel_some(saga: Saga) -> list[str]:
