@@ -28,15 +28,38 @@ QUESTION_SECONDS = 2.0
 ASK_AGAIN_SECONDS = 0.1
 NEEDED_BUT_UNUSED_GROUP = "saga-reader"
 """librdkafka requires a group id for every consumer; with manually assigned partitions it is never joined."""
-SETTLING = (
-    KafkaError.LEADER_NOT_AVAILABLE,
-    KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError.REPLICA_NOT_AVAILABLE,
-    KafkaError.OFFSET_NOT_AVAILABLE,
+RETRIABLE = frozenset(
+    {
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.REQUEST_TIMED_OUT,
+        KafkaError.REPLICA_NOT_AVAILABLE,
+        KafkaError.NETWORK_EXCEPTION,
+        KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+        KafkaError.COORDINATOR_NOT_AVAILABLE,
+        KafkaError.NOT_COORDINATOR,
+        KafkaError.NOT_CONTROLLER,
+        KafkaError.KAFKA_STORAGE_ERROR,
+        KafkaError.LISTENER_NOT_FOUND,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.OFFSET_NOT_AVAILABLE,
+        KafkaError.THROTTLING_QUOTA_EXCEEDED,
+        KafkaError.UNKNOWN_TOPIC_ID,
+        KafkaError.INCONSISTENT_TOPIC_ID,
+    }
 )
-"""Errors of a partition that was just created or moved; they pass in a moment."""
-SILENT = (KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE)  # noqa: SLF001
+"""The errors of reads and queries that the protocol calls retriable (https://kafka.apache.org/protocol#protocol_error_codes).
+
+A broker that has just started, and a partition that was just created or moved, return them for a moment.
+`KafkaError.retriable()` does not know: librdkafka sets it for the transactional producer only.
+"""
+SILENT = frozenset(
+    {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError._RESOLVE}  # noqa: SLF001
+)
+PASSING = SILENT | RETRIABLE - {KafkaError.UNKNOWN_TOPIC_OR_PART}
+"""The errors that pass without anybody's help. A topic of which no broker knows may have been deleted."""
 
 
 class Unreachable(ConnectionError):
@@ -133,7 +156,7 @@ class Cluster:
                 answer = question()
             except KafkaException as error:
                 code = error.args[0].code()
-                if code not in SETTLING + SILENT or time.monotonic() > until:
+                if code not in SILENT | RETRIABLE or time.monotonic() > until:
                     raise self.unreachable(error) from error
                 if code in SILENT:
                     self._connect_anew()
@@ -157,7 +180,9 @@ class Cluster:
         """Return the error with the servers and the client's last error."""
         self.admin.poll(0)
         if error.args[0].code() not in SILENT:
-            return Unreachable(f"Kafka at {self._servers} says: {self._scrubbed(explained(error.args[0]))}")
+            why = self._scrubbed(explained(error.args[0]))
+            silence = why if error.args[0].code() in PASSING else ""
+            return Unreachable(f"Kafka at {self._servers} says: {why}", silence, self._asked_at)
         found = diagnose(self._config, self._complaints.errors, probe=not self._reached)
         why = self._scrubbed(explained(error.args[0]) if found is None else found.why)
         if self._complaints.refused or (found is not None and found.ours):

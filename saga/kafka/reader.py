@@ -15,6 +15,7 @@ from eventbus.kafka.outage import BrokerOutage
 from eventbus.log import Partition, Record
 from saga.kafka.cluster import (
     ASK_AGAIN_SECONDS,
+    PASSING,
     Cluster,
     Unreachable,
     check_same,
@@ -193,7 +194,7 @@ class Reader:
             self._unfinished.discard(at)
             self._positions[at] = max(self._positions.get(at, 0), message.offset() or 0)
             self._complaint = ""
-        elif error.retriable() or error.code() in _PASSING:
+        elif error.code() in PASSING:
             self.outage.on_error(error)
             self._complaint = str(error.str())
         elif error.code() in UNREADABLE:
@@ -210,9 +211,6 @@ class Reader:
         self.unreadable.append((at, range(first, end)))
         self._positions[at] = end
         self._consumer.seek(TopicPartition(at.topic, at.number, end))
-
-
-_PASSING = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT, KafkaError._RESOLVE)  # noqa: SLF001
 
 
 def record_of(message: Message) -> Record:

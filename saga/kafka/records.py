@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from eventbus.kafka.log import UNREADABLE
 from eventbus.log import Partition
-from saga.kafka.cluster import Unreachable, refused_config
+from saga.kafka.cluster import PASSING, Unreachable, refused_config
 from saga.kafka.unreadable import end_of_batch
 
 TopicAndPartition = tuple[str, int]
@@ -34,7 +34,6 @@ READER = {
     "fetch.message.max.bytes": 262_144,
 }
 OFFSET_RESET = {KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE}  # noqa: SLF001 - the client spells it so
-PASSING = {KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._TIMED_OUT}  # noqa: SLF001 - the same
 
 
 class LogMoved(RuntimeError):

@@ -49,18 +49,35 @@ def test_who_is_not_answered_asks_again_as_a_new_client() -> None:
     assert len(asked) == 2
 
 
-def test_a_new_topic_is_waited_for_with_the_same_client() -> None:
-    """Nothing is wrong with it."""
+@pytest.mark.parametrize(
+    "code", [KafkaError.LEADER_NOT_AVAILABLE, KafkaError.UNKNOWN_LEADER_EPOCH, KafkaError.FENCED_LEADER_EPOCH]
+)
+def test_a_retriable_error_is_asked_again_with_the_same_client(code: int) -> None:
+    """Of a new topic; or of a broker that was asked while it restarted and does not know the leader's epoch yet."""
     cluster, asked = Cluster(NOWHERE, answer_seconds=1), []
 
     def question() -> int:
         asked.append(cluster.admin)
         if len(asked) < 3:
-            raise KafkaException(KafkaError(KafkaError.LEADER_NOT_AVAILABLE))
+            raise KafkaException(KafkaError(code))
         return len(asked)
 
     assert cluster.ask(question) == 3
     assert asked == [cluster.admin] * 3
+
+
+def test_an_error_that_lasts_is_reported_as_one_that_passes() -> None:
+    """Whoever follows the log keeps trying: a partition may be without a leader for minutes."""
+    cluster = Cluster(NOWHERE, answer_seconds=0.2)
+
+    def question(code: int) -> None:
+        raise KafkaException(KafkaError(code))
+
+    with pytest.raises(Unreachable, match=r"says: .*[Ll]eader not available") as passing:
+        cluster.ask(lambda: question(KafkaError.LEADER_NOT_AVAILABLE))
+    with pytest.raises(Unreachable, match="says: ") as lasting:
+        cluster.ask(lambda: question(KafkaError.INVALID_REQUEST))
+    assert ("eader not available" in passing.value.silence, lasting.value.silence) == (True, "")
 
 
 def test_half_of_the_time_is_left_for_a_second_client() -> None:
