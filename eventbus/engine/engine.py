@@ -101,9 +101,8 @@ class Engine:
         if answered := self._retrying.answered():
             self._decide(answered, None, self._deps.clock())
             self._looked_at = 0.0 if self._retrying.more else self._looked_at
-        drained = not fetched and not batch
-        self._publisher.publish_if_due(drained=drained)
-        overdue = self._deadlines.look_now(self._looked_at)
+        self._publisher.publish_if_due(caught_up=self._intake.caught_up)
+        drained, overdue = not fetched and not batch, self._deadlines.look_now(self._looked_at)
         if drained or overdue or self._deps.clock() - self._looked_at > self._config.idle_check_after:
             self._look_around()
         self._recoverer.seek_published()

@@ -21,6 +21,12 @@ class Intake:
         self._schemas = SchemaWaits(deps, config)
         placed_over = config.keys_placed_over
         self._placement = Placement(deps.log, placed_over) if placed_over else None
+        self._polled_all = False
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether there is no backlog: the last poll returned fewer records than it asked for, and none is buffered."""
+        return self._polled_all and not any(owned.buffer for owned in self._assignment)
 
     def fetch(self, limit: int, *, asking: bool, at_most: float) -> bool:
         """Read and decode up to about `limit` records, and buffer them; return whether anything was read.
@@ -28,7 +34,9 @@ class Intake:
         Waits for records as long as there is nothing else to do, up to `at_most` seconds; `asking`: remote calls are in
         progress.
         """
-        fetched = self._deps.log.poll(self._wanted(limit), min(at_most, self._timeout(asking=asking)))
+        wanted = self._wanted(limit)
+        fetched = self._deps.log.poll(wanted, min(at_most, self._timeout(asking=asking)))
+        self._polled_all = sum(len(run.records) for run in fetched) < wanted
         self._deps.failpoint("polled")
         self._accept(fetched)
         return bool(fetched)

@@ -14,7 +14,7 @@ from eventbus.store.quarantine import Quarantined
 
 
 class Publisher:
-    """Publishes what is pending when it is due: the input is drained, or enough is pending for long enough."""
+    """Publishes what is pending when it is due: at once without a backlog, else once it is enough, or old enough."""
 
     def __init__(self, context: EngineContext, undelivered: Undelivered) -> None:
         _, self._deps, self._config, self._assignment, self._topics = context
@@ -37,9 +37,9 @@ class Publisher:
         """Return how many outputs are pending."""
         return sum(len(entry.outputs) for owned in self._assignment for entry in owned.pending)
 
-    def publish_if_due(self, *, drained: bool) -> None:
-        """Publish if there is no more input, or if enough is pending."""
-        if drained or self._enough_pending():
+    def publish_if_due(self, *, caught_up: bool) -> None:
+        """Publish if there is no backlog, or if enough is pending."""
+        if caught_up or self._enough_pending():
             self.publish()
 
     def _enough_pending(self) -> bool:
