@@ -102,7 +102,7 @@ class PaymentCharged(_Payment, frozen=True):
 class PaymentRefunded(_Payment, frozen=True):
     """The charge was refunded: `amount` minor units, all of it."""
 
-    summary = "the charge of {amount} was given back"
+    summary = "the charge of {amount} was refunded"
 
 
 class _Fact(Event, frozen=True):
@@ -111,16 +111,16 @@ class _Fact(Event, frozen=True):
 
 @event(HERE / "inventory.reserved.avsc", key="order_id")
 class InventoryReserved(_Fact, frozen=True):
-    """Every item of the order is set aside."""
+    """Every item of the order is reserved."""
 
-    summary = "every item was set aside"
+    summary = "every item was reserved"
 
 
 @event(HERE / "inventory.released.avsc", key="order_id")
 class InventoryReleased(_Fact, frozen=True):
-    """Every item that was set aside for the order was given back."""
+    """Every item that was reserved for the order is in stock again."""
 
-    summary = "every item that was set aside was given back"
+    summary = "every reserved item was returned to stock"
 
 
 @event(HERE / "order.confirmed.avsc", key="order_id")
@@ -150,7 +150,7 @@ class PaymentFailed(_Failure, frozen=True):
 
 @event(HERE / "inventory.reservation.failed.avsc", key="order_id")
 class InventoryReservationFailed(_Failure, frozen=True):
-    """An item is missing; nothing was set aside. `error` says which, for people."""
+    """An item is missing; nothing was reserved. `error` says which, for people."""
 
     summary = "inventory could not reserve: {error}"
 

@@ -54,7 +54,7 @@ SENTENCES: dict[str, Callable[[Fields], str]] = {
     "kafka.connected": _connected,
     "worker.started": _started,
     "partitions.assigned": lambda event: f"assigned: {_partitions(event)}",
-    "partitions.revoked": lambda event: f"given back: {_partitions(event)}",
+    "partitions.revoked": lambda event: f"revoked: {_partitions(event)}",
     "partitions.lost": lambda event: f"lost, another worker may have them: {_partitions(event)}",
     "worker.ready": _ready,
     "batch.handled": _batch,

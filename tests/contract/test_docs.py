@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from saga.flow.formats.diagrams import as_mermaid
 from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
 from saga.flow.rules import RULES
-from tests.contract.test_choreography import COMMANDS, SERVICES
+from tests.contract.test_choreography import COMMANDS, PROGRAMS, SERVICES
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -25,6 +26,10 @@ NAMED_TEST = re.compile(r"(tests/[\w/]+\.py)::(\w+)")
 INLINE = re.compile(r"`([^`\n]+)`")
 PROGRAM = re.compile(r"^(saga|order-service|payment-service|inventory-service)$")
 LEAVES = [name for name, command in COMMANDS.items() if not isinstance(command, click.Group)]
+
+
+MESSAGE = re.compile(r'\*\*"(.+?)"\*\*', re.DOTALL)
+"""A message as operators see it, to search for; an ellipsis is whatever the message says there."""
 
 
 def text(document: Path) -> str:
@@ -160,3 +165,24 @@ def test_make_targets_in_the_documents_exist() -> None:
     for document in DOCUMENTS:
         code = "\n".join([*blocks(document, "sh", "console"), *INLINE.findall(BLOCK.sub("", text(document)))])
         assert set(re.findall(r"^make ([\w-]+)", code, re.MULTILINE)) <= targets, named(document)
+
+
+def messages() -> str:
+    """Return every text in the code, with a mark for what is put in when it runs."""
+    found = list[str]()
+    for folder in ("eventbus", "saga", *(name.replace("-", "_") for name in PROGRAMS if name != "saga")):
+        for file in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(text(file))):
+                if isinstance(node, ast.JoinedStr):
+                    found.append("".join(str(getattr(part, "value", "\0")) for part in node.values))
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    found.append(node.value)
+    return "\n".join(found)
+
+
+def test_messages_that_operating_explains_are_those_of_the_programs() -> None:
+    """Who is paged at night searches for what the worker said."""
+    explained = [" ".join(message.split()) for message in MESSAGE.findall(text(ROOT / "docs" / "operating.md"))]
+    said = messages()
+    assert len(explained) > 10
+    assert [(m, part) for m in explained for part in m.split("…") if part.strip() not in said] == []

@@ -47,9 +47,9 @@ NEVER_OVERDUE = {
 CANCEL_AT = ("    cancel_at_ms: TimeOrZero = 0\n", "")
 CLASS = '''@event(HERE / "inventory.released.avsc", key="order_id")
 class InventoryReleased(_Fact, frozen=True):
-    """Every item that was set aside for the order was given back."""
+    """Every item that was reserved for the order is in stock again."""
 
-    summary = "every item that was set aside was given back"
+    summary = "every reserved item was returned to stock"
 
 
 '''

@@ -172,7 +172,7 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
     end, refund = REFUNDED_ORDER[3], REFUNDED_ORDER[4]
     assert why["why"] == (
         f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after it was placed, because inventory could not reserve: short;"
-        f" the charge of 29.33 USD was given back {refund.at - end.at} ms later"
+        f" the charge of 29.33 USD was refunded {refund.at - end.at} ms later"
     )
     assert [link["address"] for link in why["chain"]] == [event.address for event in REFUNDED_ORDER]
     assert why["ask"] == []
