@@ -187,8 +187,8 @@ class Fold:
             before = first.setdefault(topic, event)
             if topic in self._model.endings:
                 end = end or event
-                if end is not event:
-                    yield _violation("second-ending", event, f"the order had ended with {end.address}")
+                if contradicted := self._contradicted(event, first):
+                    yield _violation("second-ending", event, f"the order had ended with {contradicted.address}")
             elif rival := self._rival(event, first):
                 yield _violation("second-answer", event, f"the order already has the other answer, {rival.address}")
             elif before is not event:
@@ -200,6 +200,11 @@ class Fold:
                 yield _violation(
                     "step-after-end", event, f"{late}, after which only these are declared: {self._after(end)}"
                 )
+
+    def _contradicted(self, ending: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
+        """Return an earlier ending of the order that excludes this one."""
+        ended = (event for topic, event in first.items() if event is not ending and topic in self._model.endings)
+        return next((event for event in ended if self._model.contradicts(event.topic, ending.topic)), None)
 
     def _rival(self, event: TrackedEvent, first: dict[str, TrackedEvent]) -> TrackedEvent | None:
         """Return an earlier event of the order that excludes this one."""

@@ -84,6 +84,9 @@ class TrackerModel:
     overdue: frozenset[str]
     """The events that a deadline may cause."""
     endings: frozenset[str]
+    """The events that end an order: the final events, but those that only follow another one (order.shipped)."""
+    aborts: frozenset[str]
+    """The endings with which an order fails."""
     failures: frozenset[str]
     """The events that lead to the saga's failure."""
     arrows: tuple[Arrow, ...]
@@ -102,14 +105,14 @@ class TrackerModel:
         failures = frozenset[str]().union(*(flow.causes[ending] for ending in flow.aborts))
         publisher = {topic: flow.publishers(topic)[0] for topic in flow.events}
         starts, on_request = frozenset(flow.initiates), frozenset(flow.on_request)
-        kinds = (starts, on_request, flow.overdue, flow.endings, failures)
+        kinds = (starts, on_request, flow.overdue, _endings(flow), flow.aborts, failures)
         return cls(tuple(flow.events), publisher, flow.causes, *kinds, arrows)
 
     @cached_property
     def fingerprint(self) -> str:
         """Equal for equal declarations; a database with another fingerprint must be rebuilt."""
         arrows = sorted((a.service, a.event, *map(sorted, a[2:])) for a in self.arrows)
-        kinds = (self.starts, self.on_request, self.overdue, self.endings)
+        kinds = (self.starts, self.on_request, self.overdue, self.endings, self.aborts)
         return json.dumps([self.topics, self.publisher, *map(sorted, kinds), arrows])
 
     @cached_property
@@ -137,6 +140,10 @@ class TrackerModel:
                 for other in arrow.answers - {topic}:
                     excluded[topic] |= self.bits[other]
         return excluded
+
+    def contradicts(self, ending: str, other: str) -> bool:
+        """Return whether an order cannot have both endings: a service ends it once, and no other the opposite way."""
+        return self.publisher[ending] == self.publisher[other] or (ending in self.aborts) != (other in self.aborts)
 
     def began(self, topic: str, cause: str | None) -> str | None:
         """Return what caused an event that no event caused: OVERDUE or REQUEST; None if neither is declared."""
@@ -199,6 +206,17 @@ class TrackerModel:
         """Return whether the service gives the same answers to a later event of the order: then that one is due."""
         later = there & self.following[arrow.event]
         return any(a.event in later and (a.service, a.answers) == (arrow.service, arrow.answers) for a in self.arrows)
+
+
+def _endings(flow: Flow) -> frozenset[str]:
+    """Return the final events that can happen before any other final event has."""
+    reached, to_see = set[str](), [*flow.root_events, *flow.overdue]
+    while to_see:
+        event = to_see.pop()
+        if event not in reached and event not in flow.endings:
+            to_see += [edge.event for edge in flow.edges if edge.cause == event]
+        reached.add(event)
+    return flow.endings & reached
 
 
 def _word(topic: str) -> str:

@@ -125,6 +125,7 @@ def test_its_events_are_shown_by_tools_that_do_not_import_it(
         told = command("saga", question, "order-1", env=env, folder=tmp_path)
         assert told.code == 0, told
         assert "order.shipped: parcel parcel-order-1" in told.stdout, told
+        assert "second-ending" not in told.stdout, told
 
 
 def admin_reads(broker: Broker) -> bool:

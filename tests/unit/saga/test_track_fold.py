@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from shipping_service import ShippingService
 
-from saga.tracker.fold import CLOCK_SKEW_MS, Fold
+from eventbus.manifest import declare, read_declaration
+from saga.flow.model import Flow
+from saga.services import SERVICES
+from saga.tracker.fold import CLOCK_SKEW_MS, Fold, TrackedEvent
 from saga.tracker.installed import MODEL
+from saga.tracker.model import TrackerModel
 from saga.tracker.timeline import possible
 from tests.support.models.saga_model import (
     CANCELLED,
@@ -41,9 +46,24 @@ def rogue(topic, after=CONFIRMED_ORDER, **other):
     return made._replace(at=end.at + 10)._replace(**other)
 
 
-def kinds(*events):
-    _, violations = Fold(MODEL).again(events)
+def kinds(*events, model=MODEL):
+    _, violations = Fold(model).again(events)
     return [violation.kind for violation in violations]
+
+
+SHIPPED = "order.shipped"
+
+
+def with_shipping(after=CONFIRMED):
+    """Return the model with the shipping service of docs/adding-a-service.md, which answers this event."""
+    shipping = read_declaration(declare(ShippingService).to_json().replace(CONFIRMED, after), "here")
+    return TrackerModel.of(Flow([*map(declare, SERVICES), shipping]))
+
+
+def shipped(after, cause, late=10):
+    at = after[-1].at + late
+    of = (after[-1].order_id, SHIPPED, 0, 7, at, "shipping-service", 1001)
+    return TrackedEvent(*of, next(event.address for event in after if event.topic == cause), "{}")
 
 
 def test_what_comes_after_a_deadline_is_declared():
@@ -183,3 +203,28 @@ def test_clocks_may_differ_a_little():
     *before, end = CONFIRMED_ORDER
     assert kinds(*before, end._replace(at=before[-1].at - CLOCK_SKEW_MS)) == []
     assert kinds(*before, end._replace(at=before[-1].at - CLOCK_SKEW_MS - 1)) == ["step-after-end"]
+
+
+@pytest.mark.parametrize("late", [10, 60_000, -10])
+def test_a_final_event_that_builds_on_another_one_is_declared(late):
+    """The documented shipping service completes confirmed orders: their status stays, also if its clock is behind."""
+    model = with_shipping()
+    assert model.endings == {CONFIRMED, CANCELLED}
+    parcel = shipped(CONFIRMED_ORDER, CONFIRMED, late)
+    order, violations = Fold(model).again([*CONFIRMED_ORDER, parcel])
+    assert (order.status, order.ending, order.waiting_on, violations) == ("confirmed", CONFIRMED, None, [])
+    assert model.state(order.seen & ~model.bits[SHIPPED], CONFIRMED).waiting_on == "shipping-service"
+    again = parcel._replace(offset=8)
+    assert kinds(*CONFIRMED_ORDER, parcel, again, model=model) == ["repeated-step"]
+    assert kinds(*CONFIRMED_ORDER, rogue(CONFIRMED), parcel, model=model) == ["second-ending"]
+
+
+def test_a_final_event_beside_another_one_contradicts_only_the_opposite():
+    """Of another service, which answers an earlier event: each service ends an order once, and both the same way."""
+    model = with_shipping(after=CHARGED)
+    assert model.endings == {CONFIRMED, CANCELLED, SHIPPED}
+    early = shipped(CONFIRMED_ORDER, CHARGED, -1)
+    assert kinds(*CONFIRMED_ORDER, early, model=model) == []
+    assert kinds(*CONFIRMED_ORDER, early, early._replace(offset=8), model=model) == ["second-ending"]
+    assert kinds(*CONFIRMED_ORDER, early, rogue(CONFIRMED), model=model) == ["second-ending"]
+    assert kinds(*REFUNDED_ORDER, shipped(REFUNDED_ORDER, CHARGED), model=model) == ["second-ending"]
