@@ -1,15 +1,16 @@
-"""The option for each service's database, of commands that read all of them."""
+"""The services' databases, of commands that read all of them: an option for each of the saga's own services."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
 from eventbus.cli import options as cli
-from eventbus.cli.connection_options import secret
-from saga.services import SERVICES
+from eventbus.cli.connection_options import from_file, secret
+from saga.services import SERVICES, declared_elsewhere
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -31,3 +32,9 @@ def database_options(purpose: str) -> Callable[[F], F]:
         return command
 
     return add
+
+
+def declared_databases() -> dict[str, str]:
+    """Return the databases of services of other projects, which have no option, as their workers find them."""
+    places = {declaration.service: cli.database_of(declaration.service) for declaration in declared_elsewhere()}
+    return {name: from_file(os.environ.get(variable, default)) for name, (variable, default) in places.items()}

@@ -11,10 +11,11 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.worker.telemetry import configure_logging
-from saga.check.database_options import database_options
+from saga.check.database_options import database_options, declared_databases
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
 from saga.deadletters.letters import LetterTarget
+from saga.declared import with_declared
 from saga.kafka.decode import Decoder
 from saga.services import SERVICES
 from saga.tracker.installed import FLOW
@@ -60,10 +61,12 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     where = LetterTarget(options["bootstrap_servers"], options["kafka_config"])
     registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)
-    databases = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
+    own = {s.name: options[s.name.replace("-service", "_database")] for s in SERVICES}
+    databases = own | declared_databases()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server stops on it, then raises it once more
     with exit_cleanly(), Following(source, None if no_track else tracker) as following:
-        trouble, workers = TroubleReport(where, databases, Decoder(registry)), WorkersQuery(databases)
+        trouble = TroubleReport(where, databases, Decoder(with_declared(registry)))
+        workers = WorkersQuery(databases)
         answers = PageData(tracker, FLOW, following, trouble.report, workers.report)
         serve(answers, token, host, port)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from eventbus.cli import options as cli
 from eventbus.cli.tables import print_table
 from eventbus.database import SQLITE
 from eventbus.log import to_iso
-from saga.check.database_options import database_options
+from saga.check.database_options import database_options, declared_databases
 from saga.flow.sources import from_announcements
 from saga.kafka.cluster import Unreachable
 from saga.kafka.group_members import GroupLag, group_lag
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.kafka.target import KafkaTarget
-from saga.services import installed_services
+from saga.services import declared_elsewhere, installed_services
 from saga.ui.trouble import parked_orders
 
 COLUMNS = ("service", "worker", "host", "since", "partitions", "behind")
@@ -42,10 +43,9 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
     """
     target = KafkaTarget(bootstrap_servers, kafka_config)
     since = _announced(target)
-    lags = {
-        service.name: group_lag(target, service.name, [event.topic for event in service.reactions])
-        for service in installed_services()
-    }
+    reactions = {service.name: [event.topic for event in service.reactions] for service in installed_services()}
+    reactions |= {each.service: [does.event for does in each.reactions] for each in declared_elsewhere()}
+    lags = {service: group_lag(target, service, topics) for service, topics in reactions.items()}
     workers = [row for service, lag in lags.items() for row in _rows(service, lag, since)]
     parked, errors = parked_orders(_readable(databases))
     waiting = [_waiting(service, parked) for service in dict.fromkeys(each["service"] for each in parked)]
@@ -105,7 +105,11 @@ def _readable(databases: Mapping[str, str]) -> dict[str, str]:
         is_default = context.get_parameter_source(parameter) is ParameterSource.DEFAULT
         if not is_default or Path(url.removeprefix(SQLITE)).exists():
             found[parameter.replace("_database", "-service")] = url
-    return found
+    return found | {
+        service: url
+        for service, url in declared_databases().items()
+        if cli.database_of(service)[0] in os.environ or Path(url.removeprefix(SQLITE)).exists()
+    }
 
 
 def _waiting(service: str, parked: list[dict[str, Any]]) -> dict[str, Any]:

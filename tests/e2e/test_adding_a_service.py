@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -103,7 +104,7 @@ def test_the_smallest_service_runs_as_the_page_says(
 def test_its_events_are_shown_by_tools_that_do_not_import_it(
     fresh_broker: Broker, workers: Workers, env: dict[str, str], tmp_path: Path
 ) -> None:
-    """By its declaration in a folder: tail, track, show and why; without it the message says where to put it."""
+    """By its declaration in a folder: workers, tail, track, show, why; without it the message says where to put it."""
     confirm(fresh_broker, ["order-1"])
     workers.start("shipping_service", "--instance", "a", env=env).wait_for('"published": {"order.shipped": 1}')
 
@@ -117,7 +118,11 @@ def test_its_events_are_shown_by_tools_that_do_not_import_it(
     (tmp_path / "declarations").mkdir()
     declared = command("shipping_service", "declaration", env=env, folder=tmp_path)
     (tmp_path / "declarations" / "shipping-service.json").write_text(declared.stdout)
-    env = env | {"SAGA_DECLARATIONS": "declarations", "SAGA_TRACKER": "tracker.db", "PYTHONPATH": ""}
+    env = env | {"SAGA_DECLARATIONS": "declarations", "SAGA_TRACKER": "tracker.db"}
+    env |= {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+    listed = json.loads(command("saga", "workers", "--json", env=env, folder=tmp_path).stdout)
+    assert ("shipping-service", "a") in {(each["service"], each["worker"]) for each in listed["workers"]}
+    assert listed["not_read"] == []
     assert tail()["value"] == {"order_id": "order-1", "parcel": "parcel-order-1"}
     tracked = command("saga", "track", "--no-follow", env=env, folder=tmp_path)
     assert tracked.code == 0, tracked

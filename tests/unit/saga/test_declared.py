@@ -15,6 +15,7 @@ from eventbus import Codec
 from eventbus.manifest import BadDeclaration, declare, read_declaration
 from eventbus.serde.registry import UnknownSchema, registry_at
 from saga.__main__ import main
+from saga.check.database_options import declared_databases
 from saga.declared import DeclaredSchemas, declared_events
 from saga.kafka.decode import Decoder
 from saga.services import declared_elsewhere
@@ -91,6 +92,16 @@ def test_the_folder_is_read_and_the_sagas_own_services_count_as_they_are_here(
     (tmp_path / "again.json").write_text(SHIPPING.to_json())
     with pytest.raises(BadDeclaration, match=r"shipping\.json: shipping-service is already declared"):
         declared_elsewhere()
+
+
+def test_its_database_is_where_its_worker_finds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For `saga workers` and the page: by its variable, else the default."""
+    assert declared_databases() == {}
+    (tmp_path / "shipping.json").write_text(SHIPPING.to_json())
+    monkeypatch.setenv("SAGA_DECLARATIONS", str(tmp_path))
+    assert declared_databases() == {"shipping-service": "sqlite:///shipping_service.db"}
+    monkeypatch.setenv("SHIPPING_SERVICE_DATABASE", "sqlite:////elsewhere.db")
+    assert declared_databases() == {"shipping-service": "sqlite:////elsewhere.db"}
 
 
 def test_a_folder_that_is_not_there_is_an_error_in_one_line(tmp_path: Path) -> None:
