@@ -24,8 +24,10 @@ def _unknown(tracked: Tracked, order_id: str, at: int | None) -> NoReturn:
     behind = tracked.behind()
     when = "" if at is None else f" at {to_iso(at)}"
     ago = f"last wrote {span(now() - behind.written_at)} ago" if behind.written_at else "has not written anything yet"
+    service = " or ".join(sorted({tracked.model.publisher[topic] for topic in tracked.model.starts}))
     lag = f" and was {behind.offsets} records behind" if behind.offsets else " and had read the whole log"
     cli.fail(
         f"no event of order {order_id!r}{when} in {tracked.path}. The tracker {ago}"
-        f"{lag if behind.written_at else ''}. Check the id, and that `saga track` is running"
+        f"{lag if behind.written_at else ''}. Check the id, and that `saga track` is running. An order that"
+        f" {service} has not published yet is only in its database: `{service} show {order_id}`"
     )

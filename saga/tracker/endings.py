@@ -28,10 +28,14 @@ def silent(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEven
 def why_ended(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedEvent) -> str:
     """Return why it ended with this event, for people, if no event caused that; otherwise an empty text.
 
-    `its deadline had passed: payment-service had not answered`, or `on request of ann: ordered twice`.
+    `its deadline had passed: payment-service had not answered`, or `on request of ann: ordered twice`. Nobody is to
+    blame for an answer that was not asked for: no worker had published the order's first event.
     """
     began = model.began(end.topic, end.cause)
     if began == OVERDUE:
+        start = next((event for event in events if event.topic in model.starts), None)
+        if start and passed_before(end, start.at):
+            return f"its deadline had passed before {start.topic} was published"
         owed = silent(model, events, end)
         missing = dict.fromkeys(_missing(each, end.service) for each in owed)
         return "its deadline had passed" + (f": {' and '.join(missing)}" if missing else "")
@@ -39,6 +43,12 @@ def why_ended(model: TrackerModel, events: Sequence[TrackedEvent], end: TrackedE
         reason = printable(str(end.values.get("reason") or ON_REQUEST))
         return reason if reason.startswith(ON_REQUEST) else f"{ON_REQUEST}: {reason}"
     return ""
+
+
+def passed_before(end: TrackedEvent, at: int) -> bool:
+    """Return whether a deadline ended the order, and that deadline had passed before this time (ms since 1970)."""
+    cause, _, due = (end.cause or "").partition("/")
+    return cause == OVERDUE and due.isdecimal() and int(due) < at
 
 
 def cancels_itself(cancel_at: int | None, now: int) -> str:

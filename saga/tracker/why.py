@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from saga.tracker.endings import ON_REQUEST, cancels_itself
+from saga.tracker.endings import ON_REQUEST, cancels_itself, passed_before
 from saga.tracker.fold import TrackedEvent
 from saga.tracker.model import NOBODY, PENDING, Owed
 from saga.tracker.moments import span
@@ -54,7 +54,9 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
         yield from waiting
         return
     word, because = end.event.topic.rpartition(".")[2], _because(story, end, told)
-    yield f"{word} {span(end.since_placed)} after it was placed{because}"
+    # The log says when its first event was published: late, if its deadline had passed by then.
+    after = "" if passed_before(end.event, order.placed_at) else f" {span(end.since_placed)} after it was placed"
+    yield f"{word}{after}{because}"
     for step in story.steps:
         if step.undoes is not None and step is not end:
             yield f"{told[step.event.address]} {span(step.event.at - end.event.at)} later"

@@ -169,7 +169,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
     """Orders that a person, or their deadline, cancelled: the verdict, the row of the list, the picture, the counts."""
     said = {
         "unwanted": "Cancelled on request of ann: ordered twice. The customer pays nothing: ",
-        "overdue": "Cancelled because its deadline had passed: payment-service had not answered. The customer pays ",
+        "overdue": "Cancelled because its deadline had passed before order.created was published. The customer pays ",
     }
     tab.dark(dark=False)
     began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "at its deadline")}

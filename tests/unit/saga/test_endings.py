@@ -53,6 +53,10 @@ WHY = [
     ),
     (
         [overdue("silent", PLACED), created("silent", PLACED + 2)],
+        "because its deadline had passed before order.created was published",
+    ),
+    (
+        [overdue("silent", PLACED)._replace(cause="deadline/soon"), created("silent", PLACED + 2)],
         "because its deadline had passed: payment-service had not answered",
     ),
     (SILENT[1:], "because its deadline had passed"),
@@ -87,6 +91,15 @@ def test_an_ending_without_an_event_as_its_cause_is_explained(tmp_path, events, 
         story = timeline(reading, order_id)
         assert story is not None
         assert verdict(story, now()).text.startswith(f"Cancelled {because}. ")
+
+
+def test_an_order_that_was_published_after_its_deadline_blames_nobody(tmp_path):
+    """No worker ran: nobody was asked, and the log does not say when it was placed."""
+    late = PLACED + DEADLINE + 43_000
+    events = [created("late", late, PLACED + DEADLINE), overdue("late", late)._replace(cause=f"deadline/{PLACED}")]
+    because = "because its deadline had passed before order.created was published"
+    assert saga(tmp_path, events, "why", "late").splitlines()[0] == f"cancelled, {because}"
+    assert told(tmp_path / "a.db", events).startswith(f"Cancelled {because}. The customer pays nothing: ")
 
 
 def test_of_one_millisecond_the_beginning_comes_first(tmp_path):

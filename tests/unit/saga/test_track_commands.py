@@ -187,7 +187,7 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
     ("cause", "reason"),
     [
         (None, "on request of ann: \N{REPLACEMENT CHARACTER}[2J"),
-        ("deadline/1000", "because its deadline had passed: payment-service had not answered"),
+        ("deadline/2000000000000", "because its deadline had passed: payment-service had not answered"),
     ],
 )
 def test_why_says_for_what_reason_an_order_ended_that_no_event_ended(tmp_path, cause, reason):
@@ -287,6 +287,7 @@ def test_an_unknown_order_is_an_error_that_says_where_it_looked_and_how_far_that
         assert result.exit_code == 1
         assert f"no event of order 'no-such-order' in {file}" in result.stderr
         assert "had read the whole log" in result.stderr
+        assert "not published yet is only in its database: `order-service show no-such-order`" in result.stderr
 
 
 def test_a_database_that_is_none_is_named_with_what_to_do(tmp_path, file):
