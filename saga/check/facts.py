@@ -173,7 +173,8 @@ class LogFacts:
     """The first offset of partitions whose beginning has expired."""
     oldest: Mapping[tuple[str, int], Oldest] = field(default_factory=dict)
     """The first record of these that has a timestamp; partitions without any remaining record are not included."""
-    undecodable: int = 0
+    undecodable: Sequence[str] = ()
+    """The addresses of records that are not events."""
     unreadable: Sequence[str] = ()
     """Where batches that cannot be decompressed begin."""
 

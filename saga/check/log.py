@@ -37,7 +37,7 @@ def read_events(  # noqa: PLR0913 - what, with what, from where to where
     """
     starts = topics.starts()
     histories: dict[str, list[EventFact]] = {}
-    undecodable = 0
+    undecodable: list[str] = []
     unreadable: list[str] = []
 
     def pass_by(tp: TopicAndPartition, batch: range) -> None:
@@ -56,7 +56,7 @@ def read_events(  # noqa: PLR0913 - what, with what, from where to where
         try:
             event = codec.decode(message.topic(), message.key(), message.value(), headers_of(message))
         except PoisonRecord:
-            undecodable += 1
+            undecodable.append(f"{tp[0]}/{tp[1]}/{message.offset()}")
             continue
         history = histories.setdefault(intern(event.key), [])
         history.append(fact_of(message, event, before))

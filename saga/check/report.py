@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,15 +25,18 @@ class OpenWork:
     dead_letters: Mapping[str, int] | None
     """How many dead letters have no resolution, by service; only those that have any. None: they could not be read."""
     foreign: int
-    """Records on the topics that are not events."""
+    """Records on the topics that are not events, but those whose dead letters were redriven or discarded."""
     unreadable: int
     """Batches on the topics that cannot be decompressed."""
 
     @classmethod
-    def of(cls, verdict: Verdict, facts: Facts, dead_letters: Mapping[str, int] | None) -> OpenWork:
-        """Collect it from what was read."""
+    def of(
+        cls, verdict: Verdict, facts: Facts, dead_letters: Mapping[str, int] | None, decided: Collection[str] = ()
+    ) -> OpenWork:
+        """Collect it from what was read; `decided` are the addresses of records about which nobody has to decide."""
         parked = Counter(fact.service for order in facts.parked.values() for fact in order)
-        return cls(verdict.open, parked, dead_letters, facts.log.undecodable, len(facts.log.unreadable))
+        foreign = len(set(facts.log.undecodable) - set(decided))
+        return cls(verdict.open, parked, dead_letters, foreign, len(facts.log.unreadable))
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Return each kind of open work, and the command that shows it."""
@@ -66,7 +69,7 @@ def as_json(verdict: Verdict, log: LogFacts, work: OpenWork) -> dict[str, Any]:
         "dead_letters": None if work.dead_letters is None else dict(work.dead_letters),
         "not_judged": verdict.not_judged,
         "events": _events(log),
-        "undecodable": log.undecodable,
+        "undecodable": len(log.undecodable),
         "unreadable": list(log.unreadable),
         "truncated": {f"{topic}/{number}": start for (topic, number), start in sorted(log.truncated.items())},
         "laws": {law: counts[law] for law in DESCRIPTIONS},
@@ -76,7 +79,7 @@ def as_json(verdict: Verdict, log: LogFacts, work: OpenWork) -> dict[str, Any]:
 def as_text(verdict: Verdict, log: LogFacts, work: OpenWork) -> Iterator[str]:
     """Return the report line by line."""
     yield f"orders {verdict.orders}, of which {verdict.open} open"
-    yield f"events {_events(log)}, records that are not events {log.undecodable}"
+    yield f"events {_events(log)}, records that are not events {len(log.undecodable)}"
     if log.unreadable:
         yield f"batches that cannot be decompressed, so their content is unknown: {', '.join(log.unreadable)}"
     yield from truncation(verdict, log)

@@ -20,7 +20,7 @@ from saga.check.report import as_json as report_as_json
 from saga.check.rules import CLOCK_SKEW_MS, DEADLINE_MARGIN_MS, Rules
 from saga.check.sources import Sources, sources_options
 from saga.deadletters.letters import LetterTarget
-from saga.deadletters.open import open_counts
+from saga.deadletters.open import Decisions, decisions
 from saga.flow.model import Flow
 from saga.kafka.cluster import BadConfiguration, Unreachable
 from saga.kafka.event_topics import TopicsMissing
@@ -80,7 +80,7 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
     except CANNOT_CHECK as why:
         cli.fail(f"cannot check: {why}")
     verdict = judge(facts, _rules(flow, **rules))
-    work = OpenWork.of(verdict, facts, _dead_letters(sources))
+    work = OpenWork.of(verdict, facts, *_dead_letters(sources))
     if as_json:
         for warning in truncation(verdict, facts.log):
             click.echo(warning, err=True)
@@ -91,14 +91,14 @@ def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
         raise SystemExit(1)
 
 
-def _dead_letters(sources: Sources) -> dict[str, int] | None:
-    """Return the open dead letters by service; None, with a warning, if these topics cannot be read."""
+def _dead_letters(sources: Sources) -> Decisions | tuple[None, tuple[str, ...]]:
+    """Return what was decided about dead letters; None and nothing, with a warning, if these topics cannot be read."""
     try:
         where = LetterTarget(sources.bootstrap_servers, sources.kafka_config)
-        return open_counts(where, [service.name for service in SERVICES])
+        return decisions(where, [service.name for service in SERVICES])
     except (KafkaException, Unreachable, NoSuchTopic, LogMoved) as why:
         click.echo(f"the dead letters cannot be read: {why}", err=True)
-        return None
+        return None, ()
 
 
 def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import replace
 
@@ -36,7 +36,7 @@ class KeptEvents:
 
     def __init__(self) -> None:
         self._events: dict[str, list[EventFact]] = {}
-        self._undecodable = 0
+        self._undecodable: Sequence[str] = ()
         self._unreadable: set[str] = set()
 
     def keep(self, log: LogFacts, topic: str) -> None:
@@ -44,7 +44,7 @@ class KeptEvents:
 
         Nothing that cannot be read is written after that.
         """
-        self._undecodable = max(self._undecodable, log.undecodable)
+        self._undecodable = max(self._undecodable, log.undecodable, key=len)
         self._unreadable.update(log.unreadable)
         for order_id, events in log.events.items():
             others = [event for event in self._events.get(order_id, ()) if event.topic != topic]
@@ -54,7 +54,8 @@ class KeptEvents:
         """Return what was read of the log, and what is kept."""
         orders = {*log.events, *self._events}
         events = {each: [*self._events.get(each, ()), *log.events.get(each, ())] for each in orders}
-        undecodable, unreadable = max(self._undecodable, log.undecodable), {*self._unreadable, *log.unreadable}
+        unreadable = {*self._unreadable, *log.unreadable}
+        undecodable = max(self._undecodable, log.undecodable, key=len)
         return replace(log, events=events, undecodable=undecodable, unreadable=sorted(unreadable))
 
 

@@ -190,7 +190,7 @@ def as_text(outcome: Outcome) -> Iterator[str]:
 
 def _open_work(outcome: Outcome) -> OpenWork:
     """Return what is open; the course itself has judged what is parked, and decided about the dead letters."""
-    return OpenWork(outcome.verdict.open, {}, None, outcome.log.undecodable, len(outcome.log.unreadable))
+    return OpenWork(outcome.verdict.open, {}, None, len(outcome.log.undecodable), len(outcome.log.unreadable))
 
 
 def _split(measured: Iterable[tuple[float | None, bool]]) -> dict[str, dict[str, Any]]:
