@@ -56,9 +56,9 @@ def _deadline(order: Order, now: int) -> str | None:
         return None
     left = order.deadline_at - now
     if left <= 0:
-        return f"over since {to_iso(order.deadline_at)}: a worker cancels it"
+        return f"over since {to_iso(order.deadline_at)}: a worker cancels the order"
     unit = MINUTE_MS if left > 2 * MINUTE_MS else 1_000
-    return f"cancels itself in {duration.to_text(-(-left // unit) * unit)}"
+    return f"the order cancels itself in {duration.to_text(-(-left // unit) * unit)}"
 
 
 def as_row(order: Order) -> list[str]:

@@ -36,6 +36,7 @@ from eventbus.service import Service, by_topic, deadline_reactions
 from eventbus.store import blocked_keys, interventions
 from eventbus.store.blocked_keys import BlockedKey
 from eventbus.store.interventions import Actor, Intervention, OfADeadline
+from eventbus.text.plural import plural
 from eventbus.text.redaction import redact
 
 SHOWN_RECORDS = 1_000
@@ -105,14 +106,10 @@ def as_dict(known: BlockedKey) -> dict[str, Any]:
 
 def parked_line(parked: dict[str, Any]) -> str:
     """Return the same as a line of text."""
-    tried = f"tried {_counted(parked['attempts'], 'time')}, next at {parked['retry_at']}"
+    tried = f"tried {plural(parked['attempts'], 'time')}, next at {parked['retry_at']}"
     ahead = " (by a clock that was ahead)" if parked["since"] > to_iso(_now_ms()) else ""
     since = f"parked since {parked['since']}{ahead}"
-    return f"{since}, {_counted(parked['records'], 'record')}, {tried}: {parked['error'] or 'waiting for a retry'}"
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+    return f"{since}, {plural(parked['records'], 'record')}, {tried}: {parked['error'] or 'waiting for a retry'}"
 
 
 def _now_ms() -> int:
@@ -206,10 +203,10 @@ class _ParkedCommands:
             if dry_run:
                 for each in found:
                     click.echo(f"{each.key}  {parked_line(as_dict(each))}")
-                click.echo(f"{len(found)} keys (--dry-run: nothing was done)", err=True)
+                click.echo(f"{plural(len(found), 'key')} (--dry-run: nothing was done)", err=True)
                 return
             done = [_act_on(opened, act, each.key) for each in found]
-        click.echo(f"{sum(map(bool, done))} of {len(found)} keys done", err=True)
+        click.echo(f"{sum(map(bool, done))} of {plural(len(found), 'key')} done", err=True)
 
     def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
         return {

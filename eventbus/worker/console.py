@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
+from eventbus.text.plural import plural
 from eventbus.text.terminal import visible
 
 Fields = Mapping[str, Any]
@@ -13,7 +14,7 @@ IDENTITY = ("service", "instance")
 
 
 def _connected(event: Fields) -> str:
-    brokers = _count(event["brokers"], "broker")
+    brokers = plural(event["brokers"], "broker")
     return f"connected to Kafka at {event['servers']}: {brokers}, cluster {event['cluster']}, by {event['client']}"
 
 
@@ -24,11 +25,11 @@ def _started(event: Fields) -> str:
 
 def _partitions(event: Fields) -> str:
     topics = {partition.rpartition("/")[0] for partition in event["partitions"]}
-    return f"{_count(len(event['partitions']), 'partition')} of {_count(len(topics), 'topic')}"
+    return f"{plural(len(event['partitions']), 'partition')} of {plural(len(topics), 'topic')}"
 
 
 def _ready(event: Fields) -> str:
-    places = f"{_count(event['partitions'], 'partition')} of {_count(event['topics'], 'topic')}"
+    places = f"{plural(event['partitions'], 'partition')} of {plural(event['topics'], 'topic')}"
     return f"ready after {event['seconds']:.1f} s: {places}"
 
 
@@ -37,17 +38,13 @@ def _batch(event: Fields) -> str:
     said = [f"handled {consumed}"] if consumed else []
     said += [f"to publish: {published}"] if published else []
     said = said or ["retried what is parked"]
-    said += [_count(event["dead_letters"], "dead letter")] if event["dead_letters"] else []
+    said += [plural(event["dead_letters"], "dead letter")] if event["dead_letters"] else []
     example = [f"e.g. {event['example']}"] if event["example"] else []
     return "; ".join([", ".join(said), *example, f"{event['milliseconds']:.0f} ms, lag {event['lag']}"])
 
 
 def _by_topic(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {topic}" for topic, count in counts.items())
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 SENTENCES: dict[str, Callable[[Fields], str]] = {

@@ -16,6 +16,7 @@ from typing import IO, Any, NamedTuple
 
 from eventbus.log import Record, to_iso
 from eventbus.text.json_form import to_json
+from eventbus.text.plural import plural
 from saga.audit.scratch import scratch_database
 from saga.flow.model import Flow
 from saga.kafka.decode import Decoder, Undecodable
@@ -49,8 +50,9 @@ class OcelWritten:
     @property
     def told(self) -> str:
         """Return it as text."""
-        left_out = f"; {self.undecodable} records that are not events are omitted" if self.undecodable else ""
-        return f"{self.events} events of {self.objects} objects{left_out}"
+        omitted = plural(self.undecodable, "record that is not an event is", "records that are not events are")
+        left_out = f"; {omitted} omitted" if self.undecodable else ""
+        return f"{plural(self.events, 'event')} of {plural(self.objects, 'object')}{left_out}"
 
 
 def write_ocel(out: IO[str], records: Iterable[Record], decoder: Decoder, flow: Flow) -> OcelWritten:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from eventbus.text.plural import plural
 from saga.check.facts import Facts, LogFacts
 from saga.check.laws import DESCRIPTIONS, Verdict
 from saga.check.rules import LawViolation
@@ -41,17 +42,17 @@ class OpenWork:
     def lines(self) -> Iterator[tuple[str, str]]:
         """Return each kind of open work, and the command that shows it."""
         if self.orders:
-            yield _many(self.orders, "order has not ended", "orders have not ended"), "saga orders --stuck"
+            yield plural(self.orders, "order has not ended", "orders have not ended"), "saga orders --stuck"
         for service, count in sorted(self.parked.items()):
-            yield _many(count, "order is", "orders are") + f" parked in {service}", f"{service} parked list"
+            yield plural(count, "order is", "orders are") + f" parked in {service}", f"{service} parked list"
         for service, count in sorted((self.dead_letters or {}).items()):
-            letters = _many(count, "open dead letter", "open dead letters")
+            letters = plural(count, "open dead letter")
             yield f"{letters} of {service}", f"saga deadletters list --group {service}"
         if self.foreign:
-            foreign = _many(self.foreign, "record is not an event", "records are not events")
+            foreign = plural(self.foreign, "record is not an event", "records are not events")
             yield foreign, "saga violations --kind undecodable"
         if self.unreadable:
-            batches = _many(self.unreadable, "batch cannot be decompressed", "batches cannot be decompressed")
+            batches = plural(self.unreadable, "batch cannot be decompressed", "batches cannot be decompressed")
             yield batches, "saga violations --kind unreadable"
 
 
@@ -97,8 +98,8 @@ def as_text(verdict: Verdict, log: LogFacts, work: OpenWork) -> Iterator[str]:
     width = max((len(what) for what, _ in open_work), default=0)
     for what, command in open_work:
         yield f"open: {what:{width}}  {command}"
-    result = f"{len(verdict.violations)} violations" if verdict.violations else "clean"
-    buts = [f"{verdict.not_judged} orders could not be judged fully"] if verdict.not_judged else []
+    result = plural(len(verdict.violations), "violation") if verdict.violations else "clean"
+    buts = [f"{plural(verdict.not_judged, 'order')} could not be judged fully"] if verdict.not_judged else []
     buts += ["not everything is done: see above"] if open_work else []
     yield result + (f", but {' and '.join(buts)}" if buts else "")
 
@@ -110,17 +111,13 @@ def truncation(verdict: Verdict, log: LogFacts) -> Iterator[str]:
             f"{topic}/{number} begins at {start}" for (topic, number), start in sorted(log.truncated.items())
         )
         yield (
-            f"INCOMPLETE HISTORY: {cut}. Events of {verdict.not_judged} orders may have expired: a missing event"
-            " of theirs is not reported as a violation. The others are judged fully."
+            f"INCOMPLETE HISTORY: {cut}. Events of {plural(verdict.not_judged, 'order')} may have expired: a missing"
+            " event of theirs is not reported as a violation. The others are judged fully."
         )
 
 
 def _events(log: LogFacts) -> int:
     return sum(map(len, log.events.values()))
-
-
-def _many(count: int, one: str, several: str) -> str:
-    return f"{count} {one if count == 1 else several}"
 
 
 def _outcome(count: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.text.json_form import to_json
+from eventbus.text.plural import plural
 from saga.commands.exits import exit_cleanly
 from saga.declared import registry
 from saga.kafka.decode import Decoder, NotKcat, Undecodable, frames
@@ -39,4 +40,4 @@ def decode_command(schema_registry_url: str | None) -> None:
         except NotKcat as error:
             cli.fail(str(error))
     if bad:
-        cli.fail(f"{bad} of {count} records could not be decoded")
+        cli.fail(f"{bad} of {plural(count, 'record')} could not be decoded")

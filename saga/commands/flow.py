@@ -10,6 +10,7 @@ import click
 from msgspec import to_builtins
 
 from eventbus.cli import options as cli
+from eventbus.text.plural import plural
 from saga.commands.tracker_option import tracker
 from saga.flow.formats.asyncapi import as_asyncapi
 from saga.flow.formats.canvas import as_canvas
@@ -86,7 +87,7 @@ def _show_live(flow: Flow, form: str, window: int, path: Path) -> None:
         click.echo((as_live_svg if form == "svg" else as_live_text)(flow, seen), nl=False)
         if behind.partitions:
             where = ", ".join(f"{partition} ({offsets})" for partition, offsets in behind.partitions.items())
-            click.echo(f"incomplete: the tracker was {behind.offsets} records behind: {where}", err=True)
+            click.echo(f"incomplete: the tracker was {plural(behind.offsets, 'record')} behind: {where}", err=True)
 
 
 def as_dict(source: FlowSource) -> dict[str, Any]:

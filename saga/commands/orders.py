@@ -9,6 +9,7 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.cli.tables import print_table
+from eventbus.text.plural import plural
 from saga.commands.tracker_option import tracker
 from saga.tracker import render
 from saga.tracker.installed import MODEL
@@ -37,7 +38,9 @@ SERVICES = sorted(set(MODEL.publisher.values()))
     help=f"Only orders that failed at a service, or with {' or '.join(sorted(MODEL.failures))}.",
 )
 @click.option(
-    "--ended-by", type=click.Choice([OVERDUE, REQUEST]), help="Only orders that their deadline, or a person, cancelled."
+    "--ended-by",
+    type=click.Choice([OVERDUE, REQUEST]),
+    help="Only orders cancelled by deadline, or on request.",
 )
 @click.option("--overdue", is_flag=True, help="Only orders that are still pending after their deadline.")
 @click.option("--since", type=Moment(), help="Only orders placed since then: RFC 3339, or 10m, 2h, 7d ago.")
@@ -63,7 +66,7 @@ def orders_command(tracker: Path, stuck: bool, older_than: int, as_json: bool, l
     with Tracked.at(tracker, MODEL) as tracked:
         found = tracked.orders(asked)
     if len(found) > limit:
-        click.echo(f"only {limit} orders are listed, there are more: raise --limit", err=True)
+        click.echo(f"{plural(limit, 'order')} listed, there are more: raise --limit", err=True)
         del found[limit:]
     if as_json:
         cli.print_json([render.order_json(order) for order in found])

@@ -10,6 +10,7 @@ from eventbus.cli import options as cli
 from eventbus.cli.connection_options import url
 from eventbus.cli.help import CommandGroup
 from eventbus.serde.subjects import Subjects
+from eventbus.text.plural import plural
 from eventbus.text.redaction import redact
 from saga.evolution.released import check, released
 from schemas import EVENTS, IDS
@@ -89,6 +90,7 @@ def check_command(schema_registry_url: str | None, as_json: bool) -> None:
         for problem in problems:
             click.echo(f"{problem.topic}: {problem.rule}: {problem.detail}")
         there = f" here and at {redact(where)}" if where else ""
-        click.echo(f"{count} released schemas of {len(versions)} topics{there}: {len(problems) or 'no'} problems")
+        told = plural(len(problems), "problem") if problems else "no problems"
+        click.echo(f"{plural(count, 'released schema')} of {plural(len(versions), 'topic')}{there}: {told}")
     if problems:
         raise SystemExit(1)

@@ -22,7 +22,8 @@ from saga.tracker.stats import branches, by_status, ended_by, paces, undone, wai
 def stats_command(tracker: Path, latest: int, as_json: bool) -> None:
     """Print the number of orders by status; and, for the latest ones, the branches taken and the time of each step.
 
-    For failed orders also how many were cancelled by a refusal, by their deadline, and on request.
+    For cancelled orders also how many were refunded, and how many were cancelled after a refusal, by deadline, and on
+    request.
 
     Example: saga stats
     """

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.text.plural import plural
 from saga.flow.progress import runs
 from saga.flow.rules import joined_topics_have_the_same_partitions
 from saga.flow.sources import FlowSource, flow_options
@@ -35,15 +36,16 @@ def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
     if topics or source.workers:
         more.append(joined_topics_have_the_same_partitions(_partitions(source)))
     violations = verify(source.flow, more)
-    ways = sum(len(runs(source.flow, start)) for start in source.flow.initiates)
-    counts = {"services": len(source.flow.services), "events": len(source.flow.events), "ways": ways}
+    services, events = len(source.flow.services), len(source.flow.events)
+    paths = sum(len(runs(source.flow, start)) for start in source.flow.initiates)
     if as_json:
+        counts = {"services": services, "events": events, "ways": paths}
         cli.print_json({**counts, "violations": [_row(violation) for violation in violations]})
     else:
         for violation in violations:
             click.echo(_line(violation))
-        told = ", ".join(f"{count} {what}" for what, count in counts.items())
-        click.echo(f"{told}: {len(violations) or 'no'} violation{'' if len(violations) == 1 else 's'}")
+        told = f"{plural(services, 'service')}, {plural(events, 'event')}, {plural(paths, 'path')}"
+        click.echo(f"{told}: {plural(len(violations), 'violation') if violations else 'no violations'}")
     if violations:
         raise SystemExit(1)
 
@@ -60,4 +62,4 @@ def _row(violation: RuleViolation) -> dict[str, Any]:
 def _line(violation: RuleViolation) -> str:
     event, handler, file, detail = violation.finding
     where = ", ".join(part for part in (handler, file) if part)
-    return f"{violation.rule}: {event or '-'}" + (f" ({where})" if where else "") + f": {detail}"
+    return violation.rule + (f": {event}" if event else "") + (f" ({where})" if where else "") + f": {detail}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from eventbus.cli import options as cli
+from eventbus.text.plural import plural
 from saga.commands.tracker_option import complete_order, tracker
 from saga.tracker import render
 from saga.tracker.fold import KINDS
@@ -33,6 +34,6 @@ def violations_command(tracker: Path, order_id: str | None, kind: str | None, li
     else:
         for violation in found:
             click.echo("\n".join(render.violation_text(violation)))
-        click.echo(f"{len(found)} violations" if found else "none")
+        click.echo(plural(len(found), "violation") if found else "none")
     if found:
         sys.exit(1)

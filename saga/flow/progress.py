@@ -35,7 +35,7 @@ def runs(flow: Flow, start: str) -> list[tuple[str, ...]]:
         if next_step is None:
             found.setdefault(known, run)
             if len(found) > MOST_WAYS:
-                raise TooManyWays(f"after {start} the saga has more than {MOST_WAYS} runs: too many to check each")
+                raise TooManyWays(f"after {start} the saga has more than {MOST_WAYS} paths: too many to check each")
             continue
         if flow.endings.isdisjoint(known):
             to_follow += [((*run, event), event) for event in flow.on_request if event not in known]

@@ -11,7 +11,7 @@ from saga.flow.progress import runs
 
 
 def every_way_ends(flow: Flow) -> Iterator[Finding]:
-    """Every run of the saga reaches a final event."""
+    """Every path of the saga reaches a final event."""
     if not flow.initiates:
         yield Finding("", "", "", "no service initiates a saga")
     stuck = {run[-1]: run for run in _all_runs(flow) if flow.endings.isdisjoint(run)}

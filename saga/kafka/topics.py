@@ -10,6 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import ConfigResource, NewTopic, OffsetSpec
 
 from eventbus.kafka.causes import explained
+from eventbus.text.plural import plural
 from saga.kafka.cluster import ANSWER_SECONDS, Cluster, offsets_of
 from saga.kafka.topics_file import Topic, counts
 
@@ -53,7 +54,7 @@ def create(cluster: Cluster, wanted: Iterable[Topic], partitions: int, replicati
             *_compare_config(configs[topic.name], topic.config),
         ]
         status = DIFFERS if differences else EXISTS
-        made[topic.name] = TopicOutcome(topic.name, status, "; ".join(differences) or _partitions(len(found)))
+        made[topic.name] = TopicOutcome(topic.name, status, "; ".join(differences) or plural(len(found), "partition"))
     return [made[topic.name] for topic in wanted]
 
 
@@ -101,7 +102,7 @@ def _make(
     for name, future in futures.items():
         try:
             future.result()
-            made[name] = TopicOutcome(name, CREATED, _partitions(numbers[name]))
+            made[name] = TopicOutcome(name, CREATED, plural(numbers[name], "partition"))
         except KafkaException as failure:
             error = failure.args[0]
             if error.code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -116,7 +117,7 @@ def _why_not(error: KafkaError) -> str:
 
 
 def _compare_partitions(found: Mapping[int, Any], partitions: int, replication: int) -> list[str]:
-    differences = [] if len(found) == partitions else [f"it has {_partitions(len(found))}, not {partitions}"]
+    differences = [] if len(found) == partitions else [f"it has {plural(len(found), 'partition')}, not {partitions}"]
     factors = {len(partition.replicas) for partition in found.values()}
     if replication != BROKERS_DEFAULT and factors != {replication}:
         differences.append(f"its replication factor is {max(factors, default=0)}, not {replication}")
@@ -127,10 +128,6 @@ def _compare_config(found: Mapping[str, str] | None, wanted: Mapping[str, str]) 
     if found is None:
         return []
     return [f"{name} is {found.get(name)}, not {value}" for name, value in wanted.items() if found.get(name) != value]
-
-
-def _partitions(count: int) -> str:
-    return f"{count} partition{'' if count == 1 else 's'}"
 
 
 def _configs(cluster: Cluster, names: list[str]) -> dict[str, dict[str, str] | None]:

@@ -10,6 +10,8 @@ from saga.tracker.moments import span
 from saga.tracker.sentences import printable
 
 ON_REQUEST = "on request"
+BEGAN = {OVERDUE: "by deadline", REQUEST: ON_REQUEST}
+"""What began events that no event caused, where orders are counted and in pictures: no arrow leads to them."""
 PATIENCE_MS = 60_000
 """An order that is pending this long after its deadline is in trouble: no worker cancels it."""
 

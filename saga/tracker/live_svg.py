@@ -7,16 +7,14 @@ from collections.abc import Iterator
 from saga.flow.formats.lanes import Drawing, LaneBox, Link, Sample
 from saga.flow.formats.svg import ANSWERS, STYLE, TITLE, UNDOING, flow_links, flow_nodes
 from saga.flow.model import Flow
+from saga.tracker.endings import BEGAN
 from saga.tracker.live import Live
-from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.moments import span
 from saga.tracker.sentences import printable
 
 MOST_STRANGERS, MOST_NAME = 5, 40
 NOBODY = "unknown publisher"
 NOT_DECLARED = "not declared"
-BEGAN = {OVERDUE: "at their deadline", REQUEST: "on request"}
-"""What began events that no event caused: no arrow leads to them."""
 UNSEEN, WRONG = Sample("unseen", "not seen"), Sample("wrong", "not declared")
 
 
@@ -39,7 +37,7 @@ def _nodes(flow: Flow, live: Live) -> Iterator[LaneBox]:
         if not ever:
             return ("never seen",)
         began = [f"{live.began[event, what]:,} {word}" for what, word in BEGAN.items() if live.began.get((event, what))]
-        return (f"{ever:,} ever · {recent:,} in {span(live.window)}", *began)
+        return (f"{ever:,} in total · {recent:,} in {span(live.window)}", *began)
 
     for node in flow_nodes(flow, below):
         wrong = live.violations_of(node.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from eventbus.text.plural import plural
 from saga.flow.model import Flow
 from saga.tracker.live import LATEST, Live
 from saga.tracker.moments import span
@@ -35,9 +36,9 @@ def as_live_json(flow: Flow, live: Live) -> dict[str, Any]:
 
 
 def _lines(flow: Flow, live: Live) -> Iterator[str]:
-    yield f"{live.orders:,} orders were placed in the last {span(live.window)}."
+    yield f"{plural(live.orders, 'order')} placed in the last {span(live.window)}."
     yield ""
-    yield f"{'event':63}{'in all':>12}{f'in {span(live.window)}':>12}"
+    yield f"{'event':63}{'in total':>12}{f'in {span(live.window)}':>12}"
     for event in flow.events:
         ever, recent = live.events.get(event, (0, 0))
         yield f"  {event:61}{ever:>12,}{recent:>12,}" if ever else f"  {event:61}{'never seen':>12}"

@@ -173,13 +173,13 @@ class TrackerModel:
     def state(self, seen: int, ending: str | None) -> State:
         """Return the state of an order that has these events (see `bits`), and ended first with `ending`."""
         there = frozenset(topic for topic, bit in self.bits.items() if seen & bit)
-        undone = ",".join(_word(topic) for topic in self.undoings if topic in there)
+        undone = ",".join(last_word(topic) for topic in self.undoings if topic in there)
         failed = [topic for topic in self.topics if topic in there & self.failures]
         owed = tuple(self._owed(there, ended=ending is not None))
         if ending is None and not owed:
             missing = {self.publisher[topic] for topic in self.starts - there} or {NOBODY}
             owed = tuple(Owed(service, "", self.starts - there) for service in sorted(missing))
-        return State(_word(ending) if ending else PENDING, failed[0] if failed else None, owed, undone or None)
+        return State(last_word(ending) if ending else PENDING, failed[0] if failed else None, owed, undone or None)
 
     def summary(self, seen: int, ending: str | None) -> StateColumns:
         """Return the columns of the table `orders` that follow from the state."""
@@ -219,5 +219,6 @@ def _endings(flow: Flow) -> frozenset[str]:
     return flow.endings & reached
 
 
-def _word(topic: str) -> str:
+def last_word(topic: str) -> str:
+    """Return the last word of an event's name: the status of an order that it ended."""
     return topic.rpartition(".")[2]

@@ -46,11 +46,15 @@ class Moment(click.ParamType[int]):
 
 
 def span(milliseconds: int) -> str:
-    """Return a time span as text: `38 ms`, `1.2 s`, `4.0 min`, `2.5 h`, `3.1 days`."""
+    """Return a time span as text: `38 ms`, `1.2 s`, `4 min`, `2.5 h`, `3.1 days`."""
     size = abs(milliseconds)
     if size < SECOND:
         return f"{milliseconds} ms"
     for most, unit, name in ((MINUTE, SECOND, "s"), (HOUR, MINUTE, "min"), (2 * DAY, HOUR, "h")):
         if size < most:
-            return f"{milliseconds / unit:.1f} {name}"
-    return f"{milliseconds / DAY:.1f} days"
+            return f"{_rounded(milliseconds / unit)} {name}"
+    return f"{_rounded(milliseconds / DAY)} days"
+
+
+def _rounded(number: float) -> str:
+    return f"{number:.1f}".removesuffix(".0")

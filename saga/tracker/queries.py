@@ -11,7 +11,7 @@ from typing import NamedTuple, Self
 
 from eventbus.database.short_keys import LEAST_END, MOST_OFFERED, MOST_SHOWN, only
 from saga.tracker.fold import VERSION, OrderRow, TrackedEvent, TrackedViolation
-from saga.tracker.model import PENDING, TrackerModel
+from saga.tracker.model import PENDING, TrackerModel, last_word
 from saga.tracker.wanted import ENDS, LAST, Wanted, select_orders
 
 ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
@@ -241,9 +241,9 @@ def now() -> int:
 
 def statuses(model: TrackerModel) -> list[str]:
     """Return every possible status of an order."""
-    return [PENDING, *(topic.rpartition(".")[2] for topic in model.topics if topic in model.endings)]
+    return [PENDING, *(last_word(topic) for topic in model.topics if topic in model.endings)]
 
 
 def undoings(model: TrackerModel) -> list[str]:
     """Return every word that the column `undone` may have."""
-    return [topic.rpartition(".")[2] for topic in model.undoings]
+    return [last_word(topic) for topic in model.undoings]

@@ -10,9 +10,9 @@ from typing import Any
 
 from eventbus.cli.tables import table_lines
 from eventbus.log import to_iso
-from saga.tracker.endings import cancels_itself
+from eventbus.text.plural import plural
+from saga.tracker.endings import BEGAN, cancels_itself
 from saga.tracker.fold import OrderRow, TrackedEvent, TrackedViolation
-from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.moments import span
 from saga.tracker.sentences import Sentences, money, printable
 from saga.tracker.timeline import Timeline, TimelineStep
@@ -159,16 +159,17 @@ def violation_json(violation: TrackedViolation) -> dict[str, Any]:
 
 def stats_text(report: dict[str, Any], width: int | None = None) -> Iterator[str]:
     """Return the statistics line by line."""
-    yield f"{report['orders']} orders, {report['behind']} records behind"
+    yield f"{plural(report['orders'], 'order')}, {plural(report['behind'], 'record')} behind"
     for status, count in report["by_status"].items():
         yield f"  {status:12} {count:>10}  {_share(count, report['orders']):>7}"
     for word, count in report["undone"].items():
-        yield f"  {count} of them {word}"
+        yield f"    {count} {word}"
     for what, count in report["ended_by"].items():
-        yield f"  {count} {_ended_by(what)}"
+        yield f"    {count} {BEGAN.get(what) or f'after {what}'}"
     for service, count in report["waiting_on"].items():
-        yield f"  {count} wait for {service}"
-    yield f"branches of the latest {report['steps_of_latest']} orders, by the cause that each event names"
+        yield f"  {count} waiting for {service}"
+    latest = plural(min(report["steps_of_latest"], report["orders"]), "order")
+    yield f"branches of the latest {latest}, by the cause that each event names"
     branches = [[b["cause"], b["event"], str(b["orders"]), _share(b["orders"], b["of"])] for b in report["branches"]]
     yield from table_lines(("cause", "event", "orders", "share"), branches, right=("orders", "share"), width=width)
     yield "times of the steps of the same orders, ms"
@@ -176,11 +177,6 @@ def stats_text(report: dict[str, Any], width: int | None = None) -> Iterator[str
     yield from table_lines(("cause", "event", "p50", "p95", "p99"), steps, right=("p50", "p95", "p99"), width=width)
     found = ", ".join(f"{count} {kind}" for kind, count in report["violations"].items())
     yield f"violations: {found or 'none'}"
-
-
-def _ended_by(what: str) -> str:
-    known = {OVERDUE: "ended by their deadline", REQUEST: "ended by a person"}
-    return known.get(what) or f"ended by a refusal, {what}"
 
 
 def version(event: TrackedEvent) -> str:

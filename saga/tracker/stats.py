@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from saga.tracker.model import OVERDUE, REQUEST, TrackerModel
+from saga.tracker.model import OVERDUE, REQUEST, TrackerModel, last_word
 from saga.tracker.queries import Kind, Latest, StepTime
 
 
@@ -37,11 +37,12 @@ class Pace(NamedTuple):
 
 
 def by_status(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:
-    """Return the number of orders by status."""
+    """Return the number of orders by status; the failures last, for what is said of those follows."""
     counts: Counter[str] = Counter()
     for kind in kinds:
         counts[model.summary(kind.seen, kind.ending).status] += kind.orders
-    return dict(sorted(counts.items()))
+    failed = {last_word(ending) for ending in model.aborts}
+    return dict(sorted(counts.items(), key=lambda each: (each[0] in failed, each)))
 
 
 def undone(model: TrackerModel, kinds: Sequence[Kind]) -> dict[str, int]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from eventbus.text.plural import plural
 from saga.flow.formats.lanes import UNDOES, Drawing, LaneBox, Link, Sample
 from saga.flow.formats.svg import ANSWERS, UNDOING
+from saga.tracker.endings import BEGAN
 from saga.tracker.live_svg import WRONG
-from saga.tracker.model import REQUEST
+from saga.tracker.model import OVERDUE, REQUEST
 from saga.tracker.moments import span
 from saga.tracker.sentences import printable
 from saga.tracker.timeline import Timeline, TimelineStep
@@ -25,7 +27,7 @@ def as_picture(story: Timeline, services: tuple[str, ...]) -> str:
     legend += [UNDOING] if any(link.kind == UNDOES for link in links) else []
     legend += [DUE] if story.owed else []
     legend += [WRONG] if any(node.kind == "wrong" for node in nodes) else []
-    title = f"Order {story.order.order_id}: {story.order.status}, {len(story.steps)} events"
+    title = f"Order {story.order.order_id}: {story.order.status}, {plural(len(story.steps), 'event')}"
     return Drawing(lanes, nodes, links).svg(printable(title), "order-head", legend=legend)
 
 
@@ -60,7 +62,7 @@ def _began(story: Timeline, step: TimelineStep) -> tuple[str, ...]:
     """Return what began an ending that no event caused: then no arrow leads to its box."""
     if step.event.topic != story.order.ending or not story.why_ended:
         return ()
-    return ("on request",) if story.order.ended_by == REQUEST else ("at its deadline",)
+    return (BEGAN[REQUEST if story.order.ended_by == REQUEST else OVERDUE],)
 
 
 def _links(story: Timeline) -> Iterator[Link]:

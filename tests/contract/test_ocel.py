@@ -100,7 +100,7 @@ def test_records_that_are_no_events_are_left_out_and_counted() -> None:
     out = StringIO()
     written = write_ocel(out, [RECORDS[0]._replace(value=b"x"), *RECORDS[1:]], DECODER, FLOW)
     assert (written.undecodable, written.events) == (1, len(RECORDS) - 1)
-    assert written.told.endswith("1 records that are not events are omitted")
+    assert written.told.endswith("1 record that is not an event is omitted")
 
 
 @pytest.fixture(scope="module")

@@ -172,7 +172,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
         "overdue": "Cancelled because its deadline had passed before order.created was published. The customer pays ",
     }
     tab.dark(dark=False)
-    began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "at its deadline")}
+    began = {"unwanted": ("request", "on request"), "overdue": ("deadline", "by deadline")}
     for name, text in said.items():
         cause, drawn = began[name]
         for width in (1280, PHONE):
@@ -188,7 +188,7 @@ def look_at_endings(tab: Tab, page: Page, found: dict[str, str], axe: str) -> No
         tab.until(f"document.querySelector('.chip').innerText.startsWith('ended by {cause}')")
     tab.open("about:blank")
     tab.open(page.url)
-    for counted in ("1 by their deadline", "1 on request", "1 after payment.failed"):
+    for counted in ("1 by deadline", "1 on request", "1 after payment.failed"):
         tab.until(f"document.getElementById('order').innerText.includes({json.dumps(counted)})")
 
 
@@ -263,7 +263,7 @@ def use_the_flow(tab: Tab, page: Page, found: dict[str, str]) -> None:
     assert " / " in str(tab.run("document.getElementById('flow-picture').textContent"))
     tab.run("document.getElementById('window').value = '1h'")
     tab.run("document.getElementById('window').dispatchEvent(new Event('input'))")
-    tab.until("document.getElementById('flow-picture').textContent.includes('how often in 1.0 h')")
+    tab.until("document.getElementById('flow-picture').textContent.includes('how often in 1 h')")
     tab.run("document.querySelector('#flow-picture .node[data-name=\"payment.failed\"]').focus()")
     tab.press("Enter")
     tab.until(f"document.querySelectorAll('.row').length === 1 && {row(found['declined'])}")
@@ -309,7 +309,7 @@ def test_in_trouble(saga: Saga, tab: Tab, axe: str) -> None:
         tab.until("document.querySelector('.verdict')?.innerText.includes('and cancels itself at its deadline')")
         for width in (1280, PHONE):
             tab.resize(width, SIZES[width])
-            tab.until("document.querySelector('#order .facts').innerText.includes('cancels itself in 1')")
+            tab.until("document.querySelector('#order .facts').innerText.includes('order cancels itself in 1')")
             keep(tab, f"trouble-pending-{width}-light")
         tab.resize(1280, 800)
         looked_at(tab, page, "trouble", found["confirmed"], axe)

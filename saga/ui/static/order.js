@@ -73,7 +73,7 @@ function facts(order, late) {
   }
   if (order.reason) add("reason", order.reason);
   add("placed", `${local(order.placed_at)}, `, ago(order.placed_at));
-  if (order.cancel_at) add("deadline", `${local(order.cancel_at)}, `, ahead(order.cancel_at), late ? element("span", "bad", ", and no worker has cancelled it") : "");
+  if (order.cancel_at) add("deadline", `${local(order.cancel_at)}, order `, ahead(order.cancel_at), late ? element("span", "bad", ", and no worker has cancelled it") : "");
   if (order.ended_at) add("ended", `${local(order.ended_at)}, `, ago(order.ended_at));
   if (order.request_id) add("request", copied("", order.request_id, "the request id"));
   return list;

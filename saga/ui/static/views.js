@@ -119,7 +119,7 @@ function inTrouble() {
   return element("p", "well", "No parked order and no dead letter, all well.");
 }
 
-const ENDED_BY = { deadline: "by their deadline", request: "on request" };
+const ENDED_BY = { deadline: "by deadline", request: "on request" };
 
 // What the pane beside the list shows while no order is chosen.
 export function overview(state) {

@@ -94,7 +94,7 @@ def test_a_saga_of_too_many_ways_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
     """Rather than walked for hours."""
     monkeypatch.setattr(progress, "MOST_WAYS", 100)
     many = [declared(f"s{n}-service", reaction("a.done", f"s{n}.yes", f"s{n}.no")) for n in range(8)]
-    with pytest.raises(progress.TooManyWays, match="more than 100 runs"):
+    with pytest.raises(progress.TooManyWays, match="more than 100 paths"):
         progress.runs(Flow([declared("a-service", initiates=("a.done",)), *many]), "a.done")
 
 

@@ -242,7 +242,16 @@ def test_verify_says_what_is_wrong_and_exits_1(tmp_path):
     assert found == {"waits-end", "steps-before-a-failure-are-compensated"}, "a person may cancel what is set aside"
 
 
+def test_verify_of_one_service_counts_one_and_names_no_event_where_none_is_concerned(tmp_path):
+    """One that only reacts: its event has no publisher, and nothing starts a saga."""
+    path = tmp_path / "payment-service.json"
+    path.write_text(declare(PaymentService).to_json())
+    said = CliRunner().invoke(main, ["verify", str(path)]).stdout.splitlines()
+    assert "every-way-ends: no service initiates a saga" in said
+    assert said[-1].startswith("1 service, 3 events, 0 paths: ")
+
+
 def test_verify_of_what_is_installed_is_sound():
     """Exit 0, and how much was looked at."""
     result = CliRunner().invoke(main, ["verify"])
-    assert (result.exit_code, result.stdout) == (0, "3 services, 9 events, 4 ways: no violations\n")
+    assert (result.exit_code, result.stdout) == (0, "3 services, 9 events, 4 paths: no violations\n")

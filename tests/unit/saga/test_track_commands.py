@@ -124,7 +124,8 @@ def test_an_order_is_found_by_how_its_id_begins_or_ends(file):
 def test_a_list_that_stops_at_the_limit_says_so(file):
     """On stderr, so that what is printed stays data; not where there are no more."""
     for form in ((), ("--json",)):
-        assert "there are more: raise --limit" in saga(file, "orders", "--limit", "11", *form).stderr
+        assert "11 orders listed, there are more: raise --limit" in saga(file, "orders", "--limit", "11", *form).stderr
+        assert "1 order listed, there are more" in saga(file, "orders", "--limit", "1", *form).stderr
         assert saga(file, "orders", "--limit", "12", *form).stderr == ""
     assert len(saga(file, "orders", "--limit", "11").stdout.splitlines()) == 1 + 11
     assert len(found(file, "--limit", "11")) == 11
@@ -375,7 +376,7 @@ def test_times_are_written_as_people_write_them():
     assert [span(ms) for ms in (38, 1_200, 240_000, 9_000_000, 864_000_000)] == [
         "38 ms",
         "1.2 s",
-        "4.0 min",
+        "4 min",
         "2.5 h",
-        "10.0 days",
+        "10 days",
     ]

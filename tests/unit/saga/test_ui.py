@@ -159,7 +159,7 @@ def test_the_flow_can_be_seen_in_a_terminal(path):
         return CliRunner().invoke(main, ["flow", "--live", "--window", "30000d", *options, "--tracker", str(path)])
 
     text = flow().stdout
-    assert f"{ORDERS + 1} orders were placed" in text
+    assert f"{ORDERS + 1} orders placed in the last 30000 days." in text
     assert re.search(r"order.created +-> payment.charged +\d+ +\d+ ms +\d+ ms", text)
     assert re.search(r"order.created +-> payment.refunded +not seen", text)
     assert "1 x order.confirmed by a-stranger\N{REPLACEMENT CHARACTER}[2J in answer to" in text

@@ -423,7 +423,7 @@ def placed(run, *more):
 def test_an_order_cancels_itself_in_15_minutes_unless_told_otherwise(run):
     """show says so; 0 is none."""
     order = placed(run)
-    assert "deadline  cancels itself in 15 min" in run("show", order["order_id"]).stdout
+    assert "deadline  the order cancels itself in 15 min" in run("show", order["order_id"]).stdout
     assert placed(run, "--order-deadline", "0")["deadline_at"] is None
     assert "deadline" not in run(*PLACE, "--order-deadline", "0").stdout
 
