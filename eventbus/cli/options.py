@@ -295,12 +295,12 @@ def worker_config(options: dict[str, Any]) -> WorkerConfig:
     return WorkerConfig(**{name: options.pop(name) for name in names}, registry_config=registry_config())
 
 
-def declaration_command(service: type[Service[Any]]) -> click.Command:
-    """Return the `declaration` command of a service."""
+def declaration_command(service: type[Service[Any]], unmade: Collection[str] = ()) -> click.Command:
+    """Return the `declaration` command of a service; `unmade` is why none can be made of its class."""
 
     def write() -> None:
-        if found := cannot_start(service):
-            fail("; ".join(found))
+        if found := [*unmade, *cannot_start(service)]:
+            fail(f"{service.__name__} cannot start: {'; '.join(found)}")
         click.echo(declare(service).to_json(), nl=False)
 
     text = f"""Print the service's declaration as JSON: what it consumes, may publish, compensates and waits for.
