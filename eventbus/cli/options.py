@@ -66,6 +66,13 @@ class WorkerConfig:
     registry_config: RegistryConfig = field(default_factory=RegistryConfig)
 
 
+def not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The callback of an option that filters: an empty text, as of a variable that is not set, filters nothing."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty: give a value, or leave the option out")
+    return value
+
+
 def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
     """Return the callback of a --where option: each value is one of these names, and a text that is not empty."""
 

@@ -171,7 +171,11 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(0))
 @click.argument("offset", type=click.IntRange(0))
-@click.option("--group", help="The service to resume  [default: the one of the saga's services that reads the topic]")
+@click.option(
+    "--group",
+    callback=cli.not_empty,
+    help="The service to resume  [default: the one of the saga's services that reads the topic]",
+)
 @click.option(
     "--database",
     callback=secret,
