@@ -214,6 +214,12 @@ class TopicMissing(Exception):
         self.topic = topic
 
 
+def missing_topic(topic: str) -> TopicMissing:
+    """Return the error for one topic that does not exist."""
+    how = "`saga topics create` makes it, for a service of your own with --file"
+    return TopicMissing(f"the topic {topic} does not exist: {how}", topic)
+
+
 class InstanceTaken(Exception):
     """Another live worker holds the lease of this instance name. The worker stops with exit code 4."""
 

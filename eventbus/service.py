@@ -85,6 +85,10 @@ class NoState:
         """Save nothing."""
 
 
+class Misdeclared(TypeError):
+    """The declaration of a handler cannot be used; the message says why."""
+
+
 class Undeclared(TypeError):
     """A handler returned an event that its signature does not name."""
 
@@ -240,16 +244,15 @@ class Service(Generic[W]):
     repository: Repository[W] = typing.cast("Repository[W]", NoState())
     """What it keeps, usually set in `__init__`; by default it keeps nothing, and its working set is None."""
 
+    faults: ClassVar[tuple[str, ...]] = ()
+    """What is wrong with its handlers' declarations, a sentence each: no worker of it can start."""
+
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        own: dict[type[Event], Reaction] = {}
-        for method in vars(cls).values():
-            for declared in getattr(method, "_reacts_to", ()):
-                if declared.event in own:
-                    raise TypeError(f"{cls.__name__} reacts to {declared.event.topic} twice")
-                own[declared.event] = _reaction(method, declared)
-        cls.reactions = {**getattr(cls, "reactions", {}), **own}
-        cls.deadlines = {**getattr(cls, "deadlines", {}), **_deadlines(cls)}
+        faults = list(cls.faults)
+        cls.reactions = {**getattr(cls, "reactions", {}), **_reactions(cls, faults)}
+        cls.deadlines = {**getattr(cls, "deadlines", {}), **_deadlines(cls, faults)}
+        cls.faults = tuple(faults)
 
     @classmethod
     def example_states(cls, key: str) -> Mapping[str, tuple[Self, W]]:
@@ -320,16 +323,36 @@ class Service(Generic[W]):
         return f"{cls.name}{PROGRESS}"
 
 
+def _reactions(cls: type[Service[Any]], faults: list[str]) -> dict[type[Event], Reaction]:
+    """Return the reactions that a class declares itself; what is wrong with one is appended to `faults`."""
+    found: dict[type[Event], Reaction] = {}
+    for method in vars(cls).values():
+        for declared in getattr(method, "_reacts_to", ()):
+            if declared.event in found:
+                both = f"{found[declared.event].name} and {method.__name__}"
+                faults.append(f"{cls.__name__} reacts to {declared.event.topic} twice: in {both}; use one")
+                continue
+            try:
+                found[declared.event] = _reaction(method, declared)
+            except Misdeclared as fault:
+                faults.append(str(fault))
+    return found
+
+
 def _reaction(method: Callable[..., Any], declared: _Mark) -> Reaction:
+    where = method.__qualname__
+    if not _is_event(declared.event):
+        raise Misdeclared(f"{where} reacts to {declared.event!r}, which is not a class with the decorator @event")
+    if declared.remote is not None and not callable(declared.remote):
+        raise Misdeclared(f"the remote of {where}, {declared.remote!r}, is not a function")
     takes = 0 if declared.remote is None else len(inspect.signature(declared.remote).parameters)
-    publishes = _returned_events(method)
     return Reaction(
         declared.event,
         method,
         declared.remote,
         takes > 2,  # noqa: PLR2004 - self, event, work
         takes > 3,  # noqa: PLR2004 - self, event, work, at_ms
-        publishes,
+        _returned_events(method),
         declared.compensates,
         declared.awaits,
         declared.read_only,
@@ -337,26 +360,45 @@ def _reaction(method: Callable[..., Any], declared: _Mark) -> Reaction:
     )
 
 
-def _deadlines(cls: type[Service[Any]]) -> dict[str, Deadline]:
-    """Return the deadlines that a class declares itself."""
+def _deadlines(cls: type[Service[Any]], faults: list[str]) -> dict[str, Deadline]:
+    """Return the deadlines that a class declares itself; what is wrong with one is appended to `faults`."""
     found: dict[str, Deadline] = {}
     for method in vars(cls).values():
         declared: _DueMark | None = getattr(method, "_when_due", None)
         if declared is None:
             continue
-        if declared.column.name in found:
-            raise TypeError(f"{cls.__name__} has two handlers for the deadline {declared.column.name}")
-        publishes = _returned_events(method)
-        reaction = Reaction(Overdue, method, None, False, False, publishes, declared.compensates)
-        found[declared.column.name] = Deadline(declared.column, reaction)
+        name = declared.column.name
+        if name in found:
+            both = f"{found[name].reaction.name} and {method.__name__}"
+            faults.append(f"{cls.__name__} has two handlers for the deadline {name}: {both}; use one")
+            continue
+        try:
+            publishes = _returned_events(method)
+            reaction = Reaction(Overdue, method, None, False, False, publishes, declared.compensates)
+            found[name] = Deadline(declared.column, reaction)
+        except Misdeclared as fault:
+            faults.append(str(fault))
     return found
 
 
+def _is_event(declared: object) -> bool:
+    return isinstance(declared, type) and issubclass(declared, Event) and hasattr(declared, "topic")
+
+
 def _returned_events(method: Callable[..., Any]) -> tuple[type[Event], ...]:
-    hint = typing.get_type_hints(method).get("return")
+    where = method.__qualname__
+    try:
+        hints = typing.get_type_hints(method)
+    except (AttributeError, NameError, SyntaxError, TypeError) as error:
+        raise Misdeclared(
+            f"the annotations of {where} cannot be read: {error}; import what they name (not only for a type checker)"
+        ) from error
+    if "return" not in hints:
+        raise Misdeclared(f"{where} does not say what it returns: annotate it with the events it may publish, or None")
+    hint = hints["return"]
     union = typing.get_origin(hint) in (typing.Union, types.UnionType)
     branches = typing.get_args(hint) if union else (hint,)
     events = tuple(branch for branch in branches if branch is not type(None))
-    if not all(isinstance(branch, type) and issubclass(branch, Event) for branch in events):
-        raise TypeError(f"{method.__qualname__} must return events or None; its annotation says {hint}")
+    if not all(map(_is_event, events)):
+        raise Misdeclared(f"{where} must return events or None; its annotation says {inspect.formatannotation(hint)}")
     return events

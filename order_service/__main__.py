@@ -30,6 +30,7 @@ from eventbus import (
     existing,
     fail,
     handed_in,
+    not_empty,
     parked_here,
     parked_line,
     print_json,
@@ -65,9 +66,14 @@ from order_service.repository import (
     newest_orders,
 )
 from order_service.service import OrderService
+from schemas.events import MAX_QUANTITY
 
 LOOK_AGAIN_SECONDS = 0.05
-QUANTITY = re.compile(r"[0-9]{1,9}")
+NUMBER = re.compile(r"-?[0-9]+")
+MOST_DIGITS = 9
+OPTIONS = {"customer_id": "--customer", "request_id": "--request-id", "sku": "--item", "items": "--item"}
+"""The option of `place` by the word that a message about its value begins with."""
+SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
 
@@ -77,6 +83,15 @@ def _duration(_context: click.Context, _parameter: click.Parameter, text: str | 
         return to_ms(text) if text is not None else 0
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def _seconds(_context: click.Context, _parameter: click.Parameter, text: str | None) -> float | None:
+    if text is None or SECONDS.fullmatch(text):
+        return None if text is None else float(text)
+    try:
+        return to_ms(text) / 1000
+    except ValueError:
+        raise click.BadParameter(f"{text[:80]!r} is not a duration: write 10 or 10s, 2m or 1m30s") from None
 
 
 NEW_ORDERS = click.option(
@@ -128,8 +143,10 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
     items = []
     for value in values:
         sku, _, quantity = value.rpartition("=")
-        if not sku or not QUANTITY.fullmatch(quantity):
-            raise click.BadParameter(f"{value!r} is not SKU=QUANTITY, as in CD-04=2")
+        if not sku or not NUMBER.fullmatch(quantity):
+            raise click.BadParameter(f"{value[:80]!r} is not SKU=QUANTITY, as in CD-04=2")
+        if len(quantity) > MOST_DIGITS or not 1 <= int(quantity) <= MAX_QUANTITY:
+            raise click.BadParameter(f"{value[:80]!r}: the quantity must be 1 to {MAX_QUANTITY}")
         items.append((sku, int(quantity)))
     return tuple(items)
 
@@ -143,7 +160,10 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 )
 @click.option("--request-id", metavar="ID", help="Your own idempotency key: the same id returns the same order.")
 @click.option(
-    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until the order is final; exit 1 if not."
+    "--wait",
+    callback=_seconds,
+    metavar="DURATION",
+    help="Wait this long, as in 10 (seconds) or 2m, until the order is final; exit 1 if not.",
 )
 @click.option(
     "--traceparent", envvar="TRACEPARENT", show_envvar=True, help="W3C trace context that the order's events carry."
@@ -173,7 +193,8 @@ def place(
     try:
         request = admit(OrderRequest(customer, to_minor(total, currency), currency, items, request_id))
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        option = OPTIONS.get(re.split(r"\W", str(error))[0])
+        raise click.UsageError(f"{option}: {error}" if option else str(error)) from None
     trace = traceparent.encode() if traceparent and TRACEPARENT.fullmatch(traceparent) else None
     if traceparent and trace is None:
         click.echo(f"{traceparent[:80]!r} is not a W3C traceparent: the order is placed without it", err=True)
@@ -199,7 +220,10 @@ def place(
 @click.option("--reason", metavar="TEXT", help="The reason, in words; at most 500 printable characters.")
 @click.option("--by", metavar="NAME", help="Who cancels it; at most 200 printable characters.")
 @click.option(
-    "--wait", type=click.FloatRange(0), metavar="SECONDS", help="Wait until its charge is refunded; exit 1 if not."
+    "--wait",
+    callback=_seconds,
+    metavar="DURATION",
+    help="Wait this long, as in 10 (seconds) or 2m, until its charge is refunded; exit 1 if not.",
 )
 @DATABASE
 @schema_registry_url
@@ -315,7 +339,7 @@ def show(order_id: str, database: str, as_json: bool) -> None:
 
 @main.command("list")
 @click.option("--status", type=click.Choice(STATUSES), help="Only orders with this status.")
-@click.option("--customer", metavar="ID", help="Only orders of this customer.")
+@click.option("--customer", metavar="ID", callback=not_empty, help="Only orders of this customer.")
 @click.option("--limit", type=click.IntRange(1), help="Only the newest ones, at most this many.")
 @click.option("--summary", is_flag=True, help="Only how many there are in each status, and how many were refunded.")
 @DATABASE

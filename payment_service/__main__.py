@@ -15,6 +15,7 @@ from eventbus import (
     database_option,
     existing,
     fail,
+    not_empty,
     parked_here,
     parked_line,
     parked_with,
@@ -148,7 +149,7 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("answer", type=click.Choice(["500", "429", "nothing", NO_REFUNDS, "over"]))
-@click.option("--order", "order_id", metavar="ORDER_ID", help="Only requests about this order.")
+@click.option("--order", "order_id", metavar="ORDER_ID", callback=not_empty, help="Only requests about this order.")
 @GATEWAY
 def outage(answer: str, order_id: str | None, gateway: str) -> None:
     """Make the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.

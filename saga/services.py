@@ -9,6 +9,7 @@ from typing import Any
 
 from eventbus.manifest import INSTALLED, BadDeclaration, Declaration, read_declaration
 from eventbus.service import Service
+from eventbus.startable import misdeclared
 from inventory_service.service import InventoryService
 from order_service.service import OrderService
 from payment_service.service import PaymentService
@@ -43,6 +44,8 @@ def _load(point: EntryPoint) -> type[Service[Any]]:
         raise NoService(f"the entry point {point.name} = {point.value} cannot be loaded: {error}") from error
     if not (isinstance(service, type) and issubclass(service, Service)):
         raise NoService(f"the entry point {point.name} = {point.value} is not an eventbus.Service")
+    if found := misdeclared(service):
+        raise NoService(f"the entry point {point.name} = {point.value}: {'; '.join(found)}")
     return service
 
 

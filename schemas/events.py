@@ -8,7 +8,8 @@ from unicodedata import category
 
 from msgspec import Meta, Struct
 
-from eventbus import Event, Rule, event
+from eventbus import Event, Rule, event, to_iso
+from schemas.money import to_text
 
 HERE = Path(__file__).parent
 
@@ -83,12 +84,24 @@ class OrderCreated(Event, frozen=True):
     request_id: IdOrNone = ""
     cancel_at_ms: TimeOrZero = 0
 
+    def field_text(self, name: str) -> str:
+        """See Event: its total with the currency, its items and the time as people write them."""
+        if name == "items":
+            return ", ".join(f"{item.quantity} x {item.sku}" for item in self.items)
+        if name == "cancel_at_ms":
+            return to_iso(self.cancel_at_ms) if self.cancel_at_ms else "none"
+        return to_text(self.total, self.currency) if name == "total" else super().field_text(name)
+
 
 class _Payment(Event, frozen=True):
     order_id: Id
     payment_id: Id
     amount: Amount
     currency: Currency
+
+    def field_text(self, name: str) -> str:
+        """See Event: its amount with the currency."""
+        return to_text(self.amount, self.currency) if name == "amount" else super().field_text(name)
 
 
 @event(HERE / "payment.charged.avsc", key="order_id")

@@ -66,6 +66,13 @@ class WorkerConfig:
     registry_config: RegistryConfig = field(default_factory=RegistryConfig)
 
 
+def not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """The callback of an option that filters: an empty text, as of a variable that is not set, filters nothing."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty: give a value, or leave the option out")
+    return value
+
+
 def tests_of(names: Collection[str]) -> Callable[..., tuple[tuple[str, str], ...]]:
     """Return the callback of a --where option: each value is one of these names, and a text that is not empty."""
 
@@ -295,12 +302,12 @@ def worker_config(options: dict[str, Any]) -> WorkerConfig:
     return WorkerConfig(**{name: options.pop(name) for name in names}, registry_config=registry_config())
 
 
-def declaration_command(service: type[Service[Any]]) -> click.Command:
-    """Return the `declaration` command of a service."""
+def declaration_command(service: type[Service[Any]], unmade: Collection[str] = ()) -> click.Command:
+    """Return the `declaration` command of a service; `unmade` is why none can be made of its class."""
 
     def write() -> None:
-        if found := cannot_start(service):
-            fail("; ".join(found))
+        if found := [*unmade, *cannot_start(service)]:
+            fail(f"{service.__name__} cannot start: {'; '.join(found)}")
         click.echo(declare(service).to_json(), nl=False)
 
     text = f"""Print the service's declaration as JSON: what it consumes, may publish, compensates and waits for.

@@ -29,6 +29,7 @@ from eventbus.database.schema_version import Schema
 from eventbus.database.short_keys import whole_key
 from eventbus.engine.config import EngineConfig
 from eventbus.engine.delivery import decode
+from eventbus.event import Event
 from eventbus.log import Record, to_iso
 from eventbus.serde.codec import Codec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
@@ -153,11 +154,12 @@ class _ParkedCommands:
         except (UnknownSchema, RegistryUnavailable) as error:
             fail(str(error))
         if as_json:
-            print_json({**as_dict(known), "waiting": records})
+            plain = [each | {"event": _as_plain(each["event"])} for each in records]
+            print_json({**as_dict(known), "waiting": plain})
             return
         click.echo(f"{key}  {parked_line(as_dict(known))}")
         for record in records:
-            click.echo(f"{record['address']}  {record['timestamp']}  {record['event']}")
+            click.echo(f"{record['address']}  {record['timestamp']}  {_as_text(record['event'])}")
 
     def history(self, database: str, as_json: bool) -> None:
         """Show which events were retried or discarded, by whom, and why.
@@ -215,17 +217,27 @@ class _ParkedCommands:
             "event": self._event(codec, record),
         }
 
-    def _event(self, codec: Codec, record: Record) -> dict[str, Any] | str:
+    def _event(self, codec: Codec, record: Record) -> Event | str:
         """Return the event, decoded as the engine decodes it: redriven records, too."""
         reactions = by_topic(self._service.reactions) | deadline_reactions(self._service.deadlines)
         delivery = decode(codec, record, reactions)
         if delivery is not None and delivery.event is not None:
-            return delivery.event.to_avro()
+            return delivery.event
         why = delivery.poison or "too large for its topic" if delivery else "nothing to handle"
         return f"{len(record.value or b'')} bytes ({why})"
 
     def _open(self, url: str) -> AbstractContextManager[Database]:
         return existing(url, service=self._service.name, schema=self._schema)
+
+
+def _as_plain(event: Event | str) -> dict[str, Any] | str:
+    return event if isinstance(event, str) else event.to_avro()
+
+
+def _as_text(event: Event | str) -> str:
+    if isinstance(event, str):
+        return event
+    return "; ".join(f"{name} {event.field_text(name)}" for name in event.__struct_fields__)
 
 
 def _chosen(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from eventbus.log import RESOLUTIONS, Headers, Output, Partition, Record
 from eventbus.serde.codec import PoisonRecord
+from eventbus.text.quoted import quoted
 
 REDRIVE, DISCARD, SKIP = "redrive", "discard", "skip"
 WITHOUT_RECORD = {DISCARD.encode(), SKIP.encode()}
@@ -80,7 +81,7 @@ def original_record(record: Record, topics: Collection[str] | None = None) -> Re
     except (KeyError, ValueError) as error:
         raise PoisonRecord("not_a_resolution", f"a header is missing or wrong: {error}") from error
     if action != REDRIVE.encode():
-        raise PoisonRecord("not_a_resolution", f"dlq_action is {action[:80]!r}")
+        raise PoisonRecord("not_a_resolution", f"dlq_action is {quoted(action)}")
     if topics is not None and partition.topic not in topics:
         raise PoisonRecord("unknown_topic", f"{partition.topic[:80]!r} is not an input topic of this service")
     return Record(partition, offset, record.key, record.value, timestamp_ms, own)

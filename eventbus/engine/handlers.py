@@ -15,7 +15,8 @@ from eventbus.event.overdue import Overdue
 from eventbus.log import Headers, Partition, Record, TooLarge
 from eventbus.publishing import caused, overdue
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import Reaction, Service
+from eventbus.service import Misdeclared, Reaction, Service
+from eventbus.text.quoted import quoted
 
 MAX_TRACE_BYTES = 128
 """A W3C traceparent has 55 bytes; a later version may be longer (w3.org/TR/trace-context)."""
@@ -25,7 +26,9 @@ class HandlerFailed(Exception):
     """A handler raised on a record, and its key is blocked. Raised by `commit` it means that parking did not help."""
 
     def __init__(self, record: Record, handler: str, cause: BaseException) -> None:
-        super().__init__(f"{handler} raised on {record.address} (key {record.key!r}): {type(cause).__name__}: {cause}")
+        super().__init__(
+            f"{handler} raised on {record.address} (key {quoted(record.key)}): {type(cause).__name__}: {cause}"
+        )
         self.record = record
 
 
@@ -33,6 +36,8 @@ class Handlers:
     """Calls the handlers, event by event; its only state is the number of recent bad records."""
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, now_ms: Callable[[], int]) -> None:
+        if service.faults:
+            raise Misdeclared("; ".join(service.faults))
         self._service, self._codec, self._now_ms = service, codec, now_ms
         self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()

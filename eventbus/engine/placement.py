@@ -8,6 +8,7 @@ from __future__ import annotations
 from eventbus.engine.delivery import Delivery
 from eventbus.log import Log
 from eventbus.serde.codec import PoisonRecord
+from eventbus.text.quoted import quoted
 
 
 class Placement:
@@ -56,7 +57,7 @@ class Placement:
         fewer = f", and no number of partitions down to {self._fewest} leads there" if self._fewest < present else ""
         return PoisonRecord(
             "wrong_partition",
-            f"the key {key[:80]!r} is in partition {number}, but belongs in {home} of {present}{fewer}. Its producer"
+            f"the key {quoted(key)} is in partition {number}, but belongs in {home} of {present}{fewer}. Its producer"
             " does not use the murmur2 partitioner: correct that. To have the record handled where it is, start the"
             " workers without --keys-placed-over and redrive it",
         )

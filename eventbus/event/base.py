@@ -14,6 +14,7 @@ from msgspec import Struct, ValidationError, convert, to_builtins
 from eventbus.avro_schema import SchemaMismatch, parse, plain
 from eventbus.event.binding import check_record
 from eventbus.event.limits import UNCHANGED, Limits, shown
+from eventbus.text.quoted import quoted
 
 E = TypeVar("E", bound="Event")
 BOUND = "`@event` provides it"
@@ -57,6 +58,10 @@ class Event(Struct, frozen=True, gc=False):
         except TypeError as error:
             raise ValueError(f"{_not_plain(self)}: {error}") from error
 
+    def field_text(self, name: str) -> str:
+        """Return a field as people read it; override it for a value that says more with another, as an amount does."""
+        return as_text(getattr(self, name))
+
     def check(self) -> typing.Self:
         """Return the event. Raises ValueError for a value that its field does not allow, and names it."""
         self.to_checked_avro()
@@ -79,6 +84,17 @@ class Event(Struct, frozen=True, gc=False):
             raise
         cls.limits.check_rules(values)
         return made
+
+
+def as_text(value: object) -> str:
+    """Return a value of a field as people read it: parts and lists without Python's punctuation."""
+    if isinstance(value, Struct):
+        return " ".join(f"{name} {as_text(getattr(value, name))}" for name in value.__struct_fields__)
+    if isinstance(value, tuple):
+        return ", ".join(map(as_text, value))
+    if isinstance(value, bytes):
+        return quoted(value)
+    return str(value) or "''"
 
 
 def _not_plain(event: Event) -> str:

@@ -19,6 +19,7 @@ from msgspec import Meta
 from msgspec.json import Decoder
 
 from eventbus.avro_schema import SchemaMismatch
+from eventbus.text.quoted import quoted
 
 INT_RANGES = {"int": (-(2**31), 2**31 - 1), "long": (-(2**63), 2**63 - 1)}
 UNBOUNDED = 2**63 - 1
@@ -39,7 +40,9 @@ def shown(value: Any) -> str:
     """Return a value as a message shows it: at most 80 characters of it."""
     if isinstance(value, int) and value.bit_length() > LONGEST_SHOWN:
         return f"(a number of {value.bit_length()} bits)"
-    return repr(value[:SHOWN]) if isinstance(value, (str, bytes)) else repr(value)[:SHOWN]
+    if isinstance(value, bytes):
+        return quoted(value, SHOWN)
+    return repr(value[:SHOWN]) if isinstance(value, str) else repr(value)[:SHOWN]
 
 
 def _never(_text: str) -> bool:

@@ -29,3 +29,7 @@ class Overdue(Event, frozen=True, gc=False):
     key: str
     due_ms: int
     """When the deadline was over, in milliseconds since 1970 UTC."""
+
+    def field_text(self, name: str) -> str:
+        """See Event."""
+        return to_iso(self.due_ms) if name == "due_ms" else super().field_text(name)

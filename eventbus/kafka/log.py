@@ -49,6 +49,7 @@ from eventbus.log import (
     TooLarge,
     TopicMissing,
     UnsafeToContinue,
+    missing_topic,
     new_tuple,
 )
 
@@ -609,7 +610,7 @@ class KafkaLog:
         """
         self._admin = None
         if error.args[0].code() in MISSING:
-            return TopicMissing(f"the topic {topic} does not exist: `saga topics create` makes it", topic)
+            return missing_topic(topic)
         return LogUnavailable(f"the topic {topic}: {explained(error.args[0])}")
 
 

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from eventbus.kafka.causes import explained
 from eventbus.kafka.config import CLASSIC_ONLY, Connection, client, consumer_config
 from eventbus.kafka.witness import decode
-from eventbus.log import PROGRESS, CommittedOffset, LogUnavailable, Partition, TopicMissing
+from eventbus.log import PROGRESS, CommittedOffset, LogUnavailable, Partition, missing_topic
 
 WAIT_SECONDS, WAITS = 0.1, 20
 """How long a poll waits, and after how many empty polls a read fails: a transaction may stay open for longer."""
@@ -99,7 +99,7 @@ class ProgressTopic:
         elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             self._next = max(self._next, message.offset())
         elif error.code() in MISSING:
-            raise TopicMissing(f"the topic {self.partition.topic} does not exist: `saga topics create` makes it")
+            raise missing_topic(self.partition.topic)
         elif error.code() in OUT_OF_RANGE:
             self._topic_id = ""  # it was truncated: the next read starts at the beginning
             raise LogUnavailable(f"{self.partition.topic}: {error.str()}")

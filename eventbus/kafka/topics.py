@@ -53,10 +53,7 @@ def check_topics(
         if denied := hidden(admin, missing, SECONDS):
             raise LogUnavailable(f"the topics {', '.join(denied)}: {DENIED[KafkaError.TOPIC_AUTHORIZATION_FAILED]}")
         if missing:
-            raise TopicMissing(
-                f"topics that do not exist: {', '.join(missing)}."
-                f" Create them: saga topics create --bootstrap-servers {connection.bootstrap_servers}"
-            )
+            raise TopicMissing(f"topics that do not exist: {', '.join(missing)}. {_how_to_create(connection)}")
         topic_limits = _topic_limits(admin, wanted)
     largest = max((topic_limits[topic] for topic in inputs if topic in topic_limits), default=0)
     limits = _with_own(topic_limits, connection)
@@ -75,6 +72,15 @@ def check_topics(
             )
     partition_counts = {name: len(topic.partitions) for name, topic in existing.items()}
     return ReachedCluster(cluster.cluster_id or "", len(cluster.brokers), partition_counts)
+
+
+def _how_to_create(connection: Connection) -> str:
+    service, create = connection.group, f"saga topics create --bootstrap-servers {connection.bootstrap_servers}"
+    return (
+        f"Create them: {create}. Topics that it does not know, as of a service of your own: write its"
+        f" `declaration` to {service}.json, then: saga flow --format topics {service}.json > {service}.yaml;"
+        f" {create} --file {service}.yaml"
+    )
 
 
 def uneven(partitions: Mapping[str, int]) -> str | None:

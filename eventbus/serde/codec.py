@@ -19,6 +19,7 @@ from eventbus.serde.framing import FRAME, Headers, NotFramed, SchemaId, framed, 
 from eventbus.serde.plans import Planner
 from eventbus.serde.registry import Registry, UnknownSchema, UnsupportedSchema, check_released, source_of
 from eventbus.serde.strict import Strict
+from eventbus.text.quoted import quoted
 
 MAX_VALUE_BYTES = 1_048_576
 """Longer values are rejected without decoding (Kafka's default limit of a record batch)."""
@@ -137,4 +138,4 @@ def _wrong_key(event: Event, key: bytes | None) -> PoisonRecord:
             f"the key is {found}; it must be the {event.key_field} alone, as UTF-8: configure its producer to write"
             " keys with StringSerializer, or the events of one key are in several partitions",
         )
-    return PoisonRecord("key_mismatch", f"the key is {key[:80]!r}, the {event.key_field} is {event.key[:80]!r}")
+    return PoisonRecord("key_mismatch", f"the key is {quoted(key)}, the {event.key_field} is {event.key[:80]!r}")

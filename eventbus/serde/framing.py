@@ -12,6 +12,8 @@ from struct import Struct
 from typing import NamedTuple
 from uuid import UUID
 
+from eventbus.text.quoted import quoted
+
 FRAME = Struct(">BI")
 VALUE_HEADER, KEY_HEADER = "__value_schema_id", "__key_schema_id"
 GUID_BYTES = 16
@@ -51,7 +53,7 @@ def framed(value: bytes, headers: Headers) -> Framed:
     if len(value) < FRAME.size or value[0] != 0 or value.startswith(NO_ID):
         other = next((f", but {name}" for start, name in OTHERS.items() if value.startswith(start)), "")
         raise NotFramed(
-            f"not Confluent-framed Avro{other}: it starts with {value[: FRAME.size]!r}, and there is no header"
+            f"not Confluent-framed Avro{other}: it starts with {quoted(value, FRAME.size)}, and there is no header"
             f" {VALUE_HEADER}"
         )
     return Framed(FRAME.unpack_from(value)[1], FRAME.size)
@@ -83,7 +85,8 @@ def _in_header(content: bytes | None) -> SchemaId:
     if len(content) == 1 + GUID_BYTES and content[0] == 1:
         return UUID(bytes=content[1:])
     raise NotFramed(
-        f"the header {VALUE_HEADER} is {content[:20]!r}: neither 0 and a schema id of 4 bytes nor 1 and a GUID of 16"
+        f"the header {VALUE_HEADER} is {quoted(content, 20)}: neither 0 and a schema id of 4 bytes nor 1 and a GUID"
+        " of 16"
     )
 
 

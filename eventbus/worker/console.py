@@ -11,6 +11,8 @@ from eventbus.text.terminal import visible
 Fields = Mapping[str, Any]
 IDENTITY = ("service", "instance")
 """Fields of every line, which the first lines tell: one terminal shows one worker."""
+DEAD_LETTERS = ".dead-letters"
+"""The end of the name of a topic whose records are counted as dead letters, not as events."""
 
 
 def _connected(event: Fields) -> str:
@@ -34,7 +36,8 @@ def _ready(event: Fields) -> str:
 
 
 def _batch(event: Fields) -> str:
-    consumed, published = _by_topic(event["consumed"]), _by_topic(event["published"])
+    events = {topic: count for topic, count in event["published"].items() if not topic.endswith(DEAD_LETTERS)}
+    consumed, published = _by_topic(event["consumed"]), _by_topic(events)
     said = [f"handled {consumed}"] if consumed else []
     said += [f"to publish: {published}"] if published else []
     said = said or ["retried what is parked"]
@@ -55,6 +58,7 @@ SENTENCES: dict[str, Callable[[Fields], str]] = {
     "partitions.lost": lambda event: f"lost, another worker may have them: {_partitions(event)}",
     "worker.ready": _ready,
     "batch.handled": _batch,
+    "record.dead_lettered": lambda event: f"dead letter of {event['record']}: {event['reason']}: {event['detail']}",
     "metrics.served": lambda event: f"metrics and health: port {event['port']}",
     "waiting": lambda event: f"waiting: {event['why']}",
     "kafka.reached": lambda event: f"a Kafka broker answers again, after {event['seconds']:.0f} s",

@@ -27,7 +27,7 @@ from eventbus.serde.plans import BadCodec
 from eventbus.serde.registry import RegistryUnavailable, UnknownSchema
 from eventbus.serde.registry_config import BadRegistryConfig
 from eventbus.service import NoState, Service
-from eventbus.startable import cannot_start
+from eventbus.startable import cannot_be_made, cannot_start, half_a_repository, misdeclared
 from eventbus.store.quarantine import Quarantined
 from eventbus.store.schema_source import OtherSchemaIds
 from eventbus.text.redaction import scrub, secrets_in
@@ -62,28 +62,58 @@ def service_cli(  # noqa: PLR0913 - what differs from service to service, each b
     commands that are not bugs: they are reported in one line on stderr, exit code 1. `distribution`: the package whose
     version --version prints.
     """
+    if found := misdeclared(service):
+        return Unusable(service.__name__, found)
+    unmade = cannot_be_made(build or service, _names(options))
     main = group_saying(*FACTS, *facts)(
         service.name, help=_help(service, f"Example: {service.name} run"), context_settings=CONTEXT
     )
     if distribution is not None:
         main = click.version_option(package_name=distribution)(main)
-    main.add_command(_run_command(service, build or service, options))
+    main.add_command(_run_command(service, build or service, options, unmade))
     main.add_command(parked_commands(service, schema))
     main.add_command(database_commands(service, schema))
     main.add_command(workers_command(service, schema))
-    main.add_command(declaration_command(service))
+    main.add_command(declaration_command(service, unmade))
     return main
 
 
-def _run_command(service: type[Service[Any]], build: Build, options: Sequence[Callable[[Any], Any]]) -> click.Command:
+class Unusable(click.Group):
+    """The command of a service that has no declaration: whatever is asked of it, it says why, and fails."""
+
+    def __init__(self, service: str, found: Sequence[str]) -> None:
+        super().__init__(service)
+        self._why = f"{service} cannot start: {'; '.join(found)}"
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Fail."""
+        del ctx, args
+        fail(self._why)
+
+
+def _names(options: Sequence[Callable[[Any], Any]]) -> list[str]:
+    """Return the names by which a command gets the values of these options."""
+    command = click.Command("options")
+    for option in options:
+        option(command)
+    return [parameter.name for parameter in command.params if parameter.name and parameter.expose_value]
+
+
+def _run_command(
+    service: type[Service[Any]], build: Build, options: Sequence[Callable[[Any], Any]], unmade: Sequence[str]
+) -> click.Command:
+    def check(found: Sequence[str]) -> None:
+        if found:
+            fail(f"{service.__name__} cannot start: {'; '.join(found)}")
+
     def run(**arguments: Any) -> None:
         config = worker_config(arguments)
-        if found := cannot_start(service, registry=config.schema_registry_url is not None):
-            fail(f"{service.__name__} cannot start: {'; '.join(found)}")
+        check([*unmade, *cannot_start(service, registry=config.schema_registry_url is not None)])
         secrets = secrets_in(config.kafka_config)
         configure_logging(config.log_format, config.log_level, secrets)
         built = build(**arguments)
         with built if isinstance(built, AbstractContextManager) else nullcontext(built) as one:
+            check(half_a_repository(service, one.repository))
             worker = Worker(one, config)
             Signals(worker.stop)
             code, error = worker.run()

@@ -45,7 +45,7 @@ def audit_command() -> None:
 )
 @click.option("--since", type=Moment(), help="Records of this time or later: RFC 3339, or how long ago (2h, 7d).")
 @click.option("--until", type=Moment(), help="Records before this time.")
-@click.option("--order", "order_id", help="Records of this order only.")
+@click.option("--order", "order_id", callback=cli.not_empty, help="Records of this order only.")
 @cli.bootstrap_servers
 @cli.kafka_config
 @cli.schema_registry_url

@@ -28,6 +28,7 @@ from saga.kafka.reader import NoSuchTopic
 from saga.kafka.records import LogMoved
 from saga.kafka.recount import ReadingsDiffer
 from saga.services import SERVICES
+from saga.tracker.moments import Seconds
 
 CANNOT_CHECK = (
     *(NotThere, WrongDatabase, Unavailable, ReadOnlyOrFull, BadGateway),
@@ -53,15 +54,15 @@ CANNOT_CHECK = (
 )
 @click.option(
     "--clock-skew",
-    type=click.FloatRange(0),
-    default=CLOCK_SKEW_MS / 1000,
-    help="Seconds by which the clocks of workers' and databases' hosts may differ.",
+    type=Seconds(),
+    default=f"{CLOCK_SKEW_MS / 1000:g}s",
+    help="By how much the clocks of workers' and databases' hosts may differ.",
 )
 @click.option(
     "--deadline-margin",
-    type=click.FloatRange(0),
-    default=DEADLINE_MARGIN_MS / 1000,
-    help="Seconds after its deadline until which an order may be pending.",
+    type=Seconds(),
+    default=f"{DEADLINE_MARGIN_MS / 1000:g}s",
+    help="How long after its deadline an order may be pending.",
 )
 @cli.as_json
 def check_command(sources: Sources, as_json: bool, **rules: Any) -> None:
@@ -110,11 +111,11 @@ def _with_a_bar(messages: Iterator[Any], most: int) -> Iterator[Any]:
         yield from shown
 
 
-def _rules(flow: Flow, *, delivery: str, clock_skew: float, deadline_margin: float, finished: bool) -> Rules:
+def _rules(flow: Flow, *, delivery: str, clock_skew: int, deadline_margin: int, finished: bool) -> Rules:
     return Rules(
         flow,
         finished=finished,
         at_least_once=delivery == "at-least-once",
-        deadline_margin_ms=round(deadline_margin * 1000),
-        clock_skew_ms=round(clock_skew * 1000),
+        deadline_margin_ms=deadline_margin,
+        clock_skew_ms=clock_skew,
     )

@@ -54,6 +54,8 @@ def list_command(
 ) -> None:
     """List dead letters: the address of each, its original record, its attempts, since when, and why.
 
+    With --all also what was decided about it, when, by whom, and why.
+
     Example: saga deadletters list --where reason=contradiction --json
     """
     rows = islice(_rows(where, selection, every=every), limit)
@@ -62,8 +64,13 @@ def list_command(
             cli.print_json(list(rows))
             return
         for row in rows:
-            tried = f"{row['attempts']}x since {row['first']}"
-            click.echo(f"{row['letter']}  {row['status']}  {row['record']}  {tried}  {row['reason']}: {row['error']}")
+            click.echo(_line(row))
+
+
+def _line(row: dict[str, Any]) -> str:
+    tried = f"{row['attempts']}x since {row['first']}"
+    decided = "" if row["by"] is None else f" {row['resolved']} by {row['by']}: {row['why']}"
+    return f"{row['letter']}  {row['status']}{decided}  {row['record']}  {tried}  {row['reason']}: {row['error']}"
 
 
 def _rows(where: LetterTarget, selection: LetterSelection, *, every: bool) -> Iterator[dict[str, Any]]:
@@ -155,7 +162,8 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
         if as_json:
             click.echo(to_json(letter.described(None) | {"status": said}))
         else:
-            click.echo(f"{said} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
+            does = f"would {order.action}" if dry_run else said
+            click.echo(f"{does} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
     click.echo(f"{count} {said}", err=True)
 
 
@@ -163,7 +171,11 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
 @click.argument("topic")
 @click.argument("partition", type=click.IntRange(0))
 @click.argument("offset", type=click.IntRange(0))
-@click.option("--group", help="The service to resume  [default: the one of the saga's services that reads the topic]")
+@click.option(
+    "--group",
+    callback=cli.not_empty,
+    help="The service to resume  [default: the one of the saga's services that reads the topic]",
+)
 @click.option(
     "--database",
     callback=secret,

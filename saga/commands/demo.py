@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from eventbus.cli import options as cli
 from eventbus.cli.connection_options import servers
@@ -100,6 +101,7 @@ def _demo(plan: DemoPlan, console: Console, servers: str | None, kafka_config: d
         shown = stack.enter_context(page(folder, place, wanted=ui))
         if shown:
             console.print(shown.said)
+        console.print(Text(f"The broker is {_said(place, servers)}"), soft_wrap=True)
         history = run.watch(workers, console)
         found = run.orders()
         print_outcomes(console, found, history)
@@ -113,6 +115,12 @@ def _demo(plan: DemoPlan, console: Console, servers: str | None, kafka_config: d
         click.echo(f"error: {surprise}", err=True)
     if wrong or not clean:
         sys.exit(1)
+
+
+def _said(place: DemoPlace, given: str | None) -> str:
+    if given:
+        return f"the Kafka at {given}"
+    return f"inside this process, at {place.bootstrap_servers}; --bootstrap-servers names a real one"
 
 
 def _tell(console: Console, file: Path, place: DemoPlace, order_ids: Iterable[str]) -> None:

@@ -22,9 +22,12 @@ from eventbus.cli import options as cli
 from eventbus.cli.connection_options import servers
 from eventbus.text.secret_files import write_properties
 from saga.commands.exits import exit_cleanly, stoppable
+from saga.demo.place import PARTITIONS
 from saga.demo.workers import MODULES, without_settings
 from saga.dev.broker import DevBroker, NoDevBroker, the_broker
 from saga.dev.children import Children, Program
+from saga.kafka.topics import BROKERS_DEFAULT, FAILED, create
+from saga.kafka.topics_file import read_topics
 
 COLORS = {"order-service": "cyan", "payment-service": "yellow", "inventory-service": "magenta", "page": "blue"}
 LOOK_MS = 300
@@ -46,16 +49,22 @@ SOURCES = (".py", ".avsc", ".json", ".sql", ".html", ".js", ".css")
     help="A running Kafka.  [default: one is started: in Docker, else the embedded broker]",
 )
 @cli.kafka_config
-@click.option("--partitions", type=click.IntRange(1, 1000), default=4, help="Partitions of topics that are missing.")
+@click.option(
+    "--partitions",
+    type=click.IntRange(1, 1000),
+    show_default="as many as the topics have that exist, else 4",
+    help="Partitions of topics that are missing.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The page's port; 0 means any free one.")
-def dev_command(bootstrap_servers: str | None, kafka_config: dict[str, str], partitions: int, port: int) -> None:
+def dev_command(bootstrap_servers: str | None, kafka_config: dict[str, str], partitions: int | None, port: int) -> None:
     """Run everything in one terminal: a broker, the three workers, the tracker with the page; until Ctrl-C.
 
     A worker is restarted when its source changes, or the source of what it uses. One that ends is reported, and
     started again after the next change.
 
     Without --bootstrap-servers it starts a broker of its own and says which; what that broker and the databases hold
-    is removed at the end, and the environment's settings are not used. With it, they are: databases, gateway, tracker.
+    is removed at the end, and the environment's settings are not used. With it, they are: databases, gateway, tracker;
+    topics that are missing are created, existing ones are used as they are.
 
     Example: saga dev
     """
@@ -66,7 +75,7 @@ def dev_command(bootstrap_servers: str | None, kafka_config: dict[str, str], par
         sys.exit(0 if ended.code == CTRL_C else ended.code)
 
 
-def _dev(bootstrap_servers: str | None, kafka_config: dict[str, str], partitions: int, port: int) -> None:
+def _dev(bootstrap_servers: str | None, kafka_config: dict[str, str], partitions: int | None, port: int) -> None:
     say, tell = _printers()
     with ExitStack() as stack:
         tell("starting ...")
@@ -134,12 +143,26 @@ def _environment(broker: DevBroker, tell: Callable[[str], None]) -> Iterator[dic
         yield without_settings() | settings
 
 
-def _prepare(broker: DevBroker, env: dict[str, str], partitions: int) -> None:
+def _prepare(broker: DevBroker, env: dict[str, str], partitions: int | None) -> None:
     """Create the topics that are missing; with a broker of its own, put something on the shelf."""
     if broker.creates_topics:
-        _run("saga", ["topics", "create", "--partitions", str(partitions)], env)
+        _create_topics(broker, partitions)
     if broker.own:
         _run("inventory_service", ["stock", "set", "CD-04", "100"], env)
+
+
+def _create_topics(broker: DevBroker, partitions: int | None) -> None:
+    """Create the topics that are missing; those that exist may have been created by somebody who knows better."""
+    cluster, wanted = broker.cluster(), read_topics()
+    there = cluster.partitions()
+    most = max((len(there.get(topic.name, ())) for topic in wanted if topic.partitions is None), default=0)
+    missing = [topic for topic in wanted if topic.name not in there]
+    outcomes = create(cluster, missing, partitions or most or PARTITIONS, BROKERS_DEFAULT)
+    if failed := [f"{each.topic} ({each.detail})" for each in outcomes if each.status == FAILED]:
+        cli.fail(
+            f"these topics are missing at {broker.bootstrap_servers} and could not be created: {', '.join(failed)}."
+            " Create them, or use a broker of its own: without --bootstrap-servers and KAFKA_BOOTSTRAP_SERVERS"
+        )
 
 
 def _run(module: str, arguments: list[str], env: dict[str, str]) -> None:

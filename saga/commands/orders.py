@@ -30,7 +30,7 @@ SERVICES = sorted(set(MODEL.publisher.values()))
     "--older-than", type=Duration(), help="With --stuck: without an event for this long, e.g. 30s.", default="0s"
 )
 @click.option("--waiting-on", type=click.Choice(SERVICES), help="Only orders that wait for an answer of this service.")
-@click.option("--customer", metavar="ID", help="Only orders of this customer.")
+@click.option("--customer", metavar="ID", callback=cli.not_empty, help="Only orders of this customer.")
 @click.option(
     "--failed-at",
     type=click.Choice([*SERVICES, *sorted(MODEL.failures)]),

@@ -66,9 +66,14 @@ def create_command(
     else:
         for finding in findings:
             click.echo(f"{finding.status:8} {finding.topic}: {finding.detail}")
-    wrong = [finding.topic for finding in findings if finding.status in (DIFFERS, FAILED)]
-    if wrong:
-        cli.fail(f"these topics differ or could not be created: {', '.join(wrong)}")
+    if failed := [finding.topic for finding in findings if finding.status == FAILED]:
+        cli.fail(f"these topics could not be created: {', '.join(failed)}")
+    if differing := [finding.topic for finding in findings if finding.status == DIFFERS]:
+        cli.fail(
+            f"these topics exist and differ, see above; they were not changed: {', '.join(differing)}. For the number"
+            " of partitions that they have, give it as --partitions; to change them: kafka-topics.sh --alter"
+            " --partitions, kafka-configs.sh --alter --add-config"
+        )
 
 
 @topics_command.command("list")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
+from eventbus.startable import cannot_start
 from eventbus.text.plural import plural
 from saga.flow.progress import runs
 from saga.flow.rules import joined_topics_have_the_same_partitions
@@ -32,7 +33,8 @@ def verify_command(source: FlowSource, topics: bool, as_json: bool) -> None:
       saga verify order-service.json payment-service.json inventory-service.json
       saga verify --topics --bootstrap-servers localhost:9092
     """  # noqa: D301 - \b is click's
-    more = [every_service_can_start(source.services), every_state_has_a_rule_for_every_event(source.services)]
+    able = [service for service in source.services if not cannot_start(service)]
+    more = [every_service_can_start(source.services), every_state_has_a_rule_for_every_event(able)]
     if topics or source.workers:
         more.append(joined_topics_have_the_same_partitions(_partitions(source)))
     violations = verify(source.flow, more)

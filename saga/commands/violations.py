@@ -18,7 +18,14 @@ from saga.tracker.queries import Tracked
 
 @click.command("violations", context_settings=cli.CONTEXT)
 @tracker
-@click.option("--order", "order_id", metavar="ID", shell_complete=complete_order, help="Only violations of this order.")
+@click.option(
+    "--order",
+    "order_id",
+    metavar="ID",
+    shell_complete=complete_order,
+    callback=cli.not_empty,
+    help="Only violations of this order.",
+)
 @click.option("--kind", type=click.Choice(KINDS), metavar="KIND", help=f"Only {', '.join(KINDS)}.")
 @click.option("--limit", type=click.IntRange(1), default=100, help="The maximum number to print, newest first.")
 @cli.as_json

@@ -78,7 +78,11 @@ def selecting(command: F) -> F:
 
     options = (
         click.argument("letters", nargs=-1, metavar="[LETTER]..."),
-        click.option("--group", help="Only dead letters of this service, e.g. payment-service  [default: all]"),
+        click.option(
+            "--group",
+            callback=cli.not_empty,
+            help="Only dead letters of this service, e.g. payment-service  [default: all]",
+        ),
         click.option(
             "--where",
             "tests",

@@ -47,7 +47,7 @@ def screen_for(console: Console, orders: int) -> Screen:
 
 
 class Lines:
-    """One line per event: milliseconds since the first, how many orders have ended, the order, the event."""
+    """A heading, and one line per event: milliseconds since the first, how many orders have ended, order, event."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -62,9 +62,12 @@ class Lines:
     def show(self, history: DemoHistory, new: list[tuple[str, DemoStep]]) -> None:
         """See Screen."""
         for order_id, step in new:
-            self._start = step.at_ms if self._start is None else self._start
+            if self._start is None:
+                self._start = step.at_ms
+                heading = f"{'time':>10}  {'ended':>5}  {'order':<{len(order_id)}}  event"
+                self._console.print(Text(heading), soft_wrap=True)
             since = step.at_ms - self._start
-            line = f"{since:>7} ms  {history.finished():>5} ended  {order_id}  {step.event}"
+            line = f"{since:>7} ms  {history.finished():>5}  {order_id}  {step.event}"
             self._console.print(Text(line), soft_wrap=True)
 
 
@@ -109,6 +112,8 @@ class Picture:
 
     def _events(self) -> Text:
         text = Text(overflow="ellipsis", no_wrap=True)
+        for order_id, _ in list(self._newest)[:1]:
+            text.append(f"{'order':<{len(order_id)}}  {'event':<29} from\n", "dim")
         for order_id, step in self._newest:
             text.append(f"{order_id}  ", "dim")
             text.append(f"{step.event:<29}", STYLES[step.event][1])

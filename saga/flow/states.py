@@ -44,9 +44,15 @@ def every_state_has_a_rule_for_every_event(services: Iterable[type[Service[Any]]
 
 def _failures(service: type[Service[Any]], reaction: Reaction) -> Iterator[str]:
     """Return, for each state in which the handler fails, its first failure."""
-    event = example(reaction.event)
+    if not service.example_states(TEXT):
+        return
+    try:
+        event, outcomes = example(reaction.event), _outcomes(reaction)
+    except Exception as error:  # noqa: BLE001 - the annotations are the service's
+        yield f"the handler cannot be tried, by the annotations of its event and its remote function: {error!r}"
+        return
     for state in service.example_states(event.key):
-        for outcome in _outcomes(reaction):
+        for outcome in outcomes:
             told = _try(service, state, reaction, event, outcome)
             if told is not None:
                 yield f"the handler fails in the state {state!r}: {told}"

@@ -15,6 +15,7 @@ from eventbus.manifest import DeclaredEvent
 from eventbus.publishing import DEADLINE
 from eventbus.serde.framing import Headers, schema_id_of
 from eventbus.text.json_form import json_form
+from eventbus.text.quoted import quoted
 from saga.kafka.decode import Decoder, Undecodable
 from saga.kafka.unreadable import said
 from saga.tracker.fold import TrackedEvent, TrackedViolation
@@ -51,7 +52,7 @@ class ForeignEvents:
             raise PoisonRecord("malformed", str(error)) from error
         field = self._events[topic].key
         if str(fields.get(field)).encode() != key:
-            raise PoisonRecord("key_mismatch", f"the key is {key!r:.80}, the {field} is {fields.get(field)!r:.80}")
+            raise PoisonRecord("key_mismatch", f"the key is {quoted(key)}, the {field} is {fields.get(field)!r:.80}")
         return str(fields[field]), fields
 
 

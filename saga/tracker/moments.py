@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)")
+PLAIN = re.compile(r"[\d.]+")
 UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 SECOND, MINUTE, HOUR, DAY = (UNITS[unit] for unit in ("s", "m", "h", "d"))
 
@@ -25,6 +26,14 @@ class Duration(click.ParamType[int]):
         if match is None:
             self.fail(f"{value!r} is not a time span: write 250ms, 30s, 10m, 2h or 7d", param, ctx)
         return round(float(match[1]) * UNITS[match[2]])
+
+
+class Seconds(Duration):
+    """A Duration, or a number of seconds without a unit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """See click.ParamType."""
+        return super().convert(f"{value}s" if PLAIN.fullmatch(str(value)) else value, param, ctx)
 
 
 class Moment(click.ParamType[int]):

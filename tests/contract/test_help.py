@@ -46,6 +46,28 @@ def test_help_fits_eighty_columns_and_breaks_no_word(name: str) -> None:
             assert {each.rstrip(",") for each in option.opts} <= {word.rstrip(",") for word in words}
 
 
+FILTERS = [
+    (name, option)
+    for name, command in COMMANDS.items()
+    for option in command.params
+    if isinstance(option, click.Option) and re.match("Only |Records of ", option.help or "")
+    if isinstance(option.type, click.types.StringParamType) and not option.multiple and not option.is_flag
+]
+
+
+@pytest.mark.parametrize(("name", "option"), FILTERS, ids=[f"{name} {option.opts[0]}" for name, option in FILTERS])
+def test_an_empty_filter_is_refused(name: str, option: click.Option) -> None:
+    """It is usually a variable that is not set; `none` would be a false comfort, and everything a false choice."""
+    command = COMMANDS[name]
+    with pytest.raises(click.BadParameter, match="it is empty: give a value, or leave the option out"):
+        option.process_value(click.Context(command), "")
+
+
+def test_filters_are_found() -> None:
+    """Those of orders, dead letters, violations, exports, and of two services."""
+    assert len(FILTERS) >= 6
+
+
 @pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if isinstance(command, click.Group)])
 def test_a_group_lists_its_commands_with_whole_summaries(name: str) -> None:
     """A summary that ends in dots tells nothing."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -32,7 +33,7 @@ def env(fresh_broker: Broker, tmp_path: Path) -> Iterator[dict[str, str]]:
         KAFKA_BOOTSTRAP_SERVERS=fresh_broker.bootstrap_servers,
         SHIPPING_SERVICE_DATABASE=f"sqlite:///{tmp_path}/shipping_service.db",
         BELL_SERVICE_DATABASE=f"sqlite:///{tmp_path}/bell-service.db",
-        PYTHONPATH=f"{EXAMPLE}:{EXAMPLES / 'bell'}",
+        PYTHONPATH=f"{EXAMPLES.parents[1]}:{EXAMPLE}:{EXAMPLES / 'bell'}",
     )
     for file in ([], ["--file", str(EXAMPLE / "topics.yaml")]):
         made = command("saga", "topics", "create", "--partitions", "4", *file, env=env, folder=tmp_path)
@@ -85,13 +86,15 @@ def test_the_smallest_service_runs_as_the_page_says(
     fresh_broker: Broker, workers: Workers, env: dict[str, str], tmp_path: Path
 ) -> None:
     """Topics made from its declaration; it keeps nothing, publishes nothing, and goes on where it was."""
+    too_early = workers.start("bell_service", "--instance", "a", env=env)
+    assert too_early.wait() == 5
     declared = command("bell_service", "declaration", env=env, folder=tmp_path)
     (tmp_path / "bell-service.json").write_text(declared.stdout)
-    flow = command("saga", "flow", "--format", "topics", "bell-service.json", env=env, folder=tmp_path)
-    (tmp_path / "bell-topics.yaml").write_text(flow.stdout)
-    made = command(
-        "saga", "topics", "create", "--partitions", "4", "--file", "bell-topics.yaml", env=env, folder=tmp_path
-    )
+    said = too_early.log.splitlines()[-1]
+    [(wanted, file, make)] = re.findall(r"saga (flow .*) > (\S+); saga (topics .*)$", said)
+    flow = command("saga", *wanted.split(), env=env, folder=tmp_path)
+    (tmp_path / file).write_text(flow.stdout)
+    made = command("saga", *make.split(), "--partitions", "4", env=env, folder=tmp_path)
     assert made.code == 0, made
     for order in ("first", "second"):
         confirm(fresh_broker, [order])

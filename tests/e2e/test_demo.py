@@ -65,7 +65,8 @@ def until(so: Callable[[], bool]) -> None:
 def wait_for_orders(demo: subprocess.Popen[str]) -> None:
     """Return when the first order has moved; of one that is cancelled at once either event may be read first."""
     assert demo.stdout is not None
-    assert re.search(r" order\.(created|cancelled)$", demo.stdout.readline().rstrip())
+    while not re.search(r" order\.(created|cancelled)$", line := demo.stdout.readline().rstrip()):
+        assert line
 
 
 def confirmed(url: str) -> int:
@@ -91,7 +92,11 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
     assert (demo.returncode, stderr) == (0, "")
     assert watch.seconds < 60
     assert re.search(r"confirmed +(?:8|9|10)\b", stdout)  # two customers cancel, and may be too late
-    assert len(re.findall(r"ended +\S+ +payment\.refunded$", stdout, re.MULTILINE)) in (4, 5, 6)
+    broker, heading, first, *_ = stdout.splitlines()
+    assert re.fullmatch(r"The broker is inside this process, at \S+:\d+; --bootstrap-servers names a real one", broker)
+    assert heading.split() == ["time", "ended", "order", "event"]
+    assert [match.start() for match in re.finditer(r"order|event", heading)] == [19, first.index("order.")]
+    assert len(re.findall(r" ms +\d+ +\S+ +payment\.refunded$", stdout, re.MULTILINE)) in (4, 5, 6)
     assert re.search(r"cancelled +2 +nobody answered within 2 s *$", stdout, re.MULTILINE)
     for event in (*EVENTS_OF_A_CONFIRMED_ORDER, "order.cancelled/", "payment.refunded/"):
         assert re.search(rf"\+[\d.]+ m?s +{re.escape(event)}\d+/\d+ ", stdout), event

@@ -40,6 +40,7 @@ def test_the_demo_makes_the_topics_it_needs_and_removes_them(saga, kafka, tmp_pa
     done = saga("demo", "--orders", "12", "--bootstrap-servers", kafka)
     assert (done.code, done.stderr) == (0, "")
     assert "orders 12, of which 0 open" in done.stdout
+    assert f"The broker is the Kafka at {kafka}\n" in done.stdout
     assert partitions(saga) == {(0, 0)}
     assert list(tmp_path.iterdir()) == []
 

@@ -14,7 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from saga.kafka.cluster import Cluster
+from saga.kafka.topics_file import read_topics
 from tests.conftest import do_without
+from tests.support.brokers.admin import Admin
 from tests.support.brokers.docker_engine import NoImage, engine, pull_unless_here
 from tests.support.brokers.kafka_container import IMAGE
 from tests.support.brokers.kafka_node import Broker
@@ -114,12 +117,19 @@ def placed(env: dict[str, str], source: Path) -> dict[str, object]:
 def test_it_runs_the_saga_restarts_what_changes_and_leaves_nothing(
     fresh_broker: Broker, tmp_path: Path, terminal: Callable[..., Terminal]
 ) -> None:
-    """On a Kafka that is given: with the databases of the environment. A child that dies waits for the next change."""
+    """On a Kafka that is given: with its topics as they are, and the databases of the environment.
+
+    A child that dies waits for the next change.
+    """
     saga = Saga(tmp_path, fresh_broker.bootstrap_servers)
+    topics = [topic.name for topic in read_topics() if topic.kind == "events"]
+    Admin(fresh_broker.bootstrap_servers).create(topics[1:], partitions=3)
     env = saga_environment(tmp_path, fresh_broker.bootstrap_servers, SAGA_TRACKER=str(tmp_path / "tracker.db"))
     dev = terminal(env)
     until(saga, dev.ready, "it was not ready")
     assert dev.says(f"the broker is the Kafka at {fresh_broker.bootstrap_servers}")
+    there = Cluster(fresh_broker.bootstrap_servers).partitions()
+    assert {len(there[topic]) for topic in topics} == {3}, "the missing one has as many"
     saga.stock(CD_04=100)
     assert placed(env, dev.source)["status"] == "confirmed"
     assert dev.says(r"^payment-service +\| .* handled 1 order.created, to publish: 1 payment.charged")

@@ -134,7 +134,20 @@ def test_topics_create_says_what_differs_and_fails(broker, tmp_path):
     assert differs == {topic.name for topic in read_topics() if topic.partitions is None}
     assert {finding["status"] for finding in findings if finding["topic"] in differs} == {"differs"}
     assert done.code == 1
+    assert "give it as --partitions" in done.stderr
     assert saga("topics", "create", "--partitions", "3", broker=broker, tmp_path=tmp_path).code == 0
+
+
+def test_saga_dev_says_which_topics_it_cannot_create_why_and_what_to_do(tmp_path):
+    """This broker creates none; those that exist do not matter, however many partitions they have."""
+    topics = {name: number for name, number in counts(read_topics(), 3).items() if name != "order.cancelled"}
+    with EmbeddedBroker(topics) as embedded:
+        done = saga("dev", "--partitions", "5", broker=embedded.bootstrap_servers, tmp_path=tmp_path)
+    assert done.code == 1
+    why = "order.cancelled (this broker does not support creating topics (`saga broker` has its own)). Create them, or"
+    assert done.stderr.startswith(
+        f"error: these topics are missing at {embedded.bootstrap_servers} and could not be created: {why}"
+    )
 
 
 def test_topics_list_counts_offsets_and_marks_what_is_missing(written, tmp_path):

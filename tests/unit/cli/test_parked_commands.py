@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -100,7 +101,15 @@ def test_the_events_that_wait_are_shown(run: Run) -> None:
     storable = json.loads(run("parked", "show", "a", "--json").stdout)
     assert [each["address"] for each in storable["waiting"]] == ["order.created/1/10", "payment.charged/1/20"]
     assert storable["waiting"][0]["event"]["items"] == [{"sku": "x", "quantity": 1}]
-    assert "payment.charged/1/20" in run("parked", "show", "a").stdout
+    _, created, charged = run("parked", "show", "a").stdout.splitlines()
+    assert re.fullmatch(
+        r"order\.created/1/10  \S+Z  order_id a; customer_id ann; total 1\.00 USD; currency USD; items 1 x x;"
+        r" request_id ''; cancel_at_ms none",
+        created,
+    )
+    assert re.fullmatch(
+        r"payment\.charged/1/20  \S+Z  order_id a; payment_id p; amount 1\.00 USD; currency USD", charged
+    )
     unknown = run("show", "a")
     assert unknown.exit_code == 1
     assert "it is parked since 2023-11-14" in unknown.stderr

@@ -162,7 +162,7 @@ def test_the_message_says_where_it_lies_where_it_belongs_and_what_to_do() -> Non
         error = placement(Topics(4), fewest).judge(item(key, wrong)).poison
         assert error is not None
         assert error.reason == "wrong_partition"
-        assert f"the key {key[:80]!r} is in partition {wrong}, but belongs in {home} of 4" in str(error)
+        assert f"the key {key[:80].decode()!r} is in partition {wrong}, but belongs in {home} of 4" in str(error)
         assert ("no number of partitions down to 2 leads there" in str(error)) == (fewest < 4)
         assert "workers without --keys-placed-over and redrive it" in str(error)
         assert len(str(error)) < 1_000

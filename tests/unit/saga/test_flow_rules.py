@@ -217,6 +217,30 @@ def test_a_state_that_an_event_can_meet_without_a_rule_is_found():
     assert "the handler fails in the state 'known': charge returned PaymentFailed" in found[1].detail
 
 
+class Silent(Service[dict]):
+    """Does not say what its remote function returns."""
+
+    name = "payment-service"
+
+    def ask(self, order):
+        return order
+
+    @classmethod
+    def example_states(cls, key):
+        return {"unknown": (cls(), {})}
+
+    @reacts_to(OrderCreated, remote=ask)
+    def charge(self, order: OrderCreated, outcome: object, work: dict) -> PaymentCharged | None:
+        return None
+
+
+def test_a_handler_that_cannot_be_tried_is_a_violation():
+    """Not a traceback."""
+    [finding] = every_state_has_a_rule_for_every_event([Silent])(Flow([]))
+    assert finding.detail.startswith("the handler cannot be tried, by the annotations of its event and its remote")
+    assert finding.handler == "payment-service charge"
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_every_state_of_a_service_has_an_example(service):
     """And in it the key is known; so the handlers are tried in each."""

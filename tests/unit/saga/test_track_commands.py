@@ -17,7 +17,7 @@ from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.fold import KINDS
 from saga.tracker.installed import MODEL
 from saga.tracker.intake import Batch
-from saga.tracker.moments import Duration, Moment, span
+from saga.tracker.moments import Duration, Moment, Seconds, span
 from saga.tracker.queries import Tracked
 from saga.tracker.sentences import Sentences
 from saga.tracker.store import AnotherTracker, NotATracker, Store
@@ -360,7 +360,9 @@ def _nothing():
     return Batch([], []), {(CREATED, 0): (1, 1)}
 
 
-@pytest.mark.parametrize("options", [["--older-than", "30s"], ["--since", "yesterday"], ["--status", "lost"]])
+@pytest.mark.parametrize(
+    "options", [["--older-than", "30s"], ["--since", "yesterday"], ["--status", "lost"], ["--customer", ""]]
+)
 def test_a_wrong_option_is_wrong_usage(file, options):
     """Exit code 2, and a sentence that names it."""
     result = saga(file, "orders", *options)
@@ -370,6 +372,7 @@ def test_a_wrong_option_is_wrong_usage(file, options):
 def test_times_are_written_as_people_write_them():
     """Spans with a unit; moments as RFC 3339, UTC where no zone is given."""
     assert [Duration().convert(text, None, None) for text in ("250ms", "1.5s", "2h")] == [250, 1_500, 7_200_000]
+    assert [Seconds().convert(text, None, None) for text in ("0", "1.5", "1s", "2h")] == [0, 1_500, 1_000, 7_200_000]
     assert Moment().convert("1970-01-01T00:00:01.5", None, None) == Moment().convert(
         "1970-01-01T01:00:01.5+01:00", None, None
     )

@@ -86,10 +86,10 @@ def test_a_header_goes_before_what_stands_in_front():
 def test_a_header_that_names_no_schema_is_a_dead_letter_that_says_so(content):
     """Not taken for a value without a frame."""
     headers: Any = [(VALUE_HEADER, content)]
-    with pytest.raises(PoisonRecord, match="the header __value_schema_id is b'") as refused:
+    with pytest.raises(PoisonRecord, match=r"the header __value_schema_id is ('|0x)") as refused:
         CODEC.decode("order.created", b"order-1", BODY, headers)
     assert refused.value.reason == "not_framed"
-    with pytest.raises(Undecodable, match="the header __value_schema_id is b'"):
+    with pytest.raises(Undecodable, match=r"the header __value_schema_id is ('|0x)"):
         Decoder(Known()).decode(BODY, headers)
 
 
@@ -103,7 +103,7 @@ def test_a_header_that_names_no_schema_is_a_dead_letter_that_says_so(content):
         (b"\x03\x05" + GUID.bytes + BODY, "Glue's framing, compressed"),
         (b'{"order_id": "order-1"}', "JSON"),
         (b'[{"order_id": "order-1"}]', "JSON"),
-        (b"\x0eorder-1", "Avro: it starts with b'\\x0eorde'"),
+        (b"\x0eorder-1", "Avro: it starts with '\\x0eorde'"),
     ],
 )
 def test_what_other_serializers_write_is_named_for_what_it_is(value, name):

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from eventbus.engine.observer import Handled, Parking
 from eventbus.kafka.topics import ReachedCluster
-from eventbus.log import Partition
+from eventbus.log import Partition, Record
+from eventbus.serde.codec import Codec, PoisonRecord
+from eventbus.serde.registry import registry_at
 from eventbus.worker.console import for_people
 from eventbus.worker.telemetry import Telemetry
+from schemas import EVENTS
 
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
 ORDER = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
@@ -75,6 +79,30 @@ def test_entries_that_another_worker_left_are_news():
     with capture_logs() as said:
         Telemetry("payment-service", "host-1").recovered(MINE[0], entries=3, next_offset=7)
     assert [(line["log_level"], line["entries"]) for line in said] == [("info", 3)]
+
+
+def test_a_dead_letter_is_said_once_and_shown_as_the_text_that_it_is():
+    """It is on a topic, too, but is no event to publish; and no notation of Python's."""
+    record = Record(Partition("payment.charged", 3), 17, b"o", b'{"order_id": 1}', 0, [])
+    with pytest.raises(PoisonRecord) as refused:
+        Codec(registry_at(None, EVENTS), EVENTS).decode("payment.charged", b"o", record.value)
+    published = {"inventory-service.dead-letters": 1}
+    with capture_logs() as said:
+        telemetry = Telemetry("inventory-service", "host-1")
+        for outputs in (published, {"inventory.reserved": 1, **published}):
+            telemetry.batch_handled(
+                Handled({"payment.charged": 1}, outputs, [(record, refused.value)], None, 0.003, Parking(), "o")
+            )
+    letter, handled, _, mixed = read_by_people(said)
+    assert letter.startswith(
+        "[warning] dead letter of payment.charged/3/17: not_framed: not Confluent-framed Avro, but"
+    )
+    assert """it starts with '{"ord', and""" in letter
+    assert handled == "[info] handled 1 payment.charged, 1 dead letter; e.g. o; 3 ms, lag 0"
+    assert (
+        mixed
+        == "[info] handled 1 payment.charged, to publish: 1 inventory.reserved, 1 dead letter; e.g. o; 3 ms, lag 0"
+    )
 
 
 def test_what_is_not_usual_keeps_its_fields_and_cannot_change_the_terminal():
