@@ -37,7 +37,7 @@ function narrow(wanted) {
   const some = Object.values(wanted).some(Boolean);
   fill($("none"), some
     ? [element("p", "quiet", "No order matches. Texts (SKU, reason, request) are searched in the latest 10,000 orders."), element("p", "", "", link("show all orders", "#/orders"))]
-    : [element("p", "quiet", "No order is on the log yet.")]);
+    : [element("p", "quiet", "No order was read from the log yet.")]);
   return list.want(wanted);
 }
 
