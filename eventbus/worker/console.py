@@ -63,6 +63,7 @@ SENTENCES: dict[str, Callable[[Fields], str]] = {
     "waiting": lambda event: f"waiting: {event['why']}",
     "kafka.reached": lambda event: f"a Kafka broker answers again, after {event['seconds']:.0f} s",
     "worker.stopped": lambda _event: "stopped",
+    "worker.failed": lambda event: f"failed: {event['error']}",  # the last line of the command says why
 }
 """What a person reads of an event; every other event is shown with its fields."""
 

@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from inspect import getdoc
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
 from saga.flow.rules import RULES
 from tests.contract.test_choreography import COMMANDS, PROGRAMS, SERVICES
+from tests.support.saga.compose import FILE as COMPOSE
+from tests.support.saga.compose import readme_exports
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -157,6 +160,30 @@ def test_the_page_of_your_payment_provider_shows_its_file_as_it_is() -> None:
     """What is shown is what is run."""
     shown = blocks(ROOT / "docs" / "payment-provider.md", "python")
     assert shown == [text(ROOT / "docs" / "examples" / "provider" / "http_provider.py")]
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/operating.md"])
+def test_what_is_to_be_removed_with_a_throw_away_broker_is_every_database_of_the_readme(document: str) -> None:
+    """One that is left belongs to the old broker: a worker refuses, or `saga check` finds hundreds of violations."""
+    [removed] = [code.split()[2:] for code in INLINE.findall(text(ROOT / document)) if code.startswith("rm -f ")]
+    files = re.findall(r"(/var/tmp/[\w.-]+)", " ".join(readme_exports().values()))
+    assert len(files) == 5
+    assert [file + end for file in files for end in ("", "-wal", "-shm") if not matches(removed, file + end)] == []
+
+
+def matches(patterns: list[str], file: str) -> bool:
+    return any(fnmatch(file, pattern) for pattern in patterns)
+
+
+def test_ports_that_the_page_of_containers_names_are_those_of_the_compose_file() -> None:
+    """Who has a Kafka on this machine already looks for the name there."""
+    ports = dict(re.findall(r"\$\{(\w+_PORT):-(\d+)\}", COMPOSE.read_text(encoding="utf-8")))
+    page = text(ROOT / "docs" / "connecting.md")
+    assert "KAFKA_PORT" in ports
+    assert [name for name in re.findall(r"\w+_PORT", page) if name not in ports] == []
+    assert [
+        name for name, port in ports.items() if name != "REGISTRY_PORT" and (name not in page or port not in page)
+    ] == []
 
 
 def test_make_targets_in_the_documents_exist() -> None:

@@ -185,6 +185,17 @@ def test_a_metrics_port_that_is_taken_is_named(workers, tmp_path, away):
     assert f"--metrics-port {port}: " in said
 
 
+@pytest.mark.parametrize(("log_format", "times"), [("console", 1), ("json", 2)])
+def test_a_person_reads_once_why_a_worker_ended(workers, tmp_path, away, log_format: str, times: int):
+    """In a terminal the last line says it; whoever collects JSON has it in the log, too."""
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        worker = start(workers, tmp_path, away, "--metrics-port", str(port), "--log-format", log_format)
+        why = last_word(worker, 1).removeprefix("error: ")
+    assert worker.log.count(why) == times
+    assert "PortTaken" in worker.log
+
+
 @pytest.mark.parametrize(
     "setting",
     ["no.such.property=1", "fetch.no.such=1", "linger.no.such=1", "batch.size=much", "security.protocol=secret"],

@@ -29,6 +29,11 @@ OF_THE_NETWORK = ("net::", "Failed to load resource")
 """Servers are killed here, and ask for a token."""
 ROWS = "[...document.querySelectorAll('.row')].map(row => row.innerText)"
 ORDER = "document.getElementById('order').innerText"
+KEY = """(() => {
+    document.activeElement.dispatchEvent(new KeyboardEvent("keydown", { key: "KEY", bubbles: true }));
+    return document.activeElement.id;
+})()"""
+"""Presses a key, and says what has the focus then, before the browser does anything else."""
 SCROLLED = int(os.environ.get("SCROLLED_ORDERS", "1000"))
 """How many orders a test scrolls through; 100000 takes some minutes."""
 SCROLL = """(async () => {
@@ -220,6 +225,56 @@ def test_thousands_of_orders_are_scrolled_through_with_few_elements(tmp_path: Pa
     assert seen == {event.order_id for event in copies}
     late = sorted(frames)[int(len(frames) * 0.99)]
     print(f"{len(seen)} orders, 99 of 100 frames within {late:.0f} ms")
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    """The page over forty finished orders; it needs no broker."""
+    stored(tmp_path / "tracker.db", tracked_events(40)).close()
+    with served(environment(KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1"), tmp_path, "--no-track") as page:
+        yield page
+
+
+def test_after_esc_the_arrow_keys_choose_again_from_where_they_were(page: Page, tab):
+    """Wherever in the order the focus was: in the whole of it, or in a part that is no longer there."""
+    tab.open(page.url)
+    tab.until(f"{ROWS}.length > 5")
+    for focus in ("order", "order .copy", "order summary"):
+        third = tab.run("document.querySelectorAll('.row .id')[2].innerText")
+        for key in ("Home", "ArrowDown"):
+            tab.press(key)
+        tab.until("document.querySelector('#order summary')")
+        tab.press("Enter")
+        assert tab.run("document.activeElement.id") == "order"
+        tab.run(f"document.querySelector('#{focus}').focus()")
+        tab.press("Escape")
+        tab.press("ArrowDown")
+        assert tab.run("location.hash") == f"#/orders/{third}"
+        tab.press("Escape")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_is_typed_at_once_after_esc_or_slash_is_searched_for(page: Page, tab, width: int):
+    """No key is lost or taken for a view's: `/` moves the focus before the next one, from every view."""
+    tab.resize(width, 700)
+    tab.open(page.url)
+    tab.until(f"{ROWS}.length > 3")
+    for before in ("", "2", "3", "4"):
+        tab.press("1")
+        tab.press("Home")
+        tab.until("document.querySelector('.verdict')")
+        for key in (before, "Escape", "/") if before else ("Enter", "Escape", "/"):
+            focused = tab.run(KEY.replace("KEY", key))
+        assert focused == "search"
+        for key in "43":
+            tab.press(key)
+        assert tab.run("document.getElementById('search').value") == "43"
+        tab.until("location.hash.endsWith('?search=43')")
+        for _ in range(3):  # out of the search, the order away, and the search
+            tab.press("Escape")
+        tab.until(f"{ROWS}.length > 3")
+        assert tab.run("document.getElementById('search').value") == ""
+    tab.resize(1280, 700)
 
 
 def test_the_page_asks_others_for_the_token(tmp_path: Path, tab):

@@ -17,7 +17,8 @@ CHARACTER, SMALL = 7.3, 6.4
 """Widths of a character of the two sizes of text."""
 MARGIN, PADDING, LINE, ROW_GAP, BAND = 14, 11, 16, 16, 26
 TRACK, TIP, BARE_PORT, LABELLED_PORT = 9, 20, 12, 29
-CORNER, SAMPLE, LEGEND = 6, 26, 30
+CORNER, SAMPLE, LEGEND, LEGEND_WIDTH = 6, 26, 30, 350
+"""The legend is as narrow as a telephone, where the picture itself is moved sideways."""
 UNDOES = "undoes"
 
 
@@ -121,8 +122,9 @@ class Drawing:
 
     def svg(self, title: str, name: str, style: str = "", legend: Sequence[Sample] = ()) -> str:
         """Return the picture. `name` is unique on a page; a page with a stylesheet of its own passes no `style`."""
-        entries = list(self._legend(legend))
-        height = self.height + (LEGEND if legend else 0)
+        rows = list(_legend_rows(legend))
+        entries = list(self._legend(rows))
+        height = self.height + (LEGEND + LINE * (len(rows) - 1) if rows else 0)
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" class="picture" viewBox="0 0 {self.width:.0f} {height:.0f}"'
             f' width="{self.width:.0f}" height="{height:.0f}" role="img"><title>{escape(title)}</title>'
@@ -279,16 +281,30 @@ class Drawing:
                 f' height="{at.height:.0f}"/>\n{newline.join(texts)}</g>'
             )
 
-    def _legend(self, samples: Sequence[Sample]) -> Iterator[str]:
-        """Return the entries in a row below the lanes; a narrow picture becomes wider for them."""
-        x, y = float(MARGIN), self.height + 19
-        for kind, text in samples:
-            if kind:
-                yield f'<line class="{kind}" x1="{x:.0f}" y1="{y - 4:.0f}" x2="{x + SAMPLE:.0f}" y2="{y - 4:.0f}"/>'
-                x += SAMPLE + 6
-            yield f'<text class="legend" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
-            x += len(text) * SMALL + 20
-        self.width = max(self.width, x)
+    def _legend(self, rows: Iterable[Sequence[Sample]]) -> Iterator[str]:
+        """Return the entries below the lanes; a narrow picture becomes wider for them."""
+        for number, row in enumerate(rows):
+            x, y = float(MARGIN), self.height + 19 + LINE * number
+            for kind, text in row:
+                if kind:
+                    yield f'<line class="{kind}" x1="{x:.0f}" y1="{y - 4:.0f}" x2="{x + SAMPLE:.0f}" y2="{y - 4:.0f}"/>'
+                    x += SAMPLE + 6
+                yield f'<text class="legend" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
+                x += len(text) * SMALL + 20
+            self.width = max(self.width, x)
+
+
+def _legend_rows(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    row, width = list[Sample](), float(MARGIN)
+    for sample in samples:
+        own = (SAMPLE + 6 if sample.kind else 0) + len(sample.text) * SMALL
+        if row and width + own > LEGEND_WIDTH:
+            yield row
+            row, width = [], float(MARGIN)
+        row.append(sample)
+        width += own + 20
+    if row:
+        yield row
 
 
 def _arrow(points: list[tuple[float, float]], link: Link, name: str) -> str:

@@ -37,7 +37,7 @@ function narrow(wanted) {
   const some = Object.values(wanted).some(Boolean);
   fill($("none"), some
     ? [element("p", "quiet", "No order matches. Texts (SKU, reason, request) are searched in the latest 10,000 orders."), element("p", "", "", link("show all orders", "#/orders"))]
-    : [element("p", "quiet", "No order is on the log yet.")]);
+    : [element("p", "quiet", "No order was read from the log yet.")]);
   return list.want(wanted);
 }
 
@@ -50,10 +50,27 @@ function chip(name, value, wanted) {
 }
 
 function open(id) {
-  location.hash = ordersHash(id, list.wanted);
+  go(ordersHash(id, list.wanted));
+}
+
+function turnTo(name) {
+  go(name === "orders" ? ordersHash(chosen, list.wanted) : `#/${name}`);
+}
+
+// The browser's own notice of a new address comes later than the next key may.
+function go(hash) {
+  location.hash = hash;
+  arrive();
 }
 
 async function route() {
+  arrive();
+  if (view === "orders") await readOrder();
+  await show();
+}
+
+// Shows the view and the choice of the address; what is in them is asked for afterwards.
+function arrive() {
   const [path, query = ""] = location.hash.split("?");
   const [, name, id] = path.split("/");
   view = VIEWS.includes(name) ? name : "orders";
@@ -77,8 +94,6 @@ async function route() {
     choose(wanted);
   }
   document.body.classList.toggle("reading", view === "orders" && Boolean(chosen));
-  if (view === "orders") await readOrder();
-  await show();
 }
 
 function choose(wanted) {
@@ -154,9 +169,17 @@ function listen() {
 }
 
 function escaped(typing, target) {
-  if (typing) target.blur();
-  else if (chosen) open("");
-  else if (Object.values(list.wanted).some(Boolean)) location.hash = "#/orders";
+  if (typing) return target.blur();
+  const reading = $("order").contains(target);
+  if (chosen) open("");
+  else if (Object.values(list.wanted).some(Boolean)) go("#/orders");
+  if (reading) $("list").focus();
+}
+
+function search() {
+  if (view !== "orders") turnTo("orders");
+  if (!$("search").offsetParent) open(""); // a narrow screen shows the order alone
+  $("search").focus();
 }
 
 function keyed(event) {
@@ -166,22 +189,22 @@ function keyed(event) {
   if (view === "orders" && event.key === "Escape") return escaped(typing, event.target);
   if (at >= 0 && ["ArrowRight", "ArrowLeft"].includes(event.key)) {
     const next = VIEWS[(at + (event.key === "ArrowRight" ? 1 : 3)) % 4];
-    location.hash = `#/${next}`;
+    turnTo(next);
     $(`tab-${next}`).focus();
     return;
   }
-  const reading = $("order").contains(event.target);
+  const reading = chosen && $("order").contains(event.target);
   const moves = !typing && !reading || event.target.id === "search" && event.key.startsWith("Arrow");
   if (view === "orders" && moves && list.keyed(event.key)) { event.preventDefault(); return; }
   if (typing) return;
   if (view === "orders" && event.key === "Enter" && chosen && event.target.matches("body, #list")) $("order").focus();
-  if (event.key === "/") { if (view !== "orders") location.hash = ordersHash(chosen, list.wanted); setTimeout(() => $("search").focus()); event.preventDefault(); }
+  if (event.key === "/") { search(); event.preventDefault(); }
   if (view === "orders" && event.key === "s") { $("stuck").checked = !$("stuck").checked; filter(); }
-  if ("1234".includes(event.key)) location.hash = event.key === "1" ? ordersHash(chosen, list.wanted) : `#/${VIEWS[event.key - 1]}`;
+  if ("1234".includes(event.key)) turnTo(VIEWS[event.key - 1]);
 }
 
 for (const name of VIEWS) {
-  $(`tab-${name}`).addEventListener("click", () => { location.hash = name === "orders" ? ordersHash(chosen, list.wanted) : `#/${name}`; });
+  $(`tab-${name}`).addEventListener("click", () => turnTo(name));
 }
 const typed = shortly(150, filter);
 $("filter").addEventListener("submit", (event) => event.preventDefault());

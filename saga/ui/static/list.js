@@ -6,7 +6,7 @@ const AROUND = 8;
 
 export class OrderList {
   constructor(box, rows, open) {
-    Object.assign(this, { box, rows, open, orders: [], after: null, wanted: {}, turn: 0, selected: "", loading: false, loaded: false, at: -1 });
+    Object.assign(this, { box, rows, open, orders: [], after: null, wanted: {}, turn: 0, selected: "", last: "", loading: false, loaded: false, at: -1 });
     box.addEventListener("scroll", () => { this.draw(); this.more(); }, { passive: true });
     new ResizeObserver(() => this.draw()).observe(box);
   }
@@ -19,6 +19,7 @@ export class OrderList {
   // Begin anew with other orders.
   want(wanted) {
     this.wanted = wanted;
+    this.last = this.selected;
     this.box.scrollTop = 0;
     return this.load();
   }
@@ -40,7 +41,7 @@ export class OrderList {
     this.after = told.after;
     this.loading = false;
     this.loaded = true;
-    this.at = this.orders.findIndex((order) => order.order_id === this.selected);
+    this.place();
     this.draw();
     this.more();
   }
@@ -118,8 +119,14 @@ export class OrderList {
 
   select(id) {
     this.selected = id;
-    this.at = this.orders.findIndex((order) => order.order_id === id);
+    this.last = id || this.last;
+    this.place();
     this.draw();
+  }
+
+  // The arrow keys go on from the order that was chosen last, though it was put away.
+  place() {
+    this.at = this.orders.findIndex((order) => order.order_id === this.last);
   }
 
   // Returns whether the key moved the choice.

@@ -156,6 +156,14 @@ def test_the_legend_says_what_the_lines_mean(pictures):
     assert "median / p95" in pictures["live"]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_legend_is_read_on_a_phone_without_moving_the_picture(pictures, name):
+    """All of it is within the first 350 px, whatever the width of the picture; in `live`, in rows."""
+    legend = [text for text in ET.fromstring(pictures[name]).findall(f"{SVG}text") if text.get("class") == "legend"]
+    assert legend
+    assert max(float(text.get("x") or 0) + len(text.text or "") * SMALL for text in legend) <= 350
+
+
 def test_arrows_have_counts_and_times(pictures):
     """How often, the median and the 95th percentile, once a step."""
     labels = [t.text for t in ET.fromstring(pictures["live"]).iter(f"{SVG}text") if t.get("class") == "count"]
