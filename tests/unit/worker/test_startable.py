@@ -208,7 +208,7 @@ def test_a_service_that_is_made_without_arguments_is_made_to_see_what_it_lacks(
     main = installed(source + REST).main
     assert one_sentence(main, "declaration") == f"error: Bell cannot start: {why}\n"
     assert one_sentence(main, "run", "--database", "sqlite://") == f"error: Bell cannot start: {why}\n"
-    assert re.search(rf"^every-service-can-start: .*{re.escape(why)}$", one_sentence(saga, "verify"), re.MULTILINE)
+    assert re.search(rf"^every-service-can-start \(.*\): {re.escape(why)}$", one_sentence(saga, "verify"), re.MULTILINE)
 
 
 def test_a_service_that_its_command_cannot_make_is_named(installed: Callable[[str], Any]) -> None:
