@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from eventbus.engine.observer import Handled, Parking
 from eventbus.kafka.topics import ReachedCluster
 from eventbus.log import Partition
 from eventbus.worker.console import for_people
-from eventbus.worker.telemetry import Telemetry
+from eventbus.worker.telemetry import StructlogHandler, Telemetry
 
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
 ORDER = "01980c4e-8f3a-7cc2-a1d5-5a3f0c9b7e21"
@@ -80,3 +81,16 @@ def test_entries_that_another_worker_left_are_news():
 def test_what_is_not_usual_keeps_its_fields_and_cannot_change_the_terminal():
     line = {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\x1b[2J", "service": "s"}
     assert for_people(None, "", line) == {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\ufffd[2J"}
+
+
+def test_what_the_client_warns_of_when_all_is_well_is_no_warning():
+    """A coordinator that is still loading; a leader that is named before its address is known."""
+    with capture_logs() as said:
+        handler = StructlogHandler(Telemetry("payment-service", "host-1"))
+        for line in (
+            "METADATAUPDATE [vm-2#producer-7] [thrd:main]: Topic a [0]: new leader-1 not found in cache",
+            "GETPID [vm-2#producer-7] [thrd:main]: Failed to acquire transactional PID",
+            "MAXPOLL [vm-2#consumer-8] [thrd:main]: exceeded",
+        ):
+            handler.emit(logging.LogRecord("rdkafka", logging.WARNING, "", 0, line, None, None))
+    assert [line["log_level"] for line in said] == ["debug", "debug", "warning"]
