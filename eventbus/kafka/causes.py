@@ -67,6 +67,11 @@ def explained(error: KafkaError) -> str:
     return f"{text} ({hint})" if hint else text
 
 
+def unanswered(error: KafkaError) -> str:
+    """Return the cause if the client reported no other: its error names what it waited for, as a rule metadata."""
+    return f"requests are not answered ({explained(error)})"
+
+
 def refuses(error: KafkaError) -> bool:
     """Return whether a broker rejected the connection. A token that cannot be obtained is not a broker's answer."""
     return error.code() in LOGIN | {TLS} and place_of(error) is not None

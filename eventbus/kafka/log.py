@@ -22,7 +22,7 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
-from eventbus.kafka.causes import LOGIN, TLS, explained
+from eventbus.kafka.causes import LOGIN, TLS, explained, unanswered
 from eventbus.kafka.committed_offsets import GroupOffsets, committed_offset_of
 from eventbus.kafka.config import Connection, client, consumer_config, incremental
 from eventbus.kafka.headers import headers_of
@@ -160,13 +160,13 @@ class KafkaLog:
         if error.code() in LOGIN or error.code() == TLS:
             self._warn(explained(error))
 
-    def answers(self) -> bool:
-        """Ask, for SLICE_SECONDS at most, and return whether a broker answers."""
+    def ask(self) -> None:
+        """Ask whether a broker answers, for LOOK_SECONDS at most; again on a new connection. Raises LogUnavailable."""
         try:
-            self._consumer.list_topics(timeout=SLICE_SECONDS)
-        except KafkaException:
-            return False
-        return True
+            self._administrator().list_topics(timeout=LOOK_SECONDS)
+        except KafkaException as error:
+            self._admin = None
+            raise LogUnavailable(unanswered(error.args[0])) from error
 
     def _join_twice(self) -> None:
         """Join a second time if the first assignment was not taken (see `_on_assign`)."""
@@ -305,6 +305,7 @@ class KafkaLog:
             raise self._admin_error(topics, error) from error
         if min((answer.offset for answer in offsets.values()), default=0) < 0:
             raise LogUnavailable(f"the topic {topics}: the broker did not return its beginning and end offsets")
+        self.outage.heard()
         return offsets
 
     def ask_identities(self, topics: Collection[str]) -> None:
@@ -328,6 +329,7 @@ class KafkaLog:
                 self.partition_counts[topic] = len(described.partitions)
             except KafkaException as error:
                 raise self._admin_error(topic, error) from error
+        self.outage.heard()
         return identities
 
     def partitions(self, topic: str) -> int:
@@ -521,6 +523,8 @@ class KafkaLog:
                 for where, end in self._handle_error(message, message.error()).items():
                     records.setdefault(where, [])
                     ends[where] = end
+        if ends and max(ends.values()) > GAP:
+            self.outage.heard()
         fetched = []
         for partition, read in records.items():
             start = self._positions.get(partition)

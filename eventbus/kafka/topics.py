@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from eventbus.deadletters.letter import ROOM_BYTES
-from eventbus.kafka.causes import DENIED, Complaints, explained
+from eventbus.kafka.causes import DENIED, Complaints, unanswered
 from eventbus.kafka.config import LARGEST_DEAD_LETTER, Connection, client
 from eventbus.kafka.diagnosis import diagnose
 from eventbus.log import AuthenticationFailed, Limit, LogUnavailable, NoBrokerAnswers, TopicMissing, UnsafeToContinue
@@ -103,7 +103,7 @@ def asking(connection: Connection) -> Iterator[tuple[AdminClient, Complaints]]:
         found = diagnose(config, complaints.errors)
         if found is not None and found.ours:
             raise AuthenticationFailed(f"Kafka at {connection.bootstrap_servers}: {found.why}") from error
-        raise NoBrokerAnswers(explained(error.args[0]) if found is None else found.why) from error
+        raise NoBrokerAnswers(unanswered(error.args[0]) if found is None else found.why) from error
 
 
 def metadata(admin: AdminClient, complaints: Complaints, seconds: float) -> Any:

@@ -50,7 +50,8 @@ def _by_topic(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {topic}" for topic, count in counts.items())
 
 
-SENTENCES: dict[str, Callable[[Fields], str]] = {
+Sentences = Mapping[str, Callable[[Fields], str]]
+SENTENCES: Sentences = {
     "kafka.connected": _connected,
     "worker.started": _started,
     "partitions.assigned": lambda event: f"assigned: {_partitions(event)}",
@@ -68,9 +69,11 @@ SENTENCES: dict[str, Callable[[Fields], str]] = {
 """What a person reads of an event; every other event is shown with its fields."""
 
 
-def for_people(_logger: Any, _name: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def for_people(
+    _logger: Any, _name: str, event: MutableMapping[str, Any], sentences: Sentences = SENTENCES
+) -> MutableMapping[str, Any]:
     """Replace the fields of a usual event by its sentence; escape what could change the terminal's state."""
-    sentence = SENTENCES.get(event["event"])
+    sentence = sentences.get(event["event"])
     rest = {name: value for name, value in event.items() if name not in IDENTITY}
     if sentence is not None:
         rest = {"event": sentence(event), "level": event["level"], "timestamp": event["timestamp"]}

@@ -8,6 +8,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -20,20 +21,23 @@ from eventbus.kafka.topics import ReachedCluster
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.store.blocked_keys import ParkedCounts
 from eventbus.text.redaction import scrub
-from eventbus.worker.console import for_people
+from eventbus.worker.console import SENTENCES, Sentences, for_people
 
 ALIVE_SECONDS = 90.0
 """The loop must complete an iteration this often. The timeouts of calls to an unavailable broker bound the longest."""
 REPEAT_SECONDS = 5.0
 """The same warning is logged at most this often."""
-NORMAL = ("GETPID", "FAIL")
-"""What librdkafka warns of although it is normal (GETPID: the coordinator of transactions is still loading), or is said
-in a sentence (FAIL: a connection that broke, or could not be made)."""
+NORMAL = ("GETPID", "METADATAUPDATE", "FAIL")
+"""What librdkafka warns of although it is normal (GETPID: the coordinator of transactions is still loading;
+METADATAUPDATE: a partition's leader is named before its address is known), or is said in a sentence (FAIL: a connection
+that broke, or could not be made)."""
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
-def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()) -> None:
+def configure_logging(
+    log_format: str, level: str, secrets: Collection[str] = (), sentences: Sentences = SENTENCES
+) -> None:
     """Send structlog to stderr: JSON, or sentences for people if stderr is a terminal (`auto`) or for `console`.
 
     Secrets are redacted: these, and others that are recognized by their context (see `scrub`).
@@ -52,7 +56,7 @@ def configure_logging(log_format: str, level: str, secrets: Collection[str] = ()
             structlog.processors.TimeStamper(fmt="%H:%M:%S" if console else "iso", utc=not console),
             structlog.processors.format_exc_info,
             scrubbed,
-            *([for_people] if console else []),
+            *([partial(for_people, sentences=sentences)] if console else []),
             renderer or structlog.processors.JSONRenderer(),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
@@ -151,27 +155,28 @@ class Telemetry(Observer):
         """Log that a dependency is away, as often as `warn` does."""
         if isinstance(error, NoBrokerAnswers):
             self.outage.begin(error.why)
-            self.outage.confirmed = True
         warn = self.warn_of_kafka if isinstance(error, LogUnavailable) else self.warn
         warn(str(error))
 
     def warn_of_kafka(self, what: str) -> None:
         """Do the same as `warn`; while no broker answers, that is what is logged instead."""
-        if self.outage.confirmed:
+        if self.outage.active:
             self._warn(str(self.outage), "outage")
-        elif not self.outage.active:
+        elif not self.outage.suspected:
             self.warn(what)
 
-    def away(self) -> None:
-        """Log that no broker answers: one was asked."""
-        self.outage.confirmed = True
-        self.warn_of_kafka("")
+    def away(self, why: str) -> None:
+        """Log that no broker answers, if that is so: one was asked in vain, and why."""
+        self.outage.unanswered(why)
+        if self.outage.active:
+            self.warn_of_kafka(why)
 
     def reached(self) -> None:
         """Log that a broker answers again, if it was logged that none did."""
-        known, seconds = self.outage.confirmed, self.outage.end()
+        known = self.outage.active
+        self.outage.end()
         if known:
-            self.log.info("kafka.reached", seconds=round(seconds or 0.0, 1))
+            self.log.info("kafka.reached", seconds=round(self.outage.seconds, 1))
 
     def warn(self, what: str) -> None:
         """Log a problem that is retried, each kind at most every REPEAT_SECONDS, whichever key it is about."""
@@ -321,7 +326,7 @@ class StructlogHandler(logging.Handler):
         """See logging.Handler."""
         message = record.getMessage()
         kind = message.partition(" ")[0]
-        if any(each in kind for each in NORMAL) or self._telemetry.outage.active:
+        if any(each in kind for each in NORMAL) or self._telemetry.outage.in_question:
             self._telemetry.log.debug("rdkafka", line=message)
             return
         now = time.monotonic()

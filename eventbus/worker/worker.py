@@ -34,7 +34,7 @@ from eventbus.engine.handlers import HandlerFailed
 from eventbus.event.overdue import WrongClock, check_clock
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog, Signal
-from eventbus.kafka.outage import BrokerOutage
+from eventbus.kafka.outage import QUESTIONS, BrokerOutage
 from eventbus.kafka.topics import check_topics
 from eventbus.log import (
     AuthenticationFailed,
@@ -257,7 +257,7 @@ class Worker:
             except AWAY as error:
                 self._telemetry.unavailable(error)
                 self._stop.wait(0.2)
-            self._ask_during_outage(deps.log)
+            self._ask_if_silent(deps.log)
             if time.monotonic() - lag_at > LAG_SECONDS:
                 self._telemetry.lag(deps.log.lag())
                 self._evenness.look(deps.log.partition_counts, time.monotonic())
@@ -335,13 +335,18 @@ class Worker:
                 self._stop.wait(1.0)
         raise Stopped
 
-    def _ask_during_outage(self, log: KafkaLog) -> None:
-        """While no broker answers, ask every few seconds, and say so: the client does not tell when one does again."""
-        if log.outage.active and time.monotonic() - self._asked_at > ASK_SECONDS:
-            if log.answers():
-                self._telemetry.reached()
-            else:
-                self._telemetry.away()
+    def _ask_if_silent(self, log: KafkaLog) -> None:
+        """While no broker is heard, ask every few seconds, and say so: the client tells neither that nor its end."""
+        if log.outage.in_question and time.monotonic() - self._asked_at > ASK_SECONDS:
+            for _ in range(QUESTIONS):
+                try:
+                    log.ask()
+                except LogUnavailable as error:
+                    self._telemetry.away(str(error))
+                else:
+                    self._telemetry.reached()
+                if log.outage.active or not log.outage.in_question:
+                    break
             self._asked_at = time.monotonic()
 
 

@@ -14,15 +14,14 @@ from eventbus.log import Record
 from eventbus.text.json_form import to_json
 from saga.commands.exits import exit_cleanly
 from saga.declared import registry
-from saga.kafka.census import Census
-from saga.kafka.cluster import Cluster
+from saga.kafka.census import CENSUS_SECONDS, Census
 from saga.kafka.decode import Decoder
 from saga.kafka.describe import describe
 from saga.kafka.reader import Reader
 from saga.kafka.target import KafkaTarget
 from saga.kafka.topics_file import read_topics
 from saga.kafka.unreadable import said
-from saga.kafka.waiting import until_reached
+from saga.kafka.waiting import OutageNews, until_reached
 
 POLL_SECONDS = 0.5
 
@@ -53,15 +52,16 @@ def tail_command(topic: str, schema_registry_url: str | None, count: int | None,
     no_follow = where.pop("no_follow")
     where["from_beginning"] |= no_follow
     decoder = Decoder(registry(schema_registry_url))
-    census = Census(Cluster(where["bootstrap_servers"], where["kafka_config"]), [topic])
+    target = KafkaTarget(where["bootstrap_servers"], where["kafka_config"])
+    census = Census(target.cluster(CENSUS_SECONDS), [topic])
     with exit_cleanly(), ExitStack() as stack:
 
         def opened() -> Reader:
             return stack.enter_context(Reader(topics=[topic], **where))
 
-        target = KafkaTarget(where["bootstrap_servers"], where["kafka_config"])
-        reader = opened() if no_follow else until_reached(target, opened, _warn)
-        for record in islice(_records(reader, census, follow=not no_follow), count):
+        news = OutageNews(_warn, _broker_answers)
+        reader = opened() if no_follow else until_reached(target, opened, news)
+        for record in islice(_records(reader, census, news, follow=not no_follow), count):
             click.echo(to_json(describe(record, decoder)))
 
 
@@ -69,15 +69,17 @@ def _warn(why: str) -> None:
     click.echo(f"warning: {why}", err=True)
 
 
-def _records(reader: Reader, census: Census, *, follow: bool) -> Iterator[Record]:
-    told, away = 0, False
+def _broker_answers(seconds: float) -> None:
+    click.echo(f"a Kafka broker answers again, after {seconds:.0f} s", err=True)
+
+
+def _records(reader: Reader, census: Census, news: OutageNews, *, follow: bool) -> Iterator[Record]:
+    told = 0
     stuck: list[str] = []
     while follow or not (census.all_read(reader.positions) and reader.at_end):
         yield from reader.read(POLL_SECONDS)
-        if away != reader.outage.active:
-            away = reader.outage.active
-            _warn(reader.complaint if away else "a Kafka broker answers again")
-        if census.look(reader.positions):
+        news.look(reader.outage)
+        if not reader.outage.active and census.look(reader.positions):
             before, stuck = stuck, [str(each) for each in census.stuck]
             for each in stuck:
                 if each not in before:

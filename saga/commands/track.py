@@ -11,10 +11,10 @@ import click
 
 from eventbus.cli import options as cli
 from eventbus.worker.health import serve
-from eventbus.worker.telemetry import configure_logging
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
 from saga.kafka.waiting import until_reached
+from saga.tracker.console import log_to_stderr
 from saga.tracker.exclusive_lock import exclusive_lock
 from saga.tracker.installed import MODEL
 from saga.tracker.rebuild import build_anew
@@ -50,7 +50,7 @@ def track_command(
     """  # noqa: D301 - \b is click's
     if verify and not rebuild:
         raise click.UsageError("--verify requires --rebuild")
-    configure_logging("auto", "info")
+    log_to_stderr()
     port = options.pop("metrics_port")
     source = TrackedLog(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()
@@ -59,7 +59,7 @@ def track_command(
         if no_follow:
             job.run()
         else:
-            until_reached(source, job.run, watch.waiting)
+            until_reached(source, job.run, watch.broker)
 
 
 @dataclass

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from eventbus.cli import options as cli
-from eventbus.worker.telemetry import configure_logging
 from saga.check.database_options import database_options, declared_databases
 from saga.commands.exits import exit_cleanly
 from saga.commands.tracker_option import tracker
@@ -18,6 +17,7 @@ from saga.deadletters.letters import LetterTarget
 from saga.declared import with_declared
 from saga.kafka.decode import Decoder
 from saga.services import SERVICES
+from saga.tracker.console import log_to_stderr
 from saga.tracker.installed import FLOW
 from saga.tracker.source import TrackedLog
 from saga.ui.following import Following
@@ -57,7 +57,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     from saga.ui.serve import serve  # noqa: PLC0415
 
     check_token(host, token)
-    configure_logging("auto", "info")
+    log_to_stderr()
     where = LetterTarget(options["bootstrap_servers"], options["kafka_config"])
     registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)

@@ -63,10 +63,17 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
 
 
 def _announced(target: KafkaTarget) -> dict[tuple[str, str], int]:
-    """Return when each worker announced itself, by service and name; empty if that cannot be read."""
+    """Return when each worker announced itself, by service and name; empty if that cannot be read.
+
+    Raises Unreachable if no broker answers: the next query would only wait for the same again.
+    """
     try:
         found = from_announcements(target.bootstrap_servers, target.kafka_config, lambda _why: None)
-    except (NoSuchTopic, ReadFailed, Unreachable):
+    except (NoSuchTopic, ReadFailed):
+        return {}
+    except Unreachable as error:
+        if error.silence:
+            raise
         return {}
     return {(worker.service, worker.instance): worker.at for worker in found}
 

@@ -12,6 +12,8 @@ from saga.kafka.event_topics import EventTopics, TopicsMissing
 from saga.kafka.records import Ends
 
 ASK_SECONDS = 10.0
+CENSUS_SECONDS = 3.0
+"""How long a query may take while the log is followed: a broker that does not answer must not delay the reader."""
 STUCK_SECONDS = 30.0
 
 

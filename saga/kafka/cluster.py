@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from eventbus.kafka.causes import DENIED, Complaints, explained
+from eventbus.kafka.causes import DENIED, Complaints, explained, unanswered
 from eventbus.kafka.config import NO_CREATION, refusal
 from eventbus.kafka.diagnosis import diagnose
 from eventbus.kafka.outage import BrokerOutage
@@ -155,13 +155,12 @@ class Cluster:
             try:
                 answer = question()
             except KafkaException as error:
-                code = error.args[0].code()
-                if code not in SILENT | RETRIABLE or time.monotonic() > until:
-                    raise self.unreachable(error) from error
+                code, over = error.args[0].code(), time.monotonic() > until
                 if code in SILENT:
-                    self._connect_anew()
-                    if self._complaints.refused:
-                        raise self.unreachable(error) from error
+                    self._connect_anew()  # also if this was the last try: the next query must not wait as this one did
+                    over |= self._complaints.refused
+                if over or code not in SILENT | RETRIABLE:
+                    raise self.unreachable(error) from error
             else:
                 self._reached = True
                 return answer
@@ -178,16 +177,17 @@ class Cluster:
 
     def unreachable(self, error: KafkaException) -> Unreachable:
         """Return the error with the servers and the client's last error."""
+        gave_up = time.time()
         self.admin.poll(0)
         if error.args[0].code() not in SILENT:
             why = self._scrubbed(explained(error.args[0]))
             silence = why if error.args[0].code() in PASSING else ""
             return Unreachable(f"Kafka at {self._servers} says: {why}", silence, self._asked_at)
         found = diagnose(self._config, self._complaints.errors, probe=not self._reached)
-        why = self._scrubbed(explained(error.args[0]) if found is None else found.why)
+        why = self._scrubbed(unanswered(error.args[0]) if found is None else found.why)
         if self._complaints.refused or (found is not None and found.ours):
             return Unreachable(f"no Kafka broker answers at {self._servers} ({why})")
-        outage = BrokerOutage(self._servers, f"gave up after {self._seconds:.0f} s")
+        outage = BrokerOutage(self._servers, f"gave up after {self._seconds:.0f} s", lambda: gave_up)
         outage.begin(why, since=self._asked_at)
         return Unreachable(str(outage), why, self._asked_at)
 

@@ -16,6 +16,7 @@ from eventbus.log import Partition, Record
 from saga.kafka.cluster import (
     ASK_AGAIN_SECONDS,
     PASSING,
+    SILENT,
     Cluster,
     Unreachable,
     check_same,
@@ -29,6 +30,8 @@ BATCH = 500
 LOOK_SECONDS = 5.0
 """The interval at which it looks for added partitions."""
 LOOK_PATIENCE_SECONDS = 1.0
+IDS_SECONDS = 2.0
+"""How long it waits for topic ids: after one in vain, the next query needs a new connection."""
 NEWS_SECONDS = 2.0
 """The time within which every broker knows of a new topic."""
 SAME_SECONDS = 1.0
@@ -74,7 +77,7 @@ class Reader:
         self._known: set[Partition] = set()
         self._partitions_interval, self._checked_partitions = look_seconds, 0.0
         self._ids, self._checked_topic_ids = dict[str, str](), 0.0
-        self._cluster = Cluster(self._servers, self._extra, answer_seconds=LOOK_PATIENCE_SECONDS)
+        self._cluster = Cluster(self._servers, self._extra, answer_seconds=IDS_SECONDS)
 
     def __enter__(self) -> Self:
         there = self._wait_for_topics()
@@ -92,6 +95,7 @@ class Reader:
         ]
         self._consumer.assign(start)
         self._checked_partitions = time.monotonic()
+        self.outage.heard()
         return self
 
     def _wait_for_topics(self) -> dict[str, dict[int, Any]]:
@@ -128,6 +132,8 @@ class Reader:
             self._add_new_partitions()
             self._checked_partitions = time.monotonic()
         first = self._consumer.poll(timeout)
+        if first is not None and first.error() is None:
+            self.outage.end()
         if time.monotonic() - self._checked_topic_ids >= SAME_SECONDS:
             self._check_topic_ids()
         if first is None:
@@ -146,8 +152,8 @@ class Reader:
 
     @property
     def complaint(self) -> str:
-        """What keeps it from reading at the moment, and passes; empty if nothing does."""
-        return str(self.outage) if self.outage.active else self._complaint
+        """What else than an outage keeps it from reading at the moment, and passes; empty if nothing does."""
+        return self._complaint
 
     @property
     def positions(self) -> dict[Partition, int]:
@@ -182,7 +188,7 @@ class Reader:
             topic_ids = self._cluster.topic_ids(self._topics)
         except Unreachable as error:
             if error.silence:
-                self.outage.begin(error.silence, since=error.since)
+                self.outage.unanswered(error.silence, since=error.since)
         else:
             self.outage.end()
             check_same(self._ids, topic_ids)
@@ -194,8 +200,10 @@ class Reader:
             self._unfinished.discard(at)
             self._positions[at] = max(self._positions.get(at, 0), message.offset() or 0)
             self._complaint = ""
-        elif error.code() in PASSING:
+            self.outage.end()
+        elif error.code() in SILENT:
             self.outage.on_error(error)
+        elif error.code() in PASSING:
             self._complaint = str(error.str())
         elif error.code() in UNREADABLE:
             self._skip_batch(at, message.offset() or 0)

@@ -78,4 +78,5 @@ def _count(reader: Reader, starts: Ends, ends: Ends, second: Count, *, whole: bo
         if after != before:
             progress = time.monotonic()
         elif time.monotonic() - progress > STALLED_SECONDS:
-            raise Unreachable(f"{reader.complaint or 'the brokers answer, but nothing could be read'} ({left})")
+            silent = str(reader.outage) if reader.outage.active else reader.complaint
+            raise Unreachable(f"{silent or 'the brokers answer, but nothing could be read'} ({left})")

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from eventbus.serde.registry import RegistryUnavailable
 from saga.kafka.census import Census, UnreadPartition
 from saga.kafka.reader import Reader
+from saga.kafka.waiting import OutageNews
 from saga.tracker.fold import TrackedViolation
 from saga.tracker.intake import Batch, TrackerIntake, unreadable
 from saga.tracker.store import Store
@@ -29,6 +30,8 @@ class Watch:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.log = structlog.get_logger()
+        self.broker = OutageNews(self._broker_away, self._broker_reached)
+        """Logs outages."""
         self._events = Counter("saga_tracked_events", "Events stored.", registry=self.registry)
         self._violations = Gauge(
             "saga_violations", "Records on the log that no declaration allows.", ["kind"], registry=self.registry
@@ -76,11 +79,18 @@ class Watch:
             self._said, self._since_said = self._turned, 0
 
     def waiting(self, why: str) -> None:
-        """Log what it waits for, at most every few seconds; waiting is not being stuck."""
+        """Log what else it waits for, at most every few seconds; waiting is not being stuck."""
         self._turned, self._waits = time.monotonic(), True
         if self._turned - self._waited >= SAY_SECONDS:
             self.log.warning("waiting", why=why)
             self._waited = self._turned
+
+    def _broker_away(self, why: str) -> None:
+        self._turned = time.monotonic()
+        self.log.warning("waiting", why=why)
+
+    def _broker_reached(self, seconds: float) -> None:
+        self.log.info("kafka.reached", seconds=round(seconds, 1))
 
     def violations(self, counts: Mapping[str, int]) -> None:
         """Store the number of violations; new ones are logged."""
@@ -115,11 +125,12 @@ class Tracking:
         moved = {at: where for at, where in positions.items() if self._written.get(at) != where}
         judged = self._store.write(batch, moved) if moved else False
         self._written.update(moved)
-        if self._census.look(self._reader.positions):
+        if not self._reader.outage.active and self._census.look(self._reader.positions):
             self._store.note_ends(self._census.ends)
             self._watch.stuck(self._census.stuck)
         ends = {**self._census.ends, **{at: end for at, (_, end) in positions.items()}}
         behind = sum(max(0, end - positions.get(at, (0, 0))[0]) for at, end in ends.items())
+        self._watch.broker.look(self._reader.outage)
         self._watch.turned(len(messages), behind, self._reader.complaint, at_end=self._reader.at_end)
         if judged:
             self._watch.violations(self._store.counts())

@@ -14,7 +14,7 @@ from eventbus.cli import options as cli
 from eventbus.log import Partition
 from eventbus.serde.registry import Registry
 from saga.declared import with_declared
-from saga.kafka.census import Census
+from saga.kafka.census import CENSUS_SECONDS, Census
 from saga.kafka.cluster import TopicRecreated, check_same
 from saga.kafka.decode import Decoder
 from saga.kafka.reader import Reader
@@ -32,10 +32,6 @@ BOUNDED = {
     "fetch.max.bytes": "8388608",
 }
 """Records buffered in the client use memory; this much keeps the tracker busy."""
-
-
-CENSUS_SECONDS = 3.0
-"""Short, so that a broker that does not answer does not delay the tracker."""
 
 
 @dataclass(frozen=True, slots=True)

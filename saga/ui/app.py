@@ -146,7 +146,7 @@ class PageData:
         """Return who works, how far behind each service is, and what it waits for."""
         workers = self.workers()
         with PageTracked.at(self.path, MODEL) as tracked:
-            return Json(health(self.flow, tracked, workers, now()))
+            return Json(health(self.flow, tracked, workers, now(), broker=self.following.broker))
 
     def drawn_flow(self, request: Request) -> Response:
         """Return the flow as a picture, with the observed traffic."""

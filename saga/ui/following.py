@@ -13,7 +13,7 @@ import structlog
 from confluent_kafka import KafkaException
 
 from eventbus.kafka.outage import BrokerOutage
-from saga.kafka.cluster import Cluster, TopicRecreated, Unreachable
+from saga.kafka.cluster import TopicRecreated, Unreachable
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.tracker.exclusive_lock import LogIsFollowed, exclusive_lock
 from saga.tracker.installed import MODEL
@@ -37,6 +37,8 @@ class Following:
         self._source, self._path = source, path
         self._stop = threading.Event()
         self._log = structlog.get_logger()
+        self._outage, self._watch = BrokerOutage(source.bootstrap_servers), Watch()
+        """Both threads' knowledge of the brokers, so that one sentence is said, with one time."""
         self.broker = ""
         """Why the broker does not answer; empty if it does."""
         self.tracker = ""
@@ -57,17 +59,19 @@ class Following:
             thread.join()
 
     def _pulse(self) -> None:
-        servers, config = self._source.bootstrap_servers, self._source.kafka_config
-        cluster, outage = Cluster(servers, config, answer_seconds=ANSWER_SECONDS), BrokerOutage(servers)
+        cluster, outage = self._source.cluster(ANSWER_SECONDS), self._outage
         while not self._stop.is_set():
+            refused = ""
             try:
                 cluster.id()
                 outage.end()
-                self.broker = ""
             except Unreachable as error:
                 if error.silence:
-                    outage.begin(error.silence, since=error.since)
-                self.broker = str(outage) if error.silence else str(error)
+                    outage.unanswered(error.silence, since=error.since)
+                else:
+                    refused = str(error)
+            self._watch.broker.look(outage)
+            self.broker = refused or (str(outage) if outage.active else "")
             self._stop.wait(PULSE_SECONDS)
 
     def _track(self) -> None:
@@ -77,7 +81,10 @@ class Following:
             except LogIsFollowed:
                 self._left_to_another()
             except PASSING as why:
-                self._complain(str(why))
+                if isinstance(why, Unreachable) and why.silence:
+                    self._wait_for_broker(why.silence)
+                else:
+                    self._complain(str(why))
             except NotATracker as why:
                 self._complain(str(why))
                 return
@@ -97,10 +104,15 @@ class Following:
             if store.renewed:
                 self._log.warning("tracker.rebuilt", path=str(self._path), why=store.renewed, kept=str(store.kept))
             with self._source.reader(self._source.resumable(store)) as reader:
-                tracking = Tracking(reader, self._source.intake(), store, Watch(), self._source.census())
+                reader.outage = self._outage
+                tracking = Tracking(reader, self._source.intake(), store, self._watch, self._source.census())
                 self.tracker, self.reader = "", READS
                 while not self._stop.is_set():
                     tracking.run_once()
+
+    def _wait_for_broker(self, why: str) -> None:
+        """Show why the log is not followed; that no broker answers is logged by `_pulse`."""
+        self.tracker, self.reader = f"no Kafka broker has answered ({why}); trying again", ""
 
     def _complain(self, why: str) -> None:
         if why != self.tracker:

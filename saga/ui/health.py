@@ -22,6 +22,7 @@ ALIVE_MS = 15_000
 """A worker renews its lease every 2 s; one that has not for this long does not work."""
 SLOW_MS = 10_000
 """An event that has waited longer than this is a sign of trouble."""
+BROKER_AWAY = "no Kafka broker answers; lag unknown"
 LEASES = "select name, host, pid, started_at_ms, heartbeat_at_ms from instance_lease order by name"
 CHECKPOINTS = "select topic, partition, next_offset from checkpoint"
 PARKED = "select count(*), min(since_ms) from fence"
@@ -32,7 +33,7 @@ class WorkersQuery:
     """What the services' databases say of their workers; kept for some seconds, and read in a thread of its own."""
 
     def __init__(self, databases: Mapping[str, str]) -> None:
-        self._query = TroubleQuery(lambda: (_read(databases), []), "a database does not answer")
+        self._query = TroubleQuery(lambda: (_read(databases), []), "the databases of the services")
 
     def report(self) -> Found:
         """Return one entry a service, and what did not answer; within 2 s."""
@@ -40,8 +41,8 @@ class WorkersQuery:
         return self._query.result(time.monotonic() + WAIT_SECONDS)
 
 
-def health(flow: Flow, tracked: PageTracked, workers: Found, now: int) -> dict[str, Any]:
-    """Return the health of each service with stable keys; `now` in ms since 1970."""
+def health(flow: Flow, tracked: PageTracked, workers: Found, now: int, *, broker: str = "") -> dict[str, Any]:
+    """Return the health of each service with stable keys; `now` in ms since 1970; `broker`: why none answers."""
     known = {entry["service"]: entry for entry in workers[0]}
     waits = tracked.waits(waiting(tracked.model, tracked.kinds()))
     late = tracked.overdue(now - PATIENCE_MS)
@@ -50,9 +51,11 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int) -> dict[s
         name = service.service
         consumed = sorted({handler.does.event for handler in flow.handlers if handler.service == name})
         entry = known.get(name, {"workers": [], "handled": None, "parked": 0, "stopped": "", "error": ""})
-        lag = None if entry["handled"] is None else tracked.lag(consumed, entry["handled"])
+        lag = None if entry["handled"] is None or broker else tracked.lag(consumed, entry["handled"])
         alive = [each for each in entry["workers"] if now - each["heartbeat_at_ms"] < ALIVE_MS]
         tone, says = _says(entry, len(alive), lag, now) if name in known else ("unknown", "not known yet")
+        if broker and tone != "bad":
+            tone, says = "bad", BROKER_AWAY
         overdue = late if set(service.publishes) & flow.overdue else 0
         found.append(
             {

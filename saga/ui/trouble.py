@@ -39,6 +39,8 @@ MOST_SHOWN = 50
 MOST_BASE64 = 400
 WHO = "--by YOU --reason 'WHY'"
 FRESH_SECONDS = 5.0
+STALE_SECONDS = 60.0
+"""While it is read again, an older result is shown as one: reading may take seconds, and is no sign of trouble."""
 WAIT_SECONDS = 1.5
 CANNOT_READ = (
     KafkaException,
@@ -61,9 +63,9 @@ Found = tuple[list[dict[str, Any]], list[str]]
 class TroubleQuery:
     """A query that may take long. The caller waits for a moment, and gets the latest known result."""
 
-    def __init__(self, read: Callable[[], Found], silent: str) -> None:
-        """`silent` is the message about what does not answer if `read` takes longer than a moment."""
-        self._read, self._silent = read, silent
+    def __init__(self, read: Callable[[], Found], what: str) -> None:
+        """`what` is read: named if `read` takes longer than a moment."""
+        self._read, self._what = read, what
         self._found: Found = ([], [])
         self._at = -math.inf
         self._reading: threading.Thread | None = None
@@ -81,10 +83,10 @@ class TroubleQuery:
         reading = self._reading
         if reading is not None:
             reading.join(max(0.0, until - time.monotonic()))
-            if reading.is_alive():
+            if reading.is_alive() and time.monotonic() - self._at > STALE_SECONDS:
                 found, _ = self._found
                 known = "the data shown is from an earlier read" if found else "no data yet"
-                return found, [f"{self._silent} ({known})"]
+                return found, [f"{self._what}: still being read ({known})"]
         return self._found
 
     def _run(self) -> None:
@@ -101,9 +103,8 @@ class TroubleReport:
 
     def __init__(self, where: LetterTarget, databases: Mapping[str, str], decoder: Decoder) -> None:
         self.where, self._decoder = where, decoder
-        silent = "parked orders: a database does not answer"
-        self._parked = TroubleQuery(lambda: parked_orders(databases, decoder), silent)
-        self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters: the broker does not answer")
+        self._parked = TroubleQuery(lambda: parked_orders(databases, decoder), "parked orders")
+        self._letters = TroubleQuery(lambda: (self._read_letters(), []), "dead letters")
 
     def report(self) -> dict[str, Any]:
         """Return the newest parked orders and dead letters, and the sources that could not be read; within 2 s."""
@@ -112,7 +113,8 @@ class TroubleReport:
             look.begin()
         parked, errors = self._parked.result(until)
         letters, more = self._letters.result(until)
-        return {"parked": parked, "dead_letters": letters, "errors": [*errors, *more]}
+        unread = [name for name, why in (("parked", errors), ("dead_letters", more)) if why]
+        return {"parked": parked, "dead_letters": letters, "errors": [*errors, *more], "unread": unread}
 
     def _read_letters(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []

@@ -6,17 +6,23 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from eventbus.serde.registry import registry_at
 from saga.tracker.source import TrackedLog
-from saga.ui.following import Following
+from saga.ui.following import READS, Following
+from schemas import EVENTS
+from tests.support.brokers.forwarder import Forwarder
 from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import Saga
-from tests.support.saga.processes import PATIENCE
+from tests.support.saga.processes import PATIENCE, Worker
+from tests.support.stopwatch import Stopwatch
 
 SAID = (
     r"no Kafka broker answers at {servers} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+ s\): [^;]+; {doing}\. Look at"
@@ -69,14 +75,16 @@ def tools(saga: Saga) -> Iterator[list[Tool]]:
 
 
 def source(saga: Saga) -> TrackedLog:
-    return TrackedLog(saga.bootstrap_servers, {}, None)
+    return TrackedLog(saga.bootstrap_servers, {}, registry_at(None, EVENTS))
 
 
-def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(saga: Saga, broker: OwnBroker) -> None:
+def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(
+    saga: Saga, broker: OwnBroker, tmp_path: Path
+) -> None:
     """Within seconds; a worker says it instead of what it cannot do, and nothing of librdkafka's own log."""
     saga.place("cd-1=1", wait=0)
     worker, *_ = saga.start_all()
-    with tools(saga) as (track, tail), Following(source(saga), None) as page:
+    with capture_logs() as logged, tools(saga) as (track, tail), Following(source(saga), tmp_path / "p.db") as page:
         saga.until(lambda: track.says("events.tracked"), "nothing was tracked")
         assert page.broker == ""
         broker.kill()
@@ -91,6 +99,10 @@ def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(sa
         done = saga.run("saga", "check")
         assert done.code == 1
         assert sentence(saga, "gave up after 10 s").search(done.stderr), done.stderr
+        asking = Stopwatch()
+        done = saga.run("saga", "workers")
+        assert asking.seconds < 18, "it asks once, not once for each of its queries"
+        assert re.search(r"\(1\d s\): .*gave up after 10 s", done.stderr), done.stderr
         # Before it is back: a broker that has just started may say what it still loads.
         assert [line for line in worker.events("rdkafka") if "FAIL" in line["line"]] == []
         # Before the first sentence: a request that was under way fails before librdkafka says that no broker is left.
@@ -99,27 +111,84 @@ def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(sa
         assert [why for why in heard[first:] if not words.search(why)] == []
         broker.restart()
         saga.until(lambda: worker.events("kafka.reached"), "the worker did not go on")
-        saga.until(lambda: track.says("waiting.over"), "track did not go on")
+        saga.until(lambda: track.says("kafka.reached"), "track did not go on")
         saga.until(lambda: tail.says("a Kafka broker answers again"), "tail did not go on")
         saga.until(lambda: page.broker == "", "the page did not see it")
+        assert one_outage(logged)
         later = saga.place("cd-1=1", wait=0)["order_id"]
         saga.until(lambda: tail.says(later), "tail did not print the next record")
 
 
-def test_what_starts_without_a_broker_says_so_and_begins_once_there_is_one(saga: Saga, broker: OwnBroker) -> None:
+SOON = 30
+"""How soon a frozen broker is said to be away: after ten seconds, on a machine that is busy with other things, too."""
+
+
+def test_a_broker_that_stands_still_is_away_and_back_like_one_that_is_down(saga: Saga, broker: OwnBroker) -> None:
+    """Its connections stay open, and librdkafka says nothing for a minute. Then the right length, once, and no more."""
+    ports = broker.host_ports
+    with Forwarder(ports.proxy, ports.behind_proxy) as port:
+        behind = Saga(saga.folder, port.bootstrap_servers)
+        behind.place("cd-1=1", wait=0)
+        workers = behind.start_all()
+        with tools(behind) as (track, tail), Following(source(behind), None) as page:
+            behind.until(lambda: track.says("events.tracked"), "nothing was tracked")
+            words, began = sentence(behind), time.time()
+            with port.frozen():
+                for worker in workers:
+                    behind.until(lambda w=worker: said(w, words), "a worker did not say it", SOON)
+                for tool in (track, tail):
+                    behind.until(lambda tool=tool: tool.says(words), "a tool did not say it", SOON)
+                behind.until(lambda: words.fullmatch(page.broker), "the page did not say it", SOON)
+                before = len(words.findall(tail.output.read_text()))
+                behind.until(lambda: len(words.findall(tail.output.read_text())) > before + 1, "tail is silent", SOON)
+            length = time.time() - began
+            for worker in workers:
+                behind.until(lambda w=worker: w.events("kafka.reached"), "a worker did not go on")
+                [over] = worker.events("kafka.reached")
+                assert length - 5 < over["seconds"] < time.time() - began + 5  # since the last answer before it
+                assert [line for line in worker.events("rdkafka") if "REQTMOUT" in line["line"]] == []
+            behind.until(lambda: tail.says(r"(?m)^a Kafka broker answers again, after \d+ s$"), "tail did not go on")
+            behind.until(lambda: track.says("kafka.reached"), "track did not go on")
+            behind.until(lambda: page.broker == "", "the page did not see it")
+            later = behind.place("cd-1=1", wait=0)["order_id"]
+            behind.until(lambda: tail.says(later), "tail did not print the next record")
+            since = track.output.read_text().rpartition("kafka.reached")[2]
+            assert not words.search(since), "it is back"
+        behind.close()
+
+
+def said(worker: Worker, words: re.Pattern[str]) -> bool:
+    return any(words.search(line["why"]) for line in worker.events("waiting"))
+
+
+def one_outage(logged: list[MutableMapping[str, Any]]) -> bool:
+    """Whether the page said every few seconds that no broker answers since one moment, then that one does, no more."""
+    away = [line["why"] for line in logged if line["event"] == "waiting"]
+    events = [line["event"] for line in logged if line["event"] != "events.tracked"]
+    assert events == ["waiting"] * len(away) + ["kafka.reached"], events
+    assert len({re.findall(r"since (\S+)", why)[0] for why in away}) == 1, away
+    return len(away) > 1
+
+
+def test_what_starts_without_a_broker_says_so_and_begins_once_there_is_one(
+    saga: Saga, broker: OwnBroker, tmp_path: Path
+) -> None:
     """Where they follow the log; what reads it once gives up after ten seconds."""
     saga.place("cd-1=1", wait=0)
     broker.kill()
     worker = saga.start("order_service")
-    with tools(saga) as (track, tail):
+    with capture_logs() as logged, tools(saga) as (track, tail), Following(source(saga), tmp_path / "p.db") as page:
         for tool in (track, tail):
             saga.until(lambda tool=tool: tool.says(sentence(saga)), "a tool did not say it", 30)
         saga.until(lambda: any(sentence(saga).search(e["why"]) for e in worker.events("waiting")), "nor the worker", 30)
+        saga.until(lambda: page.tracker, "the page did not say why it does not follow the log", 30)
         once = saga.run("saga", "tail", "order.created", "--no-follow")
         assert (once.code, bool(sentence(saga, "gave up after 10 s").search(once.stderr))) == (1, True), once
         broker.restart()
         worker.wait_ready()
         saga.until(lambda: track.says("events.tracked"), "nothing was tracked")
+        saga.until(lambda: page.reader == READS, "the page did not go on")
+        assert one_outage(logged)
 
 
 def test_a_wrong_password_is_not_waited_for(saga: Saga) -> None:

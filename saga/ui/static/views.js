@@ -44,18 +44,18 @@ export async function showTrouble(whole) {
   $("trouble-errors").textContent = told.errors.join("; ");
   $("n-parked").textContent = told.parked.length || "";
   $("n-letters").textContent = told.dead_letters.length || "";
-  cards("parked", told.parked, parkedCard, told.errors);
-  cards("letters", told.dead_letters, letterCard, told.errors);
+  cards("parked", told.parked, parkedCard, told.unread.includes("parked"));
+  cards("letters", told.dead_letters, letterCard, told.unread.includes("dead_letters"));
 }
 
 const before = {};
 
 // Cards are made anew only if something changed: what somebody has opened stays open.
-function cards(id, found, card, errors) {
-  const said = JSON.stringify([found, errors.length]);
+function cards(id, found, card, unread) {
+  const said = JSON.stringify([found, unread]);
   if (before[id] === said) return;
   before[id] = said;
-  const none = errors.length ? element("p", "quiet", "None that could be read.") : element("p", "well", "None, all well.");
+  const none = unread ? element("p", "quiet", "None that could be read.") : element("p", "well", "None, all well.");
   fill($(id), found.length ? found.map(card) : [none]);
 }
 

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import socket
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Self
 
 
 class Forwarder:
-    """A context manager; `cut` breaks every connection that it leads on."""
+    """A context manager; `cut` breaks every connection that it leads on.
+
+    While it is `frozen`, connections stay open and are accepted, and nothing passes: a broker that stands still.
+    """
 
     def __init__(self, port: int, upstream: int) -> None:
         self.bootstrap_servers = f"127.0.0.1:{port}"
         self._upstream = upstream
         self._listener = socket.create_server(("127.0.0.1", port))
         self._open: set[socket.socket] = set()
+        self._flows = threading.Event()
+        self._flows.set()
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -24,7 +30,16 @@ class Forwarder:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, at: TracebackType | None) -> None:
         self._listener.close()
+        self._flows.set()
         self.cut()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        self._flows.clear()
+        try:
+            yield
+        finally:
+            self._flows.set()
 
     def cut(self) -> None:
         for each in list(self._open):
@@ -47,6 +62,7 @@ class Forwarder:
     def _pass_on(self, one: socket.socket, other: socket.socket) -> None:
         with suppress(OSError):
             while content := one.recv(65_536):
+                self._flows.wait()
                 other.sendall(content)
         for each in (one, other):
             with suppress(OSError):

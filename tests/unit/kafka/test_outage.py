@@ -5,7 +5,7 @@ from __future__ import annotations
 from confluent_kafka import KafkaError
 from structlog.testing import capture_logs
 
-from eventbus.kafka.outage import LOOK, BrokerOutage
+from eventbus.kafka.outage import ASK_AFTER_SECONDS, LOOK, SILENT_SECONDS, BrokerOutage
 from eventbus.log import LogUnavailable, NoBrokerAnswers, Partition
 from eventbus.worker.telemetry import Telemetry
 
@@ -22,21 +22,59 @@ def test_it_begins_when_all_are_away_and_says_why_and_since_when():
     clock = [1_000.0]
     outage = an_outage(clock)
     outage.on_error(REFUSED)
-    assert not outage.active
+    assert not outage.in_question
     outage.on_error(ALL_DOWN)
+    assert (outage.active, outage.in_question) == (False, True)
+    outage.unanswered("timed out")
     clock[0] = 1_012.0
     outage.begin("timed out")
     assert outage.active
     since = "since 1970-01-01T00:16:40Z (12 s)"
     assert str(outage) == f"no Kafka broker answers at b:1 {since}: timed out; trying again until one does. {LOOK}"
-    assert outage.end() == 12.0
-    assert (outage.active, outage.end()) == (False, None)
+    outage.end()
+    assert (outage.active, outage.in_question, outage.seconds) == (False, False, 12.0)
+
+
+def test_brokers_that_keep_their_connections_and_answer_nothing_are_away():
+    """After some seconds and a second question in vain; since the last answer, which is when they froze."""
+    clock = [1_000.0]
+    outage = an_outage(clock)
+    outage.heard()
+    clock[0] += ASK_AFTER_SECONDS
+    assert outage.in_question
+    outage.unanswered("timed out")
+    assert not outage.active
+    clock[0] = 1_000.0 + SILENT_SECONDS
+    outage.unanswered("timed out")
+    assert "since 1970-01-01T00:16:40Z (8 s): timed out" in str(outage)
+    outage.heard()
+    assert outage.active, "what was read before ends no outage"
+    clock[0] = 1_089.0
+    outage.end()
+    assert (outage.active, outage.seconds) == (False, 89.0)
+
+
+def test_slow_requests_are_no_outage_while_others_are_answered():
+    clock = [1_000.0]
+    outage = an_outage(clock)
+    outage.heard()
+    for _ in range(10):
+        clock[0] += SILENT_SECONDS - 1
+        outage.unanswered("timed out")
+        outage.unanswered("asked again at once")
+        assert not outage.active
+        outage.heard()
+        clock[0] += SILENT_SECONDS + 1
+        outage.unanswered("one question, after a handler that took long")
+        assert not outage.active
+        outage.heard()
 
 
 def test_brokers_that_refuse_a_password_that_they_took_before_are_the_reason():
     outage = an_outage([1_000.0])
     outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "b:1/bootstrap: SASL authentication error"))
     outage.on_error(ALL_DOWN)
+    outage.unanswered("timed out")
     assert "SASL authentication error (look at sasl.username and sasl.password); trying again" in str(outage)
 
 
@@ -48,7 +86,7 @@ def test_a_worker_says_it_in_place_of_everything_that_it_cannot_do_without_a_bro
         telemetry.unavailable(LogUnavailable("cannot read"))
         telemetry.outage.on_error(ALL_DOWN)
         telemetry.unavailable(LogUnavailable("the topic a: timed out"))
-        telemetry.away()
+        telemetry.away("timed out")
         telemetry.recovery_scheduled(Partition("a", 1), "the outcome is unknown", retry_in=1.0)
         telemetry.warn("the database is locked")
         telemetry.reached()

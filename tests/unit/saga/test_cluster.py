@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import time
 from concurrent.futures import Future
 from types import SimpleNamespace
@@ -9,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
+from eventbus.kafka.diagnosis import SECONDS
 from saga.kafka.cluster import Cluster, Unreachable, offsets_of
 
 
@@ -93,3 +96,29 @@ def test_half_of_the_time_is_left_for_a_second_client() -> None:
         cluster.ask(question)
     assert time.monotonic() - began < 4 + 3
     assert len({id(admin) for admin in asked}) == len(asked) == 2
+
+
+def test_a_query_after_one_without_an_answer_needs_a_new_client() -> None:
+    """Also if there was time for one try only: a broker that is back would be taken for away, for five minutes."""
+    cluster, asked = Cluster(NOWHERE, answer_seconds=0), []
+
+    def question() -> str:
+        asked.append(cluster.admin)
+        if cluster.admin is asked[0]:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller"))
+        return "an answer"
+
+    with pytest.raises(Unreachable):
+        cluster.ask(question)
+    assert cluster.ask(question) == "an answer"
+
+
+def test_the_time_in_the_sentence_is_that_until_it_gave_up() -> None:
+    """Not that of the probes for the cause, which take seconds if somebody accepts connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cluster = Cluster(f"127.0.0.1:{mute.getsockname()[1]}", answer_seconds=2)
+        with pytest.raises(Unreachable) as silent:
+            cluster.id()
+        [known] = re.findall(r"Z \((\d) s\): .*; gave up after 2 s", str(silent.value))
+        assert 2 <= int(known) < 2 + SECONDS
+        assert silent.value.silence.startswith("requests are not answered (")

@@ -53,10 +53,10 @@ def database(path: Path, handled: dict[tuple[str, int], int], *beats: int, parke
     return url
 
 
-def of_payment(tracker: Path, url: str) -> dict[str, Any]:
+def of_payment(tracker: Path, url: str, broker: str = "") -> dict[str, Any]:
     workers = WorkersQuery({PAYMENT: url}).report()
     with PageTracked.at(tracker, MODEL) as tracked:
-        told = health(FLOW, tracked, workers, NOW)
+        told = health(FLOW, tracked, workers, NOW, broker=broker)
     assert [service["service"] for service in told["services"]] == [service.service for service in FLOW.services]
     return next(service for service in told["services"] if service["service"] == PAYMENT)
 
@@ -98,6 +98,13 @@ def test_it_says_what_a_service_waits_for(tmp_path, tracker, left, beats, *, par
     assert (told["tone"], told["says"]) == says
 
 
+@pytest.mark.parametrize(("beats", "says"), [([NOW], "no Kafka broker answers; lag unknown"), ([], "no worker runs")])
+def test_while_no_broker_answers_no_service_is_well(tmp_path, tracker, beats, says):
+    """That all is handled was true before; a worse cause is still said."""
+    told = of_payment(tracker, database(tmp_path / "p.db", ends(0), *beats), broker="no Kafka broker answers at b:1 …")
+    assert (told["tone"], told["says"], told["lag_events"]) == ("bad", says, None)
+
+
 def test_a_database_that_cannot_be_read_is_not_known_and_nothing_is_made(tmp_path, tracker):
     """The rest is still told: the last event, who waits."""
     told = of_payment(tracker, f"sqlite:///{tmp_path / 'nothing.db'}")
@@ -123,4 +130,4 @@ def test_asking_does_not_wait_for_a_database():
         began = time.monotonic()
         found, errors = query.report()
         assert time.monotonic() - began < 3
-    assert (found, errors) == ([], ["a database does not answer (no data yet)"])
+    assert (found, errors) == ([], ["the databases of the services: still being read (no data yet)"])

@@ -75,7 +75,7 @@ def mute() -> Iterator[str]:
 
 
 def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_seconds(tmp_path, mute):
-    """Parked orders come from the databases; of dead letters it is said that the broker does not answer."""
+    """Parked orders come from the databases, and are all; of dead letters it is said that they are not read."""
     parking = f"sqlite:///{tmp_path / 'payment.db'}"
     with closing(connect(parking, service="payment-service", schema="")) as opened, opened.transaction() as tx:
         blocked_keys.change(tx, {}, {"o": BlockedKey("o", "order.created", 3, 1, 4, 7, 0, 90000, "IntegrityError")})
@@ -87,11 +87,13 @@ def test_while_the_broker_does_not_answer_what_is_known_is_told_within_two_secon
             assert time.monotonic() - began < 2
             assert [order["order_id"] for order in told["parked"]] == ["o"]
             assert told["dead_letters"] == []
-            assert told["errors"] == ["dead letters: the broker does not answer (no data yet)"]
+            assert told["errors"] == ["dead letters: still being read (no data yet)"]
+            assert told["unread"] == ["dead_letters"]
 
 
-def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch):
-    """And that it was; as soon as there is an answer, that is told."""
+@pytest.mark.parametrize("is_old", [False, True])
+def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch, *, is_old):
+    """And that it was, if that is long ago; as soon as there is an answer, that is told."""
     answers, gone = iter([["first"], ["second"]]), threading.Event()
     gone.set()
 
@@ -101,12 +103,13 @@ def test_what_was_read_before_is_shown_while_it_is_read_again(monkeypatch):
         return [{"letter": each} for each in answer], []
 
     monkeypatch.setattr(trouble, "FRESH_SECONDS", 0)
-    look = trouble.TroubleQuery(read, "the broker does not answer")
+    monkeypatch.setattr(trouble, "STALE_SECONDS", 0 if is_old else PATIENCE)
+    look = trouble.TroubleQuery(read, "dead letters")
     look.begin()
     assert look.result(time.monotonic() + PATIENCE) == ([{"letter": "first"}], [])
     gone.clear()
     look.begin()
-    shown = ([{"letter": "first"}], ["the broker does not answer (the data shown is from an earlier read)"])
-    assert look.result(time.monotonic() + 0.1) == shown
+    note = ["dead letters: still being read (the data shown is from an earlier read)"]
+    assert look.result(time.monotonic() + 0.1) == ([{"letter": "first"}], note if is_old else [])
     gone.set()
     assert look.result(time.monotonic() + PATIENCE) == ([{"letter": "second"}], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from eventbus.log import Partition, Record
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.serde.registry import registry_at
 from eventbus.worker.console import for_people
-from eventbus.worker.telemetry import Telemetry
+from eventbus.worker.telemetry import StructlogHandler, Telemetry
 from schemas import EVENTS
 
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
@@ -108,3 +109,16 @@ def test_a_dead_letter_is_said_once_and_shown_as_the_text_that_it_is():
 def test_what_is_not_usual_keeps_its_fields_and_cannot_change_the_terminal():
     line = {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\x1b[2J", "service": "s"}
     assert for_people(None, "", line) == {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\ufffd[2J"}
+
+
+def test_what_the_client_warns_of_when_all_is_well_is_no_warning():
+    """A coordinator that is still loading; a leader that is named before its address is known."""
+    with capture_logs() as said:
+        handler = StructlogHandler(Telemetry("payment-service", "host-1"))
+        for line in (
+            "METADATAUPDATE [vm-2#producer-7] [thrd:main]: Topic a [0]: new leader-1 not found in cache",
+            "GETPID [vm-2#producer-7] [thrd:main]: Failed to acquire transactional PID",
+            "MAXPOLL [vm-2#consumer-8] [thrd:main]: exceeded",
+        ):
+            handler.emit(logging.LogRecord("rdkafka", logging.WARNING, "", 0, line, None, None))
+    assert [line["log_level"] for line in said] == ["debug", "debug", "warning"]
