@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -17,7 +16,8 @@ from saga.flow.formats.diagrams import as_mermaid
 from saga.flow.formats.text import as_text
 from saga.flow.model import Flow
 from saga.flow.rules import RULES
-from tests.contract.test_choreography import COMMANDS, PROGRAMS, SERVICES
+from tests.contract.test_choreography import COMMANDS, SERVICES
+from tests.contract.test_first_contact_page import said
 from tests.support.saga.compose import FILE as COMPOSE
 from tests.support.saga.compose import readme_exports
 
@@ -194,22 +194,8 @@ def test_make_targets_in_the_documents_exist() -> None:
         assert set(re.findall(r"^make ([\w-]+)", code, re.MULTILINE)) <= targets, named(document)
 
 
-def messages() -> str:
-    """Return every text in the code, with a mark for what is put in when it runs."""
-    found = list[str]()
-    for folder in ("eventbus", "saga", *(name.replace("-", "_") for name in PROGRAMS if name != "saga")):
-        for file in (ROOT / folder).rglob("*.py"):
-            for node in ast.walk(ast.parse(text(file))):
-                if isinstance(node, ast.JoinedStr):
-                    found.append("".join(str(getattr(part, "value", "\0")) for part in node.values))
-                elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    found.append(node.value)
-    return "\n".join(found)
-
-
 def test_messages_that_operating_explains_are_those_of_the_programs() -> None:
     """Who is paged at night searches for what the worker said."""
     explained = [" ".join(message.split()) for message in MESSAGE.findall(text(ROOT / "docs" / "operating.md"))]
-    said = messages()
     assert len(explained) > 10
-    assert [(m, part) for m in explained for part in m.split("…") if part.strip() not in said] == []
+    assert [(m, part) for m in explained for part in m.split("…") if part.strip() not in said()] == []
