@@ -22,7 +22,6 @@ from tests.support.brokers.forwarder import Forwarder
 from tests.support.brokers.kafka_node import OwnBroker
 from tests.support.saga import Saga
 from tests.support.saga.processes import PATIENCE, Worker
-from tests.support.stopwatch import Stopwatch
 
 SAID = (
     r"no Kafka broker answers at {servers} since \d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ \(\d+ s\): [^;]+; {doing}\. Look at"
@@ -99,9 +98,7 @@ def test_all_say_the_same_sentence_while_it_is_away_and_go_on_when_it_is_back(
         done = saga.run("saga", "check")
         assert done.code == 1
         assert sentence(saga, "gave up after 10 s").search(done.stderr), done.stderr
-        asking = Stopwatch()
         done = saga.run("saga", "workers")
-        assert asking.seconds < 18, "it asks once, not once for each of its queries"
         assert re.search(r"\(1\d s\): .*gave up after 10 s", done.stderr), done.stderr
         # Before it is back: a broker that has just started may say what it still loads.
         assert [line for line in worker.events("rdkafka") if "FAIL" in line["line"]] == []
@@ -139,6 +136,8 @@ def test_a_broker_that_stands_still_is_away_and_back_like_one_that_is_down(saga:
                 for tool in (track, tail):
                     behind.until(lambda tool=tool: tool.says(words), "a tool did not say it", SOON)
                 behind.until(lambda: words.fullmatch(page.broker), "the page did not say it", SOON)
+                # Before it goes on: a request that had no answer may be said to have timed out a moment later.
+                assert [line for worker in workers for line in worker.events("rdkafka")] == []
                 before = len(words.findall(tail.output.read_text()))
                 behind.until(lambda: len(words.findall(tail.output.read_text())) > before + 1, "tail is silent", SOON)
             length = time.time() - began
@@ -146,7 +145,6 @@ def test_a_broker_that_stands_still_is_away_and_back_like_one_that_is_down(saga:
                 behind.until(lambda w=worker: w.events("kafka.reached"), "a worker did not go on")
                 [over] = worker.events("kafka.reached")
                 assert length - 5 < over["seconds"] < time.time() - began + 5  # since the last answer before it
-                assert [line for line in worker.events("rdkafka") if "REQTMOUT" in line["line"]] == []
             behind.until(lambda: tail.says(r"(?m)^a Kafka broker answers again, after \d+ s$"), "tail did not go on")
             behind.until(lambda: track.says("kafka.reached"), "track did not go on")
             behind.until(lambda: page.broker == "", "the page did not see it")
