@@ -121,4 +121,5 @@ def test_what_the_client_warns_of_when_all_is_well_is_no_warning():
             "MAXPOLL [vm-2#consumer-8] [thrd:main]: exceeded",
         ):
             handler.emit(logging.LogRecord("rdkafka", logging.WARNING, "", 0, line, None, None))
-    assert [line["log_level"] for line in said] == ["debug", "debug", "warning"]
+    warned = [line["line"].partition(" ")[0] for line in said if line["log_level"] == "warning"]
+    assert warned == ["MAXPOLL"], "whatever the level is that another test has configured"
