@@ -106,6 +106,11 @@ create table instance_lease (            -- which worker has which instance name
     heartbeat_at_ms bigint not null
 );
 
+create table instance_wait (             -- why a worker retries in place, for people; no row while it does not
+    name text primary key,               -- of its instance
+    why text not null
+);
+
 create table schema_id (                 -- the ids that this service writes its events with, and whose they are
     topic text not null,
     fingerprint text not null,           -- of the event's schema (SHA-256)

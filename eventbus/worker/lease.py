@@ -81,9 +81,17 @@ def renew(tx: Transaction, lease: Lease, now_ms: int) -> Lease:
     return renewed
 
 
+def note_wait(tx: Transaction, lease: Lease, why: str) -> None:
+    """Note why the holder retries in place, for people who ask; empty if it does not."""
+    tx.execute("delete from instance_wait where name = ?", lease.name)
+    if why:
+        tx.execute("insert into instance_wait (name, why) values (?, ?)", lease.name, why)
+
+
 def release(tx: Transaction, lease: Lease) -> None:
     """Release the name."""
-    tx.execute("delete from instance_lease where name = ? and nonce = ?", lease.name, lease.nonce)
+    if tx.execute("delete from instance_lease where name = ? and nonce = ?", lease.name, lease.nonce):
+        note_wait(tx, lease, "")
 
 
 class _Watched(NamedTuple):

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from eventbus.database import Database
 from eventbus.log import InstanceTaken
-from eventbus.worker.lease import BEAT_SECONDS, Lease, release, renew
+from eventbus.worker.lease import BEAT_SECONDS, Lease, note_wait, release, renew
 from eventbus.worker.watchdog import Watchdog
 from eventbus.worker.watched import WatchedDatabase
 
@@ -33,6 +33,10 @@ class LeaseKeeper:
     ) -> None:
         self._database, self._lease, self._watchdog = database, lease, watchdog
         self._now_ms, self._warn = now_ms, warn
+        self.why_waiting: Callable[[], str] = lambda: ""
+        """Called, by the thread, for the reason why the worker retries in place; empty if it does not."""
+        self._noted: str | None = None
+        """What it noted last as the reason for waiting; None: not known what a holder before it has noted."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called, by the thread, when another process holds the name."""
         self._stop = threading.Event()
@@ -67,11 +71,13 @@ class LeaseKeeper:
         try:
             with database.transaction() as tx:
                 renewed = renew(tx, self._lease, self._now_ms())
-            self._lease = renewed
+                if (why := self.why_waiting()) != self._noted:
+                    note_wait(tx, renewed, why)
+            self._lease, self._noted = renewed, why
         except InstanceTaken as taken:
             self._taken = taken
             self.on_lost()
         except Exception as error:  # noqa: BLE001 - the loop meets the same error, and handles it
             # Whether the renewal was committed is unknown: a counter that is one higher is ours, too.
-            self._lease = self._lease._replace(beat=self._lease.beat + 1)
+            self._lease, self._noted = self._lease._replace(beat=self._lease.beat + 1), None
             self._warn(f"the lease of the instance name {self._lease.name!r} cannot be renewed: {error}")

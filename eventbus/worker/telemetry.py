@@ -27,6 +27,8 @@ ALIVE_SECONDS = 90.0
 """The loop must complete an iteration this often. The timeouts of calls to an unavailable broker bound the longest."""
 REPEAT_SECONDS = 5.0
 """The same warning is logged at most this often."""
+WAITS_SECONDS = 20.0
+"""A worker waits for this long after it last said so: between two tries it may wait 5 s, and for an answer as long."""
 NORMAL = ("GETPID", "METADATAUPDATE", "FAIL")
 """What librdkafka warns of although it is normal (GETPID: the coordinator of transactions is still loading;
 METADATAUPDATE: a partition's leader is named before its address is known), or is said in a sentence (FAIL: a connection
@@ -84,6 +86,8 @@ class Telemetry(Observer):
         self._owned = 0
         self._assigned: set[Partition] = set()
         self._logged_at: dict[str, float] = {}
+        self._waits = ("", -WAITS_SECONDS)
+        """The last reason for waiting, and when it was said."""
         self._paused: dict[Partition, str] = {}
         self._make_metrics()
         for topic in topics:
@@ -182,8 +186,16 @@ class Telemetry(Observer):
         """Log a problem that is retried, each kind at most every REPEAT_SECONDS, whichever key it is about."""
         self._warn(what, UUID.sub("…", what))
 
+    def why_waiting(self) -> str:
+        """Return why the worker retries in place, or why partitions are paused; empty if neither. For any thread."""
+        why, at = self._waits
+        if time.monotonic() - at < WAITS_SECONDS:
+            return why
+        return next(iter([*self._paused.values()]), "")
+
     def _warn(self, what: str, kind: str) -> None:
         now = time.monotonic()
+        self._waits = what, now
         if now - self._logged_at.get(kind, -REPEAT_SECONDS) >= REPEAT_SECONDS:
             self._logged_at = {w: t for w, t in self._logged_at.items() if now - t < REPEAT_SECONDS} | {kind: now}
             self.log.warning("waiting", why=what)

@@ -218,7 +218,10 @@ class Worker:
             self._stop.wait(WATCH_SECONDS)
 
     def _keeper(self, database: Database, lease: Lease) -> LeaseKeeper:
-        return LeaseKeeper(database, lease, self._watchdog, now_ms=_now_ms, warn=self._telemetry.warn)
+        keeper = LeaseKeeper(database, lease, self._watchdog, now_ms=_now_ms, warn=self._telemetry.warn)
+        secrets = secrets_in(self._config.kafka_config)
+        keeper.why_waiting = lambda: scrub(self._telemetry.why_waiting(), secrets)
+        return keeper
 
     def _run_engine(self, connection: Connection, database: Database, keeper: LeaseKeeper) -> None:
         config, service, telemetry = self._config, self._service, self._telemetry

@@ -21,6 +21,7 @@ from saga.kafka.group_members import GroupLag, group_lag
 from saga.kafka.reader import NoSuchTopic, ReadFailed
 from saga.kafka.target import KafkaTarget
 from saga.services import declared_elsewhere, installed_services
+from saga.ui.health import workers_in
 from saga.ui.trouble import parked_orders
 
 COLUMNS = ("service", "worker", "host", "since", "partitions", "behind")
@@ -35,9 +36,8 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
     """List the workers that consume now: since when, how far behind, and which orders wait for a retry.
 
     Workers and lag are those of the consumer groups: a worker that has just ended is listed until its session ends.
-    Since when: as each worker published at its start; orders to retry: from the databases. A worker that retries in
-    place, because a database or the payment provider is unavailable, is behind and says why in its log. `<service>
-    workers` lists who holds the instance names.
+    Since when: as each worker published at its start. From the databases: orders to retry, and why a worker retries in
+    place (the payment provider is unavailable, for example). `<service> workers` lists who holds the instance names.
 
     Example: saga workers
     """
@@ -47,12 +47,23 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
     reactions |= {each.service: [does.event for does in each.reactions] for each in declared_elsewhere()}
     lags = {service: group_lag(target, service, topics) for service, topics in reactions.items()}
     workers = [row for service, lag in lags.items() for row in _rows(service, lag, since)]
-    parked, errors = parked_orders(_readable(databases))
+    readable = _readable(databases)
+    waits = {
+        (entry["service"], worker["name"]): worker["waits_for"]
+        for entry in workers_in(readable)
+        for worker in entry["workers"]
+    }
+    for each in workers:
+        each["waits_for"] = waits.get((each["service"], each["worker"]), "")
+    parked, errors = parked_orders(readable)
     waiting = [_waiting(service, parked) for service in dict.fromkeys(each["service"] for each in parked)]
     if as_json:
         cli.print_json({"workers": workers, "parked": waiting, "not_read": errors})
         return
     print_table(COLUMNS, map(_cells, workers), right=("partitions", "behind"))
+    for each in workers:
+        if each["waits_for"]:
+            click.echo(f"{each['service']} {each['worker']} waits: {each['waits_for']}")
     for each in waiting:
         click.echo(
             f"{each['service']}: {each['orders']} parked, next retry {each['next_retry']}, {each['error']}"

@@ -6,8 +6,9 @@ the tracker's.
 
 from __future__ import annotations
 
+import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eventbus.text.redaction import scrub
@@ -22,8 +23,11 @@ ALIVE_MS = 15_000
 """A worker renews its lease every 2 s; one that has not for this long does not work."""
 SLOW_MS = 10_000
 """An event that has waited longer than this is a sign of trouble."""
+MOST_SHOWN = 120
+"""So many characters of a reason are shown."""
 BROKER_AWAY = "no Kafka broker answers; lag unknown"
 LEASES = "select name, host, pid, started_at_ms, heartbeat_at_ms from instance_lease order by name"
+WAITS = "select name, why from instance_wait"
 CHECKPOINTS = "select topic, partition, next_offset from checkpoint"
 PARKED = "select count(*), min(since_ms) from fence"
 QUARANTINE = "select reason from quarantine where released_at_ms is null"
@@ -33,7 +37,7 @@ class WorkersQuery:
     """What the services' databases say of their workers; kept for some seconds, and read in a thread of its own."""
 
     def __init__(self, databases: Mapping[str, str]) -> None:
-        self._query = TroubleQuery(lambda: (_read(databases), []), "the databases of the services")
+        self._query = TroubleQuery(lambda: (workers_in(databases), []), "the databases of the services")
 
     def report(self) -> Found:
         """Return one entry a service, and what did not answer; within 2 s."""
@@ -53,7 +57,7 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int, *, broker
         entry = known.get(name, {"workers": [], "handled": None, "parked": 0, "stopped": "", "error": ""})
         lag = None if entry["handled"] is None or broker else tracked.lag(consumed, entry["handled"])
         alive = [each for each in entry["workers"] if now - each["heartbeat_at_ms"] < ALIVE_MS]
-        tone, says = _says(entry, len(alive), lag, now) if name in known else ("unknown", "not known yet")
+        tone, says = _says(entry, alive, lag, now) if name in known else ("unknown", "not known yet")
         if broker and tone != "bad":
             tone, says = "bad", BROKER_AWAY
         overdue = late if set(service.publishes) & flow.overdue else 0
@@ -75,7 +79,7 @@ def health(flow: Flow, tracked: PageTracked, workers: Found, now: int, *, broker
     return {"now": now, "services": found, "others": _others(waits, flow), "errors": workers[1]}
 
 
-def _says(entry: Mapping[str, Any], alive: int, lag: Lag | None, now: int) -> tuple[str, str]:
+def _says(entry: Mapping[str, Any], alive: Sequence[Mapping[str, Any]], lag: Lag | None, now: int) -> tuple[str, str]:
     """Return the tone, and what the service waits for."""
     left = lag.events if lag else 0
     if entry["error"]:
@@ -84,8 +88,10 @@ def _says(entry: Mapping[str, Any], alive: int, lag: Lag | None, now: int) -> tu
         return "bad", f"stopped, an operator has to decide: {entry['stopped']}"
     if not alive:
         return "bad", f"no worker runs, events not handled: {left:,}" if left else "no worker runs"
-    if entry["parked"]:
-        return "bad", f"retries parked orders: {entry['parked']:,}"
+    why = next((each["waits_for"] for each in alive if each["waits_for"]), "")
+    if why or entry["parked"]:
+        parked = f"retries parked orders: {entry['parked']:,}"
+        return "bad", f"waits: {textwrap.shorten(why, MOST_SHOWN, placeholder=' …')}" if why else parked
     if lag and lag.since is not None and now - lag.since > SLOW_MS:
         return "bad", f"behind, events not handled: {left:,}"
     return ("good", "works") if left else ("good", "waits for events; all are handled")
@@ -97,7 +103,8 @@ def _others(waits: Mapping[str, Waiting], flow: Flow) -> dict[str, Any]:
     return {name: waited._asdict() for name, waited in waits.items() if name not in services}
 
 
-def _read(databases: Mapping[str, str]) -> list[dict[str, Any]]:
+def workers_in(databases: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return what each of these databases says of its service; `error`: why it could not be read."""
     return [_one(service, url) for service, url in databases.items()]
 
 
@@ -112,8 +119,10 @@ def _one(service: str, url: str) -> dict[str, Any]:
     }
     try:
         with reading(service, url) as select:
-            columns = ("name", "host", "pid", "started_at_ms", "heartbeat_at_ms")
-            entry["workers"] = [dict(zip(columns, row, strict=True)) for row in select(LEASES)]
+            columns, waits = ("name", "host", "pid", "started_at_ms", "heartbeat_at_ms"), dict(select(WAITS))
+            entry["workers"] = [
+                dict(zip(columns, row, strict=True)) | {"waits_for": waits.get(row[0], "")} for row in select(LEASES)
+            ]
             entry["handled"] = {(topic, number): offset for topic, number, offset in select(CHECKPOINTS)}
             entry["parked"] = sum(count for count, _ in select(PARKED))
             entry["stopped"] = next((reason for (reason,) in select(QUARANTINE)), "")

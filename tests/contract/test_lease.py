@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -268,10 +269,43 @@ class Said:
         self.lost = threading.Event()
 
 
-def kept(database: Database, lease: Lease, said: Said, **steps: Any) -> LeaseKeeper:
+def kept(
+    database: Database, lease: Lease, said: Said, why_waiting: Callable[[], str] = lambda: "", **steps: Any
+) -> LeaseKeeper:
     keeper = LeaseKeeper(database, lease, Watchdog(None, **steps), now_ms=lambda: NOW_MS, warn=said.lines.append)
+    keeper.why_waiting = why_waiting
     keeper.on_lost = said.lost.set
     return keeper
+
+
+def test_a_keeper_notes_why_its_worker_waits_while_it_does(open_database: Open) -> None:
+    """Also over what a holder of the name that was killed has left; released with the name."""
+    holder, said, why = Somebody(open_database(), elsewhere(1)), Said(), ["the provider answers 500"]
+    holder.take("a")
+    assert holder.lease is not None
+    look = open_database()
+    with look.transaction() as tx:
+        tx.execute("insert into instance_wait (name, why) values ('a', 'of one that was killed')")
+
+    def noted(expected: list[tuple[str, str]]) -> bool:
+        with look.snapshot() as tx:
+            return tx.rows("select name, why from instance_wait") == expected
+
+    def wait(*expected: tuple[str, str]) -> None:
+        until = time.monotonic() + PATIENCE
+        while not noted(list(expected)):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+
+    with closing(kept(holder.database, holder.lease, said, lambda: why[0])):
+        wait(("a", why[0]))
+        why[0] = "the provider is unavailable"
+        wait(("a", why[0]))
+        why[0] = ""
+        wait()
+        why[0] = "the registry is unavailable"
+        wait(("a", why[0]))
+    assert noted([])
 
 
 def test_a_keeper_renews_says_when_the_name_is_lost_and_releases_it(open_database: Open) -> None:

@@ -1,4 +1,4 @@
-"""`saga workers` says who runs and how far behind each is, from the brokers alone."""
+"""`saga workers` says who runs how far behind each is, and why it waits."""
 
 from __future__ import annotations
 
@@ -54,5 +54,14 @@ def test_workers_are_listed_with_what_they_have_not_handled(saga: Saga) -> None:
     both = rows(saga)["payment-service"]
     assert [row["worker"] for row in both] == ["a", "b"]
     assert sum(row["partitions"] for row in both) == 5
+
+    # The provider answers nobody, so no order is parked: a worker says why it is behind, and soon no longer.
+    assert saga.run("payment_service", "outage", "500").code == 0
+    saga.place("cd-1=1", wait=0)
+    saga.until(lambda: any("500" in row["waits_for"] for row in rows(saga)["payment-service"]), "nobody says why")
+    assert rows(saga)["order-service"][0]["waits_for"] == ""
+    assert " waits: " in saga.run("saga", "workers").stdout
+    assert saga.run("payment_service", "outage", "over").code == 0
+    saga.until(lambda: not any(row["waits_for"] for row in rows(saga)["payment-service"]), "it still says so")
     orders.terminate()
     saga.until(lambda: rows(saga)["order-service"][0]["worker"] is None, "its session did not end")

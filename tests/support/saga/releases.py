@@ -66,6 +66,12 @@ NUMBER = """    records bytea not null,
 
 create index uncaused_number on uncaused (number, id);
 """
+WAIT = """
+create table instance_wait (             -- why a worker retries in place, for people; no row while it does not
+    name text primary key,               -- of its instance
+    why text not null
+);
+"""
 SILENT = {
     "schemas/__init__.py": (
         ("from schemas.events import (\n    InventoryReleased,\n", "from schemas.events import (\n"),
@@ -79,7 +85,10 @@ SILENT = {
         ("return InventoryReleased(order_id) if was_released(known, after) else None", "del known, after"),
     ),
     "eventbus/store/progress.py": NUMBERED,
-    "eventbus/store/schema.sql": ((NUMBER, "    records bytea not null\n);\n"),),
+    "eventbus/store/schema.sql": ((NUMBER, "    records bytea not null\n);\n"), (WAIT, "")),
+    "eventbus/worker/lease.py": (
+        ('    tx.execute("delete from instance_wait where name = ?", lease.name)\n    if why:\n', "    if False:\n"),
+    ),
 }
 """Without inventory.released; root events leave in the order of their ids."""
 ADDED = {
@@ -87,6 +96,7 @@ ADDED = {
         "schemas/inventory.released.avsc",
         "schemas/released/inventory.released.v1.avsc",
         "eventbus/store/migrations/0007_root_event_order.sql",
+        "eventbus/store/migrations/0008_instance_wait.sql",
     ),
 }
 """The files that it did not have."""

@@ -98,6 +98,18 @@ def test_it_says_what_a_service_waits_for(tmp_path, tracker, left, beats, *, par
     assert (told["tone"], told["says"]) == says
 
 
+def test_it_says_why_a_worker_retries_in_place(tmp_path, tracker):
+    """That of a worker which does not run any more says nothing; a database of an older release has no reasons."""
+    url = database(tmp_path / "p.db", ends(10), NOW, NOW - ALIVE_MS)
+    with closing(connect(url, service=PAYMENT, schema="")) as opened, opened.transaction() as tx:
+        tx.executemany("insert into instance_wait values (?, ?)", [("worker-1", "gone"), ("worker-0", "x " * 70)])
+    told = of_payment(tracker, url)
+    assert (told["tone"], told["says"]) == ("bad", f"waits: {'x ' * 59}…")
+    with closing(sqlite3.connect(tmp_path / "p.db")) as opened, opened:
+        opened.execute("drop table instance_wait")
+    assert of_payment(tracker, url)["says"] == "behind, events not handled: 20"
+
+
 @pytest.mark.parametrize(("beats", "says"), [([NOW], "no Kafka broker answers; lag unknown"), ([], "no worker runs")])
 def test_while_no_broker_answers_no_service_is_well(tmp_path, tracker, beats, says):
     """That all is handled was true before; a worse cause is still said."""
