@@ -26,8 +26,9 @@ from tests.support.saga.bad_records import BAD, KEY, LARGEST, order
 
 SIZE = int(os.environ.get("BURST_SIZE", "1"))
 MOST_MB = 256
-FACTOR = 1.5
-"""What ten times as much at once may take, as a multiple of what the tenth takes."""
+FACTOR = 2.0
+"""What ten times as much at once may take, as a multiple of what the tenth takes. Measured for orders of 80 kB at the
+inventory service: 1.32 to 1.61 in nine runs. Half of that peak is memory that glibc keeps between allocations."""
 PATIENCE_SECONDS = 120.0 * SIZE
 INVENTORY = "inventory-service"
 DRAWN = random.Random(20)
