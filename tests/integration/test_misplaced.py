@@ -68,7 +68,8 @@ def test_what_lies_elsewhere_is_a_dead_letter_once_and_the_rest_is_handled(stric
     assert len({(letter["dlq_partition"], letter["dlq_offset"]) for letter in dead}) == 40
     homes = {name.encode(): murmur2(name.encode(), 2) for name in NAMES}
     assert {letter["dlq_error"].split(".")[0] for letter in dead} == {
-        f"the key {key.decode()!r} is in partition {1 - home}, but belongs in {home} of 2" for key, home in homes.items()
+        f"the key {key.decode()!r} is in partition {1 - home}, but belongs in {home} of 2"
+        for key, home in homes.items()
     }
 
 

@@ -185,6 +185,7 @@ def test_a_key_in_any_partition_is_handled_once(playground: Playground) -> None:
 def test_a_partition_revoked_from_a_live_member_takes_its_pending_entries_along(playground: Playground) -> None:
     """What was decided is published in the revoke callback; after it the entries are the next owner's."""
     object.__setattr__(playground.tuning, "pending_seconds", 1_000.0)
+    object.__setattr__(playground.tuning, "batch", 1)  # a poll that returns as much as it asks for: there is a backlog
     first = playground.worker("first")
     playground.turn_until(lambda: first.ready() == 4)
     second: list[Worker] = []
