@@ -41,6 +41,8 @@ TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
 """Minor units: one is free of charge, one above the provider's limit."""
 DEAD_LETTERS = (1, 2, 100, 100)
 """The dead-letter limit before a partition is paused; a low one is reached in some runs."""
+BATCHES = (1, 1_000)
+"""The most records of a batch: with one there is a backlog, and outputs stay pending while more is handled."""
 LONG_MS = 600_000
 """A deadline that is over only if nobody answers."""
 SHORT_MS = (1, 50, 500, 2_000, 10_000, LONG_MS)
@@ -92,8 +94,10 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
     if faults is None:
         faults = plan(draw, case.kinds)
         faults += beside_deadlines(saga.chance, case.kinds) if saga.in_a_hurry else ()
-    few = random.Random(f"limit of {case.seed}").choice(DEAD_LETTERS)  # noqa: S311 - faults, not secrets
-    setup = Setup(saga.services, EVENTS, case.workers, 2, EngineConfig(prune_after=0.2, attempts=3, dead_letters=few))
+    limits = random.Random(f"limit of {case.seed}")  # noqa: S311 - faults, not secrets
+    few, batch = limits.choice(DEAD_LETTERS), limits.choice(BATCHES)
+    config = EngineConfig(prune_after=0.2, attempts=3, dead_letters=few, batch=batch)
+    setup = Setup(saga.services, EVENTS, case.workers, 2, config)
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
     people = People(simulation)
     violations: list[LawViolation] = []
