@@ -11,7 +11,9 @@ MAX_BUFFERED_BYTES = 4_194_304
 """The most bytes of records that are buffered, decided on or published at once, whatever their number."""
 PROGRESS = ".progress"
 """The suffix of the progress topic, after the service's name."""
-RESOLUTIONS = ".dead-letters.resolutions"
+DEAD_LETTERS = ".dead-letters"
+"""The suffix of the dead-letter topic, after the service's name."""
+RESOLUTIONS = f"{DEAD_LETTERS}.resolutions"
 """The suffix of the resolutions topic, after the group's name."""
 HEADER_BYTES = 10
 """The most bytes of a header beside its name and content."""

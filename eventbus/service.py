@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Protocol, Self, 
 from eventbus.database import DueColumn
 from eventbus.event import Event
 from eventbus.event.overdue import Overdue
-from eventbus.log import PROGRESS, RESOLUTIONS
+from eventbus.log import DEAD_LETTERS, PROGRESS, RESOLUTIONS
 
 if typing.TYPE_CHECKING:
     from eventbus.database import Database, Transaction
@@ -310,7 +310,7 @@ class Service(Generic[W]):
     @classmethod
     def dead_letters(cls) -> str:
         """The topic for records that can never be handled."""
-        return f"{cls.name}.dead-letters"
+        return f"{cls.name}{DEAD_LETTERS}"
 
     @classmethod
     def resolutions(cls) -> str:
@@ -321,6 +321,12 @@ class Service(Generic[W]):
     def progress(cls) -> str:
         """The progress topic: how far it has published, as a second witness of its database's age (see witness.py)."""
         return f"{cls.name}{PROGRESS}"
+
+
+def check_declared(service: Service[Any]) -> None:
+    """Raise Misdeclared if a handler's declaration cannot be used: nothing that handles events may start with it."""
+    if service.faults:
+        raise Misdeclared("; ".join(service.faults))
 
 
 def _reactions(cls: type[Service[Any]], faults: list[str]) -> dict[type[Event], Reaction]:

@@ -17,7 +17,7 @@ from eventbus.database import ConcurrentUpdate, connect
 from eventbus.event import Event
 from eventbus.event.overdue import Overdue
 from eventbus.serde.codec import PoisonRecord
-from eventbus.service import Misdeclared, Service, answer_of, finished
+from eventbus.service import Service, answer_of, check_declared, finished
 from eventbus.store import deadlines
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ class Scenario:
     """
 
     def __init__(self, service: Service[Any], *events: Event) -> None:
-        if service.faults:
-            raise Misdeclared("; ".join(service.faults))
+        check_declared(service)
         self._service = service
         self._database = connect("sqlite:///:memory:", service=service.name, schema=service.repository.schema)
         self._answer: Event | None = None

@@ -15,7 +15,7 @@ from eventbus.event.overdue import Overdue
 from eventbus.log import Headers, Partition, Record, TooLarge
 from eventbus.publishing import caused, overdue
 from eventbus.serde.codec import Codec, PoisonRecord
-from eventbus.service import Misdeclared, Reaction, Service
+from eventbus.service import Reaction, Service, check_declared
 from eventbus.text.quoted import quoted
 
 MAX_TRACE_BYTES = 128
@@ -36,8 +36,7 @@ class Handlers:
     """Calls the handlers, event by event; its only state is the number of recent bad records."""
 
     def __init__(self, service: Service[Any], codec: Codec, dead_letter_limit: int, now_ms: Callable[[], int]) -> None:
-        if service.faults:
-            raise Misdeclared("; ".join(service.faults))
+        check_declared(service)
         self._service, self._codec, self._now_ms = service, codec, now_ms
         self._limit = DeadLetterLimit(dead_letter_limit)
         self._source = service.name.encode()

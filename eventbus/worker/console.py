@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
+from eventbus.log import DEAD_LETTERS
 from eventbus.text.plural import plural
 from eventbus.text.terminal import visible
 
 Fields = Mapping[str, Any]
 IDENTITY = ("service", "instance")
 """Fields of every line, which the first lines tell: one terminal shows one worker."""
-DEAD_LETTERS = ".dead-letters"
-"""The end of the name of a topic whose records are counted as dead letters, not as events."""
 
 
 def _connected(event: Fields) -> str:

@@ -48,14 +48,13 @@ def workers_command(bootstrap_servers: str, kafka_config: dict[str, str], as_jso
     lags = {service: group_lag(target, service, topics) for service, topics in reactions.items()}
     workers = [row for service, lag in lags.items() for row in _rows(service, lag, since)]
     readable = _readable(databases)
-    waits = {
-        (entry["service"], worker["name"]): worker["waits_for"]
-        for entry in workers_in(readable)
-        for worker in entry["workers"]
-    }
+    known = workers_in(readable)
+    waits = {(entry["service"], worker["name"]): worker["waits_for"] for entry in known for worker in entry["workers"]}
     for each in workers:
         each["waits_for"] = waits.get((each["service"], each["worker"]), "")
-    parked, errors = parked_orders(readable)
+    unreadable = {entry["service"]: entry["error"] for entry in known if entry["error"]}
+    parked, errors = parked_orders({service: url for service, url in readable.items() if service not in unreadable})
+    errors = [*unreadable.values(), *errors]
     waiting = [_waiting(service, parked) for service in dict.fromkeys(each["service"] for each in parked)]
     if as_json:
         cli.print_json({"workers": workers, "parked": waiting, "not_read": errors})

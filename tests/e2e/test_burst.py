@@ -10,9 +10,10 @@ import json
 import os
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -26,9 +27,11 @@ from tests.support.saga.bad_records import BAD, KEY, LARGEST, order
 
 SIZE = int(os.environ.get("BURST_SIZE", "1"))
 MOST_MB = 256
-FACTOR = 2.0
-"""What ten times as much at once may take, as a multiple of what the tenth takes. Measured for orders of 80 kB at the
-inventory service: 1.32 to 1.61 in nine runs: a batch of small payment.charged loads as many rows of 80 kB."""
+FACTOR = 1.5
+"""What ten times as much at once may take, as a multiple of what the tenth takes."""
+FACTOR_OF_ROWS = 1.75
+"""The same for the inventory service and orders of 80 kB: a batch of small payment.charged loads as many such rows. It
+was 1.32 to 1.61 in nine runs, and 1.95 with nothing bounded."""
 PATIENCE_SECONDS = 120.0 * SIZE
 INVENTORY = "inventory-service"
 DRAWN = random.Random(20)
@@ -68,11 +71,13 @@ class Workers:
             time.sleep(0.1)
 
 
-def assert_bounded(what: str, single: dict[str, float], burst: dict[str, float]) -> None:
+def assert_bounded(
+    what: str, single: dict[str, float], burst: dict[str, float], factors: Mapping[str, float] = MappingProxyType({})
+) -> None:
     """Ten times as much took hardly more."""
     for name, mb in burst.items():
         print(f"{what}: {name} {single[name]} MB, {mb} MB when ten times as much came")
-    assert [name for name, mb in burst.items() if mb > FACTOR * single[name]] == []
+    assert [name for name, mb in burst.items() if mb > factors.get(name, FACTOR) * single[name]] == []
 
 
 def place(saga: Saga, name: str, count: int, skus: Sequence[str]) -> None:
@@ -130,7 +135,8 @@ def test_orders_of_the_largest_size(saga: Saga) -> None:
     single = workers.until(lambda: not saga.pending())
     with workers.away():
         place(saga, "burst", 200 * SIZE, skus)
-    assert_bounded("large orders", single, workers.until(lambda: not saga.pending()))
+    burst = workers.until(lambda: not saga.pending())
+    assert_bounded("large orders", single, burst, {"inventory_service": FACTOR_OF_ROWS})
     saga.settle()
 
 

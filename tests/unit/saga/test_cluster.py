@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from types import SimpleNamespace
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from eventbus.kafka.diagnosis import SECONDS
 from saga.kafka.cluster import Cluster, Unreachable, offsets_of
@@ -38,9 +40,9 @@ def test_a_lost_answer_about_offsets_is_an_error() -> None:
 NOWHERE = "127.0.0.1:9"
 
 
-def test_who_is_not_answered_asks_again_as_a_new_client() -> None:
-    """One that has learned of no controller would wait for it in every call, for five minutes."""
-    cluster, asked = Cluster(NOWHERE, answer_seconds=1), []
+def answered_only_to_a_new_client(cluster: Cluster) -> tuple[Callable[[], str], list[AdminClient]]:
+    """Return a query, and the clients that were used for it; the first one finds no controller."""
+    asked = list[AdminClient]()
 
     def question() -> str:
         asked.append(cluster.admin)
@@ -48,6 +50,13 @@ def test_who_is_not_answered_asks_again_as_a_new_client() -> None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller"))
         return "an answer"
 
+    return question, asked
+
+
+def test_who_is_not_answered_asks_again_as_a_new_client() -> None:
+    """One that has learned of no controller would wait for it in every call, for five minutes."""
+    cluster = Cluster(NOWHERE, answer_seconds=1)
+    question, asked = answered_only_to_a_new_client(cluster)
     assert cluster.ask(question) == "an answer"
     assert len(asked) == 2
 
@@ -100,14 +109,8 @@ def test_half_of_the_time_is_left_for_a_second_client() -> None:
 
 def test_a_query_after_one_without_an_answer_needs_a_new_client() -> None:
     """Also if there was time for one try only: a broker that is back would be taken for away, for five minutes."""
-    cluster, asked = Cluster(NOWHERE, answer_seconds=0), []
-
-    def question() -> str:
-        asked.append(cluster.admin)
-        if cluster.admin is asked[0]:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "Failed while waiting for controller"))
-        return "an answer"
-
+    cluster = Cluster(NOWHERE, answer_seconds=0)
+    question, _ = answered_only_to_a_new_client(cluster)
     with pytest.raises(Unreachable):
         cluster.ask(question)
     assert cluster.ask(question) == "an answer"
