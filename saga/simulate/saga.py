@@ -41,8 +41,8 @@ TOTALS = (0, 1_250, 2_933, 2_933, 9_900)
 """Minor units: one is free of charge, one above the provider's limit."""
 DEAD_LETTERS = (1, 2, 100, 100)
 """The dead-letter limit before a partition is paused; a low one is reached in some runs."""
-BATCHES = (1, 1_000)
-"""The most records of a batch: with one there is a backlog, and outputs stay pending while more is handled."""
+BATCHES = (1, 3, 1_000)
+"""The most records of a batch: with few there is a backlog, and outputs stay pending while more is handled."""
 LONG_MS = 600_000
 """A deadline that is over only if nobody answers."""
 SHORT_MS = (1, 50, 500, 2_000, 10_000, LONG_MS)
@@ -96,6 +96,8 @@ def simulate(case: Case, *, tracing: bool = False) -> Outcome:
         faults += beside_deadlines(saga.chance, case.kinds) if saga.in_a_hurry else ()
     limits = random.Random(f"limit of {case.seed}")  # noqa: S311 - faults, not secrets
     few, batch = limits.choice(DEAD_LETTERS), limits.choice(BATCHES)
+    if any(fault.kind == "refusal" for fault in faults):
+        batch = max(batch, BATCHES[1])  # a batch of one record does not show that the provider answers for others
     config = EngineConfig(prune_after=0.2, attempts=3, dead_letters=few, batch=batch)
     setup = Setup(saga.services, EVENTS, case.workers, 2, config)
     simulation = Simulation(setup, case.seed, faults, tracing=tracing)
