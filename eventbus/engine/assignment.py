@@ -19,6 +19,8 @@ NOBODY = Identity("", "")
 
 UNKNOWN = -1
 """Never a committed offset: the group's offset is not known, or must be committed again."""
+READ_AHEAD_SECONDS = 1.0
+"""The longest time that a partition is read ahead, see Assignment.recover_later."""
 
 
 class SchemaWait(NamedTuple):
@@ -47,6 +49,10 @@ class Owned:
     """Recovered: its outbox entries may be published."""
     consuming: bool = False
     """Consumed from its checkpoint: its records may be handled."""
+    read_ahead: float = 0.0
+    """How many seconds more are read after the next record before it is handled."""
+    handled_from: float = 0.0
+    """When that time is over, by the engine's clock."""
     failures: int = 0
     """Consecutive recoveries without a handled batch in between."""
     checkpoint: Checkpoint = NOTHING_YET
@@ -138,9 +144,10 @@ class Assignment:
         """Return the partitions whose records may be handled."""
         return {partition: owned for partition, owned in self._owned.items() if owned.consuming}
 
-    def in_turn(self) -> list[Owned]:
-        """Return the partitions to take records from, each time another one first, so that none starves."""
-        ready = [owned for owned in self if owned.consuming]
+    def in_turn(self, limit: int) -> list[Owned]:
+        """Return the partitions to take up to `limit` records from, each time another one first: none starves."""
+        now = self._deps.clock()
+        ready = [each for each in self if each.consuming and (each.handled_from <= now or len(each.buffer) >= limit)]
         self._turns += 1
         first = self._turns % len(ready) if ready else 0
         return ready[first:] + ready[:first]
@@ -157,8 +164,12 @@ class Assignment:
         for owned in self:
             owned.forget(self._deps.clock())
 
-    def recover_later(self, which: Iterable[Owned], why: str) -> None:
+    def recover_later(self, which: Iterable[Owned], why: str, *, read_ahead: bool = False, soon: bool = False) -> None:
         """Forget the in-memory state of these partitions and recover them, with exponential backoff.
+
+        `soon`: after the first wait, however many failures there were. `read_ahead`: then read for as long again before
+        handling the first record. Its call had no outcome and is compared with those of the records behind it, and the
+        first poll after a seek may return it alone.
 
         After a lost database connection, of all partitions: the next connection may lead to an older copy.
         """
@@ -167,8 +178,9 @@ class Assignment:
         for owned in which:
             if self._owned.get(owned.partition) is not owned:
                 continue
-            owned.failures += 1
+            owned.failures = 1 if soon else owned.failures + 1
             wait = self._backoff.seconds(owned.failures)
             owned.forget(self._deps.clock() + wait)
+            owned.read_ahead, owned.handled_from = min(wait, READ_AHEAD_SECONDS) if read_ahead else 0.0, 0.0
             self._deps.log.pause([owned.partition])
             self._deps.observer.recovery_scheduled(owned.partition, why, retry_in=wait)

@@ -94,7 +94,7 @@ class Engine:
         self._recoverer.recover_due()
         if self._stopping:
             return
-        batch = take(self._assignment.in_turn(), self._remote.limit)
+        batch = take(self._assignment.in_turn(self._remote.limit), self._remote.limit)
         if batch:
             self._deps.failpoint("taken")
             self._handle(batch, self._assignment.root())
@@ -123,8 +123,9 @@ class Engine:
         else:
             if self._decide(parts, root, started) and results.failures:
                 self._publisher.publish()  # what was decided before the failures
-                for part, why in results.failures:
-                    self._assignment.recover_later([part.owned], f"{type(why).__name__}: {why}")
+                for part, why, soon in results.failures:
+                    reason = f"{type(why).__name__}: {why}"
+                    self._assignment.recover_later([part.owned], reason, read_ahead=True, soon=soon)
 
     def _waiting(self) -> bool:
         self._deps.observer.alive()

@@ -53,12 +53,13 @@ class Intake:
         return max(1, limit - len(buffered))
 
     def _timeout(self, *, asking: bool) -> float:
-        if any(owned.pending or owned.buffer for owned in self._assignment):
+        now = self._deps.clock()
+        if any(owned.pending or (owned.buffer and owned.handled_from <= now) for owned in self._assignment):
             return 0
         longest = self._config.poll_timeout_root_events if self._assignment.has_root() else self._config.patience
         longest = min(longest, 0.01) if asking else longest
-        now = self._deps.clock()
         dues = [0.01 if owned.recovered else owned.due - now for owned in self._assignment if not owned.consuming]
+        dues += [owned.handled_from - now for owned in self._assignment if owned.buffer]
         dues += [until - now for until in map(self._schemas.until, self._assignment) if until is not None]
         return max(0.0, min([longest, *dues]))
 
@@ -80,6 +81,8 @@ class Intake:
                 self._assignment.recover_later([owned], str(error))
                 continue
             self._schemas.decoded(owned, run, reached, error)
+            if items and owned.read_ahead:
+                owned.read_ahead, owned.handled_from = 0.0, self._deps.clock() + owned.read_ahead
             owned.buffer += items
             owned.reached = reached
             self._deps.failpoint("accepted")

@@ -25,6 +25,15 @@ class ShuttingDown(Exception):
     """The worker is shutting down and does not wait for outcomes; the calls are repeated later with the same keys."""
 
 
+class RemoteFailure(NamedTuple):
+    """A record whose call must be repeated, and those behind it are not handled before."""
+
+    part: PartitionBatch
+    why: Exception
+    soon: bool
+    """Most others were answered: the provider is not down, and a few quick attempts tell whether it is the record."""
+
+
 class RemoteResults(NamedTuple):
     """What the calls of a batch have shown; the outcomes are with the deliveries.
 
@@ -33,7 +42,7 @@ class RemoteResults(NamedTuple):
     record is parked.
     """
 
-    failures: Sequence[tuple[PartitionBatch, Exception]] = ()
+    failures: Sequence[RemoteFailure] = ()
     calls: int = 0
 
 
@@ -172,14 +181,14 @@ def _call(service: Service[Any], item: Delivery, known: Any) -> Call:
 
 def _cut_before_failures(
     parts: Sequence[PartitionBatch], called: Sequence[Delivery], unanswered: Unanswered
-) -> list[tuple[PartitionBatch, Exception]]:
-    failures: list[tuple[PartitionBatch, Exception]] = []
+) -> list[RemoteFailure]:
+    failures: list[RemoteFailure] = []
     if not any(is_unknown(item.outcome) for item in called):
         return failures
     for part in parts:
         for index, item in enumerate(part.items):
             if is_unknown(item.outcome) and part.blocked is None and not unanswered.is_refused(item.address):
-                failures.append((part, item.outcome))
+                failures.append(RemoteFailure(part, item.outcome, unanswered.is_alone(item.address)))
                 part.cut(index)
                 break
     return failures

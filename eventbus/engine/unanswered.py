@@ -25,6 +25,8 @@ which the call is made up to `calls.ATTEMPTS` times.
 """
 FEW = 0.25
 """Above this share of unanswered calls, batches grow to find some that are answered."""
+MOST = 0.5
+"""Up to this share of unanswered calls most are answered."""
 BATCHES = 1_000
 
 
@@ -83,6 +85,11 @@ class Unanswered:
         if suspect is None or suspect.share == 1:
             return False
         return suspect.attempts >= ATTEMPTS_AT_LEAST and suspect.chance < CHANCE
+
+    def is_alone(self, where: Address) -> bool:
+        """Return whether the record was unanswered in the last batch, and most others since its attempt before not."""
+        suspect = self._suspects.get(where)
+        return suspect is not None and suspect.batch == self._number and suspect.share <= MOST
 
     def is_unclear(self) -> bool:
         """Return whether calls of the last batch had no outcome, and too few others had one to compare with."""

@@ -176,6 +176,43 @@ def test_one_to_whom_nobody_can_be_compared_waits(playground: Playground, provid
     playground.assert_exactly_once(sent + 1)
 
 
+def test_one_that_each_poll_returns_alone_is_compared_with_those_behind_it(
+    playground: Playground, provider: Provider
+) -> None:
+    """As the first poll after a seek does on a slow broker. A retry waits until those behind it are read, too."""
+    worker = playground.worker()
+    poll = worker.log.poll
+    worker.log.poll = lambda _most, timeout: poll(1, timeout)  # type: ignore[method-assign]
+    playground.turn_until(lambda: worker.ready() == 2)
+    provider.refuses = lambda name: name == "bad"
+    send(playground, Ping("bad", 1), *pings("good", 5))
+    playground.settle(5)
+    assert blocks(playground) == {"bad": 1}
+    provider.refuses = lambda _name: False
+    playground.settle(6)
+    playground.assert_exactly_once(6)
+
+
+def test_one_that_waited_long_is_parked_soon_after_others_come(playground: Playground, provider: Provider) -> None:
+    """Its retries are far apart by then. Once others are answered the provider is not down: the next follow quickly."""
+    playground.tuning = EngineConfig(prune_after=0.2, retry_most=0.5, backoff_most=60)
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 2)
+    provider.refuses = lambda name: name == "bad"
+    send(playground, Ping("bad", 1))
+    playground.turn_until(lambda: len(worker.watch.waits) == 5)
+    assert worker.watch.waits[-1] > 1
+    send(playground, *pings("good", 3))
+    playground.settle(3)
+    assert blocks(playground) == {"bad": 1}
+    waits = worker.watch.waits[5:]
+    assert 2 <= len(waits) <= 5
+    assert max(waits) <= 0.1
+    provider.refuses = lambda _name: False
+    playground.settle(4)
+    playground.assert_exactly_once(4)
+
+
 def test_one_that_hangs_keeps_nobody_waiting(playground: Playground, provider: Provider) -> None:
     """Each call about it takes five seconds: the others of its batch wait for one, and for its retries not at all."""
     worker = playground.worker()

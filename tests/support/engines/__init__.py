@@ -40,6 +40,7 @@ class Watch(Observer):
     def __init__(self) -> None:
         self.handled = 0
         self.doubts: list[str] = []
+        self.waits: list[float] = []
         self.dead: list[str] = []
         self.lost: list[Any] = []
         self.pending = 0
@@ -65,6 +66,7 @@ class Watch(Observer):
 
     def recovery_scheduled(self, partition: Any, why: str, *, retry_in: float) -> None:
         self.doubts.append(why)
+        self.waits.append(retry_in)
 
 
 class Worker:

@@ -175,3 +175,19 @@ def test_nothing_is_remembered_of_who_was_dealt_with(batches: Batches) -> None:
     batches.note({3_000: NO_ANSWER})
     batches.unanswered.forget([LANE])
     assert not batches.unanswered._suspects
+
+
+@pytest.mark.parametrize(
+    ("others", "alone"),
+    [({}, False), ({1: "answer"}, True), ({1: "answer", 2: NO_ANSWER}, True), ({1: NO_ANSWER, 2: NO_ANSWER}, False)],
+)
+def test_it_is_alone_if_most_others_are_answered(batches: Batches, others: dict[int, Any], alone: bool) -> None:
+    batches.note({0: NO_ANSWER} | others)
+    assert batches.unanswered.is_alone((LANE, 0)) is alone
+
+
+def test_it_is_not_alone_for_a_batch_of_before(batches: Batches) -> None:
+    """Its call was not made in the last batch: that tells nothing about it."""
+    batches.note({0: NO_ANSWER, 1: "answer"})
+    batches.note({0: NotMade("the provider is down"), 1: NO_ANSWER, 2: NO_ANSWER})
+    assert not batches.unanswered.is_alone((LANE, 0))
