@@ -28,16 +28,17 @@ class OpenWork:
     foreign: int
     """Records on the topics that are not events, but those whose dead letters were redriven or discarded."""
     unreadable: int
-    """Batches on the topics that cannot be decompressed."""
+    """Batches on the topics that cannot be decompressed, but those that every service which reads them skipped."""
 
     @classmethod
     def of(
         cls, verdict: Verdict, facts: Facts, dead_letters: Mapping[str, int] | None, decided: Collection[str] = ()
     ) -> OpenWork:
-        """Collect it from what was read; `decided` are the addresses of records about which nobody has to decide."""
+        """Collect it from what was read; `decided` are the addresses about which nobody has to decide any more."""
         parked = Counter(fact.service for order in facts.parked.values() for fact in order)
         foreign = len(set(facts.log.undecodable) - set(decided))
-        return cls(verdict.open, parked, dead_letters, foreign, len(facts.log.unreadable))
+        unreadable = len(set(facts.log.unreadable) - set(decided))
+        return cls(verdict.open, parked, dead_letters, foreign, unreadable)
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Return each kind of open work, and the command that shows it."""

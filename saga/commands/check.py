@@ -96,7 +96,7 @@ def _dead_letters(sources: Sources) -> Decisions | tuple[None, tuple[str, ...]]:
     """Return what was decided about dead letters; None and nothing, with a warning, if these topics cannot be read."""
     try:
         where = LetterTarget(sources.bootstrap_servers, sources.kafka_config)
-        return decisions(where, [service.name for service in SERVICES])
+        return decisions(where, SERVICES)
     except (KafkaException, Unreachable, NoSuchTopic, LogMoved) as why:
         click.echo(f"the dead letters cannot be read: {why}", err=True)
         return None, ()

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
-from eventbus.deadletters.resolutions import REDRIVE, SKIP, split_headers
+from eventbus.deadletters.resolutions import REDRIVE, split_headers
 from eventbus.log import RESOLUTIONS, Partition
-from saga.deadletters.letters import Letter, LetterTarget, letters_of
+from saga.deadletters.letters import Letter, LetterTarget, Skipped, letters_of, skips_of
 
 Refusal = tuple[str, int]
 """The record's original address, and its number of attempts."""
@@ -36,18 +36,11 @@ def skip_laws(
     where: LetterTarget, group: str, batches: Collection[tuple[Partition, range]]
 ) -> Iterator[tuple[str, str]]:
     """Return the violations: a group must skip each of these unreadable batches once, on record, and no other."""
-    wanted = Counter((f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
-    found = Counter(_skips(where, group)) if wanted else wanted
+    wanted = Counter(Skipped(f"{at}", f"{batch.start}", f"{batch.stop}") for at, batch in batches)
+    found = Counter(skips_of(where, group)) if wanted else wanted
     for each in sorted(wanted.keys() | found.keys()):
         if wanted[each] != found[each]:
-            yield "skips-are-on-record", f"from {each[0]}/{each[1]} to {each[2]}: {found[each]} times"
-
-
-def _skips(where: LetterTarget, group: str) -> Iterator[tuple[str, str, str]]:
-    for record in where.records(group + RESOLUTIONS):
-        said = {name: content.decode() for name, content in split_headers(record.headers)[1].items()}
-        if said["dlq_action"] == SKIP:
-            yield f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"]
+            yield "skips-are-on-record", f"from {each.place}/{each.first} to {each.skipped_to}: {found[each]} times"
 
 
 def _once(

@@ -7,9 +7,9 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from eventbus.deadletters.resolutions import DISCARD, REDRIVE, split_headers
+from eventbus.deadletters.resolutions import DISCARD, REDRIVE, SKIP, split_headers
 from eventbus.kafka.config import Connection
 from eventbus.log import RESOLUTIONS, Headers, Partition, Record, to_iso
 from saga.kafka.cluster import Unreachable
@@ -173,6 +173,25 @@ def resolutions_of(where: LetterTarget, group: str) -> dict[str, Resolution]:
             at = _moment(said.get("dlq_resolved_timestamp")) or ""
             found[said["dlq_letter"]] = Resolution(status, said.get("dlq_by", ""), said.get("dlq_why", ""), at)
     return found
+
+
+class Skipped(NamedTuple):
+    """A batch that a service could not decompress, and was told to skip."""
+
+    place: str
+    """TOPIC/PARTITION."""
+    first: str
+    """Its first offset."""
+    skipped_to: str
+    """The offset after it."""
+
+
+def skips_of(where: LetterTarget, group: str) -> Iterator[Skipped]:
+    """Yield the batches that this group skipped, as the log has them."""
+    for record in where.records(group + RESOLUTIONS):
+        said = {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}
+        if said.get("dlq_action") == SKIP:
+            yield Skipped(f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"])
 
 
 def _number(text: str) -> int:

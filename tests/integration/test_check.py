@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from eventbus import PoisonRecord
 from eventbus.deadletters.letter import dead_letter
-from eventbus.deadletters.resolutions import DISCARD, AuditNote, resolution
+from eventbus.deadletters.resolutions import DISCARD, AuditNote, resolution, skipping
 from eventbus.log import Output, Partition, Record
 from eventbus.service import finished
 from eventbus.store import blocked_keys
@@ -27,6 +27,7 @@ from order_service.repository import ORDERS
 from payment_service.gateway import open_gateway
 from payment_service.repository import PAYMENT
 from saga.commands.check import check_command
+from schemas import OrderCancelled
 from tests.chaos.unreadable import write_unreadable
 from tests.support.brokers.admin import Admin
 from tests.support.databases.postgres import PASSWORD
@@ -35,6 +36,7 @@ from tests.support.models.written_saga import Places, WrittenLog, write_stores
 
 pytestmark = pytest.mark.quick
 
+NOTE = AuditNote("ada", "a test", 0)
 TABLES = {table.name: table for table in (ORDERS, PAYMENT, RESERVATION)}
 
 
@@ -104,8 +106,7 @@ def test_what_is_open_is_said_beside_the_verdict_with_the_command_that_shows_it(
         letter = dead_letter(topic, "payment-service", record, PoisonRecord("not_framed", "no event"), 0)
         written.publisher.publish(letter, 0)
     resolved = bad._replace(partition=Partition(letters[0], 0), offset=0, headers=letter.headers)
-    note = AuditNote("ada", "a test", 0)
-    written.publisher.publish(resolution(letters[1], resolved, DISCARD, note), 0)
+    written.publisher.publish(resolution(letters[1], resolved, DISCARD, NOTE), 0)
     columns = "order_id, customer_id, total, currency, items, status, refunded, created_at, updated_at"
     values = "'open', customer_id, total, currency, items, 'pending', 0, 1, 1"
     pending = f"insert into orders ({columns}) select {values}"
@@ -137,6 +138,30 @@ def test_what_cannot_be_decompressed_is_told_and_passed_by(written):
     report = written.report("--finished")
     assert (report["violations"], report["orders"], report["undecodable"]) == ([], 12, 1)
     assert report["unreadable"] == [f"{CREATED}/{partition}/{batch.start}"]
+
+
+def test_a_batch_that_every_reader_has_skipped_is_no_longer_open(written):
+    """Two services read order.cancelled: after the first one's skip the other still waits. It stays in the report."""
+    place = Partition(OrderCancelled.topic, 0)
+    batch = write_unreadable({"bootstrap.servers": written.places.bootstrap_servers}, place)
+    topics = {
+        group: [f"{group}.dead-letters", f"{group}.dead-letters.resolutions"]
+        for group in ("payment-service", "inventory-service")
+    }
+    admin = Admin(written.places.bootstrap_servers)
+    admin.create([topic for both in topics.values() for topic in both], 1)
+    open_line = "open: 1 batch cannot be decompressed  saga violations --kind unreadable"
+    try:
+        assert open_line in written.check().stdout
+        written.publisher.publish(skipping("payment-service", place, (batch.start, batch.stop), NOTE), 0)
+        assert open_line in written.check().stdout
+        written.publisher.publish(skipping("inventory-service", place, (batch.start, batch.stop), NOTE), 0)
+        said, report = written.check().stdout, written.report()
+    finally:
+        admin.remove([topic for both in topics.values() for topic in both])
+    assert "open: " not in said
+    assert said.endswith("\nclean\n")
+    assert report["unreadable"] == [f"{place}/{batch.start}"]
 
 
 def test_on_postgresql_it_reads_the_same(places, postgres_url):
