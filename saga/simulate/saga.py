@@ -20,7 +20,8 @@ from eventbus.simulation.faults import beside_deadlines
 from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
-from order_service.domain import AlreadyConfirmed, NoSuchOrder, OrderRequest
+from order_service.domain import AlreadyConfirmed, NoSuchOrder, Order, OrderRequest
+from order_service.repository import all_orders
 from order_service.service import OrderService
 from payment_service.gateway import Provider, open_gateway
 from payment_service.service import PaymentService
@@ -44,7 +45,11 @@ DEAD_LETTERS = (1, 2, 100, 100)
 BATCHES = (1, 3, 1_000)
 """The most records of a batch: with few there is a backlog, and outputs stay pending while more is handled."""
 LONG_MS = 600_000
-"""A deadline that is over only if nobody answers."""
+"""A deadline that is over only if nobody answers..."""
+OUTLAST_DEADLINES = {"clock", "poison", "trouble", "unreadable"}
+"""...or after these faults: a clock jumps over it, a person settles the others and may come later."""
+NOBODY_ANSWERED = "nobody answered within"
+"""How the reason begins of an order that its deadline cancelled."""
 SHORT_MS = (1, 50, 500, 2_000, 10_000, LONG_MS)
 WRONG_CLOCKS_MS = (0, 0, 0, 0, 3_600_000, -3_600_000)
 """How far the clock of a customer's host is off."""
@@ -172,7 +177,7 @@ class _Saga:
         with simulation.database(inventory).snapshot() as tx:
             reservations, stock = inventory_in(tx)
         with simulation.database(orders).snapshot() as tx:
-            placed = orders_in(tx)
+            placed, given_up = orders_in(tx), [order for order in all_orders(tx) if _is_given_up(order)]
         with simulation.database(payment).snapshot() as tx:
             payments = payments_in(tx)
         log = _log(simulation)
@@ -186,7 +191,14 @@ class _Saga:
             for order_id, payment in payments.items()
             if payment.status == "declined" and payment.amount <= DECLINE_ABOVE
         ]
+        if not self.in_a_hurry and OUTLAST_DEADLINES.isdisjoint(fault.kind for fault in simulation.happened):
+            violations += [LawViolation("every-order-is-answered", o.order_id, o.reason or "") for o in given_up]
         return violations
+
+
+def _is_given_up(order: Order) -> bool:
+    """Return whether its deadline cancelled it."""
+    return (order.reason or "").startswith(NOBODY_ANSWERED)
 
 
 def _regrets(draw: random.Random) -> Sequence[float]:
