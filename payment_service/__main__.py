@@ -149,7 +149,13 @@ def ledger(database: str, gateway: str, as_json: bool) -> None:
 
 @main.command()
 @click.argument("answer", type=click.Choice(["500", "429", "nothing", NO_REFUNDS, "over"]))
-@click.option("--order", "order_id", metavar="ORDER_ID", callback=not_empty, help="Only requests about this order.")
+@click.option(
+    "--order",
+    "order_id",
+    metavar="ORDER_ID",
+    callback=not_empty,
+    help="Only requests about this order: its whole id; it need not exist yet.",
+)
 @GATEWAY
 def outage(answer: str, order_id: str | None, gateway: str) -> None:
     """Make the simulated provider answer every request with an HTTP status, or with nothing, until it is `over`.

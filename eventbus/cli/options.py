@@ -67,7 +67,7 @@ class WorkerConfig:
 
 
 def not_empty(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """The callback of an option that filters: an empty text, as of a variable that is not set, filters nothing."""
+    """The callback of an option that filters or names: an empty one, as of a variable that is not set, does neither."""
     if value is not None and not value.strip():
         raise click.BadParameter("it is empty: give a value, or leave the option out")
     return value
@@ -286,6 +286,7 @@ def _instance(service: str) -> Callable[[F], F]:
         envvar="SAGA_INSTANCE",
         show_envvar=True,
         shell_complete=complete_instances(service),
+        callback=not_empty,
         help="This worker's stable name  [default: the host's name and the first free number]",
     )
 

@@ -77,7 +77,7 @@ class LetterTarget(KafkaTarget):
     def _tps(self, topic: str) -> EventTopics:
         cluster = self.cluster()
         if topic not in cluster.partitions():
-            makes = "`saga topics create` creates missing topics"
+            makes = "`saga topics create` creates those of the saga's services; is the group's name right?"
             raise NoSuchTopic(cluster.denied([topic]) or f"the topic {topic!r} does not exist; {makes}")
         return EventTopics(cluster, [topic])
 

@@ -29,7 +29,7 @@ def exclusive_lock(tracker: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LogIsFollowed(
-                f"another `saga track` or `saga ui` writes to {tracker}: give each its own --tracker, or only read it"
-                " with `saga ui --no-track`"
+                f"another `saga track`, `saga ui` or `saga dev` writes to {tracker}: end it, give each its own"
+                " --tracker, or only read it with `saga ui --no-track`"
             ) from None
         yield

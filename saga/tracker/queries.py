@@ -230,8 +230,10 @@ class Tracked:
             raise NotTracked(f"{made}: start `saga track`, which rebuilds it")
         [(flow,)] = self._db.execute("select value from meta where name = 'flow'")
         if flow != self.model.fingerprint:
-            changed = f"the declared choreography has changed since {self.path} was created"
-            raise NotTracked(f"{changed}: start `saga track`, which rebuilds it")
+            raise NotTracked(
+                f"{self.path} was created for other services than are installed or declared (SAGA_DECLARATIONS) here:"
+                " set the same where `saga track`, `saga ui` or `saga dev` runs and start it again, which rebuilds it"
+            )
 
 
 def now() -> int:

@@ -50,13 +50,14 @@ FILTERS = [
     (name, option)
     for name, command in COMMANDS.items()
     for option in command.params
-    if isinstance(option, click.Option) and re.match("Only |Records of ", option.help or "")
+    if isinstance(option, click.Option)
+    if re.match("Only |Records of ", option.help or "") or option.name == "instance"
     if isinstance(option.type, click.types.StringParamType) and not option.multiple and not option.is_flag
 ]
 
 
 @pytest.mark.parametrize(("name", "option"), FILTERS, ids=[f"{name} {option.opts[0]}" for name, option in FILTERS])
-def test_an_empty_filter_is_refused(name: str, option: click.Option) -> None:
+def test_an_empty_filter_or_name_is_refused(name: str, option: click.Option) -> None:
     """It is usually a variable that is not set; `none` would be a false comfort, and everything a false choice."""
     command = COMMANDS[name]
     with pytest.raises(click.BadParameter, match="it is empty: give a value, or leave the option out"):

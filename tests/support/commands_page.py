@@ -28,13 +28,14 @@ stable keys. A table that does not fit into the terminal is printed one field a 
 `order_service`, `payment_service`, `inventory_service`.
 
 Where a command takes the id of one order, its beginning is enough, or its end of four characters or more, if only one
-order is meant.
+order is meant. Only `--order` of `payment-service outage` takes the whole id: of an order that is still to come, too.
 """
 FOOT = """
 ## Completion
 
 The shell completes commands and options, the ids of orders by how they begin, the names of topics and of workers. For
-bash, in ~/.bashrc; with `zsh_source` or `fish_source` instead of `bash_source` for these shells:
+bash, in ~/.bashrc; with `zsh_source` (after `autoload -Uz compinit && compinit`) or `fish_source` instead of
+`bash_source` for these shells:
 
 ```sh
 eval "$(_SAGA_COMPLETE=bash_source saga)"
