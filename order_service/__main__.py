@@ -212,7 +212,10 @@ def place(
     else:
         click.echo(report.as_text(order, _now_ms()))
     if wait is not None and not order.is_final:
-        fail(f"order {order.order_id} is still pending after {wait:g} s: are all three workers running?")
+        fail(
+            f"order {order.order_id} is still pending after {wait:g} s, in {redact(database)}: is that the database of"
+            " the order service's workers? `saga why` tells what it waits for, `saga workers` who runs"
+        )
 
 
 @main.command("cancel")

@@ -173,7 +173,7 @@ def test_an_order_that_stays_pending_is_printed_and_fails_the_wait(run):
     assert result.exit_code == 1
     order = json.loads(result.stdout)
     assert order["status"] == "pending"
-    assert f"{order['order_id']} is still pending after 0 s" in result.stderr
+    assert f"{order['order_id']} is still pending after 0 s, in sqlite:///" in result.stderr
 
 
 def test_an_order_that_is_final_ends_the_wait(run):
