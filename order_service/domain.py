@@ -46,6 +46,10 @@ class OrderRequest(NamedTuple):
     request_id: str | None = None
 
 
+NOBODY_ANSWERED = "nobody answered within"
+"""How the reason begins of an order that its deadline cancelled."""
+
+
 class Order(NamedTuple):
     """A whole order. Times in ms since 1970 UTC; `refunded` is what was refunded, in minor units."""
 
@@ -140,7 +144,7 @@ def expire(order: Progress | None, due_ms: int, now: int) -> Progress:
         raise OrderContradiction(f"its deadline is {order.deadline_at}, not {due_ms}")
     if order.status != "pending":
         return _without_deadline(order)
-    return cancel(order, f"nobody answered within {to_text(order.deadline_at - order.deadline_set_at)}", now)
+    return cancel(order, f"{NOBODY_ANSWERED} {to_text(order.deadline_at - order.deadline_set_at)}", now)
 
 
 def _without_deadline(order: Progress) -> Progress:

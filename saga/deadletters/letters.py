@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, SKIP, split_headers
 from eventbus.kafka.config import Connection
-from eventbus.log import RESOLUTIONS, Headers, Partition, Record, to_iso
+from eventbus.log import DEAD_LETTERS, RESOLUTIONS, Headers, Partition, Record, to_iso
 from saga.kafka.cluster import Unreachable
 from saga.kafka.event_topics import EventTopics
 from saga.kafka.reader import NoSuchTopic, record_of
@@ -19,8 +19,6 @@ from saga.kafka.records import records
 from saga.kafka.target import KafkaTarget
 from saga.kafka.unreadable import KafkaProbe, Probe
 
-DEAD_LETTERS = ".dead-letters"
-"""The suffix after the group in the name of its dead-letter topic."""
 ADDRESS = re.compile(r"(?P<group>.+)\.dead-letters/(?P<partition>\d+)/(?P<offset>\d+)")
 OPEN = "open"
 UNDECIDED_SECONDS = 30.0
@@ -167,12 +165,17 @@ def resolutions_of(where: LetterTarget, group: str) -> dict[str, Resolution]:
     """Return the resolutions, by the dead letter's address."""
     found = {}
     for record in where.records(group + RESOLUTIONS):
-        said = {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}
+        said = _said(record)
         status = STATUS.get(said.get("dlq_action", ""))
         if status is not None and "dlq_letter" in said:
             at = _moment(said.get("dlq_resolved_timestamp")) or ""
             found[said["dlq_letter"]] = Resolution(status, said.get("dlq_by", ""), said.get("dlq_why", ""), at)
     return found
+
+
+def _said(record: Record) -> dict[str, str]:
+    """Return what was added to a record's headers, as text."""
+    return {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}
 
 
 class Skipped(NamedTuple):
@@ -189,7 +192,7 @@ class Skipped(NamedTuple):
 def skips_of(where: LetterTarget, group: str) -> Iterator[Skipped]:
     """Yield the batches that this group skipped, as the log has them."""
     for record in where.records(group + RESOLUTIONS):
-        said = {name: content.decode("utf-8", "replace") for name, content in split_headers(record.headers)[1].items()}
+        said = _said(record)
         if said.get("dlq_action") == SKIP:
             yield Skipped(f"{said['dlq_topic']}/{said['dlq_partition']}", said["dlq_offset"], said["dlq_skipped_to"])
 

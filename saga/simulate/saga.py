@@ -20,7 +20,7 @@ from eventbus.simulation.faults import beside_deadlines
 from eventbus.store.quarantine import Quarantined
 from inventory_service.repository import set_on_hand
 from inventory_service.service import InventoryService
-from order_service.domain import AlreadyConfirmed, NoSuchOrder, Order, OrderRequest
+from order_service.domain import NOBODY_ANSWERED, AlreadyConfirmed, NoSuchOrder, Order, OrderRequest
 from order_service.repository import all_orders
 from order_service.service import OrderService
 from payment_service.gateway import Provider, open_gateway
@@ -48,8 +48,6 @@ LONG_MS = 600_000
 """A deadline that is over only if nobody answers..."""
 OUTLAST_DEADLINES = {"clock", "poison", "trouble", "unreadable"}
 """...or after these faults: a clock jumps over it, a person settles the others and may come later."""
-NOBODY_ANSWERED = "nobody answered within"
-"""How the reason begins of an order that its deadline cancelled."""
 SHORT_MS = (1, 50, 500, 2_000, 10_000, LONG_MS)
 WRONG_CLOCKS_MS = (0, 0, 0, 0, 3_600_000, -3_600_000)
 """How far the clock of a customer's host is off."""

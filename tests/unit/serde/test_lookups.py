@@ -120,15 +120,13 @@ def test_nobody_waits_again_for_what_failed():
     lookups = Lookups(Asked(answer))
     with pytest.raises(RegistryUnavailable, match="HTTP 500"):
         until_answered(lambda: lookups.schema_of(1))
-    took = []
     for _ in range(3):
         began = time.monotonic()
         with pytest.raises(StillAsking, match="HTTP 500"):  # what is known of it so far
             lookups.schema_of(1)
-        took.append(time.monotonic() - began)
+        assert time.monotonic() - began < 0.08
         with pytest.raises(RegistryUnavailable, match="HTTP 500"):
             until_answered(lambda: lookups.schema_of(1))
-    assert min(took) < 0.08, "one of them may have been interrupted on a busy machine"
 
 
 def test_an_answer_that_nobody_has_fetched_for_long_is_asked_for_again():
