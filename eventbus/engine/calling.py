@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from sys import maxsize
 from typing import Any
 
-from eventbus.engine.calls import UNKNOWN_OUTCOME, Call, CallBatch, Pending
+from eventbus.engine.calls import ANSWERS, UNKNOWN_OUTCOME, Call, CallBatch, Pending
 from eventbus.service import CallStyle
 
 
@@ -51,7 +51,7 @@ def _made_inline(calls: Sequence[Call], _workers: int) -> Pending:
             break
         except Exception as error:  # noqa: BLE001 - an outcome like any other, handled by the engine
             results.append(error)
-    batch = CallBatch(calls, 1, _block, results)
+    batch = CallBatch(calls, 1, _block, deque(), results)
     _run(batch.work(_nothing))
     return batch
 
@@ -66,9 +66,10 @@ class _Threads:
         self._concurrency = concurrency
         self._batches: SimpleQueue[tuple[CallBatch, int]] = SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._took = deque[float](maxlen=ANSWERS)
 
     def start(self, calls: Sequence[Call], workers: int) -> Pending:
-        batch = CallBatch(calls, workers, _block)
+        batch = CallBatch(calls, workers, _block, self._took)
         while len(self._threads) < min(self._concurrency, len(calls)):
             thread = threading.Thread(target=self._work, name=f"remote-{len(self._threads)}", daemon=True)
             self._threads.append(thread)
@@ -94,13 +95,14 @@ class _Tasks:
         self._concurrency = concurrency
         self._loop = asyncio.new_event_loop()
         self._waiting: deque[CallBatch] = deque()
+        self._took = deque[float](maxlen=ANSWERS)
         self._tasks: set[asyncio.Task[None]] = set()  # the loop itself keeps only weak references
         self._thread = threading.Thread(target=self._serve, name="remote", daemon=True)
 
     def start(self, calls: Sequence[Call], workers: int) -> Pending:
         if not self._thread.ident:
             self._thread.start()
-        batch = CallBatch(calls, workers, asyncio.sleep)
+        batch = CallBatch(calls, workers, asyncio.sleep, self._took)
         self._loop.call_soon_threadsafe(self._begin, batch, workers)
         return batch
 

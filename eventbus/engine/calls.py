@@ -26,7 +26,12 @@ CIRCUIT_BREAKER_THRESHOLD = 8
 QUICK_SECONDS = 1.0
 BACKOFF = Backoff(0.03, 1.0, random.random)
 OVERDUE_SECONDS, OVERDUE_FACTOR = 1.0, 3.0
-"""A call is overdue if it takes longer than OVERDUE_SECONDS, and than OVERDUE_FACTOR times the slowest answered one."""
+"""A call is overdue if it takes longer than OVERDUE_SECONDS, and than OVERDUE_FACTOR times the slowest answered one.
+
+That is the slowest of its batch; if none of its batch is answered, the slowest of the last ANSWERS, late ones included:
+when a provider has become slow, each late answer makes the calls after it wait for as long.
+"""
+ANSWERS = 100
 
 
 class NotMade(TryAgain):
@@ -34,7 +39,7 @@ class NotMade(TryAgain):
 
 
 class NoAnswerYet(TryAgain):
-    """The call takes much longer than the others of its batch, which do not wait for it."""
+    """The call takes much longer than others took, and those of its batch do not wait for it."""
 
 
 class Calls(Protocol):
@@ -53,8 +58,11 @@ class Pending(Protocol):
     def wait(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds; return whether all calls have ended."""
 
-    def overdue(self) -> bool:
-        """Return whether all calls have started and every one still in progress takes much longer than the others."""
+    def overdue(self, *, than_earlier: bool) -> bool:
+        """Return whether all calls have started and every one still in progress takes much longer than the others.
+
+        `than_earlier`: if no call of this batch is answered, compare with those of earlier batches.
+        """
 
     def outcomes(self) -> list[Any]:
         """Return one result per call, in the order of the calls; a call that raised has its exception as the result."""
@@ -66,10 +74,14 @@ class Pending(Protocol):
 class CallBatch:
     """The calls that are left of a batch, after those with `results`; any number of threads or tasks may `work` on it.
 
-    `sleep` pauses the one that awaits it: a thread sleeps, a task lets others run.
+    `sleep` pauses the one that awaits it: a thread sleeps, a task lets others run. `took` is how long the last answers
+    took, in seconds, of all batches.
     """
 
-    def __init__(self, calls: Sequence[Call], workers: int, sleep: Sleep, results: Sequence[Any] = ()) -> None:
+    def __init__(
+        self, calls: Sequence[Call], workers: int, sleep: Sleep, took: deque[float], results: Sequence[Any] = ()
+    ) -> None:
+        self._took = took
         self._threshold = max(CIRCUIT_BREAKER_THRESHOLD, workers)
         self._sleep = sleep
         self._unknown_in_a_row = 0
@@ -115,7 +127,9 @@ class CallBatch:
                 )
         elif not isinstance(outcome, Unasked):
             self._unknown_in_a_row = 0
-            self._slowest = max(self._slowest or 0.0, time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._slowest = max(self._slowest or 0.0, seconds)
+            self._took.append(seconds)
         del self._under_way[number]
         return outcome
 
@@ -152,11 +166,14 @@ class CallBatch:
         """See Pending."""
         return self._done.wait(timeout)
 
-    def overdue(self) -> bool:
+    def overdue(self, *, than_earlier: bool) -> bool:
         """See Pending."""
-        if self._slowest is None or self._queue:
+        slowest = self._slowest
+        if slowest is None and than_earlier:
+            slowest = max(list(self._took), default=None)
+        if slowest is None or self._queue:
             return False
-        began = time.monotonic() - max(OVERDUE_SECONDS, OVERDUE_FACTOR * self._slowest)
+        began = time.monotonic() - max(OVERDUE_SECONDS, OVERDUE_FACTOR * slowest)
         left = list(self._under_way.values())
         return bool(left) and max(left) < began
 

@@ -54,9 +54,9 @@ class Asking:
     wanted: Sequence[Delivery]
     pending: Pending
 
-    def ended(self, seconds: float) -> bool:
+    def ended(self, seconds: float, *, than_earlier: bool) -> bool:
         """Wait up to `seconds`; return whether all calls have ended or are overdue (an unknown outcome)."""
-        return self.pending.wait(seconds) or self.pending.overdue()
+        return self.pending.wait(seconds) or self.pending.overdue(than_earlier=than_earlier)
 
     def results(self, unanswered: Unanswered) -> RemoteResults:
         """Note the outcomes with their deliveries."""
@@ -107,7 +107,7 @@ class RemoteStage:
         asking = begin(self._service, parts, self._deps)
         if asking is None:
             return RemoteResults()
-        while not asking.ended(KEEP_ALIVE_SECONDS):
+        while not asking.ended(KEEP_ALIVE_SECONDS, than_earlier=True):
             self._deps.log.keep_alive()
             if not waiting():
                 asking.pending.abandon()

@@ -42,8 +42,11 @@ class Retrying:
         return due if self.asking is None else []
 
     def answered(self) -> list[PartitionBatch]:
-        """Return the parts whose remote calls have ended; overdue calls are not waited for."""
-        if self.asking is None or not self.asking.ended(0):
+        """Return the parts whose remote calls have ended.
+
+        Overdue calls are not waited for if others of these were answered; a call alone is: its answer may be slow.
+        """
+        if self.asking is None or not self.asking.ended(0, than_earlier=False):
             return []
         asking, self.asking = self.asking, None
         asking.results(self._unanswered)

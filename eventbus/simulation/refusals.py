@@ -12,7 +12,7 @@ from eventbus.service import TryAgain, Unasked
 
 ONE_ORDER, ALL_ORDERS = "it refuses one key", "it is down for all"
 PATIENCE = 8
-"""The most calls for a refused key while another key, for which the provider answers, waits behind it."""
+"""The most calls for a record of a refused key while a record of an answered key waits behind it in its partition."""
 
 
 class Refusals:
@@ -22,9 +22,9 @@ class Refusals:
         self._clock = clock
         self._refused: dict[str, float] = {}
         self._away_until = 0.0
-        self._asked: Counter[str] = Counter()
-        """The number of calls for each refused key..."""
-        self._answered: dict[str, Counter[str]] = {}
+        self._asked: Counter[tuple[str, str]] = Counter()
+        """The number of calls for each refused key by topic: each of its records is judged by its own attempts..."""
+        self._answered: dict[str, Counter[tuple[str, str]]] = {}
         """...when the provider first answered a call for another one."""
         self._asked_in_vain: Counter[str] = Counter()
         """The number of calls for each key since the provider went down."""
@@ -46,7 +46,8 @@ class Refusals:
             self._asked_in_vain[key] += 1
             return TryAgain("simulated: the provider is down for all")
         if now < self._refused.get(key, 0.0):
-            self._asked[key] += 1
+            if event is not None:
+                self._asked[type(event).topic, key] += 1
             return TryAgain(f"simulated: the provider refuses {key}")
         return None
 
@@ -66,7 +67,7 @@ class Refusals:
             f"{key} waits in {partition} behind a key that the provider refuses, although the provider answers for it"
             for partition, keys in unread.items()
             for key in keys
-            if key not in self._refused and key in self._answered and self._has_waited(self._answered[key])
+            if key not in self._refused and self._has_waited(key, partition.topic)
         ]
 
     def parked_in_vain(self, key: str) -> bool:
@@ -74,8 +75,11 @@ class Refusals:
         before = 1 if key in self._refused else 0
         return self._clock() < self._away_until and self._asked_in_vain[key] > before
 
-    def _has_waited(self, since: Counter[str]) -> bool:
-        return any(asked - since[refused] > PATIENCE for refused, asked in self._asked.items())
+    def _has_waited(self, key: str, topic: str) -> bool:
+        since = self._answered.get(key)
+        if since is None:
+            return False
+        return any(asked - since[where] > PATIENCE for where, asked in self._asked.items() if where[0] == topic)
 
 
 def _about(call: Call) -> Event | None:

@@ -195,7 +195,7 @@ class _Started:
             return False
         return self._place.clock() >= self._until
 
-    def overdue(self) -> bool:
+    def overdue(self, *, than_earlier: bool) -> bool:  # noqa: ARG002 - see below
         """See Pending: all take the same time."""
         return False
 

@@ -238,6 +238,23 @@ def test_one_that_hangs_keeps_nobody_waiting(playground: Playground, provider: P
     playground.assert_exactly_once(sent + 1)
 
 
+def test_one_that_hangs_alone_holds_up_its_worker_for_a_second(playground: Playground, provider: Provider) -> None:
+    """It is compared with the calls before it, and not waited for until the gateway's time-out of five seconds."""
+    worker = playground.worker()
+    playground.turn_until(lambda: worker.ready() == 2)
+    send(playground, *pings("a", 5))
+    playground.settle(5)
+    provider.hangs = lambda name: name == "bad"
+    began = time.monotonic()
+    send(playground, Ping("bad", 1))
+    playground.turn_until(lambda: len(worker.watch.waits) == 1)
+    assert time.monotonic() - began < 3
+    provider.hangs = lambda _name: False
+    provider.over.set()
+    playground.settle(6)
+    playground.assert_exactly_once(6)
+
+
 def test_a_rate_limit_parks_few_and_all_come_back(playground: Playground, provider: Provider) -> None:
     """Three calls of five are answered 429: nothing is lost or done twice, and soon nothing is parked any more."""
     worker = playground.worker()

@@ -213,9 +213,9 @@ def test_a_call_that_hangs_is_not_waited_for_by_those_that_were_answered(style):
     hangs, end = waiting(style)
     pending = RemoteCalls(4, style).start([hangs, *[as_called(style, lambda: "answer")] * 9])
     assert not pending.wait(0.1)
-    assert not pending.overdue(), "too soon"
+    assert not pending.overdue(than_earlier=False), "too soon"
     started = time.monotonic()
-    while not pending.overdue():
+    while not pending.overdue(than_earlier=False):
         assert time.monotonic() - started < PATIENCE
         pending.wait(0.05)
     hanging, *answered = pending.outcomes()
@@ -225,12 +225,44 @@ def test_a_call_that_hangs_is_not_waited_for_by_those_that_were_answered(style):
     assert answered == ["answer"] * 9
 
 
+def test_a_call_that_hangs_alone_is_compared_with_those_before_it(style):
+    """An order about which the provider is silent, alone in its batch, holds up its worker for a second."""
+    calls = RemoteCalls(4, style)
+    assert calls.start([as_called(style, lambda: "answer")]).wait(PATIENCE)
+    hangs, end = waiting(style)
+    pending = calls.start([hangs])
+    assert not pending.wait(0.1)
+    assert not pending.overdue(than_earlier=True), "too soon"
+    pending.wait(1.0)
+    assert not pending.overdue(than_earlier=False), "an order that is retried by itself waits for its answer"
+    assert pending.overdue(than_earlier=True)
+    assert isinstance(pending.outcomes()[0], NoAnswerYet)
+    end()
+
+
+def test_a_provider_that_becomes_slow_is_waited_for_from_its_first_late_answer_on(style):
+    calls = RemoteCalls(4, style)
+    assert calls.start([as_called(style, lambda: "answer")]).wait(PATIENCE)
+    late, end = waiting(style)
+    pending = calls.start([late])
+    pending.wait(1.2)
+    assert pending.overdue(than_earlier=True), "it was quick before"
+    end()
+    assert pending.wait(PATIENCE)
+    slowly, end = waiting(style)
+    pending = calls.start([slowly])
+    pending.wait(1.2)
+    assert not pending.overdue(than_earlier=True)
+    end()
+    assert pending.wait(PATIENCE)
+
+
 def test_calls_that_are_all_slow_are_waited_for(style):
     """A slow provider is none that hangs: nothing is overdue as long as nothing is answered, or all take as long."""
     slowly, end = waiting(style)
     pending = RemoteCalls(4, style).start([slowly] * 4)
     pending.wait(1.5)
-    assert not pending.overdue()
+    assert not pending.overdue(than_earlier=True)
     end()
     assert pending.wait(PATIENCE)
 
