@@ -42,6 +42,12 @@ class NoAnswerYet(TryAgain):
     """The call takes much longer than others took, and those of its batch do not wait for it."""
 
 
+def reason(error: BaseException) -> str:
+    """Return why a call or a handler failed: the sentence of a TryAgain, of others the type too."""
+    said = str(error)
+    return said if said and isinstance(error, TryAgain) else f"{type(error).__name__}: {said}"
+
+
 class Calls(Protocol):
     """The port through which the engine makes remote calls."""
 
@@ -88,7 +94,10 @@ class CallBatch:
         self._given_up: Exception | None = None
         in_any_order = list(enumerate(calls[len(results) :], len(results)))
         random.shuffle(in_any_order)  # a few neighbouring calls that fail must not look like an outage
-        self._results = [*results, *[NoAnswerYet("there is no answer yet")] * len(in_any_order)]
+        self._results = [
+            *results,
+            *[NoAnswerYet("there is no answer yet, and others took much less time")] * len(in_any_order),
+        ]
         self._queue = deque(in_any_order)
         self._under_way: dict[int, float] = {}
         self._slowest: float | None = None

@@ -124,8 +124,7 @@ class Engine:
             if self._decide(parts, root, started) and results.failures:
                 self._publisher.publish()  # what was decided before the failures
                 for part, why, soon in results.failures:
-                    reason = f"{type(why).__name__}: {why}"
-                    self._assignment.recover_later([part.owned], reason, read_ahead=True, soon=soon)
+                    self._assignment.recover_later([part.owned], why, read_ahead=True, soon=soon)
 
     def _waiting(self) -> bool:
         self._deps.observer.alive()

@@ -9,6 +9,7 @@ from eventbus.database import ConcurrentUpdate, Unavailable
 from eventbus.deadletters.letter import dead_letter
 from eventbus.deadletters.limit import WINDOW, DeadLetterLimit
 from eventbus.engine.batch import PartitionBatch
+from eventbus.engine.calls import reason
 from eventbus.engine.delivery import Delivery
 from eventbus.event import Event
 from eventbus.event.overdue import Overdue
@@ -26,9 +27,7 @@ class HandlerFailed(Exception):
     """A handler raised on a record, and its key is blocked. Raised by `commit` it means that parking did not help."""
 
     def __init__(self, record: Record, handler: str, cause: BaseException) -> None:
-        super().__init__(
-            f"{handler} raised on {record.address} (key {quoted(record.key)}): {type(cause).__name__}: {cause}"
-        )
+        super().__init__(f"{handler} raised on {record.address} (key {quoted(record.key)}): {reason(cause)}")
         self.record = record
 
 

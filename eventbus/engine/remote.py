@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from eventbus.database import NO_RECORDS_FAULT, Database
 from eventbus.engine.batch import PartitionBatch, keys
-from eventbus.engine.calls import Call, Pending
+from eventbus.engine.calls import Call, Pending, reason
 from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.delivery import Delivery
 from eventbus.engine.unanswered import Unanswered, is_unknown
@@ -29,7 +29,7 @@ class RemoteFailure(NamedTuple):
     """A record whose call must be repeated, and those behind it are not handled before."""
 
     part: PartitionBatch
-    why: Exception
+    why: str
     soon: bool
     """Most others were answered: the provider is not down, and a few quick attempts tell whether it is the record."""
 
@@ -188,7 +188,7 @@ def _cut_before_failures(
     for part in parts:
         for index, item in enumerate(part.items):
             if is_unknown(item.outcome) and part.blocked is None and not unanswered.is_refused(item.address):
-                failures.append(RemoteFailure(part, item.outcome, unanswered.is_alone(item.address)))
+                failures.append(RemoteFailure(part, reason(item.outcome), unanswered.is_alone(item.address)))
                 part.cut(index)
                 break
     return failures

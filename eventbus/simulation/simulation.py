@@ -335,7 +335,7 @@ class Simulation:
     def parked(self, block: BlockedKey) -> None:
         """Check whether a key may be parked now."""
         only_refusals = all(fault.kind == "refusal" for fault in self.happened)
-        if only_refusals and self.refusals.parked_in_vain(block.key) and "TryAgain" in block.error:
+        if only_refusals and self.refusals.parked_in_vain(block.key) and "simulated: the provider" in block.error:
             self.broken.append(f"{block.key} is parked while the provider is down for all: {block.error}")
 
     def out_of_order(self, what: str) -> None:

@@ -37,7 +37,9 @@ def _ready(event: Fields) -> str:
 def _batch(event: Fields) -> str:
     events = {topic: count for topic, count in event["published"].items() if not topic.endswith(DEAD_LETTERS)}
     consumed, published = _by_topic(event["consumed"]), _by_topic(events)
-    said = [f"handled {consumed}"] if consumed else []
+    parked, handled = event["parked"], sum(event["consumed"].values()) - event["parked"]
+    said = [f"handled {consumed}" if handled > 0 else f"parked {consumed}"] if consumed else []
+    said += [f"of which {parked} parked"] if parked and handled > 0 else []
     said += [f"to publish: {published}"] if published else []
     said = said or ["retried what is parked"]
     said += [plural(event["dead_letters"], "dead letter")] if event["dead_letters"] else []
@@ -47,6 +49,25 @@ def _batch(event: Fields) -> str:
 
 def _by_topic(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {topic}" for topic, count in counts.items())
+
+
+def _blocked(event: Fields) -> str:
+    return f"{event['key']} is blocked, {_parked(event)} until a retry succeeds: {event['error']}"
+
+
+def _retry_failed(event: Fields) -> str:
+    attempts = f"after {plural(event['attempts'], 'attempt')}, {_parked(event)}"
+    return (
+        f"{event['key']} is still blocked {attempts}: {event['error']}; the next one follows in {event['retry_in']} s"
+    )
+
+
+def _left(event: Fields) -> str:
+    return f"what an earlier worker decided, {plural(event['entries'], 'batch', 'batches')}, is"
+
+
+def _parked(event: Fields) -> str:
+    return f"{plural(event['records'], 'record')} parked"
 
 
 Sentences = Mapping[str, Callable[[Fields], str]]
@@ -59,6 +80,13 @@ SENTENCES: Sentences = {
     "worker.ready": _ready,
     "batch.handled": _batch,
     "record.dead_lettered": lambda event: f"dead letter of {event['record']}: {event['reason']}: {event['detail']}",
+    "key.blocked": _blocked,
+    "key.retry_failed": _retry_failed,
+    "key.unblocked": lambda event: f"{event['key']} is unblocked after {event['seconds']:.1f} s",
+    "partition.paused": lambda event: f"{event['partition']} is paused: {event['why']}",
+    "partition.resumed": lambda event: f"{event['partition']} is resumed",
+    "partition.recovered": lambda event: f"{event['partition']} is recovered: {_left(event)} published first",
+    "topic.limit": lambda event: event["why"],
     "metrics.served": lambda event: f"metrics and health: port {event['port']}",
     "waiting": lambda event: f"waiting: {event['why']}",
     "kafka.reached": lambda event: f"a Kafka broker answers again, after {event['seconds']:.0f} s",

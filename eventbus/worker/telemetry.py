@@ -222,6 +222,7 @@ class Telemetry(Observer):
             "batch.handled",
             consumed=batch.consumed,
             published=batch.published,
+            parked=batch.parking.parked,
             dead_letters=len(batch.dead),
             milliseconds=round(batch.seconds * 1000, 1),
             example=batch.example,
@@ -236,7 +237,8 @@ class Telemetry(Observer):
             fields = {"attempts": block.attempts, "records": block.records, "error": block.error, "retry_in": wait}
             self.log.warning("key.retry_failed", key=block.key, **fields)
         for block in parking.unblocked:
-            self.log.info("key.unblocked", key=block.key, since_ms=block.since_ms)
+            seconds = round(max(0.0, time.time() - block.since_ms / 1000), 1)
+            self.log.info("key.unblocked", key=block.key, since_ms=block.since_ms, seconds=seconds)
 
     def transaction(self, outcome: str, outputs: int, seconds: float) -> None:
         """See Observer."""

@@ -18,6 +18,7 @@ from eventbus.database import check_file, connect
 from eventbus.deadletters.resolutions import DISCARD, REDRIVE, AuditNote
 from eventbus.log import Partition
 from eventbus.text.json_form import to_json
+from eventbus.text.plural import plural
 from saga.commands.exits import exit_cleanly
 from saga.commands.options import statement_options, where_options
 from saga.deadletters.letters import STATUS, LetterTarget, groups, letters_of, resolutions_of
@@ -68,7 +69,7 @@ def list_command(
 
 
 def _line(row: dict[str, Any]) -> str:
-    tried = f"{row['attempts']}x since {row['first']}"
+    tried = f"{plural(row['attempts'], 'attempt')}, the first at {row['first']}"
     decided = "" if row["by"] is None else f" {row['resolved']} by {row['by']}: {row['why']}"
     return f"{row['letter']}  {row['status']}{decided}  {row['record']}  {tried}  {row['reason']}: {row['error']}"
 
@@ -164,7 +165,9 @@ def _say(order: ResolveRequest, *, dry_run: bool, as_json: bool) -> None:
         else:
             does = f"would {order.action}" if dry_run else said
             click.echo(f"{does} {letter.address} ({letter.original}, {letter.said.get('dlq_reason')})")
-    click.echo(f"{count} {said}", err=True)
+    again = order.action == REDRIVE and count and not dry_run
+    hint = "; what fails again is a new dead letter, see `saga deadletters list`" if again else ""
+    click.echo(f"{count} {said}{hint}", err=True)
 
 
 @deadletters_command.command("skip")

@@ -55,7 +55,9 @@ def _headline(story: Timeline, told: dict[str, str], now: int) -> Iterator[str]:
         return
     word, because = end.event.topic.rpartition(".")[2], _because(story, end, told)
     # The log says when its first event was published: late, if its deadline had passed by then.
-    after = "" if passed_before(end.event, order.placed_at) else f" {span(end.since_placed)} after it was placed"
+    first = min(story.steps, key=lambda step: step.since_placed)
+    timed = first is not end and not passed_before(end.event, order.placed_at)
+    after = f" {span(end.since_placed)} after {first.event.topic}" if timed else ""
     yield f"{word}{after}{because}"
     for step in story.steps:
         if step.undoes is not None and step is not end:

@@ -5,6 +5,7 @@ Some change their mind and cancel; some orders have a deadline so short that it 
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +14,7 @@ from heapq import heappop, heappush
 from random import Random
 from typing import NamedTuple, Protocol
 
+import psycopg
 from uuid_utils import uuid7
 
 from eventbus import Codec, ConcurrentUpdate, Unavailable
@@ -27,6 +29,7 @@ from order_service.repository import SCHEMA as ORDER_SCHEMA
 from order_service.repository import count_by_status
 from order_service.service import OrderService, Placed
 from schemas import EVENTS
+from tests.chaos.refusals import REFUSED
 
 STEP_SECONDS = 0.05
 KEPT, KEPT_SHARE = 100, 5
@@ -202,6 +205,11 @@ class Customers:
             except AlreadyConfirmed:
                 pass
             except (Unavailable, ConcurrentUpdate):
+                self.asked_again += 1
+                return
+            except (sqlite3.IntegrityError, psycopg.errors.CheckViolation) as error:
+                if REFUSED not in str(error):
+                    raise
                 self.asked_again += 1
                 return
             heappop(self._to_cancel)

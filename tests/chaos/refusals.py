@@ -14,7 +14,8 @@ TABLES = {
     "payment-service": ("payment", ("insert", "update")),
     "inventory-service": ("reservation", ("insert", "update")),
 }
-"""What a worker of each service writes about an order; a customer who places one is not refused."""
+"""What a worker of each service writes about an order; a customer who places one is not refused, one who cancels is."""
+REFUSED = "refused for a while"
 SOME = "new.order_id like '%0' or new.order_id like '%4' or new.order_id like '%8' or new.order_id like '%c'"
 """One order in four, as ids that end with a drawn hexadecimal digit go."""
 
@@ -33,10 +34,10 @@ def refuse(url: str, service: str, which: str = SOME) -> None:
     """Begin to refuse."""
     table, writes = TABLES[service]
     if url.startswith("sqlite:///"):
-        raises = "begin select raise(abort, 'refused for a while'); end"
+        raises = f"begin select raise(abort, '{REFUSED}'); end"
         _sqlite(url, [f"create trigger refuses_{w} before {w} on {table} when {which} {raises}" for w in writes])
         return
-    body = "$$ begin raise exception 'refused for a while' using errcode = 'check_violation'; end $$"
+    body = f"$$ begin raise exception '{REFUSED}' using errcode = 'check_violation'; end $$"
     function = f"create or replace function refuse() returns trigger language plpgsql as {body}"
     calls = f"for each row when ({which}) execute function refuse()"
     triggers = [f"create trigger refuses_{w} before {w} on {table} {calls}" for w in writes]

@@ -101,7 +101,7 @@ def test_all_orders_end_as_planned_and_the_laws_hold(temporary):
     for event in (*EVENTS_OF_A_CONFIRMED_ORDER, "order.cancelled/", "payment.refunded/"):
         assert re.search(rf"\+[\d.]+ m?s +{re.escape(event)}\d+/\d+ ", stdout), event
     assert len(re.findall(r"^saga (?:show|why) \S+$", stdout, re.MULTILINE)) == 6
-    refunded = r"^cancelled .* after it was placed, because inventory could not reserve: .* was refunded"
+    refunded = r"^cancelled .* after order.created, because inventory could not reserve: .* was refunded"
     assert re.search(refunded, stdout, re.MULTILINE)
     assert "orders 20, of which 0 open" in stdout
     assert stdout.rstrip().endswith("clean")

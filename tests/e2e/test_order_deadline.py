@@ -75,7 +75,7 @@ def test_an_order_that_nobody_answers_cancels_itself(saga: Saga) -> None:
     assert headers["ce_id"] == f"order.cancelled@{headers['ce_deadline']}/{order_id}"
     assert "ce_causationid" not in headers
     assert why(saga, order_id).endswith(
-        " after it was placed, because its deadline had passed: payment-service had not answered"
+        " after order.created, because its deadline had passed: payment-service had not answered"
     )
     for module in ("payment_service", "inventory_service"):
         saga.start(module, *SESSION).wait_ready()

@@ -138,7 +138,7 @@ def test_a_redriven_record_is_handled_once_as_if_it_had_just_come(choosy: Playgr
         ("redriven", "ana", "mended, INC-7")
     }
     for line in saga(choosy, "list", "--group", choosy.group, "--all").stdout.splitlines():
-        assert re.search(r"/\d+  redriven \d{4}-\S+Z by ana: mended, INC-7  ping/\d+/\d+  1x since", line)
+        assert re.search(r"/\d+  redriven \d{4}-\S+Z by ana: mended, INC-7  ping/\d+/\d+  1 attempt, ", line)
 
 
 def test_what_is_still_bad_is_a_new_dead_letter_with_one_attempt_more(choosy: Playground) -> None:

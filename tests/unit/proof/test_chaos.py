@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,11 +18,12 @@ import pytest
 from eventbus.log import Partition, Record
 from order_service.domain import OrderRequest
 from tests.chaos.auditor import View, differences
-from tests.chaos.customers import Customers
+from tests.chaos.customers import Customers, Minds, open_orders, pending
 from tests.chaos.faults import Faults, Happened
 from tests.chaos.fleet import Exit
 from tests.chaos.journal import Journal
 from tests.chaos.recoveries import calm, recoveries, spread
+from tests.chaos.refusals import refusing
 from tests.chaos.schedule import Schedule
 from tests.chaos.shifted import set_clock
 from tests.chaos.timeline import ALONE, ALONE_SECONDS, KINDS, TO_BROKERS, PlannedFault, draw
@@ -116,6 +118,24 @@ def test_some_orders_are_kept_for_as_long_as_faults_last() -> None:
     assert customers._due(60) == 90
     pace.over = True
     assert customers._due(60) >= 100
+
+
+def test_a_customer_whose_cancellation_the_table_refuses_asks_again(tmp_path: Path) -> None:
+    """As in a run in which one of 20,000 gave up for all."""
+    url = f"sqlite:///{tmp_path}/order.db"
+    request = OrderRequest("c", 1, "USD", (("CD-01", 1),), "r")
+    customers = Customers(url, [request], 1, minds=Minds({"r": 0.0}, {}))
+    with closing(open_orders(url)) as orders:
+        with orders.snapshot():
+            pass
+        with refusing(url, "order-service", "true"):
+            customers.begin()
+            deadline = time.monotonic() + 20
+            while not customers.asked_again and time.monotonic() < deadline:
+                time.sleep(0.05)
+        customers.wait()
+        assert (customers.refused, pending(orders)) == ([], 0)
+    assert customers.asked_again
 
 
 def test_only_the_wanted_faults_are_drawn() -> None:

@@ -172,7 +172,7 @@ def test_why_is_told_in_sentences_with_where_to_look(file):
     why = ask(file, "why", REFUNDED_ORDER[0].order_id)
     end, refund = REFUNDED_ORDER[3], REFUNDED_ORDER[4]
     assert why["why"] == (
-        f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after it was placed, because inventory could not reserve: short;"
+        f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after order.created, because inventory could not reserve: short;"
         f" the charge of 29.33 USD was refunded {refund.at - end.at} ms later"
     )
     assert [link["address"] for link in why["chain"]] == [event.address for event in REFUNDED_ORDER]
@@ -199,7 +199,7 @@ def test_why_says_for_what_reason_an_order_ended_that_no_event_ended(tmp_path, c
         story = timeline(tracked, end.order_id)
     assert story is not None
     why = explain(story, Sentences(TYPES), end.at)
-    after = f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after it was placed"
+    after = f"cancelled {end.at - REFUNDED_ORDER[0].at} ms after order.created"
     assert why.headline == f"{after}, {reason}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from eventbus.kafka.topics import ReachedCluster
 from eventbus.log import Partition, Record
 from eventbus.serde.codec import Codec, PoisonRecord
 from eventbus.serde.registry import registry_at
+from eventbus.store.blocked_keys import BlockedKey
 from eventbus.worker.console import for_people
 from eventbus.worker.telemetry import StructlogHandler, Telemetry
 from schemas import EVENTS
@@ -106,9 +108,30 @@ def test_a_dead_letter_is_said_once_and_shown_as_the_text_that_it_is():
     )
 
 
+def test_a_blocked_key_is_told_in_sentences_and_what_is_parked_is_not_called_handled():
+    why = "the remote call of charge raised on order.created/3/17 (key 'o'): the provider answers 500"
+    since = round(time.time() * 1000) - 12_300
+    block = BlockedKey("o", "order.created", 3, 1, 1, 1, since, since + 20_000, why)
+    with capture_logs() as said:
+        telemetry = Telemetry("payment-service", "host-1")
+        blocked = Parking(blocked=[block], parked=1)
+        telemetry.batch_handled(Handled({"order.created": 1}, {}, [], None, 0.003, blocked, "o"))
+        telemetry.batch_handled(Handled({"order.created": 3}, {}, [], None, 0.003, blocked, "o"))
+        telemetry.batch_handled(Handled({}, {}, [], None, 0.003, Parking(retried=[block]), ""))
+        telemetry.batch_handled(Handled({}, {}, [], None, 0.003, Parking(unblocked=[block], unparked=1), ""))
+    assert [re.sub(r"[\d.]+ s$", "… s", line) for line in read_by_people(said)] == [
+        f"[error] o is blocked, 1 record parked until a retry succeeds: {why}",
+        "[info] parked 1 order.created; e.g. o; 3 ms, lag 0",
+        f"[error] o is blocked, 1 record parked until a retry succeeds: {why}",
+        "[info] handled 3 order.created, of which 1 parked; e.g. o; 3 ms, lag 0",
+        f"[warning] o is still blocked after 1 attempt, 1 record parked: {why}; the next one follows in … s",
+        "[info] o is unblocked after … s",
+    ]
+
+
 def test_what_is_not_usual_keeps_its_fields_and_cannot_change_the_terminal():
-    line = {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\x1b[2J", "service": "s"}
-    assert for_people(None, "", line) == {"event": "key.blocked", "level": "error", "timestamp": "", "key": "\ufffd[2J"}
+    line = {"event": "rdkafka", "level": "error", "timestamp": "", "line": "\x1b[2J", "service": "s"}
+    assert for_people(None, "", line) == {"event": "rdkafka", "level": "error", "timestamp": "", "line": "\ufffd[2J"}
 
 
 def test_what_the_client_warns_of_when_all_is_well_is_no_warning():
