@@ -67,15 +67,30 @@ from order_service.repository import (
 )
 from order_service.service import OrderService
 from schemas.events import MAX_QUANTITY
+from schemas.money import decimals
 
 LOOK_AGAIN_SECONDS = 0.05
 NUMBER = re.compile(r"-?[0-9]+")
 MOST_DIGITS = 9
-OPTIONS = {"customer_id": "--customer", "request_id": "--request-id", "sku": "--item", "items": "--item"}
+OPTIONS = {
+    "customer_id": "--customer",
+    "request_id": "--request-id",
+    "sku": "--item",
+    "items": "--item",
+    "total": "--total",
+}
 """The option of `place` by the word that a message about its value begins with."""
 SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 DATABASE = database_option(OrderService.name)
+
+
+def _currency(_context: click.Context, _parameter: click.Parameter, code: str) -> str:
+    try:
+        decimals(code)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+    return code
 
 
 def _duration(_context: click.Context, _parameter: click.Parameter, text: str | None) -> int:
@@ -154,7 +169,7 @@ def _items(_context: click.Context, _parameter: click.Parameter, values: tuple[s
 @main.command()
 @click.option("--customer", required=True, metavar="ID", help="The customer's id, 1 to 200 characters.")
 @click.option("--total", required=True, help="The order's total, as in 29.33; may be 0.")
-@click.option("--currency", default="USD", help="ISO 4217 code of the total's currency.")
+@click.option("--currency", default="USD", callback=_currency, help="ISO 4217 code of the total's currency.")
 @click.option(
     "--item", "items", multiple=True, required=True, callback=_items, metavar="SKU=QTY", help="May be repeated."
 )
@@ -191,7 +206,11 @@ def place(
     Example: order-service place --customer 42 --total 29.33 --item CD-04=2 --wait 10
     """
     try:
-        request = admit(OrderRequest(customer, to_minor(total, currency), currency, items, request_id))
+        minor = to_minor(total, currency)
+    except ValueError as error:
+        raise click.UsageError(f"--total: {error}") from None
+    try:
+        request = admit(OrderRequest(customer, minor, currency, items, request_id))
     except ValueError as error:
         option = OPTIONS.get(re.split(r"\W", str(error))[0])
         raise click.UsageError(f"{option}: {error}" if option else str(error)) from None
@@ -251,7 +270,7 @@ def cancel_command(
     try:
         why = cancellation_reason(reason, by)
     except ValueError as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(f"--{error}") from None
     with _existing(database) as orders:
         with orders.snapshot() as tx:
             order_id = whole_key(tx, order_id, ORDERS)

@@ -208,7 +208,8 @@ class _ParkedCommands:
                 click.echo(f"{plural(len(found), 'key')} (--dry-run: nothing was done)", err=True)
                 return
             done = [_act_on(opened, act, each.key) for each in found]
-        click.echo(f"{sum(map(bool, done))} of {plural(len(found), 'key')} done", err=True)
+        next_ = "; workers try them at once, and `parked list` shows what fails again"
+        click.echo(f"{sum(map(bool, done))} of {plural(len(found), 'key')} done{next_ if any(done) else ''}", err=True)
 
     def _described(self, codec: Codec, record: Record) -> dict[str, Any]:
         return {
@@ -271,7 +272,7 @@ def _actor(options: dict[str, Any]) -> Actor:
 
 
 def _as_line(note: Intervention) -> str:
-    about = f"  ({note.error})" if note.error else ""
+    about = f"  (was parked: {note.error})" if note.error else ""
     why = f"  {note.reason}" if note.reason else ""
     return f"{to_iso(note.at_ms)}  {note.action}  {note.key}  {note.address}  by {note.by}{why}{about}"
 

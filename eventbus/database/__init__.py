@@ -212,14 +212,21 @@ def connect(
     from eventbus.database.upgrade import tables_of  # noqa: PLC0415
 
     tables = tables_of(service, schema, create=create and schema is not None, any_version=any_version)
-    if url.startswith(SQLITE) and len(url) > len(SQLITE):
-        from eventbus.database.sqlite import SQLite  # noqa: PLC0415
-
-        return SQLite(url.removeprefix(SQLITE), tables)
-    if url.startswith(("postgresql://", "postgres://")):
+    if is_postgresql(url):
         from eventbus.database.postgresql import PostgreSQL  # noqa: PLC0415
 
         return PostgreSQL(url, tables)
+    from eventbus.database.sqlite import SQLite  # noqa: PLC0415
+
+    return SQLite(url.removeprefix(SQLITE), tables)
+
+
+def is_postgresql(url: str) -> bool:
+    """Return whether a database is on a PostgreSQL server; False for SQLite. Raises WrongDatabase for other URLs."""
+    if url.startswith(("postgresql://", "postgres://")):
+        return True
+    if url.startswith(SQLITE) and len(url) > len(SQLITE):
+        return False
     raise WrongDatabase(f"the database {redact(url)!r} is neither sqlite:///FILE nor postgresql://USER@HOST/NAME")
 
 

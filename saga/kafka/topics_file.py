@@ -14,6 +14,7 @@ from eventbus.text.handed_in import decoded
 
 Kind = Literal["events", "dead_letters", "resolutions", "progress", "declarations"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+CONTENT = f"it must have lists of topic names under {', '.join(KINDS)}"
 Names = list[Annotated[str, Meta(min_length=1)]]
 
 
@@ -54,12 +55,15 @@ def read_topics(path: Path | None = None) -> list[Topic]:
     path = path or topics_file()
     try:
         content = yaml.safe_load(decoded(path.read_bytes()))
+    except yaml.MarkedYAMLError as error:
+        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise BadTopicsFile(f"{path}{line}: it is not YAML: {error.problem}; {CONTENT}") from error
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise BadTopicsFile(f"{path}: {error}") from error
     try:
         file = convert(content, _TopicsFile)
     except ValidationError as error:
-        raise BadTopicsFile(f"{path}: {error}; it has lists of topic names under {', '.join(KINDS)}") from error
+        raise BadTopicsFile(f"{path}: {error}; {CONTENT}") from error
     topics = [
         Topic(name, kind, _config(file, kind), (file.partitions or {}).get(kind))
         for kind in KINDS

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from eventbus.database import SQLITE, check_file
+from eventbus.database import SQLITE, check_file, is_postgresql
 from eventbus.database.postgresql import checked
 
 Rows = list[tuple[Any, ...]]
@@ -21,10 +21,13 @@ Select = Callable[[str], Rows]
 def reading(service: str, url: str) -> Iterator[Select]:
     """Open the database of a service. Raises NotThere, WrongDatabase, sqlite3.Error, psycopg.Error."""
     check_file(f"the database of {service}", url)
-    if url.startswith(SQLITE):
-        path = f"file:{url.removeprefix(SQLITE)}?mode=ro"
-        with closing(sqlite3.connect(path, uri=True, timeout=2)) as database:
-            yield lambda sql: _sqlite(database, sql)
+    if not is_postgresql(url):
+        file = url.removeprefix(SQLITE)
+        try:
+            with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=2)) as database:
+                yield lambda sql: _sqlite(database, sql)
+        except sqlite3.Error as error:
+            raise type(error)(f"{file}: {error}") from error
         return
     with psycopg.connect(checked(url), connect_timeout=3, autocommit=True) as server:
         server.read_only = True

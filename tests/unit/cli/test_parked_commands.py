@@ -154,7 +154,10 @@ def test_an_event_with_a_registrys_schema_id_is_shown_by_asking_the_registry(run
 
 def test_a_retry_makes_it_due_and_says_who_did_it(run: Run) -> None:
     """The workers try what is due."""
-    assert run("parked", "retry", "a", *WHO).exit_code == 0
+    done = run("parked", "retry", "a", *WHO)
+    assert done.exit_code == 0
+    assert "(was parked: " in done.stdout
+    assert done.stderr == "1 of 1 key done; workers try them at once, and `parked list` shows what fails again\n"
     by_key = {each["key"]: each["retry_at"] for each in json.loads(run("parked", "list", "--json").stdout)}
     assert by_key["a"] > by_key["b"] == "2023-11-14T22:14:20.000Z"
     [note] = json.loads(run("parked", "history", "--json").stdout)

@@ -52,7 +52,8 @@ def test_a_topic_has_as_many_partitions_as_the_file_says_or_else_as_are_asked_fo
         ("events: [a]\nconfig: {events: 3}", r"Expected `object`, got `int` - at `\$.config"),
         ("events: [a]\nconfig: {event: {}}", "Invalid enum value .event."),
         ("events: [a]\npartitions: {events: 0}", ">= 1"),
-        ("events: [a", "expected"),
+        ("events: [a", "line 1: it is not YAML: expected"),
+        ("# Read me\n```sh\nmake demo\n```\n", "line 2: it is not YAML: found character '`'"),
         ("\udcff", "codec"),
         ("\udcff\udcfee\x00", "UTF-16, not UTF-8"),
     ],
@@ -67,3 +68,4 @@ def test_a_file_that_is_no_list_of_topics_is_refused_by_name(tmp_path, content, 
     result = CliRunner().invoke(main, ["topics", "create", "--file", str(path)])
     assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {path}")
+    assert result.stderr.count("\n") == 1

@@ -16,7 +16,7 @@ from eventbus.store import blocked_keys
 from eventbus.store.blocked_keys import BlockedKey
 from saga.tracker.installed import FLOW, MODEL
 from saga.tracker.page_queries import PageTracked
-from saga.ui.health import ALIVE_MS, SLOW_MS, WorkersQuery, health
+from saga.ui.health import ALIVE_MS, SLOW_MS, WorkersQuery, health, workers_in
 from tests.support.models.saga_model import CHARGED, CREATED
 from tests.support.models.tracked import stored, tracked_events
 
@@ -143,3 +143,17 @@ def test_asking_does_not_wait_for_a_database():
         found, errors = query.report()
         assert time.monotonic() - began < 3
     assert (found, errors) == ([], ["the databases of the services: still being read (no data yet)"])
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("x", "is neither sqlite:///FILE nor postgresql://USER@HOST/NAME"),
+        ("sqlite:///{}/none.db", "the database of order-service is not at sqlite:///"),
+        ("sqlite:///{}/text", "/text: file is not a database"),
+    ],
+)
+def test_a_database_that_cannot_be_read_is_named_with_what_is_wrong(tmp_path, url, why):
+    (tmp_path / "text").write_text("not a database, but some text", encoding="utf-8")
+    [entry] = workers_in({"order-service": url.format(tmp_path)})
+    assert why in entry["error"]

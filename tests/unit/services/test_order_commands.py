@@ -103,7 +103,7 @@ def test_the_same_request_brings_the_same_order_back(run):
 
 
 BAD_PLACE = {
-    "negative total": (replaced("--total", "-1"), "'-1' is not an amount"),
+    "negative total": (replaced("--total", "-1"), "--total: '-1' is not an amount"),
     "no number": (replaced("--total", "abc"), "'abc' is not an amount"),
     "a comma": (replaced("--total", "29,33"), "write digits with a decimal point"),
     "not a number": (replaced("--total", "NaN"), "'NaN' is not an amount"),
@@ -111,7 +111,7 @@ BAD_PLACE = {
     "too many digits": (replaced("--total", "9" * 99), "is not an amount"),
     "too many decimals": (replaced("--total", "29.333"), "29.333 has too many decimals: USD has 2"),
     "decimals of yen": ([*PLACE, "--currency", "JPY"], "29.33 has too many decimals: JPY has 0"),
-    "unknown currency": ([*PLACE, "--currency", "USX"], "'USX' is not in ISO 4217"),
+    "unknown currency": ([*PLACE, "--currency", "USX"], "'--currency': the currency 'USX' is not in ISO 4217"),
     "small letters": ([*PLACE, "--currency", "usd"], "'usd' is not in ISO 4217"),
     "gold": ([*PLACE, "--currency", "XAU"], "nothing can be paid in XAU"),
     "no items": (PLACE[:-2], "--item"),
@@ -571,7 +571,7 @@ def test_a_reason_that_cannot_be_shown_is_refused(run, options):
     order_id = placed_id(run)
     done = run("cancel", order_id, *options)
     assert done.exit_code == 2
-    assert f"{options[0][2:]} {options[1][:80]!r} must be 1 to" in done.stderr
+    assert f"Error: {options[0]} {options[1][:80]!r} must be 1 to" in done.stderr
     assert root_events() == ["order.created"]
 
 
