@@ -240,6 +240,13 @@ def database_option(service: str) -> Callable[[F], F]:
     )
 
 
+log_format = click.option(
+    "--log-format",
+    type=click.Choice(["auto", "json", "console"]),
+    default="auto",
+    help="auto: JSON unless stderr is a terminal.",
+)
+
 _WORKER_OPTIONS = (
     click.option(
         "--delivery",
@@ -248,12 +255,7 @@ _WORKER_OPTIONS = (
         help="at-least-once is for brokers without transactions: a crash may repeat events on the log, never effects.",
     ),
     click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here."),
-    click.option(
-        "--log-format",
-        type=click.Choice(["auto", "json", "console"]),
-        default="auto",
-        help="auto: JSON unless stderr is a terminal.",
-    ),
+    log_format,
     click.option(
         "--log-level",
         type=click.Choice(["debug", "info", "warning", "error"]),

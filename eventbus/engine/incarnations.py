@@ -131,6 +131,19 @@ def deleted(topic: str) -> UnsafeToContinue:
     )
 
 
+def with_warning(missing: TopicMissing, database: Database) -> TopicMissing:
+    """Return the error for topics that are missing at start; it warns if the database has read topics before."""
+    with database.snapshot() as tx:
+        clusters = sorted({identity.cluster for identity in progress.identities(tx).values()})
+    if not clusters:
+        return missing
+    return TopicMissing(
+        f"{missing} But this database has checkpoints of the Kafka cluster {', '.join(clusters)}: topics that are made"
+        " anew there, or in another cluster, are refused then (exit code 3), because their offsets are others",
+        missing.topic,
+    )
+
+
 def check_identities(stored: Mapping[Partition, Identity], actual: Mapping[str, Identity]) -> None:
     """Refuse checkpoints of another cluster, or of another incarnation of those topics whose identity is known.
 

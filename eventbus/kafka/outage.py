@@ -55,7 +55,7 @@ class BrokerOutage:
         if error.code() in AWAY:
             self._why = explained(error)
         elif error.code() == ALL_AWAY:
-            self.disconnected, self._why = True, self._why or explained(error)
+            self.disconnected, self._why = True, self._why or "all connections are lost"
 
     def unanswered(self, why: str, *, since: float | None = None) -> None:
         """A question had no answer, and why; it was asked at `since` (seconds since 1970). The outage may begin."""

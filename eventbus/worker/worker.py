@@ -31,11 +31,12 @@ from eventbus.engine.config import Dependencies, EngineConfig
 from eventbus.engine.decision import RepositoryFailed
 from eventbus.engine.engine import Engine
 from eventbus.engine.handlers import HandlerFailed
+from eventbus.engine.incarnations import with_warning
 from eventbus.event.overdue import WrongClock, check_clock
 from eventbus.kafka.config import BadKafkaConfig, Connection, check, try_out
 from eventbus.kafka.log import KafkaLog, Signal
 from eventbus.kafka.outage import QUESTIONS, BrokerOutage
-from eventbus.kafka.topics import check_topics
+from eventbus.kafka.topics import ReachedCluster, check_topics
 from eventbus.log import (
     AuthenticationFailed,
     InstanceTaken,
@@ -284,9 +285,14 @@ class Worker:
         outputs = [event.topic for event in service.publishes()]
         ours = (service.dead_letters(), service.resolutions())
         outputs += [service.progress()] if connection.exactly_once else []
-        cluster = self._retry_while_unavailable(
-            lambda: check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
-        )
+
+        def checked() -> ReachedCluster:
+            try:
+                return check_topics(connection, service.topics(), outputs, ours, telemetry.topic_limit)
+            except TopicMissing as missing:
+                raise with_warning(missing, database) from missing
+
+        cluster = self._retry_while_unavailable(checked)
         telemetry.connected(config.bootstrap_servers, cluster)
         partition_counts = cluster.partition_counts
         events = (*service.topics(), *(event.topic for event in service.publishes()))

@@ -178,7 +178,7 @@ def _programs(broker: DevBroker, port: int) -> Iterator[Program]:
         arguments = ("run", "--log-format", "console", "--delivery", broker.delivery)
         yield Program(name, module, arguments, tuple(_folder(each) for each in (module, *SHARED)))
     sources = tuple(_folder(each) for each in ("saga", *MODULES.values(), *SHARED))
-    yield Program("page", "saga", ("ui", "--port", str(port)), sources)
+    yield Program("page", "saga", ("ui", "--port", str(port), "--log-format", "console"), sources)
 
 
 def _folder(package: str) -> Path:

@@ -35,6 +35,7 @@ from schemas import EVENTS
 )
 @click.option("--no-follow", is_flag=True, help="Stop at the end of the log.")
 @click.option("--metrics-port", type=click.IntRange(0, 65535), help="Serve /metrics, /livez and /readyz here.")
+@cli.log_format
 def track_command(
     tracker: Path, schema_registry_url: str | None, rebuild: bool, verify: bool, no_follow: bool, **options: object
 ) -> None:
@@ -50,7 +51,7 @@ def track_command(
     """  # noqa: D301 - \b is click's
     if verify and not rebuild:
         raise click.UsageError("--verify requires --rebuild")
-    log_to_stderr()
+    log_to_stderr(str(options.pop("log_format")))
     port = options.pop("metrics_port")
     source = TrackedLog(**options, registry=cli.registry(schema_registry_url, EVENTS))  # type: ignore[arg-type]
     watch = Watch()

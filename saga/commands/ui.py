@@ -38,6 +38,7 @@ LEAST_TOKEN = 16
 @click.option("--no-track", is_flag=True, help="Only read the database that `saga track` writes elsewhere.")
 @click.option("--host", default="127.0.0.1", help="The address to listen on; any but a loopback address needs a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8642, help="The port; 0 means any free one.")
+@cli.log_format
 @click.option(
     "--token",
     envvar="SAGA_UI_TOKEN",
@@ -57,7 +58,7 @@ def ui_command(tracker: Path, *, no_track: bool, host: str, port: int, token: st
     from saga.ui.serve import serve  # noqa: PLC0415
 
     check_token(host, token)
-    log_to_stderr()
+    log_to_stderr(options["log_format"])
     where = LetterTarget(options["bootstrap_servers"], options["kafka_config"])
     registry = cli.registry(options["schema_registry_url"], EVENTS)
     source = TrackedLog(where.bootstrap_servers, where.kafka_config, registry)

@@ -27,6 +27,6 @@ SENTENCES: Sentences = {
 """What a person reads of each event. As JSON it has its name and its fields."""
 
 
-def log_to_stderr() -> None:
-    """Configure the log: sentences if stderr is a terminal, else JSON."""
-    configure_logging("auto", "info", sentences=SENTENCES)
+def log_to_stderr(log_format: str) -> None:
+    """Configure the log: sentences (`console`), JSON, or what suits stderr (`auto`)."""
+    configure_logging(log_format, "info", sentences=SENTENCES)

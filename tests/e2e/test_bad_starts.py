@@ -228,7 +228,20 @@ def test_a_missing_topic_is_named_with_the_command_that_makes_it(ready, topic):
     ready.admin.remove([topic])
     said = last_word(ready.start("payment_service"), 5)
     assert f"topics that do not exist: {topic}. " in said
+    assert "But this database" not in said
     assert f"saga topics create --bootstrap-servers {ready.bootstrap_servers}" in said
+
+
+def test_who_has_read_topics_is_told_that_making_them_again_is_not_enough(ready):
+    """A new cluster under an old database: code 5 must not send people in a circle to code 3."""
+    before = ready.start("payment_service")
+    before.wait_for("worker.ready")
+    [connected] = before.events("kafka.connected")
+    ready.workers.kill_all()
+    ready.admin.remove(["payment.charged"])
+    said = last_word(ready.start("payment_service"), 5)
+    assert "topics that do not exist: payment.charged. " in said
+    assert f"this database has checkpoints of the Kafka cluster {connected['cluster']}: " in said
 
 
 def test_a_topic_for_dead_letters_that_takes_too_small_ones_is_refused(ready):

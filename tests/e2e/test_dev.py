@@ -133,6 +133,8 @@ def test_it_runs_the_saga_restarts_what_changes_and_leaves_nothing(
     saga.stock(CD_04=100)
     assert placed(env, dev.source)["status"] == "confirmed"
     assert dev.says(r"^payment-service +\| .* handled 1 order.created, to publish: 1 payment.charged")
+    until(saga, lambda: dev.says(r"^page +\| .*tracked \d+ event"), "the page does not say what it has read")
+    assert not dev.count(r"^[a-z-]+ +\| \{"), "sentences, no JSON"
 
     domain = dev.source / "payment_service" / "domain.py"
     domain.write_text(domain.read_text() + "\n# changed\n")

@@ -70,6 +70,14 @@ def test_slow_requests_are_no_outage_while_others_are_answered():
         outage.heard()
 
 
+def test_how_many_brokers_are_down_is_no_reason():
+    """It is librdkafka's count of those that it knows, `0/2` among others."""
+    outage = an_outage([1_000.0])
+    outage.on_error(ALL_DOWN)
+    outage.unanswered("timed out")
+    assert ": all connections are lost; trying again" in str(outage)
+
+
 def test_brokers_that_refuse_a_password_that_they_took_before_are_the_reason():
     outage = an_outage([1_000.0])
     outage.on_error(KafkaError(KafkaError._AUTHENTICATION, "b:1/bootstrap: SASL authentication error"))
