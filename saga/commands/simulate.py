@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -78,7 +79,8 @@ def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, a
 
     The engine, the handlers, the SQL (SQLite in memory) and the Kafka adapter are the real ones; brokers, network,
     clock, processes and the payment provider are models. Every run ends with a check of the laws of `saga check`, and
-    every order must end. Exit 1 when a law is broken; then the shortest trace that was found is printed.
+    every order must end. Exit 1 when a law is broken; then the shortest trace that was found is printed. Ctrl-C ends
+    it with the report of the runs until then.
 
     Example: saga simulate --seeds 1000
     """
@@ -90,7 +92,8 @@ def simulate_command(*, seed: int | None, trace: bool, first: int, seeds: int, a
         return
     started = time.monotonic()
     tally = SimulationTally()
-    with click.progressbar(length=seeds, label="simulating", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
+    bar = click.progressbar(length=seeds, label="simulating", file=sys.stderr, hidden=not sys.stderr.isatty())
+    with suppress(KeyboardInterrupt), bar:
         for told in _runs(case, range(first, first + seeds), how["jobs"]):
             tally.add(told)
             bar.update(1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from tests.mutants.planted import MUTANTS
 from tests.mutants.planting import plant
 
 EVERYTHING = tuple(KINDS)
+simulate_module = importlib.import_module("saga.commands.simulate")
 
 
 def test_every_law_holds_under_drawn_faults() -> None:
@@ -70,6 +74,21 @@ def test_one_seed_is_one_run_in_every_process(tmp_path: Path) -> None:
     ]
     assert told[0] == told[1]
     assert len(told[0].splitlines()) > 50
+
+
+def test_ctrl_c_ends_it_with_the_report_of_the_runs_until_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hours that somebody ends have shown something, too."""
+
+    three = list(simulate_module._runs(Case(0), range(3), 1))
+
+    def interrupted(*_given: Any) -> Iterator[Any]:
+        yield from three
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(simulate_module, "_runs", interrupted)
+    done = CliRunner().invoke(simulate_command, ["--json"])
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["seeds"] == 3
 
 
 def test_a_planted_bug_is_found_shortened_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
