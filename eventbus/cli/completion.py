@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import closing
 
 import click
+from click.shell_completion import FishComplete, add_completion_class
 
 from eventbus.database import NO_RECORDS_FAULT, NotThere, Table, check_file, connect
 from eventbus.database.short_keys import BLOCKED_KEYS, beginning_with
@@ -13,6 +14,13 @@ from eventbus.database.short_keys import BLOCKED_KEYS, beginning_with
 INSTANCES = Table("instance_lease", ("name",))
 NOTHING_TO_OFFER = (*NO_RECORDS_FAULT, NotThere)
 Complete = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+@add_completion_class
+class _Fish(FishComplete):
+    """click 8.4 splits a line for fish at every comma, and shows a description up to its first one only."""
+
+    source_template = FishComplete.source_template.replace('split ","', 'split --max 1 ","')
 
 
 def complete_keys(service: str, *tables: Table) -> Complete:

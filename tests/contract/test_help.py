@@ -163,3 +163,15 @@ def test_the_shell_completes_nothing_where_nothing_can_be_read(tmp_path: Path) -
     """And says nothing, and makes no database."""
     assert completed("saga", tmp_path, "show", "0") == completed("order-service", tmp_path, "show", "0") == []
     assert list(tmp_path.iterdir()) == []
+
+
+def test_fish_shows_whole_descriptions() -> None:
+    """click's own script splits each line at all commas, and keeps the part before the second one."""
+    script = subprocess.run(
+        [sys.executable, "-m", "saga"],
+        env={**os.environ, "_SAGA_COMPLETE": "fish_source"},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert 'string split --max 1 "," $completion' in script
