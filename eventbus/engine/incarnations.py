@@ -138,7 +138,7 @@ def with_warning(missing: TopicMissing, database: Database) -> TopicMissing:
     if not clusters:
         return missing
     return TopicMissing(
-        f"{missing} But this database has checkpoints of the Kafka cluster {', '.join(clusters)}: topics that are made"
+        f"{missing}. But this database has checkpoints of the Kafka cluster {', '.join(clusters)}: topics that are made"
         " anew there, or in another cluster, are refused then (exit code 3), because their offsets are others",
         missing.topic,
     )

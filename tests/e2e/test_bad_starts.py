@@ -16,6 +16,11 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 
+from eventbus.database import connect
+from eventbus.log import Identity, Partition
+from eventbus.store import progress
+from eventbus.store.progress import Checkpoint
+from payment_service.repository import SCHEMA
 from tests.support.databases import postgres
 from tests.support.ports import free_port
 from tests.support.saga import SERVICES, SESSION, Saga
@@ -50,7 +55,7 @@ def ready(saga: Saga) -> Iterator[Saga]:
 
 
 def start(workers: Workers, folder: Path, servers: str, *arguments: str, **settings: str) -> Worker:
-    """Start a payment worker that does not come as far as to need topics."""
+    """Start a payment worker with a database of its own, in this folder."""
     return workers.start("payment_service", *arguments, env=saga_environment(folder, servers, **settings))
 
 
@@ -223,25 +228,24 @@ def test_a_kafka_config_that_is_no_pair_is_wrong_usage(workers, tmp_path, away):
 
 
 @pytest.mark.parametrize("topic", ["order.created", "payment.charged", DEAD_LETTERS], ids=["input", "output", "dead"])
-def test_a_missing_topic_is_named_with_the_command_that_makes_it(ready, topic):
+def test_a_missing_topic_is_named_with_the_command_that_makes_it(ready, workers, tmp_path, topic):
     """Whether it would be read, written or is for dead letters; only the one that is missing is named."""
     ready.admin.remove([topic])
-    said = last_word(ready.start("payment_service"), 5)
+    said = last_word(start(workers, tmp_path, ready.bootstrap_servers), 5)
     assert f"topics that do not exist: {topic}. " in said
     assert "But this database" not in said
     assert f"saga topics create --bootstrap-servers {ready.bootstrap_servers}" in said
 
 
-def test_who_has_read_topics_is_told_that_making_them_again_is_not_enough(ready):
+def test_who_has_read_topics_is_told_that_making_them_again_is_not_enough(ready, workers, tmp_path):
     """A new cluster under an old database: code 5 must not send people in a circle to code 3."""
-    before = ready.start("payment_service")
-    before.wait_for("worker.ready")
-    [connected] = before.events("kafka.connected")
-    ready.workers.kill_all()
+    url = f"sqlite:///{tmp_path}/old.db"
+    with closing(connect(url, service="payment-service", schema=SCHEMA)) as old, old.transaction() as tx:
+        progress.create(tx, Partition("order.created", 0), Checkpoint(5, 0, 1), Identity("the-old-cluster", "topic"))
     ready.admin.remove(["payment.charged"])
-    said = last_word(ready.start("payment_service"), 5)
+    said = last_word(start(workers, tmp_path, ready.bootstrap_servers, PAYMENT_SERVICE_DATABASE=url), 5)
     assert "topics that do not exist: payment.charged. " in said
-    assert f"this database has checkpoints of the Kafka cluster {connected['cluster']}: " in said
+    assert ". But this database has checkpoints of the Kafka cluster the-old-cluster: " in said
 
 
 def test_a_topic_for_dead_letters_that_takes_too_small_ones_is_refused(ready):
