@@ -198,7 +198,7 @@ def test_orders_are_cancelled_while_two_releases_work_side_by_side(
         with placed_by(saga, old if is_old else None):
             saga.import_orders(f"{modules[0]}-{instance}-{is_old}", FEW, "cd-1")
         cancelled += cancel_some(saga)
-        saga.import_orders(f"{modules[0]}-{instance}-{is_old}-soon", FEW, "cd-1", more=("--order-deadline", "500ms"))
+        saga.import_orders(f"{modules[0]}-{instance}-{is_old}-soon", FEW, "cd-1", more=("--order-deadline", "50ms"))
         fleet.start(instance, old=is_old, of=modules)
     saga.until(lambda: not saga.pending(), "not every order had ended")
     overdue = overdue_orders(saga)
