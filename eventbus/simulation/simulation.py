@@ -558,6 +558,8 @@ class Simulation:
         process = self.chance.choice(able)
         self.note(f"{process} receives SIGTERM")
         process.stop()
+        if process not in self.processes:  # it stood still while it stopped, and was killed and replaced meanwhile
+            return
         if any(p.able for p in self.processes if p.service is process.service):
             self.processes.remove(process)
         else:
